@@ -37,7 +37,7 @@ def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
     operation = headers.get(b"x-acs-action", b"")[:64].decode("latin-1")
     found = _VERSION_PATH.match(request.raw_path)
     version = (found[1] if found else headers.get(b"x-acs-version", b"")).decode("latin-1")
-    if version in served or (found is None and not _signs_as_later(headers) and not version):
+    if version in served or (found is None and not has_later_form(request) and not version):
         return None
     return Asked(version if _VERSION.match(version) else "", operation)
 
@@ -73,7 +73,3 @@ def in_all_forms(date: tuple[bytes, bytes], request_id: str, answer: tuple[int, 
 def _answer(date: tuple[bytes, bytes], request_id: str, status: int, document: dict[str, str]) -> Answer:
     headers = ((REQUEST_ID, request_id.encode()), (ACS_REQUEST_ID, request_id.encode()), date, JSON_TYPE)
     return Answer(status, headers, msgspec.json.encode(document))
-
-
-def _signs_as_later(headers: dict[bytes, bytes]) -> bool:
-    return headers.get(b"authorization", b"").startswith(FAMILY)

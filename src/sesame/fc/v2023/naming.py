@@ -13,7 +13,8 @@ from sesame.fc.targets import (
     qualifier_of,
     segment,
 )
-from sesame.model import limits, records
+from sesame.model import records
+from sesame.model.arn import target_resource
 from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import MARK, named_function, owner_of, stands_alone
@@ -50,13 +51,9 @@ class FunctionInPath:
         if len(parts) < 2 or parts[0] != "functions":
             return parts
         owner, function = function_named(parts[1])
-        qualifier = qualifier_of(query)
-        asked = "" if qualifier == limits.LATEST else qualifier
-        if stands_alone(owner):
-            return ["functions", f"{function}/{asked}" if asked else function, *parts[2:]]
-        if parts[2:3] and parts[2] in _OF_SERVICES:
+        if not stands_alone(owner) and parts[2:3] and parts[2] in _OF_SERVICES:
             return ["services", owner, _OF_SERVICES[parts[2]], *parts[3:]]
-        return ["services", f"{owner}.{asked}" if asked else owner, "functions", function, *parts[2:]]
+        return [*target_resource(Target(owner, qualifier_of(query), function)).split("/", 1), *parts[2:]]
 
 
 def _read_names(raw_path: bytes) -> tuple[str, str] | None:

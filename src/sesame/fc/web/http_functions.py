@@ -7,6 +7,7 @@ of a function can break the connection that it is sent on.
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -107,10 +108,10 @@ class HttpFunctions:
         async_invoke.refuse_options(head)
         session = await self._invoker.session(way.target, exchange)
         destined = self._invoker.destined(way.target, session)
-        call = Invocation(
+        call_of = partial(
+            Invocation,
             request_id,
             way.target,
-            b"",
             tracing=tracing_of(head),
             chain=chain,
             version=destined.version,
@@ -118,16 +119,15 @@ class HttpFunctions:
         )
         if event_of is None and destined.streams:
             stream = WebStream(exchange, _web_request(way, request), self._invoker.stream_lines(request_id))
-            await self._pass_through(msgspec.structs.replace(call, stream=stream), stream, exchange)
+            await self._pass_through(call_of(b"", stream=stream), stream, exchange)
             return
         body = body_if_here(exchange)
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
         if event_of is not None:
-            await self._serve_event(msgspec.structs.replace(call, event=await event_of(body)), way, exchange)
+            await self._serve_event(call_of(await event_of(body)), way, exchange)
             return
-        call = msgspec.structs.replace(call, event=body, http_params=_params(way, request))
-        outcome = await self._invoker.run(call, exchange)
+        outcome = await self._invoker.run(call_of(body, http_params=_params(way, request)), exchange)
         rules = ResponseRules(request.method, way.attachment)
         status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)

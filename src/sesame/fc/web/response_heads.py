@@ -50,7 +50,7 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
     tells_length = status == _NOT_MODIFIED or ((rules.streamed or rules.method == "HEAD") and status != _NO_CONTENT)
     hop = _NOT_PASSED_BACK | _hop_by_hop(headers)
     for header in headers:
-        if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
+        if not _is_pair(header):
             raise _bad("a header is no pair of name and value")
         name, value = header
         low = name.lower()
@@ -75,12 +75,16 @@ def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tupl
     return response_head({"status": status, "headers": said}, rules)
 
 
+def _is_pair(header: Any) -> bool:
+    return isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)
+
+
 def _hop_by_hop(headers: list[Any]) -> frozenset[str]:
     """What the function's `Connection` names. Headers that are none are told of where they are read."""
     said = [
-        (header[0].encode("utf-8", "replace"), header[1].encode("utf-8", "replace"))
+        (b"connection", header[1].encode("utf-8", "replace"))
         for header in headers
-        if isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)
+        if _is_pair(header) and header[0].lower() == "connection"
     ]
     return frozenset(name.decode("utf-8", "replace") for name in named_by_connection(said))
 
