@@ -10,8 +10,8 @@ import pytest
 from tests.support.fakes import FakeClocks
 
 from sesame.inside import relaying
-from sesame.inside.bounds import Bounds, for_descriptors
-from sesame.inside.relaying import Acceptor, closing
+from sesame.inside.bounds import Bounds, Client, for_descriptors
+from sesame.inside.relaying import Acceptor, Handle, closing
 from sesame.model.fair_rate import TURN_S, FairRate, Rates
 from sesame.model.fair_share import FairSlots
 
@@ -75,9 +75,7 @@ async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on()
         async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
             served[name] += 1
 
-        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
-        listening.setblocking(False)
-        return listening, Acceptor(listening, serve, bounds.of(name))
+        return accepting(serve, bounds.of(name))
 
     (busy, busy_acceptor), (quiet, quiet_acceptor) = acceptor("busy"), acceptor("quiet")
     clients = [socket.create_connection(busy.getsockname()) for _ in range(20)]
@@ -96,6 +94,22 @@ async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on()
         client.close()
 
 
+def accepting(serve: Handle, client: Client) -> tuple[socket.socket, Acceptor]:
+    listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+    listening.setblocking(False)
+    return listening, Acceptor(listening, serve, client)
+
+
+class Holding:
+    """Counts connections, and holds each until its client leaves."""
+
+    served = 0
+
+    async def serve(self, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        self.served += 1
+        await reader.read()
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 (the kernel does it)
@@ -112,9 +126,7 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
             await reader.read()
             open_ones[name].remove(reader)
 
-        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
-        listening.setblocking(False)
-        return listening, Acceptor(listening, serve, bounds.of(name))
+        return accepting(serve, bounds.of(name))
 
     made = {name: acceptor(name) for name in ("first", "second", "quiet")}
     clients = {
@@ -142,19 +154,11 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
 async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
     # Two for all: of what is left of them, who has one may not have the other.
     bounds = Bounds(slots=FairSlots(2, 256))
-    served = 0
-
-    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
-        await reader.read()
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    acceptor = Acceptor(listening, serve, bounds.of("test"))
+    holding = Holding()
+    listening, acceptor = accepting(holding.serve, bounds.of("test"))
     for number in (1, 2):
         with socket.create_connection(listening.getsockname()):
-            await until(lambda number=number: served == number)  # type: ignore[misc]
+            await until(lambda number=number: holding.served == number)  # type: ignore[misc]
             assert bounds.slots.free == 1
         await until(lambda: bounds.slots.free == 2)
     acceptor.end()
@@ -164,22 +168,14 @@ async def test_who_was_given_a_slot_waits_for_the_next() -> None:
     bounds = Bounds(slots=FairSlots(10, 256))
     others = [f"other {number}" for number in range(6)]
     assert all(bounds.slots.take(name) for name in others)
-    served = 0
-
-    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
-        await reader.read()
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    acceptor = Acceptor(listening, serve, bounds.of("test"))
+    holding = Holding()
+    listening, acceptor = accepting(holding.serve, bounds.of("test"))
     clients = [socket.create_connection(listening.getsockname()) for _ in range(3)]
     # One more is given only while more than twice as many are free as it has.
     for number, given_back in ((1, 0), (2, 1), (3, 3)):
         for _ in range(given_back):
             bounds.slots.give_back(others.pop())
-        await until(lambda number=number: served == number)  # type: ignore[misc]
+        await until(lambda number=number: holding.served == number)  # type: ignore[misc]
     acceptor.end()
     for client in clients:
         client.close()

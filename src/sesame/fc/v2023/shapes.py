@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from sesame.control.whole_functions import WholeFunction
 from sesame.fc.shapes import time, times
 from sesame.fc.v2023.inputs import GpuInput, HookInput, LifecycleInput, LogInput, Tag
-from sesame.model import limits
+from sesame.model import limits, session_affinity
 from sesame.model import trigger_configs as configs
 from sesame.model.alias import Alias
 from sesame.model.arn import Arns
@@ -24,7 +24,7 @@ from sesame.model.trigger import Trigger, parts_of_parent
 
 ACTIVE, SUCCESSFUL = "Active", "Successful"
 # What the cloud answers where nothing was chosen.
-NO_AFFINITY, SHARED = "NONE", "SHARE"
+SHARED = "SHARE"
 
 
 class FunctionLayer(msgspec.Struct, frozen=True, rename="camel"):
@@ -179,7 +179,7 @@ def function(whole: WholeFunction, arns: Arns, beside: Beside, qualifier: str = 
         nas_config=owner.nas_config,
         oss_mount_config=owner.oss_mount_config,
         tracing_config=owner.tracing_config,
-        session_affinity=later.session_affinity or NO_AFFINITY,
+        session_affinity=later.session_affinity or session_affinity.NONE,
         session_affinity_config=later.session_affinity_config,
         instance_isolation_mode=later.instance_isolation_mode or SHARED,
         idle_timeout=later.idle_timeout,
