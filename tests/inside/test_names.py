@@ -11,11 +11,13 @@ import dns.rcode
 import pytest
 
 from sesame.inside import names
-from sesame.inside.bounds import Bounds
+from sesame.inside.bounds import for_descriptors
 from sesame.inside.names import DATAGRAM_BYTES_MAX, TAKEN_AT_ONCE, NameServer
+from sesame.model.fair_rate import FairRate
 
 ADDRESS = "100.64.0.1"
 PATIENCE_S = 30.0
+DESCRIPTORS = 2048
 QUESTION = dns.message.make_query("own.example", "A").to_wire()
 
 
@@ -26,7 +28,9 @@ def is_own(name: str) -> bool:
 @asynccontextmanager
 async def serving(nameservers: Sequence[str] | None) -> AsyncIterator[int]:
     """The port, for UDP and TCP."""
-    server = NameServer(is_own, ADDRESS, None if nameservers is None else lambda: nameservers, Bounds())
+    server = NameServer(
+        is_own, ADDRESS, None if nameservers is None else lambda: nameservers, for_descriptors(FairRate(), DESCRIPTORS)
+    )
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     receiving = socket.socket(type=socket.SOCK_DGRAM)
@@ -73,7 +77,7 @@ async def test_a_host_without_a_resolver_is_told() -> None:
 
 
 async def test_what_is_no_question_is_not_answered() -> None:
-    server = NameServer(is_own, ADDRESS, None, Bounds())
+    server = NameServer(is_own, ADDRESS, None, for_descriptors(FairRate(), DESCRIPTORS))
     for question in (
         b"",
         b"x" * 11,

@@ -11,9 +11,12 @@ from tests.http import harness
 
 from sesame.http.interface import Exchange
 from sesame.http.server import HttpServer
-from sesame.inside.bounds import CONNECTIONS_MAX, Bounds
+from sesame.inside.bounds import CONNECTIONS_MAX, for_descriptors
 from sesame.inside.proxy import ADDRESSES_MAX, LOOK_UPS_MAX, NOTHING_OWN, EgressProxy, Own, look_up
 from sesame.inside.rules import Address, EgressRules, parse
+from sesame.model.fair_rate import FairRate
+
+DESCRIPTORS = 2048
 
 
 @asynccontextmanager
@@ -41,7 +44,7 @@ async def proxy(
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     rules = EgressRules([parse(text) for text in allowed])
-    end = EgressProxy(rules, Bounds(), look_up, own).serve(listening, "test")
+    end = EgressProxy(rules, for_descriptors(FairRate(), DESCRIPTORS), look_up, own).serve(listening, "test")
     try:
         yield listening.getsockname()
     finally:
@@ -159,7 +162,7 @@ async def test_of_a_name_with_many_addresses_the_first_ones_count() -> None:
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(Refusing(), Bounds(), look_up).serve(listening, "test")
+    end = EgressProxy(Refusing(), for_descriptors(FairRate(), DESCRIPTORS), look_up).serve(listening, "test")
     assert (await ask(listening.getsockname(), b"CONNECT many.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
     end()
     assert len(checked) == ADDRESSES_MAX
@@ -193,7 +196,7 @@ async def test_names_that_nobody_answers_for_keep_no_other_instance_from_its_own
         def permit(self, address: Address, port: int) -> bool:
             return False
 
-    serving = EgressProxy(Refusing(), Bounds(), look_up)
+    serving = EgressProxy(Refusing(), for_descriptors(FairRate(), DESCRIPTORS), look_up)
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(25)]
     ends = []
     for number, each in enumerate(sockets):

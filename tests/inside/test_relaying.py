@@ -17,6 +17,7 @@ from sesame.model.fair_share import FairSlots
 
 SAID = b"x" * 60_000
 PATIENCE_S = 60.0
+DESCRIPTORS = 2048
 
 
 async def test_a_connection_counts_until_all_is_taken() -> None:
@@ -58,7 +59,9 @@ async def test_without_descriptors_the_event_loop_is_left_alone(monkeypatch: pyt
         listening.listen()
         listening.setblocking(False)
         client.connect(listening.getsockname())
-        acceptor = Acceptor(listening, lambda _reader, _writer: asyncio.sleep(0), Bounds().of("test"))
+        acceptor = Acceptor(
+            listening, lambda _reader, _writer: asyncio.sleep(0), for_descriptors(FairRate(), DESCRIPTORS).of("test")
+        )
         for _ in range(100):
             await asyncio.sleep(0)
         assert listening.tries == 1
@@ -68,7 +71,7 @@ async def test_without_descriptors_the_event_loop_is_left_alone(monkeypatch: pyt
 async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on() -> None:
     clocks = FakeClocks()
     rate = FairRate(clocks, Rates(each_per_s=100, each_burst=5, all_per_s=1000, all_burst=100))
-    bounds = Bounds(rate)
+    bounds = for_descriptors(rate, DESCRIPTORS)
     served: dict[str, int] = {"busy": 0, "quiet": 0}
 
     def acceptor(name: str) -> tuple[socket.socket, Acceptor]:
@@ -153,7 +156,7 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
 
 async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
     # Two for all: of what is left of them, who has one may not have the other.
-    bounds = Bounds(slots=FairSlots(2, 256))
+    bounds = Bounds(FairRate(), FairSlots(2, 256))
     holding = Holding()
     listening, acceptor = accepting(holding.serve, bounds.of("test"))
     for number in (1, 2):
@@ -165,7 +168,7 @@ async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
 
 
 async def test_who_was_given_a_slot_waits_for_the_next() -> None:
-    bounds = Bounds(slots=FairSlots(10, 256))
+    bounds = Bounds(FairRate(), FairSlots(10, 256))
     others = [f"other {number}" for number in range(6)]
     assert all(bounds.slots.take(name) for name in others)
     holding = Holding()

@@ -20,7 +20,8 @@ from sesame._network import listens_max, offer_endpoint, offer_network
 from sesame.http.interface import Exchange
 from sesame.http.limits import CONNECTIONS_SHARE, for_host
 from sesame.http.server import HttpServer
-from sesame.inside.bounds import Bounds
+from sesame.inside.bounds import for_descriptors
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox import descriptors
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
@@ -61,7 +62,7 @@ async def test_no_more_sockets_are_offered_than_are_counted(host: str) -> None:
     answers = HostAnswers()
     for port in (9000, 9001, 9002, 9003, 9443):
         offer_endpoint(answers, HttpServer(Endpoint(unheard), host=host, port=port))
-    offer_network(answers, settings, "egress", Bounds(), {})
+    offer_network(answers, settings, "egress", for_descriptors(FairRate(), 2048), {})
     for port in (HTTP_PORT, HTTPS_PORT):
         answers.offer(Listen("tcp", HOST_ADDRESS, port), hold)
     answers.offered()

@@ -3,15 +3,13 @@
 One `Bounds` for each Sesame, made by `_endpoints`; every socket of an instance that is answered here has its `Client`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sesame.model.fair_rate import FairRate, Share
 from sesame.model.fair_share import FairSlots
 
 # Of one instance at a time; further ones wait in the kernel.
 CONNECTIONS_MAX = 256
-# Where nothing is known of the descriptors of the process.
-ALL_CONNECTIONS_MAX = 1024
 # A connection that is passed on has one of each side.
 DESCRIPTORS_OF_CONNECTION = 2
 
@@ -27,8 +25,8 @@ class Client:
 
 @dataclass(frozen=True)
 class Bounds:
-    arrivals: FairRate = field(default_factory=FairRate)
-    slots: FairSlots = field(default_factory=lambda: FairSlots(ALL_CONNECTIONS_MAX, CONNECTIONS_MAX))
+    arrivals: FairRate
+    slots: FairSlots
 
     def of(self, name: str) -> Client:
         return Client(name, self.arrivals.of(name), self.slots)

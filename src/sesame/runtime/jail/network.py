@@ -26,12 +26,10 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 def set_up(wanted, fds):
     """`wanted`: the index of the host's socket in `fds`, `addresses` beside 127.0.0.1 and ::1, and what to listen on.
 
-    The host gets the sockets in the order of `listens`, and behind them one that listens and one that does not, from
-    which it makes sockets of this namespace later.
+    The host gets the sockets in the order of `listens`.
     """
     bring_up(wanted["addresses"])
     made = [_listening(*listen) for listen in wanted["listens"]]
-    made += [_listening("tcp", "127.0.0.1", 0), socket.socket(socket.AF_INET, socket.SOCK_STREAM)]
     linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in made])
     for one in made:
         one.close()

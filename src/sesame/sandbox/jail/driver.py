@@ -53,8 +53,6 @@ NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE
 
 # Of an instance: its wire, its output, its mounts, its process, and the socket of a web server's monitor.
 OWN_DESCRIPTORS = 5
-# Beside those that listen: the two of `network.SocketMaker`.
-NETWORK_DESCRIPTORS = 2
 DISK_WATCH_S = 0.25
 # How long the kernel may take to free what an ended instance held, and how much is worth an instance.
 DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
@@ -175,7 +173,7 @@ class JailDriver:
 
     def descriptors(self, listens: int) -> int:
         """As `SandboxDriver.descriptors`. Custom runtimes have networks of their own wherever that is possible."""
-        return OWN_DESCRIPTORS + (0 if self._isolation.no_network else listens + NETWORK_DESCRIPTORS)
+        return OWN_DESCRIPTORS + (0 if self._isolation.no_network else listens)
 
     @property
     def network(self) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import random
-import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import msgspec
 
 from sesame.sandbox.cgroups.groups import Cgroups, Group
 from sesame.sandbox.jail.disks import Disks
-from sesame.sandbox.jail.network import InstanceNetwork, connected
+from sesame.sandbox.jail.network import InstanceNetwork
 from sesame.sandbox.jail.plan import FIRST_UID, NAMED_UIDS
 from sesame.sandbox.jail.zygote_client import JailedProcess
 
@@ -43,12 +42,6 @@ class HostResources(msgspec.Struct):
     disk_fd: int
     mounts_fd: int = -1
     network: InstanceNetwork | None = None
-
-    async def connect(self, port: int) -> socket.socket:
-        """A connection to 127.0.0.1:`port` as the instance sees it, which does not block. Raises `OSError`."""
-        if self.network is not None:
-            return await self.network.connect(port)
-        return await connected(socket.socket(), port)
 
     @property
     def counts_memory(self) -> bool:
