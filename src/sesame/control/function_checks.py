@@ -4,11 +4,13 @@ Called by `control.functions` with the function as it would be stored.
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from sesame.control import checks
-from sesame.model import limits
+from sesame.model import container, limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
@@ -66,7 +68,7 @@ def _check_commands(function: Function) -> None:
         label = f"instance_lifecycle_config.{name}.command"
         if not command:
             continue
-        if not (is_custom(function.runtime) or function.runtime == "custom-container"):
+        if not is_custom(function.runtime):
             raise Invalid(label, f"a handler, as a function of {function.runtime} has", checks.shown(command[0]))
         try:
             msgspec.convert(list(command), Arguments)
@@ -171,10 +173,16 @@ def _check_sessions(function: Function) -> None:
 
 
 def _check_web_server(function: Function) -> None:
-    for label, settings, read in (
-        ("custom_runtime_config", function.custom_runtime_config, config_of),
+    is_image = function.runtime == limits.IMAGE_RUNTIME
+    if is_image and not (function.custom_container_config or {}).get("image"):
+        raise Missing("custom_container_config.image")
+    checked: tuple[tuple[str, dict[str, Any] | None, Callable[[dict[str, Any] | None], object]], ...] = (
+        ("custom_container_config", function.custom_container_config, container.config_of)
+        if is_image
+        else ("custom_runtime_config", function.custom_runtime_config, config_of),
         ("custom_health_check_config", function.custom_health_check_config, health_check_of),
-    ):
+    )
+    for label, settings, read in checked:
         try:
             read(settings)
         except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ Called by the endpoints; answers with records. The engine sees the catalog chang
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -18,6 +19,7 @@ from sesame.control.layers import check_layers_exist
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.views import existing, function_view, functions_view
 from sesame.model import limits, records
+from sesame.model.container import kept_form, without_none
 from sesame.model.errors import AlreadyExists, Missing, NotEmpty, Unusable
 from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook, Package
 from sesame.model.records import Record
@@ -26,7 +28,6 @@ from sesame.store.catalog import Catalog, Transaction
 
 FUNCTION_NAME_CHARS = 64
 DEFAULT_INSTANCE_TYPE = "e1"
-IMAGE_RUNTIME = "custom-container"
 # A function whose code is an image has no package.
 NO_PACKAGE = Package(sha256="", checksum="", size_bytes=0)
 # Something else that one transaction does with a change of a function.
@@ -58,7 +59,7 @@ class Functions:
         )
         draft = _merged(draft, sent)
         check_function(draft)
-        if sent.code is UNSET and runtime != IMAGE_RUNTIME:
+        if sent.code is UNSET and runtime != limits.IMAGE_RUNTIME:
             raise Missing("code")
         package = await self._package(draft, sent, by)
         function = draft if package is None else msgspec.structs.replace(draft, package=package)
@@ -149,7 +150,7 @@ class Functions:
 
     async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
         """The package that was sent, or None when none was."""
-        if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == IMAGE_RUNTIME):
+        if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == limits.IMAGE_RUNTIME):
             return None
         announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
         package = await self._code.package(sent.code, draft.runtime, announced, by=by)
@@ -170,6 +171,10 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
         for field in sent.__struct_fields__
         if field not in _NOT_PLAIN and (value := getattr(sent, field)) is not UNSET
     }
+    if "custom_container_config" in changes:
+        changes["custom_container_config"] = _container(
+            function.custom_container_config, changes["custom_container_config"]
+        )
     # An empty object or text removes the setting (reference/api.md §3.1, §5).
     changes.update({field: None for field in _OBJECTS & changes.keys() if not changes[field]})
     if changes.get("instance_type") == "":
@@ -179,6 +184,11 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
     if sent.later is not UNSET:
         changes["later"] = msgspec.structs.replace(function.later, **sent.later)
     return msgspec.structs.replace(function, **changes)
+
+
+def _container(present: dict[str, Any] | None, sent: dict[str, Any]) -> dict[str, Any]:
+    """What was sent, None for what is to go; what the version that sent it cannot say stays."""
+    return without_none({**kept_form(present or {}), **sent}) if sent else {}
 
 
 def _hooks(sent: InstanceLifecycleConfig) -> InstanceLifecycleConfig | None:

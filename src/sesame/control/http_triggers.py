@@ -5,7 +5,6 @@ Called by the endpoints that serve HTTP functions, for every such request; reads
 
 import msgspec
 
-from sesame.control.functions import IMAGE_RUNTIME
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
@@ -14,6 +13,7 @@ from sesame.model.function import Function
 from sesame.model.invocation import Target
 from sesame.model.owner import stands_alone
 from sesame.model.trigger import Trigger, parts_of_parent, trigger_parent
+from sesame.model.web_server import is_custom
 from sesame.store.catalog import Catalog, Change
 
 
@@ -65,7 +65,7 @@ class HttpTriggers:
         if not stands_alone(target.service):
             return False
         function: Function = function_view(self._catalog, target.service, target.function, target.qualifier).document
-        return function.runtime not in (*limits.CUSTOM_RUNTIMES, IMAGE_RUNTIME)
+        return not is_custom(function.runtime)
 
     def _index(self) -> dict[tuple[str, ...], list[Target]]:
         index: dict[tuple[str, ...], list[Target]] = {}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.model import container, limits
+from sesame.model.container import ContainerImage
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.nas import NasMount, normalized_directory
 from sesame.model.service import LogConfig, NasConfig, Service
@@ -54,7 +56,8 @@ class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the runtime runs. `environment` is the function's own variables; empty handlers are None or "".
 
     `web_server` is there for functions that are web servers; nothing else may serve several calls at a time, and
-    nothing else has an `initializer_command`, which runs in the place of the initializer.
+    nothing else has an `initializer_command`, which runs in the place of the initializer. With an `image`, its program
+    is the web server.
     """
 
     handler: str
@@ -64,6 +67,7 @@ class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
     pre_freeze: Hook | None = None
     pre_stop: Hook | None = None
     web_server: WebServer | None = None
+    image: ContainerImage | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +141,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             if custom and later.pre_stop_command
             else _hook(hooks.pre_stop if hooks else None),
             web_server=_web_server(function),
+            image=_image(function),
         ),
         code=function.package.sha256,
         code_checksum=function.package.checksum,
@@ -164,7 +169,16 @@ def _web_server(function: Function) -> WebServer | None:
     if not is_custom(function.runtime):
         return WebServer()
     check = health_check_of(function.custom_health_check_config)
+    if function.runtime == limits.IMAGE_RUNTIME:
+        config = container.config_of(function.custom_container_config)
+        return container.container_server_of(config, function.ca_port, check)
     return web_server_of(config_of(function.custom_runtime_config), function.ca_port, check)
+
+
+def _image(function: Function) -> ContainerImage | None:
+    if function.runtime != limits.IMAGE_RUNTIME:
+        return None
+    return container.container_image_of(container.config_of(function.custom_container_config))
 
 
 def _log_target(config: LogConfig) -> LogTarget:

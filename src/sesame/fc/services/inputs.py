@@ -11,6 +11,7 @@ from msgspec.structs import asdict
 
 from sesame.control import inputs as control
 from sesame.fc.refusals import InvalidArgument
+from sesame.fc.services import containers
 from sesame.model import described
 from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
 from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
@@ -92,7 +93,10 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def neutral(self, expected_checksum: str | None) -> control.FunctionInput:
         """With what the header X-Fc-Code-Checksum says."""
         code = self.code if self.code is UNSET else self.code.neutral()
-        return control.FunctionInput(**asdict(self) | {"code": code, "expected_checksum": expected_checksum or UNSET})
+        fields = asdict(self) | {"code": code, "expected_checksum": expected_checksum or UNSET}
+        if self.custom_container_config is not UNSET:
+            fields["custom_container_config"] = containers.neutral(self.custom_container_config)
+        return control.FunctionInput(**fields)
 
 
 class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.fc.services import containers
 from sesame.fc.shapes import times
 from sesame.model import limits
 from sesame.model import trigger_configs as configs
@@ -139,7 +140,7 @@ def function(record: Record) -> FunctionAnswer:
         instance_lifecycle_config=document.instance_lifecycle_config,
         layers=document.layers,
         ca_port=document.ca_port,
-        custom_container_config=document.custom_container_config,
+        custom_container_config=containers.answered(document.custom_container_config),
         custom_runtime_config=document.custom_runtime_config,
         custom_health_check_config=document.custom_health_check_config,
         custom_dns=document.custom_dns,

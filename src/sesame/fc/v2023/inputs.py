@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from sesame.control import inputs as control
 from sesame.fc.refusals import InvalidArgument
+from sesame.fc.v2023 import containers
 from sesame.model import described
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 from sesame.model.service import LogConfig, NasConfig, OssMountConfig, TracingConfig, VpcConfig
@@ -108,6 +109,8 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             fields |= {"code": self.code.neutral(), "expected_checksum": self.code.checksum or UNSET}
         if self.gpu_config is not UNSET and self.gpu_config.gpu_memory_size is not None:
             fields["gpu_memory_size"] = self.gpu_config.gpu_memory_size
+        if self.custom_container_config is not UNSET:
+            fields["custom_container_config"] = containers.neutral(self.custom_container_config)
         hooks = self.instance_lifecycle_config
         if hooks is not UNSET:
             fields |= _hooks(hooks)

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from sesame.control.whole_functions import WholeFunction
 from sesame.fc.shapes import time, times
+from sesame.fc.v2023 import containers
 from sesame.fc.v2023.inputs import GpuInput, HookInput, LifecycleInput, LogInput, Tag
 from sesame.model import limits, session_affinity
 from sesame.model import trigger_configs as configs
@@ -161,7 +162,7 @@ def function(whole: WholeFunction, arns: Arns, beside: Beside, qualifier: str = 
             ),
         ),
         layers=tuple(FunctionLayer(arn, beside.layer_sizes.get(arn, 0)) for arn in document.layers),
-        custom_container_config=document.custom_container_config,
+        custom_container_config=containers.answered(document),
         custom_runtime_config=_web_server(document),
         custom_dns=document.custom_dns,
         gpu_config=_gpu(document),

@@ -1,0 +1,30 @@
+"""The settings of container images as 2023-03-30 has them (reference/api.md §5.2).
+
+Called by the inputs and shapes.
+"""
+
+from typing import Any
+
+from sesame.model.container import kept_form, without_none
+from sesame.model.function import Function
+
+_SENT = (
+    "image", "entrypoint", "command", "port", "healthCheckConfig", "acrInstanceId", "accelerationType",
+    "registryConfig",
+)  # fmt: skip
+
+
+def neutral(sent: dict[str, Any]) -> dict[str, Any]:
+    """Nothing stays nothing, which removes the settings. What only answers have is left out."""
+    return {name: sent.get(name) for name in _SENT} if sent else {}
+
+
+def answered(document: Function) -> dict[str, Any] | None:
+    """With the port and the health check that the older APIs keep beside it, and the image as the one that is run."""
+    settings = document.custom_container_config
+    if not settings:
+        return None
+    kept = kept_form(settings)
+    beside = {"port": document.ca_port, "healthCheckConfig": document.custom_health_check_config}
+    found = without_none(beside | {"resolvedImageUri": kept.get("image")})
+    return found | without_none({name: kept.get(name) for name in _SENT})

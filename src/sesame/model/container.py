@@ -1,0 +1,117 @@
+"""Container images of functions: the settings of runtime custom-container, and what an image says of itself.
+
+The settings are kept in one form, whichever version of the API sent them: that of 2023-03-30 (reference/api.md §5),
+with `webServerMode` of the versions before, and with the JSON texts that those had of the two lists.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from sesame.model.web_server import Arguments, HealthCheck, Port, WebServer
+
+IMAGE_CHARS = 1024
+COMMAND_TEXT, ARGS_TEXT = "commandText", "argsText"
+# Of the versions before 2023-03-30, as earlier versions of Sesame kept it.
+_FORMER = {"args", "instanceID"}
+
+
+class ContainerConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """`entrypoint` and `command` replace those of the image. What is not read here is kept for the API alone."""
+
+    image: Annotated[str, msgspec.Meta(min_length=1, max_length=IMAGE_CHARS, pattern=r"^[!-~]*$")]
+    entrypoint: Arguments | None = None
+    command: Arguments | None = None
+    port: Port | None = None
+    health_check_config: HealthCheck | None = None
+    acr_instance_id: str | None = None
+    acceleration_type: str | None = None
+    registry_config: dict[str, Any] | None = None
+    web_server_mode: bool = True
+
+
+class ContainerImage(msgspec.Struct, frozen=True):
+    """What a function's instances are made of; None leaves a list to the image."""
+
+    reference: str
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image says of how it is run. `user_id` and `group_id` own what its program may change."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    working_dir: str = "/"
+    user_id: int = 0
+    group_id: int = 0
+    home: str = "/"
+
+    def program(self, image: ContainerImage) -> tuple[str, ...]:
+        """As Docker has it: another entrypoint is not given the image's command."""
+        if image.entrypoint:
+            return (*image.entrypoint, *(image.command or ()))
+        return (*self.entrypoint, *(self.command if image.command is None else image.command))
+
+
+def config_of(settings: Mapping[str, Any] | None) -> ContainerConfig:
+    """Raises `msgspec.ValidationError` for settings that have not the form."""
+    return msgspec.convert(kept_form(settings or {}), ContainerConfig)
+
+
+def container_image_of(config: ContainerConfig) -> ContainerImage:
+    # An empty list replaces nothing: the SDKs send one for what was not set.
+    return ContainerImage(config.image, config.entrypoint or None, config.command or None)
+
+
+def container_server_of(config: ContainerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
+    """`port` and `check` are those that stand beside the configuration. The program is known with the image."""
+    within = config.health_check_config
+    return WebServer(
+        port=config.port or port or WebServer().port,
+        health_check=within if within is not None and within.http_get_url else check,
+    )
+
+
+def kept_form(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are kept now, of what was kept as a version before 2023-03-30 had sent it."""
+    if not (_FORMER & settings.keys() or isinstance(settings.get("command"), str)):
+        return settings
+    return without_none(neutral_form(settings))
+
+
+def neutral_form(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a version before 2023-03-30, whose `command` is an image's entrypoint and whose `args` its command.
+
+    None for all that such a version knows and that was not sent. A text that is no JSON stays one, which `config_of`
+    refuses.
+    """
+    entrypoint, command = sent.get("command"), sent.get("args")
+    return {
+        "image": sent.get("image"),
+        "entrypoint": _list_of(entrypoint),
+        COMMAND_TEXT: entrypoint if isinstance(entrypoint, str) and entrypoint else None,
+        "command": _list_of(command),
+        ARGS_TEXT: command if isinstance(command, str) and command else None,
+        "accelerationType": sent.get("accelerationType"),
+        "acrInstanceId": sent.get("instanceID"),
+        "webServerMode": sent.get("webServerMode"),
+    }
+
+
+def without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _list_of(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    if not given:
+        return None
+    try:
+        return msgspec.json.decode(given)
+    except (msgspec.DecodeError, RecursionError):
+        return given
