@@ -35,9 +35,21 @@ def test_privileges_go_before_user_code_comes() -> None:
         places = [body.index(mark) for mark in marks]
         return places == sorted(places)
 
-    assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", ".receive()", "_serve(")
+    walled = "send(_WALLED_IN)"
+    assert in_order(
+        "_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", walled, ".receive()", "_serve("
+    )
     told = "send(_ISOLATED)"
-    assert in_order("_guard", ".send(message", "_mount(order", "umount(", "give_up_privileges(", "die_with(", told)
+    assert in_order(
+        "_guard",
+        ".send(message",
+        "_wait_for_walls(",
+        "_mount(order",
+        "umount(",
+        "give_up_privileges(",
+        "die_with(",
+        told,
+    )
     assert in_order("_serve", "isolation.wait()", "_start_anew(", "shim.serve(")
     shim = (RUNTIME.parent / "python" / "bootstrap.py").read_text().split("def _start(")[1]
     assert shim.index("until_isolated()") < shim.index("surroundings.prepare(") < shim.index("_Instance(")

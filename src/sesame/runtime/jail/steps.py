@@ -25,6 +25,7 @@ EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
 ORDER_BYTES = 64 * 1024
 _ISOLATED = b"isolated"
+_WALLED_IN = b"walled in"
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
 # The host's own names: sandbox/jail/plan.py puts them there.
@@ -140,6 +141,7 @@ def _enter(request, fds, inherited, run_init, shim):
         os.close(host)
     connection = shim.attach(_SOCKET_FD, out)
     from_init = linux.Packets(reading, ORDER_BYTES)
+    from_init.send(_WALLED_IN)
     order, given = from_init.receive()
     if order:
         _serve(json.loads(order.decode("utf-8")), given, _Isolation(from_init, reading), connection, shim)
@@ -167,10 +169,15 @@ def _guard(request, fds, lifeline, writing):
         os._exit(0)
     os.close(fds[request["command"]])
     order = json.loads(message.decode("utf-8"))
-    to_function = linux.Packets(writing, 1)
+    to_function = linux.Packets(writing, len(_WALLED_IN))
 
     # SAFETY: 11. Process 1 passes the order on; the function's process takes the environment, and waits before step 14.
     to_function.send(message, [given[index] for index in order["compiled"]])
+
+    if order["volumes"]:
+        # They may replace the root, and in between the kernel takes the function's process for one in a chroot, which
+        # may not make the user namespace of step 9.
+        _wait_for_walls(to_function)
 
     # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree.
     _mount(order, given)
@@ -186,8 +193,17 @@ def _guard(request, fds, lifeline, writing):
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
     os.close(fds[request["output"]])
+    if not order["volumes"]:
+        # What is left unread would reset the connection when it is closed.
+        _wait_for_walls(to_function)
     to_function.send(_ISOLATED)
     os.close(writing)
+
+
+def _wait_for_walls(function):
+    """Returns once the function's process has taken step 9. Ends process 1 when that process has failed."""
+    if function.receive()[0] != _WALLED_IN:
+        os._exit(EXIT_JAIL_FAILED)
 
 
 class _Isolation(object):
