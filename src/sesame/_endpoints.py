@@ -15,7 +15,7 @@ import psutil
 from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
 from sesame._engine import EngineParts
 from sesame._identity import Identity
-from sesame._network import offer_endpoint, offer_network
+from sesame._network import OwnNetworks, offer_endpoint, offer_network
 from sesame._storage import Storage
 from sesame._traces import Tracers
 from sesame.background import every
@@ -78,7 +78,7 @@ class EndpointNeeds:
     log_problem: Callable[[Service], str]
     tracers: Tracers | None
     answers: HostAnswers
-    network: str
+    networks: OwnNetworks
     trust: CloudTrust | None
     arrivals: FairRate = field(default_factory=FairRate)
 
@@ -119,7 +119,7 @@ async def open_endpoints(
             needs.answers,
             CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
         )
-    offer_network(needs.answers, needs.settings, needs.network, bounds, cloud_ports)
+    offer_network(needs.answers, needs.settings, needs.networks, bounds, cloud_ports)
     needs.answers.offered()
     return urls
 

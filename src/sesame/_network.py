@@ -4,7 +4,9 @@ Called by `_endpoints`: `offer_endpoint` for each, then `offer_network`.
 """
 
 import ipaddress
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,17 +15,47 @@ from sesame.control.own_hosts import CLOUD_SUFFIX
 from sesame.http.server import HttpServer
 from sesame.inside import names, proxy
 from sesame.inside.bounds import Bounds
+from sesame.inside.connections import Connections
+from sesame.inside.datagrams import Datagrams
 from sesame.inside.forwarding import Forwarding
 from sesame.inside.proxy import Take
-from sesame.inside.rules import Allowed, EgressRules, parse
-from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
+from sesame.inside.rules import Allowed, EgressRules, is_instances_own, networks_to_tell, parse
+from sesame.sandbox.network import (
+    EVERY_ADDRESS,
+    EVERY_ADDRESS_6,
+    HOST_ADDRESS,
+    HOST_ADDRESS_6,
+    INSTANCE_ADDRESS,
+    INSTANCE_ADDRESS_6,
+    HostAnswers,
+    Listen,
+    WayOut,
+)
 from sesame.settings import Settings
 
-# Five endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the proxy, and the cloud's two ports.
-LISTENS_MAX = 5 * 2 + 2 + 1 + 2
+PROXY_PORT = 3128
+# Of the host's address, where what is for other addresses comes to: no function can want it, as it takes privileges.
+LED_PORT = 1
+# Five endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the cloud's two ports; and what leads
+# out, or the proxy: three sockets of IPv4 and three of IPv6.
+LISTENS_MAX = 5 * 2 + 2 + 2 + 2 * 3
+# A resolver of the outside that everybody knows; any address would do.
+_OUTSIDE_6 = "2001:4860:4860::8888"
 EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
 
 log = structlog.get_logger("sesame.network")
+
+
+@dataclass(frozen=True)
+class OwnNetworks:
+    """Of instances: `kind` is host, egress or none, `leads_out` as `SandboxDriver.leads_out` has it.
+
+    Where `kind` is host, some runtimes have networks of their own all the same.
+    """
+
+    kind: str
+    leads_out: frozenset[int] = frozenset()
+    has_route_6: Callable[[], bool] = lambda: has_route_6()
 
 
 def listens_max(settings: Settings) -> int:
@@ -46,38 +78,79 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
 
 
 def offer_network(
-    answers: HostAnswers, settings: Settings, network: str, bounds: Bounds, cloud_ports: Mapping[int, Take]
+    answers: HostAnswers, settings: Settings, networks: OwnNetworks, bounds: Bounds, cloud_ports: Mapping[int, Take]
 ) -> None:
-    """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same.
+    """`bounds` is what instances may have of this process.
 
-    `bounds` is what they may have of this process. `cloud_ports` take what the proxy is asked for under a name of the
-    cloud: not every client heeds `no_proxy`.
+    `cloud_ports` take what the proxy is asked for under a name of the cloud: not every client heeds `no_proxy`.
     """
     allowed = [parse(text) for text in settings.network_allow]
     for service in allowed:
         if service.is_one_service:
             _forward(answers, service, bounds)
-    out, cloud = network != "none", settings.cloud_names == "on"
+    out, cloud = networks.kind != "none", settings.cloud_names == "on"
     is_own, upstream = is_cloud_name if cloud else (lambda _name: False), names.host_nameservers if out else None
     server = names.NameServer(is_own, HOST_ADDRESS, upstream, bounds)
     answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
     answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
-    if out:
-        rules = EgressRules(allowed if network == "egress" else EVERYTHING)
-        egress = proxy.EgressProxy(rules, bounds, own=proxy.Own(is_own, cloud_ports))
-        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), egress.serve):
-            log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
+    if not out:
+        return
+    reached = allowed if networks.kind == "egress" else EVERYTHING
+    if networks.leads_out:
+        _lead_out(answers, networks, reached, bounds)
+        return
+    egress = proxy.EgressProxy(EgressRules(reached), bounds, own=proxy.Own(is_own, cloud_ports))
+    if not answers.offer(Listen("tcp", HOST_ADDRESS, PROXY_PORT), egress.serve):
+        _tell_no_way_out(PROXY_PORT)
+        return
+    direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
+    direct += ["." + CLOUD_SUFFIX] if cloud else []
+    direct += [service.host for service in allowed if service.is_one_service]
+    for name, value in (
+        ("http_proxy", f"http://{HOST_ADDRESS}:{PROXY_PORT}"),
+        ("https_proxy", f"http://{HOST_ADDRESS}:{PROXY_PORT}"),
+        ("no_proxy", ",".join(dict.fromkeys(direct))),
+    ):
+        answers.add_variable(name, value)
+        answers.add_variable(name.upper(), value)
+
+
+def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[Allowed], bounds: Bounds) -> None:
+    """Every connection and every datagram for another address comes to this process, which passes it on."""
+    rules = EgressRules(reached)
+    for each in reached:
+        if is_instances_own(each.network) and not each.is_one_service:
+            log.error(
+                "functions cannot reach what network_allow names: in their network this is their own loopback; "
+                "name single services, ADDRESS:PORT",
+                network=str(each.network),
+            )
+    for version, host, source in ((4, HOST_ADDRESS, INSTANCE_ADDRESS), (6, HOST_ADDRESS_6, INSTANCE_ADDRESS_6)):
+        if version not in networks.leads_out or (version == 6 and not networks.has_route_6()):
+            continue
+        if not answers.offer(Listen("tcp", host, LED_PORT, takes_all=True), Connections(rules, bounds).serve):
+            _tell_no_way_out(LED_PORT)
             return
-        direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
-        direct += ["." + CLOUD_SUFFIX] if cloud else []
-        direct += [service.host for service in allowed if service.is_one_service]
-        for name, value in (
-            ("http_proxy", f"http://{HOST_ADDRESS}:{proxy.PORT}"),
-            ("https_proxy", f"http://{HOST_ADDRESS}:{proxy.PORT}"),
-            ("no_proxy", ",".join(dict.fromkeys(direct))),
-        ):
-            answers.add_variable(name, value)
-            answers.add_variable(name.upper(), value)
+        datagrams = Datagrams(rules, bounds, source)
+        # The first, so that there is something to answer with once datagrams come.
+        answers.offer(Listen("raw", host, 0), datagrams.serve_answers)
+        answers.offer(Listen("udp", host, LED_PORT, takes_all=True), datagrams.serve)
+        led, refused = networks_to_tell(reached, version)
+        answers.lead_out(WayOut(host, LED_PORT, source, led, refused))
+
+
+def has_route_6() -> bool:
+    """Whether this machine could send to an address of IPv6 outside. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect((_OUTSIDE_6, 53))
+    except OSError:
+        return False
+    return True
+
+
+def _tell_no_way_out(port: int) -> None:
+    log.error("functions have no way out: an endpoint has the port that leads there", port=port)
 
 
 def _forward(answers: HostAnswers, service: Allowed, bounds: Bounds) -> None:

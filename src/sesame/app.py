@@ -18,6 +18,7 @@ from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisio
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
+from sesame._network import OwnNetworks
 from sesame._provided_layers import provide_layers
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
@@ -162,6 +163,8 @@ class Sesame:
         chosen = [f"Sandbox {sandbox.driver.name}: {sandbox.reason}."] if sandbox.reason else []
         if sandbox.driver.no_network:
             chosen.append(f"Network host: no instance can have one of its own here: {sandbox.driver.no_network}.")
+        if sandbox.driver.only_proxy:
+            chosen.append(f"Network egress: only what takes an HTTP proxy gets out: {sandbox.driver.only_proxy}.")
         exposed = exposure(self._settings)
         return [*([exposed] if exposed else []), *chosen, *sandbox.runtimes.notices(), *self._parts.storage.notices]
 
@@ -201,7 +204,7 @@ class Sesame:
             targets.problem,
             tracers,
             opening.answers,
-            sandbox.driver.network,
+            OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out),
             self._trust,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)

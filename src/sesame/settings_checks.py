@@ -99,11 +99,11 @@ def _check_network_allow(settings: Settings) -> None:
     if sum(services) > ALLOWED_SERVICES_MAX:
         raise ConfigurationError(
             f"network_allow names {sum(services)} services; expected at most {ALLOWED_SERVICES_MAX}, as each takes a "
-            "socket in every instance: name a network instead, NETWORK/BITS, which is reached through the proxy"
+            "socket in every instance: name a network instead, NETWORK/BITS, which is reached without one"
         )
     if settings.network == "none" and not all(services):
         wider = settings.network_allow[services.index(False)]
         raise ConfigurationError(
-            f"network_allow has '{wider}', which is reached through the proxy, and with --network none there is no "
-            "proxy; expected ADDRESS:PORT, or --network egress"
+            f"network_allow has '{wider}', which is reached by the way to the outside, and with --network none there "
+            "is none; expected ADDRESS:PORT, or --network egress"
         )

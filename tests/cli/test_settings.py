@@ -149,7 +149,7 @@ def test_an_endpoint_that_is_not_served_has_no_setting(flag: str) -> None:
     [
         ("egress", ["db.internal:5432"], "expected ADDRESS:PORT"),
         ("host", ["127.0.0.1:5432"], "expected --network egress or none"),
-        ("none", ["127.0.0.1:5432", "10.0.0.0/8"], "has '10.0.0.0/8', which is reached through the proxy"),
+        ("none", ["127.0.0.1:5432", "10.0.0.0/8"], "has '10.0.0.0/8', which is reached by the way to the outside"),
         ("egress", [f"10.0.0.1:{port}" for port in range(1, 200)], "names 199 services; expected at most 100"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 
 from sesame.inside import names
 from sesame.inside.bounds import for_descriptors
-from sesame.inside.names import DATAGRAM_BYTES_MAX, TAKEN_AT_ONCE, NameServer
+from sesame.inside.names import DATAGRAM_BYTES_MAX, NameServer
+from sesame.inside.paced import TAKEN_AT_ONCE
 from sesame.model.fair_rate import FairRate
 
 ADDRESS = "100.64.0.1"

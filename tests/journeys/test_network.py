@@ -12,6 +12,7 @@ import pytest
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy, Sesame, running
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail_only
+from tests.support.outside import needs_outside, outside
 
 pytestmark = jail_only
 RUNTIME = "python3.12"
@@ -74,13 +75,24 @@ def test_what_functions_reach(server: Sesame, services: tuple[int, int], deploye
     allowed, other = services
     assert fetched(f"http://127.0.0.1:{allowed}/") == [200, "of the host"]
     assert get(f"http://localhost:{allowed}/".encode()).data == b"of the host"
-    # Neither directly, nor by the proxy, whatever the address is called.
+    # Nothing else, whatever the address is called.
     reach = deployed("reach")
-    for host in ("127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "100.100.100.200", "10.0.0.1"):
-        assert json.loads(reach(json.dumps({"host": host, "port": other}).encode()).data) is not True
-    for host in ("127.0.0.2", "0.0.0.0", "169.254.169.254", "100.100.100.200", "10.0.0.1", "[::ffff:127.0.0.1]"):
-        status, body = fetched(f"http://{host}:{other}/")
-        assert (status, "network_allow" in body) == (403, True), host
+    for host in ("127.0.0.1", "::1", "0.0.0.0", "127.0.0.2", "::ffff:127.0.0.1"):
+        assert "refused" in json.loads(reach(json.dumps({"host": host, "port": other}).encode()).data)
+    for host in ("169.254.169.254", "100.100.100.200", "10.0.0.1", "192.168.1.1", "::ffff:10.0.0.1"):
+        told = json.loads(reach(json.dumps({"host": host, "port": other}).encode()).data)
+        # Refused at once, or not to be reached at all where the proxy alone leads out.
+        assert "Permission denied" in told or "unreachable" in told, host
+
+
+@needs_outside
+def test_any_protocol_gets_out_by_itself(server: Sesame, deployed: Any) -> None:
+    talk = deployed("talk")
+    with outside() as beyond:
+        for by in ("tcp", "udp"):
+            host, port = beyond.there.addresses[0], getattr(beyond.there, by)
+            told = json.loads(talk(json.dumps({"by": by, "host": host, "port": port}).encode()).data)
+            assert told.get("said") == "there hello", told
 
 
 def test_names_of_the_cloud_lead_here(server: Sesame, deployed: Any) -> None:

@@ -16,7 +16,7 @@ from tests.support.jails import jail, jail_only
 
 from sesame._cloud import HTTP_PORT, HTTPS_PORT
 from sesame._endpoints import SHARES_OF_DESCRIPTORS
-from sesame._network import listens_max, offer_endpoint, offer_network
+from sesame._network import OwnNetworks, listens_max, offer_endpoint, offer_network
 from sesame.http.interface import Exchange
 from sesame.http.limits import CONNECTIONS_SHARE, for_host
 from sesame.http.server import HttpServer
@@ -57,12 +57,14 @@ def test_without_a_limit_there_is_a_bound_all_the_same(monkeypatch: pytest.Monke
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
-async def test_no_more_sockets_are_offered_than_are_counted(host: str) -> None:
+@pytest.mark.parametrize("leads_out", [frozenset(), frozenset({4, 6})])
+async def test_no_more_sockets_are_offered_than_are_counted(host: str, leads_out: frozenset[int]) -> None:
     settings = Settings(network_allow=("127.0.0.1:5432", "10.0.0.1:6379", "10.1.0.0/16"))
     answers = HostAnswers()
     for port in (9000, 9001, 9002, 9003, 9443):
         offer_endpoint(answers, HttpServer(Endpoint(unheard), host=host, port=port))
-    offer_network(answers, settings, "egress", for_descriptors(FairRate(), 2048), {})
+    networks = OwnNetworks("egress", leads_out, lambda: True)
+    offer_network(answers, settings, networks, for_descriptors(FairRate(), 2048), {})
     for port in (HTTP_PORT, HTTPS_PORT):
         answers.offer(Listen("tcp", HOST_ADDRESS, port), hold)
     answers.offered()

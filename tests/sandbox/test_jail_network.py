@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Actor, Stage
-from tests.support.jails import Traces, jail, jail_only, root_only
+from tests.support.jails import ISOLATION, Traces, jail, jail_only, root_only
 
+from sesame._network import OwnNetworks, offer_network
+from sesame.inside.bounds import for_descriptors
 from sesame.model.command import Command
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox.cgroups.groups import MIB, TCP_BUFFERS_BYTES
 from sesame.sandbox.interface import Death, KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
+from sesame.settings import Settings
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
@@ -168,6 +173,24 @@ async def test_nothing_is_left_of_a_network(tmp_path: Any, runtime: str) -> None
         await actor.sandbox.kill(KillReason.DONE)
     assert greeter.serving == set()
     assert await traces.settled() == {}
+
+
+async def test_a_proxy_leads_out_where_connections_cannot_be_led(tmp_path: Any, runtime: str) -> None:
+    answers, problem = HostAnswers(), "protocol not supported"
+    isolation = msgspec.structs.replace(ISOLATION, no_way_out=problem)
+    async with jail(tmp_path, network="egress", answers=answers, probe=lambda: isolation) as driver:
+        assert driver.only_proxy == problem
+        assert any(f"by an HTTP proxy alone: {problem}" in each.by for each in driver.enforcement())
+        offer_network(
+            answers, Settings(), OwnNetworks(driver.network, driver.leads_out), for_descriptors(FairRate(), 2048), {}
+        )
+        answers.offered()
+        stage = Stage(driver, runtime)
+        actor = await stage.start("network", "index.fetch")
+        for host in ("127.0.0.2", "169.254.169.254", "100.100.100.200", "10.0.0.1", "[::ffff:127.0.0.1]"):
+            status, body = await actor.json(f"http://{host}:1/".encode())
+            assert (status, "network_allow" in body) == (403, True), host
+        await stage.clear()
 
 
 async def test_instances_wait_for_what_the_host_offers(tmp_path: Any, runtime: str) -> None:

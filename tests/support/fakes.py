@@ -334,6 +334,8 @@ class FakeDriver:
     name = "fake"
     network = "host"
     no_network = ""
+    leads_out: frozenset[int] = frozenset()
+    only_proxy = ""
 
     def descriptors(self, listens: int) -> int:
         return 1

@@ -21,6 +21,7 @@ import dns.resolver
 import dns.rrset
 
 from sesame.inside.bounds import Bounds, Client
+from sesame.inside.paced import Paced
 from sesame.inside.relaying import Acceptor
 
 PORT = 53
@@ -28,8 +29,6 @@ TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
 # Questions of one instance that wait for the host's resolver at a time. The client asks again where one is dropped.
 WAITING_MAX = 64
-# Questions that are taken before the event loop turns to other work.
-TAKEN_AT_ONCE = 8
 # Between two questions of one stream.
 PAUSE_S = 0.02
 # As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
@@ -153,39 +152,23 @@ class _Datagrams:
         self._server = server
         self._client = client
         self._waiting: set[asyncio.Task[None]] = set()
-        self._wait_no_longer: Callable[[], None] | None = None
-        self._read()
+        self._questions = Paced(receiving, client.share, self._receive)
 
     def end(self) -> None:
-        if self._wait_no_longer is not None:
-            self._wait_no_longer()
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()
+        self._questions.end()
         for task in self._waiting:
             task.cancel()
 
-    def _read(self) -> None:
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._receive)
-
     def _receive(self) -> None:
-        for _ in range(TAKEN_AT_ONCE):
-            if not self._client.share.allows():
-                asyncio.get_running_loop().remove_reader(self._socket.fileno())
-                self._wait_no_longer = self._client.share.wait(self._read)
-                return
-            try:
-                # One byte more, to tell what is too long from what has been cut.
-                question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
-            except (BlockingIOError, InterruptedError):
-                return
-            self._client.share.charge()
-            answer = self._server.answer_at_once(question)
-            if answer is not None:
-                self._send(answer, client)
-            elif len(self._waiting) < WAITING_MAX and self._client.slots.take(self._client.name):
-                task = asyncio.get_running_loop().create_task(self._ask(question, client))
-                self._waiting.add(task)
-                task.add_done_callback(self._answered)
+        # One byte more, to tell what is too long from what has been cut.
+        question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
+        answer = self._server.answer_at_once(question)
+        if answer is not None:
+            self._send(answer, client)
+        elif len(self._waiting) < WAITING_MAX and self._client.slots.take(self._client.name):
+            task = asyncio.get_running_loop().create_task(self._ask(question, client))
+            self._waiting.add(task)
+            task.add_done_callback(self._answered)
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._waiting.discard(task)

@@ -17,7 +17,6 @@ from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import Address, EgressRules
 from sesame.model.fair_share import FairSlots
 
-PORT = 3128
 HEAD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 10.0

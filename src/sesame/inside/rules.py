@@ -1,6 +1,7 @@
 """Which addresses functions may reach outside: none in a network of the host's own, unless that is allowed by name.
 
-Asked by `inside.proxy` with the address that is then connected to, so that no name can change its meaning in between.
+Asked by `inside.proxy`, `inside.connections` and `inside.datagrams` with the address that is then connected to, so that
+no name can change its meaning in between.
 """
 
 import ipaddress
@@ -96,6 +97,32 @@ class EgressRules:
         if time.monotonic() >= self._own_until:
             self._own, self._own_until = frozenset(self._read_own()), time.monotonic() + OWN_KEPT_S
         return address not in self._own and meant not in self._own
+
+
+def networks_to_tell(allowed: Sequence[Allowed], version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a function can be told before it connects, of IPv4 or IPv6: networks that may be reached though they lie in
+    refused ones, and networks of which nothing may. What instances have themselves is neither.
+    """
+    # Single services are answered in the instance itself.
+    wide = [each.network for each in allowed if not each.is_one_service]
+    led = [network for network in wide if network.version == version and not is_instances_own(network)]
+    refused = [
+        network
+        for network in REFUSED
+        if network.version == version
+        and not is_instances_own(network)
+        and not any(_covers(each, network) for each in led)
+    ]
+    return tuple(str(each) for each in dict.fromkeys(led) if each.prefixlen), tuple(map(str, refused))
+
+
+def is_instances_own(network: Network) -> bool:
+    """Whether these are addresses that every network has for itself."""
+    return network.is_loopback or (network.network_address.is_unspecified and network.prefixlen > 0)
+
+
+def _covers(outer: Network, inner: Network) -> bool:
+    return outer.prefixlen <= inner.prefixlen and inner.network_address in outer
 
 
 def carried(address: Address) -> Address:

@@ -288,6 +288,16 @@ class SandboxDriver(Protocol):
     def no_network(self) -> str:
         """Why instances share the host's network although nobody asked for that; "" where that is not so."""
 
+    @property
+    def leads_out(self) -> frozenset[int]:
+        """Of which versions of the internet protocol, 4 and 6, networks of instances' own can lead every connection to
+        the host (`network.WayOut`); known once open.
+        """
+
+    @property
+    def only_proxy(self) -> str:
+        """Why the way out of instances' networks is a proxy and nothing else; "" where that is not so."""
+
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall; known once open."""
 

@@ -14,17 +14,26 @@ import msgspec
 # The host's own address in the network of each instance: of the range for providers (RFC 6598), so that no network that
 # a function is told of, public or private, has it too.
 HOST_ADDRESS = "100.64.0.1"
+# The instance's own, from which it connects to the outside.
+INSTANCE_ADDRESS = "100.64.0.2"
+# The same of IPv6, of the range for private networks (RFC 4193).
+HOST_ADDRESS_6, INSTANCE_ADDRESS_6 = "fd5e:5a3e::1", "fd5e:5a3e::2"
 # Where functions with networks of their own find the certificates that they trust.
 TRUSTED = "/var/sesame/certificates.pem"
 EVERY_ADDRESS, EVERY_ADDRESS_6 = "0.0.0.0", "::"
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """One socket that the host has in each network: `kind` is tcp or udp."""
+    """One socket that the host has in each network: `kind` is tcp, udp, or raw, which has no port and sends packets.
+
+    One that `takes_all` also gets what is for other addresses, as far as a `WayOut` leads it there: the socket's own
+    address is then that of the connection, and datagrams come with theirs (IP_RECVORIGDSTADDR).
+    """
 
     kind: str
     address: str
     port: int
+    takes_all: bool = False
 
     def excludes(self, other: "Listen") -> bool:
         """Whether both cannot be in one network."""
@@ -37,12 +46,27 @@ class Listen(msgspec.Struct, frozen=True):
 Serve = Callable[[socket.socket, str], Callable[[], None]]
 
 
+class WayOut(msgspec.Struct, frozen=True):
+    """Of IPv4 or of IPv6: what the instance sends to other addresses than its own comes to `host`:`port`, TCP and UDP.
+
+    It comes from `source`. Connecting to a network that is `refused` fails at once, but for those that are `led` all
+    the same. Both only tell a function early: what it may reach is decided by who answers.
+    """
+
+    host: str
+    port: int
+    source: str
+    led: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
 class Inside(msgspec.Struct, frozen=True):
     """What every network has: sockets, addresses beside loopback's, variables for the function's environment."""
 
     listens: tuple[Listen, ...] = ()
     addresses: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
+    ways_out: tuple[WayOut, ...] = ()
 
 
 class Answers(Protocol):
@@ -62,6 +86,7 @@ class HostAnswers:
         self._serving: dict[Listen, Serve] = {}
         self._addresses: dict[str, None] = {}
         self._environment: dict[str, str] = {}
+        self._ways_out: list[WayOut] = []
         self._complete = asyncio.Event()
 
     @classmethod
@@ -86,12 +111,18 @@ class HostAnswers:
     def add_variable(self, name: str, value: str) -> None:
         self._environment[name] = value
 
+    def lead_out(self, way: WayOut) -> None:
+        """Sockets that `takes_all` at its address and port must be offered too."""
+        self.add_address(way.host)
+        self.add_address(way.source)
+        self._ways_out.append(way)
+
     def offered(self) -> None:
         self._complete.set()
 
     async def inside(self) -> Inside:
         await self._complete.wait()
-        return Inside(tuple(self._serving), tuple(self._addresses), self._environment)
+        return Inside(tuple(self._serving), tuple(self._addresses), self._environment, tuple(self._ways_out))
 
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
         return self._serving[listen](socket, instance)

@@ -39,6 +39,25 @@ def fetch(event, context):
     return json.dumps([answer.code, answer.read().decode('utf-8')])
 
 
+def talk(event, context):
+    """What answers `hello`, by TCP or UDP; else the error. The socket may have to be bound to a `source` first."""
+    told = json.loads(event.decode('utf-8'))
+    family = socket.AF_INET6 if ':' in told['host'] else socket.AF_INET
+    kind = socket.SOCK_DGRAM if told['by'] == 'udp' else socket.SOCK_STREAM
+    talking = socket.socket(family, kind)
+    talking.settimeout(told.get('within_s', 30))
+    try:
+        if 'source' in told:
+            talking.bind((told['source'], 0))
+        talking.connect((told['host'], told['port']))
+        talking.sendall(told.get('say', 'hello').encode('ascii'))
+        return json.dumps({'said': talking.recv(65535).decode('ascii'), 'own': talking.getsockname()[0]})
+    except (OSError, IOError) as error:
+        return json.dumps({'error': '%s: %s' % (type(error).__name__, error)})
+    finally:
+        talking.close()
+
+
 def listen(event, context):
     """Answers each connection to the port with its name, from here on."""
     told = json.loads(event.decode('utf-8'))

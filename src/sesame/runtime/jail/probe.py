@@ -1,10 +1,12 @@
 """Tries, in a process that ends at once, every call that a jail needs; prints the first that fails, or nothing.
 
-Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY`.
-Where all but a network of its own works, it prints what fails there, and ends with 0 all the same.
+Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY NETWORKS`,
+where NETWORKS is JSON: pairs of a word and of what `network.set_up` takes, tried one after the other in one network.
+Where all but these works, it prints for each that fails the word and why, and ends with 0 all the same.
 Never leaves a trace: whatever it makes is in namespaces of its own.
 """
 
+import json
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ import network
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
 
-def main(kind, directory):
+def main(kind, directory, networks):
     try:
         program = _filter()
         if kind == "user":
@@ -27,11 +29,11 @@ def main(kind, directory):
         try:
             pid, _pidfd = linux.clone(_NAMESPACES | linux.CLONE_NEWNET)
         except OSError as error:
-            _say(error)
+            _say(error, "%s: " % networks[0][0])
             pid, _pidfd = linux.clone(_NAMESPACES)
         else:
             if pid == 0:
-                _try_network()
+                _try_networks(networks)
         if pid == 0:
             _inside(kind, directory, program)
         if os.waitpid(pid, 0)[1] != 0:
@@ -59,11 +61,15 @@ def _inside(kind, directory, program):
     os._exit(0)
 
 
-def _try_network():
-    try:
-        network.bring_up([])
-    except (IOError, OSError) as error:
-        _say(error)
+def _try_networks(networks):
+    for word, wanted in networks:
+        ours, theirs = linux.packet_pair()
+        try:
+            network.set_up(wanted, [theirs])
+        except (IOError, OSError) as error:
+            _say(error, "%s: " % word)
+        os.close(ours)
+        os.close(theirs)
 
 
 def _filter():
@@ -72,9 +78,9 @@ def _filter():
         return linux.seccomp_program(file.read())
 
 
-def _say(error):
-    os.write(1, ("%s\n" % error).encode("utf-8"))
+def _say(error, what=""):
+    os.write(1, ("%s%s\n" % (what, error)).encode("utf-8"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))

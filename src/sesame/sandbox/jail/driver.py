@@ -185,6 +185,16 @@ class JailDriver:
         """As `SandboxDriver.no_network`."""
         return self._isolation.no_network if self._options.network == "auto" else ""
 
+    @property
+    def leads_out(self) -> frozenset[int]:
+        """As `SandboxDriver.leads_out`."""
+        return self._isolation.leads_out
+
+    @property
+    def only_proxy(self) -> str:
+        """As `SandboxDriver.only_proxy`."""
+        return self._isolation.no_way_out if self._policy.network == "egress" else ""
+
     def zygote_pid(self, runtime: str) -> int:
         """Of the runtime's zygote; 0 when it has none."""
         zygote = self._zygotes.get(runtime)

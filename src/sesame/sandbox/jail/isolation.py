@@ -4,19 +4,31 @@ Called by `jail.driver` at `open`, by `sandbox.drivers` and by `sesame doctor`. 
 version number or a user id does not tell whether they are allowed.
 """
 
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from sesame.sandbox.disk_reserve import DISK_RESERVE_MB
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail.network import set_up
 from sesame.sandbox.memory import MEMORY_WATCH_S
+from sesame.sandbox.network import (
+    HOST_ADDRESS,
+    HOST_ADDRESS_6,
+    INSTANCE_ADDRESS,
+    INSTANCE_ADDRESS_6,
+    Inside,
+    Listen,
+    WayOut,
+)
 from sesame.sandbox.shim import SHIM
 
 PROBE_TIMEOUT_S = 20.0
@@ -26,17 +38,27 @@ class Isolation(msgspec.Struct, frozen=True):
     """The isolation level that is possible here.
 
     `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
-    `no_network` says why instances cannot have networks of their own; "" where they can.
+    `no_network` says why instances cannot have networks of their own; "" where they can. `no_way_out` says why these
+    cannot lead connections to the host, `no_way_out_6` why not those of IPv6.
     """
 
     kind: str
     reason: str = ""
     hint: str = ""
     no_network: str = ""
+    no_way_out: str = ""
+    no_way_out_6: str = ""
 
     @property
     def possible(self) -> bool:
         return self.kind != "none"
+
+    @property
+    def leads_out(self) -> frozenset[int]:
+        """As `SandboxDriver.leads_out`."""
+        if self.no_network or self.no_way_out:
+            return frozenset()
+        return frozenset({4} if self.no_way_out_6 else {4, 6})
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -56,14 +78,14 @@ def probe() -> Isolation:
         return Isolation("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
     if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
         return Isolation("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
-    as_root, no_network = _try("root")
+    as_root, networks = _try("root")
     as_root = as_root or _detached_mounts_fail()
     if not as_root:
-        return Isolation("root", no_network=no_network)
-    as_user, no_network = _try("user")
+        return Isolation("root", **networks)
+    as_user, networks = _try("user")
     why = "Sesame does not run as root" if os.geteuid() != 0 else f"root may not do everything here: {as_root}"
     if not as_user:
-        return Isolation("user", why, "run as root for memory and process limits by the kernel", no_network)
+        return Isolation("user", why, "run as root for memory and process limits by the kernel", **networks)
     return Isolation("none", f"{why}; without root: {as_user}", _advice())
 
 
@@ -98,7 +120,7 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
             f"cgroup shares by memory size{quota}" if cpu else "needs a cpu cgroup; a crowd has the lowest priority",
         ),
         Enforcement("freezing while idle", True, held.freezer or "SIGSTOP to every process"),
-        Enforcement("own network", held.network != "host", _NETWORKS[held.network]),
+        Enforcement("own network", held.network != "host", _network(held)),
     )  # fmt: skip
 
 
@@ -108,32 +130,51 @@ def _reserve(held: Findings) -> str:
     return "nothing starts without it; each /tmp is a tmpfs, and takes the host's memory"
 
 
-_NETWORKS = {
-    "host": "the host's: functions reach Sesame on 127.0.0.1, and all else there",
-    "egress": "a network namespace for each instance: Sesame's endpoints, and the outside by a proxy",
-    "none": "a network namespace for each instance, where Sesame's endpoints answer and nothing else",
-}
+def _network(held: Findings) -> str:
+    if held.network == "host":
+        return "the host's: functions reach Sesame on 127.0.0.1, and all else there"
+    if held.network == "none":
+        return "a network namespace for each instance, where Sesame's endpoints answer and nothing else"
+    reached = "a network namespace for each instance: Sesame's endpoints, and the outside"
+    if held.isolation.leads_out:
+        return f"{reached} by TCP and UDP"
+    return f"{reached} by an HTTP proxy alone: {held.isolation.no_way_out}"
 
 
 def _tmp(held: Findings) -> str:
     return "its pages are a file's" if held.disk_image else "it is a tmpfs, and takes the host's memory"
 
 
-def _try(kind: str) -> tuple[str, str]:
-    """What goes wrong, or "" when it works; and what goes wrong with a network alone."""
+def _try(kind: str) -> tuple[str, dict[str, str]]:
+    """What goes wrong, or "" when it works; and what goes wrong with networks alone, by the field of `Isolation`."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(
-                [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory],
+                [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory,
+                 json.dumps(_networks())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env={}, timeout=PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return f"the probe did not end in {PROBE_TIMEOUT_S:g} s", ""
+            return f"the probe did not end in {PROBE_TIMEOUT_S:g} s", {}
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0:
-        return "", lines[-1] if lines else ""
-    return lines[-1] if lines else f"the probe ended with status {done.returncode}", ""
+        said = (line.partition(": ") for line in lines)
+        return "", {field: problem for field, _colon, problem in said}
+    return lines[-1] if lines else f"the probe ended with status {done.returncode}", {}
+
+
+def _networks() -> list[tuple[str, dict[str, Any]]]:
+    """What runtime/jail/probe.py tries: a field of `Isolation`, and what a network has that does not have it."""
+    ways = (
+        ("no_way_out", WayOut(HOST_ADDRESS, 1, INSTANCE_ADDRESS, refused=("10.0.0.0/8",))),
+        ("no_way_out_6", WayOut(HOST_ADDRESS_6, 1, INSTANCE_ADDRESS_6, refused=("fc00::/7",))),
+    )
+    tried = [("no_network", Inside())]
+    for field, way in ways:
+        listens = tuple(Listen(kind, way.host, way.port, takes_all=kind != "raw") for kind in ("tcp", "udp", "raw"))
+        tried.append((field, Inside(listens, (way.host, way.source), ways_out=(way,))))
+    return [(field, {"socket": 0, **set_up(inside)}) for field, inside in tried]
 
 
 def _detached_mounts_fail() -> str:

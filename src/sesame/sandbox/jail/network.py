@@ -11,9 +11,18 @@ from typing import Any
 
 import structlog
 
+from sesame.sandbox.jail import netlink
 from sesame.sandbox.network import Answers, Inside, Listen
 
 log = structlog.get_logger("sesame.sandbox")
+
+
+def set_up(inside: Inside) -> dict[str, Any]:
+    """What `set_up` of runtime/jail/network.py expects, beside a socket."""
+    return {
+        "netlink": netlink.messages(inside.addresses, inside.ways_out),
+        "listens": [[each.kind, each.address, each.port, each.takes_all] for each in inside.listens],
+    }
 
 
 class InstanceNetwork:
@@ -32,8 +41,7 @@ class InstanceNetwork:
         """What runtime/jail/network.py expects."""
         return {
             "socket": lend(self._theirs.fileno()),
-            "addresses": list(self._inside.addresses),
-            "listens": [[each.kind, each.address, each.port] for each in self._inside.listens],
+            **set_up(self._inside),
         }
 
     def begin(self) -> None:

@@ -86,6 +86,14 @@ class PlainDriver:
         # What this driver does not isolate is said where it is chosen.
         return ""
 
+    @property
+    def leads_out(self) -> frozenset[int]:
+        return frozenset()
+
+    @property
+    def only_proxy(self) -> str:
+        return ""
+
     def descriptors(self, listens: int) -> int:
         """As `SandboxDriver.descriptors`."""
         return OWN_DESCRIPTORS

@@ -1,0 +1,53 @@
+"""Passes the TCP connections that functions open to any address outside on to that address.
+
+Each comes to a socket that takes what is for other addresses than the instance's own (`sandbox.network.WayOut`). What
+`inside.rules` refuses, what does not answer and what breaks is reset.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable
+
+from sesame.inside.bounds import Bounds
+from sesame.inside.refusals import Refusals
+from sesame.inside.relaying import Acceptor, Streams, closing, relay
+from sesame.inside.rules import EgressRules
+
+CONNECT_TIMEOUT_S = 30.0
+# On, and for no time: a reset.
+_NO_LINGERING = struct.pack("ii", 1, 0)
+
+
+class Connections:
+    def __init__(self, rules: EgressRules, bounds: Bounds) -> None:
+        self._rules = rules
+        self._bounds = bounds
+        self._refusals = Refusals()
+
+    def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
+        """As `sandbox.network.Serve`."""
+
+        async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await self._pass_on(reader, writer, client)
+            except OSError:
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+                raise
+
+        return Acceptor(listening, pass_on, self._bounds.of(client)).end
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str) -> None:
+        # The socket's own address is the one that the function has connected to.
+        host, port = writer.get_extra_info("sockname")[:2]
+        if not self._rules.permit(ipaddress.ip_address(host), port):
+            self._refusals.say(client, host, port)
+            raise ConnectionRefusedError(f"{host}:{port} may not be reached")
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            theirs = await connect(host, port)
+        await closing(theirs[1], relay((reader, writer), theirs))
+
+
+async def connect(host: str, port: int) -> Streams:
+    return await asyncio.open_connection(host, port)

@@ -1,0 +1,193 @@
+"""Passes the datagrams that functions send to any address outside on to that address, and the answers back.
+
+They come to a socket that takes what is for other addresses than the instance's own (`sandbox.network.WayOut`). Each
+pair of a port inside and an address outside is a flow with a socket of the host's own, so that answers of nobody else
+come in. An answer is sent into the instance's network as a packet that has the address it came from.
+"""
+
+import contextlib
+import functools
+import ipaddress
+import socket
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sesame.inside.bounds import Bounds, Client
+from sesame.inside.paced import Paced
+from sesame.inside.refusals import Refusals
+from sesame.inside.rules import EgressRules
+from sesame.inside.udp import packet
+from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
+
+# Of one instance: beyond them the one that was silent for longest ends.
+FLOWS_MAX = 128
+# As long as a stateful firewall waits at least (RFC 4787 §4.3).
+SILENT_S = 120.0
+DATAGRAM_BYTES_MAX = 65_535
+# POLICY: a datagram costs the event loop a quarter of what a connection does; opening a flow counts as one more.
+DATAGRAM_UNITS, FLOW_UNITS = 0.25, 1.0
+_ORIGINAL = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
+# Behind the family: the port and, of IPv6, the flow; then the address.
+_ADDRESS = {socket.AF_INET: struct.Struct("!2xH4s"), socket.AF_INET6: struct.Struct("!2xH4x16s")}
+_CONTROL_BYTES = socket.CMSG_SPACE(28)
+
+
+class End(NamedTuple):
+    """An address, packed, and a port of UDP."""
+
+    address: bytes
+    port: int
+
+
+class Datagrams:
+    """Of IPv4 or of IPv6: of the version that `source` has, the address that instances send from.
+
+    `serve_answers` must have been called for an instance before `serve` is.
+    """
+
+    def __init__(self, rules: EgressRules, bounds: Bounds, source: str, clocks: Clocks = SYSTEM_CLOCKS) -> None:
+        self._rules = rules
+        self._bounds = bounds
+        self._source = ipaddress.ip_address(source).packed
+        self._clocks = clocks
+        self._refusals = Refusals(clocks)
+        self._answering: dict[str, socket.socket] = {}
+
+    def serve_answers(self, sending: socket.socket, client: str) -> Callable[[], None]:
+        """As `sandbox.network.Serve`, of a raw socket."""
+        self._answering[client] = sending
+
+        def end() -> None:
+            del self._answering[client]
+            sending.close()
+
+        return end
+
+    def serve(self, receiving: socket.socket, client: str) -> Callable[[], None]:
+        """As `sandbox.network.Serve`, of a UDP socket that takes all."""
+        return _Flows(receiving, self._answering[client], self, self._bounds.of(client)).end
+
+    @property
+    def clocks(self) -> Clocks:
+        return self._clocks
+
+    def may_reach(self, target: End, client: str) -> bool:
+        address = ipaddress.ip_address(target.address)
+        permitted = self._rules.permit(address, target.port)
+        if not permitted:
+            self._refusals.say(client, str(address), target.port)
+        return permitted
+
+    def is_instance(self, source: End) -> bool:
+        """POLICY: whoever sends from another address than the instance's is not answered, nor is it passed on."""
+        return source.address == self._source
+
+
+class _Flow:
+    def __init__(self, outside: socket.socket, used_at: float) -> None:
+        self.outside = outside
+        self.used_at = used_at
+        self.answers: Paced
+
+
+class _Flows:
+    """Of one instance."""
+
+    def __init__(self, receiving: socket.socket, answering: socket.socket, of: Datagrams, client: Client) -> None:
+        self._receiving = receiving
+        self._family = receiving.family
+        self._answering = answering
+        self._of = of
+        self._client = client
+        # By source and target; the one that was silent for longest comes first.
+        self._flows: OrderedDict[tuple[End, End], _Flow] = OrderedDict()
+        self._timer: Timer | None = None
+        self._from_inside = Paced(receiving, client.share, self._receive, DATAGRAM_UNITS)
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._from_inside.end()
+        while self._flows:
+            self._end_first()
+
+    def _receive(self) -> None:
+        data, control, _flags, address = self._receiving.recvmsg(DATAGRAM_BYTES_MAX, _CONTROL_BYTES)
+        source = End(socket.inet_pton(self._family, address[0]), address[1])
+        for level, kind, value in control:
+            if (level, kind) == _ORIGINAL[self._family]:
+                port, target = _ADDRESS[self._family].unpack_from(value)
+                self._pass_on(data, source, End(target, port))
+
+    def _pass_on(self, data: bytes, source: End, target: End) -> None:
+        flow = self._flows.get((source, target)) or self._open(source, target)
+        if flow is not None:
+            self._used((source, target), flow)
+            # Lost, as any network may lose it.
+            with contextlib.suppress(OSError):
+                flow.outside.send(data)
+
+    def _open(self, source: End, target: End) -> _Flow | None:
+        """None where the target may not be reached, or nothing is free: the datagram is lost."""
+        if not self._of.is_instance(source) or not target.port or not self._of.may_reach(target, self._client.name):
+            return None
+        self._client.share.charge(FLOW_UNITS)
+        if len(self._flows) >= FLOWS_MAX:
+            self._end_first()
+        if not self._client.slots.take(self._client.name):
+            return None
+        try:
+            outside = self._connected(target)
+        except OSError:
+            self._client.slots.give_back(self._client.name)
+            return None
+        flow = self._flows[source, target] = _Flow(outside, self._of.clocks.monotonic())
+        answer = functools.partial(self._answer, flow, source, target)
+        flow.answers = Paced(outside, self._client.share, answer, DATAGRAM_UNITS)
+        if self._timer is None:
+            self._timer = self._of.clocks.call_later(SILENT_S, self._end_silent)
+        return flow
+
+    def _connected(self, target: End) -> socket.socket:
+        outside = socket.socket(self._family, socket.SOCK_DGRAM)
+        try:
+            outside.setblocking(False)
+            outside.connect((socket.inet_ntop(self._family, target.address), target.port))
+        except OSError:
+            outside.close()
+            raise
+        return outside
+
+    def _answer(self, flow: _Flow, source: End, target: End) -> None:
+        try:
+            data = flow.outside.recv(DATAGRAM_BYTES_MAX)
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError:
+            # Nobody is there: the function waits, as it would for whoever does not answer.
+            return
+        self._used((source, target), flow)
+        to = (socket.inet_ntop(self._family, source.address), 0)
+        # A function that does not read what it asked for loses it.
+        with contextlib.suppress(OSError):
+            self._answering.sendto(packet(target, source, data), to)
+
+    def _used(self, key: tuple[End, End], flow: _Flow) -> None:
+        flow.used_at = self._of.clocks.monotonic()
+        self._flows.move_to_end(key)
+
+    def _end_silent(self) -> None:
+        self._timer = None
+        now = self._of.clocks.monotonic()
+        while self._flows and next(iter(self._flows.values())).used_at + SILENT_S <= now:
+            self._end_first()
+        if self._flows:
+            first = next(iter(self._flows.values()))
+            self._timer = self._of.clocks.call_later(first.used_at + SILENT_S - now, self._end_silent)
+
+    def _end_first(self) -> None:
+        _key, flow = self._flows.popitem(last=False)
+        flow.answers.end()
+        self._client.slots.give_back(self._client.name)
