@@ -13,6 +13,7 @@ from sesame.sandbox.deaths import line_of
         ("exit", "killed by SIGNONE", "the function's process was killed by SIGNONE"),
         ("exit", "killed by signal 40", "the function's process was killed by signal 40"),
         ("exit", "", "the function's process ended; how is not known"),
+        ("ran_on", "it ran", "the instance was ended because it cannot be frozen: it ran"),
         ("exit", "exit status 1; 2 refused", "the function's process ended with exit status 1; 2 refused"),
         (
             "out_of_memory",

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
+from tests.security.grades import GRADES
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.jail import processes
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.jail.isolation import Isolation
-from sesame.sandbox.jail.processes import LOWEST_PRIORITY
+from sesame.sandbox.jail.processes import LOWEST_PRIORITY, first_child
 from sesame.sandbox.memory import tree
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
@@ -119,23 +121,27 @@ def priorities(init: int) -> set[int]:
     return {os.getpriority(os.PRIO_PROCESS, pid) for pid in tree(init)[1:]}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def unscoped(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> AsyncIterator[Stage]:
-    """The same as before Linux 6.12, which has scopes of signals."""
-    without = frozenset({"scope"})
-    folder = tmp_path_factory.mktemp("unscoped")
-    async with jail(folder, probe=lambda: Isolation("user"), cgroups=False, without=without) as made:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(GRADES))
+async def unscoped(
+    tmp_path_factory: pytest.TempPathFactory, runtime: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Stage]:
+    """Without cgroups as before Linux 6.12, which has scopes of signals; made by root too, who may have no cgroups."""
+    options = {**GRADES[request.param], "cgroups": False, "without": frozenset({"scope"})}
+    async with jail(tmp_path_factory.mktemp("unscoped"), **options) as made:
         yield Stage(made, runtime)
 
 
-@pytest.mark.parametrize("attack", ["fork_chain", "continues_process_1"])
+SIGNALS_TO_PROCESS_1 = ["continues_process_1", "queues_to_process_1", "floods_process_1"]
+
+
+@pytest.mark.parametrize("attack", ["fork_chain", *SIGNALS_TO_PROCESS_1])
 async def test_what_would_run_on_stands_still_while_its_instance_is_frozen(
     stage: Stage, until: Until, attack: str
 ) -> None:
     await stands_still_while_it_is_frozen(stage, until, attack)
 
 
-@pytest.mark.parametrize("attack", ["continues_process_1", "queues_to_process_1"])
+@pytest.mark.parametrize("attack", SIGNALS_TO_PROCESS_1)
 async def test_process_1_obeys_the_host_alone(unscoped: Stage, until: Until, attack: str) -> None:
     await stands_still_while_it_is_frozen(unscoped, until, attack)
 
@@ -145,22 +151,46 @@ async def stands_still_while_it_is_frozen(stage: Stage, until: Until, attack: st
     await attacker.invoke(b"{}")
     marks = Path(f"/proc/{attacker.sandbox.init_pid}/root/tmp/links")
     await until(lambda: os.stat(marks).st_size, "it runs after its call")
-    attacker.sandbox.freeze()
-    sizes: list[int] = []
+    for _ in range(3):
+        attacker.sandbox.freeze()
+        sizes: list[int] = []
 
-    def stands_still() -> bool:
-        sizes.append(os.stat(marks).st_size)
-        return sizes[-100:] == sizes[-1:] * 100
+        def stands_still(sizes: list[int] = sizes) -> bool:
+            sizes.append(os.stat(marks).st_size)
+            return sizes[-100:] == sizes[-1:] * 100
 
-    await until(stands_still, "nothing runs")
-    attacker.sandbox.thaw()
-    await until(lambda: os.stat(marks).st_size > sizes[-1], "it runs again")
+        await until(stands_still, "nothing runs")
+        attacker.sandbox.thaw()
+        await until(lambda size=sizes[-1]: os.stat(marks).st_size > size, "it runs again")
 
 
-async def test_an_instance_that_is_thawed_as_soon_as_it_is_frozen_answers(stage: Stage) -> None:
-    actor = await stage.start("attacks", "index.memory_after_result", memory_mb=MEMORY_MB)
-    for _ in range(200):
+@pytest.mark.parametrize("attack", [None, *SIGNALS_TO_PROCESS_1])
+async def test_an_instance_that_is_thawed_as_soon_as_it_is_frozen_answers(
+    unscoped: Stage, attack: str | None, until: Until
+) -> None:
+    actor = await unscoped.start("attacks", "index.disturbed", memory_mb=512)
+    await actor.invoke(json.dumps({"by": attack}).encode())
+    for turn in range(100):
         actor.sandbox.freeze()
+        if turn % 10 == 0:
+            await until(lambda: stopped(actor.sandbox.init_pid), "it is stopped")
         actor.sandbox.thaw()
         async with asyncio.timeout(PATIENCE_S):
-            await actor.invoke(b'{"ask": true}')
+            await actor.invoke(b"{}")
+
+
+def stopped(init: int) -> bool:
+    """Whether the function's process is."""
+    return Path(f"/proc/{first_child(init)}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_an_instance_that_cannot_be_frozen_is_ended(
+    stage: Stage, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "RUNNING_LOOKS_MAX", 20)
+    attacker = await stage.start("attacks", "index.continues_itself", memory_mb=512)
+    assert await attacker.json(b"{}") is True
+    attacker.sandbox.freeze()
+    async with asyncio.timeout(PATIENCE_S):
+        await attacker.died.wait()
+    await until(lambda: "cannot be frozen" in attacker.text, "the log says why")

@@ -19,6 +19,8 @@ def line_of(reason: str, detail: str) -> str:
         return f"[sesame] the instance was ended because its temporary directory was full: {detail}"
     if reason == "protocol":
         return f"[sesame] the instance was ended because its process broke the protocol with the platform: {detail}"
+    if reason == "ran_on":
+        return f"[sesame] the instance was ended because it cannot be frozen: {detail}"
     return ""
 
 

@@ -104,6 +104,8 @@ class Death(enum.StrEnum):
     DISK = "disk"
     PROTOCOL = "protocol"
     """The process sent what the wire protocol does not allow."""
+    RAN_ON = "ran_on"
+    """It ran on between two calls, although it was stopped over and over; the detail says so."""
     KILLED = "killed"
     """The host ended it; the detail is the reason that `kill` was given."""
 

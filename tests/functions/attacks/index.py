@@ -24,7 +24,7 @@ NUMBERS = {
     'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
     'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'pidfd_open': (434, 434),
     'open_tree': (428, 428), 'settimeofday': (164, 170), 'io_setup': (206, 0), 'memfd_create': (319, 279),
-    'rt_sigqueueinfo': (129, 138),
+    'rt_sigqueueinfo': (129, 138), 'timer_create': (222, 107), 'timer_settime': (223, 110),
 }
 X32_BIT = 0x40000000
 
@@ -837,6 +837,45 @@ def queues_to_process_1(event, context):
 def continues_process_1(event, context):
     """A process that counts itself in a file while it has process 1 continued, over and over."""
     return _signals_process_1(lambda: os.kill(1, signal.SIGCONT))
+
+
+def floods_process_1(event, context):
+    """The same with every signal that process 1 could have a handler for, again and again."""
+    def flood():
+        for number in range(1, 65):
+            if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+                os.kill(1, number)
+    return _signals_process_1(flood)
+
+
+def continues_itself(event, context):
+    """A thread that counts itself in a file, in a process that timers of the kernel's continue over and over."""
+    count = os.open('/tmp/links', os.O_CREAT | os.O_RDWR | os.O_APPEND)
+
+    def run():
+        while True:
+            os.write(count, b'.')
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=run)
+    thread.daemon = True
+    thread.start()
+    signal.signal(signal.SIGCONT, lambda number, frame: None)
+    # struct sigevent: value, signal, and SIGEV_SIGNAL.
+    wanted = ctypes.create_string_buffer(struct.pack('=qii', 0, signal.SIGCONT, 0).ljust(64, b'\0'))
+    # Each goes off once: a stop takes a signal of a timer away that waits, and with it the timer's next ones.
+    for number in range(1, 3001):
+        timer = ctypes.c_int()
+        once = ctypes.create_string_buffer(struct.pack('=4q', 0, 0, number // 50, number % 50 * 20000000))
+        if call('timer_create', 1, wanted, ctypes.byref(timer)) < 0 or call('timer_settime', timer.value, 0, once, None):
+            return answer(False)
+    return answer(True)
+
+
+def disturbed(event, context):
+    """Answers, beside the attack that it was told of in its first call."""
+    attack = told(event).get('by')
+    return globals()[attack](b'', context) if attack else answer(True)
 
 
 def _signals_process_1(send):

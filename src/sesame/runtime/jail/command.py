@@ -79,7 +79,7 @@ def _lead(request, order, fds, watching):
     for fd in fds:
         if fd != alive and fd not in stdio:
             os.close(fd)
-    wake = linux.descriptor_of_signals([signal.SIGCHLD], wait=False)
+    wake = linux.descriptor_of_signals([signal.SIGCHLD])
     command = os.fork()
     if not command:
         _become(order, stdio, watching)

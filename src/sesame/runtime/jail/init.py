@@ -9,36 +9,63 @@ namespace does one system call reach every process, so that a chain of forks can
 
 import errno
 import os
+import select
 import signal
-import struct
 
 import linux
 
-# signalfd(2): ssi_signo, ssi_errno, ssi_code and ssi_pid of a record of this size.
-_RECORD, _RECORD_BYTES = "<IiiI", 128
+# The orders of the host, each a message of one byte (sandbox/jail/zygote_client.py).
+STOP, RESUME = b"s", b"r"
+_SIGNALS = {STOP: signal.SIGSTOP, RESUME: signal.SIGCONT}
 _EVERY_OTHER = -1
-# Of kill(2), and of pidfd_send_signal(2) without an info: the kernel names the sender. Who queues a signal with an info
-# of its own writes any sender into it, but the kernel refuses this code in one.
-_SI_USER = 0
+# POLICY: orders are looked for after so many ended processes, so that a storm of forks cannot hold them up.
+_REAPED_AT_ONCE = 64
+_RECORD_BYTES = 128
 
 
-def run(handler):
-    """Waits for the process `handler`. Does not return."""
-    signals = linux.descriptor_of_signals([signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT], wait=True)
+def run(handler, orders):
+    """Waits for the process `handler`. Does not return.
+
+    `orders` is the host's socket, of which no other process of the instance has a descriptor.
+    """
+    # SAFETY: Nothing but an order has an effect here. The kernel drops what the function sends to process 1 of its
+    # namespace, unless there is a handler for it; SIGCHLD, of which it could send any number, only has processes reaped.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended = linux.descriptor_of_signals([signal.SIGCHLD])
+    waited_for = [ended, orders]
+    more = True
     while True:
-        _reap(handler)
-        number, code, sender = _next(signals)
-        if number == signal.SIGTSTP:
-            _signal_all(signal.SIGSTOP)
-        # SAFETY: Zero is a sender outside the namespace. A process of the function could send this one ahead of time.
-        # It does not hold that a function never disturbs its own freezing: before Linux 6.12, which has scopes of
-        # signals, one of its processes can send a SIGCONT that takes a waiting SIGTSTP away, or the place of the host's.
-        elif number == signal.SIGCONT and code == _SI_USER and sender == 0:
-            _signal_all(signal.SIGCONT)
+        woken, ordered = _readable(waited_for, wait=not more)
+        if ordered and not _obey(orders):
+            # The host has no orders for this instance any more.
+            waited_for = [ended]
+        if woken:
+            os.read(ended, _RECORD_BYTES)
+        more = _reap(handler)
+
+
+def _readable(fds, wait):
+    try:
+        ready = linux.readable(fds, wait)
+    except (OSError, select.error) as error:
+        # Python 2 does not go on waiting after a signal (PEP 475).
+        if error.args[0] != errno.EINTR:
+            raise
+        return False, False
+    return ready[0], len(ready) > 1 and ready[1]
+
+
+def _obey(orders):
+    """Does what the next order says. False at the end of the orders."""
+    order = os.read(orders, 1)
+    if order:
+        _signal_all(_SIGNALS[order])
+    return bool(order)
 
 
 def _reap(handler):
-    while True:
+    """Returns whether further processes may have ended."""
+    for _ in range(_REAPED_AT_ONCE):
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except OSError as error:
@@ -48,20 +75,8 @@ def _reap(handler):
         if pid == handler:
             os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
         if not pid:
-            return
-
-
-def _next(signals):
-    """The number of the next signal, its code, and its sender's process id in this namespace. Waits for it."""
-    while True:
-        try:
-            record = os.read(signals, _RECORD_BYTES)
-        except OSError as error:
-            if error.errno != errno.EINTR:
-                raise
-        else:
-            number, _error, code, sender = struct.unpack_from(_RECORD, record)
-            return number, code, sender
+            return False
+    return True
 
 
 def _signal_all(number):

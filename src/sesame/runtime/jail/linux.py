@@ -91,16 +91,16 @@ def setns(fd, flags):
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
 
 
-def descriptor_of_signals(numbers, wait):
+def descriptor_of_signals(numbers):
     """A descriptor that becomes readable when one of the signals arrives. Blocks the signals until `unblock`.
 
-    With `wait`, reading waits for one. The interpreter's own handlers do not run in a process made by `clone`: older
-    interpreters first compare the process id with the one they remember.
+    The interpreter's own handlers do not run in a process made by `clone`: older interpreters first compare the process
+    id with the one they remember.
     """
     signals = _signals(numbers)
-    flags = _SFD_CLOEXEC | (0 if wait else _SFD_NONBLOCK)
+    flags = ctypes.c_int(_SFD_CLOEXEC | _SFD_NONBLOCK)
     _check(_libc.sigprocmask(ctypes.c_int(_SIG_BLOCK), signals, None), "sigprocmask")
-    return _check(_libc.signalfd(ctypes.c_int(-1), signals, ctypes.c_int(flags)), "signalfd")
+    return _check(_libc.signalfd(ctypes.c_int(-1), signals, flags), "signalfd")
 
 
 def unblock(numbers):

@@ -131,7 +131,7 @@ def _enter(request, fds, inherited, run_init, shim):
         os.close(reading)
         os.close(fds[request["socket"]])
         _guard(request, fds, lifeline, writing)
-        run_init(function)
+        run_init(function, fds[request["command"]])
     for fd in (writing, lifeline, fds[request["command"]]):
         os.close(fd)
     _wall_in(request)
@@ -167,7 +167,6 @@ def _guard(request, fds, lifeline, writing):
     message, given = linux.Packets(fds[request["command"]], ORDER_BYTES).receive()
     if not message:
         os._exit(0)
-    os.close(fds[request["command"]])
     order = json.loads(message.decode("utf-8"))
     to_function = linux.Packets(writing, len(_WALLED_IN))
 

@@ -143,6 +143,10 @@ class Group:
         pids = self._directories.get("pids")
         return _field(pids / "pids.events", "max") if pids is not None else 0
 
+    @property
+    def can_freeze(self) -> bool:
+        return self._freezer is not None
+
     def freeze(self) -> bool:
         """Stops every process of the group, in a moment; False where there is no freezer."""
         return self._freezer is not None and self._freezer.set(frozen=True)

@@ -51,8 +51,8 @@ from sesame.sandbox.network import Answers, HostAnswers
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
-# Of an instance: its wire, its output, its mounts, its process, and the socket of a web server's monitor.
-OWN_DESCRIPTORS = 5
+# Of an instance: its wire, its output, its mounts, its process, the orders to it, and a web server's monitor's socket.
+OWN_DESCRIPTORS = 6
 DISK_WATCH_S = 0.25
 # How long the kernel may take to free what an ended instance held, and how much is worth an instance.
 DISK_FREED_S, WORTHWHILE_MB = 2.0, 32

@@ -216,10 +216,9 @@ class JailSandbox:
         """Without a memory cgroup: ends an instance that holds more than its limit; a frozen one is kept so."""
         if self._watch is None or not self._life.living:
             return
-        if self._life.state is State.FROZEN:
-            await self._watch.keep_stopped(executor)
-        elif overrun := await self._watch.overrun(executor):
-            self._life.lost(overrun)
+        look = self._watch.keep_stopped if self._life.state is State.FROZEN else self._watch.overrun
+        if cause := await look(executor):
+            self._life.lost(cause)
 
     async def check_volumes(self, look: VolumeLook) -> None:
         """POLICY: while the disk of a volume has reached its reserve, every instance that could write there ends."""

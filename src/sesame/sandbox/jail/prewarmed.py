@@ -46,10 +46,14 @@ class PrewarmedSandbox:
         self._command = command
 
     def order(self, fields: dict[str, Any], fds: Sequence[int]) -> None:
-        """Sends the function's start message; `fds` stay the caller's. Raises `OSError` when the sandbox has died."""
+        """Sends the function's start message; `fds` stay the caller's. Raises `OSError` when the sandbox has died.
+
+        Where no cgroup can freeze the instance, its process 1 takes further orders by the same socket.
+        """
         message = json.dumps(fields).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        with self._command:
+        with contextlib.ExitStack() as closing:
+            closing.enter_context(self._command)
             if len(message) > MAX_REQUEST_BYTES:
                 raise SandboxStartFailed(
                     f"the environment is too large: a start message of {len(message)} bytes, "
@@ -57,6 +61,9 @@ class PrewarmedSandbox:
                     StartFailure.REFUSED,
                 )
             self._command.sendmsg([message], rights)
+            if self.resources.group is None or not self.resources.group.can_freeze:
+                closing.pop_all()
+                self.jailed.takes_orders(self._command)
 
     async def discard(self, resource_pool: HostResourcePool) -> None:
         """Ends a prewarmed sandbox that was not used."""

@@ -13,23 +13,35 @@ from sesame.sandbox.memory import tree
 LOWEST_PRIORITY = 19
 _STANDS_STILL = frozenset("TtZX")
 _QUIET_LOOKS = 3
+# POLICY: an instance that stands still is looked at every so many turns only.
+TURNS_BETWEEN_LOOKS = 100
+# POLICY: an instance that was found running in so many looks although it was stopped is ended.
+RUNNING_LOOKS_MAX = 300
 
 
 class Stopping:
     """Tells whether a stopped instance stands still.
 
-    It may not: a process of the function that has process 1 continued, just before, takes its order to stop away.
+    It may not: a process that has not taken its stop yet can continue another one that has, and a timer of a function
+    can continue its own process, over and over or much later.
     """
 
     def __init__(self, init: int) -> None:
         self._init = init
         self._seen: list[int] = []
         self._quiet_looks = 0
+        self._running_looks = 0
+        self._turns = 0
 
     @property
-    def settled(self) -> bool:
-        """Nothing of the instance runs, nor can."""
-        return self._quiet_looks >= _QUIET_LOOKS
+    def hopeless(self) -> bool:
+        """It cannot be made to stand still."""
+        return self._running_looks >= RUNNING_LOOKS_MAX
+
+    def due(self) -> bool:
+        """To be called at each turn. Whether the instance is to be looked at in this one."""
+        self._turns += 1
+        return self._quiet_looks < _QUIET_LOOKS or self._turns % TURNS_BETWEEN_LOOKS == 0
 
     def runs(self) -> bool:
         """Takes one look at the instance. Whether something of it runs.
@@ -38,8 +50,11 @@ class Stopping:
         process has another number at the next look, so several in a row that find the same processes have missed none.
         """
         found = sorted(tree(self._init))
-        runs = any(_state(pid, pid) not in _STANDS_STILL for pid in found if pid != self._init)
+        runs = any(
+            _state(pid, thread) not in _STANDS_STILL for pid in found if pid != self._init for thread in _threads(pid)
+        )
         self._quiet_looks = self._quiet_looks + 1 if not runs and found == self._seen else 0
+        self._running_looks += runs
         self._seen = found
         return runs
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sesame.sandbox.interface import Death, SandboxDied
-from sesame.sandbox.jail.processes import Stopping, demote, running_threads
+from sesame.sandbox.jail.processes import RUNNING_LOOKS_MAX, Stopping, demote, running_threads
 from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import Census, Gauge
 
@@ -39,12 +39,16 @@ class Watch:
         """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
         self._stopping = Stopping(self._init.pid)
 
-    async def keep_stopped(self, executor: ThreadPoolExecutor) -> None:
-        """Of a frozen instance: until looks find that nothing of it runs, stops what does."""
+    async def keep_stopped(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
+        """Of a frozen instance: stops what is found running. Why the instance must end, where that does not help."""
         stopping = self._stopping
         # Where it was thawed during the look, what was seen counts no more.
-        if not stopping.settled and await _in(executor, stopping.runs) and stopping is self._stopping:
-            self._init.stop()
+        if not (stopping.due() and await _in(executor, stopping.runs) and stopping is self._stopping):
+            return None
+        if stopping.hopeless:
+            return SandboxDied(Death.RAN_ON, f"it was found running {RUNNING_LOOKS_MAX} times while it was frozen")
+        self._init.stop()
+        return None
 
     async def overrun(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
         """Why the instance must end; None while it keeps to its limits."""

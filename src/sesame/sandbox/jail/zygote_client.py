@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.plan import root_plan
 from sesame.sandbox.jail.policy import JailPolicy
@@ -29,6 +31,10 @@ IN_FLIGHT = 16
 MAX_REQUEST_BYTES = 64 * 1024
 _PACKET_BYTES = 4096
 _LOG_BYTES = 4096
+# As in runtime/jail/init.py.
+_STOP, _RESUME = b"s", b"r"
+
+log = structlog.get_logger("sesame.sandbox")
 
 
 class JailedProcess:
@@ -40,18 +46,42 @@ class JailedProcess:
         self.gone = asyncio.Event()
         self.on_gone: Callable[[], None] = lambda: None
         self._pidfd = pidfd
+        self._orders: socket.socket | None = None
 
     def kill(self) -> None:
         """Sends SIGKILL; the kernel ends the whole pid namespace. `gone` is set when the last process has ended."""
         self._send(signal.SIGKILL)
 
+    def takes_orders(self, orders: socket.socket) -> None:
+        """From now on `stop` and `resume` reach process 1 (runtime/jail/init.py), by a socket of which only it has the
+        other end: a function can send signals to it, but no orders. Closed when the process has gone.
+        """
+        orders.setblocking(False)
+        if self.gone.is_set():
+            orders.close()
+        else:
+            self._orders = orders
+
     def stop(self) -> None:
-        """Has process 1 (runtime/jail/init.py) stop every other process of the instance, a moment later."""
-        self._send(signal.SIGTSTP)
+        """Has process 1 stop every other process of the instance, a moment later. Orders are obeyed in their turn."""
+        self._order(_STOP)
 
     def resume(self) -> None:
         """Has process 1 let every other process of the instance run again."""
-        self._send(signal.SIGCONT)
+        self._order(_RESUME)
+
+    def _order(self, order: bytes) -> None:
+        if self._orders is None:
+            return
+        try:
+            self._orders.send(order)
+        except ConnectionError:
+            # It has just ended.
+            return
+        except BlockingIOError:
+            # Some hundred orders wait: process 1 does not run, and what is ordered last must not be lost.
+            log.error("an instance that obeys no orders is ended", pid=self.pid)
+            self.kill()
 
     def _send(self, number: signal.Signals) -> None:
         if self._pidfd >= 0:
@@ -98,6 +128,9 @@ class JailedProcess:
         self.status = status
         os.close(self._pidfd)
         self._pidfd = -1
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
         self.gone.set()
         self.on_gone()
 
