@@ -5,13 +5,19 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.jails import jail_only, root_only
+from tests.support.outside import GIVEN, needs_outside, outside
 
-pytestmark = [jail_only, root_only]
+pytestmark = [
+    jail_only,
+    root_only,
+    pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv"),
+]
 
 ROOT = Path(__file__).parents[2]
 # Not what runs the same code below the driver: the contract is held once for each driver, not for each isolation.
@@ -23,6 +29,7 @@ TESTS = {
     "tests/security/test_walls.py": "test_the_attack_fails and python3.12",
     "tests/security/ordinary_user.py": "test",
 }
+WAY_OUT = "tests/security/test_way_out.py"
 
 
 @pytest.fixture
@@ -33,11 +40,21 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv")
 @pytest.mark.parametrize("file", TESTS)
 def test_as_nobody(file: str, folder: Path) -> None:
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", TESTS[file]]
+    as_nobody(file, TESTS[file], folder)
+
+
+@needs_outside
+def test_the_way_out_as_nobody(folder: Path) -> None:
+    with outside() as made:
+        as_nobody(WAY_OUT, "python3.12", folder, {GIVEN: msgspec.json.encode(made).decode()})
+
+
+def as_nobody(file: str, chosen: str, folder: Path, more: Mapping[str, str] | None = None) -> None:
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", chosen]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CI"))}
+    environment |= more or {}
     done = subprocess.run(
         [ROOT / "scripts" / "as-nobody", *command, "--basetemp", folder / "run"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
