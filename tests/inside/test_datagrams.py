@@ -58,7 +58,7 @@ class Relay:
     def __init__(self, *allowed: str, clocks: Clocks = SYSTEM_CLOCKS, rates: Rates | None = None) -> None:
         self.inside = Inside()
         self.slots = FairSlots(10 * FLOWS_MAX, 10 * FLOWS_MAX)
-        bounds = Bounds(FairRate(SYSTEM_CLOCKS, rates or Rates(1e6, 1e6, 1e6, 1e6)), self.slots)
+        bounds = Bounds(FairRate(), FairRate(SYSTEM_CLOCKS, rates or Rates(1e6, 1e6, 1e6, 1e6)), self.slots)
         datagrams = Datagrams(EgressRules([parse(each) for each in allowed]), bounds, SOURCE, clocks)
         as_socket = cast("socket.socket", self.inside)
         ends = [datagrams.serve_answers(cast("socket.socket", Answering(self.inside)), "one")]

@@ -10,9 +10,9 @@ import pytest
 from tests.support.fakes import FakeClocks
 
 from sesame.inside import relaying
-from sesame.inside.bounds import Bounds, Client, for_descriptors
-from sesame.inside.relaying import Acceptor, Handle, closing
-from sesame.model.fair_rate import TURN_S, FairRate, Rates
+from sesame.inside.bounds import BYTE_UNITS, Bounds, Client, for_descriptors
+from sesame.inside.relaying import Acceptor, Handle, closing, relay
+from sesame.model.fair_rate import TURN_S, FairRate, Rates, Share
 from sesame.model.fair_share import FairSlots
 
 SAID = b"x" * 60_000
@@ -156,7 +156,7 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
 
 async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
     # Two for all: of what is left of them, who has one may not have the other.
-    bounds = Bounds(FairRate(), FairSlots(2, 256))
+    bounds = Bounds(FairRate(), FairRate(), FairSlots(2, 256))
     holding = Holding()
     listening, acceptor = accepting(holding.serve, bounds.of("test"))
     for number in (1, 2):
@@ -168,7 +168,7 @@ async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
 
 
 async def test_who_was_given_a_slot_waits_for_the_next() -> None:
-    bounds = Bounds(FairRate(), FairSlots(10, 256))
+    bounds = Bounds(FairRate(), FairRate(), FairSlots(10, 256))
     others = [f"other {number}" for number in range(6)]
     assert all(bounds.slots.take(name) for name in others)
     holding = Holding()
@@ -182,3 +182,60 @@ async def test_who_was_given_a_slot_waits_for_the_next() -> None:
     acceptor.end()
     for client in clients:
         client.close()
+
+
+async def test_bytes_beyond_the_rate_wait_and_others_go_on() -> None:
+    clocks = FakeClocks()
+    rate = FairRate(clocks, Rates(each_per_s=10, each_burst=1, all_per_s=100, all_burst=100))
+    sent = b"x" * 1_000_000
+    # Pieces are no larger than 64 KB: so many units they cost at least.
+    units = len(sent) * BYTE_UNITS
+    passing = [Passing(rate.of(name)) for name in ("greedy", "modest")]
+    greedy, modest = passing
+    sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(greedy.client, sent))
+    await until(lambda: rate.of("greedy").allows() is False)
+    await asyncio.get_running_loop().sock_sendall(modest.client, b"hello")
+    assert await said(modest.server) == b"hello"
+    came = 0
+    began = clocks.monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        while came < len(sent):
+            try:
+                came += len(greedy.server.recv(1_000_000))
+            except BlockingIOError:
+                clocks.advance(TURN_S)
+                await asyncio.sleep(0)
+    assert clocks.monotonic() - began >= (units - 2) / 10
+    await sending
+    for each in passing:
+        await each.end()
+
+
+class Passing:
+    """Two connections with a relay between them."""
+
+    def __init__(self, share: Share) -> None:
+        self.client, near = socket.socketpair()
+        self.server, far = socket.socketpair()
+        for each in (self.client, near, self.server, far):
+            each.setblocking(False)
+        self._relaying = asyncio.ensure_future(self._relay(near, far, share))
+
+    async def _relay(self, near: socket.socket, far: socket.socket, share: Share) -> None:
+        first, second = [await asyncio.open_connection(sock=each) for each in (near, far)]
+        try:
+            await relay(first, second, share)
+        finally:
+            for _reader, writer in (first, second):
+                writer.transport.abort()
+
+    async def end(self) -> None:
+        self.client.close()
+        self.server.close()
+        self._relaying.cancel()
+        await asyncio.wait([self._relaying])
+
+
+async def said(connection: socket.socket) -> bytes:
+    async with asyncio.timeout(PATIENCE_S):
+        return await asyncio.get_running_loop().sock_recv(connection, 100)

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from sesame.inside.bounds import Bounds
+from sesame.inside.bounds import Bounds, Client
 from sesame.inside.refusals import Refusals
 from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import EgressRules
@@ -29,24 +29,26 @@ class Connections:
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
 
+        bounded = self._bounds.of(client)
+
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                await self._pass_on(reader, writer, client)
+                await self._pass_on(reader, writer, bounded)
             except OSError:
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
                 raise
 
-        return Acceptor(listening, pass_on, self._bounds.of(client)).end
+        return Acceptor(listening, pass_on, bounded).end
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str) -> None:
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: Client) -> None:
         # The socket's own address is the one that the function has connected to.
         host, port = writer.get_extra_info("sockname")[:2]
         if not self._rules.permit(ipaddress.ip_address(host), port):
-            self._refusals.say(client, host, port)
+            self._refusals.say(client.name, host, port)
             raise ConnectionRefusedError(f"{host}:{port} may not be reached")
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             theirs = await connect(host, port)
-        await closing(theirs[1], relay((reader, writer), theirs))
+        await closing(theirs[1], relay((reader, writer), theirs, client.passing))
 
 
 async def connect(host: str, port: int) -> Streams:

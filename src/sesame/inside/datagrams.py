@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sesame.inside.bounds import Bounds, Client
+from sesame.inside.bounds import DATAGRAM_UNITS, Bounds, Client, units_of_datagram
 from sesame.inside.paced import Paced
 from sesame.inside.refusals import Refusals
 from sesame.inside.rules import EgressRules
@@ -26,8 +26,8 @@ FLOWS_MAX = 128
 # As long as a stateful firewall waits at least (RFC 4787 §4.3).
 SILENT_S = 120.0
 DATAGRAM_BYTES_MAX = 65_535
-# POLICY: a datagram costs the event loop a quarter of what a connection does; opening a flow counts as one more.
-DATAGRAM_UNITS, FLOW_UNITS = 0.25, 1.0
+# POLICY: opening a flow costs the event loop as much as opening a connection.
+FLOW_UNITS = 1.0
 _ORIGINAL = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
 # Behind the family: the port and, of IPv6, the flow; then the address.
 _ADDRESS = {socket.AF_INET: struct.Struct("!2xH4s"), socket.AF_INET6: struct.Struct("!2xH4x16s")}
@@ -104,7 +104,7 @@ class _Flows:
         # By source and target; the one that was silent for longest comes first.
         self._flows: OrderedDict[tuple[End, End], _Flow] = OrderedDict()
         self._timer: Timer | None = None
-        self._from_inside = Paced(receiving, client.share, self._receive, DATAGRAM_UNITS)
+        self._from_inside = Paced(receiving, client.passing, self._receive)
 
     def end(self) -> None:
         if self._timer is not None:
@@ -113,13 +113,14 @@ class _Flows:
         while self._flows:
             self._end_first()
 
-    def _receive(self) -> None:
+    def _receive(self) -> float:
         data, control, _flags, address = self._receiving.recvmsg(DATAGRAM_BYTES_MAX, _CONTROL_BYTES)
         source = End(socket.inet_pton(self._family, address[0]), address[1])
         for level, kind, value in control:
             if (level, kind) == _ORIGINAL[self._family]:
                 port, target = _ADDRESS[self._family].unpack_from(value)
                 self._pass_on(data, source, End(target, port))
+        return units_of_datagram(data)
 
     def _pass_on(self, data: bytes, source: End, target: End) -> None:
         flow = self._flows.get((source, target)) or self._open(source, target)
@@ -133,7 +134,7 @@ class _Flows:
         """None where the target may not be reached, or nothing is free: the datagram is lost."""
         if not self._of.is_instance(source) or not target.port or not self._of.may_reach(target, self._client.name):
             return None
-        self._client.share.charge(FLOW_UNITS)
+        self._client.passing.charge(FLOW_UNITS)
         if len(self._flows) >= FLOWS_MAX:
             self._end_first()
         if not self._client.slots.take(self._client.name):
@@ -145,7 +146,7 @@ class _Flows:
             return None
         flow = self._flows[source, target] = _Flow(outside, self._of.clocks.monotonic())
         answer = functools.partial(self._answer, flow, source, target)
-        flow.answers = Paced(outside, self._client.share, answer, DATAGRAM_UNITS)
+        flow.answers = Paced(outside, self._client.passing, answer)
         if self._timer is None:
             self._timer = self._of.clocks.call_later(SILENT_S, self._end_silent)
         return flow
@@ -160,19 +161,20 @@ class _Flows:
             raise
         return outside
 
-    def _answer(self, flow: _Flow, source: End, target: End) -> None:
+    def _answer(self, flow: _Flow, source: End, target: End) -> float:
         try:
             data = flow.outside.recv(DATAGRAM_BYTES_MAX)
         except (BlockingIOError, InterruptedError):
             raise
         except OSError:
             # Nobody is there: the function waits, as it would for whoever does not answer.
-            return
+            return DATAGRAM_UNITS
         self._used((source, target), flow)
         to = (socket.inet_ntop(self._family, source.address), 0)
         # A function that does not read what it asked for loses it.
         with contextlib.suppress(OSError):
             self._answering.sendto(packet(target, source, data), to)
+        return units_of_datagram(data)
 
     def _used(self, key: tuple[End, End], flow: _Flow) -> None:
         flow.used_at = self._of.clocks.monotonic()

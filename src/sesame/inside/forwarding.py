@@ -4,10 +4,11 @@ For the single services that `network_allow` names, such as a database on the de
 """
 
 import asyncio
+import functools
 import socket
 from collections.abc import Callable
 
-from sesame.inside.bounds import Bounds
+from sesame.inside.bounds import Bounds, Client
 from sesame.inside.relaying import Acceptor, closing, relay
 from sesame.inside.rules import Allowed
 
@@ -21,9 +22,10 @@ class Forwarding:
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, self._forward, self._bounds.of(client)).end
+        bounded = self._bounds.of(client)
+        return Acceptor(listening, functools.partial(self._forward, bounded), bounded).end
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, client: Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             theirs = await asyncio.open_connection(self._allowed.host, self._allowed.port)
-        await closing(theirs[1], relay((reader, writer), theirs))
+        await closing(theirs[1], relay((reader, writer), theirs, client.passing))

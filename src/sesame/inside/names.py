@@ -29,6 +29,7 @@ TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
 # Questions of one instance that wait for the host's resolver at a time. The client asks again where one is dropped.
 WAITING_MAX = 64
+QUESTION_UNITS = 1.0
 # Between two questions of one stream.
 PAUSE_S = 0.02
 # As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
@@ -159,7 +160,7 @@ class _Datagrams:
         for task in self._waiting:
             task.cancel()
 
-    def _receive(self) -> None:
+    def _receive(self) -> float:
         # One byte more, to tell what is too long from what has been cut.
         question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
         answer = self._server.answer_at_once(question)
@@ -169,6 +170,7 @@ class _Datagrams:
             task = asyncio.get_running_loop().create_task(self._ask(question, client))
             self._waiting.add(task)
             task.add_done_callback(self._answered)
+        return QUESTION_UNITS
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._waiting.discard(task)

@@ -16,14 +16,13 @@ TAKEN_AT_ONCE = 8
 class Paced:
     """Calls `take` whenever there may be a datagram; it reads one, and raises `BlockingIOError` where there is none.
 
-    Each that is read counts as `units` of the client's share.
+    What it returns is charged to the client's share.
     """
 
-    def __init__(self, receiving: socket.socket, share: Share, take: Callable[[], None], units: float = 1.0) -> None:
+    def __init__(self, receiving: socket.socket, share: Share, take: Callable[[], float]) -> None:
         self._receiving = receiving
         self._share = share
         self._take = take
-        self._units = units
         self._wait_no_longer: Callable[[], None] | None = None
         self._ended = False
         self._read()
@@ -46,9 +45,9 @@ class Paced:
                 self._wait_no_longer = self._share.wait(self._read)
                 return
             try:
-                self._take()
+                units = self._take()
             except (BlockingIOError, InterruptedError):
                 return
-            self._share.charge(self._units)
+            self._share.charge(units)
             if self._ended:
                 return

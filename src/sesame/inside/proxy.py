@@ -92,7 +92,7 @@ class EgressProxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             theirs[1].write(passed_on)
-        await closing(theirs[1], relay((reader, writer), theirs))
+        await closing(theirs[1], relay((reader, writer), theirs, self._bounds.of(client).passing))
 
     async def _connect(self, host: str, port: int, client: str) -> Streams:
         if self._own.is_own(host.lower().removesuffix(".")):

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from sesame.inside.bounds import CONNECTIONS_MAX, Client
+from sesame.inside.bounds import CONNECTIONS_MAX, Client, units_of_piece
+from sesame.model.fair_rate import Share
 
 BACKLOG_TAKEN_AT_ONCE = 16
 # Without descriptors nothing is accepted for so long.
@@ -158,10 +159,11 @@ async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
         raise
 
 
-async def relay(first: Streams, second: Streams) -> None:
-    """Passes bytes both ways until both sides have said all, or either connection breaks."""
+async def relay(first: Streams, second: Streams, passing: Share) -> None:
+    """Passes bytes both ways until both sides have said all, or either connection breaks; as fast as the share is."""
     ways = [
-        asyncio.ensure_future(_pass_on(source[0], target[1])) for source, target in ((first, second), (second, first))
+        asyncio.ensure_future(_pass_on(source[0], target[1], passing))
+        for source, target in ((first, second), (second, first))
     ]
     try:
         await asyncio.gather(*ways)
@@ -170,8 +172,10 @@ async def relay(first: Streams, second: Streams) -> None:
             way.cancel()
 
 
-async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: Share) -> None:
     while piece := await source.read(PIECE_BYTES):
+        passing.charge(units_of_piece(piece))
+        await passing.turn()
         target.write(piece)
         await target.drain()
     if target.can_write_eof():

@@ -4,6 +4,7 @@ One for each Sesame, made by `_endpoints`: `http` and `inside` ask it before the
 instance, so that no function takes the event loop from the others by opening connections.
 """
 
+import asyncio
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
@@ -105,6 +106,16 @@ class Share:
     def charge(self, units: float = 1.0) -> None:
         """It was done. What cost more than was left is made up for by waiting longer."""
         self._rate.charge(self._bucket, units)
+
+    async def turn(self) -> None:
+        """Returns when the client may have something done."""
+        while not self.allows():
+            turn = asyncio.Event()
+            cancel = self.wait(turn.set)
+            try:
+                await turn.wait()
+            finally:
+                cancel()
 
     def wait(self, resume: Callable[[], None]) -> Callable[[], None]:
         """Calls back once when it is the client's turn, unless the call returned was made before."""
