@@ -52,6 +52,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "opentelemetry": "traces",
     "sqlite3": "store/sql",
     "asyncpg": "store/sql",
+    "obstore": "store/blobs",
     "sqlalchemy.dialects": "store/sql",
     "duckdb": "store/logs/query",
     "lark": "store/logs/query",

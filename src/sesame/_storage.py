@@ -1,10 +1,11 @@
-"""Opens what Sesame keeps on the disk: database, catalog, queue, objects, code packages and logs.
+"""Opens what Sesame keeps, on the disk or elsewhere: database, catalog, queue, objects, code packages and logs.
 
 Called by `app`, before anything that reads or writes them.
 """
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -14,6 +15,13 @@ from sesame.data_dir import DataDir
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
+from sesame.store import outbox
+from sesame.store.blobs.bucket import Bucket
+from sesame.store.blobs.files import FileBlobs
+from sesame.store.blobs.location import parse_location
+from sesame.store.blobs.ownership import own_bucket, require_objects_here
+from sesame.store.blobs.s3 import S3Blobs
+from sesame.store.blobs.s3_archives import S3Archives
 from sesame.store.catalog import Catalog
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
@@ -74,7 +82,7 @@ class StorageNeeds:
 async def open_storage(needs: StorageNeeds) -> Storage:
     """Raises `ConfigurationError` or `OSError` for a data directory that cannot be used."""
     data_dir, clocks, teardown = needs.data_dir, needs.clocks, needs.teardown
-    database = await _open_database(needs)
+    database, bucket = await _open_database(needs)
     catalog = Catalog(database, clock=clocks.wall)
     await catalog.open()
     queue = InvocationQueue(database, clocks)
@@ -86,11 +94,18 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await recordings.open()
     teardown.push_async_callback(recordings.close)
     quarantine = Quarantine(data_dir.quarantine)
-    objects = Objects(database, data_dir.objects, quarantine, clocks.wall)
+    blobs = FileBlobs(data_dir.objects, quarantine) if bucket is None else S3Blobs(bucket)
+    objects = Objects(database, blobs, clocks.wall)
     await objects.open()
     teardown.push_async_callback(objects.close)
     to_compile = CompileQueue()
-    packages = Packages(data_dir.packages, to_compile.put, quarantine=quarantine, clock=clocks.monotonic)
+    packages = Packages(
+        data_dir.packages,
+        to_compile.put,
+        quarantine=quarantine,
+        clock=clocks.monotonic,
+        archives=None if bucket is None else S3Archives(bucket, _released(database, clocks)),
+    )
     await packages.open()
     collector = PackageCollector(catalog, database, packages, clocks.wall)
     await collector.open()
@@ -140,18 +155,33 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     )
 
 
-async def _open_database(needs: StorageNeeds) -> Database:
-    """The database in the data directory or elsewhere, once it is certain that it is the directory's own."""
+async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
+    """The database in the data directory or elsewhere, and the bucket, once it is certain that all belong together."""
     data_dir = needs.data_dir
     require_own_database(data_dir.path, data_dir.database)
+    if data_dir.bucket is None:
+        require_objects_here(data_dir.path)
+    bucket = None if data_dir.bucket is None else Bucket(parse_location(data_dir.bucket))
     await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
     database = Database(data_dir.database, str(data_dir.path), durable=needs.durable)
     await database.open()
     needs.teardown.push_async_callback(database.close)
+    if bucket is not None:
+        await own_bucket(database, bucket, data_dir.path)
     if isinstance(data_dir.database, str):
         has_data = await asyncio.to_thread(holds_data, data_dir.objects, data_dir.packages)
-        await pair(database, data_dir.path, has_data=has_data)
-    return database
+        await pair(database, data_dir.path, has_data=has_data, keeps_data=bucket is None)
+    return database, bucket
+
+
+def _released(database: Database, clocks: Clocks) -> Callable[[str], Awaitable[None]]:
+    """Says of a package what the collector then looks into: that no record may name it."""
+
+    async def announce(sha256: str) -> None:
+        at = clocks.wall()
+        await database.write(lambda connection: outbox.add(connection, outbox.PACKAGE_RELEASED, [sha256], at))
+
+    return announce
 
 
 async def _open_logs(needs: StorageNeeds, logstores: LogStorage) -> tuple[LogSink, Logs | None, list[str]]:

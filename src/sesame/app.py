@@ -85,7 +85,7 @@ class Sesame:
         self._observer = observer or Observer()
         self._counting = Counting(settings)
         self._teardown = AsyncExitStack()
-        self.data_dir = DataDir(settings.data_dir, settings.database)
+        self.data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
         # Where the sandbox was begun before, its functions have the host's network.
         self._trust: CloudTrust | None = None
         if settings.cloud_names == "on" and self._substitutes.sandbox is None:

@@ -48,10 +48,14 @@ class Credentials(msgspec.Struct, frozen=True):
 class DataDir:
     """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
 
-    def __init__(self, path: Path, database: str | None = None) -> None:
-        """`database`: the URL of the database that has the directory's records; None: a file in the directory."""
+    def __init__(self, path: Path, database: str | None = None, bucket: str | None = None) -> None:
+        """`database`: the URL of the database that has the directory's records; None: a file in the directory.
+
+        `bucket`: the URL of the place that has the bytes of its objects and code; None: the directory has them.
+        """
         self.path = path.absolute()
         self.database: Path | str = database or self.path / "sesame.db"
+        self.bucket = bucket
         self.logs = self.path / "logs.db"
         self.logstores = self.path / "logstores.db"
         self.segments = self.path / "logstores"

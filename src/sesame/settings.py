@@ -20,7 +20,7 @@ __all__ = ["CHOICES", "TABLE", "Setting", "Settings", "as_markdown", "load"]
 
 ENVIRONMENT_PREFIX = "SESAME_"
 # Never repeated in what is printed.
-SECRETS = frozenset({"access_key_secret", "database"})
+SECRETS = frozenset({"access_key_secret", "database", "objects"})
 
 # What a setting of pairs expects on the command line, by its type.
 _PAIRS: dict[object, str] = {dict[str, Path]: "RUNTIME=PATH", dict[str, str]: "ARN=URL"}

@@ -11,6 +11,7 @@ from sesame.model import limits
 from sesame.model.destinations import is_web_url, without_password
 from sesame.model.errors import ConfigurationError
 from sesame.settings_fields import CHOICES, PORT_MAX, Settings
+from sesame.store.blobs.location import parse_location
 
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
@@ -43,6 +44,8 @@ def check(settings: Settings) -> None:
             "database is no URL of PostgreSQL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME, or nothing for the "
             "database in the data directory"
         )
+    if settings.objects is not None:
+        parse_location(settings.objects)
     if not _REGION.match(settings.region):
         raise ConfigurationError(
             f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"

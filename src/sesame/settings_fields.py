@@ -104,6 +104,14 @@ class Settings(msgspec.Struct, frozen=True):
             shown_default="`sesame.db` in the data directory",
         ),
     ] = None
+    objects: Annotated[
+        str | None,
+        _meta(
+            "Place in an S3-speaking store that keeps the bytes of objects and of code packages: "
+            "`s3://BUCKET/PREFIX?endpoint=URL&region=REGION`, with the extra `s3`; keys as of the variables `AWS_…`.",
+            shown_default="`objects` and `packages` in the data directory",
+        ),
+    ] = None
     sandbox: Annotated[
         str,
         _meta(

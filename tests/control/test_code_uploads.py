@@ -23,6 +23,7 @@ from sesame.model.errors import PlatformError, Rejected
 from sesame.model.invocation import Credentials
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.model.role import Principal, PrincipalKind
+from sesame.store.blobs.files import FileBlobs
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 
@@ -75,7 +76,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(account: Account, tmp_path: Path) -> AsyncIterator[Stage]:
-    objects = Objects(account.database, tmp_path / "objects")
+    objects = Objects(account.database, FileBlobs(tmp_path / "objects"))
     await objects.open()
     await account.service()
     yield Stage(account, objects)

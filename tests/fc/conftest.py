@@ -55,6 +55,7 @@ from sesame.model.session import SessionKey
 from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox import checking
+from sesame.store.blobs.files import FileBlobs
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -288,7 +289,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     await roles.seed(ACCOUNT_ID, {})
     tokens = Tokens(b"k" * 32, lambda: now[0])
     arns = Arns(REGION, ACCOUNT_ID)
-    objects = Objects(database, tmp_path / "objects")
+    objects = Objects(database, FileBlobs(tmp_path / "objects"))
     await objects.open()
     source = ObjectSource(catalog, objects, ACCOUNT_ID, REGION)
     issuer = Issuer(tokens, roles, lambda: now[0])

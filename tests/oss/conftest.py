@@ -32,6 +32,10 @@ from sesame.model.account import AccessKey, Account
 from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.oss.app import OssDependencies, OssEndpoint
+from sesame.store.blobs.bucket import Bucket as S3Bucket
+from sesame.store.blobs.files import FileBlobs
+from sesame.store.blobs.location import parse_location
+from sesame.store.blobs.s3 import S3Blobs
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -71,8 +75,10 @@ class Clock:
 class RunningEndpoint:
     """The endpoint with what is behind it; `run` takes a coroutine to its loop and waits for the result."""
 
-    def __init__(self, root: Path, *, strict_region: bool = False) -> None:
+    def __init__(self, root: Path, *, strict_region: bool = False, place: str | None = None) -> None:
+        """`place`: as the setting `objects`."""
         self.root = root
+        self._place = place
         self.clock = Clock()
         self._strict_region = strict_region
         self.loop = asyncio.new_event_loop()
@@ -106,7 +112,10 @@ class RunningEndpoint:
         await self.database.open()
         self.catalog = Catalog(self.database, KINDS)
         await self.catalog.open()
-        self.objects = Objects(self.database, self.root / "objects")
+        blobs = (
+            FileBlobs(self.root / "objects") if self._place is None else S3Blobs(S3Bucket(parse_location(self._place)))
+        )
+        self.objects = Objects(self.database, blobs)
         await self.objects.open()
         self.keys = AccessKeys(self.catalog)
         await self.keys.ensure_account(ACCOUNT, KEY_ID, SECRET)

@@ -25,7 +25,8 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.upkeep import backup as backup_module
 from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
-from sesame.store.upkeep.check import Checked, check
+from sesame.store.upkeep.check import check
+from sesame.store.upkeep.damage import Checked
 
 # Of a directory in use.
 COPIES, CHANGES_TO_A_COPY = 3, 7

@@ -21,7 +21,8 @@ from tests.support.postgresql import Server
 from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
 from sesame.store.sql.copying import copy_database
-from sesame.store.upkeep.check import Checked, Damage, check
+from sesame.store.upkeep.check import check
+from sesame.store.upkeep.damage import Checked, Damage
 
 
 def found(data: Path, *, running: bool = False) -> list[Damage]:

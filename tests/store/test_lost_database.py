@@ -20,6 +20,7 @@ from sesame.model.bucket import Bucket
 from sesame.model.errors import ConfigurationError
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.settings import Settings
+from sesame.store.blobs.files import FileBlobs
 from sesame.store.catalog import Catalog
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.packages import Packages
@@ -32,7 +33,7 @@ async def fill(data: Path) -> None:
     catalog = Catalog(database)
     await catalog.open()
     await catalog.edit(lambda tx: tx.put(records.BUCKET, "", "photos", Bucket(bucket_name="photos", account_id="42")))
-    objects = Objects(database, data / "objects")
+    objects = Objects(database, FileBlobs(data / "objects"))
     await objects.open()
     for key in ("a", "b"):
         async with objects.upload() as upload:

@@ -23,7 +23,12 @@ from sesame.model import records
 from sesame.model.bucket import Bucket
 from sesame.model.errors import AlreadyExists, NotEmpty, NotFound, PlatformError
 from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject, Written
-from sesame.store.blobs.draft import Swept
+from sesame.store.blobs.bucket import Bucket as S3Bucket
+from sesame.store.blobs.files import FileBlobs
+from sesame.store.blobs.interface import Swept
+from sesame.store.blobs.location import parse_location
+from sesame.store.blobs.s3 import S3Blobs
+from sesame.store.blobs.segments import DATA, path_of
 from sesame.store.blobs.upload import BATCH_BYTES
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.objects import objects as objects_module
@@ -40,14 +45,18 @@ NOW = 1_767_323_045.0
 
 
 class Shelf:
-    """A database, a catalog with buckets, and the objects, all below one folder."""
+    """A database, a catalog with buckets, and the objects: their bytes below the folder `root`, or in `bucket`."""
 
-    def __init__(self, root: Path, place: Path | str) -> None:
+    def __init__(self, root: Path, place: Path | str, bucket: str | None = None) -> None:
         self.root = root
         self.place = place
+        self.location = bucket
         self.database = Database(place)
         self.catalog = Catalog(self.database, {records.BUCKET: Bucket})
-        self.objects = Objects(self.database, root / "objects")
+        self.files_kept = FileBlobs(root / "objects")
+        self.bucket = None if bucket is None else S3Bucket(parse_location(bucket))
+        self.elsewhere = None if self.bucket is None else S3Blobs(self.bucket)
+        self.objects = Objects(self.database, self.elsewhere or self.files_kept)
         self.uploads = Uploads(self.objects, lambda: NOW)
 
     async def open(self) -> Swept:
@@ -62,8 +71,21 @@ class Shelf:
         await self.objects.close()
         await self.database.close()
 
-    def files(self) -> list[Path]:
-        return [path for path in (self.root / "objects").rglob("*") if path.is_file()]
+    async def files(self) -> list[str]:
+        """The names of all blobs, also of those on their way."""
+        if self.bucket is None or self.elsewhere is None:
+            return [path.name for path in (self.root / "objects").rglob("*") if path.is_file()]
+        await self.objects.removals.retry()
+        await self.objects.removals.settled()
+        await self.elsewhere.settled()
+        return sorted({found.path.split("/")[1] for found in await self.bucket.listing(DATA)})
+
+    async def lose(self, blob: str) -> None:
+        """Takes the bytes away, as nothing of Sesame does."""
+        if self.bucket is None:
+            self.files_kept.folder.path(blob).unlink()
+        else:
+            await self.bucket.delete([path_of(blob, 0)])
 
     async def write(self, chunks: Iterable[bytes]) -> Written:
         async with self.objects.upload() as upload:
@@ -104,8 +126,8 @@ def as_object(bucket: str, key: str, written: Written, kind: ObjectKind = Object
 
 
 @contextlib.asynccontextmanager
-async def shelf_in(root: Path, place: Path | str) -> AsyncIterator[Shelf]:
-    shelf = Shelf(root, place)
+async def shelf_in(root: Path, place: Path | str, bucket: str | None = None) -> AsyncIterator[Shelf]:
+    shelf = Shelf(root, place, bucket)
     await shelf.open()
     try:
         yield shelf
@@ -113,8 +135,24 @@ async def shelf_in(root: Path, place: Path | str) -> AsyncIterator[Shelf]:
         await shelf.close()
 
 
+@pytest.fixture(params=["files", "s3"])
+def bucket(request: pytest.FixtureRequest) -> str | None:
+    """Where the bytes are: in files, which is None, or in a bucket."""
+    if request.param == "files":
+        return None
+    url: str = request.getfixturevalue("s3_url")
+    return url
+
+
 @pytest.fixture
-async def shelf(tmp_path: Path, place: Path | str) -> AsyncIterator[Shelf]:
+async def shelf(tmp_path: Path, place: Path | str, bucket: str | None) -> AsyncIterator[Shelf]:
+    async with shelf_in(tmp_path, place, bucket) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def file_shelf(tmp_path: Path, place: Path | str) -> AsyncIterator[Shelf]:
+    """For what is so of files alone."""
     async with shelf_in(tmp_path, place) as shelf:
         yield shelf
 
@@ -145,16 +183,16 @@ async def test_what_is_not_there_is_none(shelf: Shelf) -> None:
     assert await shelf.objects.open_reader("photos", "k") is None
 
 
-async def test_an_upload_that_is_not_finished_leaves_nothing(shelf: Shelf) -> None:
-    async with shelf.objects.upload() as upload:
+async def test_an_upload_that_is_not_finished_leaves_nothing(file_shelf: Shelf) -> None:
+    async with file_shelf.objects.upload() as upload:
         await upload.write(b"x" * (BATCH_BYTES + 1))
-        assert len(shelf.files()) == 1
-    assert shelf.files() == []
+        assert len(await file_shelf.files()) == 1
+    assert await file_shelf.files() == []
 
 
-async def test_an_upload_that_is_cancelled_while_a_thread_writes_leaves_no_draft(shelf: Shelf) -> None:
+async def test_an_upload_that_is_cancelled_while_a_thread_writes_leaves_no_draft(file_shelf: Shelf) -> None:
     async def upload(*, finishes: bool) -> None:
-        async with shelf.objects.upload() as upload:
+        async with file_shelf.objects.upload() as upload:
             await upload.write(b"x" * (8 * BATCH_BYTES))
             if finishes:
                 await upload.finish()
@@ -167,8 +205,8 @@ async def test_an_upload_that_is_cancelled_while_a_thread_writes_leaves_no_draft
         task.cancel()
         await asyncio.wait({task})
         assert task.cancelled() or isinstance(task.exception(), ConnectionError)
-        assert list((shelf.root / "objects" / "drafts").iterdir()) == []
-        assert len(shelf.files()) <= max(0, turns - 2)
+        assert list((file_shelf.root / "objects" / "drafts").iterdir()) == []
+        assert len(await file_shelf.files()) <= max(0, turns - 2)
 
 
 async def test_overwriting_replaces_the_bytes_but_not_under_a_reader(shelf: Shelf) -> None:
@@ -179,7 +217,7 @@ async def test_overwriting_replaces_the_bytes_but_not_under_a_reader(shelf: Shel
     assert await reader.read(0, len(old)) == old
     reader.close()
     assert await shelf.read("k") == new
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_overwriting_can_be_forbidden(shelf: Shelf) -> None:
@@ -187,14 +225,14 @@ async def test_overwriting_can_be_forbidden(shelf: Shelf) -> None:
     with pytest.raises(AlreadyExists):
         await shelf.put("k", b"second", overwrite=False)
     assert await shelf.read("k") == b"first"
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_a_bucket_that_is_gone_takes_no_object(shelf: Shelf) -> None:
     with pytest.raises(NotFound) as caught:
         await shelf.put("k", b"data", bucket="gone")
     assert (caught.value.kind, caught.value.name) == ("bucket", "gone")
-    assert shelf.files() == []
+    assert await shelf.files() == []
 
 
 async def test_a_bucket_with_something_in_it_cannot_be_deleted(shelf: Shelf) -> None:
@@ -220,7 +258,7 @@ async def test_deleting_removes_row_and_file_and_tolerates_absence(shelf: Shelf)
     await shelf.objects.delete("photos", ["a", "c"])
     assert await shelf.objects.head("photos", "a") is None
     assert await shelf.read("b") == b"2"
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> None:
@@ -232,12 +270,12 @@ async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> Non
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await shelf.close()
-    reopened = Shelf(shelf.root, shelf.place)
+    reopened = Shelf(shelf.root, shelf.place, shelf.location)
     await reopened.open()
     page = await reopened.page(limit=1000)
     for stored in page.objects:
         assert await reopened.read(stored.key) == b"data"
-    assert len(reopened.files()) == len(page.objects)
+    assert len(await reopened.files()) == len(page.objects)
     await reopened.close()
 
 
@@ -247,23 +285,23 @@ async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path, 
         # Between the file and its row a crash leaves a file of no row.
         lost = await shelf.write([b"never acknowledged"])
         # So that closing takes it for a file of another process, as a crash does not close.
-        shelf.objects.blobs.folder.claim(lost.blob)
+        shelf.files_kept.folder.claim(lost.blob)
         half = await shelf.begin()
         await shelf.uploads.put_part(half, 1, await shelf.write([b"part"]))
         (tmp_path / "objects" / "drafts" / "half").write_bytes(b"half")
-        assert len(shelf.files()) == 4
+        assert len(await shelf.files()) == 4
     again = Shelf(tmp_path, place)
     assert await again.open() == Swept(set_aside=1)
     assert await again.read("k") == b"kept"
     assert [part.size for part in await again.uploads.parts(half)] == [4]
-    assert len(again.files()) == 2
+    assert len(await again.files()) == 2
     await again.close()
 
 
 async def test_a_file_whose_row_was_deleted_before_a_crash_is_removed(
-    tmp_path: Path, place: Path | str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path | str, bucket: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shelf_in(tmp_path, place) as shelf:
+    async with shelf_in(tmp_path, place, bucket) as shelf:
         for key in ("deleted", "overwritten", "kept"):
             await shelf.put(key, key.encode())
         monkeypatch.setattr(shelf.objects.removals, "act", AsyncMock())
@@ -272,12 +310,13 @@ async def test_a_file_whose_row_was_deleted_before_a_crash_is_removed(
         pending = await shelf.begin()
         await shelf.uploads.put_part(pending, 1, await shelf.write([b"part"]))
         await shelf.uploads.abort(pending)
-        assert len(shelf.files()) == 5
-    again = Shelf(tmp_path, place)
-    assert await again.open() == Swept(removed=3)
+        assert len(await shelf.files()) == 5
+    again = Shelf(tmp_path, place, bucket)
+    assert await again.open() == Swept(removed=0 if bucket else 3)
+    assert len(await again.files()) == 2
     assert [await again.read(key) for key in ("overwritten", "kept")] == [b"new", b"kept"]
     await again.close()
-    once_more = Shelf(tmp_path, place)
+    once_more = Shelf(tmp_path, place, bucket)
     assert await once_more.open() == Swept()
     await once_more.close()
 
@@ -295,7 +334,7 @@ async def test_objects_of_rows_that_are_lost_are_set_aside_and_come_back_with_th
     await damaged.close()
     again = Shelf(tmp_path, place)
     assert await again.open() == Swept(set_aside=3)
-    assert again.files() == []
+    assert await again.files() == []
     assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 3
     await again.close()
     mended = Database(place)
@@ -327,38 +366,40 @@ async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path, place: Pat
     await again.close()
 
 
-async def test_a_row_without_its_file_fails_alone(tmp_path: Path, place: Path | str) -> None:
-    async with shelf_in(tmp_path, place) as shelf:
+async def test_a_row_without_its_file_fails_alone(tmp_path: Path, place: Path | str, bucket: str | None) -> None:
+    async with shelf_in(tmp_path, place, bucket) as shelf:
         gone = await shelf.put("gone", b"data")
         await shelf.put("k", b"data")
-        shelf.objects.blobs.folder.path(gone.blob).unlink()
-    again = Shelf(tmp_path, place)
-    assert await again.open() == Swept(missing=1)
+        await shelf.lose(gone.blob)
+    again = Shelf(tmp_path, place, bucket)
+    assert await again.open() == Swept(missing=0 if bucket else 1)
     with pytest.raises(PlatformError, match="doctor --check"):
         await again.read("gone")
     assert await again.read("k") == b"data"
     await again.close()
 
 
-async def test_what_cancelled_uploads_left_is_collected_by_age(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    await shelf.put("k", b"data")
-    await shelf.write([b"finished, and its writer was cancelled"])
-    draft = shelf.root / "objects" / "drafts" / "abandoned"
+async def test_what_cancelled_uploads_left_is_collected_by_age(
+    file_shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await file_shelf.put("k", b"data")
+    await file_shelf.write([b"finished, and its writer was cancelled"])
+    draft = file_shelf.root / "objects" / "drafts" / "abandoned"
     draft.write_bytes(b"half")
-    assert await shelf.objects.collect() == 0
+    assert await file_shelf.objects.collect() == 0
     os.utime(draft, (1.0, 1.0))
     monkeypatch.setattr(objects_module, "UNCLAIMED_AGE_S", -1.0)
-    assert await shelf.objects.collect() == 2
-    assert await shelf.read("k") == b"data"
-    assert len(shelf.files()) == 1
+    assert await file_shelf.objects.collect() == 2
+    assert await file_shelf.read("k") == b"data"
+    assert len(await file_shelf.files()) == 1
 
 
-async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path, place: Path | str) -> None:
-    async with shelf_in(tmp_path, place) as shelf:
+async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path, place: Path | str, bucket: str | None) -> None:
+    async with shelf_in(tmp_path, place, bucket) as shelf:
         await shelf.put("k", b"data")
         await shelf.write([b"finished, and its writer was cancelled"])
-    assert len(shelf.files()) == 1
-    again = Shelf(tmp_path, place)
+    assert len(await shelf.files()) == 1
+    again = Shelf(tmp_path, place, bucket)
     assert await again.open() == Swept()
     assert await again.read("k") == b"data"
     await again.close()
@@ -369,7 +410,7 @@ async def test_uncompleted_uploads_are_aborted_by_age(shelf: Shelf) -> None:
     await shelf.uploads.put_part(old, 1, await shelf.write([b"part"]))
     assert await shelf.uploads.abort_old() == 0
     assert await shelf.uploads.abort_old(-1.0) == 1
-    assert shelf.files() == []
+    assert await shelf.files() == []
     with pytest.raises(NotFound):
         await shelf.uploads.get("photos", "old", old.upload_id)
 
@@ -388,7 +429,7 @@ async def test_an_overwrite_does_not_disturb_readers(shelf: Shelf) -> None:
             assert data == data[:1] * 300_000
 
     await asyncio.gather(overwrite(), read(), read())
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_an_objects_metadata_can_change_without_its_bytes(shelf: Shelf) -> None:
@@ -410,7 +451,7 @@ async def test_appending_grows_the_object_and_keeps_its_crc(shelf: Shelf) -> Non
         whole += piece
         assert (grown.size, grown.crc64) == (len(whole), fastcrc.crc64.xz(whole))
     assert await shelf.read("log") == whole
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_appends_at_another_position_or_to_other_objects_are_refused(shelf: Shelf) -> None:
@@ -426,7 +467,7 @@ async def test_appends_at_another_position_or_to_other_objects_are_refused(shelf
     await shelf.put("plain", b"data")
     with pytest.raises(NotAppendable):
         await append("plain", 4)
-    assert len(shelf.files()) == 2
+    assert len(await shelf.files()) == 2
 
 
 async def test_of_appends_at_the_same_place_one_succeeds(shelf: Shelf) -> None:
@@ -443,16 +484,16 @@ async def test_of_appends_at_the_same_place_one_succeeds(shelf: Shelf) -> None:
     assert await shelf.read("log") == done[0] * 1000
 
 
-async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(shelf: Shelf) -> None:
-    written = await shelf.write([b"begin"])
+async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(file_shelf: Shelf) -> None:
+    written = await file_shelf.write([b"begin"])
     at = as_object("photos", "log", written, ObjectKind.APPENDABLE)
-    await shelf.objects.append(written, at, 0)
-    with shelf.objects.blobs.folder.path(at.blob).open("ab") as file:
+    await file_shelf.objects.append(written, at, 0)
+    with file_shelf.files_kept.folder.path(at.blob).open("ab") as file:
         file.write(b"a crash came before the row")
-    assert await shelf.read("log") == b"begin"
-    more = await shelf.write([b"+end"])
-    await shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
-    assert await shelf.read("log") == b"begin+end"
+    assert await file_shelf.read("log") == b"begin"
+    more = await file_shelf.write([b"+end"])
+    await file_shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
+    assert await file_shelf.read("log") == b"begin+end"
 
 
 @pytest.mark.parametrize("instead", [b"another object", None])
@@ -475,24 +516,24 @@ async def test_an_append_to_what_is_gone_meanwhile_is_refused_and_leaves_nothing
     more = await shelf.write([b"+end"])
     with pytest.raises(PositionMismatch if instead is None else NotAppendable):
         await shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
-    assert len(shelf.files()) == (0 if instead is None else 1)
+    assert len(await shelf.files()) == (0 if instead is None else 1)
 
 
-async def test_folders_that_are_removed_while_in_use_are_made_again(shelf: Shelf) -> None:
-    await shelf.put("a", b"kept elsewhere")
-    shutil.rmtree(shelf.root / "objects" / "drafts")
-    await shelf.put("b", b"draft")
-    assert await shelf.read("b") == b"draft"
-    shutil.rmtree(shelf.root / "objects" / "data")
-    (shelf.root / "objects" / "data").mkdir()
-    await shelf.put("c", b"blob")
-    assert await shelf.read("c") == b"blob"
+async def test_folders_that_are_removed_while_in_use_are_made_again(file_shelf: Shelf) -> None:
+    await file_shelf.put("a", b"kept elsewhere")
+    shutil.rmtree(file_shelf.root / "objects" / "drafts")
+    await file_shelf.put("b", b"draft")
+    assert await file_shelf.read("b") == b"draft"
+    shutil.rmtree(file_shelf.root / "objects" / "data")
+    (file_shelf.root / "objects" / "data").mkdir()
+    await file_shelf.put("c", b"blob")
+    assert await file_shelf.read("c") == b"blob"
     with pytest.raises(PlatformError, match="'a' in bucket 'photos' are missing: `sesame doctor --check`"):
-        await shelf.reader("a")
+        await file_shelf.reader("a")
 
 
-async def test_the_folder_of_objects_is_private(shelf: Shelf) -> None:
-    assert (shelf.root / "objects").stat().st_mode & 0o077 == 0
+async def test_the_folder_of_objects_is_private(file_shelf: Shelf) -> None:
+    assert (file_shelf.root / "objects").stat().st_mode & 0o077 == 0
 
 
 async def test_parts_become_an_object(shelf: Shelf) -> None:
@@ -509,24 +550,24 @@ async def test_parts_become_an_object(shelf: Shelf) -> None:
     assert stored.crc64 == fastcrc.crc64.xz(whole)
     assert stored.etag.endswith("-3")
     assert await shelf.read("film") == whole
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
     with pytest.raises(NotFound):
         await shelf.uploads.get("photos", "film", pending.upload_id)
     with pytest.raises(NotFound):
         await shelf.uploads.complete(pending, [])
-    assert len(shelf.files()) == 1
+    assert len(await shelf.files()) == 1
 
 
 async def test_an_aborted_upload_leaves_nothing(shelf: Shelf) -> None:
     pending = await shelf.begin()
     await shelf.uploads.put_part(pending, 1, await shelf.write([b"data"]))
     await shelf.uploads.abort(pending)
-    assert shelf.files() == []
+    assert await shelf.files() == []
     with pytest.raises(NotFound):
         await shelf.uploads.put_part(pending, 2, await shelf.write([b"late"]))
     with pytest.raises(NotFound):
         await shelf.uploads.abort(pending)
-    assert shelf.files() == []
+    assert await shelf.files() == []
 
 
 async def test_uploads_are_listed_in_order_of_key_and_id(shelf: Shelf) -> None:
@@ -552,13 +593,15 @@ async def test_totals_count_objects_bytes_and_uploads(shelf: Shelf) -> None:
     assert (totals.objects, totals.size_bytes, totals.uploads) == (2, 7, 1)
 
 
-async def test_folded_prefixes_are_jumped_over_however_much_they_hide(shelf: Shelf) -> None:
-    written = await shelf.write([b""])
+async def test_folded_prefixes_are_jumped_over_however_much_they_hide(file_shelf: Shelf) -> None:
+    written = await file_shelf.write([b""])
     for folder in "abc":
-        await asyncio.gather(*(shelf.objects.put(as_object("photos", f"{folder}/{i:04}", written)) for i in range(600)))
-    await shelf.objects.put(as_object("photos", "b", written))
-    await shelf.objects.put(as_object("photos", "d", written))
-    page = await shelf.page(delimiter="/")
+        await asyncio.gather(
+            *(file_shelf.objects.put(as_object("photos", f"{folder}/{i:04}", written)) for i in range(600))
+        )
+    await file_shelf.objects.put(as_object("photos", "b", written))
+    await file_shelf.objects.put(as_object("photos", "d", written))
+    page = await file_shelf.page(delimiter="/")
     assert (page.prefixes, [o.key for o in page.objects]) == (("a/", "b/", "c/"), ["b", "d"])
     assert page.next_after is None
 

@@ -15,6 +15,12 @@ from sesame.model.function import Function
 from sesame.model.layer import LayerVersion
 from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject, Written
 from sesame.model.service import Service
+from sesame.store import outbox
+from sesame.store.blobs.bucket import Bucket as S3Bucket
+from sesame.store.blobs.files import FileBlobs
+from sesame.store.blobs.location import parse_location
+from sesame.store.blobs.s3 import S3Blobs
+from sesame.store.blobs.s3_archives import S3Archives
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -32,15 +38,17 @@ CODE: dict[str, bytes | str] = {
 class Stores:
     """The stores of one data directory, open between `open` and `close`."""
 
-    def __init__(self, path: Path, database: str | None = None) -> None:
-        """`database` as the setting: the URL of a database elsewhere."""
-        self.data_dir = DataDir(path, database)
+    def __init__(self, path: Path, database: str | None = None, bucket: str | None = None) -> None:
+        """`database` and `bucket` as the settings: the URLs of a database, and of a place for objects, elsewhere."""
+        self.data_dir = DataDir(path, database, bucket)
         path.mkdir(exist_ok=True, mode=0o700)
         self.database = Database(self.data_dir.database)
         self.catalog = Catalog(self.database)
-        self.objects = Objects(self.database, self.data_dir.objects)
+        place = None if bucket is None else S3Bucket(parse_location(bucket))
+        self.objects = Objects(self.database, FileBlobs(self.data_dir.objects) if place is None else S3Blobs(place))
         self.uploads = Uploads(self.objects, lambda: 1.0)
-        self.packages = Packages(self.data_dir.packages)
+        archives = None if place is None else S3Archives(place, self._announce)
+        self.packages = Packages(self.data_dir.packages, archives=archives)
 
     async def open(self) -> None:
         await self.database.open()
@@ -51,6 +59,9 @@ class Stores:
     async def close(self) -> None:
         await self.objects.close()
         await self.database.close()
+
+    async def _announce(self, sha256: str) -> None:
+        await self.database.write(lambda connection: outbox.add(connection, outbox.PACKAGE_RELEASED, [sha256], 1.0))
 
     async def written(self, data: bytes) -> Written:
         async with self.objects.upload() as upload:
@@ -99,11 +110,11 @@ async def fill(stores: Stores) -> None:
     await stores.uploads.complete(joined, [part])
 
 
-def filled(path: Path, database: str | None = None) -> DataDir:
+def filled(path: Path, database: str | None = None, bucket: str | None = None) -> DataDir:
     """Makes and fills a data directory, and closes it."""
 
     async def make() -> DataDir:
-        stores = Stores(path, database)
+        stores = Stores(path, database, bucket)
         await stores.open()
         await fill(stores)
         await stores.close()

@@ -32,6 +32,7 @@ from sesame.model.object_event import Cause
 from sesame.model.role import Policy
 from sesame.model.trigger import Trigger
 from sesame.store import outbox
+from sesame.store.blobs.files import FileBlobs
 from sesame.store.catalog import Catalog
 from sesame.store.objects.events import Changed
 from sesame.store.objects.objects import Objects
@@ -49,7 +50,7 @@ class Shop:
         self.queue = FakeQueue()
         self.database = Database(place)
         self.catalog = Catalog(self.database, KINDS, clock=self.clocks.wall)
-        self.objects = Objects(self.database, root / "objects")
+        self.objects = Objects(self.database, FileBlobs(root / "objects"))
         self.roles = Roles(self.catalog)
         arns = Arns(REGION, ACCOUNT)
         authorization = Authorization(self.catalog, self.roles)

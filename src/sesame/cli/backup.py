@@ -12,6 +12,7 @@ from sesame.cli import output
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
+from sesame.store.blobs.ownership import require_objects_here
 from sesame.store.sql.pairing import require_own_database
 from sesame.store.upkeep.backup import Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
@@ -20,13 +21,15 @@ from sesame.store.upkeep.backup import restore as restore_from
 @click.command()
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
 @with_json
-@with_settings("data_dir", "database")
+@with_settings("data_dir", "database", "objects")
 def backup(destination: Path, as_json: bool, **flags: Any) -> None:
     """Copies database, objects, code packages and logs to the new directory DEST, also while Sesame runs."""
     settings = settle(flags)
-    data_dir = DataDir(settings.data_dir, settings.database)
+    data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
+    if data_dir.bucket is None:
+        require_objects_here(data_dir.path)
     with output.busy(f"Copying {data_dir.path} …"):
         manifest = back_up(data_dir, destination.absolute())
     if as_json:
@@ -39,22 +42,24 @@ def backup(destination: Path, as_json: bool, **flags: Any) -> None:
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
 @with_json
-@with_settings("data_dir", "database")
+@with_settings("data_dir", "database", "objects")
 def restore(source: Path, as_json: bool, **flags: Any) -> None:
     """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest.
 
-    With --database its records go to that database, which must be empty.
+    With --database its records go to that database, with --objects its objects and code to that place; both must be
+    empty.
     """
     settings = settle(flags)
-    data_dir = DataDir(settings.data_dir, settings.database)
+    data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
     data_dir.refuse_file()
     with output.busy(f"Restoring {source} to {data_dir.path} …"):
         manifest = restore_from(source.absolute(), data_dir)
     if as_json:
         output.json_document(_document(manifest, "dataDirectory", data_dir.path))
-    database = " --database …" if settings.database else ""
+    elsewhere = (("--database", settings.database), ("--objects", settings.objects))
+    also = "".join(f" {flag} …" for flag, value in elsewhere if value)
     output.note(
-        f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}{database}`."
+        f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}{also}`."
     )
 
 

@@ -29,9 +29,11 @@ from sesame.sandbox.interface import Enforcement, SandboxDriver
 from sesame.sandbox.runtimes import interpreters, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+from sesame.store.blobs.ownership import require_objects_here
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.pairing import require_own_database
-from sesame.store.upkeep.check import Checked, check
+from sesame.store.upkeep.check import check
+from sesame.store.upkeep.damage import Checked
 
 FREE_DISK_MB_LEAST = 512
 MIB = 1024 * 1024
@@ -43,6 +45,7 @@ MIB = 1024 * 1024
 @with_settings(
     "data_dir",
     "database",
+    "objects",
     "interpreters",
     "runtimes_dir",
     "port",
@@ -58,7 +61,7 @@ def doctor(checks_data: bool, as_json: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
     if checks_data:
-        findings = _checked_data(DataDir(settings.data_dir, settings.database))
+        findings = _checked_data(DataDir(settings.data_dir, settings.database, settings.objects))
     else:
         findings = _of_this_machine(settings)
     found = []
@@ -82,6 +85,7 @@ def _of_this_machine(settings: Settings) -> Iterator[Finding]:
     yield from _nodes(known)
     yield from _data_dir(settings)
     yield from _database(settings)
+    yield from _objects(settings)
     yield from _ports(settings)
     yield from _sandbox(settings, known)
 
@@ -98,6 +102,8 @@ def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
     """Reads the whole data directory, whether a Sesame runs on it or not."""
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
+    if data_dir.bucket is None:
+        require_objects_here(data_dir.path)
     if not data_dir.path.is_dir():
         raise ConfigurationError(f"the data directory {data_dir.path} does not exist: name another with --data-dir")
     running = data_dir.running() is not None
@@ -145,7 +151,7 @@ def _nodes(known: Runtimes) -> Iterator[Finding]:
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:
-    data_dir = DataDir(settings.data_dir, settings.database)
+    data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
     existing = next(path for path in (data_dir.path, *data_dir.path.parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -177,6 +183,22 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     what = f"PostgreSQL {'.'.join(map(str, version or ()))}"
     yield Finding(GOOD, f"database {backend.shown}: {what}{f', {missing}' if missing else ''}")
+
+
+def _objects(settings: Settings) -> Iterator[Finding]:
+    """Of objects elsewhere: whether the place answers. What lies there is looked at by `--check`."""
+    if settings.objects is None:
+        return
+    # Imported here because most Sesames have no objects elsewhere.
+    from sesame.store.upkeep.contents import BucketContents
+
+    try:
+        with BucketContents(settings.objects) as contents:
+            kept = contents.holds_something()
+    except ConfigurationError as error:
+        yield Finding(BAD, str(error))
+        return
+    yield Finding(GOOD, f"objects {contents.shown}: it answers, {'in use' if kept else 'empty'}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

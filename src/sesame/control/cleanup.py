@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from sesame.model import records
+from sesame.model.errors import StoreUnavailable
 from sesame.model.function import Function
 from sesame.model.layer import parse_layer_arn
 from sesame.model.records import Record
@@ -49,7 +50,7 @@ class PackageCollector:
             elif now - released.get(sha256, 0.0) >= COLLECT_GRACE_S:
                 try:
                     gone = await self._packages.remove(sha256)
-                except OSError as error:
+                except (OSError, StoreUnavailable) as error:
                     log.error("a code package cannot be removed; trying again later", package=sha256, error=str(error))
                     continue
                 if gone:
@@ -67,7 +68,7 @@ class PackageCollector:
         for sha256 in self._packages.refused(live_packages(self._catalog) | released.keys()):
             try:
                 await self._packages.remove(sha256, fresh_too=True)
-            except OSError as error:
+            except (OSError, StoreUnavailable) as error:
                 log.error("an unused code package cannot be removed", package=sha256, error=str(error))
 
     def _note_released(self, tx: Transaction, former: Record, document: Any) -> None:

@@ -26,8 +26,8 @@ class CodeDownload:
     async def _follow(self, request: Request) -> Response:
         """The archive as it was uploaded."""
         package = self._links.package(requests.name(request, "name"), request.scope["query_string"].decode("latin-1"))
-        archive = self._packages.archive(package)
-        if not archive.is_file():
+        archive = await self._packages.fetched_archive(package)
+        if archive is None:
             text = "this code is no longer kept: its function was deleted or updated"
             raise ApiError(404, "CodeNotFound", text)
         headers = {"X-Oss-Hash-Crc64ecma": package.checksum}

@@ -29,7 +29,7 @@ Lend = Callable[[str, str, float], Credentials]
 class Packages(Protocol):
     """The part of `store.packages.packages.Packages` that is used here."""
 
-    def archive(self, package: Package) -> Path: ...
+    async def fetched_archive(self, package: Package) -> Path | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

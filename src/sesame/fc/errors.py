@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID, DateHeader
 from sesame.fc.refusals import ApiError, Failure, PathNotSupported
 from sesame.http.interface import Answer
-from sesame.model.errors import CallerError
+from sesame.model.errors import CallerError, StoreUnavailable
 
 log = structlog.get_logger("sesame.fc")
 
 INTERNAL_CODE = "InternalServerError"
 INTERNAL_TEXT = "an internal error has occurred. Please retry."
+UNAVAILABLE_CODE = "ServiceUnavailable"
+UNAVAILABLE_TEXT = "the store of this server does not answer. Please retry."
 
 
 Wording = Callable[[CallerError], ApiError]
@@ -56,6 +58,9 @@ class ErrorAnswers:
         if isinstance(error, CallerError):
             refusal = self._form.worded(error)
             return refusal.status, Failure(refusal.code, _shortened(str(refusal)))
+        if isinstance(error, StoreUnavailable):
+            log.error("code or an object cannot be reached", request_id=request_id, path=asked[1], error=str(error))
+            return 503, Failure(UNAVAILABLE_CODE, UNAVAILABLE_TEXT)
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 

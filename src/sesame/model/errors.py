@@ -24,6 +24,7 @@ Raised by every package below the endpoints. A function's own failure is none of
     │   ├── NotStarted                  a function of which no instance can be started
     │   └── Exhausted                   a cap that is reached
     ├── PlatformError                   our fault: logged with the request id, answered without internals
+    │   └── StoreUnavailable            a store elsewhere that does not answer, or refuses; it may later
     └── ConfigurationError              the operator's fault: said once, at start-up, with the next step
 
 A field is the path to a value in the structs of `control.inputs`, such as `log_config.project`. A kind of resource is
@@ -227,6 +228,10 @@ class Exhausted(CallerError):
 
 class PlatformError(SesameError):
     """Our own failure; callers are shown nothing of it but the request id."""
+
+
+class StoreUnavailable(PlatformError):
+    """A store elsewhere does not answer in time, or refuses: the same request may succeed later."""
 
 
 class ConfigurationError(SesameError):

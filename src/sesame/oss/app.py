@@ -19,7 +19,7 @@ from sesame.http.interface import Reason, Refusal
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
-from sesame.model.errors import CallerError, PlatformError
+from sesame.model.errors import CallerError, PlatformError, StoreUnavailable
 from sesame.oss.access_rules import blocks_public_access, check_payer, check_public_acl, check_referer
 from sesame.oss.answers import Answer, ByteRange, error_answer, http_time
 from sesame.oss.auth import Authenticator
@@ -151,6 +151,10 @@ class OssEndpoint:
             answer = error_answer(as_oss_error(error), method, request_id, _host(scope))
         except ClientGone:
             raise
+        except StoreUnavailable as error:
+            log.error("an object cannot be reached", request_id=request_id, method=method, error=str(error))
+            refusal = OssError("ServiceUnavailable", "The store of this server does not answer. Please try again.")
+            answer = error_answer(refusal, method, request_id, _host(scope))
         except Exception:
             # Whatever it was, the caller learns only that it was our fault.
             log.exception("the OSS endpoint failed", request_id=request_id, method=method)
@@ -220,6 +224,7 @@ def _start(status: int, headers: dict[str, str]) -> dict[str, Any]:
 
 async def _chunks(byte_range: ByteRange) -> AsyncIterator[bytes]:
     position, end = byte_range.start, byte_range.start + byte_range.length
+    byte_range.reader.expect(position, byte_range.length)
     while position < end:
         chunk = await byte_range.reader.read(position, min(SEND_BYTES, end - position))
         if not chunk:

@@ -41,7 +41,7 @@ async def get_object(call: Call) -> Answer:
 
 async def head_object(call: Call) -> Answer:
     """The headers of a GET, without the body. Raises OssError."""
-    reader = await open_object(call, call.key)
+    reader = await open_object(call, call.key, for_reading=False)
     reader.close()
     stored = reader.stored
     check_read(call.request, stored)
@@ -52,7 +52,7 @@ async def head_object(call: Call) -> Answer:
 
 
 async def get_object_meta(call: Call) -> Answer:
-    reader = await open_object(call, call.key)
+    reader = await open_object(call, call.key, for_reading=False)
     reader.close()
     stored = reader.stored
     headers = brief_headers(stored)
@@ -89,10 +89,10 @@ async def delete_objects(call: Call) -> Answer:
     return xml_answer("DeleteResult", [encoding_type(call.request), *deleted])
 
 
-async def open_object(call: Call, key: str) -> Reader:
+async def open_object(call: Call, key: str, *, for_reading: bool = True) -> Reader:
     """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidTargetType, AccessDenied."""
     bucket = call.bucket.bucket_name
-    reader = await call.dependencies.objects.open_reader(bucket, key)
+    reader = await call.dependencies.objects.open_reader(bucket, key, for_reading=for_reading)
     if reader is None:
         raise no_such_key(key)
     link = reader.stored
@@ -100,7 +100,7 @@ async def open_object(call: Call, key: str) -> Reader:
         return reader
     target = link.meta.symlink
     await call.require(AccessRequest("oss:GetObject", call.bucket, target))
-    reader = await call.dependencies.objects.open_reader(bucket, target)
+    reader = await call.dependencies.objects.open_reader(bucket, target, for_reading=for_reading)
     if reader is None:
         raise OssError("SymlinkTargetNotExist", details={"Key": key})
     if reader.stored.kind is ObjectKind.SYMLINK:

@@ -13,6 +13,8 @@ from sesame.store.sql.schema import outbox
 
 # The subject is the name of a blob that no row mentions any more.
 BLOB_REMOVED = "blob.removed"
+# The subject is the name of a blob that is on its way to a store elsewhere and has no row yet.
+BLOB_ANNOUNCED = "blob.announced"
 # The subject is the SHA-256 of a package that a record no longer names; others may still name it.
 PACKAGE_RELEASED = "package.released"
 # The subject is the trigger (`service/function/trigger`), the payload a `model.object_event.ObjectEvent`.
@@ -60,9 +62,14 @@ def remove_each(connection: sa.Connection, entries: Sequence[Entry]) -> None:
         connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids[start : start + SUBJECTS_AT_ONCE])))
 
 
-def remove(connection: sa.Connection, topic: str, subjects: Sequence[str], up_to: int | None = None) -> None:
-    """Forgets entries about these subjects, up to the last id that was seen: what they ask for has been done."""
+def remove(connection: sa.Connection, topic: str, subjects: Sequence[str], up_to: int | None = None) -> int:
+    """Forgets entries about these subjects, up to the last id that was seen: what they ask for has been done.
+
+    Returns how many there were.
+    """
+    found = 0
     for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
         these = outbox.c.subject.in_(subjects[start : start + SUBJECTS_AT_ONCE])
         statement = sa.delete(outbox).where(outbox.c.topic == topic, these)
-        connection.execute(statement if up_to is None else statement.where(outbox.c.id <= up_to))
+        found += connection.execute(statement if up_to is None else statement.where(outbox.c.id <= up_to)).rowcount
+    return found

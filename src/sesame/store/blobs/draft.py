@@ -15,23 +15,14 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 import fastcrc
-import msgspec
 
 from sesame.model.object import Written
+from sesame.store.blobs.interface import BlobNames, Swept
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.quarantine import BLOBS, STRAYS, Quarantine
 
 COPY_BYTES = 1024 * 1024
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
-
-
-class Swept(msgspec.Struct, frozen=True):
-    """What the start-up sweep found: files deleted, set aside, brought back, and blobs of rows that have no file."""
-
-    removed: int = 0
-    set_aside: int = 0
-    brought_back: int = 0
-    missing: int = 0
 
 
 class BlobFolder:
@@ -97,23 +88,23 @@ class BlobFolder:
         before = time.time() - age_s
         return [blob for blob, at in list(self._unclaimed.items()) if at <= before]
 
-    def sweep(self, known: set[str], removed: set[str]) -> "Swept":
-        """Compares the files with what the database says: `known` are blobs of rows, `removed` those of deleted rows.
+    def sweep(self, names: BlobNames) -> Swept:
+        """Compares the files with what the database says.
 
-        A file that is neither is set aside: it may belong to rows that a damaged or older database has lost.
+        A file that it does not name is set aside: it may belong to rows that a damaged or older database has lost.
         """
         gone = aside = 0
         present = set()
         for path in self._files():
             is_blob = path == self.path(path.name) and path.is_file()
-            if is_blob and path.name in known:
+            if is_blob and path.name in names.known:
                 present.add(path.name)
-            elif is_blob and path.name in removed:
+            elif is_blob and path.name in names.removed:
                 path.unlink()
                 gone += 1
             else:
                 aside += self._quarantine.set_aside(path, BLOBS if is_blob else STRAYS)
-        missing = known - present
+        missing = names.known - present
         back = {blob for blob in missing if self._quarantine.bring_back(BLOBS, blob, self.path(blob))}
         return Swept(removed=gone, set_aside=aside, brought_back=len(back), missing=len(missing - back))
 

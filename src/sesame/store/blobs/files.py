@@ -1,6 +1,6 @@
 """The store of blobs on files: every call runs on one of a few threads, so that the event loop never waits for a disk.
 
-Made by `store.objects.objects`. Implements `store.blobs.interface.BlobStore`.
+Made by `_storage`. Implements `store.blobs.interface.BlobStore`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import fastcrc
 
 from sesame.model.object import Written
 from sesame.store.blobs.draft import COPY_BYTES, BlobFolder
-from sesame.store.blobs.interface import BlobReader, ByteRange
+from sesame.store.blobs.interface import Announce, BlobReader, ByteRange, Names, Swept
 from sesame.store.blobs.upload import Upload
 from sesame.store.quarantine import Quarantine
 
@@ -29,15 +29,22 @@ PREFETCH_BYTES = 256 * 1024
 
 
 class FileBlobs:
-    """Belongs to one event loop. `folder` is for what only files need: the start-up sweep and checks."""
+    """Belongs to one event loop. `root` is used by nothing else."""
 
-    def __init__(self, root: Path, quarantine: Quarantine) -> None:
-        self.folder = BlobFolder(root, quarantine)
+    elsewhere = False
+
+    def __init__(self, root: Path, quarantine: Quarantine | None = None) -> None:
+        self.folder = BlobFolder(root, quarantine or Quarantine(root.parent / "quarantine"))
         self._threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="sesame-blobs")
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """On one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: fn(*args, **kwargs))
+
+    async def open(self, names: Names, announce: Announce) -> Swept:
+        """Deletes only blobs that the database names as removed; sets aside what it does not name."""
+        await self.run(self.folder.open)
+        return await self.run(self.folder.sweep, await names())
 
     def upload(self) -> Upload:
         return Upload(self.folder, self.run)
@@ -85,17 +92,28 @@ class FileBlobs:
 
         return await self.run(grow)
 
-    async def delete(self, blobs: Collection[str]) -> None:
+    async def delete(self, blobs: Collection[str]) -> Collection[str]:
+        """All of them, at once: whoever has a file open goes on reading."""
+
         def delete_all() -> None:
             for blob in blobs:
                 self.folder.remove(blob)
 
         if blobs:
             await self.run(delete_all)
+        return ()
 
-    def close(self) -> None:
-        """Waits for what runs."""
-        self._threads.shutdown()
+    def claim(self, blob: str) -> None:
+        self.folder.claim(blob)
+
+    def unclaimed(self, age_s: float) -> Collection[str]:
+        return self.folder.unclaimed(age_s)
+
+    async def collect(self, age_s: float) -> int:
+        return await self.run(self.folder.remove_drafts, age_s)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
 
 
 class FileReader:
@@ -110,6 +128,12 @@ class FileReader:
     def fileno(self) -> int:
         assert self._file is not None
         return self._file.fileno()
+
+    async def prepare(self) -> None:
+        """It was opened already."""
+
+    def expect(self, start: int, length: int) -> None:
+        """The kernel reads ahead by itself."""
 
     async def read(self, start: int, length: int) -> bytes:
         if self.whole is not None:

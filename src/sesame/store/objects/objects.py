@@ -1,12 +1,11 @@
 """Stores objects: the bytes in a blob, everything else in a database row. Writes the blob first, deletes the row first.
 
 Used by the OSS endpoint, and by `app` for code in a bucket. Multipart uploads are in `store.objects.multipart`.
-An object is never visible before its bytes are on the disk, and an open reader's bytes never change.
+An object is never visible before its bytes are durable, and an open reader's bytes never change.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -19,15 +18,13 @@ from sesame.model.errors import OBJECT, AlreadyExists, CallerError, NotFound, Pl
 from sesame.model.object import ObjectKind, StoredObject, Written
 from sesame.model.object_event import Cause
 from sesame.store import outbox
-from sesame.store.blobs.draft import Swept
-from sesame.store.blobs.files import FileBlobs
-from sesame.store.blobs.upload import Upload
+from sesame.store.blobs.interface import BlobNames, BlobStore, BlobUpload, Swept
+from sesame.store.objects.announcements import Announcements
 from sesame.store.objects.events import ObjectEvents, created, removed
 from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
 from sesame.store.objects.reader import Reader, Totals
 from sesame.store.objects.removals import Removals
 from sesame.store.objects.rows import find, put_row, require_bucket, write_row
-from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import json_text
 from sesame.store.sql.object_schema import object_of, objects, parts, uploads
@@ -44,17 +41,12 @@ log = structlog.get_logger(__name__)
 
 
 class Objects:
-    """Belongs to one event loop. `root` is used by nothing else; the rows are in `database`."""
+    """Belongs to one event loop. `blobs` is used by nothing else; the rows are in `database`."""
 
-    def __init__(
-        self,
-        database: Database,
-        root: Path,
-        quarantine: Quarantine | None = None,
-        wall: Callable[[], float] = SYSTEM_CLOCKS.wall,
-    ) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, wall: Callable[[], float] = SYSTEM_CLOCKS.wall) -> None:
         self.database = database
-        self.blobs = FileBlobs(root, quarantine or Quarantine(root.parent / "quarantine"))
+        self.blobs = blobs
+        self._announcements = Announcements(database, wall) if blobs.elsewhere else None
         self.removals = Removals(database, self.blobs, wall)
         self.events = ObjectEvents()
         # One lock per object, dropped when no request appends to that object or waits to.
@@ -62,47 +54,56 @@ class Objects:
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> Swept:
-        """Compares files with rows, because the last run may have crashed. Deletes only blobs in the outbox.
+        """Compares blobs with rows, because the last run may have crashed. Deletes only blobs in the outbox.
 
         Raises `ConfigurationError` if the database cannot be read.
         """
-        await self.blobs.run(self.blobs.folder.open)
-        known, removed = await self.database.load(_blobs_by_rows)
-        swept = await self.blobs.run(self.blobs.folder.sweep, known, removed)
+        if self._announcements is not None:
+            swept = await self.blobs.open(self._names, self._announcements.add)
+            await self.removals.act(await self.database.load(_removed))
+            return swept
+        swept = await self.blobs.open(self._names, _unannounced)
+        removed = await self.database.load(_removed)
         if removed:
-            await self.database.write(
-                lambda connection: outbox.remove(connection, outbox.BLOB_REMOVED, sorted(removed))
-            )
+            await self.database.write(lambda connection: outbox.remove(connection, outbox.BLOB_REMOVED, removed))
         if swept != Swept():
             log.warning("files of objects did not match the database", **msgspec.structs.asdict(swept))
         return swept
 
     async def collect(self) -> int:
-        """Deletes old drafts and blobs that cancelled uploads left behind; returns the number of files."""
-        removed = await self.blobs.run(self.blobs.folder.remove_drafts, DRAFT_AGE_S)
-        return removed + await self._delete_unclaimed(UNCLAIMED_AGE_S)
+        """Deletes what abandoned and cancelled uploads left behind; returns the number of blobs."""
+        deleted = await self.blobs.collect(DRAFT_AGE_S) + await self._delete_unclaimed(UNCLAIMED_AGE_S)
+        if self._announcements is not None:
+            deleted += await self._delete_announced(DRAFT_AGE_S)
+        await self.removals.retry()
+        return deleted
 
     async def close(self) -> None:
-        """Waits for pending changes, then closes the files. The database must still be open."""
+        """Waits for pending changes, then closes the blobs. The database must still be open."""
         while self._settling:
             await asyncio.wait(self._settling)
         # No upload is in progress any more, so a blob without a row will never get one.
         await self._delete_unclaimed(0.0)
+        if self._announcements is not None:
+            await self.removals.drop(self._announcements.all_ended())
         await self.removals.close()
-        await asyncio.to_thread(self.blobs.close)
+        await self.blobs.close()
 
-    def upload(self) -> Upload:
+    def upload(self) -> BlobUpload:
         return self.blobs.upload()
 
     async def discard(self, written: Written) -> None:
         """Deletes a blob that no row will mention."""
-        await self.blobs.delete([written.blob])
+        await self._drop(written.blob)
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         return await self.database.read(lambda connection: find(connection, bucket, key))
 
-    async def open_reader(self, bucket: str, key: str) -> Reader | None:
-        """None if there is no such object. Raises PlatformError if its file is missing."""
+    async def open_reader(self, bucket: str, key: str, *, for_reading: bool = True) -> Reader | None:
+        """None if there is no such object. Raises PlatformError if its bytes are missing.
+
+        Not `for_reading`, it may only be asked for its row: no store elsewhere is asked for the bytes.
+        """
 
         def attempt(connection: sa.Connection) -> Reader | None:
             stored = find(connection, bucket, key)
@@ -110,7 +111,10 @@ class Objects:
 
         for _attempt in range(_OPEN_ATTEMPTS):
             try:
-                return await self.database.read(attempt)
+                reader = await self.database.read(attempt)
+                if reader is not None and for_reading:
+                    await reader.prepare()
+                return reader
             except FileNotFoundError:
                 # The object was overwritten after its row was read; the next attempt reads the new row.
                 continue
@@ -241,29 +245,62 @@ class Objects:
 
     async def _delete_unclaimed(self, age_s: float) -> int:
         """Deletes blobs that this process finished at least `age_s` ago and that no row mentions."""
-        unclaimed = set(self.blobs.folder.unclaimed(age_s))
+        unclaimed = set(self.blobs.unclaimed(age_s))
         if not unclaimed:
             return 0
-        known, _removed = await self.database.read(_blobs_by_rows)
+        known = await self.database.read(_known)
         for blob in unclaimed & known:
-            self.blobs.folder.claim(blob)
-        await self.blobs.delete(unclaimed - known)
+            self.blobs.claim(blob)
+        await self.removals.drop(unclaimed - known)
         return len(unclaimed - known)
+
+    async def _delete_announced(self, age_s: float) -> int:
+        """Deletes blobs that were announced at least `age_s` ago, by whatever process, and have got no row."""
+        announcements = self._announcements
+        assert announcements is not None
+        old = await self.database.write(
+            lambda connection: self.removals.note(connection, announcements.give_up(connection, age_s))
+        )
+        announcements.ended(old)
+        await self.removals.act(old)
+        return len(old)
 
     async def replace(self, commit: Callable[[sa.Connection], list[str]], row: "StoredObject | BlobRow") -> None:
         """Commits a row that mentions a blob, then deletes the blobs that `commit` returns. To be run by `settle`.
 
         If `commit` raises a CallerError, the blob is deleted.
         """
-        try:
-            unused = await self.database.write(commit)
-        except CallerError:
+
+        def claim_and_commit(connection: sa.Connection) -> list[str]:
+            unused = commit(connection)
             # A symlink has no blob.
-            await self.blobs.delete([row.blob] if row.blob else [])
+            if self._announcements is not None and row.blob:
+                self._announcements.take(connection, row.blob)
+            return unused
+
+        try:
+            unused = await self.database.write(claim_and_commit)
+        except CallerError:
+            await self._drop(row.blob)
             raise
         self.events.announce(row.bucket)
-        self.blobs.folder.claim(row.blob)
+        self._claimed(row.blob)
         await self.removals.act(unused)
+
+    def _claimed(self, blob: str) -> None:
+        self.blobs.claim(blob)
+        if self._announcements is not None:
+            self._announcements.ended([blob])
+
+    async def _drop(self, blob: str) -> None:
+        if not blob:
+            return
+        if self._announcements is not None:
+            self._announcements.ended([blob])
+        await self.removals.drop([blob])
+
+    async def _names(self) -> BlobNames:
+        return await self.database.load(lambda connection: BlobNames(_known(connection), set(_removed(connection))))
 
     async def _append(self, written: Written, at: StoredObject, position: int, cause: Cause | None) -> StoredObject:
         former = await self.head(at.bucket, at.key)
@@ -345,8 +382,16 @@ class PositionMismatch(CallerError):
         self.length = length
 
 
-def _blobs_by_rows(connection: sa.Connection) -> tuple[set[str], set[str]]:
-    """The blobs that rows mention, and the blobs in the outbox, whose rows were deleted."""
+def _known(connection: sa.Connection) -> set[str]:
+    """The blobs that rows mention."""
     found = sa.union_all(sa.select(objects.c.blob), sa.select(parts.c.blob))
-    removed = {entry.subject for entry in outbox.pending(connection, outbox.BLOB_REMOVED)}
-    return set(connection.execute(found).scalars()) - {""}, removed
+    return set(connection.execute(found).scalars()) - {""}
+
+
+def _removed(connection: sa.Connection) -> list[str]:
+    """The blobs in the outbox, whose rows were deleted."""
+    return sorted({entry.subject for entry in outbox.pending(connection, outbox.BLOB_REMOVED)})
+
+
+async def _unannounced(_blob: str) -> None:
+    """For a store that finds what a crash left without being told."""

@@ -26,6 +26,18 @@ class Reader:
         meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
         return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
 
+    async def prepare(self) -> None:
+        """Before the first `read`. Raises `FileNotFoundError` when the bytes are gone; then it is closed."""
+        try:
+            await self.blob.prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def expect(self, start: int, length: int) -> None:
+        """Says that these bytes will be read, in order."""
+        self.blob.expect(start, length)
+
     async def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`. Small objects are served from memory."""
         return await self.blob.read(start, length)

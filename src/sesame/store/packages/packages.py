@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -44,6 +44,23 @@ class PackageMissing(PlatformError):
         )
 
 
+class Archives(Protocol):
+    """Where archives are kept besides the folder, so that the folder may be lost. `store.blobs.s3_archives` is one.
+
+    Each method raises `StoreUnavailable` when the place does not answer.
+    """
+
+    async def has(self, sha256: str, size: int) -> bool: ...
+
+    async def put(self, sha256: str, archive: bytes) -> None:
+        """On return it is durable. What no record names a while later is collected, also after a crash."""
+
+    async def get(self, sha256: str) -> bytes:
+        """Raises `FileNotFoundError`."""
+
+    async def delete(self, sha256: str) -> None: ...
+
+
 class PackageLease:
     """Keeps packages on the disk until `release`. `code_dirs` and `compiled` are in the order asked for.
 
@@ -74,11 +91,16 @@ class Packages:
         *,
         quarantine: Quarantine | None = None,
         clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic,
+        archives: Archives | None = None,
     ) -> None:
-        """`wanted(sha256, runtime)` is told of packages that would start faster if they were compiled."""
+        """`wanted(sha256, runtime)` is told of packages that would start faster if they were compiled.
+
+        With `archives`, the folder holds no more than copies of what is there.
+        """
         self.folder = PackageFolder(root, quarantine or Quarantine(root.parent / "quarantine"))
         self._wanted = wanted
         self._clock = clock
+        self._archives = archives
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gate = asyncio.Semaphore(UNPACKING_AT_ONCE)
         self._leases: Counter[str] = Counter()
@@ -112,6 +134,8 @@ class Packages:
                 async with self._gate:
                     await to_the_end(asyncio.to_thread(self._add, archive, sha256))
                 self._unnamed.add(sha256)
+            if self._archives is not None and not await self._archives.has(sha256, package.size_bytes):
+                await self._archives.put(sha256, archive)
             self._touched_at[sha256] = self._clock()
         self.want_compiled(sha256, runtime)
         return package
@@ -150,8 +174,18 @@ class Packages:
         return self.folder.code(package.sha256)
 
     def archive(self, package: Package) -> Path:
-        """The zip, byte for byte as it was sent."""
+        """The zip, byte for byte as it was sent, where it is kept; `fetched_archive` where it may be gone."""
         return self.folder.archive(package.sha256)
+
+    async def fetched_archive(self, package: Package) -> Path | None:
+        """The zip, brought back if it can be; None when it is gone."""
+        path = self.folder.archive(package.sha256)
+        if not path.is_file() and self._archives is not None:
+            try:
+                (await self.lease([package.sha256])).release()
+            except PackageMissing:
+                return None
+        return path if path.is_file() else None
 
     def compiled(self, package: Package, runtime: str) -> Path:
         """Where the compiled package is, once it is there (docs/architecture.md)."""
@@ -187,6 +221,8 @@ class Packages:
         async with self._lock(sha256):
             if self.is_leased(sha256) or (self._is_fresh(sha256) and not fresh_too):
                 return False
+            if self._archives is not None:
+                await self._archives.delete(sha256)
             await to_the_end(asyncio.to_thread(self.folder.remove, sha256))
         self._touched_at.pop(sha256, None)
         self._unnamed.discard(sha256)
@@ -197,8 +233,25 @@ class Packages:
 
     async def _restore(self, sha256: str) -> None:
         async with self._lock(sha256), self._gate:
-            if not await to_the_end(asyncio.to_thread(self.folder.restore, sha256)):
+            if await to_the_end(asyncio.to_thread(self.folder.restore, sha256)):
+                return
+            archive = await self._fetch(sha256)
+            if archive is None:
                 raise PackageMissing(sha256)
+            await to_the_end(asyncio.to_thread(self._add, archive, sha256))
+
+    async def _fetch(self, sha256: str) -> bytes | None:
+        """The archive from elsewhere, if it is there and what its name says."""
+        if self._archives is None:
+            return None
+        try:
+            archive = await self._archives.get(sha256)
+        except FileNotFoundError:
+            return None
+        if await asyncio.to_thread(_sha256, archive) != sha256:
+            log.error("the archive of a code package is damaged where it is kept", package=sha256)
+            return None
+        return archive
 
     def _is_fresh(self, sha256: str) -> bool:
         touched_at = self._touched_at.get(sha256)
@@ -208,9 +261,13 @@ class Packages:
         return self._locks.setdefault(sha256, asyncio.Lock())
 
 
+def _sha256(archive: bytes) -> str:
+    return hashlib.sha256(archive).hexdigest()
+
+
 def _describe(archive: bytes) -> Package:
     return Package(
-        sha256=hashlib.sha256(archive).hexdigest(),
+        sha256=_sha256(archive),
         checksum=str(crc64.xz(archive)),
         size_bytes=len(archive),
     )

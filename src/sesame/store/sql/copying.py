@@ -107,6 +107,23 @@ def copy_file(source: Path, target: Path) -> None:
         ) from error
 
 
+def make_own(database: Path) -> None:
+    """Has a copied file forget what the database that it is a copy of belongs to."""
+    backend = SqliteBackend(database)
+    line = backend.writer()
+
+    def forget(connection: sa.Connection) -> None:
+        with connection.begin():
+            connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
+
+    try:
+        line.run(forget)
+    finally:
+        line.close()
+        backend.close()
+        sqlite.make_single_file(database)
+
+
 def require_records(backend: Backend) -> None:
     """Raises `ConfigurationError` for a database without records, or one that is damaged or cannot be reached."""
     if found := backend.missing():

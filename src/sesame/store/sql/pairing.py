@@ -38,25 +38,28 @@ def require_own_database(folder: Path, place: Path | str) -> None:
         )
 
 
-async def pair(database: Database, folder: Path, *, has_data: bool) -> None:
+async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: bool = True) -> None:
     """For a start with a database elsewhere. `has_data`: whether the directory holds objects or code packages.
+
+    A directory that does not keep them, because they are elsewhere too, may be new: `store.blobs.ownership` has seen
+    that the database belongs to them.
 
     Raises `ConfigurationError` when the database belongs to another directory, or the directory to another database.
     """
     found = read_pair(folder)
     number, described = await database.load(_state)
     if found is None:
-        if number:
+        if number and keeps_data:
             raise ConfigurationError(
                 f"the database {database.shown} belongs to another data directory than {folder}, which has no "
                 f"{PAIR_FILE}: name that directory with --data-dir, or another database"
             )
-        if described and not has_data:
+        if described and keeps_data and not has_data:
             raise ConfigurationError(
                 f"the database {database.shown} has objects or functions, but the data directory {folder} holds "
                 "neither objects nor code packages: name the right directory with --data-dir, or another database"
             )
-        found = Pair(database.shown, secrets.randbits(_NUMBER_BITS) + 1)
+        found = Pair(database.shown, number or new_number())
         # First the file: after a crash in between, the database without a number takes the file's.
         _write(folder, found)
     elif number and number != found.number:
@@ -68,8 +71,21 @@ async def pair(database: Database, folder: Path, *, has_data: bool) -> None:
         found = Pair(database.shown, found.number)
         _write(folder, found)
     if not number:
-        row = {"name": PAIR, "value": found.number}
-        await database.write(lambda connection: connection.execute(sa.insert(counters), row))
+        await database.write(lambda connection: set_number(connection, found.number))
+
+
+def new_number() -> int:
+    return secrets.randbits(_NUMBER_BITS) + 1
+
+
+def number_of(connection: sa.Connection) -> int:
+    """The number that the database knows, 0 for none."""
+    return connection.execute(sa.select(counters.c.value).where(counters.c.name == PAIR)).scalar_one_or_none() or 0
+
+
+def set_number(connection: sa.Connection, number: int) -> None:
+    """For a database that knows none."""
+    connection.execute(sa.insert(counters), {"name": PAIR, "value": number})
 
 
 def part(folder: Path) -> None:
@@ -91,12 +107,11 @@ def read_pair(folder: Path) -> Pair | None:
 
 
 def _state(connection: sa.Connection) -> tuple[int, bool]:
-    """The number that the database knows, 0 for none; and whether its rows speak of objects or code."""
-    number = connection.execute(sa.select(counters.c.value).where(counters.c.name == PAIR)).scalar_one_or_none()
+    """The number that the database knows, and whether its rows speak of objects or code."""
     some_object = connection.execute(sa.select(objects.c.bucket).where(objects.c.blob != "").limit(1)).first()
     holders = records.c.kind.in_((kinds.FUNCTION, kinds.FROZEN_FUNCTION, kinds.LAYER_VERSION))
     some_code = connection.execute(sa.select(records.c.kind).where(holders).limit(1)).first()
-    return number or 0, some_object is not None or some_code is not None
+    return number_of(connection), some_object is not None or some_code is not None
 
 
 def _write(folder: Path, pair: Pair) -> None:

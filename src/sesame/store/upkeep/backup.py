@@ -23,7 +23,8 @@ from sesame.store.durable import make_folder, sync_folder, sync_tree
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.copying import copy_database, copy_file, require_empty, save
+from sesame.store.sql.copying import copy_database, copy_file, make_own, require_empty, save
+from sesame.store.upkeep.contents import BucketContents, Contents, contents_of
 from sesame.store.upkeep.files import sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, inventory_of, read_inventory
 
@@ -70,7 +71,8 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         raise ConfigurationError(f"{paths.path} holds no database: name the data directory with --data-dir")
     make_folder(target.parent)
     with _aside(target) as partial:
-        inventory, files = _copy_consistently(paths, partial, progress)
+        with contents_of(paths) as contents:
+            inventory, files = _copy_consistently(paths, (contents, partial), progress)
         # What is sealed of logstores is made again from their database.
         for logs, copied in ((paths.logs, partial / _LOGS), (paths.logstores, partial / _LOGSTORES)):
             if logs.exists():
@@ -94,8 +96,8 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
 def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: None) -> Manifest:
     """Makes `paths` a data directory from a backup. It must not exist, or be an empty directory.
 
-    A database elsewhere must be empty; it gets its rows last, all or none. Raises `ConfigurationError` for what is no
-    complete backup or differs from what was copied.
+    A bucket must be empty. A database elsewhere must be empty; it gets its rows last, all or none. Raises
+    `ConfigurationError` for what is no complete backup or differs from what was copied.
     """
     target = paths.path
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
@@ -106,19 +108,35 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
     if isinstance(paths.database, str):
         require_empty(paths.database)
     make_folder(target.parent)
-    with _aside(target) as partial:
+    with _emptied_unless_done(paths) as bucket, _aside(target) as partial:
         packages = PackageFolder(partial / "packages", Quarantine(partial / "quarantine"))
         packages.open()
         for number, file in enumerate(manifest.files, 1):
             progress(f"{number} of {len(manifest.files)} files")
-            _restore_file(source, file, partial, packages)
+            _restore_file(source, file, (partial, bucket), packages)
         (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
+        make_own(partial / _DATABASE)
         if isinstance(paths.database, str):
             copy_database(partial / _DATABASE, paths.database, progress)
             for path in partial.glob(f"{_DATABASE}*"):
                 path.unlink()
         sync_tree(partial)
     return manifest
+
+
+@contextlib.contextmanager
+def _emptied_unless_done(paths: DataPaths) -> Iterator[BucketContents | None]:
+    """The bucket that objects and code are restored to, which must be empty; None where they go into the directory."""
+    if paths.bucket is None:
+        yield None
+        return
+    with BucketContents(paths.bucket) as bucket:
+        bucket.require_empty()
+        try:
+            yield bucket
+        except BaseException:
+            bucket.clear()
+            raise
 
 
 @contextlib.contextmanager
@@ -178,11 +196,14 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> tuple[Inventory, list[CopiedFile]]:
+def _copy_consistently(
+    paths: DataPaths, ends: tuple[Contents, Path], progress: Progress
+) -> tuple[Inventory, list[CopiedFile]]:
     """Copies the database, then the files its rows mention; again, if some of those have changed meanwhile.
 
     Blobs never change under their name but for appends, so what was copied stays good for the next round.
     """
+    contents, partial = ends
     blobs: dict[str, tuple[BlobRow, CopiedFile]] = {}
     packages: dict[str, CopiedFile] = {}
 
@@ -192,8 +213,8 @@ def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> t
             (partial / blobs.pop(blob)[1].path).unlink()
         for sha256 in [sha256 for sha256 in packages if sha256 not in inventory.packages]:
             (partial / packages.pop(sha256).path).unlink()
-        missing = _copy_blobs(paths, partial, inventory, blobs, progress)
-        return inventory, missing + _copy_packages(paths, partial, inventory, packages, progress)
+        missing = _copy_blobs(contents, partial, inventory, blobs, progress)
+        return inventory, missing + _copy_packages(contents, partial, inventory, packages, progress)
 
     shown = backend_of(paths.database).shown
     for _round in range(ROUNDS_MAX):
@@ -215,7 +236,7 @@ def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> t
 
 
 def _copy_blobs(
-    paths: DataPaths,
+    contents: Contents,
     partial: Path,
     inventory: Inventory,
     done: dict[str, tuple[BlobRow, CopiedFile]],
@@ -231,7 +252,7 @@ def _copy_blobs(
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with target.open("wb") as file:
-                found = sums(paths.objects / "data" / row.blob[:2] / row.blob, row.size, file)
+                found = contents.blob(row.blob, row.size, file)
         except FileNotFoundError:
             target.unlink(missing_ok=True)
             missing.append((row.blob, f"the file of {row.owner} is missing"))
@@ -245,7 +266,7 @@ def _copy_blobs(
 
 
 def _copy_packages(
-    paths: DataPaths, partial: Path, inventory: Inventory, done: dict[str, CopiedFile], progress: Progress
+    contents: Contents, partial: Path, inventory: Inventory, done: dict[str, CopiedFile], progress: Progress
 ) -> list[tuple[str, str]]:
     missing = []
     for number, sha256 in enumerate(inventory.packages, 1):
@@ -256,7 +277,7 @@ def _copy_packages(
         target.parent.mkdir(exist_ok=True)
         try:
             with target.open("wb") as file:
-                found = sums(paths.packages / sha256 / "archive.zip", None, file)
+                found = contents.archive(sha256, file)
         except FileNotFoundError:
             target.unlink(missing_ok=True)
             missing.append((sha256, f"the archive of code package {sha256} is missing"))
@@ -300,8 +321,11 @@ def _manifest(source: Path) -> Manifest:
     return manifest
 
 
-def _restore_file(source: Path, file: CopiedFile, partial: Path, packages: PackageFolder) -> None:
+def _restore_file(
+    source: Path, file: CopiedFile, ends: tuple[Path, BucketContents | None], packages: PackageFolder
+) -> None:
     """Copies one file to its place, or unpacks a code package. Raises `ConfigurationError` when it is not as copied."""
+    partial, bucket = ends
     target = _place(file, partial, packages)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -315,11 +339,16 @@ def _restore_file(source: Path, file: CopiedFile, partial: Path, packages: Packa
             f"{source / file.path} is damaged: found {found.size} bytes with SHA-256 {found.sha256}, expected "
             f"{file.size} with {file.sha256}; restore another backup"
         )
+    if bucket is not None and file.path.startswith(f"{_BLOBS}/"):
+        bucket.put_blob(target.name, target)
+        target.unlink()
     if file.path.startswith(f"{_PACKAGES}/"):
-        sha256, archive = found.sha256, target.read_bytes()
+        archive = target.read_bytes()
+        if bucket is not None:
+            bucket.put_archive(found.sha256, target)
         target.unlink()
         try:
-            packages.publish(packages.stage(archive), sha256)
+            packages.publish(packages.stage(archive), found.sha256)
         except Unusable as error:
             raise ConfigurationError(f"{source / file.path} cannot be unpacked: {error}") from error
 

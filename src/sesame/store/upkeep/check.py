@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from sesame.model import records
 from sesame.model.errors import ConfigurationError, Unusable
 from sesame.model.function import Function, Package
@@ -19,17 +17,25 @@ from sesame.store.packages.unpack import unpack
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
+from sesame.store.upkeep.check_bucket import check_bucket
+from sesame.store.upkeep.contents import blob_path
+from sesame.store.upkeep.damage import DEPLOY_AGAIN, IN_FLIGHT_S, RESTORE, SHOWN_MAX, Checked, Damage
 from sesame.store.upkeep.files import differences, sums
-from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_row, buckets, describe, read_inventory
+from sesame.store.upkeep.inventory import (
+    BlobRow,
+    DataPaths,
+    Inventory,
+    blob_row,
+    buckets,
+    describe,
+    read_inventory,
+    users_of,
+)
 from sesame.store.upkeep.layout import misplaced
 
-# Beside a running Sesame: a file this young may still get its row, one this old will not.
-IN_FLIGHT_S = 3600.0
 # POLICY: most files without a row that one crash is believed to leave, one for each interrupted request: this many at
 # least, else one for every two files that have a row. More files than that mean that rows were lost.
 LEFT_BY_A_CRASH_LEAST, LEFT_BY_A_CRASH_MAX = 16, 100
-# Of one kind of damage so many are told one by one.
-SHOWN_MAX = 20
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 _KNOWN = frozenset(
     {
@@ -38,30 +44,13 @@ _KNOWN = frozenset(
             for name in ("sesame.db", "logs.db", "logstores.db")
             for suffix in ("", "-wal", "-shm", "-journal")
         ),
-        *("sesame.db.lock", "lock", "database.json"),
+        *("sesame.db.lock", "lock", "database.json", "objects.json"),
         *("packages", "objects", "sandboxes", "quarantine", "logstores"),
         *(f"{name}{suffix}" for name in ("endpoints", "credentials") for suffix in (".json", ".part")),
     }
 )
 # What Sesame itself keeps beside packages, and what a former version left.
 _BESIDE_PACKAGES = frozenset({"staging", "compiling"})
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """Something that is wrong, or with `harmless` only worth knowing; `next_step` may be ""."""
-
-    what: str
-    next_step: str = ""
-    harmless: bool = False
-
-
-class Checked(msgspec.Struct):
-    """How much was looked at."""
-
-    records: int = 0
-    blobs: int = 0
-    blob_bytes: int = 0
-    packages: int = 0
 
 
 def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float | None = None) -> Iterator[Damage]:
@@ -73,20 +62,21 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
     damaged = _sqlite(paths.logstores)
-    yield from (Damage(f"{paths.logstores}: {line}", _RESTORE) for line in damaged)
+    yield from (Damage(f"{paths.logstores}: {line}", RESTORE) for line in damaged)
     if not damaged:
         yield from _segments(paths)
     files = _blob_files(paths.objects)
-    folders = _package_folders(paths.packages)
+    # With a bucket these are copies of what is there, made again when they are needed.
+    folders = _package_folders(paths.packages) if paths.bucket is None else []
     backend = backend_of(paths.database)
     absent = backend.absent()
     if absent == "missing" and not files and not folders:
         yield Damage(f"{paths.path} holds no database, no objects and no packages: nothing was kept yet", harmless=True)
         return
     if absent:
-        yield Damage(f"{backend.shown}: it is {absent}", _RESTORE)
+        yield Damage(f"{backend.shown}: it is {absent}", RESTORE)
         return
-    yield from (Damage(f"{backend.shown}: {line}", _RESTORE) for line in backend.damage())
+    yield from (Damage(f"{backend.shown}: {line}", RESTORE) for line in backend.damage())
     try:
         inventory = read_inventory(paths.database)
     except ConfigurationError as error:
@@ -94,9 +84,29 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
         return
     checked.records = len(inventory.records)
     yield from _catalog(inventory)
+    if paths.bucket is not None:
+        yield from check_bucket(paths, inventory, checked, running=running)
+    else:
+        yield from _folders(paths, inventory, (files, folders), checked, running=running, began_at=began_at)
+    aside = Quarantine(paths.quarantine).count()
+    if aside:
+        yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
+
+
+def _folders(
+    paths: DataPaths,
+    inventory: Inventory,
+    found: tuple[list[Path], list[Path]],
+    checked: Checked,
+    *,
+    running: bool,
+    began_at: float | None,
+) -> Iterator[Damage]:
+    """Files of objects and folders of packages, listed before the rows were read."""
+    files, folders = found
     yield from _blobs(paths, inventory, files, checked, running=running)
     known = inventory.blobs.keys() | inventory.removed_blobs
-    unknown = [path for path in files if path.name not in known or path != _blob_path(paths, path.name)]
+    unknown = [path for path in files if path.name not in known or path != blob_path(paths, path.name)]
     left_max = _left_max(len(inventory.blobs))
     what = "files of objects that no row of the database mentions"
     yield from _unnamed(what, unknown, began_at, left_max, running=running)
@@ -105,12 +115,6 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     unknown = [path for path in folders if path.name not in known]
     left_max = _left_max(len(inventory.packages))
     yield from _unnamed("code packages that no record names", unknown, began_at, left_max, running=running)
-    aside = Quarantine(paths.quarantine).count()
-    if aside:
-        yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
-
-
-_RESTORE = "take a backup back with `sesame restore`; a start does not delete anything"
 
 
 def _sqlite(path: Path) -> list[str]:
@@ -131,28 +135,28 @@ def _strays(paths: DataPaths) -> Iterator[Damage]:
         if path.name not in _KNOWN:
             yield Damage(f"{path} was not put there by Sesame; it is left alone", harmless=True)
     for each in misplaced(paths.path):
-        yield Damage(str(each), f"move it away before the next start; if it was a {each.expected}, {_RESTORE}")
+        yield Damage(str(each), f"move it away before the next start; if it was a {each.expected}, {RESTORE}")
 
 
 def _catalog(inventory: Inventory) -> Iterator[Damage]:
     """Records that name what is not there."""
     known = {(record.kind, record.parent, record.name) for record in inventory.records}
     if not inventory.records:
-        yield Damage("the database holds no records, not even the account", _RESTORE)
+        yield Damage("the database holds no records, not even the account", RESTORE)
     for record in inventory.records:
         if record.kind == records.FUNCTION and (records.SERVICE, "", record.parent) not in known:
-            yield Damage(f"{describe(record)} belongs to a service that does not exist", _RESTORE)
+            yield Damage(f"{describe(record)} belongs to a service that does not exist", RESTORE)
         if record.kind in (records.FUNCTION, records.FROZEN_FUNCTION):
             function: Function = record.document if record.kind == records.FUNCTION else record.document.function
             for arn in function.layers:
                 named = parse_layer_arn(arn)
                 if named is not None and (records.LAYER_VERSION, *named) not in known:
-                    yield Damage(f"{describe(record)} has the layer {arn}, which does not exist", _RESTORE)
+                    yield Damage(f"{describe(record)} has the layer {arn}, which does not exist", RESTORE)
     there = buckets(inventory)
     for bucket in sorted({row.bucket for row in inventory.blobs.values()} - there):
-        yield Damage(f"the bucket '{bucket}' has objects and does not exist", _RESTORE)
+        yield Damage(f"the bucket '{bucket}' has objects and does not exist", RESTORE)
     for part in inventory.orphan_parts:
-        yield Damage(f"{part} belongs to no upload", _RESTORE)
+        yield Damage(f"{part} belongs to no upload", RESTORE)
 
 
 def _blob_files(root: Path) -> list[Path]:
@@ -176,7 +180,7 @@ def _blobs(
         checked.blobs += 1
         checked.blob_bytes += row.size
         if what:
-            yield Damage(f"{row.owner}: its file {_blob_path(paths, row.blob)} {what}", _RESTORE)
+            yield Damage(f"{row.owner}: its file {blob_path(paths, row.blob)} {what}", RESTORE)
 
 
 def _left_max(named: int) -> int:
@@ -208,7 +212,7 @@ def _names_of(paths: list[Path]) -> str:
 
 
 def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
-    path = _blob_path(paths, row.blob)
+    path = blob_path(paths, row.blob)
     try:
         if not path.is_file() or path.is_symlink():
             return "is missing" if not path.exists() else "is no file"
@@ -225,10 +229,6 @@ def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
     return ""
 
 
-def _blob_path(paths: DataPaths, blob: str) -> Path:
-    return paths.objects / "data" / blob[:2] / blob
-
-
 def _package_folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.name not in _BESIDE_PACKAGES] if root.is_dir() else []
 
@@ -239,8 +239,7 @@ def _packages(paths: DataPaths, inventory: Inventory, checked: Checked, *, runni
         for what in _package_damage(paths.packages / sha256, package):
             if running and sha256 not in read_inventory(paths.database).packages:
                 break
-            users = ", ".join(describe(record) for record in inventory.records if _names(record, sha256))
-            yield Damage(f"code package {sha256} of {users}: {what}", "deploy it again, or `sesame restore` a backup")
+            yield Damage(f"code package {sha256} of {users_of(inventory, sha256)}: {what}", DEPLOY_AGAIN)
 
 
 def _package_damage(folder: Path, package: Package) -> Iterator[str]:
@@ -265,12 +264,6 @@ def _package_damage(folder: Path, package: Package) -> Iterator[str]:
             yield f"its archive is no longer accepted: {error}"
             return
         yield from (f"code/{line}" for line in list(differences(Path(fresh), folder / "code"))[:SHOWN_MAX])
-
-
-def _names(record: records.Record, sha256: str) -> bool:
-    if record.kind in (records.FUNCTION, records.LAYER_VERSION):
-        return bool(record.document.package.sha256 == sha256)
-    return record.kind == records.FROZEN_FUNCTION and record.document.function.package.sha256 == sha256
 
 
 def _is_old(path: Path) -> bool:

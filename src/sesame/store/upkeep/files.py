@@ -26,22 +26,37 @@ class Sums(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Summing:
+    """Sums what is added, and writes it to `target`."""
+
+    def __init__(self, target: BinaryIO | None = None) -> None:
+        self.size = 0
+        self._target = target
+        self._crc64 = 0
+        self._md5, self._sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._crc64 = fastcrc.crc64.xz(chunk, self._crc64)
+        self._md5.update(chunk)
+        self._sha256.update(chunk)
+        if self._target is not None:
+            self._target.write(chunk)
+
+    def sums(self) -> Sums:
+        return Sums(self.size, self._crc64, self._md5.hexdigest().upper(), self._sha256.hexdigest())
+
+
 def sums(path: Path, length: int | None = None, target: BinaryIO | None = None) -> Sums:
     """Of at most `length` bytes, which are also written to `target`. Raises `OSError`, also for what is no file."""
-    size, crc64 = 0, 0
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    summing = Summing(target)
     with open(path, "rb", buffering=0, opener=_open_file) as source:
-        while length is None or size < length:
-            chunk = source.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - size))
+        while length is None or summing.size < length:
+            chunk = source.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - summing.size))
             if not chunk:
                 break
-            size += len(chunk)
-            crc64 = fastcrc.crc64.xz(chunk, crc64)
-            md5.update(chunk)
-            sha256.update(chunk)
-            if target is not None:
-                target.write(chunk)
-    return Sums(size, crc64, md5.hexdigest().upper(), sha256.hexdigest())
+            summing.add(chunk)
+    return summing.sums()
 
 
 def _open_file(path: str, flags: int) -> int:

@@ -26,7 +26,7 @@ from sesame.store.sql.schema import CATALOG, counters
 
 
 class DataPaths(Protocol):
-    """Where everything lies in a data directory; `data_dir.DataDir` is one."""
+    """Where everything lies in a data directory; `data_dir.DataDir` is one. `bucket` is the setting `objects`."""
 
     path: Path
     logs: Path
@@ -35,6 +35,7 @@ class DataPaths(Protocol):
     packages: Path
     objects: Path
     quarantine: Path
+    bucket: str | None
 
     @property
     def database(self) -> Path | str: ...
@@ -65,6 +66,7 @@ class Inventory(msgspec.Struct, frozen=True):
     packages: dict[str, Package]
     uploads: frozenset[str]
     removed_blobs: frozenset[str]
+    announced_blobs: frozenset[str]
     released_packages: frozenset[str]
     orphan_parts: list[str]
 
@@ -103,6 +105,7 @@ def inventory_of(connection: sa.Connection, shown: str) -> Inventory:
         packages=named_packages(found),
         uploads=known_uploads,
         removed_blobs=_subjects(connection, outbox.BLOB_REMOVED),
+        announced_blobs=_subjects(connection, outbox.BLOB_ANNOUNCED),
         released_packages=_subjects(connection, outbox.PACKAGE_RELEASED),
         orphan_parts=[f"part {number} of {owner}" for owner, number in part_owners if owner not in known_uploads],
     )
@@ -145,3 +148,14 @@ def describe(record: Record) -> str:
     """`function 's/f'`."""
     name: Any = f"{record.parent}/{record.name}" if record.parent else record.name
     return f"{record.kind} '{name}'"
+
+
+def users_of(inventory: Inventory, sha256: str) -> str:
+    """The records that name a package."""
+    return ", ".join(describe(record) for record in inventory.records if _names(record, sha256))
+
+
+def _names(record: Record, sha256: str) -> bool:
+    if record.kind in (records.FUNCTION, records.LAYER_VERSION):
+        return bool(record.document.package.sha256 == sha256)
+    return record.kind == records.FROZEN_FUNCTION and record.document.function.package.sha256 == sha256

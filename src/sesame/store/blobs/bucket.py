@@ -1,0 +1,165 @@
+"""A bucket of an S3-speaking store, below a prefix: the few requests that Sesame makes of it, each bounded in time.
+
+Made by `_storage` and by the commands that read a store. No other file knows the library.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError, StoreUnavailable
+from sesame.store.blobs.location import Location
+
+if TYPE_CHECKING:
+    from obstore import PutMode
+
+CONNECT_TIMEOUT_S = 5
+# Of one try: 8 MiB at 0.4 MB/s take 20 s.
+TRY_TIMEOUT_S = 20
+# No try begins later than this after the first: so long a store may be away without that a caller is told.
+RETRY_FOR_S = 10
+RETRIES_MAX = 10
+# POLICY: clients of OSS wait 60 s for an answer.
+REQUEST_TIMEOUT_S = 40.0
+SHOWN_MAX = 300
+_DEFAULT_REGION = "us-east-1"
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """`path` below the prefix; `modified_at` in Unix seconds."""
+
+    path: str
+    size: int
+    modified_at: float
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes, and the tag of the whole object that they were read from."""
+
+    data: bytes
+    tag: str
+
+
+class Conflict(Exception):
+    """The object is there already, or was changed since its tag was read."""
+
+
+class ConditionsUnknown(Exception):
+    """The store does not know conditional writes."""
+
+
+class Bucket:
+    """Usable on one event loop. Each request raises `StoreUnavailable` when the store fails or does not answer."""
+
+    def __init__(self, location: Location) -> None:
+        try:
+            # Imported here because most Sesames never need it.
+            import obstore
+            from obstore import exceptions
+            from obstore.store import S3Store
+        except ImportError as error:
+            raise ConfigurationError(
+                "objects in a bucket need the extra s3, which is not installed: pip install 'sesame-fc[s3]'"
+            ) from error
+        self.shown = location.shown
+        self._obstore: Any = obstore
+        self._errors: Any = exceptions
+        items = dict(location.items)
+        plain = items.get("endpoint", "").startswith("http://")
+        config: Any = {"region": _DEFAULT_REGION, **items}
+        try:
+            self._store = S3Store(
+                location.bucket,
+                prefix=location.prefix or None,
+                config=config,
+                client_options={
+                    "allow_http": plain,
+                    "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+                    "timeout": timedelta(seconds=TRY_TIMEOUT_S),
+                },
+                retry_config={"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_FOR_S)},
+            )
+        except exceptions.BaseError as error:
+            raise ConfigurationError(f"the bucket {self.shown} cannot be used: {_first_line(error)}") from error
+
+    async def put(self, path: str, data: bytes) -> None:
+        """On return the object is durable, whole, in place of any other."""
+        await self._put(path, data, "overwrite")
+
+    async def put_if(self, path: str, data: bytes, tag: str | None) -> None:
+        """As `put`, if the object there still has this tag; None: if there is none.
+
+        Raises `Conflict`, and `ConditionsUnknown` where the store cannot do that.
+        """
+        await self._put(path, data, "create" if tag is None else {"e_tag": tag})
+
+    async def get(self, path: str, start: int = 0, length: int | None = None) -> Piece:
+        """Up to `length` bytes, fewer at the end. Raises `FileNotFoundError`."""
+        options: Any = {} if length is None else {"range": (start, start + length)}
+        async with self._bounded(path):
+            result = await self._obstore.get_async(self._store, path, options=options)
+            tag = result.meta.get("e_tag") or ""
+            return Piece(bytes(await result.bytes_async()), tag)
+
+    async def head(self, path: str) -> Piece:
+        """The object's tag, without bytes. Raises `FileNotFoundError`."""
+        async with self._bounded(path):
+            found = await self._obstore.head_async(self._store, path)
+            return Piece(b"", found.get("e_tag") or "")
+
+    async def listing(self, folder: str) -> list[Listed]:
+        """Every object below `folder`, in no order."""
+        return [each async for each in self.walk(folder)]
+
+    async def walk(self, folder: str) -> AsyncIterator[Listed]:
+        """As `listing`, without holding all; bounded in time for each thousand."""
+        stream = self._obstore.list(self._store, folder, chunk_size=1000)
+        while True:
+            async with self._bounded(folder):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            for found in chunk:
+                yield Listed(found["path"], found["size"], found["last_modified"].timestamp())
+
+    async def delete(self, paths: Collection[str]) -> None:
+        """Those that are not there count as deleted."""
+        if paths:
+            async with self._bounded(next(iter(paths))):
+                await self._obstore.delete_async(self._store, list(paths))
+
+    async def _put(self, path: str, data: bytes, mode: "PutMode") -> None:
+        try:
+            async with self._bounded(path):
+                await self._obstore.put_async(self._store, path, data, use_multipart=False, mode=mode)
+        except FileNotFoundError as error:
+            raise StoreUnavailable(f"{self.shown}: there is no such bucket") from error
+
+    @asynccontextmanager
+    async def _bounded(self, path: str) -> AsyncIterator[None]:
+        """Errors of the library in Sesame's words."""
+        errors = self._errors
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                yield
+        except TimeoutError as error:
+            raise StoreUnavailable(f"{self.shown}: no answer within {REQUEST_TIMEOUT_S:g} s ({path})") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.shown}/{path}") from error
+        except (errors.AlreadyExistsError, errors.PreconditionError) as error:
+            raise Conflict(path) from error
+        except (NotImplementedError, errors.NotSupportedError) as error:
+            raise ConditionsUnknown from error
+        except (errors.BaseError, OSError) as error:
+            raise StoreUnavailable(f"{self.shown}: {_first_line(error)} ({path})") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Without what the library tells of its own insides."""
+    return str(error).partition("\n")[0][:SHOWN_MAX]

@@ -1,0 +1,154 @@
+"""Keeps a database and the bucket whose blobs its rows name together, and says in a data directory where its blobs are.
+
+Called by `_storage` once the database is open. With another bucket, or another database, rows would name blobs that are
+not there, and one Sesame would delete what another one needs. Both know the same number.
+"""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model.errors import ConfigurationError, StoreUnavailable
+from sesame.store.blobs.bucket import Bucket
+from sesame.store.blobs.segments import DATA, PACKAGES, folder_of
+from sesame.store.documents import decode_records
+from sesame.store.durable import sync_folder, write_file
+from sesame.store.packages.named import named_packages
+from sesame.store.sql.database import Database
+from sesame.store.sql.object_schema import objects, parts
+from sesame.store.sql.pairing import new_number, number_of, set_number
+
+# Below the bucket's prefix, and the file in the data directory.
+MARK = "sesame.json"
+OBJECTS_FILE = "objects.json"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """`shown`: the database's URL without a password in the bucket, the bucket's in the data directory."""
+
+    shown: str
+    number: int
+
+
+def require_objects_here(folder: Path) -> None:
+    """For a start without the setting. Raises `ConfigurationError` when the directory's objects are elsewhere."""
+    found = _read_file(folder)
+    if found is not None:
+        raise ConfigurationError(
+            f"the objects of the data directory {folder} are in {found.shown}: name that place with --objects, or "
+            "bring them back with `sesame backup` and `sesame restore`"
+        )
+
+
+async def own_bucket(database: Database, bucket: Bucket, folder: Path) -> None:
+    """Raises `ConfigurationError` when the bucket does not answer, is in use by others, or lacks what rows name.
+
+    Also when the data directory's objects are in another place.
+    """
+    try:
+        number = await _own(database, bucket)
+    except StoreUnavailable as error:
+        raise ConfigurationError(
+            f"the objects cannot be reached: {error}; expected a bucket that answers: see to its endpoint, its keys "
+            "and its name (docs/objects-in-s3.md)"
+        ) from error
+    here = await asyncio.to_thread(_read_file, folder)
+    if here is not None and here.number != number:
+        raise ConfigurationError(
+            f"the objects of the data directory {folder} are in {here.shown}, and {bucket.shown} has those of another: "
+            "name those that belong together"
+        )
+    if here is None or here.shown != bucket.shown:
+        await asyncio.to_thread(_write_file, folder, Mark(bucket.shown, number))
+
+
+async def _own(database: Database, bucket: Bucket) -> int:
+    mark = await _read_mark(bucket)
+    number = await database.load(number_of)
+    if mark is not None and number and mark.number != number:
+        raise ConfigurationError(
+            f"{bucket.shown} has the objects of the database {mark.shown}, and {database.shown} belongs to other "
+            "objects: name those that belong together"
+        )
+    if mark is None or not number:
+        await _require_fit(database, bucket, mark)
+    number = number or (mark.number if mark is not None else new_number())
+    # First the mark: after a crash in between, a database without a number takes the mark's.
+    if mark is None or mark.shown != database.shown:
+        await bucket.put(MARK, msgspec.json.encode(Mark(database.shown, number)))
+    if not await database.load(number_of):
+        await database.write(lambda connection: set_number(connection, number))
+    return number
+
+
+async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) -> None:
+    """One of the two does not know the other: what rows name must be there, and nothing else may be."""
+    folders = await database.load(_named_folders)
+    for each in folders:
+        if not await _holds(bucket, each):
+            raise ConfigurationError(
+                f"the database {database.shown} has objects or functions whose bytes are not in {bucket.shown}: name "
+                "the right place with --objects, or move them there with `sesame backup` and `sesame restore`"
+            )
+    if folders:
+        return
+    if mark is not None:
+        if await _holds(bucket, DATA) or await _holds(bucket, PACKAGES):
+            raise ConfigurationError(
+                f"{bucket.shown} has the objects of the database {mark.shown}, and {database.shown} has none: name the "
+                "database that has, take a backup back, or name another place with --objects"
+            )
+    elif await _holds(bucket, ""):
+        raise ConfigurationError(
+            f"{bucket.shown} holds something already that is not Sesame's: name an empty prefix with --objects"
+        )
+
+
+async def _holds(bucket: Bucket, folder: str) -> bool:
+    async for _found in bucket.walk(folder):
+        return True
+    return False
+
+
+async def _read_mark(bucket: Bucket) -> Mark | None:
+    try:
+        return msgspec.json.decode((await bucket.get(MARK)).data, type=Mark)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f"{bucket.shown}/{MARK}, which says whose objects these are, cannot be read: {error}"
+        ) from error
+
+
+def _named_folders(connection: sa.Connection) -> list[str]:
+    """Folders in which something must lie, as rows name it: a few of all."""
+    folders = []
+    for table in (objects, parts):
+        blob = connection.execute(sa.select(table.c.blob).where(table.c.blob != "").limit(1)).scalar_one_or_none()
+        if blob:
+            folders.append(folder_of(blob))
+    packages = named_packages(decode_records(connection))
+    return folders + [f"{PACKAGES}/{sha256}" for sha256 in sorted(packages)[:1]]
+
+
+def _read_file(folder: Path) -> Mark | None:
+    path = folder / OBJECTS_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Mark)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(
+            f"{path}, which says where the objects of this directory are, cannot be read: {error}"
+        ) from error
+
+
+def _write_file(folder: Path, mark: Mark) -> None:
+    draft = folder / f"{OBJECTS_FILE}.part"
+    draft.unlink(missing_ok=True)
+    write_file(draft, msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
+    draft.replace(folder / OBJECTS_FILE)
+    sync_folder(folder)

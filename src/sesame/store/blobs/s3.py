@@ -1,0 +1,184 @@
+"""The store of blobs in a bucket of an S3-speaking store: nothing of an object's bytes is only on this machine.
+
+Made by `_storage`. Implements `store.blobs.interface.BlobStore`. A segment is put whole or not at all, under a name
+that no other blob ever had; only appending replaces a blob's last segment by a longer one.
+"""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Collection, Coroutine, Sequence
+from contextlib import closing, suppress
+from typing import Any
+
+from sesame.model.errors import StoreUnavailable
+from sesame.model.object import Written
+from sesame.store.blobs.bucket import Bucket, ConditionsUnknown, Conflict
+from sesame.store.blobs.interface import Announce, BlobReader, ByteRange, Names, Swept
+from sesame.store.blobs.s3_reader import S3Reader
+from sesame.store.blobs.s3_upload import S3Upload
+from sesame.store.blobs.segments import SEGMENT_BYTES, Sums, folder_of, path_of
+
+# POLICY: so many bodies of more than a megabyte are on their way at a time, each with at most three segments in memory.
+LONG_UPLOADS_MAX = 32
+# POLICY: so many requests delete at a time.
+DELETIONS_AT_ONCE = 8
+# How long a stop waits for uploads that were given up.
+STOP_PATIENCE_S = 10.0
+
+
+class S3Blobs:
+    """Belongs to one event loop, save `open_reader`. What lies below the bucket's prefix is this object's alone."""
+
+    elsewhere = True
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._places = asyncio.Semaphore(LONG_UPLOADS_MAX)
+        self._deletions = asyncio.Semaphore(DELETIONS_AT_ONCE)
+        self._announce: Announce | None = None
+        # How many readers each blob has, and which blobs are being deleted: never both.
+        # Reentrant, because a reader that is garbage may be found by whoever holds it.
+        self._lock = threading.RLock()
+        self._readers: Counter[str] = Counter()
+        self._deleting: set[str] = set()
+        self._abandoned: set[asyncio.Task[None]] = set()
+
+    async def open(self, names: Names, announce: Announce) -> Swept:
+        self._announce = announce
+        return Swept()
+
+    async def close(self) -> None:
+        if self._abandoned:
+            await asyncio.wait(self._abandoned, timeout=STOP_PATIENCE_S)
+
+    async def settled(self) -> None:
+        """Returns when no upload that was given up is still being deleted."""
+        while self._abandoned:
+            await asyncio.wait(self._abandoned)
+
+    def upload(self) -> S3Upload:
+        assert self._announce is not None, "opened before"
+        return S3Upload(self._bucket, self._announce, self._places, self._delete_afterwards)
+
+    def open_reader(self, blob: str, size: int) -> S3Reader:
+        """Does not block: the reader's `prepare` asks the store."""
+        if blob:
+            with self._lock:
+                if blob in self._deleting:
+                    raise FileNotFoundError(f"blob {blob} is being deleted")
+                self._readers[blob] += 1
+        return S3Reader(self._bucket, blob, size, self._closed)
+
+    async def compose(self, ranges: Sequence[ByteRange]) -> Written:
+        async with self.upload() as upload:
+            for each in ranges:
+                with closing(self.open_reader(each.blob, each.start + each.length)) as source:
+                    await source.prepare()
+                    await _copy(source, each.start, each.length, upload)
+            return await upload.finish()
+
+    async def copy(self, source: BlobReader, start: int, length: int) -> Written:
+        async with self.upload() as upload:
+            await _copy(source, start, length, upload)
+            return await upload.finish()
+
+    async def extend(self, blob: str, size: int, crc64: int, addition: Written) -> int:
+        """Replaces the last segment by a longer one, and puts those behind it."""
+        number, kept = divmod(size, SEGMENT_BYTES)
+        sums = Sums(crc64)
+        with closing(self.open_reader(blob, size)), closing(self.open_reader(addition.blob, addition.size)) as source:
+            if kept:
+                last = await self._bucket.get(path_of(blob, number), 0, kept)
+                data, tag = last.data, last.tag or None
+            else:
+                await self._bucket.head(path_of(blob, 0))
+                data, tag = b"", None
+            await source.prepare()
+            source.expect(0, addition.size)
+            position = 0
+            while position < addition.size:
+                piece = await source.read(position, SEGMENT_BYTES - len(data))
+                if not piece:
+                    raise EOFError(f"the addition ended {addition.size - position} bytes early")
+                await sums.add(piece)
+                await self._put_last(blob, number, data + piece, tag)
+                position += len(piece)
+                number, data, tag = number + 1, b"", None
+        return sums.crc64
+
+    async def delete(self, blobs: Collection[str]) -> Collection[str]:
+        with self._lock:
+            left = [blob for blob in blobs if self._readers[blob] > 0]
+            wanted = set(blobs) - set(left)
+            self._deleting |= wanted
+        try:
+            outcomes = await asyncio.gather(*map(self._delete, wanted), return_exceptions=True)
+        finally:
+            with self._lock:
+                self._deleting -= wanted
+        for failed in outcomes:
+            if isinstance(failed, BaseException):
+                raise failed
+        return left
+
+    def claim(self, blob: str) -> None:
+        """Its announcement was taken back."""
+
+    def unclaimed(self, age_s: float) -> Collection[str]:
+        """The announcements say it."""
+        return ()
+
+    async def collect(self, age_s: float) -> int:
+        """The announcements say it."""
+        return 0
+
+    async def _delete(self, blob: str) -> None:
+        async with self._deletions:
+            await self._bucket.delete([found.path for found in await self._bucket.listing(folder_of(blob))])
+
+    async def _put_last(self, blob: str, number: int, data: bytes, tag: str | None) -> None:
+        """Puts a segment if it is as it was read: what a killed process still had on its way must not replace it."""
+        path = path_of(blob, number)
+        try:
+            try:
+                await self._bucket.put_if(path, data, tag)
+            except Conflict:
+                if tag is not None:
+                    raise
+                # Left by an append whose row was not committed.
+                await self._bucket.put_if(path, data, (await self._bucket.head(path)).tag)
+        except Conflict as error:
+            raise StoreUnavailable(f"{self._bucket.shown}: {path} was changed meanwhile by another process") from error
+        except ConditionsUnknown:
+            await self._bucket.put(path, data)
+
+    def _delete_afterwards(self, ended: Coroutine[Any, Any, str]) -> None:
+        async def delete() -> None:
+            blob = await ended
+            # What stays has its announcement, and is deleted because of that.
+            with suppress(OSError, StoreUnavailable):
+                await self._delete(blob)
+
+        task = asyncio.create_task(delete())
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+
+    def _closed(self, blob: str) -> None:
+        with self._lock:
+            if self._readers[blob] > 1:
+                self._readers[blob] -= 1
+            else:
+                del self._readers[blob]
+
+
+async def _copy(source: BlobReader, start: int, length: int, upload: S3Upload) -> None:
+    """Raises `EOFError` when the source ends before."""
+    source.expect(start, length)
+    while length:
+        chunk = await source.read(start, min(length, SEGMENT_BYTES))
+        if not chunk:
+            raise EOFError(f"the source ended {length} bytes early")
+        await upload.write(chunk)
+        start += len(chunk)
+        length -= len(chunk)

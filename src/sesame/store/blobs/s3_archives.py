@@ -1,0 +1,60 @@
+"""The archives of code packages in a bucket, beside the blobs: `packages/<sha256>/`, in segments as blobs are.
+
+Made by `_storage` for `store.packages.packages`, which checks what it gets by its name.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sesame.store.blobs.bucket import Bucket, Listed
+from sesame.store.blobs.segments import PACKAGES, SEGMENT_BYTES
+
+SEGMENTS_AT_ONCE = 4
+
+
+class S3Archives:
+    def __init__(self, bucket: Bucket, announce: Callable[[str], Awaitable[None]]) -> None:
+        """`announce` remembers that an archive may be there that no record names yet."""
+        self._bucket = bucket
+        self._announce = announce
+        self._gate = asyncio.Semaphore(SEGMENTS_AT_ONCE)
+
+    async def has(self, sha256: str, size: int) -> bool:
+        """Whether all of it is there."""
+        found = await self._segments(sha256)
+        return bool(found) and sum(each.size for each in found) == size
+
+    async def put(self, sha256: str, archive: bytes) -> None:
+        """On return it is durable."""
+        await self._announce(sha256)
+        view = memoryview(archive)
+        starts = range(0, len(archive), SEGMENT_BYTES)
+        await asyncio.gather(
+            *(self._put(_path(sha256, n), view[at : at + SEGMENT_BYTES]) for n, at in enumerate(starts))
+        )
+
+    async def get(self, sha256: str) -> bytes:
+        """Raises `FileNotFoundError` where there is nothing of it."""
+        found = await self._segments(sha256)
+        if not found:
+            raise FileNotFoundError(f"{self._bucket.shown} has no archive {sha256}")
+        return b"".join(await asyncio.gather(*(self._get(each.path) for each in found)))
+
+    async def delete(self, sha256: str) -> None:
+        await self._bucket.delete([each.path for each in await self._segments(sha256)])
+
+    async def _segments(self, sha256: str) -> list[Listed]:
+        """In order."""
+        return sorted(await self._bucket.listing(f"{PACKAGES}/{sha256}"), key=lambda each: each.path)
+
+    async def _put(self, path: str, segment: memoryview) -> None:
+        async with self._gate:
+            await self._bucket.put(path, bytes(segment))
+
+    async def _get(self, path: str) -> bytes:
+        async with self._gate:
+            return (await self._bucket.get(path)).data
+
+
+def _path(sha256: str, number: int) -> str:
+    return f"{PACKAGES}/{sha256}/{number:06d}"

@@ -1,0 +1,122 @@
+"""Takes one body from the event loop to a bucket, a segment at a time, with bounded memory.
+
+Made by `store.blobs.s3`. Nothing names the blob before its last segment is durable.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from sesame.model.errors import StoreUnavailable
+from sesame.model.object import Written
+from sesame.store.blobs.bucket import Bucket
+from sesame.store.blobs.interface import Announce
+from sesame.store.blobs.segments import SEGMENT_BYTES, Sums, path_of
+
+# A body longer than this takes one of the places for long bodies, so that their memory is bounded.
+SHORT_BYTES_MAX = 1024 * 1024
+# How long it waits for one.
+PLACE_PATIENCE_S = 20.0
+
+
+class S3Upload:
+    """`async with`, `write` as often as needed, then `finish`. Without it what was kept is deleted afterwards."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        announce: Announce,
+        places: asyncio.Semaphore,
+        abandon: Callable[[Coroutine[Any, Any, str]], None],
+    ) -> None:
+        """`abandon` runs what is given to it behind the caller's back, and deletes the blob that it returns."""
+        self._bucket = bucket
+        self._announce = announce
+        self._places = places
+        self._abandon = abandon
+        self._blob = uuid.uuid4().hex
+        self._segment: list[bytes] = []
+        self._segment_bytes = 0
+        self._number = 0
+        self._sums = Sums()
+        self._announced: asyncio.Task[None] | None = None
+        self._putting: asyncio.Task[None] | None = None
+        self._has_place = False
+        self._finished = False
+        self.size = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._has_place:
+            self._places.release()
+        if not self._finished and self._announced is not None:
+            self._abandon(self._ended())
+
+    async def write(self, chunk: bytes) -> None:
+        self._begin()
+        self.size += len(chunk)
+        if self.size > SHORT_BYTES_MAX and not self._has_place:
+            await self._take_place()
+        rest = memoryview(chunk)
+        while rest:
+            taken = rest[: SEGMENT_BYTES - self._segment_bytes]
+            rest = rest[len(taken) :]
+            self._segment.append(chunk if len(taken) == len(chunk) else bytes(taken))
+            self._segment_bytes += len(taken)
+            if self._segment_bytes == SEGMENT_BYTES:
+                await self._put_segment()
+
+    async def finish(self) -> Written:
+        """From here on the bytes survive a crash; no row mentions them yet."""
+        self._begin()
+        if self._segment or not self._number:
+            await self._put_segment()
+        await self._last_put()
+        self._finished = True
+        return Written(blob=self._blob, size=self._sums.size, md5=self._sums.md5, crc64=self._sums.crc64)
+
+    def _begin(self) -> None:
+        """The announcement is written while the first bytes arrive."""
+        if self._announced is None:
+            self._announced = asyncio.ensure_future(self._announce(self._blob))
+
+    async def _take_place(self) -> None:
+        try:
+            async with asyncio.timeout(PLACE_PATIENCE_S):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"{self._bucket.shown}: too many large bodies are on their way to it; one more waited "
+                f"{PLACE_PATIENCE_S:g} s for its turn"
+            ) from error
+        self._has_place = True
+
+    async def _put_segment(self) -> None:
+        """Starts to put what has been collected, once the segment before is durable."""
+        taken, self._segment, self._segment_bytes = self._segment, [], 0
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        await self._sums.add(data)
+        await self._last_put()
+        assert self._announced is not None
+        await asyncio.shield(self._announced)
+        self._putting = asyncio.create_task(self._bucket.put(path_of(self._blob, self._number), data))
+        self._number += 1
+
+    async def _last_put(self) -> None:
+        if self._putting is not None:
+            await asyncio.shield(self._putting)
+
+    async def _ended(self) -> str:
+        """Waits for what runs, which a cancelled caller does not stop: a segment must not come after its deletion."""
+        running = {task for task in (self._announced, self._putting) if task is not None}
+        done, _none = await asyncio.wait(running)
+        for task in done:
+            # The caller was told, or is gone.
+            task.cancelled() or task.exception()
+        return self._blob

@@ -1,0 +1,55 @@
+"""Remembers blobs on their way to a store elsewhere, so that what a crash leaves there can be deleted.
+
+Used by `store.objects.objects`. An announcement is committed before the first byte is kept, and taken back by the
+transaction of the row that mentions the blob, or once the blob is deleted. A blob without either belongs to rows of
+another copy of the database, and is never deleted.
+"""
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from sesame.model.errors import PlatformError
+from sesame.store import outbox
+from sesame.store.sql.database import Database
+
+
+class Announcements:
+    """`wall` in Unix seconds."""
+
+    def __init__(self, database: Database, wall: Callable[[], float]) -> None:
+        self._database = database
+        self._wall = wall
+        # Those of this process that it has not seen the end of. Changed on the loop and on the writer's thread.
+        self._own: dict[str, None] = {}
+
+    async def add(self, blob: str) -> None:
+        """On return it is committed."""
+        self._own[blob] = None
+        at = self._wall()
+        await self._database.write(lambda connection: outbox.add(connection, outbox.BLOB_ANNOUNCED, [blob], at))
+
+    def take(self, connection: sa.Connection, blob: str) -> None:
+        """In the transaction of the row. Raises PlatformError when the blob was given up, as it took too long."""
+        if not outbox.remove(connection, outbox.BLOB_ANNOUNCED, [blob]):
+            raise PlatformError(
+                "an upload took so long that its bytes were taken for abandoned and deleted: the caller must repeat it"
+            )
+
+    def ended(self, blobs: Sequence[str]) -> None:
+        """A row mentions them, or they are to be deleted."""
+        for blob in blobs:
+            self._own.pop(blob, None)
+
+    def all_ended(self) -> list[str]:
+        """For a clean stop, when no upload is in progress any more: those of this process that never got a row."""
+        own, self._own = list(self._own), {}
+        return own
+
+    def give_up(self, connection: sa.Connection, age_s: float) -> list[str]:
+        """Takes back those that were made so long ago. The same transaction must note the blobs as removed."""
+        before = self._wall() - age_s
+        found = outbox.pending(connection, outbox.BLOB_ANNOUNCED)
+        old = [entry.subject for entry in found if entry.created_at <= before]
+        outbox.remove(connection, outbox.BLOB_ANNOUNCED, old)
+        return old

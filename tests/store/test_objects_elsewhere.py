@@ -1,0 +1,308 @@
+"""A Sesame whose objects and code are in an S3-speaking store: what it keeps, refuses, checks, copies and gets over.
+
+Run by pytest, with a real server. What holds of objects wherever their bytes are is in tests/store/test_objects.py.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.data_directory import CODE, Stores, fill, filled
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.s3 import Store
+from tests.support.zips import zip_of
+
+from sesame.app import Sesame
+from sesame.data_dir import DataDir
+from sesame.model.errors import ConfigurationError, StoreUnavailable
+from sesame.model.object import ObjectKind
+from sesame.settings import Settings
+from sesame.store.blobs import bucket as bucket_module
+from sesame.store.blobs.bucket import Bucket
+from sesame.store.blobs.location import parse_location
+from sesame.store.blobs.ownership import MARK, OBJECTS_FILE
+from sesame.store.blobs.segments import DATA, PACKAGES, SEGMENT_BYTES
+from sesame.store.sql.copying import make_own
+from sesame.store.upkeep.backup import back_up, restore
+from sesame.store.upkeep.check import check
+from sesame.store.upkeep.damage import Checked, Damage
+
+LARGE = bytes(range(256)) * 5000
+
+
+def a_sesame(data: Path, database: str | None, objects: str | None) -> Sesame:
+    return Sesame(Settings(port=0, oss_port=0, data_dir=data, database=database, objects=objects, sandbox="plain"))
+
+
+async def start_and_stop(data: Path, database: str | None, objects: str | None) -> str:
+    """Returns the account that it made or found."""
+    sesame = a_sesame(data, database, objects)
+    await sesame.start()
+    account = sesame.endpoints.account_id
+    await sesame.stop()
+    return account
+
+
+async def refused(data: Path, database: str | None, objects: str | None, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        await a_sesame(data, database, objects).start()
+
+
+async def paths_in(url: str, folder: str = "") -> list[str]:
+    return sorted(each.path for each in await Bucket(parse_location(url)).listing(folder))
+
+
+async def read(stores: Stores, key: str) -> bytes:
+    reader = await stores.objects.open_reader("photos", key)
+    assert reader is not None
+    try:
+        return await reader.whole()
+    finally:
+        reader.close()
+
+
+async def test_a_machine_that_is_lost_takes_nothing_with_it(tmp_path: Path, postgresql_url: str, s3_url: str) -> None:
+    account = await start_and_stop(tmp_path / "first", postgresql_url, s3_url)
+    stores = Stores(tmp_path / "first", postgresql_url, s3_url)
+    await stores.open()
+    await fill(stores)
+    await stores.close()
+    assert not list((tmp_path / "first" / "objects").rglob("*.*"))
+    shutil.rmtree(tmp_path / "first")
+    assert await start_and_stop(tmp_path / "second", postgresql_url, s3_url) == account
+    again = Stores(tmp_path / "second", postgresql_url, s3_url)
+    await again.open()
+    assert await read(again, "small") == b"small"
+    assert await read(again, "large") == LARGE
+    assert await read(again, "log") == b"first line\nsecond line\n"
+    function = again.catalog.get("function", "s", "f").document  # type: ignore[union-attr]
+    lease = await again.packages.lease([function.package.sha256])
+    assert (lease.code_dirs[0] / "data" / "a.txt").read_text() == CODE["data/a.txt"]
+    lease.release()
+    assert await again.packages.fetched_archive(function.package) is not None
+    await again.close()
+
+
+async def test_what_does_not_belong_together_is_refused(
+    tmp_path: Path, postgresql_url: str, s3_store: Store, s3_url: str
+) -> None:
+    data = tmp_path / "data"
+    account = await start_and_stop(data, None, s3_url)
+    assert await start_and_stop(data, None, s3_url) == account
+    assert "secret" not in (data / OBJECTS_FILE).read_text()
+    await refused(data, None, None, r"are in s3://.*name that place with --objects, or bring them back")
+    await refused(tmp_path / "other", postgresql_url, s3_url + "x", "cannot be reached|403")
+    stores = Stores(data, None, s3_url)
+    await stores.open()
+    await fill(stores)
+    await stores.close()
+    await refused(tmp_path / "other", postgresql_url, s3_url, "has the objects of the database .*, and .* has none")
+    await refused(data, None, s3_store.new_url(), "whose bytes are not in s3://.*name the right place")
+    foreign = s3_store.new_url()
+    await Bucket(parse_location(foreign)).put("theirs", b"x")
+    await refused(tmp_path / "third", None, foreign, "holds something already that is not Sesame's")
+    second = s3_store.new_url()
+    await start_and_stop(tmp_path / "second", None, second)
+    await refused(tmp_path / "second", None, s3_url, "belongs to other objects: name those that belong together")
+
+
+async def test_objects_in_files_are_not_left_behind_by_naming_a_bucket(tmp_path: Path, s3_url: str) -> None:
+    await asyncio.to_thread(filled, tmp_path / "data")
+    await refused(tmp_path / "data", None, s3_url, "whose bytes are not in s3://.*sesame backup")
+    assert await paths_in(s3_url) == []
+
+
+async def test_a_start_that_was_killed_between_the_two_numbers_is_made_up_for(tmp_path: Path, s3_url: str) -> None:
+    account = await start_and_stop(tmp_path / "data", None, s3_url)
+    await asyncio.to_thread(make_own, tmp_path / "data" / "sesame.db")
+    assert await start_and_stop(tmp_path / "data", None, s3_url) == account
+    assert await paths_in(s3_url) == [MARK]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, s3_url: str) -> DataDir:
+    """A filled data directory whose objects are elsewhere."""
+    return filled(tmp_path / "data", None, s3_url)
+
+
+def damage_of(data_dir: DataDir, checked: Checked | None = None) -> list[Damage]:
+    return [each for each in check(data_dir, checked or Checked(), running=False) if not each.harmless]
+
+
+def test_a_sound_bucket_passes(kept: DataDir) -> None:
+    checked = Checked()
+    assert damage_of(kept, checked) == []
+    assert (checked.records, checked.blobs, checked.packages) == (4, 6, 2)
+
+
+async def overwrite(url: str, path: str) -> None:
+    bucket = Bucket(parse_location(url))
+    data = (await bucket.get(path)).data
+    await bucket.put(path, bytes([data[0] ^ 1]) + data[1:])
+
+
+DAMAGE: dict[str, tuple[str, Callable[[str, str], object], str]] = {
+    "missing": (DATA, lambda url, path: Bucket(parse_location(url)).delete([path]), "is missing"),
+    "short": (DATA, lambda url, path: Bucket(parse_location(url)).put(path, b""), "bytes instead of"),
+    "changed": (DATA, overwrite, "has other bytes than were stored: the CRC-64 differs"),
+    "unknown": (
+        DATA,
+        lambda url, _path: Bucket(parse_location(url)).put(f"{DATA}/feed/000000", b"x"),
+        "1 blobs that no row of the database mentions: feed",
+    ),
+    "archive missing": (PACKAGES, lambda url, path: Bucket(parse_location(url)).delete([path]), "archive is missing"),
+    "archive changed": (PACKAGES, overwrite, "is damaged: the SHA-256 differs"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_in_a_bucket_is_found(kept: DataDir, s3_url: str, kind: str) -> None:
+    folder, act, says = DAMAGE[kind]
+
+    async def damage() -> None:
+        found = await Bucket(parse_location(s3_url)).listing(folder)
+        largest = max(found, key=lambda each: each.size)
+        await act(s3_url, largest.path)  # type: ignore[misc]
+
+    asyncio.run(damage())
+    found = damage_of(kept)
+    assert len(found) == 1, found
+    assert says in found[0].what
+
+
+def test_a_backup_moves_objects_to_files_and_to_another_bucket(
+    kept: DataDir, tmp_path: Path, s3_store: Store, postgresql_url: str
+) -> None:
+    back_up(kept, tmp_path / "backup")
+    restore(tmp_path / "backup", DataDir(tmp_path / "files"))
+    assert damage_of(DataDir(tmp_path / "files")) == []
+    other = s3_store.new_url()
+    moved = DataDir(tmp_path / "moved", postgresql_url, other)
+    restore(tmp_path / "backup", moved)
+    assert damage_of(moved) == []
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        restore(tmp_path / "backup", DataDir(tmp_path / "more", None, other))
+    asyncio.run(start_and_stop(tmp_path / "moved", postgresql_url, other))
+    asyncio.run(start_and_stop(tmp_path / "files", None, None))
+
+
+def test_a_restore_that_fails_leaves_nothing_in_the_bucket(kept: DataDir, tmp_path: Path, s3_store: Store) -> None:
+    back_up(kept, tmp_path / "backup")
+    next((tmp_path / "backup" / "packages").iterdir()).write_bytes(b"damaged")
+    other = s3_store.new_url()
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        restore(tmp_path / "backup", DataDir(tmp_path / "restored", None, other))
+    assert asyncio.run(paths_in(other)) == []
+    assert not (tmp_path / "restored").exists()
+
+
+@pytest.fixture
+def proxy(s3_store: Store) -> Iterator[FaultyProxy]:
+    with faulty_proxy(s3_store.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def stores(
+    tmp_path: Path, s3_store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stores]:
+    """Stores behind the proxy, which try again for a second."""
+    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", 1)
+    stores = Stores(tmp_path / "data", None, s3_store.new_url(proxy.endpoint))
+    await stores.open()
+    await fill(stores)
+    yield stores
+    proxy.heal()
+    await stores.close()
+
+
+@pytest.mark.parametrize("fault", [500, 503, 507, 403, "silent"])
+async def test_a_store_that_fails_is_said_and_nothing_is_lost(
+    stores: Stores, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, fault: int | str
+) -> None:
+    reader = await stores.objects.open_reader("photos", "large")
+    assert reader is not None
+    if isinstance(fault, int):
+        proxy.status = fault
+    else:
+        proxy.silent = True
+        monkeypatch.setattr(bucket_module, "REQUEST_TIMEOUT_S", 1.0)
+    with pytest.raises(StoreUnavailable):
+        await stores.put("new", b"new")
+    with pytest.raises(StoreUnavailable):
+        await stores.put("small", b"larger" * SEGMENT_BYTES)
+    with pytest.raises(StoreUnavailable):
+        await stores.append("log", b"third\n", 23)
+    with pytest.raises(StoreUnavailable):
+        await stores.objects.open_reader("photos", "small")
+    with pytest.raises(StoreUnavailable):
+        await reader.read(0, 100)
+    with pytest.raises(StoreUnavailable):
+        await stores.packages.add(zip_of({"index.py": "x = 1"}), "python3")
+    # The row is gone, which is what was asked for; the bytes go later.
+    await stores.objects.delete("photos", ["joined"])
+    await stores.objects.removals.settled()
+    proxy.heal()
+    monkeypatch.setattr(bucket_module, "REQUEST_TIMEOUT_S", 60.0)
+    assert await reader.read(0, len(LARGE)) == LARGE
+    reader.close()
+    assert await stores.objects.head("photos", "new") is None
+    assert await read(stores, "small") == b"small"
+    await stores.append("log", b"third\n", 23)
+    assert await read(stores, "log") == b"first line\nsecond line\nthird\n"
+    await stores.put("new", b"new")
+    assert await read(stores, "new") == b"new"
+    await stores.objects.removals.retry()
+    await stores.objects.removals.settled()
+    names = {path.split("/")[1] for path in await paths_in(stores.data_dir.bucket or "", DATA)}
+    assert len(names) == 6
+
+
+async def test_only_the_range_that_is_asked_for_is_fetched(stores: Stores, proxy: FaultyProxy) -> None:
+    data = bytes(range(251)) * (3 * SEGMENT_BYTES // 251)
+    await stores.put("long", data)
+    reader = await stores.objects.open_reader("photos", "long")
+    assert reader is not None
+    proxy.seen.clear()
+    assert await reader.read(SEGMENT_BYTES - 10, 20) == data[SEGMENT_BYTES - 10 : SEGMENT_BYTES + 10]
+    assert len(proxy.seen) == 2
+    reader.expect(5, 3_000_000)
+    found = b""
+    while len(found) < 3_000_000:
+        found += await reader.read(5 + len(found), 100_000)
+    assert found[:3_000_000] == data[5:3_000_005]
+    assert len(proxy.seen) <= 6
+    reader.close()
+
+
+async def test_an_append_that_comes_late_does_not_replace_what_was_appended_since(
+    stores: Stores, proxy: FaultyProxy
+) -> None:
+    """As one of a process that was killed, whose last request was still on its way."""
+    blobs, head = stores.objects.blobs, await stores.objects.head("photos", "log")
+    assert head is not None
+    late, current = await stores.written(b"late"), await stores.written(b"current")
+    bucket = Bucket(parse_location(stores.data_dir.bucket or ""))
+    path = f"{DATA}/{head.blob}/000000"
+    tag = (await bucket.get(path)).tag
+    await blobs.extend(head.blob, head.size, head.crc64, current)
+    with pytest.raises(bucket_module.Conflict):
+        await bucket.put_if(path, b"first line\nsecond line\nlate", tag)
+    assert (await bucket.get(path)).data == b"first line\nsecond line\ncurrent"
+    # The row was not written: what the next append puts there counts.
+    await blobs.extend(head.blob, head.size, head.crc64, late)
+    assert (await bucket.get(path)).data == b"first line\nsecond line\nlate"
+    for each in (late, current):
+        await stores.objects.discard(each)
+
+
+async def test_appending_goes_on_over_segments(stores: Stores) -> None:
+    whole = b""
+    for turn in range(4):
+        piece = bytes([65 + turn]) * (SEGMENT_BYTES // 2 + 7)
+        grown = await stores.append("grown", piece, len(whole))
+        whole += piece
+        assert (grown.kind, grown.size) == (ObjectKind.APPENDABLE, len(whole))
+    assert await read(stores, "grown") == whole
