@@ -110,6 +110,28 @@ async def test_a_cancelled_call_leaves_the_others_and_the_instance() -> None:
     await finish(engine, [second])
 
 
+async def test_a_caller_that_leaves_as_the_time_passes_has_left() -> None:
+    engine = shared(timeout=10)
+    late, other = await hang(engine, 2)
+    late.cancel()
+    engine.clocks.advance(11)
+    await asyncio.wait([late, other])
+    assert late.cancelled()
+    assert late.cancelling() == 1
+    error = other.result().error
+    assert error is not None
+    assert (error.reason, other.cancelling()) == ("timeout", 0)
+
+
+async def test_calls_one_after_the_other_need_no_more_timers_than_calls_at_a_time() -> None:
+    engine = shared(timeout=10)
+    before = len(engine.clocks.timers)
+    for _ in range(5):
+        await finish(engine, await hang(engine, ROOM))
+        assert (await engine.call()).error is None
+    assert len([timer for timer in engine.clocks.timers if not timer.cancelled]) <= before + ROOM + 1
+
+
 async def test_an_end_ends_every_call() -> None:
     engine = shared()
     calls = await hang(engine, 1)

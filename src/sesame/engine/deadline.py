@@ -9,18 +9,18 @@ from sesame.model.clocks import Clocks, Timer
 
 
 class Deadline:
-    """Calls `on_passed` when it passes before it is lifted; may be set again for the next call.
+    """Calls `on_passed` when it passes before it is lifted; may be set again for the next call, which may change it.
 
     Most calls finish long before their deadline. To avoid creating a timer per call, one timer is kept; when it fires
     it re-arms itself for the current deadline.
     """
 
-    __slots__ = ("_clocks", "_fires_at", "_on_passed", "_passes_at", "_timer", "passed")
+    __slots__ = ("_clocks", "_fires_at", "_passes_at", "_timer", "on_passed", "passed")
 
-    def __init__(self, clocks: Clocks, on_passed: Callable[[], None]) -> None:
+    def __init__(self, clocks: Clocks, on_passed: Callable[[], object]) -> None:
         self.passed = False
         self._clocks = clocks
-        self._on_passed = on_passed
+        self.on_passed = on_passed
         self._passes_at: float | None = None
         self._timer: Timer | None = None
         self._fires_at = 0.0
@@ -57,4 +57,4 @@ class Deadline:
         else:
             self._passes_at = None
             self.passed = True
-            self._on_passed()
+            self.on_passed()

@@ -6,7 +6,7 @@ never what the instance's process says.
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -59,6 +59,9 @@ class CallFailed(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
+
+
+_ENDED_BETWEEN = CallFailed("killed", "ended between two steps of its call")
 
 
 class Debugger(msgspec.Struct, frozen=True):
@@ -122,9 +125,9 @@ class Instance:
         # Output between two calls belongs to the call before; output of the start has no request id.
         self._log = InvocationLog(self._source, "", sink)
         self._sandbox: Sandbox | None = None
-        # Each call in flight has a deadline. One that was lifted is kept, with its timer, for the next call.
+        # Each call in flight has a deadline. Those that were lifted are kept, with their timers, for the next calls.
         self._deadlines: list[Deadline] = []
-        self._free_deadline: Deadline | None = None
+        self._free_deadlines: list[Deadline] = []
         self._killing: asyncio.Task[None] | None = None
 
     def move(self, to: State) -> None:
@@ -164,42 +167,39 @@ class Instance:
         """Milliseconds of each phase of the start."""
         return self._sandbox.phases if self._sandbox is not None else {}
 
-    async def call(
+    def call(
         self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes | Stream, timeout_s: float
-    ) -> Reply | CallFailed:
+    ) -> Coroutine[Any, Any, Reply | CallFailed]:
         """One request and its reply, or why there is none; after a `CallFailed` the caller must end the instance."""
-        sandbox = self._sandbox
-        assert sandbox is not None
-        if self.state is State.DEAD:
-            return CallFailed("killed", "ended between two steps of its call")
         if isinstance(payload, bytes):
             call = Call(kind, request_id, meta, payload)
         else:
             call = Call(kind, request_id, meta, stream=payload)
-        if self.shared:
-            return await self._call_beside_others(sandbox, call, timeout_s)
-        deadline = self._free_deadline or self._new_deadline()
-        self._free_deadline = None
-        if not self._limits_suspended:
-            deadline.set(timeout_s)
+        return self._call_beside_others(call, timeout_s) if self.shared else self._call_alone(call, timeout_s)
+
+    async def _call_alone(self, call: Call, timeout_s: float) -> Reply | CallFailed:
+        sandbox = self._sandbox
+        assert sandbox is not None
+        if self.state is State.DEAD:
+            return _ENDED_BETWEEN
+        deadline = self._deadline(self._kill_for_timeout, timeout_s)
         try:
             reply = await sandbox.call(call)
         except SandboxDied as death:
             return CallFailed("timeout" if deadline.passed else death.reason, str(death))
         finally:
-            deadline.lift()
-            if self._free_deadline is None:
-                self._free_deadline = deadline
-            else:
-                deadline.close()
-                self._deadlines.remove(deadline)
+            self._lift(deadline)
         if deadline.passed:
             # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
 
-    async def _call_beside_others(self, sandbox: Sandbox, call: Call, timeout_s: float) -> Reply | CallFailed:
+    async def _call_beside_others(self, call: Call, timeout_s: float) -> Reply | CallFailed:
         """POLICY: a call that takes too long is given up alone; the others may end in peace, each in its own time."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        if self.state is State.DEAD:
+            return _ENDED_BETWEEN
         try:
             return await self._in_time(sandbox.call(call), timeout_s)
         except SandboxDied as death:
@@ -208,27 +208,23 @@ class Instance:
             self.spent = True
             return CallFailed("timeout", str(error))
 
-    async def _in_time(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Raises `TimeoutError` when it takes longer; the work has been cancelled then."""
-        task = asyncio.get_running_loop().create_task(work)
-
-        def give_up() -> None:
-            task.cancel()
-
-        deadline = Deadline(self._clocks, give_up)
-        self._deadlines.append(deadline)
-        if not self._limits_suspended:
-            deadline.set(timeout_s)
+    async def _in_time(self, work: Awaitable[T], timeout_s: float) -> T:
+        """Raises `TimeoutError` when it takes longer; the work has been cancelled then. Awaited by a task."""
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled_before = task.cancelling()
+        deadline = self._deadline(task.cancel, timeout_s)
         try:
-            return await task
+            return await work
         except asyncio.CancelledError:
-            running = asyncio.current_task()
-            if not deadline.passed or (running is not None and running.cancelling()):
-                raise
-            raise TimeoutError(f"took longer than {timeout_s:g} s") from None
+            # Whoever else cancelled the task is obeyed first.
+            if deadline.passed and task.cancelling() == cancelled_before + 1:
+                raise TimeoutError(f"took longer than {timeout_s:g} s") from None
+            raise
         finally:
-            deadline.close()
-            self._deadlines.remove(deadline)
+            if deadline.passed:
+                task.uncancel()
+            self._lift(deadline)
 
     async def run(self, argv: tuple[str, ...], timeout_s: float) -> Reply | CallFailed:
         """Runs a command beside the function to its end; what it writes is in the function's log.
@@ -315,10 +311,25 @@ class Instance:
             self._sandbox.thaw()
             self.frozen = False
 
-    def _new_deadline(self) -> Deadline:
-        deadline = Deadline(self._clocks, self._kill_for_timeout)
-        self._deadlines.append(deadline)
+    def _deadline(self, on_passed: Callable[[], object], limit_s: float) -> Deadline:
+        """Of a call, until `_lift`."""
+        if self._free_deadlines:
+            deadline = self._free_deadlines.pop()
+            deadline.on_passed = on_passed
+        else:
+            deadline = Deadline(self._clocks, on_passed)
+            self._deadlines.append(deadline)
+        if not self._limits_suspended:
+            deadline.set(limit_s)
         return deadline
+
+    def _lift(self, deadline: Deadline) -> None:
+        deadline.lift()
+        if deadline.passed:
+            deadline.close()
+            self._deadlines.remove(deadline)
+        else:
+            self._free_deadlines.append(deadline)
 
     def abort(self) -> None:
         """Has the calls that run on it fail, as where its process has died; who leased it ends it then."""

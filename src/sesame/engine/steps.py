@@ -53,11 +53,9 @@ class Steps:
         self._meta = meta
         self._clocks = clocks
 
-    async def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Ended:
+    def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Coroutine[Any, Any, Ended]:
         """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
-        return await self._logged(
-            name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s)
-        )
+        return self._logged(name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s))
 
     async def run_command(self, name: str, argv: tuple[str, ...], timeout_s: float) -> Ended:
         """A command in the place of a request (`Instance.run`)."""
