@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import forked
 from tests.support.fakes import ReadFrom
@@ -157,17 +157,20 @@ async def test_a_call_of_two_pieces_is_read_as_it_was_written_however_long_it_is
         assert db.execute("SELECT max(length(data)) FROM chunks").fetchone()[0] <= CHUNK_BYTES_MAX
 
 
-# Instance, call, text, and whether more is said to follow; None flushes.
-_WRITES = st.lists(
-    st.none() | st.tuples(st.integers(0, 1), st.integers(0, 2), st.sampled_from(["a\n", "b", "c\nd\n"]), st.booleans()),
+_TEXTS = st.sampled_from(["a\n", "b", "c\nd\n"])
+# Instance, whether its call ends and the next one begins, text, and whether more is said to follow; None flushes.
+_IN_TURN = st.lists(st.none() | st.tuples(st.integers(0, 1), st.booleans(), _TEXTS, st.booleans()), max_size=30)
+# The same with the number of the call, 0 for output of no call. Between calls side by side, lines are whole.
+_SIDE_BY_SIDE = st.lists(
+    st.none() | st.tuples(st.integers(0, 1), st.integers(0, 3), st.sampled_from(["a\n", "c\nd\n"]), st.booleans()),
     max_size=30,
 )
 
 
-@given(_WRITES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_holding_first_lines_back_changes_no_line_of_an_instance(writes: list[Any]) -> None:
-    async def sent(*, waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
+def sent(writes: list[Any], *, waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
+    """By instance, with numbered texts. Unless `waiting`, nothing is said to follow."""
+
+    async def written() -> dict[str, list[tuple[str, bytes]]]:
         writer = _RecordingWriter()
         logs = Logs(Path("never-opened"), Retention(), ReadFrom(Clock()), lambda *_arguments: writer)
         for number, write in enumerate(writes):
@@ -175,12 +178,48 @@ def test_holding_first_lines_back_changes_no_line_of_an_instance(writes: list[An
                 await logs.flush()
                 continue
             instance, call, text, more = write
-            whose = _SOURCES[instance]
-            logs.append(whose, f"r-{call}", f"{number}{text}".encode(), waiting and more and text.endswith("\n"))
+            request_id = f"r-{call}" if call else ""
+            more = waiting and more and text.endswith("\n")
+            logs.append(_SOURCES[instance], request_id, f"{number}{text}".encode(), more)
         await logs.flush()
         return writer.found
 
-    assert asyncio.run(sent(waiting=True)) == asyncio.run(sent(waiting=False))
+    return asyncio.run(written())
+
+
+@given(_IN_TURN)
+@settings(max_examples=60, deadline=None)
+def test_holding_first_lines_back_changes_no_line_of_an_instance(turns: list[Any]) -> None:
+    calls = [1, 1]
+    writes: list[Any] = []
+    for turn in turns:
+        if turn is None:
+            writes.append(None)
+            continue
+        instance, begins, text, more = turn
+        if begins:
+            writes.append((instance, calls[instance], "end\n", False))
+            calls[instance] += 1
+        writes.append((instance, calls[instance], text, more))
+    assert sent(writes, waiting=True) == sent(writes, waiting=False)
+
+
+@given(_SIDE_BY_SIDE)
+@settings(max_examples=60, deadline=None)
+def test_holding_first_lines_back_changes_no_call_beside_others(writes: list[Any]) -> None:
+    def by_call(found: dict[str, list[tuple[str, bytes]]]) -> dict[tuple[str, str], list[bytes]]:
+        calls: dict[tuple[str, str], list[bytes]] = {}
+        for instance, lines in found.items():
+            for request_id, text in lines:
+                calls.setdefault((instance, request_id), []).append(text)
+        return calls
+
+    assert by_call(sent(writes, waiting=True)) == by_call(sent(writes, waiting=False))
+
+
+def test_what_a_program_writes_comes_behind_the_first_lines_before_it() -> None:
+    writes = [(0, 1, "a\n", True), (0, 2, "a\n", True), (0, 0, "a\n", False), (0, 1, "a\n", False)]
+    assert sent(writes, waiting=True) == sent(writes, waiting=False)
 
 
 _SOURCES = [source("c-1"), source("c-2")]

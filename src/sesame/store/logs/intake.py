@@ -16,6 +16,7 @@ from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lag import Lag
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
+from sesame.store.logs.openings import Opening, Openings, Source
 from sesame.store.logs.reader import LogLine, LogReader, Query
 from sesame.store.logs.routing import Router
 from sesame.store.logs.wire import Batch, Output, Whole
@@ -36,29 +37,6 @@ FORGET_AFTER_S = 60.0
 REMEMBERED_MIN = 256
 
 log = structlog.get_logger(__name__)
-
-
-class Source(Protocol):
-    """The function instance that wrote a line."""
-
-    @property
-    def service(self) -> str: ...
-    @property
-    def function(self) -> str: ...
-    @property
-    def version_id(self) -> str: ...
-    @property
-    def instance_id(self) -> str: ...
-    @property
-    def log_project(self) -> str: ...
-    @property
-    def logstore(self) -> str: ...
-    @property
-    def qualifier(self) -> str: ...
-
-
-# The first line of a call: source, request id, line, time received (Unix seconds).
-Opening = tuple[Source, str, bytes, float]
 
 
 class Writer(Protocol):
@@ -118,8 +96,8 @@ class Logs:
         # Decides what goes to logstores, too; None: nothing does.
         self.router: Router | None = None
         self._writer = writer(path, retention.total_bytes, retention.age_s, self._settled)
-        # By instance: first lines of calls that have written nothing else yet. Sent with the next batch at the latest.
-        self._openings: dict[str, Opening] = {}
+        # Sent with the next batch at the latest.
+        self._openings = Openings()
         # By instance: the call that it last wrote for.
         self._calls: dict[str, _Call] = {}
         self._calls_begun = 0
@@ -177,14 +155,17 @@ class Logs:
 
     def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
         """Takes in output of a call. `more`: further lines of the same call will follow. Never blocks."""
-        opening = self._openings.pop(source.instance_id, None)
-        if opening is not None:
-            if self._whole(opening, request_id, data):
+        if not request_id:
+            # It may be of any call of the instance.
+            for opening in self._openings.pop_of(source.instance_id):
+                self._take(*opening)
+        elif (own := self._openings.pop(source.instance_id, request_id)) is not None:
+            if self._whole(own, request_id, data):
                 return
-            self._take(*opening)
+            self._take(*own)
         if more:
-            # Most calls write only a first and a last line; keeping the first back lets both be taken in at once.
-            self._openings[source.instance_id] = (source, request_id, data, self._now())
+            # Keeping the first line back lets the last one be taken in with it.
+            self._openings.put((source, request_id, data, self._now()))
             if self._flushing is None:
                 self._flush_soon()
         else:
@@ -196,13 +177,16 @@ class Logs:
         before = self._calls.get(source.instance_id)
         if before is None or before.given is not source:
             return False
-        if before.pieces or before.lost or before.over or not before.whole:
+        if before.lost or before.over or not before.whole:
             return False
         size = len(line) + len(data)
         if request_id != opened_id or request_id == before.request_id or not data.endswith(b"\n"):
             return False
         if size > CHUNK_BYTES_MAX or size > self._call_bytes or self._waiting + size > self._waiting_bytes:
             return False
+        if self._written:
+            # It comes after what was taken in before.
+            self._close_pieces()
         before.written_at = now = self._now()
         self._outputs.append(Whole(before.source, request_id, int(at * 1000), line, int(now * 1000), data))
         self._weigh(size + 2 * PIECE_OVERHEAD_BYTES)
@@ -304,17 +288,20 @@ class Logs:
         self._expire_soon()
 
     def _send(self, *, expire: bool = False) -> None:
-        openings, self._openings = self._openings, {}
-        for opening in openings.values():
+        for opening in self._openings.pop_all():
             self._take(*opening)
+        self._close_pieces()
         outputs = self._outputs
-        outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
         if outputs or expire:
             self.lag.sent()
             now_ms = int(self._now() * 1000)
             routes = self.router.route(outputs, now_ms) if self.router is not None else []
             self._writer.send(Batch(now_ms, outputs, expire, routes), self._weight)
-        self._written, self._outputs, self._weight = [], [], 0
+        self._outputs, self._weight = [], 0
+
+    def _close_pieces(self) -> None:
+        self._outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
+        self._written = []
 
     def _settled(self, weight: int) -> None:
         self.lag.settled()
