@@ -16,6 +16,9 @@ from sesame.model.trigger import Trigger, parts_of_parent, trigger_parent
 from sesame.model.web_server import is_custom
 from sesame.store.catalog import Catalog, Change
 
+# What an entry is made from.
+_SOURCES = frozenset({records.TRIGGER, records.FUNCTION, records.VERSION, records.FROZEN_FUNCTION, records.ALIAS})
+
 
 class HttpEntry(msgspec.Struct, frozen=True):
     """An HTTP trigger as a request meets it.
@@ -34,6 +37,8 @@ class HttpTriggers:
         self._catalog = catalog
         # What hosts below `localhost` may mean, by their labels in lower case; None when it is outdated.
         self._by_labels: dict[tuple[str, ...], list[Target]] | None = None
+        # Those that were asked for since what they are made from has changed last.
+        self._entries: dict[Target, HttpEntry] = {}
         catalog.on_change(self._forget)
 
     def at(self, labels: tuple[str, ...]) -> Target | None:
@@ -53,6 +58,12 @@ class HttpTriggers:
 
         Raises what the function's absence raises, and `NotFound` for a function without an HTTP trigger there.
         """
+        entry = self._entries.get(target)
+        if entry is None:
+            entry = self._entries[target] = self._find(target)
+        return entry
+
+    def _find(self, target: Target) -> HttpEntry:
         for record in self._catalog.children(records.TRIGGER, trigger_parent(target.service, target.function)):
             trigger: Trigger = record.document
             if trigger.trigger_type == configs.HTTP and (trigger.qualifier or limits.LATEST) == target.qualifier:
@@ -82,6 +93,8 @@ class HttpTriggers:
     def _forget(self, change: Change) -> None:
         if change.kind == records.TRIGGER:
             self._by_labels = None
+        if change.kind in _SOURCES:
+            self._entries.clear()
 
 
 def local_label(function: str, qualifier: str) -> str:
