@@ -12,8 +12,8 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.engine.interface import Destined
 from sesame.fc.auth import signature
-from sesame.fc.web.http_functions import URL_BYTES_MAX
 from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
+from sesame.fc.web.ways import URL_BYTES_MAX
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Target
 from sesame.model.session_affinity import GENERATED_COOKIE, SessionAffinity
 

@@ -32,8 +32,9 @@ from sesame.fc.requests import Handler
 from sesame.fc.v2016 import version as v2016
 from sesame.fc.v2021 import version as v2021
 from sesame.fc.v2023 import version as v2023
-from sesame.fc.web import http_functions
-from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds, Way
+from sesame.fc.web import ways
+from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
+from sesame.fc.web.ways import Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
 from sesame.http.request import Request as HttpRequest
@@ -93,7 +94,7 @@ class FcEndpoint:
         request_id = request_id_of(head_of(request).trace_id)
         try:
             if request.raw_path.startswith(targets.PROXY_PREFIX):
-                way: Way | None = http_functions.proxy_way(request)
+                way: Way | None = ways.proxy_way(request)
             else:
                 way = None if self._faces.of(request.raw_path) is not None else await self._way(request)
             if way is None:
@@ -125,7 +126,7 @@ class FcEndpoint:
                 await self._elsewhere(request_id, exchange)
                 return
             if raw_path.startswith(targets.PROXY_PREFIX):
-                await self._http.serve(request_id, http_functions.proxy_way(request), exchange)
+                await self._http.serve(request_id, ways.proxy_way(request), exchange)
                 return
             if head.origin:
                 cors.name_origin(exchange, head.origin)
@@ -171,13 +172,13 @@ class FcEndpoint:
         """To the HTTP function that a request outside every API version is for; None where it is for none."""
         if request.raw_path.startswith(_LINK_PREFIX):
             return None
-        domain = http_functions.domain_of(self._domains.find, request)
+        domain = ways.domain_of(self._domains.find, request)
         if domain is not None:
-            return await http_functions.domain_way(domain, request)
+            return await ways.domain_way(domain, request)
         if request.raw_path.startswith(_OWN_PREFIX):
             return None
-        target = http_functions.local_target(self._http_triggers, request)
-        return None if target is None else http_functions.local_way(target, request)
+        target = ways.local_target(self._http_triggers, request)
+        return None if target is None else ways.local_way(target, request)
 
     async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None, face: Face | None) -> None:
         """Through a router, by the path as sent: an escaped slash must not part a name in two.

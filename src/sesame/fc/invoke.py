@@ -37,6 +37,7 @@ _LINES = (
     b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
     b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
 )
+_STREAM_LINES = b"X-Fc-Request-Id: %b\r\nDate: %b\r\n"
 _BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
 # Sesame's own headers of a cold call: how long each phase took, in milliseconds.
 _COLD_LINES = (
@@ -74,7 +75,7 @@ class Invoker:
         event = body_if_here(exchange)
         if event is None:
             event = await self.read_event(target, exchange)
-        session = await self.session(target, exchange)
+        session = await self.session(target, exchange) if self.has_sessions(target) else None
         invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain, session=session)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
@@ -83,6 +84,9 @@ class Invoker:
         if head.log_type == b"Tail":
             lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
         exchange.send_whole(200, (), lines, outcome.payload)
+
+    def has_sessions(self, target: Target) -> bool:
+        return self._sessions.affinity(target) is not None
 
     async def session(self, target: Target, exchange: Exchange) -> SessionKey | None:
         """The session of a call, which the answer names to the caller where it is new.
@@ -130,7 +134,7 @@ class Invoker:
 
     def stream_lines(self, request_id: str) -> bytes:
         """The same as ready lines."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.stream_headers(request_id)])
+        return _STREAM_LINES % (request_id.encode(), self._date()[1])
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
         """The header lines of each answer to an invocation; a failure also has its Content-Type."""

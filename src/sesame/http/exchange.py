@@ -182,10 +182,11 @@ class Exchange:
         return self.body_ended and not self._pieces
 
     def body_if_here(self) -> bytes | None:
-        body = self._pieces
-        if self.body_ended and isinstance(body, bytes) and len(body) <= self._owner.limits.uncounted_body_bytes:
-            return body
-        return None
+        pieces, limit_bytes = self._pieces, self._owner.limits.uncounted_body_bytes
+        if not self.body_ended or self._buffered > limit_bytes:
+            return None
+        body = b"".join(pieces) if isinstance(pieces, list) else pieces or b""
+        return body if len(body) <= limit_bytes else None
 
     async def receive(self) -> bytes:
         while True:

@@ -4,6 +4,7 @@ Used by `http.exchange`, `http.connection` and `http.websocket`.
 """
 
 import enum
+from functools import lru_cache
 
 import msgspec
 
@@ -12,6 +13,8 @@ from sesame.http.request import Request
 from sesame.http.status import BODILESS, LINES
 
 NO_CONTENT = 204
+# Heads of answers: an endpoint's are at most a few KiB.
+REMEMBERED = 64
 BROKEN = Answer(500, ((b"Content-Type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
 
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
@@ -35,7 +38,15 @@ class Framed(msgspec.Struct, frozen=True):
 
 
 def frame(request: Request, status: int, headers: Headers) -> Framed:
-    """Raises `RuntimeError` for headers that contradict each other, or that no header may be."""
+    """The headers of whoever sends the same ones again are a tuple, and are not looked at again.
+
+    Raises `RuntimeError` for headers that contradict each other, or that no header may be."""
+    if isinstance(headers, tuple):
+        return _known(request.method, request.http_version, status, headers)
+    return _frame(request.method, request.http_version, status, headers)
+
+
+def _frame(method: str, http_version: str, status: int, headers: Headers) -> Framed:
     length: int | None = None
     chunked = False
     others = []
@@ -57,13 +68,16 @@ def frame(request: Request, status: int, headers: Headers) -> Framed:
     if chunked and length is not None:
         raise RuntimeError("an answer has a Content-Length or a Transfer-Encoding, not both")
     lines = header_lines(others)
-    if status in BODILESS or request.method == "HEAD":
+    if status in BODILESS or method == "HEAD":
         return Framed(Framing.NONE, 0, lines)
     if length is not None:
         return Framed(Framing.LENGTH, length, lines)
-    if request.http_version == "1.1":
+    if http_version == "1.1":
         return Framed(Framing.CHUNKED, 0, lines + b"Transfer-Encoding: chunked\r\n")
     return Framed(Framing.UNTIL_CLOSE, 0, lines)
+
+
+_known = lru_cache(REMEMBERED)(_frame)
 
 
 def header_lines(headers: Headers) -> bytes:

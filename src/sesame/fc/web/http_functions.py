@@ -4,63 +4,41 @@ Called by `fc.app` with requests whose caller is not known yet: the function's t
 of a function can break the connection that it is sent on.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote, unquote_to_bytes
 
-import msgspec
-
-from sesame.control import rewrites
 from sesame.control.http_triggers import HttpEntry, HttpTriggers
-from sesame.fc import async_invoke, targets
+from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncRequest
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import body_if_here
 from sesame.fc.invoke import Invoker
-from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
+from sesame.fc.refusals import AccessDenied, ApiError
 from sesame.fc.tracing import tracing_of
-from sesame.fc.web import domain_paths, http_events
-from sesame.fc.web.certificates import served_over
-from sesame.fc.web.local_hosts import local_labels
-from sesame.fc.web.response_heads import HEADERS_BYTES_MAX, ResponseRules, response_head
+from sesame.fc.web import http_events
+from sesame.fc.web.response_heads import ResponseRules, response_head
 from sesame.fc.web.streaming import Handshake, WebRequest, WebStream
+from sesame.fc.web.ways import ANONYMOUS, Way, host_of, not_allowed
 from sesame.http.interface import Disconnected, Exchange, WebSocket
 from sesame.http.request import Request
-from sesame.model import limits
-from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Invocation, Target
-from sesame.model.records import Record
 from sesame.model.recursion import Chain
 from sesame.model.relaying import named_by_connection, with_sender
 from sesame.model.trigger_configs import HttpConfig
 
-URL_BYTES_MAX = 4096
-
-_ANONYMOUS, _FUNCTION = "anonymous", "function"
+_FUNCTION = "function"
 _BASE_PATH = "x-fc-base-path"
 _FORWARDED_PROTO = "x-forwarded-proto"
 # About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
 # names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
-# What would end a request's target or its line.
-_NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
+# What is remembered of a head that a connection repeats.
+_SEEN = "web_request"
 # What FC 3.0 answers in the place of what went wrong in a function.
 _HIDDEN = b"Internal Server Error"
-
-
-class Way(msgspec.Struct, frozen=True):
-    """Which function a request is for, and what the function sees of its URL. `path` is decoded, the others are not."""
-
-    target: Target
-    path: str
-    raw_path: bytes
-    query: bytes
-    base_path: str
-    attachment: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +84,9 @@ class HttpFunctions:
             await self._invoker.accept(AsyncRequest(request_id, way.target, head, kept, chain, event_of), exchange)
             return
         async_invoke.refuse_options(head)
-        session = await self._invoker.session(way.target, exchange)
+        session = None
+        if self._invoker.has_sessions(way.target):
+            session = await self._invoker.session(way.target, exchange)
         destined = self._invoker.destined(way.target, session)
         call_of = partial(
             Invocation,
@@ -208,12 +188,12 @@ class HttpFunctions:
 
     def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> Chain:
         """The chain of the caller; a caller who does not sign has none."""
-        if trigger.auth_type == _ANONYMOUS:
+        if trigger.auth_type == ANONYMOUS:
             return ()
         if trigger.auth_type != _FUNCTION:
             raise AccessDenied(
                 f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
-                f"use '{_ANONYMOUS}' or '{_FUNCTION}'"
+                f"use '{ANONYMOUS}' or '{_FUNCTION}'"
             )
         head = head_of(request)
         caller = self._verifier.verify_trigger(head, request.query)
@@ -221,118 +201,16 @@ class HttpFunctions:
         return caller.principal.chain
 
 
-def proxy_way(request: Request) -> Way:
-    """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for what is shorter."""
-    _check_size(request)
-    parts = request.raw_path.split(b"/", 5)
-    if len(parts) < 5 or not parts[3] or not parts[4]:
-        raise PathNotSupported(request.method, request.path)
-    service, qualifier = targets.qualified(targets.segment(parts[3]))
-    return Way(
-        target=Target(service, qualifier, targets.segment(parts[4])),
-        raw_path=b"/" + (parts[5] if len(parts) > 5 else b""),
-        path="/" + (unquote_to_bytes(parts[5]).decode("utf-8", "surrogateescape") if len(parts) > 5 else ""),
-        query=request.query,
-        base_path=b"/".join(parts[:5]).decode("latin-1"),
-        attachment=True,
-    )
-
-
-def domain_of(find: Callable[[str], Record | None], request: Request) -> CustomDomain | None:
-    """The custom domain that a request is for, by its Host header."""
-    host = host_of(request)
-    record = find(host) if host else None
-    return None if record is None else record.document
-
-
-def host_of(request: Request) -> str:
-    """The Host header without a port; "" where there is none."""
-    for name, value in request.headers:
-        if name == b"host":
-            host, colon, port = value.decode("latin-1").rpartition(":")
-            return host if colon and port.isdigit() else value.decode("latin-1")
-    return ""
-
-
-def local_target(triggers: HttpTriggers, request: Request) -> Target | None:
-    """The function of a request to its local URL (`fc.web.local_hosts`); None for other hosts.
-
-    Every host of three labels is one, so that an error says which function has no HTTP trigger there.
-    """
-    labels = local_labels(host_of(request))
-    if labels is None:
-        return None
-    found = triggers.at(labels)
-    return Target(labels[1], limits.LATEST, labels[0]) if found is None and len(labels) == 2 else found
-
-
-def local_way(target: Target, request: Request) -> Way:
-    """A function under its local URL: at the root of its own host, as on a custom domain."""
-    _check_size(request)
-    path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
-    return Way(
-        target=target, path=path, raw_path=request.raw_path, query=request.query, base_path="/", attachment=False
-    )
-
-
-async def domain_way(domain: CustomDomain, request: Request) -> Way:
-    """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
-    from, `InvalidArgument` for a URL or headers that are too long, and an error of status 405 for a method not allowed.
-    """
-    _check_size(request)
-    if not served_over(request.scheme, domain):
-        raise AccessDenied(
-            f"domain name '{domain.domain_name}' is not served over {request.scheme.upper()}: its protocol is "
-            f"'{domain.protocol}'"
-        )
-    asked = str((domain.auth_config or {}).get("authType", "")) or _ANONYMOUS
-    if asked != _ANONYMOUS:
-        raise AccessDenied(
-            f"the authType '{asked}' of domain name '{domain.domain_name}' is stored but not served here: "
-            f"use '{_ANONYMOUS}'"
-        )
-    path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
-    route = domain_paths.route_of(domain.route_config.routes, path)
-    if route is None:
-        text = f"domain name '{domain.domain_name}' has no route for the path '{request.path}'"
-        raise ApiError(404, "RouteNotFound", text)
-    if route.methods and request.method not in route.methods:
-        raise not_allowed(request.method, route.methods)
-    rewritten = await rewrites.rewrite(route.rewrite_config, path)
-    # A question mark that the client encoded is part of the path.
-    shown, mark, query = (path, "", "") if rewritten == path else rewritten.partition("?")
-    sent: bytes = request.query
-    return Way(
-        target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
-        path=shown,
-        raw_path=request.raw_path if shown == path else quote(shown.encode("utf-8", "surrogateescape")).encode(),
-        query=b"&".join(part for part in (_query(query), sent) if part) if mark else sent,
-        base_path="/",
-        attachment=False,
-    )
-
-
-def _query(rewritten: str) -> bytes:
-    """It may hold parts of the decoded path, which must not end the line of the request that a function gets."""
-    return _NOT_IN_TARGET.sub(lambda found: b"%%%02X" % found[0][0], rewritten.encode("utf-8", "surrogateescape"))
-
-
-def not_allowed(method: str, methods: tuple[str, ...]) -> ApiError:
-    text = f"the HTTP method '{method}' is not allowed here (allowed: {', '.join(methods)})"
-    return ApiError(405, "MethodNotAllowed", text)
-
-
-def _check_size(request: Request) -> None:
-    url = len(request.raw_path) + len(request.query)
-    if url > URL_BYTES_MAX:
-        raise InvalidArgument(f"the path and query have {url} bytes, more than the {URL_BYTES_MAX} that are allowed")
-    size = sum(len(name) + len(value) for name, value in request.headers)
-    if size > HEADERS_BYTES_MAX:
-        raise InvalidArgument(f"the headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
-
-
 def _web_request(way: Way, request: Request) -> WebRequest:
     """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
+    memory = head_of(request).memory
+    seen: tuple[Way, WebRequest] | None = memory.get(_SEEN)
+    if seen is None or seen[0] != way:
+        seen = memory[_SEEN] = way, _read_web_request(way, request)
+    return seen[1]
+
+
+def _read_web_request(way: Way, request: Request) -> WebRequest:
     hop = _NOT_PASSED_ON | named_by_connection(request.headers)
     passed = [
         header
@@ -343,7 +221,7 @@ def _web_request(way: Way, request: Request) -> WebRequest:
     headers = with_sender(passed, str(request.client[0]), request.scheme)
     headers.append((_BASE_PATH.encode(), way.base_path.encode("latin-1")))
     target = way.raw_path + (b"?" + way.query if way.query else b"")
-    return WebRequest(request.method, target, headers, way.attachment)
+    return WebRequest(request.method, target, tuple(headers), way.attachment)
 
 
 def _params(way: Way, request: Request) -> dict[str, object]:

@@ -4,7 +4,8 @@ Used by `web.http_functions` for whole responses and by `web.streaming` for thos
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,6 +24,10 @@ _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_MODIFIED = 304
 # Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
 _NO_CONTENT = 204
+
+
+# Most responses of a function have the same head. Each holds at most 64 KiB (`sandbox.web.connection`).
+_REMEMBERED_HEADS = 64
 
 
 class ResponseRules(msgspec.Struct, frozen=True):
@@ -69,10 +74,12 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
     return status, [*found, *length]
 
 
-def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tuple[int, Headers]:
-    """The same of a head as a function's web server sent it."""
+@lru_cache(_REMEMBERED_HEADS)
+def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
+    """The same of a head as a function's web server sent it; `headers` is a tuple."""
     said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
-    return response_head({"status": status, "headers": said}, rules)
+    status, sent = response_head({"status": status, "headers": said}, rules)
+    return status, tuple(sent)
 
 
 def _is_pair(header: Any) -> bool:

@@ -26,7 +26,7 @@ class WebRequest(msgspec.Struct, frozen=True):
 
     method: str
     target: bytes
-    headers: Headers
+    headers: tuple[tuple[bytes, bytes], ...]
     attachment: bool
 
 
@@ -41,7 +41,7 @@ class WebStream:
         self._exchange = exchange
         self._request = request
         self._lines = lines
-        self._pieces = BodyPieces(exchange)
+        self._pieces: BodyPieces | None = None
         self.refusal: ApiError | None = None
         self.complete = False
 
@@ -54,7 +54,7 @@ class WebStream:
         return self._request.target
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> AnyHeaders:
         return self._request.headers
 
     @property
@@ -71,6 +71,8 @@ class WebStream:
         return self._here
 
     async def receive(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = BodyPieces(self._exchange)
         try:
             return await self._pieces.receive()
         except Disconnected:
@@ -140,7 +142,7 @@ class Handshake:
         self._request = request
         self._ours = ours
         self._status = 0
-        self._headers: Headers = []
+        self._headers: AnyHeaders = ()
         self._body = bytearray()
         self.messages = WebMessages(websocket, ours)
 
@@ -149,7 +151,7 @@ class Handshake:
         return self._request.target
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> AnyHeaders:
         return self._request.headers
 
     def whole_body(self) -> bytes:
