@@ -30,7 +30,7 @@ def site(sesame: Sesame, tmp_path_factory: pytest.TempPathFactory) -> str:
     client = sesame.client()
     client.create_service("web")
     client.create_function(
-        "web", "app", codeDir=str(folder), handler="app.app", runtime="custom.debian12", memorySize=256, timeout=60,
+        "web", "app", codeDir=str(folder), handler="app.app", runtime="custom.debian12", memorySize=256, timeout=600,
         instanceConcurrency=10,
     )  # fmt: skip
     methods = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
@@ -82,20 +82,45 @@ def test_a_body_goes_both_ways_at_once(site: str) -> None:
         assert answer.read() == b"6\r\nsecond\r\n0\r\n\r\n"
 
 
-def test_sesame_holds_little_of_a_large_body(site: str, sesame: Sesame) -> None:
+@pytest.mark.parametrize("megabytes", [64, pytest.param(1024, marks=pytest.mark.torture)])
+def test_sesame_holds_little_of_a_large_body(site: str, sesame: Sesame, megabytes: int) -> None:
+    """And passes on what it has: either side sees the first of a body while the other has not come to the last."""
     process = psutil.Process(sesame.pid)
     requests.get(f"{site}/download?1", timeout=TIMEOUT_S)
-    before, most, size = process.memory_info().rss, 0, 0
-    with requests.get(f"{site}/download?100", stream=True, timeout=TIMEOUT_S) as answer:
+    before = most = process.memory_info().rss
+
+    def progress() -> dict[str, int]:
+        told: dict[str, int] = requests.get(f"{site}/progress", timeout=TIMEOUT_S).json()
+        return told
+
+    def body() -> Iterator[bytes]:
+        nonlocal most
+        for number in range(megabytes):
+            if number == megabytes // 2:
+                wait_until(lambda: progress()["received"] > 0, "the function has some of the body")
+            yield bytes(MIB)
+            most = max(most, process.memory_info().rss)
+
+    size = 0
+    with requests.get(f"{site}/download?{megabytes}", stream=True, timeout=TIMEOUT_S) as answer:
         for piece in answer.iter_content(MIB):
+            if not size:
+                assert progress()["sent"] < megabytes * MIB
             size += len(piece)
             most = max(most, process.memory_info().rss)
-    assert size == 100 * MIB
-    assert requests.post(f"{site}/upload", data=(bytes(MIB) for _ in range(50)), timeout=TIMEOUT_S).text == str(
-        50 * MIB
-    )
+    assert size == megabytes * MIB
+    assert requests.post(f"{site}/upload", data=body(), timeout=TIMEOUT_S).text == str(megabytes * MIB)
     most = max(most, process.memory_info().rss)
+    print(f"{megabytes} MiB both ways: Sesame's memory has grown by {(most - before) / MIB:.1f} MiB")
     assert most - before < 40 * MIB
+
+
+def test_a_stream_begins_before_its_first_piece(site: str) -> None:
+    """As for server-sent events: a client that waits for the head knows that it is connected."""
+    with requests.get(f"{site}/silent", stream=True, timeout=TIMEOUT_S) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert requests.post(f"{site}/open", timeout=TIMEOUT_S).text == "opened"
+        assert answer.content == b"data: at last\n\n"
 
 
 def test_a_client_that_goes_is_told_to_the_function(site: str, sesame: Sesame) -> None:

@@ -7,6 +7,8 @@ import os
 import uvicorn
 
 GATES = {}
+# Bytes of the last download and of the last upload, so far.
+PROGRESS = {"sent": 0, "received": 0}
 
 
 async def app(scope, receive, send):
@@ -39,6 +41,15 @@ async def gated(scope, receive, send):
     await send({"type": "http.response.body"})
 
 
+async def silent(scope, receive, send):
+    """Says nothing before a request to /open."""
+    GATES["open"] = gate = asyncio.Queue()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    await gate.get()
+    await send({"type": "http.response.body", "body": b"data: at last\n\n"})
+
+
 async def open_gate(scope, receive, send):
     GATES["open"].put_nowait(None)
     await answer(send, b"opened")
@@ -60,17 +71,24 @@ async def download(scope, receive, send):
     length = str(megabytes << 20).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     piece = bytes(1 << 20)
+    PROGRESS["sent"] = 0
     for _ in range(megabytes):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        PROGRESS["sent"] += len(piece)
     await send({"type": "http.response.body"})
 
 
 async def upload(scope, receive, send):
-    size, more = 0, True
+    PROGRESS["received"], more = 0, True
     while more:
         message = await receive()
-        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-    await answer(send, str(size).encode())
+        PROGRESS["received"] += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await answer(send, str(PROGRESS["received"]).encode())
+
+
+async def progress(scope, receive, send):
+    await answer(send, json.dumps(PROGRESS).encode())
 
 
 async def hang(scope, receive, send):
@@ -121,7 +139,7 @@ async def answer(send, body, headers=()):
 
 PATHS = {
     "/gated": gated, "/open": open_gate, "/echo": echo, "/download": download, "/upload": upload, "/hang": hang,
-    "/broken": broken,
+    "/broken": broken, "/progress": progress, "/silent": silent,
 }
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ async def answer(connection: Connection, stream: Stream) -> Reply:
 
     What names the type of its error is the platform's to tell, as of a function that raised: it is not passed on.
     """
-    response = await connection.head()
+    response = await connection.head(with_body=True)
     if is_error(response):
         return Reply(False, await whole_body(connection), handled=has_handled(response))
     try:
         stream.begin(response.status, response.headers)
     except ValueError as error:
         raise BadResponse(str(error)) from error
+    if response.length is None and not connection.body_waits:
+        # The first piece may be long in coming: the caller is told at once that the response has begun.
+        await stream.send(b"", last=False)
     ended = False
     while not ended:
         piece = await connection.read()

@@ -11,6 +11,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from sesame.sandbox.interface import NO_ANSWER_IN_TIME, Call, Reply, SandboxDied
 from sesame.sandbox.web.answers import whole_body
 from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import PATHS, Heads, WebRequest, web_request_of
+from sesame.sandbox.web.last_head import LastHead
 from sesame.sandbox.web.statuses import has_failed, has_handled
 from sesame.sandbox.web.streams import pass_through
 from sesame.sandbox.wire import Channel, Output
@@ -57,6 +59,7 @@ class WebChannel:
         self._idle: deque[tuple[Connection, float]] = deque()
         self._busy: set[Connection] = set()
         self._heads: Heads
+        self._last_head = LastHead()
         self._loop: asyncio.AbstractEventLoop
         self._opened = False
         self._death = asyncio.Event()
@@ -147,7 +150,7 @@ class WebChannel:
         else:
             request: WebRequest = web_request_of(params, len(call.payload))
             connection.begin(request.method, self._heads.of_request(request, call.request_id, call.meta) + call.payload)
-        response = await connection.head()
+        response = await connection.head(with_body=True)
         body = await whole_body(connection)
         if params is not None:
             headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in response.headers]
@@ -186,7 +189,8 @@ class WebChannel:
         except asyncio.CancelledError:
             asked.add_done_callback(_close_socket)
             raise
-        _transport, connection = await self._loop.create_connection(Connection, sock=sock)
+        made = partial(Connection, self._last_head)
+        _transport, connection = await self._loop.create_connection(made, sock=sock)
         self._busy.add(connection)
         return connection
 

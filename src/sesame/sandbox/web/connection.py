@@ -10,9 +10,8 @@ from http import HTTPStatus
 from typing import cast
 
 import httptools
-import msgspec
 
-Headers = list[tuple[bytes, bytes]]
+from sesame.sandbox.web.last_head import Head, LastHead
 
 HEAD_BYTES_MAX = 64 * 1024
 # Reading pauses while so much of a body waits to be taken.
@@ -27,31 +26,20 @@ class BadResponse(Exception):
     """The server answered with what is no HTTP response, or with none."""
 
 
-class Head(msgspec.Struct, frozen=True):
-    """`length` is that of the body, None where it is not announced; `upgraded`: what follows is no HTTP."""
-
-    status: int
-    headers: Headers
-    length: int | None
-    upgraded: bool = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of this name, which is in lower case."""
-        for sent, value in self.headers:
-            if sent.lower() == name:
-                return value
-        return None
-
-
 class Connection(asyncio.Protocol):
     """`begin`, `write` the body, `head`, then `read` until b"". `reusable` says whether another request may follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_head: LastHead | None = None) -> None:
+        """`last_head` may be shared with other connections to the same server."""
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._parser: httptools.HttpResponseParser
+        self._parser: httptools.HttpResponseParser | None = None
+        self._last_head = LastHead() if last_head is None else last_head
+        # What is to come of a body whose head was known, so that it is not parsed.
+        self._left = 0
         self._method = b""
-        self._headers: Headers = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._head: Head | None = None
         self._pieces: deque[bytes] = deque()
@@ -63,6 +51,7 @@ class Connection(asyncio.Protocol):
         # Whether something came since `end_when_quiet` last looked.
         self._heard = True
         self._failure: BadResponse | None = None
+        self._wants_body = False
         self._news: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
 
@@ -72,9 +61,9 @@ class Connection(asyncio.Protocol):
 
     def begin(self, method: bytes, data: bytes) -> None:
         """Sends the head of a request, and what is at hand of its body."""
-        self._parser = httptools.HttpResponseParser(self)
-        self._method, self._headers, self._head_bytes, self._head = method, [], 0, None
-        self._ended = self._keep_alive = False
+        self._parser = None
+        self._method, self._head_bytes, self._left, self._head = method, 0, 0, None
+        self._ended = self._keep_alive = self._wants_body = False
         self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -86,16 +75,23 @@ class Connection(asyncio.Protocol):
         while self._write_paused and self._failure is None:
             # Of a websocket, both directions write.
             if self._drained is None or self._drained.done():
-                self._drained = asyncio.get_running_loop().create_future()
+                self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
         if self._failure is not None:
             raise self._failure
 
-    async def head(self) -> Head:
-        """The head of the response. Raises `BadResponse`."""
-        while self._head is None:
+    async def head(self, *, with_body: bool = False) -> Head:
+        """The head of the response. Raises `BadResponse`.
+
+        `with_body`: once something of its body has come too, or its end, where the length of the body is announced. The
+        two are often sent apart, and whoever passes them on together need not be woken between them.
+        """
+        while self._head is None or (with_body and self._lacks_body):
             if self._failure is not None:
-                raise self._failure
+                if self._head is None:
+                    raise self._failure
+                break
+            self._wants_body = with_body
             await self._wait()
         return self._head
 
@@ -118,6 +114,15 @@ class Connection(asyncio.Protocol):
         """Whether all of the response has arrived and was taken."""
         return self._ended and not self._pieces
 
+    @property
+    def body_waits(self) -> bool:
+        """Whether something of the response's body, or its end, is here to be taken."""
+        return self._ended or bool(self._pieces)
+
+    @property
+    def _lacks_body(self) -> bool:
+        return self._head is not None and self._head.length is not None and not (self._ended or self._pieces)
+
     def close(self) -> None:
         self._fail("the connection was closed")
         if self._transport is not None:
@@ -134,7 +139,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._heard = False
-        asyncio.get_running_loop().call_later(LAST_LOOK_S, self.end_when_quiet)
+        self._loop.call_later(LAST_LOOK_S, self.end_when_quiet)
 
     def _all(self) -> bytes:
         whole = b"".join(self._pieces)
@@ -147,11 +152,14 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     async def _wait(self) -> None:
-        self._news = asyncio.get_running_loop().create_future()
+        self._news = self._loop.create_future()
         await self._news
 
     def _wake(self) -> None:
+        if self._wants_body and self._lacks_body and self._failure is None:
+            return
         if self._news is not None and not self._news.done():
+            self._wants_body = False
             self._news.set_result(None)
 
     def _fail(self, why: str) -> None:
@@ -176,13 +184,39 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         else:
-            self._parse(data)
+            if self._left:
+                self._count(data)
+            elif self._parser is not None or not self._recognize(data):
+                self._parse(data)
             if not self._ended and self._socket is not None and _ACKNOWLEDGE_NOW is not None:
                 # A server that writes its head and its body apart waits for the acknowledgement of the head.
                 self._socket.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_NOW, 1)
         self._wake()
 
+    def _recognize(self, data: bytes) -> bool:
+        """Takes the beginning of a response whose head is the one that came last."""
+        last = self._last_head
+        if last.head is None or self._method == b"HEAD" or not data.startswith(last.data):
+            return False
+        assert last.head.length
+        self._head, self._keep_alive, self._left = last.head, True, last.head.length
+        if len(data) > len(last.data):
+            self._count(data[len(last.data) :])
+        return True
+
+    def _count(self, piece: bytes) -> None:
+        """Takes a piece of a body whose head was recognized."""
+        if len(piece) > self._left:
+            # Behind a whole response it is nobody's.
+            piece, self._keep_alive = piece[: self._left], False
+        self._left -= len(piece)
+        self._ended = not self._left
+        self._take(piece)
+
     def _parse(self, data: bytes) -> None:
+        begins = self._parser is None
+        if self._parser is None:
+            self._parser, self._headers = httptools.HttpResponseParser(self), []
         # Since the last piece of a body: a head, the extensions of chunks and trailers have no end by themselves.
         self._head_bytes += len(data)
         try:
@@ -201,6 +235,16 @@ class Connection(asyncio.Protocol):
             part = "head" if self._head is None else "trailer"
             self._fail(f"the {part} of its response has more than {HEAD_BYTES_MAX} bytes")
             self.close()
+        if begins and self._keep_alive:
+            self._learn(data)
+
+    def _learn(self, data: bytes) -> None:
+        """Remembers the head of a response that began with this data, where the length alone frames its body."""
+        head = self._head
+        assert head is not None
+        whole = self._buffered == head.length
+        if head.length and b"transfer-encoding" not in head.first and self._ended == whole:
+            self._last_head.learn(data, head, self._buffered)
 
     def _take(self, piece: bytes) -> None:
         self._pieces.append(piece)
@@ -240,15 +284,19 @@ class Connection(asyncio.Protocol):
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._head is not None:
+        parser = self._parser
+        if self._head is not None or parser is None:
             return
-        status = self._parser.get_status_code()
+        status = parser.get_status_code()
         if status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
             return
-        length = next((value for name, value in self._headers if name.lower() == b"content-length"), None)
+        first: dict[bytes, bytes] = {}
+        for name, value in self._headers:
+            first.setdefault(name.lower(), value)
+        length = first.get(b"content-length")
         upgraded = status == HTTPStatus.SWITCHING_PROTOCOLS
-        self._head = Head(status, self._headers, None if length is None else int(length), upgraded)
-        self._keep_alive = self._parser.should_keep_alive() and not upgraded
+        self._head = Head(status, tuple(self._headers), first, None if length is None else int(length), upgraded)
+        self._keep_alive = parser.should_keep_alive() and not upgraded
         if self._method == b"HEAD":
             # The parser would wait for the body that the response to a GET has.
             self._ended, self._keep_alive = True, False

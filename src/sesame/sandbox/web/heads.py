@@ -4,7 +4,8 @@ Used by `web.channel`. Names are those of the cloud; a request of the web keeps 
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -64,15 +65,7 @@ class Heads:
         self, request: "WebRequest", request_id: str, meta: Mapping[str, Any], *, upgrade: bytes = b""
     ) -> bytes:
         """The head of a request of the web, with the headers that the platform adds. `upgrade` are further lines."""
-        has_host = any(name == b"host" for name, _value in request.headers)
-        body = b"Content-Length: %d\r\n" % request.length if request.length is not None else _CHUNKED
-        if request.length == 0 and request.method in (b"GET", b"HEAD"):
-            body = b""
-        return b"%b %b HTTP/1.1\r\n%b%b%bx-fc-control-path: %b\r\n%b\r\n" % (
-            request.method, request.target, b"" if has_host else self._host,
-            b"".join([b"%b: %b\r\n" % header for header in request.headers if header[0] not in _OURS]),
-            self._platform(request_id, meta), HTTP_INVOKE, upgrade or body,
-        )  # fmt: skip
+        return b"%b%b\r\n" % (_asked(request, self._host, upgrade), self._platform(request_id, meta))
 
     def _platform(self, request_id: str, meta: Mapping[str, Any]) -> bytes:
         if meta is not self._meta and meta != self._meta:
@@ -80,6 +73,8 @@ class Heads:
         return b"x-fc-request-id: %b\r\n%b%b" % (request_id.encode(), self._fixed, self._meta_lines)
 
 
+# Most requests of a connection are alike. Each holds at most the bytes of a head, twice.
+_REMEMBERED_REQUESTS = 64
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"expect"})
 
@@ -89,8 +84,22 @@ class WebRequest(msgspec.Struct, frozen=True):
 
     method: bytes
     target: bytes
-    headers: Iterable[tuple[bytes, bytes]]
+    headers: tuple[tuple[bytes, bytes], ...]
     length: int | None
+
+
+@lru_cache(_REMEMBERED_REQUESTS)
+def _asked(request: WebRequest, host: bytes, upgrade: bytes) -> bytes:
+    """The lines of a request that are not the platform's. `host` is for one that names none."""
+    has_host = any(name == b"host" for name, _value in request.headers)
+    body = b"Content-Length: %d\r\n" % request.length if request.length is not None else _CHUNKED
+    if request.length == 0 and request.method in (b"GET", b"HEAD"):
+        body = b""
+    return b"%b %b HTTP/1.1\r\n%b%b%bx-fc-control-path: %b\r\n" % (
+        request.method, request.target, b"" if has_host else host,
+        b"".join([b"%b: %b\r\n" % header for header in request.headers if header[0] not in _OURS]),
+        upgrade or body, HTTP_INVOKE,
+    )  # fmt: skip
 
 
 def web_request_of(params: Mapping[str, Any], length: int) -> WebRequest:
@@ -100,7 +109,7 @@ def web_request_of(params: Mapping[str, Any], length: int) -> WebRequest:
     target = quote_from_bytes(path, _IN_PATHS).encode() + (b"?" + query if query else b"")
     kept = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in params["headers"]]
     headers = with_sender(kept, params.get("client_ip") or "", params.get("scheme") or "http")
-    return WebRequest(params["method"].encode("latin-1"), target, headers, length)
+    return WebRequest(params["method"].encode("latin-1"), target, tuple(headers), length)
 
 
 def _of_meta(meta: Mapping[str, Any]) -> bytes:

@@ -35,7 +35,7 @@ async def pass_messages(connection: Connection, heads: Heads, call: Call, messag
     """Returns when either side has closed the websocket, or the server has refused it with a response of its own."""
     stream = call.stream
     assert stream is not None
-    headers = [header for header in stream.headers if header[0] != b"sec-websocket-extensions"]
+    headers = tuple(header for header in stream.headers if header[0] != b"sec-websocket-extensions")
     request = WebRequest(b"GET", stream.target, headers, 0)
     connection.begin(b"GET", heads.of_request(request, call.request_id, call.meta, upgrade=_UPGRADE))
     response = await connection.head()

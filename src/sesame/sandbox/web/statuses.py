@@ -3,7 +3,7 @@
 Used by `web.channel` for events and by `web.streams` for requests of the web.
 """
 
-from sesame.sandbox.web.connection import Head
+from sesame.sandbox.web.last_head import Head
 
 _FAILED_FROM = 400
 _ERROR_TYPE, _HANDLED = b"x-fc-error-type", b"HandledInvocationError"

@@ -26,7 +26,9 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
     method = stream.method.encode("latin-1")
     here = stream.whole_body()
     length = len(here) if here is not None else stream.length
-    head = heads.of_request(WebRequest(method, stream.target, stream.headers, length), call.request_id, call.meta)
+    head = heads.of_request(
+        WebRequest(method, stream.target, tuple(stream.headers), length), call.request_id, call.meta
+    )
     if here is not None:
         connection.begin(method, head + here)
         return await answer(connection, stream)
