@@ -8,6 +8,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +51,31 @@ def clocks() -> FakeClocks:
     return FakeClocks(wall=time.time())
 
 
-@pytest.fixture
-async def sesame(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
-    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", keep_alive_s=KEEP_ALIVE_S)
+@asynccontextmanager
+async def running(data_dir: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
+    settings = Settings(port=0, oss_port=0, data_dir=data_dir, sandbox="plain", keep_alive_s=KEEP_ALIVE_S)
     made = Sesame(settings, clocks, substitutes=Substitutes(callers_wall=time.time))
     await made.start()
-    yield made
-    await made.stop()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+@pytest.fixture
+async def sesame(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
+    async with running(tmp_path / "data", clocks) as made:
+        yield made
+
+
+def client_of(sesame: Sesame) -> Client:
+    key = sesame.data_dir.credentials()
+    return Client(sesame.endpoints.fc, key.access_key_id, key.access_key_secret)
 
 
 @pytest.fixture
 def sdk(sesame: Sesame) -> Client:
-    key = sesame.data_dir.credentials()
-    return Client(sesame.endpoints.fc, key.access_key_id, key.access_key_secret)
+    return client_of(sesame)
 
 
 def function(**changes: Any) -> dict[str, Any]:
@@ -130,6 +143,24 @@ async def test_a_session_outlives_its_instance(sdk: Client) -> None:
     two = (await invoke(sdk, "one"))[0]
     assert two != one
     assert (await invoke(sdk, "one"))[:2] == (two, 2)
+
+
+async def test_a_session_outlives_a_restart_and_gets_a_new_instance(tmp_path: Path, clocks: FakeClocks) -> None:
+    async with running(tmp_path / "data", clocks) as sesame:
+        sdk = client_of(sesame)
+        await sdk("create_function", body=function())
+        one = (await invoke(sdk, "one"))[0]
+        began = (await sdk("get_session", "f", "one"))["createdTime"]
+    async with running(tmp_path / "data", clocks) as sesame:
+        sdk = client_of(sesame)
+        found = await sdk("get_session", "f", "one")
+        assert (found["createdTime"], found["sessionStatus"], found.get("containerId", "")) == (began, "Active", "")
+        assert [each["sessionId"] for each in (await sdk("list_sessions", "f"))["sessions"]] == ["one"]
+        again, calls, _headers = await invoke(sdk, "one")
+        assert (again != one, calls) == (True, 1)
+        assert (await invoke(sdk, "one"))[:2] == (again, 2)
+        found = await sdk("get_session", "f", "one")
+        assert (found["createdTime"], found["containerId"]) == (began, again)
 
 
 async def test_an_id_is_made_for_a_call_that_names_none(sdk: Client) -> None:

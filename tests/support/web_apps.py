@@ -7,6 +7,8 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+from tests.support import zips
+
 # Pure Python, or with a fallback that is.
 PACKAGES = ("uvicorn", "click", "h11", "websockets")
 
@@ -21,3 +23,10 @@ def with_uvicorn(source: Path, folder: Path) -> Path:
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so")
         shutil.copytree(Path(found.origin).parent, folder / name, ignore=ignored)
     return folder
+
+
+def zipped(folder: Path) -> bytes:
+    """The files of `folder` as an archive of code."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    contents: dict[str, bytes | str] = {name: path.read_bytes() for name, path in files.items()}
+    return zips.zip_of(contents, modes={name: path.stat().st_mode for name, path in files.items()})
