@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-soak bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -87,6 +87,9 @@ bench-custom: install
 
 bench-overload: install
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
+
+bench-restart: install
+	@$(BIN)/python -m benchmarks.restart $(ARGS)
 
 bench-soak: install
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -101,12 +101,50 @@ def http_request(method: str, path: str, headers: dict[str, str], body: bytes = 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
+class KeptConnections:
+    """Connections that wait for their next request, the one used last first."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._waiting: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One of which the end has not been seen, as clients look before they use one again; else a new one."""
+        while self._waiting:
+            reader, writer = self._waiting.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, self._port)
+
+    def give_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._waiting.append((reader, writer))
+
+    def close(self) -> None:
+        for _reader, writer in self._waiting:
+            writer.close()
+
+
 async def answered(reader: asyncio.StreamReader) -> int:
     """Reads one answer off a connection; its status."""
+    return (await whole_answer(reader)).status
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`goes_on` says whether the connection takes another request."""
+
+    status: int
+    body: bytes
+    goes_on: bool
+
+
+async def whole_answer(reader: asyncio.StreamReader) -> Answer:
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    await reader.readexactly(int(length.partition(b":")[2]))
-    return int(head.split(b" ", 2)[1])
+    lines = head.lower().split(b"\r\n")
+    length = next(line for line in lines if line.startswith(b"content-length:"))
+    body = await reader.readexactly(int(length.partition(b":")[2]))
+    return Answer(int(head.split(b" ", 2)[1]), body, b"connection: close" not in lines)
 
 
 def numbered(request: bytes) -> Iterator[bytes]:

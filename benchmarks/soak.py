@@ -19,7 +19,7 @@ import click
 import msgspec
 import psutil
 
-from benchmarks.load import answered
+from benchmarks.load import KeptConnections, answered
 from benchmarks.plot import Series, svg
 from benchmarks.servers import Endpoint, package, sesame
 from sesame.sandbox.jail.sweep import hierarchies
@@ -136,7 +136,7 @@ class Soak:
         self._functions = functions
         self._seconds = seconds
         self._began = 0.0
-        self._connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._connections = KeptConnections(HOST, endpoint.port)
         self.samples: list[Sample] = []
         self.statuses: Counter[int] = Counter()
 
@@ -144,8 +144,7 @@ class Soak:
         await asyncio.to_thread(self._functions.deploy)
         self._began = time.monotonic()
         await asyncio.gather(self._call(rate), self._change(change_every_s), self._sample())
-        for _reader, writer in self._connections:
-            writer.close()
+        self._connections.close()
 
     async def _call(self, rate: float) -> None:
         """At their times, whether or not those before have ended."""
@@ -160,11 +159,10 @@ class Soak:
 
     async def _one(self, name: str) -> None:
         """A function that went meanwhile answers 404, which is right."""
-        connection = self._connections.pop() if self._connections else None
-        reader, writer = connection or await asyncio.open_connection(HOST, self._endpoint.port)
+        reader, writer = await self._connections.take()
         writer.write(self._endpoint.signed_invocation(SERVICE, name))
         self.statuses[await answered(reader)] += 1
-        self._connections.append((reader, writer))
+        self._connections.give_back(reader, writer)
 
     async def _change(self, every_s: float) -> None:
         while time.monotonic() - self._began < self._seconds:

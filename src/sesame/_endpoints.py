@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import psutil
 
@@ -32,6 +33,7 @@ from sesame.fc.dependencies import FcDependencies
 from sesame.fc.replays import Replays
 from sesame.fc.web.certificates import Certificates
 from sesame.http.asgi import AsgiEndpoint
+from sesame.http.handover import Handover
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.limits import for_host as limits_for_host
@@ -68,7 +70,7 @@ class EndpointNeeds:
 
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
     service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
-    event loop take a second, by the machine's own clocks.
+    event loop take a second, by the machine's own clocks. With a `handover`, sockets come from it and go to it.
     """
 
     settings: Settings
@@ -80,6 +82,7 @@ class EndpointNeeds:
     answers: HostAnswers
     networks: OwnNetworks
     trust: CloudTrust | None
+    handover: Handover | None
     arrivals: FairRate = field(default_factory=FairRate)
 
 
@@ -272,19 +275,35 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     server = HttpServer(
         endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks, arrivals=needs.arrivals
     )
-    url = await serve(server, f"{TABLE[setting].flag} {port}", needs.teardown, settings.drain_s)
+    serving = Serving(needs.teardown, settings.drain_s, needs.handover)
+    url = await serve(server, f"{TABLE[setting].flag} {port}", serving)
     offer_endpoint(needs.answers, server)
     return url
 
 
-async def serve(server: HttpServer, asked: str, teardown: AsyncExitStack, drain_s: float) -> str:
-    """Has a server listen and returns its URL; `teardown` stops it.
+class Serving(NamedTuple):
+    """How a server ends: by `teardown`, after `drain_s` at most, leaving to the next one what a `handover` takes."""
+
+    teardown: AsyncExitStack
+    drain_s: float
+    handover: Handover | None
+
+
+async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
+    """Has a server listen and returns its URL.
 
     Raises `ConfigurationError`, which begins with what the operator `asked` for, when the address cannot be had.
     """
+    handover, name = serving.handover, f"{asked} {server.url}"
     try:
-        await server.start()
+        await server.start(None if handover is None else handover.take(name))
     except ConfigurationError as error:
         raise ConfigurationError(f"{asked}: {error}") from error
-    teardown.push_async_callback(server.stop, drain_s)
+
+    async def stop() -> None:
+        if handover is not None and handover.begun:
+            handover.handed.append(await server.hand_over(name))
+        await server.stop(serving.drain_s)
+
+    serving.teardown.push_async_callback(stop)
     return server.local_url

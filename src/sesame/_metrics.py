@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sesame._endpoints import serve
+from sesame._endpoints import Serving, serve
 from sesame._engine import EngineParts
 from sesame._storage import Storage
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Observer, together
 from sesame.engine.running import LocalEngine
+from sesame.http.handover import Handover
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
 from sesame.metrics.calls import CallCounts
@@ -49,6 +50,7 @@ class MetricsNeeds:
     clocks: Clocks
     teardown: AsyncExitStack
     counting: Counting
+    handover: Handover | None
 
 
 async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
@@ -75,7 +77,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth, storage.logstores.kept))
     host, port = settings.metrics_host, settings.metrics_port
     server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
-    url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", needs.teardown, 0.0)
+    url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", Serving(needs.teardown, 0.0, needs.handover))
     lag.start()
     needs.teardown.callback(lag.stop)
     return {"metrics": url + PATH.decode()}

@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
@@ -24,10 +26,11 @@ from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
-from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.data_dir import Credentials, DataDir, Endpoints, RestartRefused
 from sesame.engine.debugging import Debugging
 from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSink
+from sesame.http.handover import Handover
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
@@ -43,13 +46,14 @@ class Substitutes:
 
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
     for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `sandbox` was begun
-    before this Sesame.
+    before this Sesame. Sockets come from the Sesame before it, and go to the next one, by a `handover`.
     """
 
     log_sink: LogSink | None = None
     callers_wall: Callable[[], float] | None = None
     durable: bool = True
     sandbox: SandboxOpening | None = None
+    handover: Handover | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,11 @@ class Sesame:
     @property
     def endpoints(self) -> Endpoints:
         return self._endpoints
+
+    def refuse_restart(self, why: str) -> None:
+        """Tells whoever asked for a restart that it does not come, in `endpoints.json`."""
+        refused = msgspec.structs.replace(self._endpoints, restart_refused=RestartRefused(self._clocks.wall(), why))
+        self.data_dir.announce(refused, self.data_dir.credentials())
 
     async def load(self, invocation: Invocation, archive: bytes | None = None) -> Outcome | None:
         """Loads a deployed function's handler and calls nothing, as `engine.loading` says.
@@ -206,10 +215,13 @@ class Sesame:
             opening.answers,
             OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out),
             self._trust,
+            given.handover,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
-        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting)
+        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover)
         urls |= await open_metrics(metrics_needs, storage, engine)
+        if given.handover is not None:
+            given.handover.forget_rest()
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
         # Last, so that no endpoint waits for what starts ahead of calls.
@@ -242,6 +254,8 @@ class Sesame:
             sandbox=self._parts.sandbox.driver.name,
             pid=os.getpid(),
             started_at=self._clocks.wall(),
+            restarts=self._substitutes.handover is not None,
+            restart_refused=None,
         )
         self.data_dir.announce(self._endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
         self._teardown.callback(self.data_dir.withdraw)

@@ -21,8 +21,18 @@ LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
 
 
+class RestartRefused(msgspec.Struct, frozen=True):
+    """When (Unix seconds) a running Sesame was asked to start again, and why it goes on as it is."""
+
+    at: float
+    why: str
+
+
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent."""
+    """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent.
+
+    `restarts` says that it starts again in its place when it is asked to, as `sesame restart` does.
+    """
 
     account_id: str
     region: str
@@ -35,6 +45,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sandbox: str
     pid: int
     started_at: float
+    restarts: bool = False
+    restart_refused: RestartRefused | None = None
 
 
 class Credentials(msgspec.Struct, frozen=True):

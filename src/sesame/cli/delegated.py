@@ -19,7 +19,7 @@ def enter_scope(sandbox: str) -> None:
     """Does not return where systemd gives this user a scope. `sandbox` is the setting; `plain` uses no cgroups."""
     if platform.system() != "Linux" or os.geteuid() == 0 or sandbox == "plain" or MARK in os.environ:
         return
-    if not _is_the_program():
+    if not is_the_program():
         return
     runner = shutil.which("systemd-run")
     # Without a manager of the user's own, systemd-run would look for one in vain.
@@ -31,7 +31,7 @@ def enter_scope(sandbox: str) -> None:
     os.execve(runner, command, {**os.environ, MARK: "1"})
 
 
-def _is_the_program() -> bool:
+def is_the_program() -> bool:
     """Whether the process was started as this command, and is not a part of another program that runs it."""
     arguments = sys.argv[1:]
     return not arguments or sys.orig_argv[-len(arguments) :] == arguments

@@ -36,6 +36,7 @@ COMMANDS = {
     "alias": ("sesame.cli.versions", "Lists, sets and deletes aliases."),
     "layers": ("sesame.cli.layers", "Publishes, lists and deletes layers."),
     "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
+    "restart": ("sesame.cli.restart", "Has the running Sesame start again; calls wait meanwhile."),
     "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "top": ("sesame.cli.top", "Shows calls, durations and memory by function, live."),

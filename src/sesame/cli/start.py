@@ -11,18 +11,21 @@ import resource
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 import uvloop
 
-from sesame.app import Sesame
-from sesame.cli import output, own_log
+from sesame.app import Sesame, Substitutes
+from sesame.cli import output, own_log, restarting
 from sesame.cli.call_lines import to_stderr
-from sesame.cli.delegated import enter_scope
+from sesame.cli.delegated import enter_scope, is_the_program
 from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
+from sesame.http.handover import Handover
 from sesame.model.clocks import SystemClocks
+from sesame.model.errors import ConfigurationError
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
 
@@ -43,15 +46,18 @@ def start(**flags: Any) -> None:
     """Starts Sesame: endpoints on --host, everything else in the data directory."""
     settings = settle(flags)
     enter_scope(settings.sandbox)
+    handover = restarting.received() if is_the_program() else None
     own_log.configure()
     _allow_many_descriptors()
     _map_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        uvloop.run(serve(settings))
+        anew = uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except asyncio.CancelledError:
         output.note("Stopped at once.")
         sys.exit(EXIT_STOPPED_AT_ONCE)
+    if handover is not None and anew:
+        restarting.begin_anew(handover)
 
 
 def _allow_many_descriptors() -> None:
@@ -73,24 +79,17 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def serve(settings: Settings) -> None:
-    """Starts, waits for a signal, stops."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-    assert main is not None
+async def serve(settings: Settings, handover: Handover | None, settle_again: Callable[[], object]) -> bool:
+    """Starts, waits for a signal, stops. Returns whether the program is to begin anew, with what is handed over.
 
-    def on_signal() -> None:
-        if stopping.is_set():
-            main.cancel()
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    It never is without a `handover`, where another program runs this one.
+    """
+    signals = _Signals(handover, settle_again)
+    stopping = signals.stopping
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
-    sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None)
+    sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None, Substitutes(handover=handover))
     if shown:
         calls.open()
     output.note(f"Starting Sesame on {sesame.data_dir.path} …")
@@ -104,18 +103,69 @@ async def serve(settings: Settings) -> None:
             gc.collect()
             gc.freeze()
             greet(sesame, settings)
+            signals.restart_by(sesame.refuse_restart)
             await waiting
         else:
             starting.cancel()
             await asyncio.wait({starting})
-        output.note(
-            f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
-        )
+        what = "Restarting: new calls wait" if signals.anew else "Stopping: no new calls"
+        output.note(f"{what}; running ones get {settings.drain_s:g} s to end, or less by another signal …")
     finally:
         waiting.cancel()
         await sesame.stop()
         calls.close()
-    output.note("Stopped.")
+    if signals.anew:
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(restarting.ASKS)
+        restarting.ignore_requests()
+    else:
+        output.note("Stopped.")
+    return signals.anew
+
+
+class _Signals:
+    """Sets `stopping`, at once or to begin `anew`; another signal to stop then cancels the task that made this."""
+
+    def __init__(self, handover: Handover | None, settle_again: Callable[[], object]) -> None:
+        self.stopping = asyncio.Event()
+        self.anew = False
+        self._handover = handover
+        self._settle_again = settle_again
+        self._refuse: Callable[[str], None] | None = None
+        self._asked_early = False
+        main, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert main is not None
+        self._main = main
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_stop)
+        if handover is not None:
+            loop.add_signal_handler(restarting.ASKS, self._on_restart)
+
+    def restart_by(self, refuse: Callable[[str], None]) -> None:
+        """It has started: from here on it can begin anew. `refuse` tells whoever asks for it why it does not."""
+        self._refuse = refuse
+        if self._asked_early:
+            self._on_restart()
+
+    def _on_stop(self) -> None:
+        if self.stopping.is_set():
+            self._main.cancel()
+        self.stopping.set()
+
+    def _on_restart(self) -> None:
+        if self._refuse is None:
+            self._asked_early = True
+            return
+        if self.stopping.is_set() or self._handover is None:
+            return
+        try:
+            self._settle_again()
+        except ConfigurationError as error:
+            output.note(f"Not restarted: {error}")
+            self._refuse(str(error))
+            return
+        self.anew = self._handover.begun = True
+        self.stopping.set()
 
 
 def greet(sesame: Sesame, settings: Settings) -> None:

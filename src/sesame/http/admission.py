@@ -35,6 +35,11 @@ class Admission:
         for task in self._opening:
             task.cancel()
 
+    async def opened(self, within_s: float) -> None:
+        """Returns when handshakes under way have ended, or after so long."""
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=within_s)
+
     def admit(self, accepted: socket.socket, address: str, instance: str) -> None:
         """Takes over a connection of a client at this address, of a socket that does not block.
 
@@ -111,6 +116,9 @@ class _Opening:
 
     def tick(self, now: float, passed_s: float) -> None:
         """The event loop limits the time of a handshake."""
+
+    def finish(self) -> None:
+        """It has no request yet."""
 
     def stop(self) -> None:
         self.abort()

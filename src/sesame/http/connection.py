@@ -153,15 +153,14 @@ class Connection(asyncio.Protocol):
     def request_begins(self, request: Request, *, keep_alive: bool, expects_continue: bool) -> None:
         self._received = 0
         self._sending.restart()
-        exchange = self._reading = Exchange(
-            self, request, None, keep_alive=keep_alive and not self.refused, expects_continue=expects_continue
-        )
+        goes_on = keep_alive and not (self.refused or self._stopping)
+        exchange = self._reading = Exchange(self, request, None, keep_alive=goes_on, expects_continue=expects_continue)
         if self.refused:
             self._fail(Refusal(Reason.OVERLOADED, "the server has as many connections as it takes; try again later"))
-        elif self._stopping:
-            self._discarding = True
         elif self._running is None and not self._queue:
             self._start(exchange)
+        elif self._stopping:
+            self._discarding = True
         else:
             self._enqueue(exchange)
 
@@ -185,11 +184,8 @@ class Connection(asyncio.Protocol):
         assert request is not None
         self._shared.batch.flush()
         self._parser.end()
-        socket = WebSocketConnection(self._shared, request, self.transport, self)
         self._lost = True
-        self.transport.set_protocol(socket)
-        self._shared.enter(socket, instead_of=self)
-        socket.begin(rest)
+        WebSocketConnection(self._shared, request, self.transport, self).take_over(self, rest)
 
     # The order of requests.
 
@@ -348,8 +344,7 @@ class Connection(asyncio.Protocol):
 
     def tick(self, now: float, passed_s: float) -> None:
         limits, phase = self.limits, self._parser.phase
-        waiting_bytes = self.transport.get_write_buffer_size()
-        if self._taking.too_slow(waiting_bytes, passed_s):
+        if self._taking.too_slow(waiting_bytes := self.transport.get_write_buffer_size(), passed_s):
             self.abort()
             return
         if waiting_bytes:
@@ -380,14 +375,22 @@ class Connection(asyncio.Protocol):
             text = f"the body of the request came more slowly than {least} bytes per second for {grace_s:g} s"
             self._fail(Refusal(Reason.TIMED_OUT, text))
 
-    def stop(self) -> None:
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: the client may send a request, or leave."""
+        pending = self._running or self._queue or self._unparsed or self._discarding or self._lost
+        return self._parser.phase is BETWEEN and not pending
+
+    def finish(self) -> None:
         self._shared.batch.flush()
         self._stopping = True
         self._known = None
-        under_way = self._running or (self._queue[0] if self._queue else None)
-        if under_way is not None:
+        if (under_way := self._running or (self._queue[0] if self._queue else None)) is not None:
             under_way.keep_alive = False
-        else:
+
+    def stop(self) -> None:
+        self.finish()
+        if self._running is None and not self._queue:
             self._close()
 
     def abort(self) -> None:

@@ -5,6 +5,7 @@ Made by `http.server`. A failing `accept` never ends it: it pauses, and goes on 
 
 import contextlib
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -81,35 +82,45 @@ class Listener:
         self._logged_at = -LOG_EVERY_S
 
     def start(self) -> None:
-        self._shared.loop.add_reader(self._socket.fileno(), self._accept)
+        self._shared.loop.add_reader(self._socket.fileno(), self.accept)
+
+    async def hand_over(self, within_s: float) -> int:
+        """Accepts no more, and lets handshakes under way end. A descriptor of the socket, where others wait."""
+        self._rest()
+        await self._admission.opened(within_s)
+        return os.dup(self._socket.fileno())
 
     def close(self) -> None:
         """Idempotent. Handshakes under way are broken off."""
+        if self._socket.fileno() >= 0:
+            self._rest()
+            self._socket.close()
+        self._admission.close()
+
+    def _rest(self) -> None:
         if self._paused is not None:
             self._paused.cancel()
         if self._wait_no_longer is not None:
             self._wait_no_longer()
-        if self._socket.fileno() >= 0:
-            self._shared.loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-        self._admission.close()
+        self._shared.loop.remove_reader(self._socket.fileno())
 
-    def _accept(self) -> None:
+    def accept(self, most: int = ACCEPTED_AT_ONCE) -> bool:
+        """Accepts what waits. Whether there were so many."""
         share = self._share
-        for _ in range(ACCEPTED_AT_ONCE):
+        for _ in range(most):
             if share is not None and not share.allows():
                 self._shared.loop.remove_reader(self._socket.fileno())
                 self._wait_no_longer = share.wait(self.start)
-                return
+                return False
             try:
                 accepted, address = self._socket.accept()
             except ConnectionAbortedError:
                 continue
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as error:
                 self._pause(error)
-                return
+                return False
             if share is not None:
                 share.charge(self._units)
             try:
@@ -119,6 +130,7 @@ class Listener:
             except OSError:
                 # The client has gone already.
                 accepted.close()
+        return True
 
     def _pause(self, error: OSError) -> None:
         """Without descriptors: closes one waiting connection unheard, makes place, and tries again shortly."""

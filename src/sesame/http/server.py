@@ -4,18 +4,26 @@ Built by `app`, once for each endpoint. Never handles signals, and never decides
 """
 
 import asyncio
+import contextlib
+import os
+import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from sesame.http.admission import Admission
+from sesame.http.handover import Handed, released
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket, units_of
 from sesame.http.shared import Shared
+from sesame.http.slow_start import slow_start
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
 from sesame.model.fair_rate import FairRate
+
+LAST_REQUEST_S = 1.0
 
 
 class HttpServer:
@@ -42,6 +50,10 @@ class HttpServer:
         self.port = port
         self._shared: Shared | None = None
         self._listeners: set[Listener] = set()
+        self._listener: Listener | None = None
+        # Connections of the server before, on which a request waits.
+        self._waiting: deque[socket.socket] = deque()
+        self._catching_up: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -62,12 +74,20 @@ class HttpServer:
         """What is left of the memory for bodies."""
         return self._limits.bodies_bytes if self._shared is None else self._shared.budget.left_bytes
 
-    async def start(self) -> None:
-        """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
-        listening = listening_socket(self.host, self.port)
+    async def start(self, handed: Handed | None = None) -> None:
+        """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had.
+
+        With `handed`, goes on with what another server has left.
+        """
+        listening = listening_socket(self.host, self.port) if handed is None else socket.socket(fileno=handed.listening)
         self.port = listening.getsockname()[1]
         self.open()
-        self.serve(listening)
+        self._listener = self._listener_of(listening)
+        if handed is None:
+            self._listener.start()
+        else:
+            self._waiting.extend(socket.socket(fileno=fd) for fd in handed.connections)
+            self._catching_up = asyncio.create_task(self._catch_up())
 
     def open(self) -> None:
         """In place of `start`, for a server that has only the sockets that `serve` is given."""
@@ -76,10 +96,7 @@ class HttpServer:
 
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
         """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
-        assert self._shared is not None, "the server has not started"
-        share = self._arrivals.of(peer) if self._arrivals is not None and peer else None
-        listener = Listener(listening, self._shared, self._tls, Peer(peer, share))
-        self._listeners.add(listener)
+        listener = self._listener_of(listening, peer)
         listener.start()
 
         def end() -> None:
@@ -87,6 +104,50 @@ class HttpServer:
             listener.close()
 
         return end
+
+    def _listener_of(self, listening: socket.socket, peer: str = "") -> Listener:
+        assert self._shared is not None, "the server has not started"
+        share = self._arrivals.of(peer) if self._arrivals is not None and peer else None
+        listener = Listener(listening, self._shared, self._tls, Peer(peer, share))
+        self._listeners.add(listener)
+        return listener
+
+    async def _catch_up(self) -> None:
+        """Goes on with the connections of the server before, then with those that have come since it stopped."""
+        assert self._shared is not None
+        assert self._listener is not None
+        asking = _readable(self._waiting)
+        for connected in [each for each in self._waiting if each not in asking]:
+            self._go_on_with(connected)
+        self._waiting = deque(asking)
+        await slow_start(self._shared, self._take_one)
+        while self._waiting:
+            self._take_one()
+        self._listener.start()
+
+    def _take_one(self) -> bool:
+        if not self._waiting:
+            return self._listener is not None and self._listener.accept(1)
+        self._go_on_with(self._waiting.popleft())
+        return True
+
+    def _go_on_with(self, connected: socket.socket) -> None:
+        assert self._shared is not None
+        try:
+            address = connected.getpeername()[0]
+        except OSError:
+            # The client has left.
+            connected.close()
+            return
+        Admission(self._shared, self._tls).admit(connected, str(address), "")
+
+    def _catch_up_no_more(self) -> tuple[int, ...]:
+        """Descriptors of connections that nobody has gone on with."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        left = tuple(each.detach() for each in self._waiting)
+        self._waiting.clear()
+        return left
 
     def take(self, connected: socket.socket, peer: str) -> None:
         """Answers on a connection that was made inside this process, as on one of `peer`. Raises `OSError`.
@@ -106,6 +167,27 @@ class HttpServer:
         if self._shared is not None:
             self._shared.tick()
 
+    async def hand_over(self, name: str) -> Handed:
+        """Leaves to another server what listens, and the connections that wait for a request. To be called before
+        `stop`, of a server that was started.
+
+        From here on nothing is accepted, and each connection that is left has its last answer. One without a request
+        under way has `LAST_REQUEST_S` for it: it speaks TLS, or its client is in the midst of a head.
+        """
+        shared = self._shared
+        assert shared is not None, "the server has not started"
+        assert self._listener is not None, "the server has only the sockets that it was given"
+        waiting = self._catch_up_no_more()
+        listening = await self._listener.hand_over(LAST_REQUEST_S)
+        shared.batch.flush()
+        left = [fd for connection in list(shared.connections) if (fd := released(connection)) is not None]
+        for connection in shared.connections:
+            connection.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_REQUEST_S):
+                await shared.quiet()
+        return Handed(name, listening, (*waiting, *left))
+
     async def stop(self, grace_s: float) -> None:
         """No new connections; running requests get `grace_s` to end, then are cancelled.
 
@@ -114,6 +196,8 @@ class HttpServer:
         shared = self._shared
         if shared is None:
             return
+        for fd in self._catch_up_no_more():
+            os.close(fd)
         for listener in self._listeners:
             listener.close()
         shared.reserve.give_up()
@@ -136,3 +220,10 @@ class HttpServer:
         await asyncio.sleep(0)
         for connection in list(shared.connections):
             connection.abort()
+
+
+def _readable(sockets: Iterable[socket.socket]) -> list[socket.socket]:
+    poll, by_fd = select.poll(), {each.fileno(): each for each in sockets}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _events in poll.poll(0)]

@@ -50,6 +50,9 @@ class Tracked(Protocol):
     def tick(self, now: float, passed_s: float) -> None:
         """Closes the connection when a time limit has passed; called every `Limits.tick_s`."""
 
+    def finish(self) -> None:
+        """The answer under way, or else the next one, is the last."""
+
     def stop(self) -> None:
         """Closes the connection, a busy one after the answer under way."""
 

@@ -47,8 +47,13 @@ class WebSocketConnection(asyncio.Protocol):
         self._pinged_at = shared.now
         self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
 
-    def begin(self, rest: bytes) -> None:
-        """Has the endpoint answer the handshake; `rest` is what came after its head."""
+    def take_over(self, opening: Tracked, rest: bytes) -> None:
+        """Takes the place of `opening` and has the endpoint answer the handshake; `rest` came after its head."""
+        self._transport.set_protocol(self)
+        self._shared.enter(self, instead_of=opening)
+        self._begin(rest)
+
+    def _begin(self, rest: bytes) -> None:
         request = self.request
         query = b"?" + request.query if request.query else b""
         head = [b"GET %b%b HTTP/1.1\r\n" % (request.raw_path, query)]
@@ -263,6 +268,9 @@ class WebSocketConnection(asyncio.Protocol):
             self._pinged_at = now
             self._protocol.send_ping(b"")
             self._flush()
+
+    def finish(self) -> None:
+        self.stop()
 
     def stop(self) -> None:
         if self.accepted and self._closing_since is None and not self._gone:

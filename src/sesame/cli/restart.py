@@ -1,0 +1,66 @@
+"""`sesame restart`: has the running Sesame start again in its place, without a call that fails.
+
+Sends a signal, and waits until `endpoints.json` tells of the next start. What is done is in `cli.start`.
+"""
+
+import os
+import time
+from typing import Any
+
+import click
+
+from sesame.cli import output, server
+from sesame.cli.options import settle, with_settings
+from sesame.cli.restarting import ASKS
+from sesame.data_dir import DataDir, Endpoints
+from sesame.model.errors import ConfigurationError
+
+LOOK_EVERY_S = 0.05
+
+
+@click.command()
+@with_settings("data_dir")
+def restart(**flags: Any) -> None:
+    """Has the Sesame that runs on the data directory start again, with what is installed and set by now.
+
+    Calls that run have `drain_s` to end. Those that come meanwhile wait, and connections stay open.
+    """
+    data_dir = server.directory(settle(flags).data_dir)
+    before = data_dir.require_running()
+    if not before.restarts:
+        raise ConfigurationError(
+            f"the Sesame on {data_dir.path} (pid {before.pid}) cannot start again in its place: expected one that "
+            "`sesame start` of this version or a later one has started; stop it, and start it again"
+        )
+    began = time.monotonic()
+    try:
+        os.kill(before.pid, ASKS)
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"the Sesame on {data_dir.path} (pid {before.pid}) is another user's: do this as the user who started it"
+        ) from error
+    after = _wait(data_dir, before)
+    output.note(f"Sesame is ready again after {time.monotonic() - began:.1f} s: {after.fc}, pid {after.pid}.")
+
+
+def _wait(data_dir: DataDir, before: Endpoints) -> Endpoints:
+    while True:
+        now = data_dir.running()
+        if now is not None and now.started_at != before.started_at:
+            return now
+        if now is not None and now.restart_refused is not None and now.restart_refused != before.restart_refused:
+            raise ConfigurationError(f"Sesame goes on as it is: {now.restart_refused.why}")
+        if now is None and not _lives(before.pid):
+            raise ConfigurationError(
+                f"the Sesame on {data_dir.path} has ended instead of starting again: what it wrote says why; mend that "
+                "and start it with `sesame start`"
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

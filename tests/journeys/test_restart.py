@@ -1,0 +1,100 @@
+"""`sesame restart`: Sesame starts again in its process, and whoever calls meanwhile waits for the answer."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.restart import Load, calling
+from benchmarks.servers import Endpoint
+from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
+
+RUNTIME = "python3.12"
+PATIENCE_S = 120.0
+RESTARTS = 2
+CODE = """
+import time
+
+def my_handler(event, context):
+    time.sleep(float(event or 0))
+    return "slept"
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("settings") / "sesame.toml"
+    path.write_text("drain_s = 60.0\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def restarting(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Sesame]:
+    """One that has its own command line, as from a shell."""
+    folder = tmp_path_factory.mktemp("restart")
+    (folder / "code").mkdir()
+    (folder / "code" / "main.py").write_text(CODE)
+    with running(folder, "--config", str(config), runtime=RUNTIME, program=("-m", "sesame")) as made:
+        client = made.client()
+        client.create_service("s")
+        client.create_function(
+            "s", "f", RUNTIME, "main.my_handler", codeDir=str(folder / "code"), timeout=60, memorySize=128
+        )
+        yield made
+
+
+def endpoints(sesame: Sesame) -> dict[str, Any]:
+    path = sesame.data_dir / "endpoints.json"
+    wait_until(path.exists, "endpoints.json", PATIENCE_S)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def restart(sesame: Sesame, expect: int = 0) -> str:
+    """What the command says."""
+    command = [sys.executable, "-m", "sesame", "restart", "--data-dir", str(sesame.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == expect, done.stderr
+    return done.stderr
+
+
+def test_calls_during_restarts_wait_and_none_fails(restarting: Sesame) -> None:
+    before = endpoints(restarting)
+    port = int(before["fc"].rsplit(":", 1)[1])
+    endpoint = Endpoint(port, ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
+    with calling(Load(port, endpoint.signed_invocation("s", "f"), rate=2.0)) as callers:
+        for _ in range(RESTARTS):
+            assert "ready again" in restart(restarting)
+        seen = callers.stop()
+    after = endpoints(restarting)
+    assert seen.failed == {}
+    assert len(seen.waits_s) > RESTARTS
+    assert after["pid"] == before["pid"]
+    assert after["started_at"] > before["started_at"]
+    assert after["fc"] == before["fc"]
+
+
+def test_a_call_that_runs_ends_before(restarting: Sesame) -> None:
+    answers: list[bytes] = []
+    client = restarting.client()
+    call = threading.Thread(target=lambda: answers.append(client.invoke_function("s", "f", b"3").data))
+    call.start()
+    wait_until(lambda: bool(restarting.instances()), "the call's instance", PATIENCE_S)
+    restart(restarting)
+    call.join(PATIENCE_S)
+    assert answers == [b"slept"]
+
+
+def test_with_settings_that_do_not_hold_it_goes_on_as_it_is(restarting: Sesame, config: Path) -> None:
+    before, settings = endpoints(restarting), config.read_text()
+    config.write_text('drain_s = "long"\n')
+    try:
+        assert "drain_s" in restart(restarting, expect=1)
+    finally:
+        config.write_text(settings)
+    assert endpoints(restarting)["started_at"] == before["started_at"]
+    assert restarting.client().invoke_function("s", "f", b"0").data == b"slept"
