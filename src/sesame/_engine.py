@@ -74,7 +74,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     driver = needs.sandbox.driver
     resolver = Resolver(storage.catalog)
     given = EngineDependencies(
-        launcher=PackagedLauncher(driver, storage.packages, NasVolumes(needs.nas, settings.mounts)),
+        launcher=PackagedLauncher(driver, storage.packages, NasVolumes(needs.nas, settings.mounts), storage.images),
         resolver=resolver,
         clocks=clocks,
         caps=caps(settings, driver.descriptors(listens_max(settings))),

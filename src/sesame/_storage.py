@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from sesame.background import BackgroundTasks, every
-from sesame.control.cleanup import PackageCollector
+from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
@@ -23,6 +23,8 @@ from sesame.store.blobs.ownership import own_bucket, require_objects_here
 from sesame.store.blobs.s3 import S3Blobs
 from sesame.store.blobs.s3_archives import S3Archives
 from sesame.store.catalog import Catalog
+from sesame.store.images.images import Images
+from sesame.store.images.places import ImagePlaces
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
@@ -54,6 +56,7 @@ class Storage:
     objects: Objects
     uploads: Uploads
     packages: Packages
+    images: Images
     queue: InvocationQueue
     to_compile: CompileQueue
     recordings: Recordings
@@ -109,6 +112,8 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await packages.open()
     collector = PackageCollector(catalog, database, packages, clocks.wall)
     await collector.open()
+    images = Images(data_dir.images, ImagePlaces(needs.settings.image_root, needs.settings.images), clocks.monotonic)
+    await images.open()
     uploads = Uploads(objects, clocks.wall)
     teardown.push_async_callback(collector.close)
     query_processes = QueryProcesses()
@@ -131,7 +136,12 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     background.keep("sealing logs", logstores.seal_for_ever)
     background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
-    background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))
+
+    async def collect() -> None:
+        await collector.collect()
+        await images.collect(live_images(catalog))
+
+    background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collect))
     sink, logs, notices = await _open_logs(needs, logstores)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
@@ -144,6 +154,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         objects,
         uploads,
         packages,
+        images,
         queue,
         to_compile,
         recordings,

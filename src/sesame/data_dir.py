@@ -76,6 +76,7 @@ class DataDir:
         self.authority = self.path / "authority"
         self.sandboxes = self.path / "sandboxes"
         self.nas = self.path / "nas"
+        self.images = self.path / "images"
         self.quarantine = self.path / "quarantine"
         self._endpoints = self.path / "endpoints.json"
         self._credentials = self.path / "credentials.json"

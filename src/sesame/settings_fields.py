@@ -189,6 +189,16 @@ class Settings(msgspec.Struct, frozen=True):
     layers: Annotated[
         dict[str, str], _meta("What stands for the cloud's layers, by ARN: see below.", file_only=True)
     ] = {}
+    image_root: Annotated[
+        Path | None,
+        _meta(
+            "Directory of container images: functions may name what is below it as `file:///…`.",
+            shown_default="no such images",
+        ),
+    ] = None
+    images: Annotated[
+        dict[str, Path], _meta("Paths of container images, by reference: see below.", file_only=True)
+    ] = {}
     credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
         6 * 3600
     )

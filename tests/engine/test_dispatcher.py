@@ -195,7 +195,7 @@ async def test_a_missing_or_unrunnable_function_is_the_callers_error(engine: Eng
     with pytest.raises(Unusable, match=r"runtime 'nodejs10' of function 'node' cannot be run here"):
         await engine.call("node")
     engine.deploy("image", runtime="custom-container")
-    with pytest.raises(Unusable, match="is a container image, which is kept and not run here"):
+    with pytest.raises(Unusable, match=r"function 'image' has settings that cannot be used: .*missing .*`image`"):
         await engine.call("image")
 
 

@@ -1,8 +1,9 @@
 """Every attack fails from a custom runtime too, which is a program of the function's own and no Python of ours.
 
-That the walls are what stops them is shown in test_walls.py.
+And from one whose root is a container image. That the walls are what stops them is shown in test_walls.py.
 """
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
+from tests.security.grades import GRADES
 from tests.security.probes import PROBES, Probe
 from tests.security.test_walls import Host, Scene, attack, require
 from tests.support.custom import CustomStage
+from tests.support.images import ContainerStage, python_root
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail, jail_only
 
@@ -31,6 +34,18 @@ def runtime() -> str:
     return VICTIM
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an image."""
+    return python_root(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module", params=["program", *(f"image-{grade}" for grade in GRADES)])
+def attacker(request: pytest.FixtureRequest) -> str:
+    """What attacks come from; an image's jail is also one that an ordinary user makes."""
+    return str(request.param)
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
     made = Scene(tmp_path, runtime)
@@ -42,7 +57,9 @@ HostOf = Callable[[Mapping[str, Any]], Awaitable[Host]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host_of(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> AsyncIterator[HostOf]:
+async def host_of(
+    tmp_path_factory: pytest.TempPathFactory, runtime: str, root: Path, attacker: str
+) -> AsyncIterator[HostOf]:
     """One host for each set of options, with one victim that has to survive every attack on it."""
     hosts: dict[str, Host] = {}
     async with AsyncExitStack() as drivers:
@@ -50,17 +67,29 @@ async def host_of(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> Asy
         async def made(options: Mapping[str, Any]) -> Host:
             key = str(sorted(options.items()))
             if key not in hosts:
-                driver = await drivers.enter_async_context(jail(tmp_path_factory.mktemp("jail"), **options))
+                grade = GRADES.get(attacker.removeprefix("image-"), {})
+                driver = await drivers.enter_async_context(jail(tmp_path_factory.mktemp("jail"), **options, **grade))
                 victim = await Stage(driver, runtime).start("victim", instance_id="c-victim-of-all")
-                hosts[key] = Host(CustomStage(driver), victim)
+                stage = CustomStage(driver) if attacker == "program" else ContainerStage(driver, root)
+                hosts[key] = Host(stage, victim)
             return hosts[key]
 
         yield made
 
 
+# Of an image's files an instance opens a copy of its own (tests/sandbox/test_jail_images.py).
+OF_ITS_OWN = "opens_runtime"
+# What the kernel lets root do, who made the jail of an ordinary user here (tests/security/ordinary_user.py).
+OF_ROOT = frozenset({"opens_sysctl", "forks", "threads"})
+
+
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.attack)
-async def test_the_attack_fails(probe: Probe, scene: Scene, host_of: HostOf) -> None:
+async def test_the_attack_fails(probe: Probe, scene: Scene, host_of: HostOf, attacker: str) -> None:
     require(probe)
+    if probe.attack == OF_ITS_OWN and attacker != "program":
+        pytest.skip("an image's files are the instance's own")
+    if probe.attack in OF_ROOT and attacker == "image-user" and os.geteuid() == 0:
+        pytest.skip("root may do this in a jail of an ordinary user's kind")
     # Between the program and the instance's first process is what started the program.
     event = {**probe.event, "generations": 2}
     assert await attack(await host_of(probe.options), replace(probe, event=event), scene) is not True

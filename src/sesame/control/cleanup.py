@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from sesame.model import records
+from sesame.model import limits, records
 from sesame.model.errors import StoreUnavailable
 from sesame.model.function import Function
 from sesame.model.layer import parse_layer_arn
@@ -81,6 +81,17 @@ class PackageCollector:
 def live_packages(catalog: Catalog) -> set[str]:
     """The SHA-256 of every package that the catalog names."""
     return set(named_packages(record for kind in HOLDERS for record in catalog.of_kind(kind)))
+
+
+def live_images(catalog: Catalog) -> set[str]:
+    """The reference of every container image that a function names, now or in a version."""
+    present = [record.document for record in catalog.of_kind(records.FUNCTION)]
+    frozen = [record.document.function for record in catalog.of_kind(records.FROZEN_FUNCTION)]
+    return {
+        str((function.custom_container_config or {}).get("image", ""))
+        for function in (*present, *frozen)
+        if function.runtime == limits.IMAGE_RUNTIME
+    }
 
 
 def _packages_of(tx: Transaction, kind: str, document: Any) -> set[str]:

@@ -51,13 +51,16 @@ _DEFAULTS = {
 
 
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
-    """The function's own variables override the defaults, but not the platform's FC_* names, which are reserved."""
+    """The function's own variables override the defaults, but not the platform's FC_* names, which are reserved.
+
+    A container image brings the defaults itself.
+    """
     newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if snapshot.runtime in _NEWER_BASE else {}
     server = snapshot.launch.web_server
     if server is not None:
         newer |= {"FC_SERVER_PORT": str(server.port), "FC_CUSTOM_LISTEN_PORT": str(server.port)}
     return {
-        **_DEFAULTS,
+        **(_DEFAULTS if snapshot.launch.image is None else {}),
         **snapshot.launch.environment,
         **_PLATFORM,
         "FC_ACCOUNT_ID": account_id,

@@ -39,9 +39,6 @@ _SOURCES = frozenset(
 )
 
 
-_IMAGE = "custom-container"
-
-
 class Change(Protocol):
     """The part of a catalog's change that matters here."""
 
@@ -209,12 +206,6 @@ class Resolver:
         state = self._state(target)
         if state.disabled:
             raise Disabled(spoken_function(target.service, target.function), state.reason)
-        if function.runtime == _IMAGE:
-            raise Unusable(
-                f"function '{function.function_name}' is a container image, which is kept and not run here. Next: "
-                "deploy the image's program as runtime 'custom', with its files as the code and its command as "
-                "customRuntimeConfig"
-            )
         if function.runtime not in limits.RUNNABLE_RUNTIMES:
             raise Unusable(
                 f"runtime '{function.runtime}' of function '{function.function_name}' cannot be run here "

@@ -161,4 +161,5 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         setup=environment.setup(snapshot, account_id, region),
         nas=snapshot.nas,
         web_server=snapshot.launch.web_server,
+        image=snapshot.launch.image,
     )

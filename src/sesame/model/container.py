@@ -9,12 +9,19 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sesame.model.errors import SesameError
 from sesame.model.web_server import Arguments, HealthCheck, Port, WebServer
 
 IMAGE_CHARS = 1024
+# Where programs of an image are looked for that says nothing else, as by Docker.
+PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_TEXT, ARGS_TEXT = "commandText", "argsText"
 # Of the versions before 2023-03-30, as earlier versions of Sesame kept it.
 _FORMER = {"args", "instanceID"}
+
+
+class ImageUnavailable(SesameError):
+    """An image cannot be run here. The text says what was found, what was expected and what to do."""
 
 
 class ContainerConfig(msgspec.Struct, frozen=True, rename="camel"):

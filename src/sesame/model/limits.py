@@ -46,6 +46,9 @@ RESPONSE_PAYLOAD_BYTES = 32 * MIB
 CODE_ZIP_BYTES = 100 * MIB
 CODE_UNPACKED_BYTES = 500 * MIB
 CODE_ENTRIES = 100_000
+# Of a container image, unpacked.
+IMAGE_UNPACKED_BYTES = 10 * 1024 * MIB
+IMAGE_ENTRIES = 1_000_000
 # A management body without code, and what else stands beside code.
 DOCUMENT_BYTES = MIB
 # A management body is a JSON object around a base64 package: 4/3 of the package plus the rest of the object.

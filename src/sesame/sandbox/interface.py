@@ -12,12 +12,27 @@ from typing import Any, Protocol
 import msgspec
 
 from sesame.model.command import Command, Execution
+from sesame.model.container import ContainerImage
 from sesame.model.errors import SesameError, StartProblem
 from sesame.model.nas import NasMount
 from sesame.model.stream import Stream
 from sesame.model.usage import Usage
 from sesame.model.web_server import WebServer
 from sesame.sandbox.volumes import Volume
+
+
+class ImageRoot(msgspec.Struct, frozen=True, kw_only=True):
+    """The unpacked root of a container image, which nothing writes to. `name` is for messages.
+
+    What belongs to `user_id` and `group_id` there is the instance's own, where the driver can do that.
+    """
+
+    name: str
+    root: Path
+    user_id: int
+    group_id: int
+    home: str
+    working_dir: str
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +42,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     `environment` is complete but for what a driver adds (PATH of the interpreter and the like).
     `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
     With a `web_server` the function is one, and calls are requests to it, several at a time where the engine so wants.
+    With an `image` its files and its program are the image's, and `code` may be "".
     """
 
     instance_id: str
@@ -39,6 +55,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     setup: Mapping[str, Any]
     nas: tuple[NasMount, ...] = ()
     web_server: WebServer | None = None
+    image: ContainerImage | None = None
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
@@ -46,11 +63,12 @@ class SandboxSpec(msgspec.Struct, frozen=True):
 
     `compiled` are archives of compiled sources, of the code and then of layers; there may be none. `cpu_shares` weigh
     the processor time against other instances, by default as many as `memory_mb`; drivers without cgroups ignore them.
+    With an `image` that is the instance's root, over which it may write up to `disk_mb`, and `code_dir` may be None.
     """
 
     instance_id: str
     runtime: str
-    code_dir: Path
+    code_dir: Path | None
     layer_dirs: tuple[Path, ...]
     environment: Mapping[str, str]
     memory_mb: int
@@ -60,6 +78,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     cpu_shares: int | None = None
     volumes: tuple[Volume, ...] = ()
     web_server: WebServer | None = None
+    image: ImageRoot | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

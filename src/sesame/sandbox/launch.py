@@ -1,19 +1,23 @@
-"""What an instance is launched with: a runtime's interpreter, and the directories of its code packages.
+"""What an instance is launched with: a runtime's interpreter, and the directories of its code packages and its image.
 
 `Launch` is handed to the drivers by `runtimes.lookup`. `PackagedLauncher` stands between the engine, which knows
-packages by their hash, and a driver, which needs directories.
+packages by their hash and images by their reference, and a driver, which needs directories.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from sesame.model.container import PATH_DEFAULT, ContainerImage, ImageConfig, ImageUnavailable
 from sesame.model.errors import SesameError
 from sesame.model.nas import NasMount
+from sesame.model.web_server import WebServer
 from sesame.sandbox.interface import (
+    ImageRoot,
     InstanceSpec,
     OnDeath,
     OnOutput,
@@ -82,46 +86,103 @@ class Volumes(Protocol):
         """Blocks. Raises `VolumeUnavailable`, whose text says what to do."""
 
 
-class PackagedLauncher:
-    """A `SandboxLauncher` on one driver. Leases an instance's packages until nothing of the instance is left."""
+class ImageLease(Protocol):
+    """Keeps the unpacked root of an image on the disk, and says how the image is run."""
 
-    def __init__(self, driver: SandboxDriver, packages: Packages, volumes: Volumes) -> None:
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def config(self) -> ImageConfig: ...
+
+    def release(self) -> None:
+        """The root may be removed from here on; idempotent."""
+
+
+class Images(Protocol):
+    """Where container images lie on this machine; implemented by the store."""
+
+    async def lease(self, reference: str) -> ImageLease:
+        """Unpacks the image if need be. Raises a `SesameError` for callers: what was found, and what to do."""
+
+
+class PackagedLauncher:
+    """A `SandboxLauncher` on one driver. Leases what an instance is made of until nothing of the instance is left."""
+
+    def __init__(
+        self, driver: SandboxDriver, packages: Packages, volumes: Volumes, images: Images | None = None
+    ) -> None:
         self._driver = driver
         self._packages = packages
         self._volumes = volumes
+        self._images = images
 
     async def create(self, spec: InstanceSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
+        with contextlib.ExitStack() as unless_born:
+            made = await self._spec(spec, unless_born)
+            sandbox = await self._driver.create(made, on_output, on_death)
+            sandbox.on_end(unless_born.pop_all().close)
+        return sandbox
+
+    async def _spec(self, spec: InstanceSpec, leases: contextlib.ExitStack) -> SandboxSpec:
+        named = (spec.code, *spec.layers) if spec.code else spec.layers
         try:
-            lease = await self._packages.lease((spec.code, *spec.layers), spec.runtime)
+            lease = await self._packages.lease(named, spec.runtime)
         except SesameError as error:
             raise SandboxStartFailed(str(error), StartFailure.LOST) from error
+        leases.callback(lease.release)
+        made = SandboxSpec(
+            instance_id=spec.instance_id,
+            runtime=spec.runtime,
+            code_dir=lease.code_dirs[0] if spec.code else None,
+            layer_dirs=lease.code_dirs[1 if spec.code else 0 :],
+            environment=spec.environment,
+            memory_mb=spec.memory_mb,
+            disk_mb=spec.disk_mb,
+            setup=spec.setup,
+            compiled=lease.compiled if spec.code else (),
+            volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
+            web_server=spec.web_server,
+        )
+        return made if spec.image is None else await self._with_image(made, spec.image, leases)
+
+    async def _with_image(self, spec: SandboxSpec, image: ContainerImage, leases: contextlib.ExitStack) -> SandboxSpec:
         try:
-            code_dir, *layer_dirs = lease.code_dirs
-            sandbox = await self._driver.create(
-                SandboxSpec(
-                    instance_id=spec.instance_id,
-                    runtime=spec.runtime,
-                    code_dir=code_dir,
-                    layer_dirs=tuple(layer_dirs),
-                    environment=spec.environment,
-                    memory_mb=spec.memory_mb,
-                    disk_mb=spec.disk_mb,
-                    setup=spec.setup,
-                    compiled=lease.compiled,
-                    volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
-                    web_server=spec.web_server,
-                ),
-                on_output,
-                on_death,
-            )
-        except BaseException:
-            lease.release()
-            raise
-        sandbox.on_end(lease.release)
-        return sandbox
+            if self._images is None:
+                raise ImageUnavailable(f"The image '{image.reference}' cannot run here: deploy the function instead")
+            lease = await self._images.lease(image.reference)
+        except SesameError as error:
+            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+        leases.callback(lease.release)
+        return with_image(spec, image, lease.root, lease.config)
 
     def _provided(self, mount: NasMount) -> Volume:
         try:
             return self._volumes.provide(mount)
         except VolumeUnavailable as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+
+
+def with_image(spec: SandboxSpec, image: ContainerImage, root: Path, config: ImageConfig) -> SandboxSpec:
+    """The spec with what the image says where the function says nothing. Raises `SandboxStartFailed`."""
+    program = config.program(image)
+    if not program:
+        raise SandboxStartFailed(
+            f"The image '{image.reference}' names no program (found: neither Entrypoint nor Cmd): set entrypoint or "
+            "command in customContainerConfig",
+            StartFailure.REFUSED,
+        )
+    environment = {"PATH": PATH_DEFAULT, "HOME": config.home, **config.environment, **spec.environment}
+    return msgspec.structs.replace(
+        spec,
+        environment=environment,
+        web_server=msgspec.structs.replace(spec.web_server or WebServer(), command=program),
+        image=ImageRoot(
+            name=image.reference,
+            root=root,
+            user_id=config.user_id,
+            group_id=config.group_id,
+            home=config.home,
+            working_dir=config.working_dir,
+        ),
+    )

@@ -221,7 +221,7 @@ def _connect(host, connector, port):
 
 def _give_connection(connector, port):
     try:
-        sock = socket.create_connection((HOST, port), CONNECT_TIMEOUT_S)
+        sock = _connected(port, CONNECT_TIMEOUT_S)
     except OSError:
         connector.sendall(REFUSED)
         return
@@ -230,9 +230,21 @@ def _give_connection(connector, port):
         socket.send_fds(connector, [CONNECTED], [sock.fileno()])
 
 
+def _connected(port, timeout_s):
+    """As `socket.create_connection`, which would have the C library read files of a root that may be an image's."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout_s)
+        sock.connect((HOST, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _listens(port):
     try:
-        socket.create_connection((HOST, port), CONNECT_TIMEOUT_S).close()
+        _connected(port, CONNECT_TIMEOUT_S).close()
     except OSError:
         return False
     return True
@@ -242,7 +254,7 @@ def _answers_well(port, url, timeout_s):
     """Whether GET is answered with a status below 400 in time."""
     until = time.monotonic() + timeout_s
     try:
-        with socket.create_connection((HOST, port), timeout_s) as sock:
+        with _connected(port, timeout_s) as sock:
             sock.sendall(
                 ("GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: close\r\n\r\n" % (url, HOST, port)).encode("ascii")
             )

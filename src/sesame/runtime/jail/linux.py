@@ -122,6 +122,11 @@ def mount(source, target, kind=None, flags=0, options=None):
     )
 
 
+def escaped(path):
+    """The path with its colons and commas escaped, which are separators in mount options."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
 def move_mount(fd, target):
     """Puts a detached mount, given as a descriptor, at `target`."""
     _check(

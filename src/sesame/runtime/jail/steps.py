@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 
+import image
 import root
 import linux
 import network
@@ -173,18 +174,25 @@ def _guard(request, fds, lifeline, writing):
     # SAFETY: 11. Process 1 passes the order on; the function's process takes the environment, and waits before step 14.
     to_function.send(message, [given[index] for index in order["compiled"]])
 
-    if order["volumes"]:
+    replaces_root = order["volumes"] or order["image"] is not None
+    if replaces_root:
         # They may replace the root, and in between the kernel takes the function's process for one in a chroot, which
         # may not make the user namespace of step 9.
         _wait_for_walls(to_function)
 
-    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree.
-    _mount(order, given)
-    if request["host_is_visible"] and "root" not in without:
-        linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
+    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree, or for an image the zygote's root.
+    if order["image"] is not None:
+        # The image's root takes the place of all that the zygote's shows.
+        _mount_image(order, given)
+    else:
+        _mount(order, given)
+        if order["volumes"]:
+            volumes.attach(order["volumes"], given)
+        if request["host_is_visible"] and "root" not in without:
+            linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
+        _name_the_host(order["hostname"])
     if "uts" not in without:
         linux.sethostname(order["hostname"])
-    _name_the_host(order["hostname"].encode("ascii"))
 
     # SAFETY: 13. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
     give_up_privileges(request, scoped=True)
@@ -192,7 +200,7 @@ def _guard(request, fds, lifeline, writing):
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
     os.close(fds[request["output"]])
-    if not order["volumes"]:
+    if not replaces_root:
         # What is left unread would reset the connection when it is closed.
         _wait_for_walls(to_function)
     to_function.send(_ISOLATED)
@@ -273,26 +281,43 @@ def die_with(lifeline):
         os._exit(EXIT_JAIL_FAILED)
 
 
-def _mount(order, fds):
-    """Code and layers, from descriptors where the host could prepare them, else from the host's tree; /dev/shm."""
+def _mount(order, fds, top=""):
+    """Code and layers, from descriptors where the host could prepare them, else from the host's tree; /dev/shm.
+
+    `top` is the root in which they are mounted, if it is another one.
+    """
     for target, index in order["mounts"]:
-        linux.move_mount(fds[index], target)
+        linux.move_mount(fds[index], top + target)
         os.close(fds[index])
     for target, sources in order["binds"]:
         if len(sources) == 1:
-            root.bind(root.HOST_ROOT + sources[0], target, root.READ_ONLY)
+            root.bind(root.HOST_ROOT + sources[0], top + target, root.READ_ONLY)
         else:
-            lower = ":".join(_escaped(root.HOST_ROOT + source) for source in sources)
-            linux.mount("layers", target, "overlay", root.READ_ONLY, "lowerdir=" + lower)
-    _mount_memory("/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
-    if order["volumes"]:
-        volumes.attach(order["volumes"], fds)
+            lower = ":".join(linux.escaped(root.HOST_ROOT + source) for source in sources)
+            linux.mount("layers", top + target, "overlay", root.READ_ONLY, "lowerdir=" + lower)
+    _mount_memory(top + "/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
 
 
-def _name_the_host(name):
-    """Makes the instance's own name and localhost resolve, whatever the host's /etc/hosts says."""
+def _mount_image(order, fds):
+    """The same in the root of a container image, which takes the place of the zygote's."""
+    targets = [target for target, _source in order["mounts"] + order["binds"]]
+    targets += [volume[0] for volume in order["volumes"]]
+    image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
+    _mount(order, fds, image.NEW)
+    for volume in order["volumes"]:
+        volumes.put(volume, fds, image.NEW)
+    image.enter()
+
+
+def _names(folder, hostname):
+    """Files that make the instance's own name and localhost resolve, whatever the host's /etc/hosts says."""
+    name = hostname.encode("ascii")
     own = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + name + b"\n"
-    for path, data in (("/run/hosts", own + _Prepared.hosts), ("/run/hostname", name + b"\n")):
+    return (folder + "/hosts", own + _Prepared.hosts), (folder + "/hostname", name + b"\n")
+
+
+def _name_the_host(hostname):
+    for path, data in _names("/run", hostname):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         _write_all(fd, data)
         os.close(fd)
@@ -304,11 +329,6 @@ def _mount_memory(target, size_mb, more_flags):
     """Mounts a tmpfs with as many inodes per megabyte as the image of /tmp has, because each takes kernel memory."""
     options = "mode=1777,size=%dm,nr_inodes=%d" % (size_mb, size_mb * _INODES_PER_MB)
     linux.mount("tmpfs", target, "tmpfs", _FLAGS | more_flags, options)
-
-
-def _escaped(path):
-    """The path with its colons and commas escaped, which are separators in mount options."""
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _become(uid, user_namespace):

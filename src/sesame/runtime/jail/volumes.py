@@ -23,16 +23,22 @@ def attach(volumes, fds):
     places = [top for top in tops if any(target != top for target, _i, _b, _p in volumes if _below(target, top))]
     for place in places:
         linux.mount("tmpfs", place, "tmpfs", _FLAGS | linux.MS_NOEXEC, _SMALL)
-    for target, index, base, parts in volumes:
-        if not os.path.isdir(target):
-            os.makedirs(target, 0o755)
-        if index >= 0:
-            linux.move_mount(fds[index], target)
-            os.close(fds[index])
-        else:
-            _bind(base, parts, target)
+    for volume in volumes:
+        if not os.path.isdir(volume[0]):
+            os.makedirs(volume[0], 0o755)
+        put(volume, fds)
     for place in places:
         linux.mount(None, place, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOEXEC | _FLAGS)
+
+
+def put(volume, fds, top=""):
+    """Mounts one at its place, which is there; in the root `top`, if that is another one."""
+    target, index, base, parts = volume
+    if index >= 0:
+        linux.move_mount(fds[index], top + target)
+        os.close(fds[index])
+    else:
+        _bind(base, parts, top + target)
 
 
 def _below(target, top):

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from sesame.model.command import Command
-from sesame.sandbox.addresses import CODE_ROOT
 from sesame.sandbox.exec_streams import CommandExecution, Sessions, Streams
 from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
 from sesame.sandbox.jail.host_resources import HostResources
@@ -34,13 +33,14 @@ _numbers = itertools.count(1)
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """The instance that commands enter. `environment` is that of the function's process."""
+    """The instance that commands enter. `environment` and directory are those of the function's process."""
 
     zygote: ZygoteClient
     resources: HostResources
     init: JailedProcess
     policy: JailPolicy
     environment: Mapping[str, str]
+    working_dir: str
 
 
 class Commands:
@@ -58,7 +58,7 @@ class Commands:
         if inside.init.gone.is_set():
             raise SandboxDied("exit", "the instance has ended")
         environment = {**inside.environment, "TERM": TERMINAL} if command.tty else dict(inside.environment)
-        order = {"argv": command.argv, "tty": command.tty, "cwd": CODE_ROOT, "environment": environment}
+        order = {"argv": command.argv, "tty": command.tty, "cwd": inside.working_dir, "environment": environment}
         message = json.dumps(order).encode()
         if len(message) > MAX_REQUEST_BYTES:
             raise SandboxStartFailed(f"command and environment are too large: an order of {len(message)} bytes")

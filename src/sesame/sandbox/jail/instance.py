@@ -137,6 +137,7 @@ class JailSandbox:
             fds: list[int] = []
             fields = self._order(zygote, fds, until_sent)
             fields["volumes"] = await self._volumes.lend(self._spec.volumes, resources.uid, fds, until_sent)
+            fields["image"] = await self._volumes.lend_root(self._spec.image, resources.uid, fds, until_sent)
             prewarmed.order(fields, fds)
         # While the instance mounts. The function's code runs only after the setup, which is sent later.
         if resources.group is not None:
@@ -250,12 +251,14 @@ class JailSandbox:
             fds.append(fd)
 
         if self._policy.user_namespace:
-            binds.append((CODE_ROOT, [str(spec.code_dir.resolve())]))
+            if spec.code_dir is not None:
+                binds.append((CODE_ROOT, [str(spec.code_dir.resolve())]))
             if spec.layer_dirs:
                 binds.append((LAYER_ROOT, [str(layer.resolve()) for layer in spec.layer_dirs]))
         else:
             holds = self._policy.holds
-            show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
+            if spec.code_dir is not None:
+                show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
                 show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs, read_only=holds("read-only")))
         self._compiled = self._lend_compiled(fds, closing)
@@ -298,7 +301,7 @@ class JailSandbox:
 
     def _commands_of(self, zygote: ZygoteClient, resources: HostResources, init: JailedProcess) -> Commands:
         environment = self._environment(told.command_environment(self._spec, zygote.launch))
-        inside = Inside(zygote, resources, init, self._policy, environment)
+        inside = Inside(zygote, resources, init, self._policy, environment, told.working_dir(self._spec))
         cause = SandboxDied(Death.KILLED, "a command's processes could not be accounted for")
         return Commands(inside, lambda: self._life.lost(cause))
 

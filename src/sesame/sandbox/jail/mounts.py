@@ -47,8 +47,8 @@ def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
     return _with_attributes(fd, attributes)
 
 
-def tree_of(directory: int, namespace: int) -> int:
-    """A writable mount of an open directory, its owners mapped by the user namespace. The caller closes all three.
+def tree_of(directory: int, namespace: int, *, read_only: bool = False) -> int:
+    """A mount of an open directory, its owners mapped by the user namespace. The caller closes all three.
 
     Raises `OSError`, also where the file system does not allow that.
     """
@@ -56,7 +56,8 @@ def tree_of(directory: int, namespace: int) -> int:
         "open_tree", _SYS_OPEN_TREE, ctypes.c_int(directory), b"",
         ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH),
     )  # fmt: skip
-    return _with_attributes(fd, _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_IDMAP, namespace)
+    attributes = _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_IDMAP
+    return _with_attributes(fd, attributes | (_MOUNT_ATTR_RDONLY if read_only else 0), namespace)
 
 
 def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:

@@ -21,8 +21,15 @@ def hostname_of(spec: SandboxSpec) -> str:
     return spec.instance_id[:HOSTNAME_CHARS]
 
 
+def working_dir(spec: SandboxSpec) -> str:
+    return CODE_ROOT if spec.image is None else spec.image.working_dir
+
+
 def environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
-    composed = dict(spec.environment)
+    composed = {**spec.environment, "FC_INSTANCE_ID": spec.instance_id, "HOSTNAME": hostname_of(spec)}
+    if spec.image is not None:
+        # An image says itself where its programs and libraries are.
+        return composed
     composed.setdefault("PATH", f"/opt/bin:{DEFAULT_PATH}")
     interpreter = str(launch.interpreter.parent)
     if spec.web_server is None:
@@ -35,14 +42,12 @@ def environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
         # The monitor's interpreter is there for functions that need any Python, and shadows nothing.
         composed["PATH"] = ":".join([*(str(path / "bin") for path in launch.shown), composed["PATH"], interpreter])
     composed.setdefault("LD_LIBRARY_PATH", LIBRARY_PATH)
-    composed["FC_INSTANCE_ID"] = spec.instance_id
-    composed["HOSTNAME"] = hostname_of(spec)
     return composed
 
 
 def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
     """The environment that the shim sets for programs which the function starts; commands get the same."""
-    composed = {**environment(spec, launch), "PWD": CODE_ROOT}
+    composed = {**environment(spec, launch), "PWD": working_dir(spec)}
     if spec.web_server is None:
         sys_path = [*setup(spec, launch, ())["sys_path"]]
         if launch.site_packages is not None:
@@ -54,7 +59,7 @@ def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
 def setup(spec: SandboxSpec, launch: Launch, compiled_roots: Sequence[str]) -> dict[str, Any]:
     """`compiled_roots` are the roots of the archives of compiled sources that the shim is handed, in their order."""
     if spec.web_server is not None:
-        return dict(web_setup(spec, Surroundings(CODE_ROOT, SHIM_ROOT, launch.program)))
+        return dict(web_setup(spec, Surroundings(working_dir(spec), SHIM_ROOT, launch.program)))
     version = ".".join(map(str, MINOR_VERSIONS[spec.runtime]))
     layers = [f"{LAYER_ROOT}/python/lib/python{version}/site-packages", f"{LAYER_ROOT}/python"]
     if not spec.layer_dirs:

@@ -1,6 +1,6 @@
 """Prepares volumes for an instance: as root detached mounts, sent as descriptors; else paths, which it binds itself.
 
-Used by `jail.instance`; runtime/jail/volumes.py puts them in place.
+Used by `jail.instance`, for the root of an image too; runtime/jail/volumes.py puts them in place.
 """
 
 import asyncio
@@ -9,10 +9,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from sesame.sandbox.interface import SandboxStartFailed, StartFailure
+from sesame.sandbox.interface import ImageRoot, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.idmaps import IdMaps
+from sesame.sandbox.jail.images import ImageMounts
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
@@ -23,6 +25,28 @@ class VolumeMounts:
     def __init__(self, policy: JailPolicy) -> None:
         self._policy = policy
         self._idmaps = IdMaps()
+        self._images = ImageMounts(self._idmaps)
+
+    async def lend_root(
+        self, image: ImageRoot | None, uid: int, fds: list[int], closing: contextlib.ExitStack
+    ) -> dict[str, Any] | None:
+        """What runtime/jail/image.py expects, as `lend` has it. Raises `OSError`."""
+        if image is None:
+            return None
+        mount = -1
+        if not self._policy.user_namespace:
+            fd = await asyncio.to_thread(self._images.mount, image, uid)
+            closing.callback(os.close, fd)
+            mount = len(fds)
+            fds.append(fd)
+        return {
+            "mount": mount,
+            "path": str(image.root),
+            "user_namespace": self._policy.user_namespace,
+            "uid": uid,
+            "home": image.home,
+            "working_dir": image.working_dir,
+        }
 
     async def lend(
         self, volumes: Sequence[Volume], uid: int, fds: list[int], closing: contextlib.ExitStack

@@ -139,6 +139,12 @@ class PlainDriver:
             launch = self.resolve(spec.runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+        if spec.image is not None:
+            raise SandboxStartFailed(
+                f"The image '{spec.image.name}' cannot run in the sandbox 'plain', which makes no mounts: run "
+                "Sesame on Linux with --sandbox jail",
+                StartFailure.REFUSED,
+            )
         if spec.volumes:
             # On a thread, because the file system of a volume may not answer.
             await asyncio.to_thread(require_in_place, spec.volumes)

@@ -1,0 +1,61 @@
+"""Prepares the root of a container image for an instance: as root a detached mount, else a path, which it shows itself.
+
+Used by `jail.volumes`; runtime/jail/image.py makes it the instance's root.
+"""
+
+import os
+import platform
+import re
+
+import structlog
+
+from sesame.sandbox.interface import ImageRoot
+from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail.idmaps import IdMaps
+
+# From this version of Linux on, a layer can lie over a mount whose owners are exchanged.
+_OVER_EXCHANGED = (5, 19)
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+log = structlog.get_logger("sesame.sandbox")
+
+
+class ImageMounts:
+    """One for each driver."""
+
+    def __init__(self, idmaps: IdMaps) -> None:
+        self._idmaps = idmaps
+        self._exchanges = _kernel() >= _OVER_EXCHANGED
+        self._told: set[str] = set()
+
+    def mount(self, image: ImageRoot, uid: int) -> int:
+        """A descriptor of the image, read-only, for the caller to close. Blocks. Raises `OSError`.
+
+        What belongs to the image's user on the disk is the instance's own, where the file system allows that.
+        """
+        if self._exchanges:
+            directory = os.open(image.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                namespace = self._idmaps.namespace((image.user_id, uid), (image.group_id, uid))
+                try:
+                    return jail_mounts.tree_of(directory, namespace, read_only=True)
+                finally:
+                    os.close(namespace)
+            except OSError as error:
+                self._tell(image, str(error))
+            finally:
+                os.close(directory)
+        else:
+            self._tell(image, f"Linux {platform.release()} is older than 5.19")
+        return jail_mounts.tree(image.root)
+
+    def _tell(self, image: ImageRoot, why: str) -> None:
+        """POLICY: an image runs also where its files cannot be the instance's: it then changes what all may change."""
+        if image.name not in self._told:
+            self._told.add(image.name)
+            log.warning("files of an image stay those of its own users", image=image.name, why=why)
+
+
+def _kernel() -> tuple[int, int]:
+    found = _VERSION.match(platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,165 @@
+"""Functions of runtime custom-container through the endpoint: images of this machine, called as custom runtimes are."""
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fc2
+import pytest
+import requests
+from tests.journeys.conftest import FUNCTIONS, SANDBOX, Sesame, failure, running, wait_until
+from tests.support import command_line
+from tests.support.images import layer_of_folder, layout, python_root
+from tests.support.jails import jail_only
+
+pytestmark = [jail_only, pytest.mark.skipif(SANDBOX == "plain", reason="needs a jail")]
+
+NAME = "registry.cn-hangzhou.aliyuncs.com/ns/app:v1"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's directory of images; in it `app`, and beside it `elsewhere`."""
+    folder = tmp_path_factory.mktemp("images")
+    root = python_root(folder)
+    shutil.copy(FUNCTIONS / "custom_server" / "bootstrap", root / "srv" / "server")
+    config = {
+        "Entrypoint": ["/usr/bin/python3", "/srv/server"], "Env": ["OF=image", "WHO=image", "PATH=/usr/bin:/bin"],
+        "WorkingDir": "/srv",
+    }  # fmt: skip
+    layout(folder / "allowed" / "app", [layer_of_folder(root)], **config)
+    shutil.copytree(folder / "allowed" / "app", folder / "elsewhere")
+    shutil.rmtree(root)
+    return folder / "allowed"
+
+
+@pytest.fixture(scope="module")
+def sesame(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Sesame]:
+    folder = tmp_path_factory.mktemp("sesame")
+    settings = folder / "sesame.toml"
+    settings.write_text(f'[images]\n"{NAME}" = "{images.parent / "elsewhere"}"\n')
+    flags = ("--image-root", str(images), "--config", str(settings))
+    with running(folder, *flags, runtime="python3") as server:
+        yield server
+
+
+Create = Callable[..., None]
+
+
+@pytest.fixture
+def create(sesame: Sesame, service: str, images: Path) -> Create:
+    def make(name: str = "f", image: str = "", more: dict[str, Any] | None = None, **settings: Any) -> None:
+        body = {
+            "functionName": name, "runtime": "custom-container", "handler": "h", "timeout": 20, "memorySize": 256,
+            "customContainerConfig": {"image": image or f"file://{images}/app", **settings}, **(more or {}),
+        }  # fmt: skip
+        made = sesame.api()("POST", f"/services/{service}/functions", json.dumps(body))
+        assert made.status_code == 200, made.text
+
+    return make
+
+
+def test_an_image_is_called_and_logged_as_a_function(client: fc2.Client, service: str, create: Create) -> None:
+    create(more={"initializer": "any.thing", "environmentVariables": {"WHO": "me"}})
+    done = client.invoke_function(service, "f", b"print", headers={"x-fc-log-type": "Tail"})
+    assert done.data == b"printed"
+    tail = base64.b64decode(done.headers["X-Fc-Log-Result"]).decode()
+    places = [
+        tail.index(line) for line in ("FC Initialize Start", "initializing", "FC Invoke Start", "printed by the server")
+    ]
+    assert places == sorted(places)
+    seen = json.loads(client.invoke_function(service, "f", b"environment").data)
+    expected = {
+        "WHO": "me", "OF": "image", "PATH": "/usr/bin:/bin", "FC_FUNCTION_NAME": "f", "FC_SERVER_PORT": "9000",
+        "FC_RUNTIME_VERSION": "custom-container", "HOME": "/root",
+    }  # fmt: skip
+    assert seen.items() >= expected.items()
+    assert not {"LD_LIBRARY_PATH", "PYTHONPATH"} & seen.keys()
+    headers = json.loads(client.invoke_function(service, "f", b"headers").data)
+    assert (headers["x-fc-control-path"], headers["x-fc-function-name"]) == ("/invoke", "f")
+    failed = failure(client.invoke_function, service, "f", b"fail")
+    assert (failed["status"], failed["errorMessage"]) == (200, "said so")
+    assert "Process exited" in failure(client.invoke_function, service, "f", b"exit")["errorMessage"]
+    assert client.invoke_function(service, "f", b"again").data == b"echo:again"
+
+
+def test_an_image_by_the_name_that_it_has_in_a_registry(client: fc2.Client, service: str, create: Create) -> None:
+    create(image=NAME, command='["/usr/bin/python3"]', args='["server"]')
+    assert client.invoke_function(service, "f", b"x").data == b"echo:x"
+
+
+def test_what_the_server_does_not_name_is_refused(
+    client: fc2.Client, service: str, create: Create, images: Path
+) -> None:
+    for number, image in enumerate(("file:///etc", f"file://{images}/../elsewhere", f"file://{images}/missing")):
+        create(f"f-{number}", image=image)
+        failed = failure(client.invoke_function, service, f"f-{number}", b"")
+        assert (failed["status"], failed["code"]) == (412, "FunctionNotStarted"), failed
+        assert "is not in the server's directory of images (--image-root)" in failed["ErrorMessage"]
+    create(image="registry.cn-hangzhou.aliyuncs.com/ns/other:v1")
+    failed = failure(client.invoke_function, service, "f", b"")
+    assert (failed["status"], failed["code"]) == (412, "FunctionNotStarted"), failed
+    assert '[images] "registry.cn-hangzhou.aliyuncs.com/ns/other:v1" = "DIR"' in failed["ErrorMessage"]
+
+
+def test_requests_of_the_web_and_calls_side_by_side(
+    client: fc2.Client, service: str, sesame: Sesame, create: Create
+) -> None:
+    create(more={"instanceConcurrency": 4})
+    trigger = {
+        "triggerName": "t",
+        "triggerType": "http",
+        "triggerConfig": {"authType": "anonymous", "methods": ["GET"]},
+    }
+    made = sesame.api()("POST", f"/services/{service}/functions/f/triggers", json.dumps(trigger))
+    assert made.status_code == 200, made.text
+    url = f"{sesame.endpoint}/2016-08-15/proxy/{service}/f/a/b?c=d"
+    found = requests.get(url, timeout=60).json()
+    assert found["path"] == "/a/b?c=d"
+    with ThreadPoolExecutor(4) as callers:
+        done = list(callers.map(lambda _n: client.invoke_function(service, "f", b"sleep 2"), range(4)))
+    assert len({each.headers["X-Fc-Instance-Id"] for each in done}) == 1
+
+
+def test_a_start_that_fails_is_told_with_what_the_program_wrote(
+    client: fc2.Client, service: str, create: Create
+) -> None:
+    create("exits", command='["/bin/sh", "-c", "echo nothing works; exit 7"]')
+    failed = failure(client.invoke_function, service, "exits", b"")
+    assert (failed["status"], failed["code"]) == (412, "CAExited")
+    assert failed["ErrorMessage"].endswith("Logs:\nnothing works")
+    create("missing", command='["/srv/none"]')
+    assert failure(client.invoke_function, service, "missing", b"")["code"] == "CAFileNotFound"
+
+
+def test_a_call_that_takes_too_long_ends_its_instance(client: fc2.Client, service: str, create: Create) -> None:
+    create(more={"timeout": 1})
+    before = client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"]
+    assert "timed out after 1 seconds" in failure(client.invoke_function, service, "f", b"hang")["errorMessage"]
+    assert client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"] != before
+
+
+def test_fc_3_0(sesame: Sesame, images: Path) -> None:
+    body = {
+        "functionName": "alone", "runtime": "custom-container", "handler": "h", "timeout": 20, "memorySize": 256,
+        "instanceLifecycleConfig": {"initializer": {"command": ["/bin/sh", "-c", "echo prepared in $PWD"]}},
+        "customContainerConfig": {
+            "image": f"file://{images}/app", "entrypoint": ["/usr/bin/python3"], "command": ["/srv/server"],
+            "port": 8080, "healthCheckConfig": {"httpGetUrl": "/healthy"},
+        },
+    }  # fmt: skip
+    api = sesame.api()
+    made = api.whole("POST", "/2023-03-30/functions", json.dumps(body))
+    assert made.status_code == 200, made.text
+    done = api.whole("POST", "/2023-03-30/functions/alone/invocations", b"environment")
+    assert done.status_code == 200, done.text
+    assert done.json()["FC_SERVER_PORT"] == "8080"
+
+    def log() -> str:
+        return command_line.sesame("logs", "alone", "--data-dir", sesame.data_dir, expect=None).stdout
+
+    wait_until(lambda: "prepared in /srv" in log(), "the command before the first call runs")
