@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sesame.inside import connections
-from sesame.inside.bounds import for_descriptors
+from sesame.inside.bounds import Client, for_descriptors
 from sesame.inside.connections import Connections
 from sesame.inside.relaying import Streams
 from sesame.inside.rules import EgressRules, parse
@@ -49,12 +49,12 @@ async def test_it_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     outside = server.sockets[0].getsockname()
 
-    async def elsewhere(host: str, port: int) -> Streams:
+    async def elsewhere(_client: Client, host: str, port: int, _within_s: float) -> Streams:
         asked.append((host, port))
         return await asyncio.open_connection(*outside)
 
     async with server, passing_on("127.0.0.1") as address:
-        monkeypatch.setattr(connections, "connect", elsewhere)
+        monkeypatch.setattr(connections, "connected", elsewhere)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"hello")
         assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b"there hello"
@@ -69,10 +69,10 @@ async def test_what_may_not_be_reached_is_reset() -> None:
 
 
 async def test_what_nobody_answers_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused(_host: str, _port: int) -> Streams:
+    async def refused(_client: Client, _host: str, _port: int, _within_s: float) -> Streams:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(connections, "connect", refused)
+    monkeypatch.setattr(connections, "connected", refused)
     async with passing_on("127.0.0.1") as address:
         with pytest.raises(ConnectionResetError):
             await said_to(address)

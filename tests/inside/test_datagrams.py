@@ -55,10 +55,13 @@ class Inside:
 class Relay:
     """One instance, whose flows take `slots`."""
 
-    def __init__(self, *allowed: str, clocks: Clocks = SYSTEM_CLOCKS, rates: Rates | None = None) -> None:
+    def __init__(
+        self, *allowed: str, clocks: Clocks = SYSTEM_CLOCKS, rates: Rates | None = None, opening: Rates | None = None
+    ) -> None:
         self.inside = Inside()
         self.slots = FairSlots(10 * FLOWS_MAX, 10 * FLOWS_MAX)
-        bounds = Bounds(FairRate(), FairRate(SYSTEM_CLOCKS, rates or Rates(1e6, 1e6, 1e6, 1e6)), self.slots)
+        passing = FairRate(SYSTEM_CLOCKS, rates or Rates(1e6, 1e6, 1e6, 1e6))
+        bounds = Bounds(FairRate(), FairRate(clocks, opening or Rates(1e6, 1e6, 1e6, 1e6)), passing, self.slots)
         datagrams = Datagrams(EgressRules([parse(each) for each in allowed]), bounds, SOURCE, clocks)
         as_socket = cast("socket.socket", self.inside)
         ends = [datagrams.serve_answers(cast("socket.socket", Answering(self.inside)), "one")]
@@ -183,4 +186,20 @@ async def test_datagrams_beyond_the_rate_wait(echo: Callable[[], socket.socket])
     for number in range(40):
         relay.inside.send(b"%d" % number, outside.getsockname())
     assert [(await received(outside))[0] for _ in range(40)] == [b"%d" % number for number in range(40)]
+    relay.end()
+
+
+async def test_flows_beyond_the_rate_are_not_opened(echo: Callable[[], socket.socket]) -> None:
+    clocks, outside = FakeClocks(), echo()
+    relay = Relay("127.0.0.1", clocks=clocks, opening=Rates(each_per_s=1, each_burst=2, all_per_s=9, all_burst=9))
+    for port in (1, 2, 3):
+        relay.inside.send(b"%d" % port, outside.getsockname(), (SOURCE, port))
+    assert [(await received(outside))[0] for _ in range(2)] == [b"1", b"2"]
+    # The third one was lost; a flow that is open goes on.
+    relay.inside.send(b"1 again", outside.getsockname(), (SOURCE, 1))
+    assert (await received(outside))[0] == b"1 again"
+    assert relay.flows == 2
+    clocks.advance(1)
+    relay.inside.send(b"3 again", outside.getsockname(), (SOURCE, 3))
+    assert (await received(outside))[0] == b"3 again"
     relay.end()

@@ -11,7 +11,7 @@ from tests.support.fakes import FakeClocks
 
 from sesame.inside import relaying
 from sesame.inside.bounds import BYTE_UNITS, Bounds, Client, for_descriptors
-from sesame.inside.relaying import Acceptor, Handle, closing, relay
+from sesame.inside.relaying import Acceptor, Handle, closing, connected, relay
 from sesame.model.fair_rate import TURN_S, FairRate, Rates, Share
 from sesame.model.fair_share import FairSlots
 
@@ -156,7 +156,7 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
 
 async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
     # Two for all: of what is left of them, who has one may not have the other.
-    bounds = Bounds(FairRate(), FairRate(), FairSlots(2, 256))
+    bounds = Bounds(FairRate(), FairRate(), FairRate(), FairSlots(2, 256))
     holding = Holding()
     listening, acceptor = accepting(holding.serve, bounds.of("test"))
     for number in (1, 2):
@@ -168,7 +168,7 @@ async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
 
 
 async def test_who_was_given_a_slot_waits_for_the_next() -> None:
-    bounds = Bounds(FairRate(), FairRate(), FairSlots(10, 256))
+    bounds = Bounds(FairRate(), FairRate(), FairRate(), FairSlots(10, 256))
     others = [f"other {number}" for number in range(6)]
     assert all(bounds.slots.take(name) for name in others)
     holding = Holding()
@@ -209,6 +209,24 @@ async def test_bytes_beyond_the_rate_wait_and_others_go_on() -> None:
     await sending
     for each in passing:
         await each.end()
+
+
+async def test_connections_to_the_outside_are_opened_at_a_rate() -> None:
+    clocks = FakeClocks()
+    rate = FairRate(clocks, Rates(each_per_s=1, each_burst=1, all_per_s=100, all_burst=100))
+    bounds = Bounds(FairRate(), rate, FairRate(), FairSlots(10, 10))
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        where = (*outside.getsockname(), PATIENCE_S)
+        first, second = bounds.of("first"), bounds.of("second")
+        opened = [await connected(client, *where) for client in (first, second)]
+        waiting = asyncio.ensure_future(connected(first, *where))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        clocks.advance(1 + TURN_S)
+        opened.append(await asyncio.wait_for(waiting, PATIENCE_S))
+        for _reader, writer in opened:
+            writer.close()
 
 
 class Passing:

@@ -12,6 +12,9 @@ from sesame.model.fair_share import FairSlots
 # 38 µs more for 64 KB; a datagram takes 28 µs (2026-11). An instance takes a seventh of the event loop for long, some
 # 170 MB, 8,000 small pieces or 5,000 datagrams a second; all instances take two fifths.
 PASSING = Rates(each_per_s=1600, each_burst=128, all_per_s=4000, all_burst=512)
+# POLICY: what one that has ended leaves behind on the host, a port for 60 s and a tracked connection for 120 s, is not
+# to be used up: 28,000 ports to one address and, on a small machine, 65,536 tracked connections are common.
+OPENING = Rates(each_per_s=100, each_burst=256, all_per_s=400, all_burst=1024)
 PIECE_UNITS, DATAGRAM_UNITS, BYTE_UNITS = 0.2, 0.3, 0.4 / 65_536
 # Of one instance at a time; further ones wait in the kernel.
 CONNECTIONS_MAX = 256
@@ -23,11 +26,13 @@ DESCRIPTORS_OF_CONNECTION = 2
 class Client:
     """One instance. A slot stands for the descriptors of a connection, or of a question to the host's resolver.
 
-    `share` is of connections and questions that are taken, `passing` of what is then passed on.
+    `share` is of connections and questions that are taken, `opening` of connections and flows that are opened to other
+    addresses, `passing` of what is then passed on.
     """
 
     name: str
     share: Share
+    opening: Share
     passing: Share
     slots: FairSlots
 
@@ -35,18 +40,18 @@ class Client:
 @dataclass(frozen=True)
 class Bounds:
     arrivals: FairRate
+    opening: FairRate
     passing: FairRate
     slots: FairSlots
 
     def of(self, name: str) -> Client:
-        return Client(name, self.arrivals.of(name), self.passing.of(name), self.slots)
+        return Client(name, self.arrivals.of(name), self.opening.of(name), self.passing.of(name), self.slots)
 
 
 def for_descriptors(arrivals: FairRate, descriptors: int) -> Bounds:
     """Connections that are passed on take so many descriptors of the process at most."""
-    return Bounds(
-        arrivals, FairRate(rates=PASSING), FairSlots(max(descriptors // DESCRIPTORS_OF_CONNECTION, 1), CONNECTIONS_MAX)
-    )
+    slots = FairSlots(max(descriptors // DESCRIPTORS_OF_CONNECTION, 1), CONNECTIONS_MAX)
+    return Bounds(arrivals, FairRate(rates=OPENING), FairRate(rates=PASSING), slots)
 
 
 def units_of_piece(data: bytes) -> float:

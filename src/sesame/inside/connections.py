@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sesame.inside.bounds import Bounds, Client
 from sesame.inside.refusals import Refusals
-from sesame.inside.relaying import Acceptor, Streams, closing, relay
+from sesame.inside.relaying import Acceptor, closing, connected, relay
 from sesame.inside.rules import EgressRules
 
 CONNECT_TIMEOUT_S = 30.0
@@ -46,10 +46,5 @@ class Connections:
         if not self._rules.permit(ipaddress.ip_address(host), port):
             self._refusals.say(client.name, host, port)
             raise ConnectionRefusedError(f"{host}:{port} may not be reached")
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            theirs = await connect(host, port)
+        theirs = await connected(client, host, port, CONNECT_TIMEOUT_S)
         await closing(theirs[1], relay((reader, writer), theirs, client.passing))
-
-
-async def connect(host: str, port: int) -> Streams:
-    return await asyncio.open_connection(host, port)

@@ -26,8 +26,6 @@ FLOWS_MAX = 128
 # As long as a stateful firewall waits at least (RFC 4787 §4.3).
 SILENT_S = 120.0
 DATAGRAM_BYTES_MAX = 65_535
-# POLICY: opening a flow costs the event loop as much as opening a connection.
-FLOW_UNITS = 1.0
 _ORIGINAL = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
 # Behind the family: the port and, of IPv6, the flow; then the address.
 _ADDRESS = {socket.AF_INET: struct.Struct("!2xH4s"), socket.AF_INET6: struct.Struct("!2xH4x16s")}
@@ -134,7 +132,9 @@ class _Flows:
         """None where the target may not be reached, or nothing is free: the datagram is lost."""
         if not self._of.is_instance(source) or not target.port or not self._of.may_reach(target, self._client.name):
             return None
-        self._client.passing.charge(FLOW_UNITS)
+        if not self._client.opening.allows():
+            return None
+        self._client.opening.charge()
         if len(self._flows) >= FLOWS_MAX:
             self._end_first()
         if not self._client.slots.take(self._client.name):

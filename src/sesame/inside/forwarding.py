@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from sesame.inside.bounds import Bounds, Client
-from sesame.inside.relaying import Acceptor, closing, relay
+from sesame.inside.relaying import Acceptor, closing, connected, relay
 from sesame.inside.rules import Allowed
 
 CONNECT_TIMEOUT_S = 10.0
@@ -26,6 +26,5 @@ class Forwarding:
         return Acceptor(listening, functools.partial(self._forward, bounded), bounded).end
 
     async def _forward(self, client: Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            theirs = await asyncio.open_connection(self._allowed.host, self._allowed.port)
+        theirs = await connected(client, self._allowed.host, self._allowed.port, CONNECT_TIMEOUT_S)
         await closing(theirs[1], relay((reader, writer), theirs, client.passing))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sesame.inside.bounds import Bounds
-from sesame.inside.relaying import Acceptor, Streams, closing, relay
+from sesame.inside.relaying import Acceptor, Streams, closing, connected, relay
 from sesame.inside.rules import Address, EgressRules
 from sesame.model.fair_share import FairSlots
 
@@ -108,8 +108,7 @@ class EgressProxy:
         failure = ""
         for address in permitted:
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    return await asyncio.open_connection(str(address), port)
+                return await connected(self._bounds.of(client), str(address), port, CONNECT_TIMEOUT_S)
             except OSError as error:
                 failure = str(error) or "no answer in time"
         raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")

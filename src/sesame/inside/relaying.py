@@ -159,6 +159,14 @@ async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
         raise
 
 
+async def connected(client: Client, host: str, port: int, within_s: float) -> Streams:
+    """A connection to an address of this machine's network, opened when it is the client's turn. Raises `OSError`."""
+    await client.opening.turn()
+    client.opening.charge()
+    async with asyncio.timeout(within_s):
+        return await asyncio.open_connection(host, port)
+
+
 async def relay(first: Streams, second: Streams, passing: Share) -> None:
     """Passes bytes both ways until both sides have said all, or either connection breaks; as fast as the share is."""
     ways = [
