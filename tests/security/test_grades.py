@@ -94,6 +94,20 @@ async def test_buffers_of_connections(stage: Stage, grade: str) -> None:
     assert grade == "root" or kept_mb > MEMORY_MB
 
 
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("walled", [True, False])
+async def test_buffers_of_connections_are_bounded_in_a_network_of_its_own(
+    walled: bool, asks: bool, tmp_path: Path, runtime: str
+) -> None:
+    """Of an ordinary user's: as much as 208 KB for each connection, whatever the function asks for."""
+    without = frozenset() if walled else frozenset({"memory"})
+    async with jail(tmp_path, **GRADES["user"], network="none", without=without) as driver:
+        attacker = await Stage(driver, runtime).start("attacks", "index.connection_buffers", memory_mb=MEMORY_MB)
+        event = {**CONNECTIONS, "asks": asks, "seconds": 0}
+        kept_mb = await attacker.json(json.dumps(event).encode())
+    assert (kept_mb * 1024 <= CONNECTIONS["pairs"] * 208) == walled
+
+
 @pytest.mark.parametrize("level", list(GRADES))
 @pytest.mark.parametrize("walled", [True, False])
 async def test_ports_are_an_instances_own(level: str, walled: bool, tmp_path: Path, runtime: str) -> None:

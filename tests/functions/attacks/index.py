@@ -436,7 +436,11 @@ def connection_buffers(event, context):
     sent = 0
     for _ in range(evt['pairs']):
         sender = socket.create_connection(listening.getsockname(), 10)
-        HELD.extend([sender, listening.accept()[0]])
+        receiver = listening.accept()[0]
+        HELD.extend([sender, receiver])
+        if evt.get('asks'):
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 30)
         sender.setblocking(False)
         try:
             while True:

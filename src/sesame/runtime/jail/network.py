@@ -16,6 +16,9 @@ _BACKLOG = 1024
 _NETLINK_ERROR = 2
 _ANSWER = struct.Struct("=IHHIIi")
 _ANSWER_BYTES = 4096
+# Least, first and largest bytes that a connection buffers on its way in and out: together no more than another socket.
+# Its own system call filter (`uncounted`) keeps a function from asking for more.
+_BUFFERS = (("/proc/sys/net/ipv4/tcp_rmem", b"4096 131072 131072"), ("/proc/sys/net/ipv4/tcp_wmem", b"4096 16384 65536"))
 _TCP, _UDP, _RAW = "tcp", "udp", "raw"
 _KINDS = {_TCP: socket.SOCK_STREAM, _UDP: socket.SOCK_DGRAM}
 # Options of IPv4 and of IPv6: takes what is for any address, and is told which; sends with any address.
@@ -23,12 +26,15 @@ _TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IP
 _ORIGINAL_ADDRESS = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
 
 
-def set_up(wanted, fds):
+def set_up(wanted, fds, bounded):
     """`wanted`: the index of the host's socket in `fds`, what `configure` takes, and what to listen on.
 
-    The host gets the sockets in the order of `listens`.
+    The host gets the sockets in the order of `listens`. `bounded` says that no cgroup counts what connections buffer.
     """
     configure(wanted["netlink"])
+    if bounded:
+        for path, sizes in _BUFFERS:
+            _write(path, sizes)
     made = [_socket_for(*listen) for listen in wanted["listens"]]
     linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in made])
     for one in made:
@@ -48,6 +54,14 @@ def configure(netlink):
             _raise_refusal(kernel, protocol)
         finally:
             kernel.close()
+
+
+def _write(path, data):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def _raise_refusal(kernel, protocol):

@@ -65,7 +65,7 @@ def _try_networks(networks):
     for word, wanted in networks:
         ours, theirs = linux.packet_pair()
         try:
-            network.set_up(wanted, [theirs])
+            network.set_up(wanted, [theirs], bounded=True)
         except (IOError, OSError) as error:
             _say(error, "%s: " % word)
         os.close(ours)

@@ -98,7 +98,7 @@ def _enter(request, fds, inherited, run_init, shim):
 
     # SAFETY: 5. Hands the sockets of its network to the host; keeps two of the host's, output, /tmp and the lifeline.
     if request["network"] is not None:
-        network.set_up(request["network"], fds)
+        network.set_up(request["network"], fds, bounded=_is_uncounted(request))
         os.close(fds[request["network"]["socket"]])
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
         os.close(fds[index])
@@ -265,10 +265,15 @@ def give_up_privileges(request, scoped=False):
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     if not scoped and "scope" not in without:
         linux.landlock_scope()
-    if not request["memory_is_counted"] and "memory" not in without:
+    if _is_uncounted(request):
         linux.load_seccomp(_Prepared.uncounted)
     if "seccomp" not in without:
         linux.load_seccomp(_Prepared.seccomp)
+
+
+def _is_uncounted(request):
+    """Whether memory that the kernel keeps for the instance is refused, because no cgroup counts it."""
+    return not request["memory_is_counted"] and "memory" not in request["without"]
 
 
 def die_with(lifeline):
