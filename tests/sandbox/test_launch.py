@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.fakes import FakeDriver
 
-from sesame.model.errors import PlatformError
+from sesame.model.errors import PlatformError, StoreUnavailable
 from sesame.sandbox.interface import InstanceSpec, KillReason, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.volumes import NasVolumes
@@ -38,9 +38,12 @@ class Packages:
     def __init__(self) -> None:
         self.leases: list[Lease] = []
         self.missing = False
+        self.unreachable = False
 
     async def lease(self, sha256s: Sequence[str], runtime: str) -> Lease:
         assert runtime == SPEC.runtime
+        if self.unreachable:
+            raise StoreUnavailable("the bucket does not answer")
         if self.missing:
             raise PlatformError("code package first is not on this machine: deploy the function again")
         self.leases.append(Lease(sha256s))
@@ -80,6 +83,13 @@ async def test_a_start_that_fails_releases_its_packages() -> None:
     with pytest.raises(SandboxStartFailed):
         await create(made)
     assert packages.leases[0].released == 1
+
+
+async def test_a_package_that_cannot_be_reached_now_is_not_taken_for_lost() -> None:
+    made, packages, _driver = launcher()
+    packages.unreachable = True
+    with pytest.raises(StoreUnavailable):
+        await create(made)
 
 
 async def test_a_start_without_its_package_is_not_retried() -> None:

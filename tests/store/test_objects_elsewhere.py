@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.support.data_directory import CODE, Stores, fill, filled
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.s3 import Store
 from tests.support.zips import zip_of
 
 from sesame.app import Sesame
+from sesame.cli.backup import backup
+from sesame.cli.backup import restore as restore_command
+from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError, StoreUnavailable
 from sesame.model.object import ObjectKind
@@ -306,3 +310,68 @@ async def test_appending_goes_on_over_segments(stores: Stores) -> None:
         whole += piece
         assert (grown.kind, grown.size) == (ObjectKind.APPENDABLE, len(whole))
     assert await read(stores, "grown") == whole
+
+
+def test_the_commands_take_the_place_and_name_it_where_it_is_missing(
+    kept: DataDir, tmp_path: Path, s3_store: Store, s3_url: str
+) -> None:
+    asyncio.run(start_and_stop(kept.path, None, s3_url))
+    here, there = ["--data-dir", str(kept.path)], ["--objects", s3_url]
+    sound = CliRunner().invoke(doctor, ["--check", *here, *there])
+    assert sound.exit_code == 0, sound.output
+    assert "all sound" in sound.output
+    copied = CliRunner().invoke(backup, [str(tmp_path / "copy"), *here, *there])
+    assert copied.exit_code == 0, copied.output
+    for command, arguments in ((doctor, ["--check", *here]), (backup, [str(tmp_path / "more"), *here])):
+        said = CliRunner().invoke(command, arguments)
+        assert isinstance(said.exception, ConfigurationError)
+        assert "name that place with --objects" in str(said.exception)
+    place = s3_store.new_url()
+    restored = CliRunner().invoke(
+        restore_command, [str(tmp_path / "copy"), "--data-dir", str(tmp_path / "new"), "--objects", place]
+    )
+    assert restored.exit_code == 0, restored.output
+    assert "--objects …" in restored.output
+    assert "secret" not in sound.output + copied.output + restored.output
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://bucket/prefix", "no URL of a bucket"),
+        ("s3://", "no URL of a bucket"),
+        ("s3://Bucket_/x", "no URL of a bucket"),
+        ("s3://bucket/a//b", "between single slashes"),
+        ("s3://bucket/../b", "between single slashes"),
+        ("s3://bucket/a?colour=red", "says colour; expected endpoint"),
+        ("s3://bucket/a?endpoint=localhost", "is no URL; expected http://HOST:PORT"),
+        ("s3://bucket/a?access_key_id=k", "access_key_id and secret_access_key of objects is missing"),
+    ],
+)
+def test_a_setting_that_is_no_place_is_refused_without_being_repeated(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        parse_location(url, {})
+
+
+def test_what_the_url_does_not_say_is_in_the_environment() -> None:
+    environ = {
+        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
+        "AWS_ENDPOINT_URL": "http://s3.example:9000", "AWS_REGION": "eu-west-1",
+    }  # fmt: skip
+    found = parse_location("s3://bucket/prefix?region=us-west-2", environ)
+    assert (found.bucket, found.prefix, found.shown) == ("bucket", "prefix", "s3://bucket/prefix")
+    assert found.items["endpoint"] == "http://s3.example:9000"
+    assert found.items["region"] == "us-west-2"
+    assert found.items["session_token"] == "token"
+    own = parse_location("s3://bucket?access_key_id=other&secret_access_key=theirs", environ)
+    assert (own.items["access_key_id"], own.shown) == ("other", "s3://bucket")
+    assert "session_token" not in own.items
+
+
+async def test_a_token_of_the_environment_does_not_go_with_a_key_of_the_url(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-key")
+    bucket = Bucket(parse_location(s3_url))
+    await bucket.put("k", b"data")
+    assert (await bucket.get("k")).data == b"data"

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.model.container import PATH_DEFAULT, ContainerImage, ImageConfig, ImageUnavailable
-from sesame.model.errors import SesameError
+from sesame.model.errors import SesameError, StoreUnavailable
 from sesame.model.nas import NasMount
 from sesame.model.web_server import WebServer
 from sesame.sandbox.interface import (
@@ -128,6 +128,9 @@ class PackagedLauncher:
         named = (spec.code, *spec.layers) if spec.code else spec.layers
         try:
             lease = await self._packages.lease(named, spec.runtime)
+        except StoreUnavailable:
+            # The package is there, and will be reached later.
+            raise
         except SesameError as error:
             raise SandboxStartFailed(str(error), StartFailure.LOST) from error
         leases.callback(lease.release)

@@ -72,6 +72,16 @@ class Bucket:
         self._errors: Any = exceptions
         items = dict(location.items)
         plain = items.get("endpoint", "").startswith("http://")
+        keys: Any = None
+        if "access_key_id" in items:
+            given = {
+                "access_key_id": items.pop("access_key_id"),
+                "secret_access_key": items.pop("secret_access_key"),
+                "token": items.pop("session_token", None),
+                "expires_at": None,
+            }
+            # Handed over so that the library mixes in nothing of the environment.
+            keys = lambda: given  # noqa: E731
         config: Any = {"region": _DEFAULT_REGION, **items}
         try:
             self._store = S3Store(
@@ -83,6 +93,7 @@ class Bucket:
                     "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
                     "timeout": timedelta(seconds=TRY_TIMEOUT_S),
                 },
+                credential_provider=keys,
                 retry_config={"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_FOR_S)},
             )
         except exceptions.BaseError as error:

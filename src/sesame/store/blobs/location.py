@@ -15,7 +15,7 @@ from sesame.model.errors import ConfigurationError
 EXPECTED = "expected s3://BUCKET/PREFIX, with ?endpoint=URL&region=REGION where it is not Amazon's"
 # What may stand behind the `?`, each as the variable that says it when the URL does not.
 ITEMS = {
-    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "access_key_id": ("AWS_ACCESS_KEY_ID",),
     "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),

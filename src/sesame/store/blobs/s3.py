@@ -21,6 +21,8 @@ from sesame.store.blobs.segments import SEGMENT_BYTES, Sums, folder_of, path_of
 
 # POLICY: so many bodies of more than a megabyte are on their way at a time, each with at most three segments in memory.
 LONG_UPLOADS_MAX = 32
+# What is copied from blob to blob has its reader at hand: more of it is on its way at a time.
+COPIED_SEGMENTS_AT_ONCE = 3
 # POLICY: so many requests delete at a time.
 DELETIONS_AT_ONCE = 8
 # How long a stop waits for uploads that were given up.
@@ -50,7 +52,10 @@ class S3Blobs:
 
     async def close(self) -> None:
         if self._abandoned:
-            await asyncio.wait(self._abandoned, timeout=STOP_PATIENCE_S)
+            _done, late = await asyncio.wait(self._abandoned, timeout=STOP_PATIENCE_S)
+            for task in late:
+                # What it was to delete has its announcement.
+                task.cancel()
 
     async def settled(self) -> None:
         """Returns when no upload that was given up is still being deleted."""
@@ -58,8 +63,7 @@ class S3Blobs:
             await asyncio.wait(self._abandoned)
 
     def upload(self) -> S3Upload:
-        assert self._announce is not None, "opened before"
-        return S3Upload(self._bucket, self._announce, self._places, self._delete_afterwards)
+        return self._upload()
 
     def open_reader(self, blob: str, size: int) -> S3Reader:
         """Does not block: the reader's `prepare` asks the store."""
@@ -71,7 +75,7 @@ class S3Blobs:
         return S3Reader(self._bucket, blob, size, self._closed)
 
     async def compose(self, ranges: Sequence[ByteRange]) -> Written:
-        async with self.upload() as upload:
+        async with self._upload(COPIED_SEGMENTS_AT_ONCE) as upload:
             for each in ranges:
                 with closing(self.open_reader(each.blob, each.start + each.length)) as source:
                     await source.prepare()
@@ -79,7 +83,7 @@ class S3Blobs:
             return await upload.finish()
 
     async def copy(self, source: BlobReader, start: int, length: int) -> Written:
-        async with self.upload() as upload:
+        async with self._upload(COPIED_SEGMENTS_AT_ONCE) as upload:
             await _copy(source, start, length, upload)
             return await upload.finish()
 
@@ -132,6 +136,10 @@ class S3Blobs:
     async def collect(self, age_s: float) -> int:
         """The announcements say it."""
         return 0
+
+    def _upload(self, puts_at_once: int = 1) -> S3Upload:
+        assert self._announce is not None, "opened before"
+        return S3Upload(self._bucket, self._announce, self._places, self._delete_afterwards, puts_at_once)
 
     async def _delete(self, blob: str) -> None:
         async with self._deletions:

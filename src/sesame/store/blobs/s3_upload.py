@@ -30,19 +30,24 @@ class S3Upload:
         announce: Announce,
         places: asyncio.Semaphore,
         abandon: Callable[[Coroutine[Any, Any, str]], None],
+        puts_at_once: int = 1,
     ) -> None:
-        """`abandon` runs what is given to it behind the caller's back, and deletes the blob that it returns."""
+        """`abandon` runs what is given to it behind the caller's back, and deletes the blob that it returns.
+
+        So many segments are in memory twice more.
+        """
         self._bucket = bucket
         self._announce = announce
         self._places = places
         self._abandon = abandon
+        self._puts_at_once = puts_at_once
         self._blob = uuid.uuid4().hex
         self._segment: list[bytes] = []
         self._segment_bytes = 0
         self._number = 0
         self._sums = Sums()
         self._announced: asyncio.Task[None] | None = None
-        self._putting: asyncio.Task[None] | None = None
+        self._putting: set[asyncio.Task[None]] = set()
         self._has_place = False
         self._finished = False
         self.size = 0
@@ -77,7 +82,7 @@ class S3Upload:
         self._begin()
         if self._segment or not self._number:
             await self._put_segment()
-        await self._last_put()
+        await self._durable(at_most=0)
         self._finished = True
         return Written(blob=self._blob, size=self._sums.size, md5=self._sums.md5, crc64=self._sums.crc64)
 
@@ -98,24 +103,28 @@ class S3Upload:
         self._has_place = True
 
     async def _put_segment(self) -> None:
-        """Starts to put what has been collected, once the segment before is durable."""
+        """Starts to put what has been collected, once no more than allowed are on their way."""
         taken, self._segment, self._segment_bytes = self._segment, [], 0
         data = taken[0] if len(taken) == 1 else b"".join(taken)
         await self._sums.add(data)
-        await self._last_put()
+        await self._durable(at_most=self._puts_at_once - 1)
         assert self._announced is not None
         await asyncio.shield(self._announced)
-        self._putting = asyncio.create_task(self._bucket.put(path_of(self._blob, self._number), data))
+        self._putting.add(asyncio.create_task(self._bucket.put(path_of(self._blob, self._number), data)))
         self._number += 1
 
-    async def _last_put(self) -> None:
-        if self._putting is not None:
-            await asyncio.shield(self._putting)
+    async def _durable(self, at_most: int) -> None:
+        """Returns when no more than so many segments are on their way; raises what one of them ran into."""
+        while len(self._putting) > at_most:
+            done, _running = await asyncio.wait(self._putting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            self._putting -= done
 
     async def _ended(self) -> str:
         """Waits for what runs, which a cancelled caller does not stop: a segment must not come after its deletion."""
-        running = {task for task in (self._announced, self._putting) if task is not None}
-        done, _none = await asyncio.wait(running)
+        assert self._announced is not None
+        done, _none = await asyncio.wait({self._announced, *self._putting})
         for task in done:
             # The caller was told, or is gone.
             task.cancelled() or task.exception()
