@@ -19,8 +19,10 @@ from sesame.model.command import Command
 from sesame.model.fair_rate import FairRate
 from sesame.sandbox.cgroups.groups import MIB, TCP_BUFFERS_BYTES
 from sesame.sandbox.interface import Death, KillReason, SandboxDied
+from sesame.sandbox.jail import isolation
 from sesame.sandbox.jail.driver import JailDriver
-from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
+from sesame.sandbox.jail.network import set_up
+from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Inside, Listen, WayOut
 from sesame.settings import Settings
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
@@ -175,10 +177,22 @@ async def test_nothing_is_left_of_a_network(tmp_path: Any, runtime: str) -> None
     assert await traces.settled() == {}
 
 
+async def test_what_the_kernel_refuses_of_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (loopback, alone), *_ways = isolation.networks()
+    # Nothing can come from an address that the network does not have.
+    way = WayOut(HOST_ADDRESS, 1, "203.0.113.7")
+    impossible = {**alone, **set_up(Inside(addresses=(HOST_ADDRESS,), ways_out=(way,)))}
+    monkeypatch.setattr(isolation, "networks", lambda: [(loopback, alone), ("no_way_out", impossible)])
+    found = await asyncio.to_thread(isolation.probe)
+    assert (found.possible, found.no_network) == (True, "")
+    assert "netlink 0, message 3: Invalid argument" in found.no_way_out
+    assert found.leads_out == frozenset()
+
+
 async def test_a_proxy_leads_out_where_connections_cannot_be_led(tmp_path: Any, runtime: str) -> None:
     answers, problem = HostAnswers(), "protocol not supported"
-    isolation = msgspec.structs.replace(ISOLATION, no_way_out=problem)
-    async with jail(tmp_path, network="egress", answers=answers, probe=lambda: isolation) as driver:
+    found = msgspec.structs.replace(ISOLATION, no_way_out=problem)
+    async with jail(tmp_path, network="egress", answers=answers, probe=lambda: found) as driver:
         assert driver.only_proxy == problem
         assert any(f"by an HTTP proxy alone: {problem}" in each.by for each in driver.enforcement())
         offer_network(

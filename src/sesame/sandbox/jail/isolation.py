@@ -151,7 +151,7 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
         try:
             done = subprocess.run(
                 [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory,
-                 json.dumps(_networks())],
+                 json.dumps(networks())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env={}, timeout=PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip
@@ -164,7 +164,7 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
     return lines[-1] if lines else f"the probe ended with status {done.returncode}", {}
 
 
-def _networks() -> list[tuple[str, dict[str, Any]]]:
+def networks() -> list[tuple[str, dict[str, Any]]]:
     """What runtime/jail/probe.py tries: a field of `Isolation`, and what a network has that does not have it."""
     ways = (
         ("no_way_out", WayOut(HOST_ADDRESS, 1, INSTANCE_ADDRESS, refused=("10.0.0.0/8",))),
