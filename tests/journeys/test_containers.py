@@ -11,7 +11,7 @@ from typing import Any
 import fc2
 import pytest
 import requests
-from tests.journeys.conftest import FUNCTIONS, SANDBOX, Sesame, failure, running, wait_until
+from tests.journeys.conftest import FUNCTIONS, SANDBOX, Sesame, failure, run, running, wait_until
 from tests.support import command_line
 from tests.support.images import layer_of_folder, layout, python_root
 from tests.support.jails import jail_only
@@ -163,3 +163,53 @@ def test_fc_3_0(sesame: Sesame, images: Path) -> None:
         return command_line.sesame("logs", "alone", "--data-dir", sesame.data_dir, expect=None).stdout
 
     wait_until(lambda: "prepared in /srv" in log(), "the command before the first call runs")
+
+
+def test_it_is_deployed_and_a_second_time_nothing_changes(sesame: Sesame, images: Path, tmp_path: Path) -> None:
+    newer = f"""
+edition: 3.0.0
+name: app
+access: default
+resources:
+  app:
+    component: fc3
+    props:
+      region: cn-shanghai
+      functionName: deployed
+      runtime: custom-container
+      timeout: 20
+      memorySize: 256
+      customContainerConfig:
+        image: file://{images}/app
+        entrypoint: [/usr/bin/python3]
+        command: [/srv/server]
+        port: 8080
+"""
+    older = f"""
+edition: 1.0.0
+name: app
+access: default
+services:
+  app:
+    component: fc
+    props:
+      region: cn-shanghai
+      service: {{name: deployed}}
+      function:
+        name: app
+        runtime: custom-container
+        handler: not-used
+        timeout: 20
+        memorySize: 256
+        caPort: 8080
+        customContainerConfig:
+          image: file://{images}/app
+          command: '["/usr/bin/python3"]'
+          args: '["/srv/server"]'
+"""
+    for text, function in ((newer, "deployed"), (older, "deployed/app")):
+        (tmp_path / "s.yaml").write_text(text)
+        first = run(sesame, "deploy", tmp_path / "s.yaml")
+        assert f"+ function {function}" in first.stdout
+        assert "~" not in run(sesame, "deploy", tmp_path / "s.yaml").stdout
+        assert run(sesame, "invoke", function, "-e", "x").stdout.strip() == "echo:x"

@@ -190,10 +190,19 @@ async def test_an_image_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limits, "IMAGE_UNPACKED_BYTES", 1000)
     with pytest.raises(ImageUnavailable, match="at most 1000 bytes"):
         await store.unpacked([entry("a", bytes(600))], [entry("b", bytes(600))])
+    monkeypatch.setattr(limits, "IMAGE_ENTRIES", 10)
+    with pytest.raises(ImageUnavailable, match="more in its layers"):
+        await store.unpacked([entry("device", bytes(3_000_000), type=tarfile.CHRTYPE)])
     monkeypatch.setattr(limits, "IMAGE_ENTRIES", 3)
     with pytest.raises(ImageUnavailable, match="at most 3 files and folders"):
         await store.unpacked([entry("a/b/c", b"")], [entry("d", b"")])
     assert (store.kept(), store.staged()) == ([], [])
+
+
+async def test_the_names_of_a_layer_are_bounded(store: Store) -> None:
+    long = entry("a", pax_headers={"comment": "x" * 2_000_000})
+    with pytest.raises(ImageUnavailable, match="a header of 20000"):
+        await store.unpacked([long])
 
 
 async def test_what_is_damaged_is_refused(store: Store) -> None:

@@ -41,7 +41,7 @@ class VolumeMounts:
             fds.append(fd)
         return {
             "mount": mount,
-            "path": str(image.root),
+            "path": _without_links(image.root),
             "user_namespace": self._policy.user_namespace,
             "uid": uid,
             "home": image.home,
@@ -84,6 +84,11 @@ class VolumeMounts:
             ) from error
         finally:
             os.close(directory)
+
+
+def _without_links(path: Path) -> str:
+    """An instance goes there from a root in which links of the host lead elsewhere."""
+    return str(path.resolve())
 
 
 class VolumeLook:

@@ -24,6 +24,11 @@ CHUNK_BYTES = 256 * 1024
 LINKS_MAX = 40
 NAME_BYTES, NAME_PART_BYTES = 4096, 255
 ID_MAX = 2**31 - 1
+# What is packed around a file: its header, one with a long name, and padding; and after all files.
+HEADER_BYTES, ENTRY_BYTES, PADDING_BYTES = 1024 * 1024, 4096, 1024 * 1024
+_HEADERS = {
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+}  # fmt: skip
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _BROKEN = (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, OverflowError)
@@ -50,12 +55,23 @@ def unpack(image: Image, source: Source, destination: Path, reference: str) -> N
     tree.finish()
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry whose long names and attributes, which tarfile holds in memory, are bounded."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Entry":
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _HEADERS and found.size > HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {found.size} bytes")
+        return found
+
+
 def _apply(file: IO[bytes], diff_id: str, tree: "_Tree", reference: str) -> None:
-    content = _Hashed(_uncompressed(file, reference))
+    content = _Hashed(_uncompressed(file, reference), tree.budget)
     tree.begin_layer()
     try:
         # A stream, so that nothing is read twice and what is read is what is hashed.
-        with tarfile.open(fileobj=content, mode="r|", errorlevel=0, encoding="utf-8") as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=content, mode="r|", tarinfo=_Entry, encoding="utf-8") as archive:  # type: ignore[call-overload]
             for member in archive:
                 tree.take(member, archive)
                 # It keeps every one.
@@ -85,14 +101,16 @@ def _uncompressed(file: IO[bytes], reference: str) -> Readable:
 
 
 class _Hashed:
-    """A stream that hashes what is read of it."""
+    """A stream that hashes what is read of it, up to what a layer within the budget can have."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, budget: "_Budget") -> None:
         self._file = file
+        self._budget = budget
         self._sha256 = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
+        self._budget.read(len(data))
         self._sha256.update(data)
         return data
 
@@ -107,6 +125,15 @@ class _Budget:
         self._reference = reference
         self._bytes = limits.IMAGE_UNPACKED_BYTES
         self._entries = limits.IMAGE_ENTRIES
+        self._unread = self._bytes + self._entries * ENTRY_BYTES + PADDING_BYTES
+
+    def read(self, amount: int) -> None:
+        """Of layers as they are packed, which may hold more than is written."""
+        self._unread -= amount
+        if self._unread < 0:
+            raise _refused(
+                self._reference, "more in its layers", f"at most {limits.IMAGE_UNPACKED_BYTES} bytes of files"
+            )
 
     def spend(self, amount: int) -> None:
         self._bytes -= amount
@@ -124,7 +151,7 @@ class _Tree:
 
     def __init__(self, root: Path, budget: _Budget, reference: str) -> None:
         self._root = str(root)
-        self._budget = budget
+        self.budget = budget
         self._reference = reference
         self._owned = os.geteuid() == 0
         # Of the present layer: an opaque folder hides what lower layers have in it, and not what stands beside it.
@@ -138,7 +165,7 @@ class _Tree:
         self._written = set()
 
     def take(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-        self._budget.count()
+        self.budget.count()
         names = self._names(member.name)
         if not names:
             if member.isdir():
@@ -189,7 +216,7 @@ class _Tree:
         assert content is not None
         with open(path, "xb") as file:
             while data := content.read(CHUNK_BYTES):
-                self._budget.spend(len(data))
+                self.budget.spend(len(data))
                 file.write(data)
             if file.tell() != member.size:
                 raise _refused(self._reference, "a layer that ends in a file", "a whole tar archive")
@@ -270,7 +297,7 @@ class _Tree:
             kind = self._kind(here)
             if kind is None:
                 os.mkdir(self._path(here), 0o755)
-                self._budget.count()
+                self.budget.count()
             elif stat.S_ISLNK(kind):
                 links += 1
                 target = os.readlink(self._path(here))
