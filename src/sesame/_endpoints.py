@@ -59,9 +59,10 @@ CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
-# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
-# STS, the names of the cloud with and without TLS; and what is passed on for instances, which has as much as one.
-SHARES_OF_DESCRIPTORS = 8
+# Servers that share the process's descriptors: Function Compute with and without TLS, object storage for clients and
+# for mounted buckets, the Log Service, STS, the names of the cloud with and without TLS; and what is passed on for
+# instances, which has as much as one.
+SHARES_OF_DESCRIPTORS = 9
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class EndpointNeeds:
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
     service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
     event loop take a second, by the machine's own clocks. With a `handover`, sockets come from it and go to it.
+    `no_buckets` says why none can be mounted into functions.
     """
 
     settings: Settings
@@ -81,6 +83,7 @@ class EndpointNeeds:
     tracers: Tracers | None
     answers: HostAnswers
     networks: OwnNetworks
+    no_buckets: str
     trust: CloudTrust | None
     handover: Handover | None
     arrivals: FairRate = field(default_factory=FairRate)
@@ -109,6 +112,7 @@ async def open_endpoints(
         "sls": await _listen(needs, sls, "sls_port", tls),
         "sts": await _listen(needs, sts, "sts_port", tls),
     }
+    _offer_object_storage(needs, oss)
     await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
@@ -173,6 +177,7 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
         queue=storage.queue,
         deliveries=storage.queue.deliveries,
         wall_clock=needs.clocks.wall,
+        no_buckets=needs.no_buckets,
         own_hosts=OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, LOG_SERVICE_HOST)),
     )
     return Control.over(storage.catalog, given)
@@ -279,6 +284,14 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     url = await serve(server, f"{TABLE[setting].flag} {port}", serving)
     offer_endpoint(needs.answers, server)
     return url
+
+
+def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
+    """What shows buckets as files asks for objects as any client does, without a port and without TLS."""
+    server = HttpServer(oss, host=needs.settings.host, limits=_limits(), clocks=needs.clocks)
+    server.open()
+    needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
+    needs.answers.offer_object_storage(server.take)
 
 
 class Serving(NamedTuple):

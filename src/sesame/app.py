@@ -214,6 +214,7 @@ class Sesame:
             tracers,
             opening.answers,
             OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out),
+            sandbox.driver.no_buckets,
             self._trust,
             given.handover,
         )

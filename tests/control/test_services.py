@@ -12,7 +12,16 @@ from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, ServiceInput
-from sesame.model.service import LogConfig, NasConfig, NasMountPoint, TracingConfig, VpcConfig
+from sesame.control.services import Services
+from sesame.model.service import (
+    LogConfig,
+    NasConfig,
+    NasMountPoint,
+    OssMountConfig,
+    OssMountPoint,
+    TracingConfig,
+    VpcConfig,
+)
 
 JAEGER = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger"})
 
@@ -97,6 +106,10 @@ def nas(*directories: str) -> NasConfig:
     return NasConfig(mount_points=tuple(NasMountPoint("nas:/", each) for each in directories))
 
 
+def oss(**changes: Any) -> OssMountConfig:
+    return OssMountConfig((OssMountPoint(**{"bucket_name": "bucket", "mount_dir": "/mnt/b"} | changes),))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -124,6 +137,13 @@ def nas(*directories: str) -> NasConfig:
         ({"nas_config": nas("/m/a", "/m")}, "MountDir .*none is in another"),
         ({"nas_config": nas(*(f"/m/{number}" for number in range(6)))}, "MountPoints .*at most 5"),
         ({"nas_config": NasConfig(group_id=65535)}, "NasConfig.GroupId"),
+        ({"oss_mount_config": oss(bucket_name="")}, "BucketName is required"),
+        ({"oss_mount_config": oss(bucket_name="A")}, "BucketName .*3 to 63 lower-case letters"),
+        ({"oss_mount_config": oss(bucket_path="/a/../b")}, "BucketPath .*without '.' and '..'"),
+        ({"oss_mount_config": oss(mount_dir="/etc/b")}, "MountDir .*not in /bin"),
+        ({"oss_mount_config": oss(mount_dir="/m/b"), "nas_config": nas("/m")}, "MountDir .*none is in another"),
+        ({"oss_mount_config": OssMountConfig(oss().mount_points * 6)}, "MountPoints .*at most 5"),
+        ({"oss_mount_config": oss()}, "Role is required"),
         ({"tracing_config": TracingConfig("Zipkin", {"endpoint": "e"})}, "TracingConfig.Type"),
         ({"tracing_config": TracingConfig("Jaeger", {})}, "TracingConfig.Params.Endpoint is required"),
         ({"tracing_config": TracingConfig("Jaeger", {"endpoint": 1})}, "TracingConfig.Params.Endpoint is required"),
@@ -217,3 +237,15 @@ async def test_ten_services_by_three_are_four_calls(account: Account) -> None:
 async def test_limits_of_lists(account: Account, limit: int) -> None:
     with refused("InvalidArgument", match="Limit is set to an invalid value"):
         await account.services.list(Listing(limit=limit))
+
+
+async def test_a_bucket_is_mounted_where_that_is_possible_and_else_refused_with_the_reason(account: Account) -> None:
+    sent = ServiceInput(service_name="s", role=ROLE, oss_mount_config=oss(bucket_path="/a", read_only=True))
+    made = await account.services.create(sent, by=THE_ACCOUNT)
+    assert made.document.oss_mount_config == sent.oss_mount_config
+    with refused("InvalidArgument", match="Role is required"):
+        await account.services.update("s", ServiceInput(role=""), by=THE_ACCOUNT)
+    elsewhere = Services(account.catalog, lambda _role: None, "FUSE cannot be used here: load the module")
+    with refused("InvalidArgument", match="bucket 'bucket', and no bucket can be mounted here: FUSE cannot .*: load"):
+        await elsewhere.update("s", ServiceInput(oss_mount_config=oss()), by=THE_ACCOUNT)
+    await elsewhere.update("s", ServiceInput(oss_mount_config=OssMountConfig()), by=THE_ACCOUNT)

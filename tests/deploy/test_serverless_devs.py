@@ -231,3 +231,10 @@ def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path) ->
     found = read(tmp_path, ONE.replace("description: of tests}", "nasConfig: auto}"))
     points = [{"serverAddr": "auto.cn-shanghai.nas.aliyuncs.com:/demo", "mountDir": "/mnt/auto"}]
     assert found.services[0].fields == {"nasConfig": {"userId": 10003, "groupId": 10003, "mountPoints": points}}
+
+
+def test_a_bucket_is_mounted_as_the_template_says(tmp_path: Path) -> None:
+    point = {"bucketName": "b", "bucketPath": "/in", "endpoint": "e", "mountDir": "/mnt/b", "readOnly": True}
+    found = read(tmp_path, ONE.replace("description: of tests}", f"ossMountConfig: {{mountPoints: [{point}]}}}}"))
+    assert found.services[0].fields == {"ossMountConfig": {"mountPoints": [point]}}
+    assert not found.notes

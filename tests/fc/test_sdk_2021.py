@@ -56,10 +56,14 @@ async def test_services(sdk: Client2021) -> None:
     assert (await sdk("GetService", "demo")).data == made.data
     changed = (await sdk("UpdateService", "demo", description="two")).data
     assert changed["description"] == "two"
-    mounts = {"mountPoints": [{"bucketName": "b", "endpoint": "e", "mountDir": "/mnt/b", "readOnly": True}]}
+    point = {"bucketName": "one", "bucketPath": "/a", "endpoint": "e", "mountDir": "/mnt/b", "readOnly": True}
+    mounts = {"mountPoints": [point]}
     refused = await sdk.failure("UpdateService", "demo", ossMountConfig=mounts)
     assert (refused.statusCode, refused.code) == (400, "InvalidArgument")
-    assert "mounts the bucket 'b', and buckets are not mounted here" in str(refused)
+    assert "Role is required" in str(refused)
+    role = f"acs:ram::{ACCOUNT_ID}:role/r"
+    changed = (await sdk("UpdateService", "demo", ossMountConfig=mounts, role=role)).data
+    assert changed["ossMountConfig"] == mounts == (await sdk("GetService", "demo")).data["ossMountConfig"]
     assert [each["serviceName"] for each in (await sdk("ListServices", limit=1)).data["services"]] == ["demo"]
     stale = await sdk.failure("UpdateService", "demo", headers={"If-Match": "0" * 32}, description="three")
     assert (stale.statusCode, stale.code) == (412, "PreconditionFailed")

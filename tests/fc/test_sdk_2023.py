@@ -34,6 +34,11 @@ async def test_functions(sdk: Client) -> None:
         nasConfig={
             "userId": 1, "groupId": 1, "mountPoints": [{"serverAddr": "x:/", "mountDir": "/mnt/a", "enableTLS": True}],
         },
+        ossMountConfig={
+            "mountPoints": [
+                {"bucketName": "one", "bucketPath": "/", "endpoint": "e", "mountDir": "/mnt/b", "readOnly": False}
+            ]
+        },
         tracingConfig={"type": "Jaeger", "params": {"endpoint": "http://j"}},
         instanceLifecycleConfig={
             "initializer": {"handler": "index.begin", "timeout": 7}, "preStop": {"handler": "index.end"},

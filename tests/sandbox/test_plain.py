@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.interpreters import INTERPRETERS
 
+from sesame.model.bucket_mount import BucketMount
 from sesame.model.nas import NasMount
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import Launch
@@ -278,6 +279,16 @@ async def test_enforcement_tells_what_is_not_held(stage: Any) -> None:
     assert not held["own file system"]
     assert not held["number of processes"]
     assert stage.driver.name == "plain"
+
+
+async def test_a_bucket_is_refused_with_the_way_out(stage: Any) -> None:
+    mount = BucketMount(bucket="b", prefix="", mount_dir="/mnt/b", read_only=False)
+    with pytest.raises(
+        SandboxStartFailed, match=r"bucket 'b' cannot be mounted: the sandbox plain .* as root"
+    ) as failed:
+        await stage.start("files", "index.run", buckets=(mount,))
+    assert failed.value.kind is StartFailure.REFUSED
+    assert stage.driver.no_buckets in failed.value.cause
 
 
 async def test_a_volume_is_there_already_or_the_start_is_refused(stage: Any, tmp_path: Path) -> None:

@@ -336,6 +336,7 @@ class FakeDriver:
     no_network = ""
     leads_out: frozenset[int] = frozenset()
     only_proxy = ""
+    no_buckets = ""
 
     def descriptors(self, listens: int) -> int:
         return 1

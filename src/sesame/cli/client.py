@@ -23,8 +23,10 @@ API_VERSION = "2016-08-15"
 OWN_PREFIX = "/sesame/"
 # Of the API version whose functions belong to no service.
 STANDING_ALONE_PREFIX = "/2023-03-30"
+# Of the API version whose services may have buckets mounted.
+MOUNTED_BUCKETS_PREFIX = "/2021-04-06"
 # Paths that begin so are whole ones.
-_WHOLE = (OWN_PREFIX, STANDING_ALONE_PREFIX + "/")
+_WHOLE = (OWN_PREFIX, STANDING_ALONE_PREFIX + "/", MOUNTED_BUCKETS_PREFIX + "/")
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 # A result of 32 MiB, and as much again for its escapes.
@@ -67,7 +69,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """`path` begins with a slash and is encoded already.
 
     The version 2016-08-15 of the API is put before it, except before what is Sesame's own and no part of an API
-    (`/sesame/…`), or has its version already (`/2023-03-30/…`).
+    (`/sesame/…`), or has its version already (`/2023-03-30/…`, `/2021-04-06/…`).
     """
 
     method: str

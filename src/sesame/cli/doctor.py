@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from sesame.cli import output
-from sesame.cli.doctor_mounts import mounts
+from sesame.cli.doctor_mounts import buckets, mounts
 from sesame.cli.finding import BAD, GOOD, POOR, Finding
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
@@ -243,6 +243,7 @@ def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
         what = f"sandbox {choice.driver.name}: {line.what} {'' if line.enforced else 'NOT '}enforced ({line.by})"
         yield Finding(GOOD if line.enforced else POOR, what)
     yield from mounts(settings, DataDir(settings.data_dir).nas, choice.driver.name)
+    yield buckets(choice.driver)
 
 
 def _open_files(settings: Settings, driver: SandboxDriver) -> Finding:

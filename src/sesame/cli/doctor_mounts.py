@@ -1,9 +1,10 @@
-"""What `sesame doctor` says of NAS: which directories stand for servers, and whether they can be mounted here."""
+"""What `sesame doctor` says of NAS and buckets: which directories stand for servers, and what can be mounted here."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from sesame.cli.finding import BAD, GOOD, POOR, Finding
+from sesame.sandbox.interface import SandboxDriver
 from sesame.settings import Settings
 
 PLAIN = "plain"
@@ -31,6 +32,13 @@ def mounts(settings: Settings, nas: Path, driver: str) -> Iterator[Finding]:
             )
         else:
             yield Finding(GOOD, f"{what}: {directory}")
+
+
+def buckets(driver: SandboxDriver) -> Finding:
+    """`driver` has been open."""
+    if problem := driver.no_buckets:
+        return Finding(POOR, f"OSS: an ossMountConfig is refused: {problem}")
+    return Finding(GOOD, "OSS: an ossMountConfig mounts a bucket, by FUSE")
 
 
 def _problem(directory: Path) -> str:

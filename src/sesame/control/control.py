@@ -39,7 +39,7 @@ from sesame.store.catalog import Catalog
 class Needs:
     """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed.
 
-    `wall_clock` gives Unix seconds.
+    `wall_clock` gives Unix seconds. `no_buckets` says why no bucket can be mounted into functions; "" where they can.
     """
 
     code: CodeSource
@@ -49,6 +49,7 @@ class Needs:
     queue: Queue
     deliveries: Deliveries
     wall_clock: Callable[[], float]
+    no_buckets: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Control:
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
-        services, functions = Services(catalog, needs.check_role), Functions(catalog, code)
+        services, functions = Services(catalog, needs.check_role, needs.no_buckets), Functions(catalog, code)
         async_configs = AsyncConfigs(catalog, needs.arns)
         invocations = AsyncInvocations(catalog, needs.queue, AsyncPolicies(catalog).policy_of, needs.wall_clock)
         return cls(

@@ -4,16 +4,17 @@ Called by what keeps services and functions.
 """
 
 import itertools
-from collections.abc import Iterable
 
 from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.nas import SERVER_ADDRESS_FORM, normalized_directory, parse_server_address
-from sesame.model.service import NasConfig
+from sesame.model.service import NasConfig, OssMountConfig, Service
 
 MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
+BUCKET_PATH_CHARS = 1023
+BUCKET_NAME_FORM = "3 to 63 lower-case letters, digits or '-', of which the first and the last are no '-'"
 # The cloud refuses the directories of the system; /code, /opt and /tmp belong to the function and its layers.
 SYSTEM_DIRECTORIES = frozenset({
     "/bin", "/boot", "/code", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin",
@@ -35,13 +36,36 @@ def check_nas_config(config: NasConfig) -> None:
     check_mount_dirs("nas_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
 
 
-def refuse_oss_mounts(buckets: Iterable[str]) -> None:
-    """Raises `Unusable` where there is one: buckets are not mounted here, and what is accepted is to be done."""
-    if wanted := sorted({checks.shown(bucket) for bucket in buckets}):
-        raise Unusable(
-            f"ossMountConfig mounts the bucket '{', '.join(wanted)}', and buckets are not mounted here: read and write "
-            "its objects with an OSS SDK at the endpoint of `sesame env`, or keep the files on a NAS (nasConfig)"
-        )
+def check_oss_mount_config(config: OssMountConfig, service: Service, no_buckets: str) -> None:
+    """Raises `Rejected` for the first rule that is broken. `no_buckets` says why none can be mounted here, or is ""."""
+    points = config.mount_points
+    if not points:
+        return
+    if len(points) > MOUNT_POINTS_MAX:
+        raise Invalid("oss_mount_config.mount_points", f"at most {MOUNT_POINTS_MAX}", len(points))
+    for point in points:
+        if not point.bucket_name:
+            raise Missing("oss_mount_config.mount_points.bucket_name")
+        if not limits.BUCKET_NAME.match(point.bucket_name):
+            raise Invalid(
+                "oss_mount_config.mount_points.bucket_name", BUCKET_NAME_FORM, checks.shown(point.bucket_name)
+            )
+        checks.length("oss_mount_config.mount_points.bucket_path", point.bucket_path, BUCKET_PATH_CHARS)
+        if "\0" in point.bucket_path or {".", ".."} & set(point.bucket_path.split("/")):
+            raise Invalid(
+                "oss_mount_config.mount_points.bucket_path",
+                "a directory of the bucket, such as /data, without '.' and '..'",
+                checks.shown(point.bucket_path),
+            )
+    directories = [point.mount_dir for point in points]
+    check_mount_dirs("oss_mount_config.mount_points.mount_dir", directories)
+    both = [*directories, *(point.mount_dir for point in service.nas_config.mount_points)]
+    check_mount_dirs("oss_mount_config.mount_points.mount_dir", both)
+    if not service.role:
+        raise Missing("role", needed_by="oss_mount_config")
+    if no_buckets:
+        names = ", ".join(sorted({point.bucket_name for point in points}))
+        raise Unusable(f"ossMountConfig mounts the bucket '{names}', and no bucket can be mounted here: {no_buckets}")
 
 
 def check_mount_dirs(label: str, directories: list[str]) -> None:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from sesame.control import checks, listing
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
-from sesame.control.mount_checks import check_nas_config, refuse_oss_mounts
+from sesame.control.mount_checks import check_nas_config, check_oss_mount_config
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
 from sesame.control.views import existing, service_view
@@ -29,10 +29,14 @@ LOG_BEGIN_RULES = ("None", "DefaultRegex")
 
 
 class Services:
-    """`check_role(arn)` raises `Rejected` for a role that functions of the service could not assume."""
+    """`check_role(arn)` raises `Rejected` for a role that functions of the service could not assume.
 
-    def __init__(self, catalog: Catalog, check_role: CheckRole) -> None:
+    `no_buckets` says why no bucket can be mounted here; "" where they can.
+    """
+
+    def __init__(self, catalog: Catalog, check_role: CheckRole, no_buckets: str = "") -> None:
         self._catalog = catalog
+        self._no_buckets = no_buckets
         self._check_role = check_role
 
     async def create(self, sent: ServiceInput, *, by: Requester) -> Record:
@@ -100,7 +104,7 @@ class Services:
         checks.description(service.description)
         _check_log_config(service.log_config)
         check_nas_config(service.nas_config)
-        refuse_oss_mounts(point.bucket_name for point in service.oss_mount_config.mount_points)
+        check_oss_mount_config(service.oss_mount_config, service, self._no_buckets)
         _check_tracing_config(service.tracing_config)
         if sent.role is not UNSET and service.role:
             self._check_role(service.role)

@@ -69,6 +69,21 @@ def _nas(node: Node) -> dict[str, Any]:
     return yaml_source.fields(node, table, None, "nasConfig")
 
 
+def _buckets(node: Node) -> dict[str, Any]:
+    if isinstance(node.value, str):
+        return {}
+    point = {
+        "bucketName": Key("bucketName", Node.text), "bucketPath": Key("bucketPath", Node.text),
+        "endpoint": Key("endpoint", Node.text), "mountDir": Key("mountDir", Node.text),
+        "readOnly": Key("readOnly", Node.boolean),
+    }  # fmt: skip
+
+    def points(each: Node) -> list[dict[str, Any]]:
+        return [yaml_source.fields(one, point, None, "a mount point") for one in each.items()]
+
+    return yaml_source.fields(node, {"mountPoints": Key("mountPoints", points)}, None, "ossMountConfig")
+
+
 def _destinations(node: Node) -> dict[str, Any]:
     table = {"onSuccess": Key("onSuccess", events.destination), "onFailure": Key("onFailure", events.destination)}
     return yaml_source.fields(node, table, None, "destination")
@@ -105,7 +120,7 @@ SERVICE_KEYS = {
     "logConfig": Key("logConfig", _log),
     "vpcConfig": Key("vpcConfig", _vpc),
     "nasConfig": Key("nasConfig", _nas),
-    "ossMountConfig": Key(why="buckets are not mounted here; functions use oss2, or keep files on a NAS"),
+    "ossMountConfig": Key("ossMountConfig", _buckets),
     "tracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from fastcrc import crc64
 
-from sesame.cli.client import STANDING_ALONE_PREFIX, Refused, quoted
+from sesame.cli.client import MOUNTED_BUCKETS_PREFIX, STANDING_ALONE_PREFIX, Refused, quoted
 from sesame.deploy import archive, roles
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
@@ -73,10 +73,9 @@ class _Planner:
         for role in project.roles:
             yield self._role(role, project)
         for service in project.services:
-            path = f"/services/{quoted(service.name)}"
-            yield self._resource(
-                f"service {service.name}", path, "/services", {"serviceName": service.name}, service.fields
-            )
+            parent = f"{MOUNTED_BUCKETS_PREFIX if 'ossMountConfig' in service.fields else ''}/services"
+            path = f"{parent}/{quoted(service.name)}"
+            yield self._resource(f"service {service.name}", path, parent, {"serviceName": service.name}, service.fields)
         for function in project.functions:
             yield self._function(function)
         for trigger in project.triggers:

@@ -65,11 +65,14 @@ class Startup:
         """
         began_at, snapshot = self._clocks.monotonic(), instance.snapshot
         spec = _spec(snapshot, instance.instance_id, self._account_id, self._region)
-        if snapshot.launch.web_server is not None:
-            # A program of the function's own has its environment from the start; each request has newer keys.
+        if snapshot.launch.web_server is not None or snapshot.buckets:
+            # What has keys from the start gets newer ones with each call.
             keys = self._credentials(snapshot.role, snapshot.service, environment.INSTANCE_CREDENTIALS_S, ())
-            variables = {**spec.environment, **environment.key_variables(keys)}
-            spec = msgspec.structs.replace(spec, environment=variables)
+            spec = msgspec.structs.replace(spec, keys=keys)
+            if snapshot.launch.web_server is not None:
+                # A program of the function's own has its environment from the start.
+                variables = {**spec.environment, **environment.key_variables(keys)}
+                spec = msgspec.structs.replace(spec, environment=variables)
         attempt = 0
         while True:
             attempt += 1
@@ -160,6 +163,7 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         disk_mb=snapshot.limits.disk_mb,
         setup=environment.setup(snapshot, account_id, region),
         nas=snapshot.nas,
+        buckets=snapshot.buckets,
         web_server=snapshot.launch.web_server,
         image=snapshot.launch.image,
     )

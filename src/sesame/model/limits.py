@@ -15,6 +15,7 @@ ALIAS_NAME = SERVICE_NAME
 # Of a stateful invocation, as callers choose it.
 INVOCATION_ID = SERVICE_NAME
 SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 RESERVED_ENVIRONMENT_PREFIX = "FC_"
 RESERVED_ENVIRONMENT_NAMES = frozenset({"accessKeyID", "accessKeySecret", "securityToken", "topic"})

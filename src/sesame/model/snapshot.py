@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import msgspec
 
 from sesame.model import container, limits
+from sesame.model.bucket_mount import BucketMount, prefix_of
 from sesame.model.container import ContainerImage
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.nas import NasMount, normalized_directory
-from sesame.model.service import LogConfig, NasConfig, Service
+from sesame.model.service import LogConfig, NasConfig, OssMountConfig, Service
 from sesame.model.session_affinity import SessionAffinity, affinity_of
 from sesame.model.web_server import WebServer, config_of, health_check_of, is_custom, is_web_server, web_server_of
 
@@ -78,8 +79,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
     CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
     an instance of a `trial` writes is in the outcome of its call alone.
-    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` is
-    mounted into each instance. With an `affinity`, calls belong to sessions.
+    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` and
+    `buckets` are mounted into each instance. With an `affinity`, calls belong to sessions.
     """
 
     key: str
@@ -98,6 +99,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     trial: bool = False
     jaeger_endpoint: str = ""
     nas: tuple[NasMount, ...] = ()
+    buckets: tuple[BucketMount, ...] = ()
     affinity: SessionAffinity | None = None
 
 
@@ -148,6 +150,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         layers=resolved.layers,
         jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
         nas=_nas(service.nas_config),
+        buckets=_buckets(service.oss_mount_config),
         affinity=_affinity(function),
     )
 
@@ -198,6 +201,18 @@ def _nas(config: NasConfig) -> tuple[NasMount, ...]:
             mount_dir=normalized_directory(point.mount_dir),
             user_id=config.user_id,
             group_id=config.group_id,
+        )
+        for point in config.mount_points
+    )
+
+
+def _buckets(config: OssMountConfig) -> tuple[BucketMount, ...]:
+    return tuple(
+        BucketMount(
+            bucket=point.bucket_name,
+            prefix=prefix_of(point.bucket_path),
+            mount_dir=normalized_directory(point.mount_dir),
+            read_only=point.read_only,
         )
         for point in config.mount_points
     )

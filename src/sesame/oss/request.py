@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from sesame.model import limits
 from sesame.oss.errors import OssError
 
-BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 KEY_BYTES_MAX = 1023
 _PORT = re.compile(r":[0-9]*\Z")
 # Public, internal and acceleration names, and those with IPv6, which have the region as a label of its own.
@@ -57,7 +57,7 @@ def parse(scope: dict[str, Any], virtual_hosts: Sequence[str]) -> Request:
     else:
         key_part = raw_path.removeprefix(b"/")
         host = host[len(bucket) + 1 :]
-    if bucket and not BUCKET_NAME.match(bucket):
+    if bucket and not limits.BUCKET_NAME.match(bucket):
         raise OssError("InvalidBucketName", details={"BucketName": bucket})
     key = _decode(key_part, "InvalidObjectName")
     if key:

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sesame.model.bucket_mount import BucketMount
 from sesame.model.command import Command, Execution
 from sesame.model.container import ContainerImage
 from sesame.model.errors import SesameError, StartProblem
+from sesame.model.invocation import Credentials
 from sesame.model.nas import NasMount
 from sesame.model.stream import Stream
 from sesame.model.usage import Usage
@@ -43,6 +45,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
     With a `web_server` the function is one, and calls are requests to it, several at a time where the engine so wants.
     With an `image` its files and its program are the image's, and `code` may be "".
+    With `buckets`, `keys` are those of its role, for what is asked of the buckets before a call brings newer ones.
     """
 
     instance_id: str
@@ -54,6 +57,8 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     disk_mb: int
     setup: Mapping[str, Any]
     nas: tuple[NasMount, ...] = ()
+    buckets: tuple[BucketMount, ...] = ()
+    keys: Credentials = Credentials()
     web_server: WebServer | None = None
     image: ContainerImage | None = None
 
@@ -77,6 +82,8 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     compiled: tuple[Path, ...] = ()
     cpu_shares: int | None = None
     volumes: tuple[Volume, ...] = ()
+    buckets: tuple[BucketMount, ...] = ()
+    keys: Credentials = Credentials()
     web_server: WebServer | None = None
     image: ImageRoot | None = None
 
@@ -318,6 +325,10 @@ class SandboxDriver(Protocol):
     @property
     def only_proxy(self) -> str:
         """Why the way out of instances' networks is a proxy and nothing else; "" where that is not so."""
+
+    @property
+    def no_buckets(self) -> str:
+        """Why no bucket can be mounted into functions here, and what to do; "" where they can. Known once open."""
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall; known once open."""

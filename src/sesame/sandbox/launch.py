@@ -145,6 +145,8 @@ class PackagedLauncher:
             setup=spec.setup,
             compiled=lease.compiled if spec.code else (),
             volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
+            buckets=spec.buckets,
+            keys=spec.keys,
             web_server=spec.web_server,
         )
         return made if spec.image is None else await self._with_image(made, spec.image, leases)

@@ -42,6 +42,8 @@ class Listen(msgspec.Struct, frozen=True):
         return (self.kind, self.port) == (other.kind, other.port) and same_family and same_address
 
 
+# Takes one end of a connection, and the name of the client that has the other.
+Take = Callable[[socket.socket, str], None]
 # Takes a socket of an instance's network and the instance's name among clients. Returns what ends it.
 Serve = Callable[[socket.socket, str], Callable[[], None]]
 
@@ -78,6 +80,9 @@ class Answers(Protocol):
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
         """Answers on a socket that was made for `listen`; the call returned ends that and closes it."""
 
+    async def object_storage(self) -> Take | None:
+        """What answers as object storage on connections that are made here; None where there is none."""
+
 
 class HostAnswers:
     """The host's answers of one Sesame. `offer` until `offered`; drivers wait for that."""
@@ -87,6 +92,7 @@ class HostAnswers:
         self._addresses: dict[str, None] = {}
         self._environment: dict[str, str] = {}
         self._ways_out: list[WayOut] = []
+        self._object_storage: Take | None = None
         self._complete = asyncio.Event()
 
     @classmethod
@@ -117,12 +123,19 @@ class HostAnswers:
         self.add_address(way.source)
         self._ways_out.append(way)
 
+    def offer_object_storage(self, take: Take) -> None:
+        self._object_storage = take
+
     def offered(self) -> None:
         self._complete.set()
 
     async def inside(self) -> Inside:
         await self._complete.wait()
         return Inside(tuple(self._serving), tuple(self._addresses), self._environment, tuple(self._ways_out))
+
+    async def object_storage(self) -> Take | None:
+        await self._complete.wait()
+        return self._object_storage
 
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
         return self._serving[listen](socket, instance)

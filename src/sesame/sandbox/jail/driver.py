@@ -33,7 +33,9 @@ from sesame.sandbox.interface import (
     SandboxStartFailed,
     StartFailure,
 )
+from sesame.sandbox.jail import buckets as jail_buckets
 from sesame.sandbox.jail import sweep as jail_sweep
+from sesame.sandbox.jail.buckets import BucketMounts
 from sesame.sandbox.jail.disks import Disks
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, READY_RESOURCES, HostResourcePool
 from sesame.sandbox.jail.installation import NotSeparable
@@ -106,6 +108,7 @@ class JailDriver:
         self._resource_pool = HostResourcePool(None, None)
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, self._answers)
         self._volumes = VolumeMounts(self._policy)
+        self._buckets = BucketMounts(state / "drafts", self._answers)
         self._watches_volumes = False
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
@@ -151,6 +154,7 @@ class JailDriver:
             options.trusted,
         )
         self._volumes = VolumeMounts(self._policy)
+        self._buckets.problem = await asyncio.to_thread(jail_buckets.why_not, user_namespace=user_namespace)
         (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
         if self._cgroups is not None:
@@ -195,6 +199,11 @@ class JailDriver:
         """As `SandboxDriver.only_proxy`."""
         return self._isolation.no_way_out if self._policy.network == "egress" else ""
 
+    @property
+    def no_buckets(self) -> str:
+        """As `SandboxDriver.no_buckets`."""
+        return self._buckets.problem
+
     def zygote_pid(self, runtime: str) -> int:
         """Of the runtime's zygote; 0 when it has none."""
         zygote = self._zygotes.get(runtime)
@@ -225,7 +234,7 @@ class JailDriver:
             self._watches_volumes = True
             self._background.keep("watching volumes", self._watch_volumes)
         output = StartOutput(on_output)
-        sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, on_death)
+        sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, self._buckets, on_death)
         self._sandboxes.add(sandbox)
         sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
         starting = asyncio.create_task(sandbox.start(zygote, self._prewarmed_pool, output))
@@ -260,6 +269,7 @@ class JailDriver:
         await asyncio.gather(*(zygote.close() for zygote in [*self._zygotes.values(), *self._retired]))
         await self._resource_pool.close()
         await asyncio.to_thread(self._volumes.close)
+        await self._buckets.close()
         if self._cgroups is not None:
             await asyncio.to_thread(self._cgroups.clear)
         if self._watchdog is not None:

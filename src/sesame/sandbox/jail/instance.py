@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.model.command import Command
+from sesame.model.invocation import Credentials
 from sesame.model.usage import Usage
 from sesame.sandbox import stack_dump, usage
 from sesame.sandbox.addresses import CODE_ROOT, LAYER_ROOT
@@ -23,6 +24,7 @@ from sesame.sandbox.exec_streams import CommandExecution
 from sesame.sandbox.interface import Call, Death, KillReason, OnDeath, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail import told
+from sesame.sandbox.jail.buckets import BucketMounts, InstanceBuckets
 from sesame.sandbox.jail.exec import Commands, Inside
 from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
 from sesame.sandbox.jail.plan import SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
@@ -61,12 +63,15 @@ class JailSandbox:
         policy: JailPolicy,
         resource_pool: HostResourcePool,
         volumes: VolumeMounts,
+        bucket_mounts: BucketMounts,
         on_death: OnDeath,
     ) -> None:
         self._spec = spec
         self._policy = policy
         self._resource_pool = resource_pool
         self._volumes = volumes
+        self._bucket_mounts = bucket_mounts
+        self._buckets = InstanceBuckets()
         self._life = Lifecycle(self._end, on_death, concurrent=spec.web_server is not None)
         self._phases: dict[str, float] = {}
         self._channel: Channel | WebChannel | None = None
@@ -138,6 +143,10 @@ class JailSandbox:
             fields = self._order(zygote, fds, until_sent)
             fields["volumes"] = await self._volumes.lend(self._spec.volumes, resources.uid, fds, until_sent)
             fields["image"] = await self._volumes.lend_root(self._spec.image, resources.uid, fds, until_sent)
+            self._buckets = await self._bucket_mounts.lend(
+                self._spec, resources.uid, fds, until_sent, self._buckets_lost
+            )
+            fields["volumes"] += self._buckets.orders
             prewarmed.order(fields, fds)
         # While the instance mounts. The function's code runs only after the setup, which is sent later.
         if resources.group is not None:
@@ -162,6 +171,8 @@ class JailSandbox:
     def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
         self._request_id = call.request_id or self._request_id
+        if self._spec.buckets and (keys := call.meta.get("credentials")) is not None:
+            self._buckets.use(Credentials(**keys))
         return self._life.run_call(self._channel.call(call))
 
     async def exec(self, command: Command) -> CommandExecution:
@@ -308,6 +319,9 @@ class JailSandbox:
     def _on_gone(self) -> None:
         self._life.process_ended(self._give_up)
 
+    def _buckets_lost(self) -> None:
+        self._life.lost(SandboxDied(Death.KILLED, "the process that serves its mounted buckets has ended"))
+
     def _give_up(self) -> None:
         if self._channel is not None:
             self._channel.end(SandboxDied(Death.EXIT))
@@ -319,6 +333,8 @@ class JailSandbox:
                 # The stream ends a moment before the process does. Waiting that long tells how the process ended.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._init.gone.wait(), RESULT_GRACE_S)
+            # Before its processes end: what they have not closed becomes no object, and none of them waits for answers.
+            self._buckets.end()
             self._init.kill()
             if self._life.ended_frozen:
                 # A version 1 freezer holds even SIGKILL back.

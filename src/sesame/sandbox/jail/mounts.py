@@ -77,6 +77,15 @@ def block_mount(kind: str, device: str, *flags: str) -> int:
     return _new_mount(kind, {"source": device}, 0, *flags)
 
 
+def fuse_mount(device: int, uid: int, *, read_only: bool) -> int:
+    """A descriptor of a mount that is served through an open /dev/fuse, to processes of this user and group alone.
+
+    The caller closes it.
+    """
+    options = {"source": "bucket", "fd": str(device), "rootmode": "40000", "user_id": str(uid), "group_id": str(uid)}
+    return _new_mount("fuse", options, _MOUNT_ATTR_RDONLY if read_only else 0, "default_permissions")
+
+
 def _new_mount(kind: str, options: dict[str, str], attributes: int, *flags: str) -> int:
     context = _call("fsopen", _SYS_FSOPEN, kind.encode(), ctypes.c_uint(_FSOPEN_CLOEXEC))
     try:

@@ -51,7 +51,7 @@ from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge, tree
 from sesame.sandbox.process import scratch as scratch_files
 from sesame.sandbox.process.exec import Commands
 from sesame.sandbox.process.spawner import OUTPUT_FD, SOCKET_FD, Process, Spawner, Start
-from sesame.sandbox.process.volumes import require_in_place
+from sesame.sandbox.process.volumes import NO_BUCKETS, refuse_buckets, require_in_place
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.web.channel import WebChannel, channel_of
 from sesame.sandbox.wire import Channel, Output
@@ -93,6 +93,10 @@ class PlainDriver:
     @property
     def only_proxy(self) -> str:
         return ""
+
+    @property
+    def no_buckets(self) -> str:
+        return NO_BUCKETS
 
     def descriptors(self, listens: int) -> int:
         """As `SandboxDriver.descriptors`."""
@@ -145,6 +149,7 @@ class PlainDriver:
                 "Sesame on Linux with --sandbox jail",
                 StartFailure.REFUSED,
             )
+        refuse_buckets(spec.buckets)
         if spec.volumes:
             # On a thread, because the file system of a volume may not answer.
             await asyncio.to_thread(require_in_place, spec.volumes)

@@ -6,8 +6,21 @@ Used by `process.driver`.
 import os
 from collections.abc import Sequence
 
+from sesame.model.bucket_mount import BucketMount
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.volumes import Volume
+
+NO_BUCKETS = (
+    "the sandbox plain makes no mounts: run Sesame as root on Linux with --sandbox jail, or have the function use the "
+    "OSS SDK in place of files"
+)
+
+
+def refuse_buckets(buckets: Sequence[BucketMount]) -> None:
+    """Raises `SandboxStartFailed` where there is one."""
+    if buckets:
+        names = ", ".join(mount.bucket for mount in buckets)
+        raise SandboxStartFailed(f"the bucket '{names}' cannot be mounted: {NO_BUCKETS}", StartFailure.REFUSED)
 
 
 def require_in_place(volumes: Sequence[Volume]) -> None:

@@ -1,0 +1,141 @@
+"""The process that shows buckets as files: serves the mounts of all instances of one Sesame, and ends with it.
+
+Started by `buckets.server` with its socket as the only argument and the folder of drafts as the second. It holds no
+keys but those that it was given for a mount, and follows no path of a function's on this machine.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from sesame.sandbox.buckets import protocol
+from sesame.sandbox.buckets.connection import Connection
+from sesame.sandbox.buckets.filesystem import BucketFiles
+from sesame.sandbox.buckets.fuse import Owner
+from sesame.sandbox.buckets.objects import Bucket, Connections, Keys
+
+# How long Sesame may be too busy to hear what a thread has to say.
+SAY_S = 60.0
+LOG_CHARS_MAX = 8192
+
+
+class Mounts:
+    """`sesame` is the socket to Sesame; `drafts` the folder for what is written."""
+
+    def __init__(self, sesame: socket.socket, drafts: Path) -> None:
+        self._sesame = sesame
+        self._drafts = drafts
+        self._connections = Connections(self._connect)
+        self._loop = asyncio.get_running_loop()
+        self._buckets: dict[int, Bucket] = {}
+        self._mounts: dict[int, Connection] = {}
+        self.ended = asyncio.Event()
+        sesame.setblocking(False)
+        self._loop.add_reader(sesame, self._heed)
+
+    def _heed(self) -> None:
+        """Every message that has come: a call's keys are there before its requests are run."""
+        while not self.ended.is_set():
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._sesame, protocol.MESSAGE_BYTES_MAX, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._loop.remove_reader(self._sesame)
+                self.ended.set()
+                return
+            message = protocol.decode(data)
+            number = message["mount"]
+            if message["kind"] == protocol.SERVE:
+                self._serve(number, fds[0], message)
+            elif message["kind"] == protocol.KEYS:
+                if (bucket := self._buckets.get(number)) is not None:
+                    bucket.keys = Keys(*message["keys"])
+            else:
+                if (mount := self._mounts.get(number)) is not None:
+                    mount.close()
+                self._say({"kind": protocol.ENDED, "mount": number})
+
+    def _serve(self, number: int, device: int, wanted: dict[str, Any]) -> None:
+        bucket = self._buckets[number] = Bucket(wanted["bucket"], Keys(*wanted["keys"]), self._connections)
+        files = BucketFiles(
+            bucket,
+            wanted["prefix"],
+            Owner(wanted["user_id"], wanted["group_id"]),
+            self._drafts,
+            self._log,
+            read_only=wanted["read_only"],
+        )
+        self._mounts[number] = Connection(device, files, self._heed, self._log, lambda: self._forget(number))
+        self._mounts[number].start()
+        # Whether the bucket is there is asked beside the kernel's first request.
+        Thread(target=self._try, args=(number, bucket, wanted["prefix"]), daemon=True).start()
+
+    def _try(self, number: int, bucket: Bucket, prefix: str) -> None:
+        problem = ""
+        try:
+            bucket.list(prefix, at_most=1)
+        except PermissionError:
+            # Each operation is refused or allowed for itself.
+            pass
+        except FileNotFoundError:
+            problem = "it does not exist"
+        except OSError as error:
+            problem = str(error)
+        self._say({"kind": protocol.SERVED, "mount": number, "problem": problem})
+
+    def _forget(self, number: int) -> None:
+        del self._mounts[number], self._buckets[number]
+
+    def _connect(self) -> socket.socket:
+        """In threads."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._say({"kind": protocol.CONNECT}, theirs.fileno())
+        return ours
+
+    def _log(self, text: str) -> None:
+        """In threads."""
+        with contextlib.suppress(OSError):
+            self._say({"kind": protocol.LOG, "text": text[-LOG_CHARS_MAX:]})
+
+    def _say(self, message: dict[str, Any], *fds: int) -> None:
+        """In threads too. Raises `OSError` where Sesame is gone."""
+        ready = select.poll()
+        ready.register(self._sesame, select.POLLOUT)
+        while True:
+            try:
+                socket.send_fds(self._sesame, [protocol.encode(message)], fds)
+                return
+            except BlockingIOError:
+                if not ready.poll(SAY_S * 1000):
+                    raise
+
+
+async def serve(sesame: socket.socket, drafts: Path) -> None:
+    await Mounts(sesame, drafts).ended.wait()
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ValueError, OSError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sesame = socket.socket(fileno=int(sys.argv[1]))
+    asyncio.new_event_loop().run_until_complete(serve(sesame, Path(sys.argv[2])))
+    # At once, whatever its threads wait for: everyone who waits for this process then gets an error instead.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Sesame's side of the process that shows buckets as files: starts it at first use, and is its way to object storage.
+
+Used by `jail.buckets`, on the event loop. When the process ends, every instance that has a bucket mounted is told so.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from sesame.model.bucket_mount import BucketMount
+from sesame.model.errors import SesameError
+from sesame.model.invocation import Credentials
+from sesame.sandbox.buckets import protocol
+from sesame.sandbox.network import Answers
+
+SERVED_TIMEOUT_S = 20.0
+# A process that does not end a mount within this time is ended, so that nobody waits for it for ever.
+ENDED_TIMEOUT_S = 5.0
+# Where functions' names among the clients of object storage are.
+CLIENT = "mounted buckets"
+_MODULE = "sesame.sandbox.buckets.process"
+
+log = structlog.get_logger("sesame.buckets")
+
+
+class BucketUnavailable(SesameError):
+    """The text says which bucket cannot be mounted, why, and what to do; it names no path of this machine."""
+
+
+class ServedBucket:
+    """One bucket in one instance, from `BucketServer.serve` until `end`."""
+
+    def __init__(self, server: "BucketServer", number: int, keys: Credentials) -> None:
+        self._server = server
+        self._number = number
+        self._keys = keys
+
+    def use(self, keys: Credentials) -> None:
+        """What is asked for from here on is asked for with these."""
+        if keys != self._keys:
+            self._keys = keys
+            self._server.tell(protocol.KEYS, self._number, keys=_wire(keys))
+
+    def end(self) -> None:
+        """Whoever waits for the bucket gets an error at once, and what was not closed becomes no object. Idempotent."""
+        self._server.forget(self._number)
+
+
+class BucketServer:
+    """One for each driver. `drafts` is a folder for what functions write, until it is an object."""
+
+    def __init__(self, drafts: Path, answers: Answers) -> None:
+        self._drafts = drafts
+        self._answers = answers
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._take: Callable[[socket.socket, str], None] | None = None
+        self._starting: dict[int, asyncio.Future[str]] = {}
+        self._lost: dict[int, Callable[[], None]] = {}
+        self._ending: dict[int, asyncio.TimerHandle] = {}
+
+    async def serve(
+        self, mount: BucketMount, keys: Credentials, owner: int, device: int, lost: Callable[[], None]
+    ) -> ServedBucket:
+        """Has the mount of this /dev/fuse, which the caller closes, show the bucket as files of this user and group.
+
+        `lost` is called if it can be served no longer. Raises `BucketUnavailable`.
+        """
+        name = f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}"
+        self._take = self._take or await self._answers.object_storage()
+        if self._take is None:
+            raise BucketUnavailable(f"{name}: there is no object storage; run the function in a server, `sesame start`")
+        number = next(self._numbers)
+        starting = self._starting[number] = asyncio.get_running_loop().create_future()
+        self._lost[number] = lost
+        try:
+            if self._socket is None:
+                self._start()
+            self.tell(
+                protocol.SERVE,
+                number,
+                device,
+                bucket=mount.bucket,
+                prefix=mount.prefix,
+                keys=_wire(keys),
+                user_id=owner,
+                group_id=owner,
+                read_only=mount.read_only,
+            )
+            async with asyncio.timeout(SERVED_TIMEOUT_S):
+                problem = await starting
+        except (OSError, TimeoutError) as error:
+            self.forget(number)
+            raise BucketUnavailable(f"{name}: the process that serves it does not answer: {error}") from error
+        except BaseException:
+            self.forget(number)
+            raise
+        finally:
+            self._starting.pop(number, None)
+        if problem:
+            self.forget(number)
+            raise BucketUnavailable(f"{name}: {problem}; make the bucket, or change the ossMountConfig")
+        return ServedBucket(self, number, keys)
+
+    def tell(self, kind: str, number: int, *fds: int, **fields: Any) -> None:
+        """A process that does not listen is ended."""
+        if self._socket is None:
+            return
+        message = protocol.encode({"kind": kind, "mount": number, **fields})
+        try:
+            socket.send_fds(self._socket, [message], fds)
+        except OSError as error:
+            self._give_up(f"it does not listen: {error}")
+
+    def forget(self, number: int) -> None:
+        """Its mount ends. Idempotent."""
+        if self._lost.pop(number, None) is not None and self._socket is not None:
+            loop = asyncio.get_running_loop()
+            self._ending[number] = loop.call_later(ENDED_TIMEOUT_S, self._give_up, "it does not end a mount")
+            self.tell(protocol.END, number)
+
+    async def close(self) -> None:
+        """On return there is no process."""
+        process = self._process
+        self._stop()
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+
+    def _start(self) -> None:
+        self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(self._drafts.resolve())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # So that the terminal's Ctrl-C does not reach it.
+                process_group=0,
+            )
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._heed)
+
+    def _heed(self) -> None:
+        while self._socket is not None:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._socket, protocol.MESSAGE_BYTES_MAX, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._give_up("it has ended")
+                return
+            self._heard(protocol.decode(data), fds)
+
+    def _heard(self, message: dict[str, Any], fds: list[int]) -> None:
+        if message["kind"] == protocol.CONNECT:
+            self._connected(fds[0])
+        elif message["kind"] == protocol.ENDED:
+            if (ending := self._ending.pop(message["mount"], None)) is not None:
+                ending.cancel()
+        elif message["kind"] == protocol.SERVED:
+            starting = self._starting.get(message["mount"])
+            if starting is not None and not starting.done():
+                starting.set_result(message["problem"])
+        else:
+            log.warning("a mounted bucket", said=message["text"])
+
+    def _connected(self, fd: int) -> None:
+        os.set_inheritable(fd, False)
+        connection = socket.socket(fileno=fd)
+        if self._take is None:
+            connection.close()
+            return
+        try:
+            self._take(connection, CLIENT)
+        except OSError as error:
+            connection.close()
+            log.error("object storage takes no connection of mounted buckets", error=str(error))
+
+    def _give_up(self, why: str) -> None:
+        log.error("the process that serves buckets is ended", why=why)
+        self._stop()
+
+    def _stop(self) -> None:
+        """Everyone who waits for the process gets an error: the kernel does that when it has ended."""
+        if self._socket is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        assert self._process is not None
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0)
+        for starting in self._starting.values():
+            if not starting.done():
+                starting.set_result("the process that serves it has ended")
+        for ending in self._ending.values():
+            ending.cancel()
+        self._ending.clear()
+        lost, self._lost = self._lost, {}
+        for tell in lost.values():
+            tell()
+
+
+def _wire(keys: Credentials) -> tuple[str, str, str]:
+    return keys.access_key_id, keys.access_key_secret, keys.security_token

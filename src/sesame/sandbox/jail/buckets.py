@@ -1,0 +1,116 @@
+"""Mounts buckets into instances, each with a FUSE connection of its own: files are its user's, and nobody else may ask.
+
+Used by `jail.instance`; runtime/jail/volumes.py puts the mounts in place. No process of Sesame's may walk such a mount,
+root's included: the kernel answers only the instance's user there.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sesame.model.bucket_mount import BucketMount
+from sesame.model.invocation import Credentials
+from sesame.sandbox.buckets.server import BucketServer, BucketUnavailable, ServedBucket
+from sesame.sandbox.interface import SandboxSpec, SandboxStartFailed, StartFailure
+from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.network import Answers
+
+DEVICE = Path("/dev/fuse")
+
+
+class BucketMounts:
+    """One for each driver; `problem` is what `why_not` found."""
+
+    def __init__(self, drafts: Path, answers: Answers, problem: str = "") -> None:
+        self._server = BucketServer(drafts, answers)
+        self.problem = problem
+
+    async def lend(
+        self, spec: SandboxSpec, uid: int, fds: list[int], closing: contextlib.ExitStack, lost: Callable[[], None]
+    ) -> "InstanceBuckets":
+        """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then nothing of them is left."""
+        lent = InstanceBuckets()
+        try:
+            for mount in spec.buckets:
+                fd = await self._mounted(mount, spec.keys, uid, lent.served, lost)
+                closing.callback(os.close, fd)
+                lent.orders.append((mount.mount_dir, len(fds), "", ()))
+                fds.append(fd)
+        except BaseException:
+            lent.end()
+            raise
+        return lent
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def _mounted(
+        self, mount: BucketMount, keys: Credentials, uid: int, served: list[ServedBucket], lost: Callable[[], None]
+    ) -> int:
+        place = f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}"
+        if self.problem:
+            raise SandboxStartFailed(f"{place}: {self.problem}", StartFailure.REFUSED)
+        try:
+            device, fd = await asyncio.to_thread(_mount, uid, read_only=mount.read_only)
+        except OSError as error:
+            raise SandboxStartFailed(f"{place}: {error}", StartFailure.REFUSED) from error
+        try:
+            served.append(await self._server.serve(mount, keys, uid, device, lost))
+        except BucketUnavailable as error:
+            os.close(fd)
+            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            os.close(device)
+        return fd
+
+
+class InstanceBuckets:
+    """Those of one instance. `orders` is for runtime/jail/volumes.py."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, int, str, Sequence[str]]] = []
+        self.served: list[ServedBucket] = []
+
+    def use(self, keys: Credentials) -> None:
+        """As `ServedBucket.use`."""
+        for each in self.served:
+            each.use(keys)
+
+    def end(self) -> None:
+        """As `ServedBucket.end`."""
+        for each in self.served:
+            each.end()
+
+
+def why_not(*, user_namespace: bool) -> str:
+    """Why no bucket can be mounted here, and what to do; "" where they can. Blocks."""
+    instead = "or have the function use the OSS SDK in place of files"
+    if user_namespace:
+        return (
+            f"buckets are mounted by a Sesame that runs as root, and this one runs as another user: use sudo, {instead}"
+        )
+    try:
+        device, fd = _mount(0, read_only=True)
+    except OSError as error:
+        return (
+            f"FUSE cannot be used here: {error}; load the kernel's module (modprobe fuse), in a container show it the "
+            f"device (--device /dev/fuse), {instead}"
+        )
+    os.close(fd)
+    os.close(device)
+    return ""
+
+
+def _mount(uid: int, *, read_only: bool) -> tuple[int, int]:
+    """An open /dev/fuse, and a mount that whoever serves the device fills. Raises `OSError`."""
+    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return device, jail_mounts.fuse_mount(device, uid, read_only=read_only)
+    except BaseException:
+        os.close(device)
+        raise
