@@ -27,6 +27,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     root = python_root(folder)
     shutil.copy(FUNCTIONS / "custom_server" / "bootstrap", root / "srv" / "server")
+    shutil.copy(FUNCTIONS / "custom_eval" / "bootstrap", root / "srv" / "eval")
     config = {
         "Entrypoint": ["/usr/bin/python3", "/srv/server"], "Env": ["OF=image", "WHO=image", "PATH=/usr/bin:/bin"],
         "WorkingDir": "/srv",
@@ -141,6 +142,19 @@ def test_a_call_that_takes_too_long_ends_its_instance(client: fc2.Client, servic
     before = client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"]
     assert "timed out after 1 seconds" in failure(client.invoke_function, service, "f", b"hang")["errorMessage"]
     assert client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"] != before
+
+
+def test_it_has_the_network_of_an_instance(client: fc2.Client, service: str, sesame: Sesame, create: Create) -> None:
+    create(args='["/srv/eval"]', command='["/usr/bin/python3"]')
+
+    def evaluated(expression: str) -> Any:
+        return json.loads(client.invoke_function(service, "f", expression.encode()).data)
+
+    assert evaluated("read('/etc/resolv.conf').startswith('nameserver ')") is True
+    port = int(sesame.endpoint.rpartition(":")[2])
+    assert evaluated(f"socket.create_connection(('127.0.0.1', {port}), 30).close()") is None
+    trusted = evaluated("os.environ.get('SSL_CERT_FILE', '')")
+    assert not trusted or evaluated(f"'BEGIN CERTIFICATE' in read({trusted!r})")
 
 
 def test_fc_3_0(sesame: Sesame, images: Path) -> None:

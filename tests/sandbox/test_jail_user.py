@@ -27,6 +27,7 @@ TESTS = {
     "tests/sandbox/test_jail_volumes.py": "python3.12",
     "tests/sandbox/test_jail_network.py": "python3.12",
     "tests/sandbox/test_jail_images.py": "user",
+    "tests/security/test_custom_walls.py": "image-user and (opens_sysctl or forks or threads)",
     "tests/security/test_walls.py": "test_the_attack_fails and python3.12",
     "tests/security/ordinary_user.py": "test",
 }

@@ -79,7 +79,7 @@ async def host_of(
 
 # Of an image's files an instance opens a copy of its own (tests/sandbox/test_jail_images.py).
 OF_ITS_OWN = "opens_runtime"
-# What the kernel lets root do, who made the jail of an ordinary user here (tests/security/ordinary_user.py).
+# What the kernel lets root do, who made the jail of an ordinary user here: as nobody, see sandbox/test_jail_user.py.
 OF_ROOT = frozenset({"opens_sysctl", "forks", "threads"})
 
 
