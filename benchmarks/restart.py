@@ -28,7 +28,7 @@ from benchmarks.servers import HELLO, Endpoint, package, sesame
 HOST, SERVICE, NAME = "127.0.0.1", "restart", "hello"
 OK = 200
 FAILED_MAX = 0.0002
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 SAID_MAX = 200
 # Every so many calls one has a connection of its own, which it closes; the others keep theirs.
 NEW_EVERY = 2

@@ -1,11 +1,13 @@
 """One server leaves its sockets to another one, as when Sesame restarts: no client notices."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 from pathlib import Path
 
 import pytest
+import websockets
 from tests.http import harness
 from tests.http.harness import TIMEOUT_S, Endpoint, until
 from tests.support import certificates
@@ -13,9 +15,10 @@ from tests.support.fakes import FakeClocks
 
 from sesame.http import server
 from sesame.http.handover import Handed, Handover
-from sesame.http.interface import Exchange
+from sesame.http.interface import Answer, Disconnected, Exchange, Refusal, WebSocket
 from sesame.http.server import HttpServer
-from sesame.http.slow_start import AT_FIRST, DOUBLES_AFTER_S, LOOKS_EVERY_S
+from sesame.http.slow_start import AT_FIRST, LOOKS_EVERY_S, MORE_PER_S
+from sesame.http.websocket import SERVICE_RESTART
 
 REQUEST = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -141,8 +144,8 @@ async def test_what_has_queued_is_taken_a_few_at_a_time() -> None:
     for _ in range(20):
         await asyncio.sleep(LOOKS_EVERY_S)
         assert counting.running == AT_FIRST
-    clocks.advance(DOUBLES_AFTER_S)
-    await until(lambda: counting.running == 2 * AT_FIRST, "twice as many")
+    clocks.advance(2 / MORE_PER_S)
+    await until(lambda: counting.running == AT_FIRST + 2, "more, as time passes")
     counting.go.set()
     for client in clients:
         assert (await client.answer())[1] == b"counted"
@@ -239,9 +242,42 @@ async def test_of_tls_the_next_answer_is_the_last(tmp_path: Path) -> None:
     handed.close()
 
 
+class Sockets:
+    """Answers websockets, which then say nothing."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    async def serve_websocket(self, taken: WebSocket) -> None:
+        taken.accept(())
+        self.open.set()
+        with contextlib.suppress(Disconnected):
+            await taken.receive()
+
+    async def serve(self, exchange: Exchange) -> None:
+        exchange.send_whole(200, (), b"", b"")
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        raise AssertionError(refusal.message)
+
+
+async def test_websockets_are_told_to_connect_again() -> None:
+    sockets = Sockets()
+    first = HttpServer(sockets)
+    await first.start()
+    async with websockets.connect(f"ws://127.0.0.1:{first.port}/", open_timeout=TIMEOUT_S) as client:
+        await sockets.open.wait()
+        handed = await left_by(first)
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == SERVICE_RESTART
+    handed.close()
+
+
 def test_what_nobody_takes_is_closed() -> None:
     reading, writing = os.pipe()
-    handover = Handover([Handed("a", reading, (writing,))])
+    handover = Handover([Handed("a", reading, (writing,), 0)])
     assert handover.take("b") is None
     handover.forget_rest()
     for fd in (reading, writing):

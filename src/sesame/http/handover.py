@@ -4,6 +4,7 @@ Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.res
 notice nothing: what comes meanwhile waits in the kernel.
 """
 
+import asyncio
 import os
 from collections.abc import Iterable
 
@@ -14,11 +15,15 @@ from sesame.http.shared import Tracked
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """Of one endpoint, by what the operator asked for: descriptors of its listening socket and of its connections."""
+    """Of one endpoint, by what the operator asked for: descriptors of its listening socket and of its connections.
+
+    `running` is how many requests it was answering.
+    """
 
     name: str
     listening: int
     connections: tuple[int, ...]
+    running: int
 
     def close(self) -> None:
         for fd in (self.listening, *self.connections):
@@ -43,16 +48,46 @@ class Handover:
             self._received.popitem()[1].close()
 
 
-def released(connection: Tracked) -> int | None:
-    """A descriptor of a connection that waits for a request, and that its server then forgets; None of any other.
+# Connections that are handed over before the event loop turns to other work.
+AT_ONCE = 64
 
-    What its client has sent and nobody has read comes with it. Of TLS there is more than a descriptor.
+
+async def hand_over(connections: Iterable[Tracked]) -> list[int]:
+    """Descriptors of those that wait for a request, and that their server then forgets.
+
+    What a client has sent and nobody has read comes with it. Left as they are: what speaks TLS, of which there is more
+    than a descriptor, what a client does not take, and all for which there is no descriptor left.
     """
-    if not isinstance(connection, Connection) or connection.instance or connection.refused or not connection.idle:
-        return None
+    resting = [each for each in connections if isinstance(each, Connection) and _rests(each)]
+    for each in resting:
+        each.pause_reading()
+    # Answers that were written in this turn leave at its end, and are counted by the transport from then on.
+    await asyncio.sleep(0)
+    handed: list[int] = []
+    for number, each in enumerate(resting, 1):
+        fd = _released(each)
+        if fd is None:
+            each.resume_reading()
+        else:
+            handed.append(fd)
+        if number % AT_ONCE == 0:
+            # Their own descriptors are closed in a turn of the event loop.
+            await asyncio.sleep(0)
+    return handed
+
+
+def _rests(connection: Connection) -> bool:
+    own = connection.instance or connection.refused or connection.transport.get_extra_info("ssl_object") is not None
+    return connection.idle and not own
+
+
+def _released(connection: Connection) -> int | None:
     transport = connection.transport
-    if transport.get_extra_info("ssl_object") is not None or transport.get_write_buffer_size():
+    if not connection.idle or transport.get_write_buffer_size():
         return None
-    fd = os.dup(transport.get_extra_info("socket").fileno())
+    try:
+        fd = os.dup(transport.get_extra_info("socket").fileno())
+    except OSError:
+        return None
     connection.abort()
     return fd

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from sesame.http.admission import Admission
-from sesame.http.handover import Handed, released
+from sesame.http.handover import Handed, hand_over
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket, units_of
@@ -87,7 +87,7 @@ class HttpServer:
             self._listener.start()
         else:
             self._waiting.extend(socket.socket(fileno=fd) for fd in handed.connections)
-            self._catching_up = asyncio.create_task(self._catch_up())
+            self._catching_up = asyncio.create_task(self._catch_up(handed.running))
 
     def open(self) -> None:
         """In place of `start`, for a server that has only the sockets that `serve` is given."""
@@ -112,7 +112,7 @@ class HttpServer:
         self._listeners.add(listener)
         return listener
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, ran_before: int) -> None:
         """Goes on with the connections of the server before, then with those that have come since it stopped."""
         assert self._shared is not None
         assert self._listener is not None
@@ -120,9 +120,7 @@ class HttpServer:
         for connected in [each for each in self._waiting if each not in asking]:
             self._go_on_with(connected)
         self._waiting = deque(asking)
-        await slow_start(self._shared, self._take_one)
-        while self._waiting:
-            self._take_one()
+        await slow_start(self._shared, ran_before, self._take_one)
         self._listener.start()
 
     def _take_one(self) -> bool:
@@ -177,16 +175,16 @@ class HttpServer:
         shared = self._shared
         assert shared is not None, "the server has not started"
         assert self._listener is not None, "the server has only the sockets that it was given"
-        waiting = self._catch_up_no_more()
+        waiting, running = self._catch_up_no_more(), len(shared.running)
         listening = await self._listener.hand_over(LAST_REQUEST_S)
         shared.batch.flush()
-        left = [fd for connection in list(shared.connections) if (fd := released(connection)) is not None]
-        for connection in shared.connections:
+        left = await hand_over(shared.connections)
+        for connection in list(shared.connections):
             connection.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_REQUEST_S):
                 await shared.quiet()
-        return Handed(name, listening, (*waiting, *left))
+        return Handed(name, listening, (*waiting, *left), running)
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; running requests get `grace_s` to end, then are cancelled.

@@ -8,23 +8,20 @@ from collections.abc import Callable
 
 from sesame.http.shared import Shared
 
-# POLICY: so many requests may run at first, one more for each that has ended since, and twice as many as time passes.
-# All at once would be a burst of calls that nobody has made: each needs an instance of its own then, and those beyond
-# the bound are refused.
-AT_FIRST, DOUBLES_AFTER_S = 8, 10.0
-LONGEST_S = 30.0
+# POLICY: as many requests may run as did when the server before stopped, at least so many, and one more for each second
+# that has passed. All at once would be a burst of calls that nobody has made: each needs an instance of its own then,
+# and those beyond the bound are refused.
+AT_FIRST, MORE_PER_S = 8, 1.0
 LOOKS_EVERY_S = 0.01
 
 
-async def slow_start(shared: Shared, take: Callable[[], bool]) -> None:
+async def slow_start(shared: Shared, ran_before: int, take: Callable[[], bool]) -> None:
     """`take` takes one connection that waits; False where none does."""
-    began, taken = shared.clock(), 0
-    while (passed_s := shared.clock() - began) < LONGEST_S:
-        running = len(shared.running)
-        ended = max(0, taken - running)
-        for _ in range(int(AT_FIRST * 2 ** (passed_s / DOUBLES_AFTER_S)) + ended - running):
+    began = shared.clock()
+    while True:
+        passed_s = shared.clock() - began
+        for _ in range(max(AT_FIRST, ran_before) + int(passed_s * MORE_PER_S) - len(shared.running)):
             if not take():
                 return
-            taken += 1
         # Until those that were taken run.
         await asyncio.sleep(LOOKS_EVERY_S)
