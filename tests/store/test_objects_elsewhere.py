@@ -97,7 +97,8 @@ async def test_what_does_not_belong_together_is_refused(
     assert await start_and_stop(data, None, s3_url) == account
     assert "secret" not in (data / OBJECTS_FILE).read_text()
     await refused(data, None, None, r"are in s3://.*name that place with --objects, or bring them back")
-    await refused(tmp_path / "other", postgresql_url, s3_url + "x", "cannot be reached|403")
+    wrong_key = s3_url.replace("secret-of-tester", "another")
+    await refused(tmp_path / "other", postgresql_url, wrong_key, "the objects cannot be reached: .*403")
     stores = Stores(data, None, s3_url)
     await stores.open()
     await fill(stores)
@@ -375,3 +376,29 @@ async def test_a_token_of_the_environment_does_not_go_with_a_key_of_the_url(
     bucket = Bucket(parse_location(s3_url))
     await bucket.put("k", b"data")
     assert (await bucket.get("k")).data == b"data"
+
+
+async def test_many_large_objects_come_and_go_at_a_time(stores: Stores) -> None:
+    contents = {f"many{n}": bytes([n]) * (SEGMENT_BYTES + n) for n in range(12)}
+    await asyncio.gather(*(stores.put(key, data) for key, data in contents.items()))
+    found = await asyncio.gather(*(read(stores, key) for key in contents))
+    assert found == list(contents.values())
+
+
+async def test_a_bucket_that_is_not_there_is_said(stores: Stores, proxy: FaultyProxy) -> None:
+    proxy.status = 404
+    bucket = Bucket(parse_location(stores.data_dir.bucket or ""))
+    with pytest.raises(StoreUnavailable, match="there is no such bucket"):
+        await bucket.put("k", b"data")
+    with pytest.raises(StoreUnavailable, match="404 Not Found"):
+        await bucket.listing("")
+
+
+def test_doctor_says_whether_the_place_answers(tmp_path: Path, s3_url: str) -> None:
+    here = ["--data-dir", str(tmp_path), "--sandbox", "plain"]
+    good = CliRunner().invoke(doctor, [*here, "--objects", s3_url])
+    assert "it answers, empty" in good.output
+    bad = CliRunner().invoke(doctor, [*here, "--objects", s3_url.replace("secret-of-tester", "another")])
+    assert bad.exit_code == 1
+    assert "the objects cannot be reached" in bad.output.replace("\n", " ")
+    assert "another" not in bad.output

@@ -7,7 +7,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ RETRY_FOR_S = 10
 RETRIES_MAX = 10
 # POLICY: clients of OSS wait 60 s for an answer.
 REQUEST_TIMEOUT_S = 40.0
+# POLICY: so many transfers of a megabyte and more go on at a time, so that a slow line gets each done within a try.
+LARGE_BYTES, LARGE_AT_ONCE = 1024 * 1024, 8
 SHOWN_MAX = 300
 _DEFAULT_REGION = "us-east-1"
 
@@ -70,6 +72,7 @@ class Bucket:
         self.shown = location.shown
         self._obstore: Any = obstore
         self._errors: Any = exceptions
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         items = dict(location.items)
         plain = items.get("endpoint", "").startswith("http://")
         keys: Any = None
@@ -113,7 +116,7 @@ class Bucket:
     async def get(self, path: str, start: int = 0, length: int | None = None) -> Piece:
         """Up to `length` bytes, fewer at the end. Raises `FileNotFoundError`."""
         options: Any = {} if length is None else {"range": (start, start + length)}
-        async with self._bounded(path):
+        async with self._turn(LARGE_BYTES if length is None else length), self._bounded(path):
             result = await self._obstore.get_async(self._store, path, options=options)
             tag = result.meta.get("e_tag") or ""
             return Piece(bytes(await result.bytes_async()), tag)
@@ -147,10 +150,14 @@ class Bucket:
 
     async def _put(self, path: str, data: bytes, mode: "PutMode") -> None:
         try:
-            async with self._bounded(path):
+            async with self._turn(len(data)), self._bounded(path):
                 await self._obstore.put_async(self._store, path, data, use_multipart=False, mode=mode)
         except FileNotFoundError as error:
             raise StoreUnavailable(f"{self.shown}: there is no such bucket") from error
+
+    def _turn(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Waits until a transfer of this size may begin; its time does not run yet."""
+        return self._large if size >= LARGE_BYTES else nullcontext()
 
     @asynccontextmanager
     async def _bounded(self, path: str) -> AsyncIterator[None]:
