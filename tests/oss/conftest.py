@@ -1,9 +1,11 @@
 """A real OSS endpoint on a free port, in a thread of its own, and official clients for it.
 
-Used by every test of this package. The tests set the clock of the endpoint.
+Used by every test of this package. The tests set the clock of the endpoint. SESAME_TEST_OBJECTS=s3 keeps the bytes of
+objects in a bucket (default: files).
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -36,6 +38,7 @@ from sesame.store.blobs.bucket import Bucket as S3Bucket
 from sesame.store.blobs.files import FileBlobs
 from sesame.store.blobs.location import parse_location
 from sesame.store.blobs.s3 import S3Blobs
+from sesame.store.blobs.segments import DATA
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -43,6 +46,7 @@ from sesame.store.sql.database import Database
 
 T = TypeVar("T")
 
+OBJECTS = os.environ.get("SESAME_TEST_OBJECTS", "files")
 ACCOUNT = "4200000000000001"
 KEY_ID, SECRET = "LTAIexampleroot", "rootsecret"
 OTHER_ACCOUNT = "4300000000000002"
@@ -185,13 +189,29 @@ class RunningEndpoint:
         self.run(self.roles.put_policy(ACCOUNT, Policy(name, document)))
         self.run(self.roles.put(ACCOUNT, new_role(name, [name])))
 
-    def files(self) -> list[Path]:
-        return [path for path in (self.root / "objects").rglob("*") if path.is_file()]
+    def files(self) -> dict[str, int]:
+        """The sizes of all blobs, by name, also of those on their way, once what is being deleted is."""
+        if self._place is None:
+            found = [path for path in (self.root / "objects").rglob("*") if path.is_file()]
+            return {path.name: path.stat().st_size for path in found}
+        return self.run(self._in_bucket(self._place))
+
+    async def _in_bucket(self, place: str) -> dict[str, int]:
+        assert isinstance(self.objects.blobs, S3Blobs)
+        await self.objects.removals.retry()
+        await self.objects.removals.settled()
+        await self.objects.blobs.settled()
+        sizes: dict[str, int] = {}
+        for found in await S3Bucket(parse_location(place)).listing(DATA):
+            name = found.path.split("/")[1]
+            sizes[name] = sizes.get(name, 0) + found.size
+        return sizes
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEndpoint]:
-    with RunningEndpoint(tmp_path_factory.mktemp("oss")) as endpoint:
+def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEndpoint]:
+    place = request.getfixturevalue("s3_store").new_url() if OBJECTS == "s3" else None
+    with RunningEndpoint(tmp_path_factory.mktemp("oss"), place=place) as endpoint:
         yield endpoint
 
 
