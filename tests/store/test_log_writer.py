@@ -5,8 +5,12 @@ Each test uses a real process and a real file.
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -112,6 +116,29 @@ async def test_lines_that_cannot_be_written_before_the_end_are_reported_as_lost(
     assert "trying again" in said
     assert "no such table" in said
     assert "log lines could not be written and are lost" in said
+
+
+def test_a_line_without_its_end_is_written_when_sesame_is_killed_before_it_has_heard_of_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "logs.db"
+    ours, theirs = socket.socketpair()
+    arguments = [str(theirs.fileno()), str(path), str(1 << 20), "3600"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "sesame.store.logs.writer_process", *arguments],
+        pass_fds=[theirs.fileno()],
+        stderr=subprocess.PIPE,
+    )
+    theirs.close()
+    ours.sendall(frame(1, Batch(1_000, [Output(1, SOURCE, "r-1", [(1_000, b"whole\nthe last words")])])))
+    poll = select.poll()
+    poll.register(ours, select.POLLIN)
+    assert poll.poll(60_000)
+    # What it has said is never read: to close then is a reset for it.
+    ours.close()
+    said = child.communicate(timeout=60)[1]
+    assert (child.returncode, said) == (0, b"")
+    assert [line.text for line in LogReader(path).read(Query())] == ["whole", "the last words"]
 
 
 async def test_a_malformed_batch_is_dropped_and_later_ones_are_written(logs: Logs, process: LogWriterProcess) -> None:

@@ -18,7 +18,7 @@ _CLONE_NEWUSER = 0x10000000
 def main() -> None:
     requests = socket.socket(fileno=int(sys.argv[1]))
     unshare = ctypes.CDLL(None, use_errno=True).unshare
-    while request := requests.recv(REQUEST_BYTES):
+    while request := _received(requests):
         try:
             fd = _namespace(unshare, *json.loads(request))
         except OSError as error:
@@ -26,6 +26,14 @@ def main() -> None:
             continue
         requests.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
         os.close(fd)
+
+
+def _received(requests: socket.socket) -> bytes:
+    """Empty at the end, which is a reset where Sesame was killed before it had taken an answer."""
+    try:
+        return requests.recv(REQUEST_BYTES)
+    except ConnectionResetError:
+        return b""
 
 
 def _namespace(unshare: "ctypes._NamedFuncPointer", uid_map: str, gid_map: str) -> int:

@@ -144,7 +144,7 @@ class _Conversation:
             if self._batches.expiring and not self._readable(0):
                 self._expire()
                 continue
-            piece = self._sock.recv(_READ_BYTES)
+            piece = self._receive()
             if not piece:
                 break
             for number, body in self._frames.add(piece):
@@ -157,6 +157,13 @@ class _Conversation:
             _logstores, problem = self._batches.write_to_logstores()
             if problem:
                 sys.stderr.write(f"sesame: {problem}\n")
+
+    def _receive(self) -> bytes:
+        """Empty at the end, which is a reset where Sesame was killed before it had heard all results."""
+        try:
+            return self._sock.recv(_READ_BYTES)
+        except ConnectionResetError:
+            return b""
 
     def _keep(self, number: int, body: bytes) -> None:
         """Writes one batch; tries again until that succeeds or Sesame is gone."""
