@@ -95,10 +95,10 @@ bench-soak: install
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-dev: install
-	@$(BIN)/python -m benchmarks.dev $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/python -m benchmarks.dev $(ARGS)
 
 bench-testing: install
-	@$(BIN)/python -m benchmarks.testing $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/python -m benchmarks.testing $(ARGS)
 
 bench-keep-alive: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench

@@ -7,7 +7,8 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from sesame._engine import EngineParts
 from sesame._identity import Identity
@@ -34,8 +35,7 @@ from sesame.store.catalog import Catalog
 from sesame.store.queue.leases import LEASE_S
 
 
-@dataclass(frozen=True)
-class AsyncNeeds:
+class AsyncNeeds(msgspec.Struct, frozen=True):
     """What asynchronous invocations are run with. What is started is ended by `teardown`."""
 
     settings: Settings

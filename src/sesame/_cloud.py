@@ -5,22 +5,25 @@ Called by `_endpoints`, and by `app` for what sandboxes trust.
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from sesame.http.interface import Answer, Endpoint, Exchange, Refusal
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
-from sesame.inside.authority import Authority
-from sesame.inside.certificates import Certificates
 from sesame.inside.cloud_names import FC, product_of
 from sesame.inside.proxy import Take
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import HOST_ADDRESS, TRUSTED, HostAnswers, Listen
+
+# What certificates are made with is imported where the names of the cloud are asked for.
+if TYPE_CHECKING:
+    from sesame.inside.authority import Authority
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 BUNDLE = "bundle.pem"
@@ -38,6 +41,8 @@ class CloudTrust:
     """The authority of a data directory, and the file of certificates that sandboxes are shown a copy of."""
 
     def __init__(self, folder: Path) -> None:
+        from sesame.inside.authority import Authority
+
         self._folder = folder
         self.authority = Authority(folder, is_cloud_name)
 
@@ -52,12 +57,11 @@ class CloudTrust:
         return bundle
 
 
-@dataclass(frozen=True)
-class CloudNeeds:
+class CloudNeeds(msgspec.Struct, frozen=True):
     """`endpoints` by the products of `inside.cloud_names`."""
 
     endpoints: Mapping[str, Endpoint]
-    authority: Authority
+    authority: "Authority"
     limits: Callable[[], Limits]
     clocks: Clocks
     teardown: AsyncExitStack
@@ -85,6 +89,8 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
 
     Returns what takes connections to each port that were made inside this process.
     """
+    from sesame.inside.certificates import Certificates
+
     taking: dict[int, Take] = {}
     endpoint = ByName(needs.endpoints)
     certificates = Certificates(needs.authority)

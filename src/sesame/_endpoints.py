@@ -8,9 +8,9 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import psutil
 
 from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
@@ -65,8 +65,7 @@ LOG_SERVICE_HOST = "sls.localhost"
 SHARES_OF_DESCRIPTORS = 9
 
 
-@dataclass(frozen=True)
-class EndpointNeeds:
+class EndpointNeeds(msgspec.Struct, frozen=True):
     """What the endpoints are built with. Their servers are stopped by `teardown`.
 
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
@@ -86,7 +85,7 @@ class EndpointNeeds:
     no_buckets: str
     trust: CloudTrust | None
     handover: Handover | None
-    arrivals: FairRate = field(default_factory=FairRate)
+    arrivals: FairRate = msgspec.field(default_factory=FairRate)
 
 
 async def open_endpoints(

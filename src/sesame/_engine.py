@@ -7,9 +7,9 @@ import hashlib
 import hmac
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from sesame._identity import Identity
@@ -45,8 +45,7 @@ COMPILING = "compiling packages"
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class EngineParts:
+class EngineParts(msgspec.Struct, frozen=True):
     engine: LocalEngine
     resolver: Resolver
     provisions: ProvisionTargets
@@ -55,8 +54,7 @@ class EngineParts:
     trials: LocalTrials
 
 
-@dataclass(frozen=True)
-class EngineNeeds:
+class EngineNeeds(msgspec.Struct, frozen=True):
     """What the engine is built with; `nas` is the directory of NAS servers. What it starts is ended by `teardown`."""
 
     settings: Settings

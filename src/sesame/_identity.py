@@ -3,8 +3,7 @@
 Called by `app`, once the catalog is open.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 import structlog
 
 from sesame.identity.assuming import Assuming
@@ -23,8 +22,7 @@ from sesame.store.catalog import Catalog
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """`key` is the account's own access key."""
 
     authentication: Authentication

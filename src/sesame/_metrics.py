@@ -4,8 +4,9 @@ Called by `app`: `Counting` before the engine, which it watches, `open_metrics` 
 """
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sesame._endpoints import Serving, serve
 from sesame._engine import EngineParts
@@ -42,8 +43,7 @@ class Counting:
         return together(observer, Observer(ended=self.calls.ended, refused=self.calls.refused))
 
 
-@dataclass(frozen=True)
-class MetricsNeeds:
+class MetricsNeeds(msgspec.Struct, frozen=True):
     """What the endpoint is built with. Its server is stopped by `teardown`."""
 
     settings: Settings

@@ -3,17 +3,19 @@
 Called by `_endpoints`: `offer_endpoint` for each, then `offer_network`.
 """
 
+import functools
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from sesame._cloud import is_cloud_name
 from sesame.control.own_hosts import CLOUD_SUFFIX
 from sesame.http.server import HttpServer
-from sesame.inside import names, proxy
+from sesame.inside import proxy
 from sesame.inside.bounds import Bounds
 from sesame.inside.connections import Connections
 from sesame.inside.datagrams import Datagrams
@@ -33,6 +35,11 @@ from sesame.sandbox.network import (
 )
 from sesame.settings import Settings
 
+# What reads questions takes a twentieth of a start to import: it is, where instances have networks of their own.
+if TYPE_CHECKING:
+    from sesame.inside.names import NameServer
+
+NAMES_PORT = 53
 PROXY_PORT = 3128
 # Of the host's address, where what is for other addresses comes to: no function can want it, as it takes privileges.
 LED_PORT = 1
@@ -46,8 +53,7 @@ EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
 log = structlog.get_logger("sesame.network")
 
 
-@dataclass(frozen=True)
-class OwnNetworks:
+class OwnNetworks(msgspec.Struct, frozen=True):
     """Of instances: `kind` is host, egress or none, `leads_out` as `SandboxDriver.leads_out` has it.
 
     Where `kind` is host, some runtimes have networks of their own all the same.
@@ -89,10 +95,18 @@ def offer_network(
         if service.is_one_service:
             _forward(answers, service, bounds)
     out, cloud = networks.kind != "none", settings.cloud_names == "on"
-    is_own, upstream = is_cloud_name if cloud else (lambda _name: False), names.host_nameservers if out else None
-    server = names.NameServer(is_own, HOST_ADDRESS, upstream, bounds)
-    answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
-    answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
+    is_own: Callable[[str], bool] = is_cloud_name if cloud else (lambda _name: False)
+
+    @functools.cache
+    def server() -> "NameServer":
+        from sesame.inside import names
+
+        return names.NameServer(is_own, HOST_ADDRESS, names.host_nameservers if out else None, bounds)
+
+    if networks.kind != "host":
+        server()
+    answers.offer(Listen("udp", HOST_ADDRESS, NAMES_PORT), lambda taken, to: server().serve_datagrams(taken, to))
+    answers.offer(Listen("tcp", HOST_ADDRESS, NAMES_PORT), lambda taken, to: server().serve_streams(taken, to))
     if not out:
         return
     reached = allowed if networks.kind == "egress" else EVERYTHING

@@ -6,8 +6,9 @@ what a driver needs.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.interface import SandboxDriver
@@ -23,8 +24,7 @@ async def nothing() -> None:
     """In place of certificates."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SandboxNeeds:
+class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """`driver`, `cpu` and `network` are settings. `state` is the directory of drivers.
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
@@ -41,8 +41,7 @@ class SandboxNeeds:
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
 
 
-@dataclass(frozen=True)
-class OpenSandbox:
+class OpenSandbox(msgspec.Struct, frozen=True):
     """`reason` says why this driver was chosen; "" when the settings name it."""
 
     driver: SandboxDriver

@@ -7,7 +7,8 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector, live_images
@@ -47,8 +48,7 @@ COLLECT_EVERY_S = 600.0
 TIDY_EVERY_S = 3600.0
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True):
     """`logs` is the store behind `log_sink`; None where no logs are kept."""
 
     database: Database
@@ -67,8 +67,7 @@ class Storage:
     notices: list[str]
 
 
-@dataclass(frozen=True)
-class StorageNeeds:
+class StorageNeeds(msgspec.Struct, frozen=True):
     """What storage is opened with. What it opens is closed by `teardown`.
 
     With a `log_sink`, no store of logs is opened. A commit of a `durable` database is on the disk.

@@ -6,8 +6,9 @@ Called by `app` before the engine and the endpoints, which it is put around.
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sesame.engine.interface import Invoke
 from sesame.fc.tracing import Continued
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from sesame.traces.endpoint import WebEndpoint
 
 
-@dataclass(frozen=True)
-class Tracers:
+class Tracers(msgspec.Struct, frozen=True):
     """What is put around the engine's `invoke` and an endpoint, and what queued invocations keep of a request."""
 
     around_calls: Callable[[Invoke], Invoke]

@@ -4,7 +4,8 @@ Called by `app` before the endpoints listen, so that no object changes without i
 """
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from sesame._identity import Identity
 from sesame._storage import Storage
@@ -24,8 +25,7 @@ TELLING_OF_LOGS = "firing log triggers"
 LOG_ENDPOINT = "http://{region}-intranet.log.aliyuncs.com"
 
 
-@dataclass(frozen=True)
-class TriggerNeeds:
+class TriggerNeeds(msgspec.Struct, frozen=True):
     """What triggers are built with. What they start is ended by `teardown`."""
 
     settings: Settings

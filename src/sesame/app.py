@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -40,8 +39,7 @@ from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Substitutes:
+class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     """What a program gives to the Sesame that it runs in its own process, instead of what `sesame start` has.
 
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
@@ -56,8 +54,7 @@ class Substitutes:
     handover: Handover | None = None
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What a running Sesame consists of, for programs that look into their own (`testing`)."""
 
     storage: Storage

@@ -16,5 +16,14 @@ def test_deploying_imports_nothing_that_reads_libraries_before_there_are_some() 
     assert imported_with("sesame.cli.deploy") & {"elftools", "packaging", "pathspec", "pdb"} == set()
 
 
+# What answers DNS, speaks websockets and protobuf, makes certificates, and the other database.
+RARELY_USED = {"dns", "websockets", "google.protobuf", "cryptography.x509", "sqlalchemy.dialects.postgresql"}
+
+
+@pytest.mark.parametrize("module", ["sesame.app", "sesame.testing.serving"])
+def test_a_server_starts_without_what_few_servers_use(module: str) -> None:
+    assert imported_with(module) & RARELY_USED == set()
+
+
 def test_a_server_starts_without_what_only_traces_and_queries_of_logs_need() -> None:
     assert imported_with("sesame.cli.start") & {"opentelemetry", "duckdb", "sqlglot", "lark"} == set()

@@ -4,7 +4,8 @@ Built by `app`, which knows what `control` needs from elsewhere; handed to the e
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from sesame.control.aliases import Aliases
 from sesame.control.async_configs import AsyncConfigs
@@ -35,8 +36,7 @@ from sesame.model.arn import Arns
 from sesame.store.catalog import Catalog
 
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed.
 
     `wall_clock` gives Unix seconds. `no_buckets` says why no bucket can be mounted into functions; "" where they can.
@@ -52,8 +52,7 @@ class Needs:
     no_buckets: str = ""
 
 
-@dataclass(frozen=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """Everything that edits the catalog for callers. `code_uploads` is None where there is no object storage."""
 
     services: Services

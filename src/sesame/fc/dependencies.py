@@ -1,9 +1,10 @@
 """What the Function Compute endpoint is given by `app`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from sesame.control.account import AccountSettings
 from sesame.control.control import Control
@@ -32,8 +33,7 @@ class Packages(Protocol):
     async def fetched_archive(self, package: Package) -> Path | None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class FcDependencies:
+class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
     wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does. `log_problem` says why
     what functions of a service write does not get to its logstore; "" where it does, or should not.
@@ -54,13 +54,12 @@ class FcDependencies:
     recorder: Recorder
     replays: Replays
     log_problem: Callable[[Service], str]
-    destinations: Mapping[str, str] = field(default_factory=dict)
+    destinations: Mapping[str, str] = msgspec.field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None
     continued: Continued | None = None
 
 
-@dataclass(frozen=True)
-class VersionDependencies:
+class VersionDependencies(msgspec.Struct, frozen=True):
     """What the handlers of one API version are made of."""
 
     given: FcDependencies

@@ -15,7 +15,6 @@ from sesame.http.pace import Pace, Taking
 from sesame.http.parsing import BETWEEN, BODY, HEAD, Finished, Refused, RequestParser
 from sesame.http.request import Request
 from sesame.http.shared import Shared, Tracked
-from sesame.http.websocket import WebSocketConnection
 
 # Data is parsed in slices of this size, so that a read full of tiny requests does not queue them all.
 SLICE_BYTES = 4096
@@ -180,8 +179,9 @@ class Connection(asyncio.Protocol):
         return self._shared.serve_websocket is not None and idle and not self.refused and not self._stopping
 
     def _become_websocket(self, rest: bytes) -> None:
-        request = self._parser.request
-        assert request is not None
+        from sesame.http.websocket import WebSocketConnection  # with the first: few servers see any
+
+        request = cast(Request, self._parser.request)
         self._shared.batch.flush()
         self._parser.end()
         self._lost = True

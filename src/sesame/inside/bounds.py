@@ -3,7 +3,7 @@
 One `Bounds` for each Sesame, made by `_endpoints`; every socket of an instance that is answered here has its `Client`.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from sesame.model.fair_rate import FairRate, Rates, Share
 from sesame.model.fair_share import FairSlots
@@ -22,8 +22,7 @@ CONNECTIONS_MAX = 256
 DESCRIPTORS_OF_CONNECTION = 2
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """One instance. A slot stands for the descriptors of a connection, or of a question to the host's resolver.
 
     `share` is of connections and questions that are taken, `opening` of connections and flows that are opened to other
@@ -37,8 +36,7 @@ class Client:
     slots: FairSlots
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     arrivals: FairRate
     opening: FairRate
     passing: FairRate

@@ -1,14 +1,12 @@
 """Reads and writes log groups in the Log Service's protobuf messages (reference/companions.md §4.3).
 
 Called by `sls.writing` and `sls.shards`, on a thread where there is much. What a client sends is refused with the
-API's error or read whole, never in part.
+API's error or read whole, never in part. The library is imported with the first message.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 from sesame.model.logstore import LogGroup, LogRecord
 from sesame.sls.errors import SlsError
@@ -18,11 +16,7 @@ CONTENT_TYPE = "application/x-protobuf"
 RECORDS_MAX = 512_000
 FIELDS_MAX = 2_000_000
 _NS_MAX = 10**9 - 1
-_TYPES = {
-    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
-    "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
-    "fixed32": descriptor_pb2.FieldDescriptorProto.TYPE_FIXED32,
-}
+_TYPES = ("bytes", "uint32", "fixed32")
 # (field, number, type); a type with `*` is repeated. Text is read as bytes, since its encoding is checked here.
 _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
     "Content": (("Key", 1, "bytes"), ("Value", 2, "bytes")),
@@ -40,8 +34,11 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
 }
 
 
-def _message_classes() -> dict[str, Any]:
+@functools.cache
+def _classes() -> dict[str, Any]:
     """In a pool of their own, as a client in the same process brings messages of the same names."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(name="sesame_log_service.proto", package="sesame.sls", syntax="proto2")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -50,7 +47,7 @@ def _message_classes() -> dict[str, Any]:
             added = message.field.add(name=field, number=number)
             added.label = added.LABEL_REPEATED if kind != plain else added.LABEL_OPTIONAL
             if plain in _TYPES:
-                added.type = _TYPES[plain]
+                added.type = getattr(added, f"TYPE_{plain.upper()}")
             else:
                 added.type, added.type_name = added.TYPE_MESSAGE, f".sesame.sls.{plain}"
     pool = descriptor_pool.DescriptorPool()
@@ -59,12 +56,11 @@ def _message_classes() -> dict[str, Any]:
     return {each.name: message_factory.GetMessageClass(each) for each in found}
 
 
-_CLASSES = _message_classes()
-
-
 def read_group(data: bytes) -> LogGroup:
     """The log group in a body. Raises SlsError: PostBodyInvalid, InvalidTimestamp, InvalidEncoding, InvalidKey."""
-    message = _CLASSES["LogGroup"]()
+    from google.protobuf.message import DecodeError
+
+    message = _classes()["LogGroup"]()
     try:
         message.ParseFromString(data)
     except DecodeError as error:
@@ -96,7 +92,7 @@ def _record(log: Any) -> LogRecord:
 
 def write_groups(groups: Iterable[LogGroup]) -> bytes:
     """A `LogGroupList`. Topic and source are written also where they are empty, as SDKs read them in any case."""
-    message = _CLASSES["LogGroupList"]()
+    message = _classes()["LogGroupList"]()
     for group in groups:
         written = message.LogGroups.add(Topic=group.topic.encode(), Source=group.source.encode())
         for key, value in group.tags:

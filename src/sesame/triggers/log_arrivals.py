@@ -8,7 +8,6 @@ import asyncio
 import base64
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -41,8 +40,7 @@ class LogStorage(Logstores, Protocol):
     def reader_cursors(self) -> ReaderCursors: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogArrivalNeeds:
+class LogArrivalNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """`endpoint` is where functions find the Log Service."""
 
     catalog: Catalog

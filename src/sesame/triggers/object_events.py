@@ -6,7 +6,6 @@ the queue and removes the events from the outbox. What a crash leaves is taken u
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
@@ -36,8 +35,7 @@ LOOK_EVERY_S = 30.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectEventNeeds:
+class ObjectEventNeeds(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     database: Database
     events: ObjectEvents

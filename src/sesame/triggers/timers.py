@@ -6,7 +6,6 @@ nor repeats a tick; ticks.py says what becomes of those that were missed while S
 
 import asyncio
 import heapq
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -42,8 +41,7 @@ class Roles(Protocol):
     def objection(self, service: str, function: str, trigger: Trigger) -> str: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimerNeeds:
+class TimerNeeds(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     database: Database
     queue: Queue
@@ -51,8 +49,7 @@ class TimerNeeds:
     clocks: Clocks
 
 
-@dataclass(frozen=True)
-class _Timer:
+class _Timer(msgspec.Struct, frozen=True):
     row: TimerRow
     schedule: Every | Cron
     record: Record

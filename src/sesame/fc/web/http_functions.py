@@ -5,8 +5,9 @@ of a function can break the connection that it is sent on.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from sesame.control.http_triggers import HttpEntry, HttpTriggers
 from sesame.fc import async_invoke
@@ -41,8 +42,7 @@ _SEEN = "web_request"
 _HIDDEN = b"Internal Server Error"
 
 
-@dataclass(frozen=True)
-class HttpNeeds:
+class HttpNeeds(msgspec.Struct, frozen=True):
     """What HTTP functions are served with. `wall_clock` gives Unix seconds."""
 
     triggers: HttpTriggers

@@ -11,7 +11,6 @@ from sesame.sandbox.interface import Call, Reply
 from sesame.sandbox.web.answers import answer
 from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import Heads, WebRequest
-from sesame.sandbox.web.messages import pass_messages
 
 
 async def pass_through(connection: Connection, heads: Heads, call: Call) -> Reply:
@@ -22,6 +21,9 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
     stream = call.stream
     assert stream is not None
     if stream.messages is not None:
+        # Imported with the first one, as in `http.connection`.
+        from sesame.sandbox.web.messages import pass_messages
+
         return await pass_messages(connection, heads, call, stream.messages)
     method = stream.method.encode("latin-1")
     here = stream.whole_body()

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 
@@ -33,8 +33,7 @@ COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class _Return:
+class _Return(msgspec.Struct, frozen=True):
     read: Callable[[sa.Connection], Any]
     apply: Callable[[Any], None]
     loop: asyncio.AbstractEventLoop

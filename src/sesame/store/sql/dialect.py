@@ -2,7 +2,7 @@
 
 Used by the schemas and by every store for its statements. What is not here is written as plain SQLAlchemy Core:
 `returning`, `with_for_update(skip_locked=True)` (SQLite, which has one writer, leaves it out) and partial indexes
-(`sqlite_where` beside `postgresql_where`) work on both.
+(in migrations `sqlite_where` beside `postgresql_where`) work on both. Importing this imports no dialect for PostgreSQL.
 """
 
 from collections import deque
@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite.dml import OnConflictClause
 from sqlalchemy.ext.compiler import compiles
 
 from sesame.store.sql.driver import SQLITE, execute
 
 T = TypeVar("T")
+
+# Has SQLite's clause compile for PostgreSQL, which could name a constraint instead of columns. PostgreSQL's clause
+# compiles for SQLite as it is, but to import its dialect takes a twelfth of a start.
+setattr(OnConflictClause, "constraint_target", None)  # noqa: B010 - SQLAlchemy 2.1 declares it no more
 
 
 class _PostgresqlText(sa.TypeDecorator[str]):
@@ -42,7 +47,7 @@ COUNTER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upsert(table: sa.Table) -> Insert:
     """Inserts a whole row, or replaces all of the row with the same primary key.
 
-    SQLAlchemy's insert for PostgreSQL compiles for SQLite too: both databases have the same ON CONFLICT clause.
+    SQLAlchemy's insert for SQLite compiles for PostgreSQL too: both databases have the same ON CONFLICT clause.
     """
     statement = insert(table)
     return statement.on_conflict_do_update(

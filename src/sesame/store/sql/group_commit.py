@@ -7,9 +7,9 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import structlog
 
 C = TypeVar("C")
@@ -21,8 +21,7 @@ REQUESTS_PER_COMMIT = 256
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Request(Generic[C]):
+class Request(msgspec.Struct, Generic[C], frozen=True):
     """One caller's change. `on_commit` runs on the event loop, in order of commit, before the caller continues."""
 
     fn: Callable[[C], Any]
@@ -31,8 +30,7 @@ class Request(Generic[C]):
     future: "asyncio.Future[Any]"
 
 
-@dataclass(frozen=True)
-class Done(Generic[C]):
+class Done(msgspec.Struct, Generic[C], frozen=True):
     request: Request[C]
     result: Any
     error: BaseException | None

@@ -12,8 +12,9 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.sql import visitors
 
 from sesame.store.sql.dialect import array_type
@@ -85,22 +86,16 @@ class PreparedRows:
     """
 
     def __init__(self, statement: "Insert | sa.Update", columns: Sequence[str] = ()) -> None:
-        given: dict[str, sa.ColumnClause[Any]] = {}
-        if isinstance(statement, Insert):
-            given = {name: sa.column(name, statement.table.c[name].type) for name in columns}
-            source = sa.table(_GIVEN, *given.values())
-            # SQLite takes ON CONFLICT for a part of the SELECT where that has no condition.
-            self._statement: Any = statement.from_select(columns, sa.select(*source.c).where(sa.true()))
-        else:
-            self._statement = visitors.replacement_traverse(statement, {}, _replacing(given))
-        self._given = list(given.values())
-        self._in_order = itemgetter(*given)
+        self._one = statement
+        self._columns = columns
+        self._many: _Many | None = None
         self._compiled: dict[tuple[str, int], str] = {}
 
     def run_for_each(self, connection: sa.Connection, rows: Sequence[Parameters]) -> int:
         """How many rows were inserted or changed; no `rows` are fine. None of them may name the same row as another."""
         changed = 0
-        in_order = [self._in_order(row) for row in rows]
+        in_order_of = self._prepared().in_order
+        in_order = [in_order_of(row) for row in rows]
         if connection.dialect.name == POSTGRESQL:
             if in_order:
                 columns = tuple(list(values) for values in zip(*in_order, strict=True))
@@ -116,17 +111,46 @@ class PreparedRows:
         key = dialect.name, size
         found = self._compiled.get(key)
         if found is None:
-            changing = self._statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-            names = ", ".join(column.name for column in self._given)
+            many = self._prepared()
+            changing = many.statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+            names = ", ".join(column.name for column in many.given)
             found = self._compiled[key] = f"WITH {_GIVEN} ({names}) AS ({self._source(size)}) {changing}"
         return found
 
     def _source(self, size: int) -> str:
         if not size:
-            arrays = (f"${number}::{array_type(column.type)}" for number, column in enumerate(self._given, 1))
+            arrays = (
+                f"${number}::{array_type(column.type)}" for number, column in enumerate(self._prepared().given, 1)
+            )
             return f"SELECT * FROM unnest({', '.join(arrays)})"
-        one = f"({', '.join('?' * len(self._given))})"
+        one = f"({', '.join('?' * len(self._prepared().given))})"
         return "VALUES " + ", ".join([one] * size)
+
+    def _prepared(self) -> "_Many":
+        """Made when it is first used: most Sesames that are started run few of these statements, or none."""
+        if self._many is None:
+            self._many = _many(self._one, self._columns)
+        return self._many
+
+
+class _Many(msgspec.Struct, frozen=True):
+    """A statement over many rows of the columns `given`; `in_order` takes their values out of a row's parameters."""
+
+    statement: Any
+    given: "Sequence[sa.ColumnClause[Any]]"
+    in_order: Callable[[Parameters], tuple[Any, ...]]
+
+
+def _many(one: "Insert | sa.Update", columns: Sequence[str]) -> _Many:
+    given: dict[str, sa.ColumnClause[Any]] = {}
+    if isinstance(one, Insert):
+        given = {name: sa.column(name, one.table.c[name].type) for name in columns}
+        source = sa.table(_GIVEN, *given.values())
+        # SQLite takes ON CONFLICT for a part of the SELECT where that has no condition.
+        statement: Any = one.from_select(columns, sa.select(*source.c).where(sa.true()))
+    else:
+        statement = visitors.replacement_traverse(one, {}, _replacing(given))
+    return _Many(statement, list(given.values()), itemgetter(*given))
 
 
 def _replacing(given: "dict[str, sa.ColumnClause[Any]]") -> Callable[..., Any]:

@@ -33,9 +33,13 @@ def _lease_columns() -> list["sa.Column[Any]"]:
     ]
 
 
-def _index_where(condition: sa.TextClause, name: str, *columns: str) -> sa.Index:
-    """Of the rows for which the condition holds."""
-    return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+def _index_where(condition: sa.TextClause, name: str, *columns: str, unique: bool = False) -> sa.Index:
+    """Of the rows for which the condition holds.
+
+    The condition is given for SQLite alone: it would have SQLAlchemy import the dialect for PostgreSQL at every start,
+    and tables there are made by migrations, which have it.
+    """
+    return sa.Index(name, *columns, unique=unique, sqlite_where=condition)
 
 
 # `due_at` (of store.queue.clock, as `expires_at`) is when the next claim may take the row: when it has waited long
@@ -68,16 +72,7 @@ invocations = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     # Of stateful invocations, whose ids are their callers'. The other ids are random and made by Sesame: to look for
     # each among a million would cost as much as all else that accepting does.
-    sa.Index(
-        "async_invocations_by_id",
-        "service",
-        "function",
-        "qualifier",
-        "invocation_id",
-        unique=True,
-        sqlite_where=STATEFUL,
-        postgresql_where=STATEFUL,
-    ),
+    _index_where(STATEFUL, "async_invocations_by_id", "service", "function", "qualifier", "invocation_id", unique=True),
     _index_where(_DUE, "async_invocations_due", "due_at", "seq"),
     sa.Index("async_invocations_by_state", "state", "enqueued_at", "seq"),
     _index_where(
