@@ -1,4 +1,4 @@
-"""NAS through the API: what functions keep there, with the official SDK and a real server.
+"""NAS through the API: what functions keep there, with the official SDK and a real server; and buckets, refused.
 
 Run by pytest.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.journeys.conftest import FUNCTIONS, running
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, run, running
 
 SERVER = "0123-abc.cn-shanghai.nas.aliyuncs.com"
 RUNTIME = "python3.12"
@@ -39,3 +39,14 @@ def test_files_on_a_nas_outlive_instances_and_servers(tmp_path: Path, runtime: s
         client = server.client()
         assert run("read('/data/a/f')") == "kept"
     assert (server.data_dir / "nas" / SERVER / "a" / "f").read_text() == "kept"
+
+
+def test_a_bucket_that_cannot_be_mounted_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with running(tmp_path, "--sandbox", "plain", runtime=RUNTIME) as server:
+        point = {"bucketName": "bucket", "endpoint": "e", "mountDir": "/mnt/b"}
+        role = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
+        body = {"serviceName": "s", "role": role, "ossMountConfig": {"mountPoints": [point]}}
+        answer = server.api().whole("POST", "/2021-04-06/services", json.dumps(body))
+        assert answer.status_code == 400
+        assert "no bucket can be mounted here: the sandbox plain makes no mounts: run Sesame as root" in answer.text
+        assert "OSS: an ossMountConfig is refused" in run(server, "doctor", "--sandbox", "plain").stdout

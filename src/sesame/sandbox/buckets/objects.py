@@ -23,8 +23,8 @@ from xml.etree.ElementTree import Element
 
 import defusedxml.ElementTree as ElementTree
 
-# Between two pieces of an answer: whoever waits for it cannot be killed meanwhile.
-TIMEOUT_S = 60.0
+# Of silence: a large object takes so long to be written or copied. Who waits for it is let go when its instance ends.
+TIMEOUT_S = 600.0
 # Connections that wait for their next request; the endpoint closes them when they have waited for long.
 IDLE_MAX = 16
 KEY_BYTES_MAX = 1023
