@@ -247,6 +247,12 @@ async def test_a_start_that_fails_is_told(
     assert (caught.value.problem, said in str(caught.value)) == (problem, True), str(caught.value)
 
 
+async def test_a_working_directory_that_cannot_be_entered_is_told(stage: ContainerStage, root: Path) -> None:
+    image = image_root(root, working_dir="/proc/nothing")
+    with pytest.raises(ProgramFailed, match="the working directory /proc/nothing cannot be entered: no such file"):
+        await start(stage, image=image)
+
+
 async def test_nothing_of_it_is_left(tmp_path: Path, root: Path, grade: str) -> None:
     traces = Traces()
     async with jail(tmp_path, ready_resources=0, ready_prewarmed=0, **GRADES[grade]) as driver:

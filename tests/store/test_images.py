@@ -78,13 +78,16 @@ async def test_a_layout_a_saved_file_and_a_bundle(store: Store) -> None:
         '{"process": {"args": ["/bin/hello", "a"], "env": ["A=b=c"], "cwd": "/w", "user": {"uid": 7, "gid": 8}}}'
     )
     leases = [await store.images.lease(store.url(name)) for name in ("app", "app.tar", "bundle")]
+    with tarfile.open(store.root / "oci.tar", "w") as archive:
+        archive.add(store.root / "app", "")
+    leases.insert(1, await store.images.lease(store.url("oci.tar")))
     for lease in leases:
         found = lease.config
         assert found.program(ContainerImage("")) == ("/bin/hello", "a")
         assert (found.environment, found.working_dir) == ({"A": "b=c"}, "/w")
         assert (found.user_id, found.group_id) == (7, 8)
-    assert leases[0].root == leases[1].root
-    assert leases[2].root == bundle / "rootfs"
+    assert leases[0].root == leases[1].root == leases[2].root
+    assert leases[3].root == bundle / "rootfs"
     assert (leases[0].root / "bin" / "hello").read_text() == "#!/bin/sh\n"
     assert stat.S_IMODE((leases[0].root / "bin" / "hello").stat().st_mode) == 0o755
     assert len(store.kept()) == 1

@@ -138,7 +138,12 @@ class Server(object):
 
     def _start(self, setup):
         command = setup["command"]
-        os.chdir(setup["code_dir"])
+        try:
+            os.chdir(setup["code_dir"])
+        except OSError as error:
+            # Of an image, whose user may not enter it.
+            text = "Failed to start function instance. Error: the working directory %s cannot be entered: %s"
+            raise Unstarted("permission", text % (setup["code_dir"], error.strerror.lower()))
         program = command[0]
         if "/" in program and not os.path.exists(program):
             text = "Failed to start function instance. Error: the file %s is not exist"

@@ -80,7 +80,9 @@ def _config(made: ImageConfig, variables: list[str] | None, working_dir: str, ho
 
 
 def _is_path(path: str) -> bool:
-    return "\0" not in path and len(path) <= PATH_CHARS
+    return (
+        "\0" not in path and len(path) <= PATH_CHARS and all(len(os.fsencode(each)) <= 255 for each in path.split("/"))
+    )
 
 
 def _environment(variables: list[str], reference: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _REFERENCE = "org.opencontainers.image.ref.name"
 _EXPECTED = (
     "expected an OCI image layout (skopeo copy docker://… oci:DIR), an unpacked bundle (umoci unpack …, with rootfs/) "
-    "or the file that docker save wrote"
+    "or a file that docker save wrote, uncompressed"
 )
 
 
@@ -131,7 +131,10 @@ def read(path: Path, reference: str) -> tuple[Image, Source] | Bundle:
     if stat.S_ISREG(status.st_mode):
         source: Source = Archive(path)
         try:
-            return _saved(source, reference), source
+            with contextlib.suppress(FileNotFoundError):
+                return _saved(source, reference), source
+            # As `podman save --format oci-archive` and `skopeo copy … oci-archive:` write it.
+            return _layout(source, reference), source
         except tarfile.TarError as error:
             raise _refused(reference, f"a file that is no tar ({error})") from error
     if (path / "index.json").is_file():
@@ -152,7 +155,7 @@ def _layout(source: Source, reference: str) -> Image:
 
 def _saved(source: Source, reference: str) -> Image:
     """By manifest.json, which every version of `docker save` writes."""
-    entries = _document(source, "manifest.json", list[_Saved], reference)
+    entries = _decoded(_content(source, "manifest.json", reference), list[_Saved], "manifest.json", reference)
     if len(entries) > 1:
         entries = [entry for entry in entries if reference in (entry.tags or ())]
     if len(entries) != 1:
