@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.data_directory import CODE, Stores, fill, filled
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.s3 import Store
+from tests.support.s3 import Store, own_store
 from tests.support.zips import zip_of
 
 from sesame.app import Sesame
@@ -402,3 +402,23 @@ def test_doctor_says_whether_the_place_answers(tmp_path: Path, s3_url: str) -> N
     assert bad.exit_code == 1
     assert "the objects cannot be reached" in bad.output.replace("\n", " ")
     assert "another" not in bad.output
+
+
+async def test_a_store_that_was_killed_is_found_again_with_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", 1)
+    with own_store() as store:
+        stores = Stores(tmp_path / "data", None, store.new_url())
+        await stores.open()
+        await fill(stores)
+        store.kill()
+        with pytest.raises(StoreUnavailable):
+            await stores.put("new", b"new")
+        with pytest.raises(StoreUnavailable):
+            await read(stores, "large")
+        await asyncio.to_thread(store.start)
+        assert await read(stores, "large") == LARGE
+        await stores.put("new", b"new")
+        assert await read(stores, "new") == b"new"
+        await stores.close()

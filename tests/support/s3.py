@@ -1,6 +1,6 @@
 """A real S3-speaking server for tests: SeaweedFS, with its files on the disk, keys, and a bucket that starts empty.
 
-`s3_url` is the fixture of a prefix of the test's own; `own_store` starts a server that a test may stop, kill or pause.
+`s3_url` is the fixture of a prefix of the test's own; `own_store` starts a server that a test may kill and start again.
 """
 
 import contextlib
@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sysconfig
@@ -39,13 +38,13 @@ def free_port() -> int:
 
 
 class Store:
-    """One server below `folder`. `start` and `stop` as often as needed; what it kept stays."""
+    """One server below `folder`. `start` and `kill` as often as needed; what it kept stays."""
 
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
         self._program = program
-        self.port = free_port()
-        self._ports = [free_port() for _ in range(7)]
+        self.port = 0
+        self._ports: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         identity = {
             "name": "tester",
@@ -69,6 +68,22 @@ class Store:
         return self.url(f"p{os.getpid()}-{next(_PREFIXES)}", endpoint)
 
     def start(self) -> None:
+        """On the ports that it had before; at first, on free ones."""
+        for last in (False, False, True):
+            fresh = not self.port
+            if fresh:
+                self.port, *self._ports = (free_port() for _ in range(8))
+            if self._came_up():
+                return
+            # Another process took one of the ports meanwhile.
+            assert fresh, self.said()
+            assert not last, self.said()
+            self.port = 0
+
+    def said(self) -> str:
+        return (self.folder / "log").read_text()[-5000:]
+
+    def _came_up(self) -> bool:
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = map(str, self._ports)
         command = [
             self._program, "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
@@ -82,29 +97,16 @@ class Store:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         deadline = time.monotonic() + START_PATIENCE_S
         while not self._answers():
-            assert self._process.poll() is None, (self.folder / "log").read_text()[-5000:]
-            assert time.monotonic() < deadline, "SeaweedFS does not answer"
+            if self._process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, f"SeaweedFS does not answer: {self.said()}"
             time.sleep(0.1)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        return True
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def pause(self, *, on: bool) -> None:
-        """The server is there and says nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
-
-    def _end(self, number: int) -> None:
         if self._process is not None:
-            self._process.send_signal(number)
-            try:
-                self._process.wait(START_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
             self._process = None
 
     def _answers(self) -> bool:
