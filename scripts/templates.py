@@ -1,7 +1,8 @@
-"""Deploys every template below a folder and calls its Python functions; prints a line for each, and the sums.
+"""Deploys every template below a folder and calls its functions; prints a line for each, and the sums.
 
 Run by scripts/templates. What a template says wrong is its own; what can be deployed is deployed, called and removed.
 Functions of HTTP triggers are called by GET, others with the event {}. A bucket that a trigger names is made.
+Functions of Python, Node.js and custom runtimes are called; the code of others is only kept by Sesame.
 """
 
 import re
@@ -22,6 +23,8 @@ NAMES = ("template.yml", "template.yaml", "s.yaml", "s.yml")
 COMMAND_TIMEOUT_S = 300.0
 READY_TIMEOUT_S = 60.0
 SHOWN_CHARS_MAX = 160
+FAMILIES = {"python": "Python", "nodejs": "Node.js", "custom": "custom"}
+NOT_RUN = ("custom-container", "nodejs4", "nodejs6", "nodejs8", "nodejs10")
 MISSING_BUCKET = re.compile(r"Bucket '([^']+)' was not found")
 
 
@@ -59,11 +62,12 @@ def one(template: Path, data_dir: Path, sums: Counter[str]) -> str:
     answers = []
     for step in steps:
         made: dict[str, Any] = step["answer"] or {}
-        if step["what"].startswith("function ") and str(made.get("runtime", "")).startswith("python"):
+        family = family_of(str(made.get("runtime", "")))
+        if step["what"].startswith("function ") and family:
             name = step["what"].removeprefix("function ")
             failed = by_http(name, data_dir) if name in http else by_event(name, data_dir)
-            sums["Python functions called"] += 1
-            sums["of them answered" if not failed else "of them failed"] += 1
+            sums[f"{family} functions called"] += 1
+            sums[f"{family} functions that answered"] += not failed
             answers.append(f"{name}: {failed or 'answered'}")
     removed = sesame("remove", "-t", str(template), str(template.parent), *where)
     if removed.returncode:
@@ -79,10 +83,23 @@ def by_event(name: str, data_dir: Path) -> str:
     return "" if called.returncode == 0 else f"{last_line(called.stderr)} {answer}"
 
 
+def family_of(runtime: str) -> str:
+    """What is counted together; "" for what is not called."""
+    if runtime in NOT_RUN:
+        return ""
+    return next((family for prefix, family in FAMILIES.items() if runtime.startswith(prefix)), "")
+
+
 def by_http(name: str, data_dir: Path) -> str:
+    """Why a request did not succeed; "" where it did."""
     fc = msgspec.json.decode((data_dir / "endpoints.json").read_bytes())["fc"]
+    if "/" in name:
+        request = urllib.request.Request(f"{fc}/2016-08-15/proxy/{name}/")
+    else:
+        # A host under localhost, which not every resolver knows.
+        request = urllib.request.Request(f"{fc}/", headers={"Host": f"{name}.localhost:{fc.rpartition(':')[2]}"})
     try:
-        with urllib.request.urlopen(f"{fc}/2016-08-15/proxy/{name}/", timeout=COMMAND_TIMEOUT_S):
+        with urllib.request.urlopen(request, timeout=COMMAND_TIMEOUT_S):
             return ""
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code} {error.read(SHOWN_CHARS_MAX)!r}"

@@ -197,6 +197,8 @@ resources:
       environmentVariables: {A: 1}
       instanceLifecycleConfig: {initializer: {handler: index.begin, timeout: 5}}
       concurrencyConfig: {reservedConcurrency: 4}
+      sessionAffinity: GENERATED_COOKIE
+      sessionAffinityConfig: {sessionConcurrencyPerInstance: 1}
       asyncInvokeConfig: {asyncTask: true, maxAsyncRetryAttempts: 1}
       tags: [{key: team, value: a}]
       annotations: {x: y}
@@ -216,6 +218,7 @@ def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
     assert function.fields["role"].endswith(":role/MyRole")
     assert function.fields["environmentVariables"] == {"A": "1"}
     assert function.fields["nasConfig"]["mountPoints"][0]["serverAddr"] == "auto.cn-shanghai.nas.aliyuncs.com:/f"
+    assert function.fields["sessionAffinityConfig"] == '{"sessionConcurrencyPerInstance":1}'
     assert function.fields["tags"] == [{"Key": "team", "Value": "a"}]
     assert {(each.path, each.qualifier): each.fields for each in found.settings} == {
         ("concurrency", "LATEST"): {"reservedConcurrency": 4},
@@ -225,6 +228,17 @@ def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
     (domain,) = found.domains
     assert domain.fields["routeConfig"]["routes"] == [{"path": "/*", "functionName": "f", "qualifier": "LATEST"}]
     assert any("annotations" in note.text for note in found.notes)
+
+
+@pytest.mark.parametrize(("led_to", "name"), [("functionName: My_f", "my-f"), ("path: /", "front")])
+def test_a_domain_of_fc3_by_itself_is_named_by_what_it_leads_to(tmp_path: Path, led_to: str, name: str) -> None:
+    found = read(
+        tmp_path,
+        "edition: 3.0.0\nname: app\nresources:\n  front:\n    component: fc3-domain\n"
+        f"    props: {{domainName: auto, routeConfig: {{routes: [{{{led_to}}}]}}}}\n",
+    )
+    assert not found.errors
+    assert [each.name for each in found.domains] == [f"{name}.sesame.test"]
 
 
 def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path) -> None:

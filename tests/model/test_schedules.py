@@ -168,6 +168,14 @@ def test_actions() -> None:
             schedules.action(text)
 
 
+def test_bounds_of_an_action_may_have_milliseconds() -> None:
+    assert schedules.moment("2026-11-28T12:00:00.000Z") == NOON
+    assert schedules.moment("2026-11-28T12:00:00.000Z", "Asia/Shanghai") == NOON
+    for text in ("2026-11-28T12:00:00.0Z", "2026-11-28T12:00:00.000"):
+        with pytest.raises(NotASchedule):
+            schedules.moment(text)
+
+
 def test_utc_times() -> None:
     assert schedules.utc("2026-11-28T12:00:00Z") == NOON
     for text in ("2020-10-10T10:10:10", "2020-02-30T10:10:10Z", "2020-1-1T1:1:1Z", "", "now", "\0", "9" * 5000):

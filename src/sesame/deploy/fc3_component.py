@@ -6,6 +6,8 @@ fields are those of the API 2023-03-30.
 
 from typing import Any
 
+import msgspec
+
 from sesame.deploy import auto_nas, events, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_component import Parts
 from sesame.deploy.fc_keys import At
@@ -71,7 +73,7 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         made.notes.append(Note(region.place, text))
     if "functionName" not in given and "domainName" in given:
         yaml_source.only(props, dict.fromkeys(_DOMAIN), made.notes, "fc3-domain")
-        made.domains.append(_domain(props, "", made))
+        made.domains.append(_domain(props, "", made, named_by=name))
         return
     function = yaml_source.require(props, "functionName", f"the service '{name}'").text()
     if "${" in function:
@@ -88,6 +90,9 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         fields["role"] = trigger_keys.role_arn(role.text(), at)
     if (tags := given.get("tags")) is not None and tags.value:
         fields["tags"] = [_tag(each) for each in tags.items("tags")]
+    if isinstance(config := fields.get("sessionAffinityConfig"), dict):
+        # The API has it as text.
+        fields["sessionAffinityConfig"] = msgspec.json.encode(config).decode()
     auto_nas.settle(fields, given.get("nasConfig"), function, at.region)
     owner = owner_of(function)
     made.functions.append(
@@ -148,7 +153,11 @@ def _trigger(function: str, node: Node, made: Parts, at: At) -> Trigger:
     return Trigger(service=owner_of(function), function=function, name=name, fields=fields, place=node.place)
 
 
-def _domain(node: Node, function: str, made: Parts) -> Domain:
+def _domain(node: Node, function: str, made: Parts, named_by: str = "") -> Domain:
+    """Of a `function`, or by itself: then what is called auto has the name of the first function that it leads to.
+
+    Where it leads to none, `named_by` is taken.
+    """
     given = {name: value.plain() for name, value in node.mapping("a custom domain").items()}
     name = str(given.pop("domainName", "auto") or "auto")
     for tool in ("region", "endpoint"):
@@ -162,6 +171,7 @@ def _domain(node: Node, function: str, made: Parts) -> Domain:
         each.setdefault("functionName", function)
         each.setdefault("qualifier", limits.LATEST)
     if name.lower() == "auto":
-        name = f"{function}.sesame.test".replace("_", "-").lower()
+        led_to = (str(each["functionName"]) for each in routes if each["functionName"])
+        name = f"{next(led_to, named_by)}.sesame.test".replace("_", "-").lower()
         made.notes.append(Note(node.place, f"domainName auto is given by the cloud: here it is {name}"))
     return Domain(name=name, fields=given, place=node.place, standing_alone=True)

@@ -36,6 +36,7 @@ _FIELDS = 6
 _DAY_FIELDS = (3, 5)
 # Leap years and weekdays repeat every 28 years: what comes due at all comes due within the horizon of this.
 _REFERENCE = datetime(2000, 1, 1, tzinfo=UTC)
+_MILLISECONDS = re.compile(r"\.[0-9]{3}Z\Z")
 
 
 class NotASchedule(ValueError):
@@ -90,8 +91,10 @@ def action(text: str, zone: str = "") -> At | Cron:
 def moment(text: str, zone: str = "") -> float:
     """Unix seconds of a time in UTC, or, where there is a zone, of a local time without the `Z`. Raises `NotASchedule`.
 
-    Of a local time that comes twice, the first.
+    Of a local time that comes twice, the first. A time in UTC may have milliseconds, as JavaScript writes them and the
+    component fc3's own templates have them.
     """
+    text = _MILLISECONDS.sub("Z", text)
     if not zone or text.endswith("Z"):
         return utc(text)
     check_zone(zone)
