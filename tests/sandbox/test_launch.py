@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.fakes import FakeDriver
 
@@ -69,6 +70,14 @@ async def test_the_driver_gets_directories_and_the_lease_ends_with_the_instance(
     assert packages.leases[0].released == 0
     await sandbox.kill(KillReason.EXPIRED)
     assert packages.leases[0].released == 1
+
+
+async def test_local_code_without_a_hash_is_shown_too() -> None:
+    made, _packages, _driver = launcher()
+    local = msgspec.structs.replace(SPEC, code="")
+    sandbox: Any = await made.create(local, lambda _data: None, lambda: None)
+    assert sandbox.spec.code_dir == Path("/packages")
+    assert sandbox.spec.layer_dirs == (Path("/packages/first"), Path("/packages/second"))
 
 
 async def test_the_lease_ends_with_a_process_that_dies_by_itself() -> None:

@@ -125,7 +125,9 @@ class PackagedLauncher:
         return sandbox
 
     async def _spec(self, spec: InstanceSpec, leases: contextlib.ExitStack) -> SandboxSpec:
-        named = (spec.code, *spec.layers) if spec.code else spec.layers
+        # Local code has no hash; only an image can do without code.
+        has_code = spec.image is None or bool(spec.code)
+        named = (spec.code, *spec.layers) if has_code else spec.layers
         try:
             lease = await self._packages.lease(named, spec.runtime)
         except StoreUnavailable:
@@ -137,13 +139,13 @@ class PackagedLauncher:
         made = SandboxSpec(
             instance_id=spec.instance_id,
             runtime=spec.runtime,
-            code_dir=lease.code_dirs[0] if spec.code else None,
-            layer_dirs=lease.code_dirs[1 if spec.code else 0 :],
+            code_dir=lease.code_dirs[0] if has_code else None,
+            layer_dirs=lease.code_dirs[1 if has_code else 0 :],
             environment=spec.environment,
             memory_mb=spec.memory_mb,
             disk_mb=spec.disk_mb,
             setup=spec.setup,
-            compiled=lease.compiled if spec.code else (),
+            compiled=lease.compiled if has_code else (),
             volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
             buckets=spec.buckets,
             keys=spec.keys,
