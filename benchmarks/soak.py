@@ -35,9 +35,13 @@ FLAT_RATIO, FLAT_SLACK = 1.10, 8.0
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the server held at one moment."""
+    """What the server held at one moment: the process itself, all below it, and its data directory.
+
+    Code that no function has any more stays for 15 to 25 minutes (`control.cleanup`), so `packages` grow until then.
+    """
 
     at_s: float
+    server_mb: float
     memory_mb: float
     descriptors: int
     processes: int
@@ -45,9 +49,11 @@ class Sample(msgspec.Struct, frozen=True):
     mounts: int
     namespaces: int
     files: int
+    packages: int
 
 
 KINDS = Sample.__struct_fields__[1:]
+FLAT_KINDS = [kind for kind in KINDS if kind != "packages"]
 
 
 @click.command()
@@ -73,7 +79,8 @@ def main(
         asyncio.run(soak.run(rate, change_every))
     asked = int(rate * minutes * 60)
     click.echo(f"{asked} calls at {rate:g}/s, {soak.statuses.total()} answered: {dict(soak.statuses)}")
-    for kind in KINDS:
+    click.echo(f"packages: {soak.samples[-1].packages} in the end, {max(s.packages for s in soak.samples)} at most")
+    for kind in FLAT_KINDS:
         first, last, flat = flatness([float(getattr(sample, kind)) for sample in soak.samples])
         click.echo(f"{kind}: {first:.1f} → {last:.1f} {'flat' if flat else 'NOT FLAT'}")
     if picture is not None:
@@ -179,16 +186,24 @@ def sample(pid: int, at_s: float) -> Sample:
     server = psutil.Process(pid)
     below = [server, *server.children(recursive=True)]
     data = Path(server.cwd())
+    packages = data / "data" / "packages"
     return Sample(
         at_s=at_s,
+        server_mb=_own_mb(server),
         memory_mb=sum(map(_memory_mb, below)),
         descriptors=sum(map(_descriptors, below)),
         processes=len(below),
         cgroups=sum(1 for _ in _groups(pid)),
         mounts=len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()),
         namespaces=len({_namespace(process.pid) for process in below}),
-        files=sum(len(names) for _folder, _folders, names in os.walk(data)),
+        files=sum(len(names) for folder, _folders, names in os.walk(data) if not Path(folder).is_relative_to(packages)),
+        packages=sum(1 for _ in packages.iterdir()),
     )
+
+
+def _own_mb(server: psutil.Process) -> float:
+    """What it shares with nobody."""
+    return float(server.memory_full_info().uss) / 2**20
 
 
 def _memory_mb(process: psutil.Process) -> float:
