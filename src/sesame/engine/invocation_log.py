@@ -62,7 +62,7 @@ class InvocationLog:
 
     def line(self, text: str, *, more: bool = False) -> None:
         """Writes a line of the platform with the cloud's line ending; `more` says that others follow soon."""
-        self.write(b"%b\r\n" % text.encode(), more=more)
+        self.write(f"{text}\r\n".encode(), more=more)
 
     def ensure_new_line(self) -> None:
         """Ends the function's last line if the function did not."""

@@ -250,7 +250,12 @@ class ProvisionedInstances:
 
     def _room(self) -> None:
         """There may be capacity again for those that were refused for the lack of it."""
-        if self._room_timer is None and not self._closed and any(kept.short for kept in self._kept.values()):
+        if (
+            self._kept
+            and self._room_timer is None
+            and not self._closed
+            and any(each.short for each in self._kept.values())
+        ):
 
             def over() -> None:
                 self._room_timer = None

@@ -34,13 +34,15 @@ class SharedInstances:
 
         POLICY: the fullest, so that instances that are not needed become idle.
         """
-        room = [
-            each
-            for each in self._open.get(snapshot.key, ())
+        fullest: Instance | None = None
+        concurrency = snapshot.limits.concurrency
+        for each in self._open.get(snapshot.key, ()):
             # One whose process has died is open until its calls have been told.
-            if each.calls < snapshot.limits.concurrency and each.death is None and has_room_for_session(each)
-        ]
-        return max(room, key=lambda each: each.calls, default=None)
+            if each.calls >= concurrency or each.death is not None or not has_room_for_session(each):
+                continue
+            if fullest is None or each.calls > fullest.calls:
+                fullest = each
+        return fullest
 
     def has_room(self, instance: Instance) -> bool:
         """Whether it is open and takes one more call, of a session that it has."""

@@ -89,7 +89,7 @@ class WebChannel:
             return await self._health()
         connection = None
         try:
-            connection = await self._connection()
+            connection = self._idle_connection() or await self._new_connection()
             if call.stream is not None:
                 reply = await pass_through(connection, self._heads, call)
             else:
@@ -130,7 +130,7 @@ class WebChannel:
         connection = None
         try:
             async with asyncio.timeout(check.timeout_seconds):
-                connection = await self._connection()
+                connection = self._idle_connection() or await self._new_connection()
                 connection.begin(b"GET", self._heads.of_check(check.http_get_url))
                 response = await connection.head()
             return Reply(response.status < HTTPStatus.BAD_REQUEST, b"")
@@ -173,14 +173,16 @@ class WebChannel:
 
     # Connections.
 
-    async def _connection(self) -> Connection:
-        now = self._loop.time()
+    def _idle_connection(self) -> Connection | None:
         while self._idle:
             connection, since = self._idle.pop()
-            if connection.reusable and now - since < IDLE_CONNECTION_S:
+            if connection.reusable and self._loop.time() - since < IDLE_CONNECTION_S:
                 self._busy.add(connection)
                 return connection
             connection.close()
+        return None
+
+    async def _new_connection(self) -> Connection:
         asked = self._loop.create_future()
         self._asked.append(asked)
         self._connector.send(ONE_CONNECTION)

@@ -92,7 +92,8 @@ class Connection(asyncio.Protocol):
                     raise self._failure
                 break
             self._wants_body = with_body
-            await self._wait()
+            self._news = self._loop.create_future()
+            await self._news
         return self._head
 
     async def read(self) -> bytes:
@@ -102,7 +103,8 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._failure is not None:
                 raise self._failure
-            await self._wait()
+            self._news = self._loop.create_future()
+            await self._news
         piece = self._pieces.popleft() if len(self._pieces) == 1 else self._all()
         self._buffered = 0
         # At the end of a body too: the next response comes on the same connection, and so does its end.
@@ -150,10 +152,6 @@ class Connection(asyncio.Protocol):
         if self._read_paused and self._transport is not None:
             self._read_paused = False
             self._transport.resume_reading()
-
-    async def _wait(self) -> None:
-        self._news = self._loop.create_future()
-        await self._news
 
     def _wake(self) -> None:
         if self._wants_body and self._lacks_body and self._failure is None:
