@@ -6,6 +6,7 @@ of a function can break the connection that it is sent on.
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -37,7 +38,7 @@ _FORWARDED_PROTO = "x-forwarded-proto"
 # names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 # What is remembered of a head that a connection repeats.
-_SEEN = "web_request"
+_SEEN, _PARAMS = "web_request", "http_params"
 # What FC 3.0 answers in the place of what went wrong in a function.
 _HIDDEN = b"Internal Server Error"
 
@@ -53,6 +54,7 @@ class HttpNeeds(msgspec.Struct, frozen=True):
     wall_clock: Callable[[], float]
 
 
+T = TypeVar("T")
 EventOf = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -203,11 +205,16 @@ class HttpFunctions:
 
 def _web_request(way: Way, request: Request) -> WebRequest:
     """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
+    return _remembered(_SEEN, way, request, _read_web_request)
+
+
+def _remembered(name: str, way: Way, request: Request, read: Callable[[Way, Request], T]) -> T:
+    """What is read of a request and its way; for the requests that repeat the head, it is read once."""
     memory = head_of(request).memory
-    seen: tuple[Way, WebRequest] | None = memory.get(_SEEN)
-    if seen is None or seen[0] != way:
-        seen = memory[_SEEN] = way, _read_web_request(way, request)
-    return seen[1]
+    known: tuple[Way, T] | None = memory.get(name)
+    if known is None or known[0] != way:
+        known = memory[name] = way, read(way, request)
+    return known[1]
 
 
 def _read_web_request(way: Way, request: Request) -> WebRequest:
@@ -226,6 +233,10 @@ def _read_web_request(way: Way, request: Request) -> WebRequest:
 
 def _params(way: Way, request: Request) -> dict[str, object]:
     """As docs/wire-protocol.md says; the request URI is the one that was asked for, whatever was rewritten."""
+    return _remembered(_PARAMS, way, request, _read_params)
+
+
+def _read_params(way: Way, request: Request) -> dict[str, object]:
     query: bytes = request.query
     headers = [*_passed_on(request), [_BASE_PATH, way.base_path]]
     if request.scheme == "https":
