@@ -180,6 +180,9 @@ async def test_a_session_is_in_use_while_a_stream_is_open(
     assert (await web.instance("one"), await web.instance("two")) == (one, two), "idle since the streams have ended"
     await clocks.pass_time(IDLE_S + 120)
     assert (await sdk.failure("get_session", "f", "one"))[:2] == (404, "SessionNotFound")
+    await eventually(lambda: not list(sesame.parts.storage.catalog.of_kind("session")))
+    # Their keep-alive is over long since.
+    await clocks.pass_time(2)
     await eventually(lambda: not pool.instances())
 
 
