@@ -307,8 +307,11 @@ async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
     Raises `ConfigurationError`, which begins with what the operator `asked` for, when the address cannot be had.
     """
     handover, name = serving.handover, f"{asked} {server.url}"
+    handed = None if handover is None else handover.take(name)
+    if handover is not None and handed is None:
+        handover.make_room(server.port)
     try:
-        await server.start(None if handover is None else handover.take(name))
+        await server.start(handed)
     except ConfigurationError as error:
         raise ConfigurationError(f"{asked}: {error}") from error
 

@@ -132,17 +132,8 @@ class DataDir:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise self._unreadable(self._endpoints, error) from error
-        # Needed where a Sesame runs; local calls and completion need not wait for it.
-        import psutil
-
         try:
-            process = psutil.Process(endpoints.pid)
-            # A later process that got the same pid is not the one that wrote the file.
-            if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
-                return None
-            return None if process.status() == psutil.STATUS_ZOMBIE else endpoints
-        except psutil.NoSuchProcess:
-            return None
+            return endpoints if lives(endpoints) else None
         except OSError as error:
             raise self._unreadable(self._endpoints, error) from error
 
@@ -204,6 +195,22 @@ class DataDir:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+
+
+def lives(endpoints: Endpoints) -> bool:
+    """Whether the process that wrote this has not ended. Raises `OSError`."""
+    # Needed where a Sesame runs; local calls and completion need not wait for it.
+    import psutil
+
+    try:
+        process = psutil.Process(endpoints.pid)
+        # A later process that got the same pid is not the one that wrote it.
+        if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
+            return False
+        # Of one that has ended, and whose parent does not care.
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _flock(lock: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import ssl
 from pathlib import Path
@@ -13,8 +14,9 @@ from tests.http.harness import TIMEOUT_S, Endpoint, until
 from tests.support import certificates
 from tests.support.fakes import FakeClocks
 
+from sesame._endpoints import Serving, serve
 from sesame.http import server
-from sesame.http.handover import Handed, Handover
+from sesame.http.handover import AT_ONCE, Handed, Handover
 from sesame.http.interface import Answer, Disconnected, Exchange, Refusal, WebSocket
 from sesame.http.server import HttpServer
 from sesame.http.slow_start import AT_FIRST, LOOKS_EVERY_S, MORE_PER_S
@@ -153,6 +155,21 @@ async def test_what_has_queued_is_taken_a_few_at_a_time() -> None:
     await second.stop(grace_s=1)
 
 
+async def test_connections_that_are_silent_go_on_in_several_turns() -> None:
+    first = await named(b"first")
+    clients = [await Client.connected(first.port) for _ in range(3 * AT_ONCE)]
+    await until(lambda: first.connections == 3 * AT_ONCE, "them to be accepted")
+    second = await named(b"second", await left_by(first))
+    before = second.connections
+    while before < 3 * AT_ONCE:
+        await asyncio.sleep(0)
+        assert second.connections - before <= AT_ONCE
+        before = second.connections
+    for client in clients:
+        client.writer.close()
+    await second.stop(grace_s=1)
+
+
 async def test_what_still_queues_when_the_next_server_stops_goes_on_with_the_one_after() -> None:
     first = await named(b"first")
     clients = [await Client.connected(first.port) for _ in range(3 * AT_FIRST)]
@@ -283,3 +300,34 @@ def test_what_nobody_takes_is_closed() -> None:
     for fd in (reading, writing):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+async def test_an_endpoint_that_is_set_otherwise_listens_where_it_did() -> None:
+    first = await named(b"first")
+    client = await Client.connected(first.port)
+    assert await client.said(b"1") == b"first/1"
+    handover = Handover([await left_by(first)])
+    second = HttpServer(Endpoint(harness.whole(b"second")), port=first.port)
+    async with contextlib.AsyncExitStack() as teardown:
+        # Not what was handed over as "it": it speaks TLS now, or listens on another address too.
+        await serve(second, f"--port {first.port}", Serving(teardown, 1.0, handover))
+        assert await client.ended()
+        late = await Client.connected(second.port)
+        assert await late.said(b"2") == b"second"
+        for each in (client, late):
+            each.writer.close()
+
+
+async def test_without_a_descriptor_left_it_is_handed_over_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    first = await named(b"first")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "dup", fail)
+        handed = await left_by(first)
+    second = await named(b"second", handed)
+    client = await Client.connected(second.port)
+    assert await client.said(b"1") == b"second/1"
+    client.writer.close()
+    await second.stop(grace_s=1)

@@ -12,7 +12,7 @@ import click
 from sesame.cli import output, server
 from sesame.cli.options import settle, with_settings
 from sesame.cli.restarting import ASKS
-from sesame.data_dir import DataDir, Endpoints
+from sesame.data_dir import DataDir, Endpoints, lives
 from sesame.model.errors import ConfigurationError
 
 LOOK_EVERY_S = 0.05
@@ -50,17 +50,9 @@ def _wait(data_dir: DataDir, before: Endpoints) -> Endpoints:
             return now
         if now is not None and now.restart_refused is not None and now.restart_refused != before.restart_refused:
             raise ConfigurationError(f"Sesame goes on as it is: {now.restart_refused.why}")
-        if now is None and not _lives(before.pid):
+        if now is None and not lives(before):
             raise ConfigurationError(
                 f"the Sesame on {data_dir.path} has ended instead of starting again: what it wrote says why; mend that "
                 "and start it with `sesame start`"
             )
         time.sleep(LOOK_EVERY_S)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

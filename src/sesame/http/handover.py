@@ -6,6 +6,7 @@ notice nothing: what comes meanwhile waits in the kernel.
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterable
 
 import msgspec
@@ -42,13 +43,29 @@ class Handover:
         """What is there for an endpoint; its descriptors are the caller's from now on."""
         return self._received.pop(name, None)
 
+    def make_room(self, port: int) -> None:
+        """Closes what was there for an endpoint at this port, which is asked for otherwise now: the port must be free.
+
+        POLICY: an endpoint that has the same port at another address listens anew then, and loses clients that wait.
+        """
+        for name in [each.name for each in self._received.values() if _port_of(each.listening) == port]:
+            self._received.pop(name).close()
+
     def forget_rest(self) -> None:
         """Closes what no endpoint has taken, which is asked for no more."""
         while self._received:
             self._received.popitem()[1].close()
 
 
-# Connections that are handed over before the event loop turns to other work.
+def _port_of(listening: int) -> int:
+    of_it = socket.socket(fileno=listening)
+    try:
+        return int(of_it.getsockname()[1])
+    finally:
+        of_it.detach()
+
+
+# Connections that are handed over, or gone on with, before the event loop turns to other work.
 AT_ONCE = 64
 
 

@@ -5,7 +5,6 @@ Made by `http.server`. A failing `accept` never ends it: it pauses, and goes on 
 
 import contextlib
 import errno
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -85,10 +84,11 @@ class Listener:
         self._shared.loop.add_reader(self._socket.fileno(), self.accept)
 
     async def hand_over(self, within_s: float) -> int:
-        """Accepts no more, and lets handshakes under way end. A descriptor of the socket, where others wait."""
+        """Accepts no more, and lets handshakes under way end. The descriptor of the socket, where others wait."""
         self._rest()
         await self._admission.opened(within_s)
-        return os.dup(self._socket.fileno())
+        # Not a copy, for which there may be no descriptor left.
+        return self._socket.detach()
 
     def close(self) -> None:
         """Idempotent. Handshakes under way are broken off."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from sesame.http.admission import Admission
-from sesame.http.handover import Handed, hand_over
+from sesame.http.handover import AT_ONCE, Handed, hand_over
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket, units_of
@@ -117,9 +117,12 @@ class HttpServer:
         assert self._shared is not None
         assert self._listener is not None
         asking = _readable(self._waiting)
-        for connected in [each for each in self._waiting if each not in asking]:
-            self._go_on_with(connected)
-        self._waiting = deque(asking)
+        silent = set(self._waiting).difference(asking)
+        self._waiting = deque([*silent, *asking])
+        for number in range(1, len(silent) + 1):
+            self._go_on_with(self._waiting.popleft())
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
         await slow_start(self._shared, ran_before, self._take_one)
         self._listener.start()
 
