@@ -3,7 +3,9 @@
 Run by pytest, with clocks that a test moves.
 """
 
+import asyncio
 import gc
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,60 @@ def test_nobody_has_more_than_the_burst_at_once(asked: list[tuple[str, float]]) 
             taken[name] += units
     assert all(each <= RATES.each_burst + 20 for each in taken.values())
     assert sum(taken.values()) <= RATES.all_burst + 20
+
+
+class Counted(FairRate):
+    asked = 0
+
+    def allows(self, bucket: Any) -> bool:
+        self.asked += 1
+        return super().allows(bucket)
+
+
+class Tasks:
+    """Each does one thing when it is its turn."""
+
+    def __init__(self, share: Share, number: int) -> None:
+        self._share = share
+        self.done: list[int] = []
+        self.all = [asyncio.create_task(self._run(each)) for each in range(number)]
+
+    async def _run(self, number: int) -> None:
+        await self._share.turn()
+        self._share.charge()
+        self.done.append(number)
+
+    async def end(self) -> None:
+        for task in self.all:
+            task.cancel()
+        await asyncio.gather(*self.all, return_exceptions=True)
+
+
+async def test_of_tasks_that_wait_those_are_woken_that_may_go_on() -> None:
+    clocks = FakeClocks()
+    rate = Counted(clocks, RATES)
+    tasks = Tasks(rate.of("a"), 400)
+    await clocks.pass_time(2.0)
+    assert 10 + 190 <= len(tasks.done) <= 10 + 210
+    assert tasks.done == sorted(tasks.done)
+    assert rate.asked <= 400 + 4 * len(tasks.done)
+    await tasks.end()
+
+
+async def test_tasks_that_wait_no_longer_leave_their_turn_to_the_next() -> None:
+    clocks = FakeClocks()
+    share = FairRate(clocks, RATES).of("a")
+    tasks = Tasks(share, 60)
+    await clocks.pass_time(0.0)
+    before = len(tasks.done)
+    for task in tasks.all[before : before + 20]:
+        task.cancel()
+    clocks.advance(0.02)
+    # One has been woken, and has not run on yet.
+    tasks.all[before + 20].cancel()
+    await clocks.pass_time(1.0)
+    assert tasks.done == [*range(before), *range(before + 21, 60)]
+    await tasks.end()
+    await clocks.pass_time(0.1)
+    assert not clocks.timers
+    await asyncio.wait_for(share.turn(), 60)

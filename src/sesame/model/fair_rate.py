@@ -5,6 +5,8 @@ instance, so that no function takes the event loop from the others by opening co
 """
 
 import asyncio
+import functools
+from collections import deque
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
@@ -68,6 +70,34 @@ class FairRate:
 
         return cancel
 
+    async def turn(self, bucket: "_Bucket") -> None:
+        """Tasks of one client go on one by one: to wake all, for the few that may, would cost more than they do."""
+        if not bucket.tasks_wait and self.allows(bucket):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        bucket.tasks.append(turn)
+        if not bucket.tasks_wait:
+            bucket.tasks_wait = True
+            self._wake_next(bucket)
+        try:
+            await turn
+        finally:
+            if turn.done() and not turn.cancelled():
+                # Once this one has been charged.
+                asyncio.get_running_loop().call_soon(self._wake_next, bucket)
+
+    def _wake_next(self, bucket: "_Bucket") -> None:
+        tasks = bucket.tasks
+        while tasks and tasks[0].done():
+            # It waits no longer.
+            tasks.popleft()
+        if not tasks:
+            bucket.tasks_wait = False
+        elif self.allows(bucket):
+            tasks.popleft().set_result(None)
+        else:
+            self.wait(bucket, functools.partial(self._wake_next, bucket))
+
     def _turn(self) -> None:
         """Has clients go on, in the order in which they came to wait, as far as there is enough for all of them."""
         self._timer = None
@@ -108,14 +138,8 @@ class Share:
         self._rate.charge(self._bucket, units)
 
     async def turn(self) -> None:
-        """Returns when the client may have something done."""
-        while not self.allows():
-            turn = asyncio.Event()
-            cancel = self.wait(turn.set)
-            try:
-                await turn.wait()
-            finally:
-                cancel()
+        """Returns when the client may have something done. What it costs is charged before anything is awaited."""
+        await self._rate.turn(self._bucket)
 
     def wait(self, resume: Callable[[], None]) -> Callable[[], None]:
         """Calls back once when it is the client's turn, unless the call returned was made before."""
@@ -128,6 +152,9 @@ class _Bucket:
         self._burst = burst
         self._at = now
         self.left = burst
+        # Tasks that wait for their turn, the next one first, and whether something is there that wakes it.
+        self.tasks: deque[asyncio.Future[None]] = deque()
+        self.tasks_wait = False
 
     def level(self, now: float) -> float:
         self.left = min(self._burst, self.left + (now - self._at) * self._per_s)
