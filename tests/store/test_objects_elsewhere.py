@@ -28,7 +28,6 @@ from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.location import parse_location
 from sesame.store.blobs.ownership import MARK, OBJECTS_FILE
 from sesame.store.blobs.segments import DATA, PACKAGES, SEGMENT_BYTES
-from sesame.store.sql.copying import make_own
 from sesame.store.upkeep.backup import back_up, restore
 from sesame.store.upkeep.check import check
 from sesame.store.upkeep.damage import Checked, Damage
@@ -121,7 +120,7 @@ async def test_objects_in_files_are_not_left_behind_by_naming_a_bucket(tmp_path:
 
 async def test_a_start_that_was_killed_between_the_two_numbers_is_made_up_for(tmp_path: Path, s3_url: str) -> None:
     account = await start_and_stop(tmp_path / "data", None, s3_url)
-    await asyncio.to_thread(make_own, tmp_path / "data" / "sesame.db")
+    await Bucket(parse_location(s3_url)).delete([MARK])
     assert await start_and_stop(tmp_path / "data", None, s3_url) == account
     assert await paths_in(s3_url) == [MARK]
 

@@ -73,6 +73,7 @@ class Bucket:
         self._obstore: Any = obstore
         self._errors: Any = exceptions
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large_done = self._large_failed = 0
         items = dict(location.items)
         plain = items.get("endpoint", "").startswith("http://")
         keys: Any = None
@@ -157,7 +158,21 @@ class Bucket:
 
     def _turn(self, size: int) -> AbstractAsyncContextManager[None]:
         """Waits until a transfer of this size may begin; its time does not run yet."""
-        return self._large if size >= LARGE_BYTES else nullcontext()
+        return self._large_turn() if size >= LARGE_BYTES else nullcontext()
+
+    @asynccontextmanager
+    async def _large_turn(self) -> AsyncIterator[None]:
+        """Who waits while others get nothing done is refused: the store fails, and each would wait for it in turn."""
+        done, failed = self._large_done, self._large_failed
+        async with self._large:
+            if self._large_failed > failed and self._large_done == done:
+                raise StoreUnavailable(f"{self.shown}: transfers that began before this one have failed")
+            try:
+                yield
+            except StoreUnavailable:
+                self._large_failed += 1
+                raise
+            self._large_done += 1
 
     @asynccontextmanager
     async def _bounded(self, path: str) -> AsyncIterator[None]:

@@ -11,8 +11,8 @@ import msgspec
 import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, StoreUnavailable
-from sesame.store.blobs.bucket import Bucket
-from sesame.store.blobs.segments import DATA, PACKAGES, folder_of
+from sesame.store.blobs.bucket import Bucket, ConditionsUnknown, Conflict
+from sesame.store.blobs.segments import PACKAGES, folder_of
 from sesame.store.documents import decode_records
 from sesame.store.durable import sync_folder, write_file
 from sesame.store.packages.named import named_packages
@@ -74,13 +74,32 @@ async def _own(database: Database, bucket: Bucket) -> int:
         )
     if mark is None or not number:
         await _require_fit(database, bucket, mark)
-    number = number or (mark.number if mark is not None else new_number())
-    # First the mark: after a crash in between, a database without a number takes the mark's.
-    if mark is None or mark.shown != database.shown:
-        await bucket.put(MARK, msgspec.json.encode(Mark(database.shown, number)))
-    if not await database.load(number_of):
-        await database.write(lambda connection: set_number(connection, number))
+    if not number:
+        number = new = mark.number if mark is not None else new_number()
+        # First the number: after a crash in between, a bucket without a mark takes it. A mark alone is another's.
+        await database.write(lambda connection: set_number(connection, new))
+    own = Mark(database.shown, number)
+    if mark is None:
+        await _put_first_mark(bucket, own)
+    elif mark.shown != database.shown:
+        await bucket.put(MARK, msgspec.json.encode(own))
     return number
+
+
+async def _put_first_mark(bucket: Bucket, mark: Mark) -> None:
+    """Of several that begin with the bucket at a time, one has it. Raises `ConfigurationError` for the others."""
+    data = msgspec.json.encode(mark)
+    try:
+        await bucket.put_if(MARK, data, None)
+    except ConditionsUnknown:
+        await bucket.put(MARK, data)
+    except Conflict as error:
+        # Also after a try of this one's that was made, and whose answer was lost.
+        found = await _read_mark(bucket)
+        if found is None or found.number != mark.number:
+            raise ConfigurationError(
+                f"{bucket.shown} was taken by another Sesame meanwhile: name another place with --objects"
+            ) from error
 
 
 async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) -> None:
@@ -95,12 +114,11 @@ async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) ->
     if folders:
         return
     if mark is not None:
-        if await _holds(bucket, DATA) or await _holds(bucket, PACKAGES):
-            raise ConfigurationError(
-                f"{bucket.shown} has the objects of the database {mark.shown}, and {database.shown} has none: name the "
-                "database that has, take a backup back, or name another place with --objects"
-            )
-    elif await _holds(bucket, ""):
+        raise ConfigurationError(
+            f"{bucket.shown} has the objects of the database {mark.shown}, and {database.shown} has none: name the "
+            "database that has, take a backup back, or name another place with --objects"
+        )
+    if await _holds(bucket, ""):
         raise ConfigurationError(
             f"{bucket.shown} holds something already that is not Sesame's: name an empty prefix with --objects"
         )

@@ -41,15 +41,21 @@ class Announcements:
         for blob in blobs:
             self._own.pop(blob, None)
 
-    def all_ended(self) -> list[str]:
-        """For a clean stop, when no upload is in progress any more: those of this process that never got a row."""
-        own, self._own = list(self._own), {}
-        return own
+    def give_up_own(self, connection: sa.Connection) -> list[str]:
+        """As `give_up`, for a clean stop, when no upload is in progress any more: those of this process.
+
+        Of a commit whose answer was lost nobody here knows whether a row mentions the blob: the announcement tells.
+        """
+        own = set(self._own)
+        return self._taken_back(connection, lambda entry: entry.subject in own) if own else []
 
     def give_up(self, connection: sa.Connection, age_s: float) -> list[str]:
         """Takes back those that were made so long ago. The same transaction must note the blobs as removed."""
         before = self._wall() - age_s
+        return self._taken_back(connection, lambda entry: entry.created_at <= before)
+
+    def _taken_back(self, connection: sa.Connection, chosen: Callable[[outbox.Entry], bool]) -> list[str]:
         found = outbox.pending(connection, outbox.BLOB_ANNOUNCED)
-        old = [entry.subject for entry in found if entry.created_at <= before]
-        outbox.remove(connection, outbox.BLOB_ANNOUNCED, old)
-        return old
+        blobs = [entry.subject for entry in found if chosen(entry)]
+        outbox.remove(connection, outbox.BLOB_ANNOUNCED, blobs)
+        return blobs

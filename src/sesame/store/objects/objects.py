@@ -74,7 +74,8 @@ class Objects:
         """Deletes what abandoned and cancelled uploads left behind; returns the number of blobs."""
         deleted = await self.blobs.collect(DRAFT_AGE_S) + await self._delete_unclaimed(UNCLAIMED_AGE_S)
         if self._announcements is not None:
-            deleted += await self._delete_announced(DRAFT_AGE_S)
+            give_up = self._announcements.give_up
+            deleted += await self._delete_announced(lambda connection: give_up(connection, DRAFT_AGE_S))
         await self.removals.retry()
         return deleted
 
@@ -85,7 +86,11 @@ class Objects:
         # No upload is in progress any more, so a blob without a row will never get one.
         await self._delete_unclaimed(0.0)
         if self._announcements is not None:
-            await self.removals.drop(self._announcements.all_ended())
+            try:
+                await self._delete_announced(self._announcements.give_up_own)
+            except PlatformError as error:
+                # They are announced, and go a day later.
+                log.warning("blobs of uploads that got no row are still there", error=str(error))
         await self.removals.close()
         await self.blobs.close()
 
@@ -254,16 +259,13 @@ class Objects:
         await self.removals.drop(unclaimed - known)
         return len(unclaimed - known)
 
-    async def _delete_announced(self, age_s: float) -> int:
-        """Deletes blobs that were announced at least `age_s` ago, by whatever process, and have got no row."""
-        announcements = self._announcements
-        assert announcements is not None
-        old = await self.database.write(
-            lambda connection: self.removals.note(connection, announcements.give_up(connection, age_s))
-        )
-        announcements.ended(old)
-        await self.removals.act(old)
-        return len(old)
+    async def _delete_announced(self, give_up: Callable[[sa.Connection], list[str]]) -> int:
+        """Deletes blobs that have got no row: those whose announcements `give_up` takes back."""
+        assert self._announcements is not None
+        blobs = await self.database.write(lambda connection: self.removals.note(connection, give_up(connection)))
+        self._announcements.ended(blobs)
+        await self.removals.act(blobs)
+        return len(blobs)
 
     async def replace(self, commit: Callable[[sa.Connection], list[str]], row: "StoredObject | BlobRow") -> None:
         """Commits a row that mentions a blob, then deletes the blobs that `commit` returns. To be run by `settle`.
