@@ -104,7 +104,8 @@ class BucketFiles:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         parent, name = self._place(request, request.names(fuse.MKNOD)[0])
-        self._bucket.put(self._tree.key_below(parent, name))
+        with self._tree.moves.held_off():
+            self._bucket.put(self._tree.key_below(parent, name))
         self._forget_seen()
         return fuse.entry(self._enter(parent, name), self._owner)
 
@@ -114,7 +115,8 @@ class BucketFiles:
     def _mkdir(self, request: Request) -> bytes:
         parent, name = self._place(request, request.names(fuse.MKDIR)[0])
         self._require_absent(parent, name)
-        self._bucket.put(self._tree.key_below(parent, name) + "/")
+        with self._tree.moves.held_off():
+            self._bucket.put(self._tree.key_below(parent, name) + "/")
         self._forget_seen()
         node = self._tree.enter(parent, name, is_directory=True)
         node.seen_at = time.time()
@@ -123,7 +125,7 @@ class BucketFiles:
     def _unlink(self, request: Request) -> bytes:
         parent, name = self._place(request, request.names()[0])
         node = self._tree.child(parent, name)
-        with node.lock if node is not None else contextlib.nullcontext():
+        with node.lock if node is not None else contextlib.nullcontext(), self._tree.moves.held_off():
             if node is None or node.draft is None or not node.draft.is_new:
                 self._bucket.delete(self._tree.key_below(parent, name))
             if node is not None:
@@ -134,8 +136,9 @@ class BucketFiles:
 
     def _rmdir(self, request: Request) -> bytes:
         parent, name = self._place(request, request.names()[0])
-        self._require_empty(parent, name)
-        self._bucket.delete(self._tree.key_below(parent, name) + "/")
+        with self._tree.moves.held_off():
+            self._require_empty(parent, name)
+            self._bucket.delete(self._tree.key_below(parent, name) + "/")
         if (node := self._tree.child(parent, name)) is not None:
             self._tree.detach(node)
         self._forget_seen()
@@ -164,15 +167,19 @@ class BucketFiles:
         return b""
 
     def _move_file(self, node: Node, parent: Node, name: str) -> None:
-        target = self._tree.key_below(parent, name)
+        replaces, former = False, self._tree.child(parent, name)
         with contextlib.suppress(FileNotFoundError):
             if not isinstance(self._seen_of(parent, name)[1], Head):
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with node.lock:
-            source, draft = self._tree.key(node), node.draft
+            replaces = True
+        # The former file's too: what is written to it just now must not come after.
+        with node.lock, former.lock if former is not None else contextlib.nullcontext(), self._tree.moves.held_off():
+            source, target, draft = self._tree.key(node), self._tree.key_below(parent, name), node.draft
             if draft is None or not draft.is_new:
                 self._bucket.copy(source, target)
                 self._bucket.delete(source)
+            elif replaces:
+                draft.is_new = False
             self._tree.move(node, parent, name)
             node.head = None
 
@@ -181,15 +188,16 @@ class BucketFiles:
             if isinstance(self._seen_of(parent, name)[1], Head):
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             self._require_empty(parent, name)
-        source, target = self._tree.key(node), self._tree.key_below(parent, name) + "/"
-        page = self._bucket.list(source, flat=True, at_most=MOVED_MAX)
-        if page.marker:
-            raise OSError(errno.EXDEV, f"more than {MOVED_MAX} objects")
-        for key in page.objects:
-            self._bucket.copy(key, target + key.removeprefix(source))
-        self._tree.move(node, parent, name)
-        for key in page.objects:
-            self._bucket.delete(key)
+        with self._tree.moves.moving():
+            source, target = self._tree.key(node), self._tree.key_below(parent, name) + "/"
+            page = self._bucket.list(source, flat=True, at_most=MOVED_MAX)
+            if page.marker:
+                raise OSError(errno.EXDEV, f"more than {MOVED_MAX} objects")
+            for key in page.objects:
+                self._bucket.copy(key, target + key.removeprefix(source))
+            self._tree.move(node, parent, name)
+            for key in page.objects:
+                self._bucket.delete(key)
 
     def _open(self, request: Request) -> bytes:
         flags, _open_flags = request.fields(fuse.OPEN)
@@ -306,8 +314,8 @@ class BucketFiles:
         """A directory that was there only by what lay in it gets a marker when that is gone: it stays, until rmdir."""
         if directory.parent is None or directory.gone or self._tree.drafts_below(directory):
             return
-        key = self._tree.key(directory)
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(PermissionError), self._tree.moves.held_off():
+            key = self._tree.key(directory)
             if not self._bucket.list(key, flat=True, at_most=1).objects:
                 self._bucket.put(key)
 

@@ -9,6 +9,7 @@ from threading import RLock
 
 from sesame.sandbox.buckets.drafts import Draft
 from sesame.sandbox.buckets.fuse import ROOT_ID
+from sesame.sandbox.buckets.moves import Moves
 from sesame.sandbox.buckets.objects import Head
 
 # The kernel forgets them as it needs the instance's memory; beyond so many, what is looked up newly is refused.
@@ -46,6 +47,7 @@ class Tree:
     """`prefix` is the key of the root: "" or one that ends in "/"."""
 
     def __init__(self, prefix: str) -> None:
+        self.moves = Moves()
         self._prefix = prefix
         self._lock = RLock()
         self.root = Node(ROOT_ID, None, "", is_directory=True)

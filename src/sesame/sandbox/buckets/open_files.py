@@ -180,7 +180,8 @@ class OpenFiles:
         draft = node.draft
         if draft is None or node.gone:
             return
-        self._bucket.put(self._tree.key(node), draft.source, draft.size)
+        with self._tree.moves.held_off():
+            self._bucket.put(self._tree.key(node), draft.source, draft.size)
         draft.uploaded()
         node.head = None
         with self._lock:
