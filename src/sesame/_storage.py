@@ -15,6 +15,7 @@ from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
+from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.settings import Settings
 from sesame.store import outbox
 from sesame.store.blobs.bucket import Bucket
@@ -111,7 +112,12 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await packages.open()
     collector = PackageCollector(catalog, database, packages, clocks.wall)
     await collector.open()
-    images = Images(data_dir.images, ImagePlaces(needs.settings.image_root, needs.settings.images), clocks.monotonic)
+    images = Images(
+        data_dir.images,
+        ImagePlaces(needs.settings.image_root, needs.settings.images),
+        clocks.monotonic,
+        DiskReserve(data_dir.path).shortage,
+    )
     await images.open()
     uploads = Uploads(objects, clocks.wall)
     teardown.push_async_callback(collector.close)

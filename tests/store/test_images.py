@@ -37,7 +37,13 @@ class Store:
         self.root.mkdir()
         self.folder = path / "data" / "images"
         self.now = 0.0
-        self.images = Images(self.folder, ImagePlaces(self.root, {}), lambda: self.now)
+        # So many files are written before the disk is short.
+        self.left = 1_000_000
+        self.images = Images(self.folder, ImagePlaces(self.root, {}), lambda: self.now, self._shortage)
+
+    def _shortage(self) -> str:
+        self.left -= 1
+        return "" if self.left >= 0 else "the disk is short; free some space"
 
     def url(self, name: str = "app") -> str:
         return f"file://{self.root}/{name}"
@@ -200,6 +206,15 @@ async def test_an_image_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ImageUnavailable, match="at most 3 files and folders"):
         await store.unpacked([entry("a/b/c", b"")], [entry("d", b"")])
     assert (store.kept(), store.staged()) == ([], [])
+
+
+async def test_the_disk_keeps_its_reserve(store: Store) -> None:
+    store.left = 3
+    with pytest.raises(ImageUnavailable, match="cannot be unpacked: the disk is short"):
+        await store.unpacked([entry(f"file{number}", b"x") for number in range(4)])
+    assert (store.kept(), store.staged()) == ([], [])
+    store.left = 5
+    assert (await store.unpacked([entry(f"file{number}", b"x") for number in range(4)]) / "file3").is_file()
 
 
 async def test_the_names_of_a_layer_are_bounded(store: Store) -> None:

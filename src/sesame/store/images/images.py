@@ -48,10 +48,18 @@ class ImageLease:
 class Images:
     """Belongs to one event loop. `folder` is this object's alone."""
 
-    def __init__(self, folder: Path, places: ImagePlaces, clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        places: ImagePlaces,
+        clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic,
+        shortage: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`shortage` says why nothing more may be written to the folder's disk, or ""."""
         self._folder = folder
         self._places = places
         self._clock = clock
+        self._shortage = shortage
         self._leases: Counter[str] = Counter()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gate = asyncio.Semaphore(UNPACKING_AT_ONCE)
@@ -115,7 +123,7 @@ class Images:
         # It is the root of instances, which are other users.
         staging.mkdir(mode=0o755)
         try:
-            unpack(image, source, staging, reference)
+            unpack(image, source, staging, reference, self._shortage)
             # Of hundreds of thousands of files, all at once.
             os.sync()
         except BaseException:

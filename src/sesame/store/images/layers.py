@@ -12,7 +12,7 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -38,12 +38,15 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def unpack(image: Image, source: Source, destination: Path, reference: str) -> None:
+def unpack(
+    image: Image, source: Source, destination: Path, reference: str, shortage: Callable[[], str] = lambda: ""
+) -> None:
     """Unpacks into `destination`, an empty folder that nobody else writes to. Takes the owners over as root.
 
-    Raises `ImageUnavailable`, or `OSError` of the disk; the caller then removes what was written so far.
+    `shortage` says why nothing more may be written to the disk, or "". Raises `ImageUnavailable`, or `OSError` of the
+    disk; the caller then removes what was written so far.
     """
-    tree = _Tree(destination, _Budget(reference), reference)
+    tree = _Tree(destination, _Budget(reference, shortage), reference)
     for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
         try:
             with source.open(name) as file:
@@ -121,8 +124,9 @@ class _Hashed:
 class _Budget:
     """Limits the bytes that are actually written, and the files."""
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, shortage: Callable[[], str]) -> None:
         self._reference = reference
+        self._shortage = shortage
         self._bytes = limits.IMAGE_UNPACKED_BYTES
         self._entries = limits.IMAGE_ENTRIES
         self._unread = self._bytes + self._entries * ENTRY_BYTES + PADDING_BYTES
@@ -139,6 +143,8 @@ class _Budget:
         self._bytes -= amount
         if self._bytes < 0:
             raise _refused(self._reference, "more when unpacked", f"at most {limits.IMAGE_UNPACKED_BYTES} bytes")
+        if short := self._shortage():
+            raise ImageUnavailable(f"The image '{self._reference}' cannot be unpacked: {short}")
 
     def count(self) -> None:
         self._entries -= 1
