@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from tests.support.fakes import FakeClocks
@@ -95,6 +95,38 @@ async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on()
         each.end()
     for client in clients:
         client.close()
+
+
+class Waits(FairRate):
+    """Counts those who wait for their turn now."""
+
+    now = 0
+
+    def wait(self, bucket: Any, resume: Callable[[], None]) -> Callable[[], None]:
+        def go_on() -> None:
+            self.now -= 1
+            resume()
+
+        self.now += 1
+        return super().wait(bucket, go_on)
+
+
+async def test_connections_that_end_while_others_wait_add_nothing_that_waits() -> None:
+    clocks, holding = FakeClocks(), Holding()
+    rate = Waits(clocks, Rates(each_per_s=100, each_burst=5, all_per_s=1000, all_burst=100))
+    listening, acceptor = accepting(holding.serve, for_descriptors(rate, DESCRIPTORS).of("test"))
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(12)]
+    while holding.served < 12:
+        before = holding.served
+        clocks.advance(TURN_S if before else 0)
+        await until(lambda before=before: holding.served > before)  # type: ignore[misc]
+        # They end one after the other.
+        for client in clients[before : holding.served]:
+            client.close()
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+        assert rate.now <= 1
+    acceptor.end()
 
 
 def accepting(serve: Handle, client: Client) -> tuple[socket.socket, Acceptor]:

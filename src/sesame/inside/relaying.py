@@ -60,7 +60,8 @@ class Acceptor:
             task.cancel()
 
     def _read(self) -> None:
-        if not self._reading and not self._ended:
+        # Whose turn it is not has nothing to look for, however many connections end meanwhile.
+        if not (self._reading or self._ended or self._wait_no_longer is not None):
             self._reading = True
             asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
 
@@ -77,7 +78,8 @@ class Acceptor:
                 return
             if not self._client.share.allows():
                 self._pause()
-                self._wait_no_longer = self._client.share.wait(self._go_on)
+                if self._wait_no_longer is None:
+                    self._wait_no_longer = self._client.share.wait(self._turn_came)
                 return
             if not self._granted and not self._client.slots.take(self._client.name):
                 self._pause()
@@ -125,6 +127,10 @@ class Acceptor:
         if self._granted or self._ended:
             self._client.slots.give_back(self._client.name)
         self._granted = not self._ended
+        self._go_on()
+
+    def _turn_came(self) -> None:
+        self._wait_no_longer = None
         self._go_on()
 
     def _go_on(self) -> None:
