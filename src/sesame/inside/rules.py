@@ -25,9 +25,9 @@ REFUSED: tuple[Network, ...] = tuple(
         "192.168.0.0/16", "224.0.0.0/3", "::/127", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8",
     )
 )  # fmt: skip
-# Addresses of IPv6 that carry one of IPv4 in their last bits (RFC 4291 §2.5.5, RFC 6052) or behind the first 16
-# (RFC 3056).
-_CARRIES_LAST = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+# Addresses of IPv6 that carry one of IPv4 in their last bits (RFC 4291 §2.5.5, RFC 2765 §2.1, RFC 6052) or behind the
+# first 16 (RFC 3056).
+_CARRIES_LAST = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 _CARRIES_FIRST = ipaddress.IPv6Network("2002::/16")
 
 
