@@ -4,6 +4,7 @@ Run by pytest, with a real server.
 """
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sesame.store.blobs import bucket as bucket_module
 from sesame.store.blobs.bucket import LARGE_BYTES, Bucket, Listed
 from sesame.store.blobs.location import parse_location
 from sesame.store.blobs.ownership import own_bucket
+from sesame.store.blobs.s3_upload import S3Upload
 from sesame.store.blobs.segments import DATA
 from sesame.store.sql.database import Database
 
@@ -132,3 +134,30 @@ async def test_who_waits_for_a_store_that_says_nothing_does_not_wait_in_turn(
     proxy.heal()
     monkeypatch.setattr(bucket_module, "REQUEST_TIMEOUT_S", 60.0)
     await asyncio.gather(*(bucket.put(f"k{n}", bytes(LARGE_BYTES)) for n in range(8)))
+
+
+class NoBucket(Bucket):
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    async def put(self, path: str, data: bytes) -> None:
+        self.kept.append(data)
+
+
+async def test_a_body_that_comes_a_few_bytes_at_a_time_takes_no_more_memory_than_its_bytes() -> None:
+    bucket, pieces = NoBucket(), 200_000
+
+    async def announce(_blob: str) -> None:
+        pass
+
+    tracemalloc.start()
+    try:
+        async with S3Upload(bucket, announce, asyncio.Semaphore(1), lambda ended: ended.close()) as upload:
+            for _ in range(pieces):
+                await upload.write(bytes(bytearray(b"ab")))
+            held, _peak = tracemalloc.get_traced_memory()
+            await upload.finish()
+    finally:
+        tracemalloc.stop()
+    assert bucket.kept == [b"ab" * pieces]
+    assert held < 4 * 2 * pieces

@@ -4,6 +4,7 @@ Made by `store.blobs.s3`. Nothing names the blob before its last segment is dura
 """
 
 import asyncio
+import io
 import uuid
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -42,8 +43,8 @@ class S3Upload:
         self._abandon = abandon
         self._puts_at_once = puts_at_once
         self._blob = uuid.uuid4().hex
-        self._segment: list[bytes] = []
-        self._segment_bytes = 0
+        # Not a list of pieces: of a body that comes a few bytes at a time they take many times the bytes.
+        self._segment = io.BytesIO()
         self._number = 0
         self._sums = Sums()
         self._announced: asyncio.Task[None] | None = None
@@ -70,17 +71,15 @@ class S3Upload:
             await self._take_place()
         rest = memoryview(chunk)
         while rest:
-            taken = rest[: SEGMENT_BYTES - self._segment_bytes]
-            rest = rest[len(taken) :]
-            self._segment.append(chunk if len(taken) == len(chunk) else bytes(taken))
-            self._segment_bytes += len(taken)
-            if self._segment_bytes == SEGMENT_BYTES:
+            taken = self._segment.write(rest[: SEGMENT_BYTES - self._segment.tell()])
+            rest = rest[taken:]
+            if self._segment.tell() == SEGMENT_BYTES:
                 await self._put_segment()
 
     async def finish(self) -> Written:
         """From here on the bytes survive a crash; no row mentions them yet."""
         self._begin()
-        if self._segment or not self._number:
+        if self._segment.tell() or not self._number:
             await self._put_segment()
         await self._durable(at_most=0)
         self._finished = True
@@ -104,8 +103,7 @@ class S3Upload:
 
     async def _put_segment(self) -> None:
         """Starts to put what has been collected, once no more than allowed are on their way."""
-        taken, self._segment, self._segment_bytes = self._segment, [], 0
-        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        data, self._segment = self._segment.getvalue(), io.BytesIO()
         await self._sums.add(data)
         await self._durable(at_most=self._puts_at_once - 1)
         assert self._announced is not None
