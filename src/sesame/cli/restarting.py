@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import msgspec
 
@@ -36,7 +36,7 @@ def begin_anew(handover: Handover) -> NoReturn:
     """Starts the program again with its own command line. Everything in the process must have ended."""
     for each in _descriptors(handover.handed):
         os.set_inheritable(each, True)
-    with tempfile.TemporaryFile() as file:
+    with _unnamed_file() as file:
         file.write(msgspec.json.encode(handover.handed))
         file.seek(0)
         os.set_inheritable(file.fileno(), True)
@@ -44,6 +44,13 @@ def begin_anew(handover: Handover) -> NoReturn:
         sys.stderr.flush()
         environment = {**os.environ, VARIABLE: f"{os.getpid()}:{file.fileno()}"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _unnamed_file() -> IO[bytes]:
+    """In memory, where the system has such files: the disk may be full."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("handed-over"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def ignore_requests() -> None:
