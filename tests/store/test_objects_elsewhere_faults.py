@@ -5,7 +5,7 @@ Run by pytest, with a real server.
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from tests.support.s3 import Store
 from sesame.model.errors import ConfigurationError, PlatformError, StoreUnavailable
 from sesame.model.object import ObjectKind
 from sesame.store.blobs import bucket as bucket_module
+from sesame.store.blobs import s3
 from sesame.store.blobs.bucket import LARGE_BYTES, Bucket, Listed
 from sesame.store.blobs.location import parse_location
 from sesame.store.blobs.ownership import own_bucket
 from sesame.store.blobs.s3_upload import S3Upload
 from sesame.store.blobs.segments import DATA
+from sesame.store.objects import removals
 from sesame.store.sql.database import Database
+
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -152,7 +156,7 @@ async def test_a_body_that_comes_a_few_bytes_at_a_time_takes_no_more_memory_than
 
     tracemalloc.start()
     try:
-        async with S3Upload(bucket, announce, asyncio.Semaphore(1), lambda ended: ended.close()) as upload:
+        async with S3Upload(bucket, announce, asyncio.Semaphore(1), lambda _blob, ended: ended.close()) as upload:
             for _ in range(pieces):
                 await upload.write(bytes(bytearray(b"ab")))
             held, _peak = tracemalloc.get_traced_memory()
@@ -161,3 +165,61 @@ async def test_a_body_that_comes_a_few_bytes_at_a_time_takes_no_more_memory_than
         tracemalloc.stop()
     assert bucket.kept == [b"ab" * pieces]
     assert held < 4 * 2 * pieces
+
+
+async def test_what_still_arrives_at_a_stop_is_deleted_after_the_next_start(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, going, may_go, arrived = Bucket.put, asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow_put(bucket: Bucket, path: str, data: bytes) -> None:
+        going.set()
+        await may_go.wait()
+        await put(bucket, path, data)
+        arrived.set()
+
+    await stores.objects.removals.settled()
+    before = await paths_in(stores.data_dir.bucket or "", DATA)
+    monkeypatch.setattr(s3, "STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr(Bucket, "put", slow_put)
+    upload = asyncio.create_task(stores.written(b"late"))
+    await asyncio.wait_for(going.wait(), PATIENCE_S)
+    upload.cancel()
+    await asyncio.wait({upload})
+    await stores.close()
+    may_go.set()
+    await asyncio.wait_for(arrived.wait(), PATIENCE_S)
+    assert len(await paths_in(stores.data_dir.bucket or "", DATA)) == len(before) + 1
+    again = Stores(stores.data_dir.path, None, stores.data_dir.bucket)
+    await again.open()
+    await again.objects.removals.settled()
+    assert await paths_in(stores.data_dir.bucket or "", DATA) == before
+    await again.close()
+
+
+async def test_a_blob_that_cannot_be_deleted_does_not_hold_up_the_others(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "DELETED_AT_ONCE", 1)
+    delete, small = Bucket.delete, await stores.objects.head("photos", "small")
+    assert small is not None
+
+    async def refusing(bucket: Bucket, paths: Collection[str]) -> None:
+        if any(small.blob in path for path in paths):
+            raise StoreUnavailable("it is held")
+        await delete(bucket, paths)
+
+    monkeypatch.setattr(Bucket, "delete", refusing)
+    await stores.objects.removals.settled()
+    before = await paths_in(stores.data_dir.bucket or "", DATA)
+    await stores.objects.delete("photos", ["small"])
+    await stores.objects.removals.settled()
+    await stores.objects.delete("photos", ["log"])
+    await stores.objects.removals.settled()
+    await stores.objects.removals.retry()
+    await stores.objects.removals.settled()
+    left = await paths_in(stores.data_dir.bucket or "", DATA)
+    assert len(left) == len(before) - 1
+    assert any(small.blob in path for path in left)
+    monkeypatch.setattr(Bucket, "delete", delete)
+    await stores.close()

@@ -113,7 +113,7 @@ class BlobStore(Protocol):
         """
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
-        """Afterwards they are gone, save those it returns, which are being read; ask again for these.
+        """Afterwards they are gone, save those it returns, which are being read or still arrive; ask again for these.
 
         Those that are not there count as deleted.
         """

@@ -44,7 +44,8 @@ class S3Blobs:
         self._lock = threading.RLock()
         self._readers: Counter[str] = Counter()
         self._deleting: set[str] = set()
-        self._abandoned: set[asyncio.Task[None]] = set()
+        # Blobs of uploads that were given up, while their last segments may be on their way.
+        self._abandoned: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, names: Names, announce: Announce) -> Swept:
         self._announce = announce
@@ -52,7 +53,7 @@ class S3Blobs:
 
     async def close(self) -> None:
         if self._abandoned:
-            _done, late = await asyncio.wait(self._abandoned, timeout=STOP_PATIENCE_S)
+            _done, late = await asyncio.wait(self._abandoned.values(), timeout=STOP_PATIENCE_S)
             for task in late:
                 # What it was to delete has its announcement.
                 task.cancel()
@@ -60,7 +61,7 @@ class S3Blobs:
     async def settled(self) -> None:
         """Returns when no upload that was given up is still being deleted."""
         while self._abandoned:
-            await asyncio.wait(self._abandoned)
+            await asyncio.wait(self._abandoned.values())
 
     def upload(self) -> S3Upload:
         return self._upload()
@@ -113,7 +114,8 @@ class S3Blobs:
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
         with self._lock:
-            left = [blob for blob in blobs if self._readers[blob] > 0]
+            # Of what is still on its way, a segment may come after its deletion.
+            left = [blob for blob in blobs if self._readers[blob] > 0 or blob in self._abandoned]
             wanted = set(blobs) - set(left)
             self._deleting |= wanted
         try:
@@ -161,16 +163,15 @@ class S3Blobs:
         except ConditionsUnknown:
             await self._bucket.put(path, data)
 
-    def _delete_afterwards(self, ended: Coroutine[Any, Any, str]) -> None:
+    def _delete_afterwards(self, blob: str, ended: Coroutine[Any, Any, None]) -> None:
         async def delete() -> None:
-            blob = await ended
+            await ended
             # What stays has its announcement, and is deleted because of that.
             with suppress(OSError, StoreUnavailable):
                 await self._delete(blob)
 
-        task = asyncio.create_task(delete())
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
+        task = self._abandoned[blob] = asyncio.create_task(delete())
+        task.add_done_callback(lambda _task: self._abandoned.pop(blob))
 
     def _closed(self, blob: str) -> None:
         with self._lock:

@@ -30,10 +30,10 @@ class S3Upload:
         bucket: Bucket,
         announce: Announce,
         places: asyncio.Semaphore,
-        abandon: Callable[[Coroutine[Any, Any, str]], None],
+        abandon: Callable[[str, Coroutine[Any, Any, None]], None],
         puts_at_once: int = 1,
     ) -> None:
-        """`abandon` runs what is given to it behind the caller's back, and deletes the blob that it returns.
+        """`abandon` runs what is given to it behind the caller's back, and then deletes the blob of this name.
 
         So many segments are in memory twice more.
         """
@@ -62,7 +62,7 @@ class S3Upload:
         if self._has_place:
             self._places.release()
         if not self._finished and self._announced is not None:
-            self._abandon(self._ended())
+            self._abandon(self._blob, self._ended())
 
     async def write(self, chunk: bytes) -> None:
         self._begin()
@@ -119,11 +119,10 @@ class S3Upload:
                 task.result()
             self._putting -= done
 
-    async def _ended(self) -> str:
+    async def _ended(self) -> None:
         """Waits for what runs, which a cancelled caller does not stop: a segment must not come after its deletion."""
         assert self._announced is not None
         done, _none = await asyncio.wait({self._announced, *self._putting})
         for task in done:
             # The caller was told, or is gone.
             task.cancelled() or task.exception()
-        return self._blob

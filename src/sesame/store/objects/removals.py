@@ -93,6 +93,10 @@ class Removals:
                 left = set(await self._blobs.delete(batch))
             except (OSError, StoreUnavailable) as error:
                 log.warning("blobs cannot be deleted; trying again later", blobs=len(self._waiting), error=str(error))
+                # One that never can be is not to hold up all that come after it.
+                for blob in batch:
+                    self._waiting.pop(blob, None)
+                    self._waiting[blob] = None
                 return
             for blob in batch:
                 self._waiting.pop(blob, None)
