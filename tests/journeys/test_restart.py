@@ -54,12 +54,12 @@ def endpoints(sesame: Sesame) -> dict[str, Any]:
     return found
 
 
-def restart(sesame: Sesame, expect: int = 0) -> str:
-    """What the command says."""
-    command = [sys.executable, "-m", "sesame", "restart", "--data-dir", str(sesame.data_dir)]
+def restart(sesame: Sesame, *options: str, expect: int = 0) -> str:
+    """What the command says, or with --json prints."""
+    command = [sys.executable, "-m", "sesame", "restart", "--data-dir", str(sesame.data_dir), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == expect, done.stderr
-    return done.stderr
+    return done.stdout or done.stderr
 
 
 def test_calls_during_restarts_wait_and_none_fails(restarting: Sesame) -> None:
@@ -84,7 +84,8 @@ def test_a_call_that_runs_ends_before(restarting: Sesame) -> None:
     call = threading.Thread(target=lambda: answers.append(client.invoke_function("s", "f", b"3").data))
     call.start()
     wait_until(lambda: bool(restarting.instances()), "the call's instance", PATIENCE_S)
-    restart(restarting)
+    told = json.loads(restart(restarting, "--json"))
+    assert (told["pid"], told["fc"]) == (restarting.pid, endpoints(restarting)["fc"])
     call.join(PATIENCE_S)
     assert answers == [b"slept"]
 

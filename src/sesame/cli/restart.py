@@ -8,8 +8,10 @@ import time
 from typing import Any
 
 import click
+import msgspec
 
 from sesame.cli import output, server
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.restarting import ASKS
 from sesame.data_dir import DataDir, Endpoints, lives
@@ -19,8 +21,9 @@ LOOK_EVERY_S = 0.05
 
 
 @click.command()
+@with_json
 @with_settings("data_dir")
-def restart(**flags: Any) -> None:
+def restart(as_json: bool, **flags: Any) -> None:
     """Has the Sesame that runs on the data directory start again, with what is installed and set by now.
 
     Calls that run have `drain_s` to end. Those that come meanwhile wait, and connections stay open.
@@ -40,7 +43,11 @@ def restart(**flags: Any) -> None:
             f"the Sesame on {data_dir.path} (pid {before.pid}) is another user's: do this as the user who started it"
         ) from error
     after = _wait(data_dir, before)
-    output.note(f"Sesame is ready again after {time.monotonic() - began:.1f} s: {after.fc}, pid {after.pid}.")
+    took_s = time.monotonic() - began
+    if as_json:
+        output.json_document({**msgspec.to_builtins(after), "took_s": took_s})
+    else:
+        output.note(f"Sesame is ready again after {took_s:.1f} s: {after.fc}, pid {after.pid}.")
 
 
 def _wait(data_dir: DataDir, before: Endpoints) -> Endpoints:
