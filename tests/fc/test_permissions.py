@@ -272,7 +272,7 @@ WRITES_OF_ROLES: list[tuple[str, str, dict[str, Any]]] = [
     ("PUT", f"{TRIGGERS}/timer", {"invocationRole": ROLE}),
     ("PUT", f"{TRIGGERS}/timer", {"triggerConfig": {"roleArn": ROLE}}),
     ("POST", "/custom-domains", {"domainName": "d.example.com", "wafConfig": {"logRole": ROLE}}),
-    ("PUT", "/services/s/functions/f", {"customContainerConfig": {"image": "i", "roleARN": ROLE}}),
+    ("PUT", "/services/s/functions/f", {"customHealthCheckConfig": {"httpGetUrl": "/", "roleARN": ROLE}}),
 ]
 
 
