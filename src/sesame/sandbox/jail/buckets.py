@@ -4,10 +4,10 @@ Used by `jail.instance`; runtime/jail/volumes.py puts the mounts in place. No pr
 root's included: the kernel answers only the instance's user there.
 """
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sesame.model.bucket_mount import BucketMount
@@ -15,6 +15,7 @@ from sesame.model.invocation import Credentials
 from sesame.sandbox.buckets.server import BucketServer, BucketUnavailable, ServedBucket
 from sesame.sandbox.interface import SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail.late import opened
 from sesame.sandbox.network import Answers
 
 DEVICE = Path("/dev/fuse")
@@ -53,7 +54,7 @@ class BucketMounts:
         if self.problem:
             raise SandboxStartFailed(f"{place}: {self.problem}", StartFailure.REFUSED)
         try:
-            device, fd = await asyncio.to_thread(_mount, uid, read_only=mount.read_only)
+            device, fd = await opened(partial(_mount, uid, read_only=mount.read_only), _close)
         except OSError as error:
             raise SandboxStartFailed(f"{place}: {error}", StartFailure.REFUSED) from error
         try:
@@ -114,3 +115,8 @@ def _mount(uid: int, *, read_only: bool) -> tuple[int, int]:
     except BaseException:
         os.close(device)
         raise
+
+
+def _close(made: tuple[int, int]) -> None:
+    for fd in made:
+        os.close(fd)

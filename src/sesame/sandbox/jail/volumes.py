@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sesame.sandbox.interface import ImageRoot, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.idmaps import IdMaps
 from sesame.sandbox.jail.images import ImageMounts
+from sesame.sandbox.jail.late import opened
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
@@ -35,7 +37,7 @@ class VolumeMounts:
             return None
         mount = -1
         if not self._policy.user_namespace:
-            fd = await asyncio.to_thread(self._images.mount, image, uid)
+            fd = await opened(partial(self._images.mount, image, uid), os.close)
             closing.callback(os.close, fd)
             mount = len(fds)
             fds.append(fd)
@@ -62,7 +64,7 @@ class VolumeMounts:
             return [(each.target, -1, str(each.base), each.parts) for each in volumes]
         orders: list[tuple[str, int, str, Sequence[str]]] = []
         for volume in volumes:
-            fd = await asyncio.to_thread(self._mount, volume, uid)
+            fd = await opened(partial(self._mount, volume, uid), os.close)
             closing.callback(os.close, fd)
             orders.append((volume.target, len(fds), "", ()))
             fds.append(fd)

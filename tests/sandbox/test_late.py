@@ -1,0 +1,43 @@
+"""Starts that are given up while a thread still mounts something for them.
+
+Run by pytest.
+"""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from sesame.sandbox.interface import ImageRoot
+from sesame.sandbox.jail.images import ImageMounts
+from sesame.sandbox.jail.policy import JailPolicy
+from sesame.sandbox.jail.volumes import VolumeMounts
+
+PATIENCE_S = 60.0
+
+
+async def test_what_is_mounted_too_late_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, closed, may_go = asyncio.Event(), asyncio.Event(), Event()
+    loop, (reading, made) = asyncio.get_running_loop(), os.pipe()
+    # Readable, at its end, once the other one is closed.
+    loop.add_reader(reading, closed.set)
+
+    def slow(_mounts: ImageMounts, _image: ImageRoot, _uid: int) -> int:
+        loop.call_soon_threadsafe(began.set)
+        assert may_go.wait(PATIENCE_S)
+        return made
+
+    monkeypatch.setattr(ImageMounts, "mount", slow)
+    image = ImageRoot(name="i", root=tmp_path, user_id=0, group_id=0, home="/", working_dir="/")
+    with contextlib.ExitStack() as closing:
+        lending = asyncio.create_task(VolumeMounts(JailPolicy()).lend_root(image, 10_000, [], closing))
+        await asyncio.wait_for(began.wait(), PATIENCE_S)
+        lending.cancel()
+        await asyncio.wait({lending})
+    may_go.set()
+    await asyncio.wait_for(closed.wait(), PATIENCE_S)
+    loop.remove_reader(reading)
+    os.close(reading)
