@@ -37,6 +37,8 @@ ALONE = (
 LONGEST = (
     "docs/test_commands.py",
     "security/test_walls.py",
+    "security/test_custom_walls.py",
+    "store/test_objects_elsewhere.py",
     "sandbox/test_jail_user.py",
     "journeys/test_queue_kill.py",
     "journeys/test_queue_faults.py",

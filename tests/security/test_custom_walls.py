@@ -40,7 +40,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python_root(tmp_path_factory.mktemp("image"))
 
 
-@pytest.fixture(scope="module", params=["program", *(f"image-{grade}" for grade in GRADES)])
+# An ordinary user's image has a user's jail, which the other attackers try too: it has its turn in `make torture`.
+ATTACKERS = ["program", "image-root", pytest.param("image-user", marks=pytest.mark.torture)]
+
+
+@pytest.fixture(scope="module", params=ATTACKERS)
 def attacker(request: pytest.FixtureRequest) -> str:
     """What attacks come from; an image's jail is also one that an ordinary user makes."""
     return str(request.param)

@@ -14,6 +14,15 @@ from tests.support.databases import new_database
 from sesame.store.sql.database import Database
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on a server's database and in a bucket at once has its turn in `make torture`: each is tried alone."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and {"postgresql", "s3"} <= {str(each) for each in callspec.params.values()}:
+            item.add_marker(pytest.mark.torture)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """Where a test's database is, with empty tables: a file, or a URL."""
