@@ -119,6 +119,8 @@ async def test_what_it_writes_is_bounded_with_tmp(stage: ContainerStage) -> None
     assert await run(actor, "failure(fill, '/tmp/large', 300)") is None
 
 
+# An ordinary user cannot make files of others.
+@pytest.mark.parametrize("grade", ["root"], indirect=True)
 async def test_files_of_the_images_user_are_its_own(driver: JailDriver, root: Path, tmp_path: Path) -> None:
     if driver.cgroups is None:
         pytest.skip("an ordinary user cannot make files of others")

@@ -3,6 +3,7 @@
 Read by pytest. Holds no test.
 """
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,29 @@ from tests.support.jails import jail
 from sesame.sandbox.jail.driver import JailDriver
 
 __all__ = ["driver", "runtime", "stage", "until"]
+
+
+# Of an image's files an instance opens a copy of its own (tests/sandbox/test_jail_images.py).
+OF_ITS_OWN = "opens_runtime"
+# What the kernel lets root do, who made the jail of an ordinary user here: as nobody, see sandbox/test_jail_user.py.
+OF_ROOT = frozenset({"opens_sysctl", "forks", "threads"})
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out attacks on walls that an attacker is not behind."""
+    left_out = [item for item in items if _has_no_wall(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _has_no_wall(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not {"attacker", "probe"} <= callspec.params.keys():
+        return False
+    attack, attacker = callspec.params["probe"].attack, callspec.params["attacker"]
+    if attack == OF_ITS_OWN:
+        return bool(attacker != "program")
+    return attack in OF_ROOT and attacker == "image-user" and os.geteuid() == 0
 
 
 # The kernel holds the walls, whatever attacks them: the oldest and the newest runtime in every run, one between them by

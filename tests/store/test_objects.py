@@ -58,6 +58,7 @@ class Shelf:
         self.elsewhere = None if self.bucket is None else S3Blobs(self.bucket)
         self.objects = Objects(self.database, self.elsewhere or self.files_kept)
         self.uploads = Uploads(self.objects, lambda: NOW)
+        self._closed = False
 
     async def open(self) -> Swept:
         await self.database.open()
@@ -68,8 +69,11 @@ class Shelf:
         return swept
 
     async def close(self) -> None:
-        await self.objects.close()
-        await self.database.close()
+        """Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self.objects.close()
+            await self.database.close()
 
     async def files(self) -> list[str]:
         """The names of all blobs, also of those on their way."""
