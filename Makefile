@@ -6,7 +6,7 @@
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
-PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
 # Tests start hundreds of processes. Each compiles everything that it imports unless it finds bytecode. It is kept in .venv,
 # also where the environment forbids it beside the sources.
 WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
