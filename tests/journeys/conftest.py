@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,15 +39,25 @@ RUNTIMES = [
     else pytest.param(runtime, marks=pytest.mark.skip(f"no interpreter for {runtime}: {how_to_get(runtime)}"))
     for runtime in MINOR_VERSIONS
 ]
+EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
 THE_MANUALS = pytest.mark.parametrize("runtime", RUNTIMES[:2])
 _numbers = itertools.count(1)
 
 
+def oldest_and_newest(runtimes: Sequence[Any]) -> list[Any]:
+    """Those between them have their turn in `make torture`: tests/runtime holds the contract under each."""
+    between = [pytest.param(*each.values, marks=[*each.marks, pytest.mark.torture]) for each in runtimes[1:-1]]
+    return [runtimes[0], *between, *runtimes[-1:]]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every runtime, unless a test names its own: those of waiting in real time are content with `THE_MANUALS`."""
+    """The oldest and the newest runtime, unless a test names its own.
+
+    Where the promise is of each runtime, `EVERY_RUNTIME`; tests that wait in real time are content with `THE_MANUALS`.
+    """
     named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "runtime" in metafunc.fixturenames and "runtime" not in named:
-        metafunc.parametrize("runtime", RUNTIMES)
+        metafunc.parametrize("runtime", oldest_and_newest(RUNTIMES))
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:

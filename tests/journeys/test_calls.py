@@ -1,4 +1,4 @@
-"""Deploy and call, with the official SDK, under every runtime found."""
+"""Deploy and call, with the official SDK, under the oldest and the newest runtime; test_manual.py has each."""
 
 import base64
 import json

@@ -1,6 +1,6 @@
 """Published functions build the cloud's names from `context.region`: inside they lead here, over HTTP and HTTPS.
 
-Run under every runtime found, with the oss2 that ships with it.
+The first under every runtime found, with the oss2 that ships with it.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import oss2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, SECRET, Deploy, Sesame, run, running
+from tests.journeys.conftest import ACCOUNT_ID, EVERY_RUNTIME, KEY_ID, SECRET, Deploy, Sesame, run, running
 from tests.support.jails import jail_only
 
 from sesame.sandbox.network import HOST_ADDRESS
@@ -33,6 +33,7 @@ def bucket(server: Sesame) -> str:
     return "published"
 
 
+@EVERY_RUNTIME
 def test_a_published_function_finds_object_storage(server: Sesame, bucket: str, runtime: str) -> None:
     client, service = server.client(), f"names-{next(_numbers)}"
     client.create_service(service, role=ROLE)

@@ -1,4 +1,7 @@
-"""HTTP functions through the endpoint, under every runtime found: WSGI by hand, Flask and Django unchanged."""
+"""HTTP functions through the endpoint: WSGI by hand, Flask and Django unchanged.
+
+Under the oldest and the newest runtime.
+"""
 
 import base64
 import json

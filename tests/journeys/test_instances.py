@@ -1,6 +1,6 @@
 """The life of instances as callers see it: initializers, reuse, time limits, updates, many callers at once.
 
-Under every runtime found where the runtime matters (reference/runtime.md §10, §6.3).
+Under the oldest and the newest runtime where the runtime matters (reference/runtime.md §10, §6.3).
 """
 
 import base64

@@ -12,7 +12,17 @@ import fc2
 import pytest
 from aliyun.log import IndexConfig, IndexLineConfig, LogClient, LogItem, PutLogsRequest
 from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, RUNTIMES, SECRET, Sesame, wait_until
+from tests.journeys.conftest import (
+    ACCOUNT_ID,
+    EVERY_RUNTIME,
+    FUNCTIONS,
+    KEY_ID,
+    REGION,
+    RUNTIMES,
+    SECRET,
+    Sesame,
+    wait_until,
+)
 
 RUNTIME = "python3"
 LOGSTORE = ("big-game", "app-log")
@@ -105,6 +115,7 @@ def log_client(sesame: Sesame, monkeypatch: pytest.MonkeyPatch) -> LogClient:
     return LogClient(f"{REGION}.log.aliyuncs.com", KEY_ID, SECRET, source="192.0.2.1")
 
 
+@EVERY_RUNTIME
 def test_what_a_function_prints_is_where_its_context_names(
     client: fc2.Client, log_client: LogClient, runtime: str
 ) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import fc2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy
+from tests.journeys.conftest import ACCOUNT_ID, EVERY_RUNTIME, REGION, Deploy
 from tests.support.signer import Api
+
+pytestmark = EVERY_RUNTIME
 
 
 def test_hello_world(deploy: Deploy) -> None:

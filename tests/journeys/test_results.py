@@ -1,6 +1,6 @@
 """What a call gives back, as it is on the wire: values, errors of functions, failures to load, deaths.
 
-Under every runtime found (reference/runtime.md §5, §6). One deployment serves a whole table.
+Under the oldest and the newest runtime (reference/runtime.md §5, §6). One deployment serves a whole table.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The log tail of a call and the logs that are kept: the format, and that nothing is missing from it.
 
-Under every runtime found (reference/runtime.md §7, reference/api.md §3.3).
+Under the oldest and the newest runtime (reference/runtime.md §7, reference/api.md §3.3).
 """
 
 import base64

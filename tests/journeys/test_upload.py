@@ -1,6 +1,7 @@
 """The manual's closing example: a function uploads to OSS with the temporary credentials of its service's role.
 
-Run under every runtime found, with the oss2 that ships with it, against a Sesame of its own with roles in its file.
+Run under the oldest and the newest runtime, with the oss2 that ships with each, against a Sesame of its own with roles
+in its file.
 """
 
 import itertools

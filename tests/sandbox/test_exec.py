@@ -10,7 +10,6 @@ import psutil
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
-from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import ISOLATION, jail, root_only
 from tests.support.jails import resolve as launch_of
 
@@ -28,14 +27,6 @@ JAIL = pytest.param(
 
 IN_A_JAIL = pytest.mark.parametrize("kind", [JAIL], indirect=True)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-# A command runs beside the interpreter: of the runtimes that differ most it is told that none is in its way.
-@pytest.fixture(scope="module", params=["python2.7", "python3.12"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    if request.param not in INTERPRETERS:
-        pytest.skip(f"no interpreter found for {request.param}")
-    return str(request.param)
 
 
 @pytest.fixture(scope="module", params=[JAIL, "plain"])

@@ -27,11 +27,6 @@ SELECT_DESCRIPTORS = 1024
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture(scope="module", params=["python2.7", "python3", "python3.12"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JailDriver]:
     async with jail(tmp_path_factory.mktemp("jail")) as made:

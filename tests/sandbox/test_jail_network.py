@@ -33,11 +33,6 @@ SERVICE_6, HAS_6 = Listen("tcp", "fd00::7", 9006), Path("/proc/net/if_inet6").ex
 PATIENCE_S = 60.0
 
 
-@pytest.fixture(scope="module", params=["python2.7", "python3.12"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 class Greeter:
     """Greets whoever connects to the sockets that it is given, and remembers who is being served."""
 

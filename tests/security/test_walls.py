@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import FUNCTIONS, Actor, Stage
+from tests.security.conftest import NEWEST
 from tests.security.probes import PROBES, Probe
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail, jail_only, root_only
@@ -188,6 +189,7 @@ async def test_the_attack_fails(probe: Probe, runtime: str, scene: Scene, with_w
 
 
 @root_only
+@pytest.mark.parametrize("runtime", NEWEST, indirect=True)
 @pytest.mark.parametrize("probe", ONE_HOST_AFTER_THE_OTHER, ids=lambda probe: probe.attack)
 async def test_the_attack_succeeds_without_the_wall(
     probe: Probe, runtime: str, scene: Scene, without_walls: WithoutWalls
