@@ -5,9 +5,7 @@ Never waits for a fixed time: the moment of death is a number of acknowledgement
 """
 
 import asyncio
-import itertools
 import random
-import signal
 import sys
 from pathlib import Path
 
@@ -76,16 +74,8 @@ async def write_forever(root: Path, place: str) -> None:
 
 def run_and_kill(root: Path, place: str, after: int) -> list[list[str]]:
     """What the child said before it was killed, some time after its `after`th acknowledgement."""
-    child, printed = forked.call("tests.store.test_kill:main", str(root), place)
-    with printed:
-        try:
-            said = list(itertools.islice(filter(acknowledges, printed), after))
-            assert len(said) == after, "the child ended by itself"
-        finally:
-            child.kill()
-        said += filter(acknowledges, printed)
-    assert child.wait() == -signal.SIGKILL
-    return [line.decode().split() for line in said if line.endswith(b"\n")]
+    said = forked.call_and_kill("tests.store.test_kill:main", str(root), place, after=after, counts=acknowledges)
+    return [line.decode().split() for line in said]
 
 
 def acknowledges(line: bytes) -> bool:

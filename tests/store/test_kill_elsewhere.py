@@ -6,7 +6,6 @@ The child process calls `main` of this file. The moment of death is a number of 
 import asyncio
 import itertools
 import random
-import signal
 import sys
 from pathlib import Path
 
@@ -59,16 +58,9 @@ def main(root: str, url: str, first: str) -> None:
 
 def run_and_kill(root: Path, url: str, first: int, after: int) -> list[list[str]]:
     """What the child said before it was killed, some time after its `after`th acknowledgement."""
-    child, printed = forked.call("tests.store.test_kill_elsewhere:main", str(root), url, str(first))
-    with printed:
-        try:
-            said = list(itertools.islice(filter(acknowledges, printed), after))
-            assert len(said) == after, "the child ended by itself"
-        finally:
-            child.kill()
-        said += filter(acknowledges, printed)
-    assert child.wait() == -signal.SIGKILL
-    return [line.decode().split() for line in said if line.endswith(b"\n")]
+    target = "tests.store.test_kill_elsewhere:main"
+    said = forked.call_and_kill(target, str(root), url, str(first), after=after, counts=acknowledges)
+    return [line.decode().split() for line in said]
 
 
 def acknowledges(line: bytes) -> bool:

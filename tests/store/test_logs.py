@@ -5,7 +5,6 @@ The child process that is killed calls `main` of this file. Time is injected.
 
 import asyncio
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
@@ -551,15 +550,7 @@ def main(path: str) -> None:
 
 
 def run_and_kill(path: Path, after: int) -> int:
-    child, printed = forked.call("tests.store.test_logs:main", str(path))
-    with printed:
-        try:
-            said = [printed.readline() for _ in range(after)]
-        finally:
-            child.kill()
-        said += printed.readlines()
-    assert child.wait() == -signal.SIGKILL
-    return int([line for line in said if line.endswith(b"\n")][-1])
+    return int(forked.call_and_kill("tests.store.test_logs:main", str(path), after=after)[-1])
 
 
 async def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import itertools
 import json
 import os
 import select
@@ -16,7 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -107,6 +108,22 @@ def call(target: str, *arguments: str) -> tuple[Forked, IO[bytes]]:
         os.close(writing)
         os.close(nowhere)
     return forked, os.fdopen(reading, "rb")
+
+
+def call_and_kill(
+    target: str, *arguments: str, after: int, counts: Callable[[bytes], bool] = lambda _line: True
+) -> list[bytes]:
+    """As `call`; the whole lines that count of what it printed before kill -9, some time after the `after`th."""
+    child, printed = call(target, *arguments)
+    with printed:
+        try:
+            said = list(itertools.islice(filter(counts, printed), after))
+            assert len(said) == after, "the child ended by itself"
+        finally:
+            child.kill()
+        said += filter(counts, printed)
+    assert child.wait() == -signal.SIGKILL
+    return [line for line in said if line.endswith(b"\n")]
 
 
 def _file(content: bytes = b"") -> IO[bytes]:

@@ -6,7 +6,6 @@ Run by pytest. Time is virtual: nothing waits.
 import asyncio
 import json
 import random
-import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -206,15 +205,8 @@ async def test_no_tick_is_lost_or_repeated_over_kills(tmp_path: Path) -> None:
 
 
 def run_and_kill(place: Path, wall: float, after: int) -> list[float]:
-    child, printed = forked.call("tests.triggers.timer_harness:main", str(place), str(wall))
-    with printed:
-        try:
-            said = [printed.readline() for _ in range(after)]
-        finally:
-            child.kill()
-        said += printed.readlines()
-    assert child.wait() == -signal.SIGKILL
-    return [float(line) for line in said if line.endswith(b"\n")]
+    said = forked.call_and_kill("tests.triggers.timer_harness:main", str(place), str(wall), after=after)
+    return [float(line) for line in said]
 
 
 async def last_ticks(place: Path) -> list[float]:

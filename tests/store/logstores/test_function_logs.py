@@ -5,7 +5,6 @@ The child process that is killed calls `main` of this file.
 
 import asyncio
 import functools
-import signal
 import sys
 from pathlib import Path
 
@@ -179,15 +178,7 @@ def main(folder: str) -> None:
 
 def run_and_kill(folder: Path) -> int:
     """The last line that the log writer process had answered for when the child was killed."""
-    child, printed = forked.call("tests.store.logstores.test_function_logs:main", str(folder))
-    with printed:
-        try:
-            said = [printed.readline() for _ in range(20)]
-        finally:
-            child.kill()
-        said += printed.readlines()
-    assert child.wait() == -signal.SIGKILL
-    return int([line for line in said if line.endswith(b"\n")][-1])
+    return int(forked.call_and_kill("tests.store.logstores.test_function_logs:main", str(folder), after=20)[-1])
 
 
 async def test_lines_that_were_sent_survive_a_kill(tmp_path: Path, clocks: FakeClocks) -> None:

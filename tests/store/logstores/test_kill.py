@@ -4,8 +4,6 @@ The child process calls `main` of this file.
 """
 
 import asyncio
-import itertools
-import signal
 import sys
 from pathlib import Path
 
@@ -45,16 +43,8 @@ def main(folder: str) -> None:
 
 def run_and_kill(folder: Path) -> set[str]:
     """What was acknowledged before the child was killed."""
-    child, printed = forked.call("tests.store.logstores.test_kill:main", str(folder))
-    with printed:
-        try:
-            said = list(itertools.islice(printed, ACKNOWLEDGED))
-            assert len(said) == ACKNOWLEDGED, "the child ended by itself"
-        finally:
-            child.kill()
-        said += printed
-    assert child.wait() == -signal.SIGKILL
-    return {line.decode().strip() for line in said if line.endswith(b"\n")}
+    said = forked.call_and_kill("tests.store.logstores.test_kill:main", str(folder), after=ACKNOWLEDGED)
+    return {line.decode().strip() for line in said}
 
 
 async def test_acknowledged_logs_survive_kill_9(tmp_path: Path) -> None:
