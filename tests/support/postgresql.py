@@ -182,16 +182,13 @@ def own_server() -> Iterator[Server]:
     found = binaries()
     if found is None:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="sesame-postgresql-"))
-    try:
-        server = Server(folder, found)
+    with tempfile.TemporaryDirectory(prefix="sesame-postgresql-", ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder), found)
         server.start()
         try:
             yield server
         finally:
             server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

