@@ -4,12 +4,14 @@ Read by pytest.
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.data_directory import filled
 from tests.support.databases import new_database
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.s3 import Store
 
 from sesame.store.sql.database import Database
 
@@ -38,6 +40,13 @@ async def database(place: Path | str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+def proxy(s3_store: Store) -> Iterator[FaultyProxy]:
+    """Between a test and the S3-speaking server."""
+    with faulty_proxy(s3_store.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -10,32 +10,14 @@ import pytest
 from click.testing import CliRunner
 from tests.support.data_directory import Stores
 from tests.support.postgresql import Server
+from tests.support.starts import refused, start_and_stop
 
-from sesame.app import Sesame
 from sesame.cli import main
 from sesame.cli.db import db
 from sesame.cli.doctor import doctor
 from sesame.model.errors import ConfigurationError
-from sesame.settings import Settings, load
+from sesame.settings import load
 from sesame.store.sql.pairing import PAIR_FILE
-
-
-def sesame_on(data: Path, url: str | None) -> Sesame:
-    return Sesame(Settings(port=0, oss_port=0, data_dir=data, database=url, sandbox="plain"))
-
-
-async def start_and_stop(data: Path, url: str | None) -> str:
-    """Returns the account that it made or found."""
-    sesame = sesame_on(data, url)
-    await sesame.start()
-    account = sesame.endpoints.account_id
-    await sesame.stop()
-    return account
-
-
-async def refused(data: Path, url: str | None, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        await sesame_on(data, url).start()
 
 
 def copied(source: Path | str, target: Path | str) -> str:
@@ -52,13 +34,15 @@ async def test_a_new_directory_and_an_empty_database_belong_together_from_the_fi
     assert await start_and_stop(data, postgresql_url) == account
     assert not (data / "sesame.db").exists()
     assert "pass" not in (data / PAIR_FILE).read_text()
-    await refused(data, None, r"are in postgresql://sesame@.*name that database with --database, or bring them back")
     await refused(
-        tmp_path / "other", postgresql_url, "belongs to another data directory than .*which has no database.json"
+        data, None, None, r"are in postgresql://sesame@.*name that database with --database, or bring them back"
+    )
+    await refused(
+        tmp_path / "other", postgresql_url, None, "belongs to another data directory than .*which has no database.json"
     )
     other = postgresql_server.create()
     assert await start_and_stop(tmp_path / "second", postgresql_server.url(other)) != account
-    await refused(data, postgresql_server.url(other), "name those that belong together")
+    await refused(data, postgresql_server.url(other), None, "name those that belong together")
     # Moved together, they still do.
     moved = postgresql_server.create(postgresql_url.rpartition("/")[2])
     data.rename(tmp_path / "elsewhere")
@@ -74,7 +58,7 @@ async def test_a_start_that_was_killed_between_the_two_numbers_is_made_up_for(
     name = postgresql_url.rpartition("/")[2]
     postgresql_server.sql("DELETE FROM counters WHERE name = 'data_directory'", name)
     assert await start_and_stop(tmp_path / "data", postgresql_url) == account
-    await refused(tmp_path / "other", postgresql_url, "belongs to another data directory")
+    await refused(tmp_path / "other", postgresql_url, None, "belongs to another data directory")
 
 
 def test_records_move_to_postgresql_and_back_with_a_sesame_on_each_end(data: Path, postgresql_url: str) -> None:
@@ -82,7 +66,7 @@ def test_records_move_to_postgresql_and_back_with_a_sesame_on_each_end(data: Pat
     told = copied(data, postgresql_url)
     assert "rows copied and compared" in told
     assert asyncio.run(start_and_stop(data, postgresql_url)) == account
-    asyncio.run(refused(data, None, "are in postgresql://"))
+    asyncio.run(refused(data, None, None, "are in postgresql://"))
     (data / "sesame.db").rename(data / "former.db")
     copied(postgresql_url, data)
     assert asyncio.run(start_and_stop(data, None)) == account
@@ -90,10 +74,7 @@ def test_records_move_to_postgresql_and_back_with_a_sesame_on_each_end(data: Pat
     async def read() -> bytes:
         stores = Stores(data)
         await stores.open()
-        reader = await stores.objects.open_reader("photos", "small")
-        assert reader is not None
-        found = await reader.whole()
-        reader.close()
+        found = await stores.read("small")
         await stores.close()
         return found
 
@@ -104,7 +85,9 @@ async def test_the_wrong_directory_for_records_that_name_files_is_refused(
     data: Path, tmp_path: Path, postgresql_url: str
 ) -> None:
     await asyncio.to_thread(copied, data, postgresql_url)
-    await refused(tmp_path / "new", postgresql_url, "has objects or functions, but the data directory .* holds neither")
+    await refused(
+        tmp_path / "new", postgresql_url, None, "has objects or functions, but the data directory .* holds neither"
+    )
     await start_and_stop(data, postgresql_url)
 
 
@@ -132,7 +115,7 @@ def test_a_database_that_was_lost_is_refused_and_nothing_is_touched(
     postgresql_server.sql(statement, postgresql_url.rpartition("/")[2])
     files = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     for _start in range(2):
-        asyncio.run(refused(data, postgresql_url, says))
+        asyncio.run(refused(data, postgresql_url, None, says))
     assert {path: path.read_bytes() for path in files} == files
 
 

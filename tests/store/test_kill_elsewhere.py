@@ -103,10 +103,7 @@ async def check(stores: Stores, newest: dict[str, int], first: int) -> None:
     """A writer may have been killed between a change and its word of it, also with the first of this round."""
     await stores.open()
     for name, acknowledged in newest.items():
-        reader = await stores.objects.open_reader("photos", name)
-        assert reader is not None
-        data = await reader.whole()
-        reader.close()
+        data = await stores.read(name)
         possible = {acknowledged, acknowledged + 1, first}
         if name.endswith("-log"):
             assert int(data.split(b"\n")[-2]) in possible

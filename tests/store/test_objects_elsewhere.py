@@ -5,24 +5,23 @@ Run by pytest, with a real server. What holds of objects wherever their bytes ar
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tests.support.data_directory import CODE, Stores, fill, filled
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3 import Store, own_store
+from tests.support.starts import refused, start_and_stop
 from tests.support.zips import zip_of
 
-from sesame.app import Sesame
 from sesame.cli.backup import backup
 from sesame.cli.backup import restore as restore_command
 from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError, StoreUnavailable
 from sesame.model.object import ObjectKind
-from sesame.settings import Settings
 from sesame.store.blobs import bucket as bucket_module
 from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.location import parse_location
@@ -35,35 +34,8 @@ from sesame.store.upkeep.damage import Checked, Damage
 LARGE = bytes(range(256)) * 5000
 
 
-def a_sesame(data: Path, database: str | None, objects: str | None) -> Sesame:
-    return Sesame(Settings(port=0, oss_port=0, data_dir=data, database=database, objects=objects, sandbox="plain"))
-
-
-async def start_and_stop(data: Path, database: str | None, objects: str | None) -> str:
-    """Returns the account that it made or found."""
-    sesame = a_sesame(data, database, objects)
-    await sesame.start()
-    account = sesame.endpoints.account_id
-    await sesame.stop()
-    return account
-
-
-async def refused(data: Path, database: str | None, objects: str | None, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        await a_sesame(data, database, objects).start()
-
-
 async def paths_in(url: str, folder: str = "") -> list[str]:
     return sorted(each.path for each in await Bucket(parse_location(url)).listing(folder))
-
-
-async def read(stores: Stores, key: str) -> bytes:
-    reader = await stores.objects.open_reader("photos", key)
-    assert reader is not None
-    try:
-        return await reader.whole()
-    finally:
-        reader.close()
 
 
 async def test_a_machine_that_is_lost_takes_nothing_with_it(tmp_path: Path, postgresql_url: str, s3_url: str) -> None:
@@ -77,9 +49,9 @@ async def test_a_machine_that_is_lost_takes_nothing_with_it(tmp_path: Path, post
     assert await start_and_stop(tmp_path / "second", postgresql_url, s3_url) == account
     again = Stores(tmp_path / "second", postgresql_url, s3_url)
     await again.open()
-    assert await read(again, "small") == b"small"
-    assert await read(again, "large") == LARGE
-    assert await read(again, "log") == b"first line\nsecond line\n"
+    assert await again.read("small") == b"small"
+    assert await again.read("large") == LARGE
+    assert await again.read("log") == b"first line\nsecond line\n"
     function = again.catalog.get("function", "s", "f").document  # type: ignore[union-attr]
     lease = await again.packages.lease([function.package.sha256])
     assert (lease.code_dirs[0] / "data" / "a.txt").read_text() == CODE["data/a.txt"]
@@ -203,12 +175,6 @@ def test_a_restore_that_fails_leaves_nothing_in_the_bucket(kept: DataDir, tmp_pa
 
 
 @pytest.fixture
-def proxy(s3_store: Store) -> Iterator[FaultyProxy]:
-    with faulty_proxy(s3_store.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def stores(
     tmp_path: Path, s3_store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stores]:
@@ -253,11 +219,11 @@ async def test_a_store_that_fails_is_said_and_nothing_is_lost(
     assert await reader.read(0, len(LARGE)) == LARGE
     reader.close()
     assert await stores.objects.head("photos", "new") is None
-    assert await read(stores, "small") == b"small"
+    assert await stores.read("small") == b"small"
     await stores.append("log", b"third\n", 23)
-    assert await read(stores, "log") == b"first line\nsecond line\nthird\n"
+    assert await stores.read("log") == b"first line\nsecond line\nthird\n"
     await stores.put("new", b"new")
-    assert await read(stores, "new") == b"new"
+    assert await stores.read("new") == b"new"
     await stores.objects.removals.retry()
     await stores.objects.removals.settled()
     names = {path.split("/")[1] for path in await paths_in(stores.data_dir.bucket or "", DATA)}
@@ -309,7 +275,7 @@ async def test_appending_goes_on_over_segments(stores: Stores) -> None:
         grown = await stores.append("grown", piece, len(whole))
         whole += piece
         assert (grown.kind, grown.size) == (ObjectKind.APPENDABLE, len(whole))
-    assert await read(stores, "grown") == whole
+    assert await stores.read("grown") == whole
 
 
 def test_the_commands_take_the_place_and_name_it_where_it_is_missing(
@@ -380,7 +346,7 @@ async def test_a_token_of_the_environment_does_not_go_with_a_key_of_the_url(
 async def test_many_large_objects_come_and_go_at_a_time(stores: Stores) -> None:
     contents = {f"many{n}": bytes([n]) * (SEGMENT_BYTES + n) for n in range(12)}
     await asyncio.gather(*(stores.put(key, data) for key, data in contents.items()))
-    found = await asyncio.gather(*(read(stores, key) for key in contents))
+    found = await asyncio.gather(*(stores.read(key) for key in contents))
     assert found == list(contents.values())
 
 
@@ -415,9 +381,9 @@ async def test_a_store_that_was_killed_is_found_again_with_what_it_had(
         with pytest.raises(StoreUnavailable):
             await stores.put("new", b"new")
         with pytest.raises(StoreUnavailable):
-            await read(stores, "large")
+            await stores.read("large")
         await asyncio.to_thread(store.start)
-        assert await read(stores, "large") == LARGE
+        assert await stores.read("large") == LARGE
         await stores.put("new", b"new")
-        assert await read(stores, "new") == b"new"
+        assert await stores.read("new") == b"new"
         await stores.close()

@@ -5,14 +5,14 @@ Run by pytest, with a real server.
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store.test_objects_elsewhere import paths_in, read
+from tests.store.test_objects_elsewhere import paths_in
 from tests.support.data_directory import Stores, as_object, fill
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3 import Store
 
 from sesame.model.errors import ConfigurationError, PlatformError, StoreUnavailable
@@ -28,12 +28,6 @@ from sesame.store.objects import removals
 from sesame.store.sql.database import Database
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture
-def proxy(s3_store: Store) -> Iterator[FaultyProxy]:
-    with faulty_proxy(s3_store.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -64,7 +58,7 @@ async def test_a_commit_whose_answer_was_lost_keeps_its_bytes_at_a_clean_stop(
     again = Stores(stores.data_dir.path, None, stores.data_dir.bucket)
     await again.open()
     await again.objects.removals.settled()
-    assert await read(again, "small") == b"new bytes"
+    assert await again.read("small") == b"new bytes"
     names = {path.split("/")[1] for path in await paths_in(stores.data_dir.bucket or "", DATA)}
     assert len(names) == 6
     await again.close()

@@ -77,6 +77,14 @@ class Stores:
         written = await self.written(data)
         return await self.objects.append(written, as_object(key, written, ObjectKind.APPENDABLE), position)
 
+    async def read(self, key: str) -> bytes:
+        reader = await self.objects.open_reader("photos", key)
+        assert reader is not None
+        try:
+            return await reader.whole()
+        finally:
+            reader.close()
+
 
 def as_object(key: str, written: Written, kind: ObjectKind) -> StoredObject:
     return StoredObject("photos", key, written.blob, written.size, written.md5, written.crc64, kind, ObjectMeta(), 1.0)
