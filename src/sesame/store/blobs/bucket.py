@@ -143,6 +143,12 @@ class Bucket:
             for found in chunk:
                 yield Listed(found["path"], found["size"], found["last_modified"].timestamp())
 
+    async def holds(self, folder: str) -> bool:
+        """Whether anything lies below `folder`."""
+        async for _found in self.walk(folder):
+            return True
+        return False
+
     async def delete(self, paths: Collection[str]) -> None:
         """Those that are not there count as deleted."""
         if paths:

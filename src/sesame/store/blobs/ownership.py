@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, StoreUnavailable
 from sesame.store.blobs.bucket import Bucket, ConditionsUnknown, Conflict
-from sesame.store.blobs.segments import PACKAGES, folder_of
+from sesame.store.blobs.segments import folder_of, folder_of_archive
 from sesame.store.documents import decode_records
 from sesame.store.durable import sync_folder, write_file
 from sesame.store.packages.named import named_packages
@@ -106,7 +106,7 @@ async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) ->
     """One of the two does not know the other: what rows name must be there, and nothing else may be."""
     folders = await database.load(_named_folders)
     for each in folders:
-        if not await _holds(bucket, each):
+        if not await bucket.holds(each):
             raise ConfigurationError(
                 f"the database {database.shown} has objects or functions whose bytes are not in {bucket.shown}: name "
                 "the right place with --objects, or move them there with `sesame backup` and `sesame restore`"
@@ -118,16 +118,10 @@ async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) ->
             f"{bucket.shown} has the objects of the database {mark.shown}, and {database.shown} has none: name the "
             "database that has, take a backup back, or name another place with --objects"
         )
-    if await _holds(bucket, ""):
+    if await bucket.holds(""):
         raise ConfigurationError(
             f"{bucket.shown} holds something already that is not Sesame's: name an empty prefix with --objects"
         )
-
-
-async def _holds(bucket: Bucket, folder: str) -> bool:
-    async for _found in bucket.walk(folder):
-        return True
-    return False
 
 
 async def _read_mark(bucket: Bucket) -> Mark | None:
@@ -149,7 +143,7 @@ def _named_folders(connection: sa.Connection) -> list[str]:
         if blob:
             folders.append(folder_of(blob))
     packages = named_packages(decode_records(connection))
-    return folders + [f"{PACKAGES}/{sha256}" for sha256 in sorted(packages)[:1]]
+    return folders + [folder_of_archive(sha256) for sha256 in sorted(packages)[:1]]
 
 
 def _read_file(folder: Path) -> Mark | None:

@@ -6,8 +6,8 @@ Made by `_storage` for `store.packages.packages`, which checks what it gets by i
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sesame.store.blobs.bucket import Bucket, Listed
-from sesame.store.blobs.segments import PACKAGES, SEGMENT_BYTES
+from sesame.store.blobs.bucket import Bucket
+from sesame.store.blobs.segments import SEGMENT_BYTES, folder_of_archive, segment_of, segments_in
 
 SEGMENTS_AT_ONCE = 4
 
@@ -21,31 +21,27 @@ class S3Archives:
 
     async def has(self, sha256: str, size: int) -> bool:
         """Whether all of it is there."""
-        found = await self._segments(sha256)
+        found = await segments_in(self._bucket, folder_of_archive(sha256))
         return bool(found) and sum(each.size for each in found) == size
 
     async def put(self, sha256: str, archive: bytes) -> None:
         """On return it is durable."""
         await self._announce(sha256)
         view = memoryview(archive)
-        starts = range(0, len(archive), SEGMENT_BYTES)
+        folder, starts = folder_of_archive(sha256), range(0, len(archive), SEGMENT_BYTES)
         await asyncio.gather(
-            *(self._put(_path(sha256, n), view[at : at + SEGMENT_BYTES]) for n, at in enumerate(starts))
+            *(self._put(segment_of(folder, n), view[at : at + SEGMENT_BYTES]) for n, at in enumerate(starts))
         )
 
     async def get(self, sha256: str) -> bytes:
         """Raises `FileNotFoundError` where there is nothing of it."""
-        found = await self._segments(sha256)
+        found = await segments_in(self._bucket, folder_of_archive(sha256))
         if not found:
             raise FileNotFoundError(f"{self._bucket.shown} has no archive {sha256}")
         return b"".join(await asyncio.gather(*(self._get(each.path) for each in found)))
 
     async def delete(self, sha256: str) -> None:
-        await self._bucket.delete([each.path for each in await self._segments(sha256)])
-
-    async def _segments(self, sha256: str) -> list[Listed]:
-        """In order."""
-        return sorted(await self._bucket.listing(f"{PACKAGES}/{sha256}"), key=lambda each: each.path)
+        await self._bucket.delete([each.path for each in await self._bucket.listing(folder_of_archive(sha256))])
 
     async def _put(self, path: str, segment: memoryview) -> None:
         async with self._gate:
@@ -54,7 +50,3 @@ class S3Archives:
     async def _get(self, path: str) -> bytes:
         async with self._gate:
             return (await self._bucket.get(path)).data
-
-
-def _path(sha256: str, number: int) -> str:
-    return f"{PACKAGES}/{sha256}/{number:06d}"

@@ -8,7 +8,7 @@ import hashlib
 
 import fastcrc
 
-from sesame.store.blobs.bucket import Bucket, Piece
+from sesame.store.blobs.bucket import Bucket, Listed, Piece
 
 # Also the most of one body that is in memory twice: one segment on its way while the next arrives.
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -21,9 +21,23 @@ def folder_of(blob: str) -> str:
     return f"{DATA}/{blob}"
 
 
+def folder_of_archive(sha256: str) -> str:
+    return f"{PACKAGES}/{sha256}"
+
+
+def segment_of(folder: str, number: int) -> str:
+    """Numbers sort as texts: 5 GB have 640 segments."""
+    return f"{folder}/{number:06d}"
+
+
 def path_of(blob: str, number: int) -> str:
-    """Of a segment. Numbers sort as texts: 5 GB have 640 segments."""
-    return f"{DATA}/{blob}/{number:06d}"
+    """Of a segment."""
+    return segment_of(folder_of(blob), number)
+
+
+async def segments_in(bucket: Bucket, folder: str) -> list[Listed]:
+    """In order."""
+    return sorted(await bucket.listing(folder), key=lambda each: each.path)
 
 
 async def fetch(bucket: Bucket, blob: str, start: int, length: int) -> bytes:

@@ -13,9 +13,17 @@ from typing import Any, BinaryIO, Protocol, Self, TypeVar
 import msgspec
 
 from sesame.model.errors import ConfigurationError, StoreUnavailable
-from sesame.store.blobs.bucket import Bucket, Listed
+from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.location import parse_location
-from sesame.store.blobs.segments import DATA, PACKAGES, SEGMENT_BYTES, folder_of
+from sesame.store.blobs.segments import (
+    DATA,
+    PACKAGES,
+    SEGMENT_BYTES,
+    folder_of,
+    folder_of_archive,
+    segment_of,
+    segments_in,
+)
 from sesame.store.upkeep.files import Summing, Sums, sums
 from sesame.store.upkeep.inventory import DataPaths
 
@@ -86,13 +94,13 @@ class BucketContents:
         return self._sums(folder_of(blob), length, target)
 
     def archive(self, sha256: str, target: BinaryIO | None = None) -> Sums:
-        return self._sums(f"{PACKAGES}/{sha256}", None, target)
+        return self._sums(folder_of_archive(sha256), None, target)
 
     def put_blob(self, blob: str, source: Path) -> None:
         self._put(folder_of(blob), source)
 
     def put_archive(self, sha256: str, source: Path) -> None:
-        self._put(f"{PACKAGES}/{sha256}", source)
+        self._put(folder_of_archive(sha256), source)
 
     def require_empty(self) -> None:
         """Raises `ConfigurationError` when something lies there, whoever's."""
@@ -103,12 +111,7 @@ class BucketContents:
             )
 
     def holds_something(self) -> bool:
-        return self._run(self._something())
-
-    async def _something(self) -> bool:
-        async for _found in self._bucket.walk(""):
-            return True
-        return False
+        return self._run(self._bucket.holds(""))
 
     def clear(self) -> None:
         """Deletes everything, for a restore that began with `require_empty` and failed."""
@@ -123,7 +126,7 @@ class BucketContents:
         return found
 
     def _sums(self, folder: str, length: int | None, target: BinaryIO | None) -> Sums:
-        segments: list[Listed] = sorted(self._run(self._bucket.listing(folder)), key=lambda each: each.path)
+        segments = self._run(segments_in(self._bucket, folder))
         if not segments:
             raise FileNotFoundError(f"{self.shown}/{folder}")
         summing = Summing(target)
@@ -137,7 +140,7 @@ class BucketContents:
         with source.open("rb") as file:
             number = 0
             while (data := file.read(SEGMENT_BYTES)) or not number:
-                self._run(self._bucket.put(f"{folder}/{number:06d}", data))
+                self._run(self._bucket.put(segment_of(folder, number), data))
                 number += 1
 
     def _run(self, request: Coroutine[Any, Any, T]) -> T:
