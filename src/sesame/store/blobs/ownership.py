@@ -14,22 +14,14 @@ from sesame.model.errors import ConfigurationError, StoreUnavailable
 from sesame.store.blobs.bucket import Bucket, ConditionsUnknown, Conflict
 from sesame.store.blobs.segments import folder_of, folder_of_archive
 from sesame.store.documents import decode_records
-from sesame.store.durable import sync_folder, write_file
 from sesame.store.packages.named import named_packages
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import objects, parts
-from sesame.store.sql.pairing import new_number, number_of, set_number
+from sesame.store.sql.pairing import Pair, new_number, number_of, read_pair, set_number, write_pair
 
-# Below the bucket's prefix, and the file in the data directory.
+# Below the bucket's prefix, with the database's URL; and the file in the data directory, with the bucket's.
 MARK = "sesame.json"
 OBJECTS_FILE = "objects.json"
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """`shown`: the database's URL without a password in the bucket, the bucket's in the data directory."""
-
-    shown: str
-    number: int
 
 
 def require_objects_here(folder: Path) -> None:
@@ -61,7 +53,7 @@ async def own_bucket(database: Database, bucket: Bucket, folder: Path) -> None:
             "name those that belong together"
         )
     if here is None or here.shown != bucket.shown:
-        await asyncio.to_thread(_write_file, folder, Mark(bucket.shown, number))
+        await asyncio.to_thread(write_pair, folder / OBJECTS_FILE, Pair(bucket.shown, number))
 
 
 async def _own(database: Database, bucket: Bucket) -> int:
@@ -78,7 +70,7 @@ async def _own(database: Database, bucket: Bucket) -> int:
         number = new = mark.number if mark is not None else new_number()
         # First the number: after a crash in between, a bucket without a mark takes it. A mark alone is another's.
         await database.write(lambda connection: set_number(connection, new))
-    own = Mark(database.shown, number)
+    own = Pair(database.shown, number)
     if mark is None:
         await _put_first_mark(bucket, own)
     elif mark.shown != database.shown:
@@ -86,7 +78,7 @@ async def _own(database: Database, bucket: Bucket) -> int:
     return number
 
 
-async def _put_first_mark(bucket: Bucket, mark: Mark) -> None:
+async def _put_first_mark(bucket: Bucket, mark: Pair) -> None:
     """Of several that begin with the bucket at a time, one has it. Raises `ConfigurationError` for the others."""
     data = msgspec.json.encode(mark)
     try:
@@ -102,7 +94,7 @@ async def _put_first_mark(bucket: Bucket, mark: Mark) -> None:
             ) from error
 
 
-async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) -> None:
+async def _require_fit(database: Database, bucket: Bucket, mark: Pair | None) -> None:
     """One of the two does not know the other: what rows name must be there, and nothing else may be."""
     folders = await database.load(_named_folders)
     for each in folders:
@@ -124,9 +116,9 @@ async def _require_fit(database: Database, bucket: Bucket, mark: Mark | None) ->
         )
 
 
-async def _read_mark(bucket: Bucket) -> Mark | None:
+async def _read_mark(bucket: Bucket) -> Pair | None:
     try:
-        return msgspec.json.decode((await bucket.get(MARK)).data, type=Mark)
+        return msgspec.json.decode((await bucket.get(MARK)).data, type=Pair)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
@@ -146,21 +138,5 @@ def _named_folders(connection: sa.Connection) -> list[str]:
     return folders + [folder_of_archive(sha256) for sha256 in sorted(packages)[:1]]
 
 
-def _read_file(folder: Path) -> Mark | None:
-    path = folder / OBJECTS_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Mark)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigurationError(
-            f"{path}, which says where the objects of this directory are, cannot be read: {error}"
-        ) from error
-
-
-def _write_file(folder: Path, mark: Mark) -> None:
-    draft = folder / f"{OBJECTS_FILE}.part"
-    draft.unlink(missing_ok=True)
-    write_file(draft, msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
-    draft.replace(folder / OBJECTS_FILE)
-    sync_folder(folder)
+def _read_file(folder: Path) -> Pair | None:
+    return read_pair(folder / OBJECTS_FILE, "where the objects of this directory are")

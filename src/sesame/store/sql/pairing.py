@@ -22,7 +22,10 @@ _NUMBER_BITS = 62
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """`database.json` in the data directory: which database describes it. `shown` is its URL without a password."""
+    """Of `database.json` in the data directory: which database describes it.
+
+    `shown` is the URL, without a password, of what belongs to the place of the file; both know the number.
+    """
 
     shown: str
     number: int
@@ -30,7 +33,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 def require_own_database(folder: Path, place: Path | str) -> None:
     """Raises `ConfigurationError` when `place` is a file and a database elsewhere has the directory's records."""
-    found = read_pair(folder) if isinstance(place, Path) else None
+    found = _read(folder) if isinstance(place, Path) else None
     if found is not None:
         raise ConfigurationError(
             f"the records of the data directory {folder} are in {found.shown}: name that database with --database, or "
@@ -46,7 +49,7 @@ async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: 
 
     Raises `ConfigurationError` when the database belongs to another directory, or the directory to another database.
     """
-    found = read_pair(folder)
+    found = _read(folder)
     number, described = await database.load(_state)
     if found is None:
         if number and keeps_data:
@@ -61,7 +64,7 @@ async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: 
             )
         found = Pair(database.shown, number or new_number())
         # First the file: after a crash in between, the database without a number takes the file's.
-        _write(folder, found)
+        write_pair(folder / PAIR_FILE, found)
     elif number and number != found.number:
         raise ConfigurationError(
             f"the data directory {folder} belongs to the database {found.shown}, and {database.shown} to another "
@@ -69,7 +72,7 @@ async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: 
         )
     elif found.shown != database.shown:
         found = Pair(database.shown, found.number)
-        _write(folder, found)
+        write_pair(folder / PAIR_FILE, found)
     if not number:
         await database.write(lambda connection: set_number(connection, found.number))
 
@@ -93,17 +96,27 @@ def part(folder: Path) -> None:
     (folder / PAIR_FILE).unlink(missing_ok=True)
 
 
-def read_pair(folder: Path) -> Pair | None:
-    """Raises `ConfigurationError` for a file that is damaged."""
-    path = folder / PAIR_FILE
+def read_pair(path: Path, says: str) -> Pair | None:
+    """Raises `ConfigurationError` for a file that is damaged; `says` is what people learn from it."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pair)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigurationError(
-            f"{path}, which says which database has the records of this directory, cannot be read: {error}"
-        ) from error
+        raise ConfigurationError(f"{path}, which says {says}, cannot be read: {error}") from error
+
+
+def write_pair(path: Path, pair: Pair) -> None:
+    """On return it is durable, in place of any other."""
+    draft = path.with_name(f"{path.name}.part")
+    draft.unlink(missing_ok=True)
+    write_file(draft, msgspec.json.format(msgspec.json.encode(pair)) + b"\n")
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def _read(folder: Path) -> Pair | None:
+    return read_pair(folder / PAIR_FILE, "which database has the records of this directory")
 
 
 def _state(connection: sa.Connection) -> tuple[int, bool]:
@@ -112,11 +125,3 @@ def _state(connection: sa.Connection) -> tuple[int, bool]:
     holders = records.c.kind.in_((kinds.FUNCTION, kinds.FROZEN_FUNCTION, kinds.LAYER_VERSION))
     some_code = connection.execute(sa.select(records.c.kind).where(holders).limit(1)).first()
     return number_of(connection), some_object is not None or some_code is not None
-
-
-def _write(folder: Path, pair: Pair) -> None:
-    draft = folder / f"{PAIR_FILE}.part"
-    draft.unlink(missing_ok=True)
-    write_file(draft, msgspec.json.format(msgspec.json.encode(pair)) + b"\n")
-    draft.replace(folder / PAIR_FILE)
-    sync_folder(folder)
