@@ -21,7 +21,7 @@ from sesame.store import outbox
 from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.files import FileBlobs
 from sesame.store.blobs.location import parse_location
-from sesame.store.blobs.ownership import own_bucket, require_objects_here
+from sesame.store.blobs.ownership import own_bucket, require_own_objects
 from sesame.store.blobs.s3 import S3Blobs
 from sesame.store.blobs.s3_archives import S3Archives
 from sesame.store.catalog import Catalog
@@ -175,8 +175,7 @@ async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
     """The database in the data directory or elsewhere, and the bucket, once it is certain that all belong together."""
     data_dir = needs.data_dir
     require_own_database(data_dir.path, data_dir.database)
-    if data_dir.bucket is None:
-        require_objects_here(data_dir.path)
+    require_own_objects(data_dir.path, data_dir.bucket)
     bucket = None if data_dir.bucket is None else Bucket(parse_location(data_dir.bucket))
     await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
     database = Database(data_dir.database, str(data_dir.path), durable=needs.durable)

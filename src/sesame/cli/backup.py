@@ -12,7 +12,7 @@ from sesame.cli import output
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
-from sesame.store.blobs.ownership import require_objects_here
+from sesame.store.blobs.ownership import require_own_objects
 from sesame.store.sql.pairing import require_own_database
 from sesame.store.upkeep.backup import Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
@@ -28,8 +28,7 @@ def backup(destination: Path, as_json: bool, **flags: Any) -> None:
     data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
-    if data_dir.bucket is None:
-        require_objects_here(data_dir.path)
+    require_own_objects(data_dir.path, data_dir.bucket)
     with output.busy(f"Copying {data_dir.path} …"):
         manifest = back_up(data_dir, destination.absolute())
     if as_json:

@@ -29,10 +29,11 @@ from sesame.sandbox.interface import Enforcement, SandboxDriver
 from sesame.sandbox.runtimes import interpreters, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
-from sesame.store.blobs.ownership import require_objects_here
+from sesame.store.blobs.ownership import require_own_objects
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.pairing import require_own_database
 from sesame.store.upkeep.check import check
+from sesame.store.upkeep.contents import BucketContents
 from sesame.store.upkeep.damage import Checked
 
 FREE_DISK_MB_LEAST = 512
@@ -102,8 +103,7 @@ def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
     """Reads the whole data directory, whether a Sesame runs on it or not."""
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
-    if data_dir.bucket is None:
-        require_objects_here(data_dir.path)
+    require_own_objects(data_dir.path, data_dir.bucket)
     if not data_dir.path.is_dir():
         raise ConfigurationError(f"the data directory {data_dir.path} does not exist: name another with --data-dir")
     running = data_dir.running() is not None
@@ -189,9 +189,6 @@ def _objects(settings: Settings) -> Iterator[Finding]:
     """Of objects elsewhere: whether the place answers. What lies there is looked at by `--check`."""
     if settings.objects is None:
         return
-    # Imported here because most Sesames have no objects elsewhere.
-    from sesame.store.upkeep.contents import BucketContents
-
     try:
         with BucketContents(settings.objects) as contents:
             kept = contents.holds_something()

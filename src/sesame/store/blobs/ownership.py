@@ -24,9 +24,9 @@ MARK = "sesame.json"
 OBJECTS_FILE = "objects.json"
 
 
-def require_objects_here(folder: Path) -> None:
-    """For a start without the setting. Raises `ConfigurationError` when the directory's objects are elsewhere."""
-    found = _read_file(folder)
+def require_own_objects(folder: Path, place: str | None) -> None:
+    """Raises `ConfigurationError` when no `place` is set and the directory's objects are elsewhere."""
+    found = _read_file(folder) if place is None else None
     if found is not None:
         raise ConfigurationError(
             f"the objects of the data directory {folder} are in {found.shown}: name that place with --objects, or "
