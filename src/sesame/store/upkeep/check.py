@@ -19,7 +19,16 @@ from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
 from sesame.store.upkeep.check_bucket import check_bucket
 from sesame.store.upkeep.contents import blob_path
-from sesame.store.upkeep.damage import DEPLOY_AGAIN, IN_FLIGHT_S, RESTORE, SHOWN_MAX, Checked, Damage
+from sesame.store.upkeep.damage import (
+    DEPLOY_AGAIN,
+    IN_FLIGHT_S,
+    RESTORE,
+    SHOWN_MAX,
+    Checked,
+    Damage,
+    wrong_bytes,
+    wrong_size,
+)
 from sesame.store.upkeep.files import differences, sums
 from sesame.store.upkeep.inventory import (
     BlobRow,
@@ -216,17 +225,12 @@ def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
     try:
         if not path.is_file() or path.is_symlink():
             return "is missing" if not path.exists() else "is no file"
-        there = path.stat().st_size
-        if there < row.size or (there > row.size and not row.grows):
-            return f"has {there} bytes instead of {row.size}"
+        if what := wrong_size(row, path.stat().st_size):
+            return what
         found = sums(path, row.size)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if found.crc64 != row.crc64:
-        return "has other bytes than were stored: the CRC-64 differs"
-    if row.md5 and found.md5 != row.md5:
-        return "has other bytes than were stored: the MD5 differs"
-    return ""
+    return wrong_bytes(row, found)
 
 
 def _package_folders(root: Path) -> list[Path]:

@@ -8,7 +8,16 @@ from collections.abc import Collection, Iterator, Mapping
 
 from sesame.model.function import Package
 from sesame.store.upkeep.contents import BucketContents, Kept
-from sesame.store.upkeep.damage import DEPLOY_AGAIN, IN_FLIGHT_S, RESTORE, SHOWN_MAX, Checked, Damage
+from sesame.store.upkeep.damage import (
+    DEPLOY_AGAIN,
+    IN_FLIGHT_S,
+    RESTORE,
+    SHOWN_MAX,
+    Checked,
+    Damage,
+    wrong_bytes,
+    wrong_size,
+)
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_row, read_inventory, users_of
 
 
@@ -45,19 +54,13 @@ def check_bucket(paths: DataPaths, inventory: Inventory, checked: Checked, *, ru
 def _blob_damage(contents: BucketContents, kept: Kept | None, row: BlobRow) -> str:
     if kept is None:
         return "is missing"
-    if kept.size < row.size or (kept.size > row.size and not row.grows):
-        return f"has {kept.size} bytes instead of {row.size}"
+    if what := wrong_size(row, kept.size):
+        return what
     try:
         found = contents.blob(row.blob, row.size)
     except FileNotFoundError:
         return "is missing"
-    if found.size != row.size:
-        return f"has {found.size} bytes instead of {row.size}"
-    if found.crc64 != row.crc64:
-        return "has other bytes than were stored: the CRC-64 differs"
-    if row.md5 and found.md5 != row.md5:
-        return "has other bytes than were stored: the MD5 differs"
-    return ""
+    return wrong_size(row, found.size) or wrong_bytes(row, found)
 
 
 def _package_damage(contents: BucketContents, kept: Kept | None, sha256: str, package: Package) -> str:

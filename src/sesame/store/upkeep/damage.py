@@ -1,9 +1,12 @@
-"""What a check finds, and how much it looked at.
+"""What a check finds, how much it looked at, and what is wrong with bytes wherever they are.
 
 Used by the checks of a data directory and of a bucket.
 """
 
 import msgspec
+
+from sesame.store.upkeep.files import Sums
+from sesame.store.upkeep.inventory import BlobRow
 
 # Of one kind of damage so many are told one by one.
 SHOWN_MAX = 20
@@ -28,3 +31,19 @@ class Checked(msgspec.Struct):
     blobs: int = 0
     blob_bytes: int = 0
     packages: int = 0
+
+
+def wrong_size(row: BlobRow, there: int) -> str:
+    """What is wrong with a blob that has so many bytes, "" for nothing."""
+    if there < row.size or (there > row.size and not row.grows):
+        return f"has {there} bytes instead of {row.size}"
+    return ""
+
+
+def wrong_bytes(row: BlobRow, found: Sums) -> str:
+    """What is wrong with the first `row.size` bytes of a blob, "" for nothing."""
+    if found.crc64 != row.crc64:
+        return "has other bytes than were stored: the CRC-64 differs"
+    if row.md5 and found.md5 != row.md5:
+        return "has other bytes than were stored: the MD5 differs"
+    return ""
