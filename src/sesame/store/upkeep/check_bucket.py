@@ -32,7 +32,7 @@ def check_bucket(paths: DataPaths, inventory: Inventory, checked: Checked, *, ru
             what = _blob_damage(contents, blobs.get(row.blob), row)
             if what and running:
                 now = blob_row(paths.database, row.blob)
-                what = _blob_damage(contents, contents.blobs().get(row.blob), now) if now is not None else ""
+                what = _blob_damage(contents, contents.kept(row.blob), now) if now is not None else ""
             if what:
                 yield Damage(f"{row.owner}: blob {row.blob} in {contents.shown} {what}", RESTORE)
         for sha256, package in sorted(inventory.packages.items()):

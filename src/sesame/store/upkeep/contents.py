@@ -87,6 +87,10 @@ class BucketContents:
     def blobs(self) -> dict[str, Kept]:
         return self._kept(DATA)
 
+    def kept(self, blob: str) -> Kept | None:
+        """This one alone, for a second look."""
+        return self._kept(folder_of(blob)).get(blob)
+
     def packages(self) -> dict[str, Kept]:
         return self._kept(PACKAGES)
 
