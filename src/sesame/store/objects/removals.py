@@ -47,10 +47,8 @@ class Removals:
 
     async def act(self, blobs: Collection[str]) -> None:
         """After the commit: deletes the blobs that `note` returned."""
-        if self._blobs.elsewhere:
-            self._delete_later(blobs)
-        else:
-            await self._blobs.delete(blobs)
+        await self.drop(blobs)
+        if not self._blobs.elsewhere:
             self._done.extend(blobs)
 
     async def drop(self, blobs: Collection[str]) -> None:
