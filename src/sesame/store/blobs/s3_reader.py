@@ -23,7 +23,7 @@ class S3Reader:
         self._blob = blob
         self._size = size
         self._on_close: Callable[[str], None] | None = on_close
-        self._whole: bytes | None = None if blob else b""
+        self._whole: bytes | None = None if blob and size else b""
         self._expected_end = 0
         self._window, self._window_start = b"", 0
         self._next: asyncio.Task[bytes] | None = None
@@ -32,13 +32,10 @@ class S3Reader:
     async def prepare(self) -> None:
         if not self._blob:
             return
-        if self._size > PREFETCH_BYTES:
-            await self._bucket.head(path_of(self._blob, 0))
-        elif self._size:
+        if 0 < self._size <= PREFETCH_BYTES:
             self._whole = await fetch(self._bucket, self._blob, 0, self._size)
         else:
             await self._bucket.head(path_of(self._blob, 0))
-            self._whole = b""
 
     def expect(self, start: int, length: int) -> None:
         self._expected_end = min(start + length, self._size)
