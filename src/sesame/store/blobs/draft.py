@@ -4,7 +4,6 @@ Called by `store.blobs.files` and `store.blobs.upload` on their threads. Everyth
 """
 
 import errno
-import hashlib
 import os
 import time
 import uuid
@@ -14,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-import fastcrc
-
 from sesame.model.object import Written
 from sesame.store.blobs.interface import BlobNames, Swept
+from sesame.store.blobs.sums import Sums
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.quarantine import BLOBS, STRAYS, Quarantine
 
@@ -144,9 +142,7 @@ class Draft:
         self._folder = folder
         self._path = path
         self._file = path.open("xb", buffering=0)
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._crc64 = 0
-        self._size = 0
+        self._sums = Sums()
 
     def __enter__(self) -> Self:
         return self
@@ -160,9 +156,7 @@ class Draft:
             view = memoryview(chunk)
             while view:
                 view = view[self._file.write(view) or 0 :]
-            self._md5.update(chunk)
-            self._crc64 = fastcrc.crc64.xz(chunk, self._crc64)
-            self._size += len(chunk)
+            self._sums.add(chunk)
 
     def copy(self, source: int, start: int, length: int) -> None:
         """From an open file's descriptor. Raises `EOFError` when the file ends before."""
@@ -189,7 +183,7 @@ class Draft:
             self._path.rename(path)
         sync_folder(path.parent)
         self._folder.finished(blob)
-        return Written(blob=blob, size=self._size, md5=self._md5.hexdigest().upper(), crc64=self._crc64)
+        return self._sums.written(blob)
 
     def abandon(self) -> None:
         """Also after `finish`, as long as no row mentions the blob."""

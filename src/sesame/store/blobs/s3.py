@@ -9,7 +9,10 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any
+
+import fastcrc
 
 from sesame.model.errors import StoreUnavailable
 from sesame.model.object import Written
@@ -17,7 +20,8 @@ from sesame.store.blobs.bucket import Bucket, ConditionsUnknown, Conflict
 from sesame.store.blobs.interface import Announce, BlobReader, ByteRange, Names, Swept
 from sesame.store.blobs.s3_reader import S3Reader
 from sesame.store.blobs.s3_upload import S3Upload
-from sesame.store.blobs.segments import SEGMENT_BYTES, Sums, folder_of, path_of
+from sesame.store.blobs.segments import SEGMENT_BYTES, folder_of, path_of
+from sesame.store.blobs.sums import summed
 
 # POLICY: so many bodies of more than a megabyte are on their way at a time, each with at most three segments in memory.
 LONG_UPLOADS_MAX = 32
@@ -91,7 +95,6 @@ class S3Blobs:
     async def extend(self, blob: str, size: int, crc64: int, addition: Written) -> int:
         """Replaces the last segment by a longer one, and puts those behind it."""
         number, kept = divmod(size, SEGMENT_BYTES)
-        sums = Sums(crc64)
         with closing(self.open_reader(blob, size)), closing(self.open_reader(addition.blob, addition.size)) as source:
             if kept:
                 last = await self._bucket.get(path_of(blob, number), 0, kept)
@@ -106,11 +109,11 @@ class S3Blobs:
                 piece = await source.read(position, SEGMENT_BYTES - len(data))
                 if not piece:
                     raise EOFError(f"the addition ended {addition.size - position} bytes early")
-                await sums.add(piece)
+                crc64 = await summed(partial(_crc64_of, crc64), piece)
                 await self._put_last(blob, number, data + piece, tag)
                 position += len(piece)
                 number, data, tag = number + 1, b"", None
-        return sums.crc64
+        return crc64
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
         with self._lock:
@@ -179,6 +182,10 @@ class S3Blobs:
                 self._readers[blob] -= 1
             else:
                 del self._readers[blob]
+
+
+def _crc64_of(so_far: int, data: bytes) -> int:
+    return fastcrc.crc64.xz(data, so_far)
 
 
 async def _copy(source: BlobReader, start: int, length: int, upload: S3Upload) -> None:

@@ -14,7 +14,8 @@ from sesame.model.errors import StoreUnavailable
 from sesame.model.object import Written
 from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.interface import Announce
-from sesame.store.blobs.segments import SEGMENT_BYTES, Sums, path_of
+from sesame.store.blobs.segments import SEGMENT_BYTES, path_of
+from sesame.store.blobs.sums import Sums, summed
 
 # A body longer than this takes one of the places for long bodies, so that their memory is bounded.
 SHORT_BYTES_MAX = 1024 * 1024
@@ -83,7 +84,7 @@ class S3Upload:
             await self._put_segment()
         await self._durable(at_most=0)
         self._finished = True
-        return Written(blob=self._blob, size=self._sums.size, md5=self._sums.md5, crc64=self._sums.crc64)
+        return self._sums.written(self._blob)
 
     def _begin(self) -> None:
         """The announcement is written while the first bytes arrive."""
@@ -104,7 +105,7 @@ class S3Upload:
     async def _put_segment(self) -> None:
         """Starts to put what has been collected, once no more than allowed are on their way."""
         data, self._segment = self._segment.getvalue(), io.BytesIO()
-        await self._sums.add(data)
+        await summed(self._sums.add, data)
         await self._durable(at_most=self._puts_at_once - 1)
         assert self._announced is not None
         await asyncio.shield(self._announced)

@@ -4,17 +4,12 @@ Used by `store.blobs.s3` and by whoever reads or copies blobs without a running 
 """
 
 import asyncio
-import hashlib
-
-import fastcrc
 
 from sesame.store.blobs.bucket import Bucket, Listed, Piece
 
 # Also the most of one body that is in memory twice: one segment on its way while the next arrives.
 SEGMENT_BYTES = 8 * 1024 * 1024
 DATA, PACKAGES = "data", "packages"
-# Below this, to sum bytes takes less time than to have a thread do it.
-SUMMED_HERE_MAX = 16 * 1024
 
 
 def folder_of(blob: str) -> str:
@@ -63,27 +58,3 @@ async def fetch(bucket: Bucket, blob: str, start: int, length: int) -> bytes:
         if len(piece.data) < size:
             break
     return whole
-
-
-class Sums:
-    """The digests of what has been added so far. Used by one thread at a time."""
-
-    def __init__(self, crc64: int = 0) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self.crc64 = crc64
-        self.size = 0
-
-    async def add(self, data: bytes) -> None:
-        if len(data) <= SUMMED_HERE_MAX:
-            self._add(data)
-        else:
-            await asyncio.to_thread(self._add, data)
-
-    @property
-    def md5(self) -> str:
-        return self._md5.hexdigest().upper()
-
-    def _add(self, data: bytes) -> None:
-        self._md5.update(data)
-        self.crc64 = fastcrc.crc64.xz(data, self.crc64)
-        self.size += len(data)
