@@ -48,6 +48,12 @@ def test_a_sound_directory_passes_and_is_not_changed(data: Path) -> None:
     }
 
 
+def test_what_only_some_starts_make_is_no_stray(data: Path) -> None:
+    for name in ("authority", "images", "nas"):
+        (data / name).mkdir()
+    assert found(data) == []
+
+
 def blob(data: Path, key: str) -> Path:
     with closing(sqlite3.connect(data / "sesame.db")) as connection:
         rows = connection.execute("SELECT blob FROM objects WHERE key = ?", (key.encode(),)).fetchone()

@@ -40,7 +40,7 @@ from sesame.store.upkeep.inventory import (
     read_inventory,
     users_of,
 )
-from sesame.store.upkeep.layout import misplaced
+from sesame.store.upkeep.layout import DIRECTORIES, FILES, misplaced
 
 # POLICY: most files without a row that one crash is believed to leave, one for each interrupted request: this many at
 # least, else one for every two files that have a row. More files than that mean that rows were lost.
@@ -53,9 +53,9 @@ _KNOWN = frozenset(
             for name in ("sesame.db", "logs.db", "logstores.db")
             for suffix in ("", "-wal", "-shm", "-journal")
         ),
-        *("sesame.db.lock", "lock", "database.json", "objects.json"),
-        *("packages", "objects", "sandboxes", "quarantine", "logstores"),
-        *(f"{name}{suffix}" for name in ("endpoints", "credentials") for suffix in (".json", ".part")),
+        *DIRECTORIES,
+        *FILES,
+        *("database.json", "objects.json", "nas"),
     }
 )
 # What Sesame itself keeps beside packages, and what a former version left.
