@@ -15,7 +15,9 @@ import pytest
 from sesame import runtime
 
 JAIL = Path(runtime.__file__).parent / "jail"
-HANDLER, OTHER = 2, 7
+HANDLER, OTHER, EVERY_OTHER = 2, 7, -1
+# What each look into /proc finds.
+PROCESSES: list[list[str]] = []
 
 
 class Enough(Exception):
@@ -32,21 +34,25 @@ def orders() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.fixture
 def obeyed(
     monkeypatch: pytest.MonkeyPatch, orders: tuple[socket.socket, socket.socket]
-) -> Iterator[Callable[[Callable[[], tuple[int, int]]], list[int]]]:
-    """Runs process 1 until it has found that the host has closed its end; what it then has sent to all others.
+) -> Iterator[Callable[[Callable[[], tuple[int, int]]], list[tuple[int, Any]]]]:
+    """Runs process 1 until it has found that the host has closed its end; what it then has sent, and to whom.
 
     SIGCHLD is pending all the time. The argument stands for waitpid.
     """
     reading, writing = os.pipe()
     linux = runpy.run_path(str(JAIL / "linux.py"))
-    fakes = SimpleNamespace(descriptor_of_signals=lambda _numbers: reading, readable=linux["readable"])
+    heeded: list[tuple[int, Any]] = []
+    fakes = SimpleNamespace(
+        descriptor_of_signals=lambda _numbers: reading, readable=linux["readable"],
+        limit_processes=lambda pid, number: heeded.append((pid, "makes no more")) if number == 0 else None,
+    )  # fmt: skip
     monkeypatch.setitem(sys.modules, "linux", fakes)
     run = runpy.run_path(str(JAIL / "init.py"))["run"]
     parts: dict[str, Any] = run.__globals__
     inside = orders[1]
 
-    def obey(ended: Callable[[], tuple[int, int]]) -> list[int]:
-        heeded: list[int] = []
+    def obey(ended: Callable[[], tuple[int, int]]) -> list[tuple[int, Any]]:
+        heeded.clear()
 
         def read(fd: int, size: int) -> bytes:
             os.write(writing, b"!" * 128)
@@ -55,9 +61,12 @@ def obeyed(
                 raise Enough
             return data
 
-        kept = SimpleNamespace(WNOHANG=os.WNOHANG, read=read, waitpid=lambda _pid, _options: ended())
+        kept = SimpleNamespace(
+            WNOHANG=os.WNOHANG, read=read, waitpid=lambda _pid, _options: ended(),
+            getpid=lambda: 1, listdir=lambda _path: PROCESSES.pop(0),
+        )  # fmt: skip
         ignored = SimpleNamespace(**{**vars(signal), "signal": lambda _number, _action: None})
-        parts.update(os=kept, signal=ignored, _signal_all=heeded.append)
+        parts.update(os=kept, signal=ignored, _signal=lambda target, number: heeded.append((target, number)))
         os.write(writing, b"!" * 128)
         with pytest.raises(Enough):
             run(HANDLER, inside.fileno())
@@ -74,4 +83,17 @@ def test_orders_are_obeyed_in_their_turn_beside_a_flood(orders: Any, obeyed: Any
     for order in (b"s", b"r", b"s"):
         host.send(order)
     host.close()
-    assert obeyed(lambda: ended) == [signal.SIGSTOP, signal.SIGCONT, signal.SIGSTOP]
+    expected = [(EVERY_OTHER, number) for number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGSTOP)]
+    assert obeyed(lambda: ended) == expected
+
+
+def test_of_a_crowd_only_the_functions_own_process_goes_on_and_makes_no_more(orders: Any, obeyed: Any) -> None:
+    host = orders[0]
+    host.send(b"c")
+    host.close()
+    # One that was forked meanwhile, and none that has been killed already.
+    PROCESSES[:] = [["1", "2", "7", "8", "self"], ["1", "2", "7", "9"], ["1", "2"]]
+    heeded = obeyed(lambda: (0, 0))
+    assert heeded[0] == (HANDLER, "makes no more")
+    assert sorted(heeded[1:3]) == [(7, signal.SIGKILL), (8, signal.SIGKILL)]
+    assert heeded[3:] == [(9, signal.SIGKILL)]

@@ -16,9 +16,12 @@ class Family(Gauge):
         self._held = held_mb, held_together_mb
         self._descriptors = descriptors
 
-    def census(self, limit_mb: float) -> Census:
+    def processes(self) -> list[int]:
+        return [1, 2]
+
+    def census(self, pids: list[int], limit_mb: float) -> Census:
         plain, together = self._held
-        return Census((1, 2), plain if plain <= limit_mb else together, 2, self._descriptors)
+        return Census(tuple(pids), plain if plain <= limit_mb else together, 2, self._descriptors)
 
     def note(self, found: Census) -> float:
         return found.memory_mb

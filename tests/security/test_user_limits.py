@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
@@ -18,11 +19,13 @@ from tests.security.grades import GRADES
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail, jail_only
 
-from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail import processes
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.jail.isolation import Isolation
 from sesame.sandbox.jail.processes import LOWEST_PRIORITY, first_child
+from sesame.sandbox.jail.watch import CROWD_PROCESSES
+from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import tree
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
@@ -114,6 +117,32 @@ async def test_many_that_wait_and_a_few_that_run_are_no_crowd(stage: Stage, unti
     await attacker.invoke(b'{"busy": 3, "waiting": 40}')
     await until(lambda: next(looks) > 100, "some looks have been taken")
     assert priorities(attacker.sandbox.init_pid) == {os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+@pytest.mark.parametrize(("others", "is_crowd"), [(CROWD_PROCESSES, True), (CROWD_PROCESSES - 1, False)])
+async def test_only_a_crowd_ends_ahead_of_the_function_when_its_time_is_up(
+    stage: Stage, until: Until, others: int, is_crowd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_crowd, ended = JailedProcess.end_crowd, asyncio.Event()
+
+    def noted(init: JailedProcess) -> None:
+        ended.set()
+        end_crowd(init)
+
+    monkeypatch.setattr(JailedProcess, "end_crowd", noted)
+    looks = itertools.count()
+    attacker = await stage.start("attacks", "index.crowd", memory_mb=3072)
+    init = attacker.sandbox.init_pid
+    calling = asyncio.create_task(attacker.invoke(json.dumps({"busy": 2, "waiting": others - 2, "stays": 1}).encode()))
+    await until(lambda: len(tree(init)) == 2 + others, "all of them run")
+    # A look that began before may still be taken.
+    await until(lambda: next(looks) > 20, "some looks have been taken")
+    await attacker.sandbox.kill(KillReason.TIMEOUT)
+    with pytest.raises(SandboxDied):
+        await calling
+    assert ended.is_set() == is_crowd
+    assert "in crowd" in attacker.text
+    assert not psutil.pid_exists(init)
 
 
 def priorities(init: int) -> set[int]:

@@ -79,12 +79,18 @@ class Gauge:
         """
         if not _LINUX:
             return self.look_at_main()
-        return self.note(self.census(limit_mb))
+        return self.note(self.census(self.processes(), limit_mb))
 
-    def census(self, limit_mb: float) -> Census:
-        """Looks at every process, and changes nothing here, so that a thread may do it. Needs Linux."""
-        pids = tree(self._pid) if self._init is None else tree(self._init)[1:]
-        return take_census(pids, limit_mb)
+    def processes(self) -> list[int]:
+        """Those of the instance. Changes nothing here, so that a thread may look. Needs Linux."""
+        return tree(self._pid) if self._init is None else tree(self._init)[1:]
+
+    def census(self, pids: list[int], limit_mb: float) -> Census:
+        """What these of its processes hold; shared pages are counted once where they would be over the limit.
+
+        As `processes`.
+        """
+        return _census(pids, limit_mb)
 
     def note(self, found: Census) -> float:
         """Remembers a census. Returns the memory that it found."""
@@ -128,7 +134,7 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def take_census(pids: list[int], limit_mb: float) -> Census:
+def _census(pids: list[int], limit_mb: float) -> Census:
     held_kb, tables_kb, threads = 0, 0, 0
     for pid in pids:
         status = _fields(f"/proc/{pid}/status", (*_HELD, b"Threads"))

@@ -809,13 +809,15 @@ def fork_bomb(event, context):
 
 
 def crowd(event, context):
-    """Processes that are busy, and others that wait, left alone after the result."""
+    """Processes that are busy, and others that wait, left alone after the result; there is none with `stays`."""
     for number in range(told(event)['busy'] + told(event)['waiting']):
         if os.fork() == 0:
             busy = number < told(event)['busy']
             while busy:
                 pass
             signal.pause()
+    while told(event).get('stays'):
+        sum(range(1000))
     return answer(True)
 
 

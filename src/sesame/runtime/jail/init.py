@@ -4,7 +4,8 @@ Entered by steps.py after everything that needs privileges is done; runs no user
 ends, the kernel kills every process in it, so that nothing of an instance outlives its function.
 
 Where no cgroup can freeze the instance, the host has process 1 stop and continue all of it: only from within the
-namespace does one system call reach every process, so that a chain of forks cannot run away from it.
+namespace does one system call reach every process, so that a chain of forks cannot run away from it. It also has
+process 1 end all but the function's own process, which has the processors then, to say what it was doing.
 """
 
 import errno
@@ -15,9 +16,11 @@ import signal
 import linux
 
 # The orders of the host, each a message of one byte (sandbox/jail/zygote_client.py).
-STOP, RESUME = b"s", b"r"
+STOP, RESUME, END_CROWD = b"s", b"r", b"c"
 _SIGNALS = {STOP: signal.SIGSTOP, RESUME: signal.SIGCONT}
 _EVERY_OTHER = -1
+# What was forked before its parent was killed is found at the next look.
+_LOOKS_AT_CROWD = 3
 # POLICY: orders are looked for after so many ended processes, so that a storm of forks cannot hold them up.
 _REAPED_AT_ONCE = 64
 _RECORD_BYTES = 128
@@ -36,7 +39,7 @@ def run(handler, orders):
     more = True
     while True:
         woken, ordered = _readable(waited_for, wait=not more)
-        if ordered and not _obey(orders):
+        if ordered and not _obey(orders, handler):
             # The host has no orders for this instance any more.
             waited_for = [ended]
         if woken:
@@ -55,12 +58,25 @@ def _readable(fds, wait):
     return ready[0], len(ready) > 1 and ready[1]
 
 
-def _obey(orders):
+def _obey(orders, handler):
     """Does what the next order says. False at the end of the orders."""
     order = os.read(orders, 1)
-    if order:
-        _signal_all(_SIGNALS[order])
+    if order == END_CROWD:
+        _end_crowd(handler)
+    elif order:
+        _signal(_EVERY_OTHER, _SIGNALS[order])
     return bool(order)
+
+
+def _end_crowd(handler):
+    """Kills every process but the function's own, which can make no more."""
+    linux.limit_processes(handler, 0)
+    own, ended = {str(handler), str(os.getpid())}, set()
+    for _ in range(_LOOKS_AT_CROWD):
+        found = {name for name in os.listdir("/proc") if name.isdigit()} - own - ended
+        for name in found:
+            _signal(int(name), signal.SIGKILL)
+        ended |= found
 
 
 def _reap(handler):
@@ -79,9 +95,9 @@ def _reap(handler):
     return True
 
 
-def _signal_all(number):
+def _signal(target, number):
     try:
-        os.kill(_EVERY_OTHER, number)
+        os.kill(target, number)
     except OSError as error:
         # The function's process has just ended.
         if error.errno != errno.ESRCH:

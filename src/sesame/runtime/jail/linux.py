@@ -34,6 +34,7 @@ PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
+_RLIMIT_NPROC = 6
 _SIGCHLD = 17
 _SIG_BLOCK, _SIG_UNBLOCK = 0, 1
 _SIGSET_BYTES = 128
@@ -170,6 +171,12 @@ def prctl(option, value=0, third=0):
         ),
         "prctl %d" % option,
     )
+
+
+def limit_processes(pid, number):
+    """A process of the same user makes no further ones while its user has so many; nor threads."""
+    limits = struct.pack("=QQ", number, number)
+    _check(_libc.prlimit(ctypes.c_int(pid), ctypes.c_int(_RLIMIT_NPROC), limits, None), "prlimit")
 
 
 def drop_bounding_set():

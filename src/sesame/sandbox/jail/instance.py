@@ -184,11 +184,14 @@ class JailSandbox:
         init, channel = self._init, self._channel
         if reason is KillReason.TIMEOUT and init is not None and channel is not None and not init.gone.is_set():
             self.thaw()
+            crowd = self._watch is not None and self._watch.is_crowd
+            if crowd:
+                init.end_crowd()
             channel.hang_up()
             if not await stack_dump.within(stack_dump.ASK_SHIM_S, init.gone):
                 self._output.hold()
                 signal_function(init.pid, stack_dump.DUMP_SIGNAL)
-                await self._output.answered(init.gone)
+                await self._output.answered(init.gone, crowd=crowd)
         await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:

@@ -4,6 +4,7 @@ Used by `jail.instance` and `jail.watch`. Process 1 of the instance is named by 
 """
 
 import contextlib
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -59,13 +60,17 @@ class Stopping:
         return runs
 
 
-def running_threads(pids: tuple[int, ...]) -> int:
-    """How many threads of these processes have a processor or want one."""
-    return sum(_state(pid, thread) == "R" for pid in pids for thread in _threads(pid))
+def more_run(pids: list[int], than: int) -> bool:
+    """Whether more threads of these processes have a processor or want one. Looks at no more than it has to."""
+    running = (thread for pid in pids for thread in _threads(pid) if _state(pid, thread) == "R")
+    return len(list(itertools.islice(running, than + 1))) > than
 
 
-def demote(pids: tuple[int, ...]) -> None:
-    """Gives every thread of these processes the lowest priority. They cannot undo it, and their children inherit it."""
+def demote(pids: list[int]) -> None:
+    """Gives every thread of these processes the lowest priority. They cannot undo it, and their children inherit it.
+
+    Not SCHED_IDLE, which leaves others more: a crowd that is killed would then take seconds to end on a busy machine.
+    """
     for pid in pids:
         for thread in _threads(pid):
             with contextlib.suppress(OSError):

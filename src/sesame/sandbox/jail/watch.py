@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sesame.sandbox.interface import Death, SandboxDied
-from sesame.sandbox.jail.processes import RUNNING_LOOKS_MAX, Stopping, demote, running_threads
+from sesame.sandbox.jail.processes import RUNNING_LOOKS_MAX, Stopping, demote, more_run
 from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import Census, Gauge
 
@@ -21,6 +21,9 @@ KB_PER_DESCRIPTOR = 64
 # POLICY: an instance that is found with more threads that want a processor, in so many looks one after the other, has
 # the lowest priority from then on. Without cgroups each thread has as large a share as a whole other instance.
 CROWD_THREADS, CROWDED_LOOKS = 32, 2
+# POLICY: of an instance with more processes all but the function's own end first when its time is up. Else that would
+# wait among them for a processor, to tell what it was doing, and they take some tenths of a second to end.
+CROWD_PROCESSES = 32
 
 T = TypeVar("T")
 
@@ -34,6 +37,12 @@ class Watch:
         self._memory_mb = memory_mb
         self._stopping = Stopping(init.pid)
         self._crowded = 0
+        self._processes, self._threads = 1, 1
+
+    @property
+    def is_crowd(self) -> bool:
+        """Whether the last look found more than `CROWD_PROCESSES`. A look of its own would take long beside a crowd."""
+        return self._processes > CROWD_PROCESSES
 
     def thawed(self) -> None:
         """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
@@ -63,18 +72,26 @@ class Watch:
         return SandboxDied(Death.OUT_OF_MEMORY, text)
 
     def _look(self) -> Census:
-        found = self._gauge.census(self._memory_mb)
+        pids = self._gauge.processes()
+        self._processes = len(pids)
+        # Ahead of what takes a millisecond for each process, which is long beside a crowd that grows.
+        self._have_crowd_step_back(pids)
+        found = self._gauge.census(pids, self._memory_mb)
         buffers_mb = _buffers_mb(found)
         if buffers_mb and found.memory_mb + buffers_mb > self._memory_mb:
             # Pages that its processes share are counted once before they are held against it, beside its buffers too.
-            found = self._gauge.census(self._memory_mb - buffers_mb)
-        if found.threads > CROWD_THREADS and running_threads(found.pids) > CROWD_THREADS:
+            found = self._gauge.census(pids, self._memory_mb - buffers_mb)
+        self._threads = found.threads
+        return found
+
+    def _have_crowd_step_back(self, pids: list[int]) -> None:
+        # What threads there were at the last look is enough to tell whether their states are worth a look.
+        if max(len(pids), self._threads) > CROWD_THREADS and more_run(pids, CROWD_THREADS):
             self._crowded += 1
             if self._crowded >= CROWDED_LOOKS:
-                demote(found.pids)
+                demote(pids)
         else:
             self._crowded = 0
-        return found
 
 
 def _buffers_mb(found: Census) -> float:

@@ -32,7 +32,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 _PACKET_BYTES = 4096
 _LOG_BYTES = 4096
 # As in runtime/jail/init.py.
-_STOP, _RESUME = b"s", b"r"
+_STOP, _RESUME, _END_CROWD = b"s", b"r", b"c"
 
 log = structlog.get_logger("sesame.sandbox")
 
@@ -65,6 +65,10 @@ class JailedProcess:
     def stop(self) -> None:
         """Has process 1 stop every other process of the instance, a moment later. Orders are obeyed in their turn."""
         self._order(_STOP)
+
+    def end_crowd(self) -> None:
+        """Has process 1 kill every other process of the instance but the function's own, which can make no more."""
+        self._order(_END_CROWD)
 
     def resume(self) -> None:
         """Has process 1 let every other process of the instance run again."""
