@@ -14,10 +14,19 @@ Continued = Callable[[Mapping[str, object] | None], Mapping[str, object] | None]
 _PREFIX = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _PREFIX + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
+# In the memory of a head.
+_TRACING = "tracing"
 
 
 def tracing_of(head: RequestHead) -> Mapping[str, object] | None:
-    """As `model.invocation.Invocation.tracing`; None where the caller traces nothing."""
+    """As `model.invocation.Invocation.tracing`; None where the caller traces nothing. Read once of a repeated head."""
+    if _TRACING not in head.memory:
+        head.memory[_TRACING] = _read(head)
+    tracing: Mapping[str, object] | None = head.memory[_TRACING]
+    return tracing
+
+
+def _read(head: RequestHead) -> Mapping[str, object] | None:
     context, baggages = "", {}
     for name, value in head.fc_headers:
         if name.startswith(_PREFIX):

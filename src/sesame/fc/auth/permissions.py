@@ -36,7 +36,9 @@ _REQUIRED_BY_ROUTE = frozenset(
     }
 )
 _OF_BODY = "fc:enableserviceinternetaccess"
+# In the memory of a head.
 _ASKED = "asked"
+_ALLOWED = "allowed"
 _SECURE_SCHEMES = frozenset({"https", "wss"})
 
 
@@ -56,6 +58,9 @@ class Permissions:
 
         An operation is allowed under the name that it has in the version asked, and denied under any of its names.
         """
+        known: tuple[Caller, Requester] | None = head.memory.get(_ALLOWED)
+        if known is not None and known[0] is caller:
+            return known[1]
         facts = self._facts(caller, head, request)
         asked = self._asked(caller, head, request, method)
         if asked is None:
@@ -69,7 +74,11 @@ class Permissions:
             self._authorization.require(caller, action, arn, facts)
         for other in OTHER_NAMES.get(action, ()):
             self._authorization.require_not_denied(caller, other, arn, facts)
-        return Requester(self._authorization, caller, facts, (action, arn), OTHER_NAMES)
+        requester = Requester(self._authorization, caller, facts, (action, arn), OTHER_NAMES)
+        if caller.principal.kind is PrincipalKind.ACCOUNT:
+            # What the account's own key may do depends on no fact and no policy.
+            head.memory[_ALLOWED] = (caller, requester)
+        return requester
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
