@@ -30,7 +30,7 @@ def endpoint(
     tmp_path_factory: pytest.TempPathFactory, s3_store: Store, proxy: FaultyProxy
 ) -> Iterator[RunningEndpoint]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(bucket_module, "RETRY_FOR_S", 1)
+        patched.setattr(bucket_module, "RETRY_FOR_S", 0.3)
         root = tmp_path_factory.mktemp("oss")
         with RunningEndpoint(root, place=s3_store.new_url(proxy.endpoint)) as endpoint:
             yield endpoint

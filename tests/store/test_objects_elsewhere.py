@@ -32,6 +32,8 @@ from sesame.store.upkeep.check import check
 from sesame.store.upkeep.damage import Checked, Damage
 
 LARGE = bytes(range(256)) * 5000
+# Long enough for several tries.
+RETRY_FOR_S = 0.3
 
 
 async def paths_in(url: str, folder: str = "") -> list[str]:
@@ -178,8 +180,8 @@ def test_a_restore_that_fails_leaves_nothing_in_the_bucket(kept: DataDir, tmp_pa
 async def stores(
     tmp_path: Path, s3_store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stores]:
-    """Stores behind the proxy, which try again for a second."""
-    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", 1)
+    """Stores behind the proxy, which try again for a moment."""
+    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", RETRY_FOR_S)
     stores = Stores(tmp_path / "data", None, s3_store.new_url(proxy.endpoint))
     await stores.open()
     await fill(stores)
@@ -372,7 +374,7 @@ def test_doctor_says_whether_the_place_answers(tmp_path: Path, s3_url: str) -> N
 async def test_a_store_that_was_killed_is_found_again_with_what_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", 1)
+    monkeypatch.setattr(bucket_module, "RETRY_FOR_S", RETRY_FOR_S)
     with own_store() as store:
         stores = Stores(tmp_path / "data", None, store.new_url())
         await stores.open()

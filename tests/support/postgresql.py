@@ -1,7 +1,8 @@
 """A PostgreSQL of the tests' own: on a free port of loopback, in a temporary folder, as an ordinary user.
 
 Its fixtures are imported by `tests/conftest.py`. Each pytest process has one server, started when a test first asks for
-it, and each test a database of its own, copied from one that has all tables.
+it, and each test a database of its own, copied from one that has all tables; the next test has it again, emptied, as to
+make and to remove one takes longer than most tests.
 """
 
 import asyncio
@@ -31,7 +32,40 @@ DONE = "-- done --"
 # Sorts as a language does, so that nothing is sorted right by chance. Every kill here is one of processes, which costs
 # nothing that the kernel has; fsync would only slow the tests.
 INITDB = ("--locale-provider=icu", "--icu-locale=en", "--locale=C.UTF-8", "--encoding=UTF8", "--no-sync")
-OPTIONS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60", "log_min_messages=fatal")
+OPTIONS = (
+    "fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60", "log_min_messages=fatal",
+    "autovacuum=off",
+)  # fmt: skip
+# What tells a database whose tables are those of the template: their columns, indexes, functions and triggers.
+SHAPE = """
+SELECT md5(string_agg(said, ';' ORDER BY said)) FROM (
+    SELECT concat_ws(' ', relkind, relname, attname, atttypid, attnotnull) FROM pg_class
+        JOIN pg_attribute ON attrelid = pg_class.oid WHERE relnamespace = 'public'::regnamespace AND attnum > 0
+    UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
+) AS each(said)
+"""
+# Ends its other connections, and leaves of its rows and numbers nothing.
+EMPTIED = """
+DO $$
+DECLARE
+    each regclass;
+    filled boolean;
+    names text[];
+BEGIN
+    PERFORM pg_terminate_backend(pid, 30000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR each IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', each) INTO filled;
+        IF filled THEN names := names || each::text; END IF;
+    END LOOP;
+    IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || array_to_string(names, ', ') || ' CASCADE'; END IF;
+    PERFORM setval(oid::regclass, 1, false) FROM pg_class
+        WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace;
+    DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace);
+END $$
+"""
+TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
 _NAMES = itertools.count(1)
 
@@ -57,6 +91,9 @@ class Server:
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self._psql: subprocess.Popen[str] | None = None
+        self._idle: list[str] = []
+        # Of the template: `SHAPE`, and what puts its rows into an emptied database.
+        self._shape, self._refill = "", ""
         password = folder / "password"
         password.write_text(PASSWORD)
         if os.getuid() == 0:
@@ -121,6 +158,27 @@ class Server:
         assert found is not None, statement
         return found
 
+    def template_made(self) -> None:
+        """From here on `borrow` has copies of it."""
+        self._shape = self._do(SHAPE, TEMPLATE)
+        for table in self._do(TABLES, TEMPLATE).splitlines():
+            rows = self._do(f"SELECT json_agg(t) FROM {table} t", TEMPLATE).replace("'", "''")
+            if rows:
+                self._refill += f"; INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, '{rows}')"
+
+    def borrow(self) -> str:
+        """A database as the template; returns its name. The one that was given back last, if there is any."""
+        return self._idle.pop() if self._idle else self.create()
+
+    def give_back(self, name: str) -> None:
+        """Empties a database for the next who borrows one. One whose tables were changed is dropped."""
+        look = f"SELECT coalesce(({SHAPE}) = '{self._shape}', false) AS same \\gset"
+        same = self._do(f"{look}\n\\if :same\n{EMPTIED}{self._refill};\n\\endif\nSELECT :'same'", name)
+        if same == "t":
+            self._idle.append(name)
+        else:
+            self.drop(name)
+
     def create(self, template: str = TEMPLATE, options: str = "") -> str:
         """A new database; returns its name."""
         name = f"d{os.getpid()}_{next(_NAMES)}"
@@ -130,7 +188,7 @@ class Server:
     def drop(self, name: str) -> None:
         self._do(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def _do(self, statement: str) -> None:
+    def _do(self, statement: str, database: str = "postgres") -> str:
         """For what most tests need: by one `psql` that stays, as to start one takes longer than the statement."""
         if self._psql is None:
             self._psql = subprocess.Popen(
@@ -139,12 +197,14 @@ class Server:
             )  # fmt: skip
         assert self._psql.stdin is not None
         assert self._psql.stdout is not None
-        self._psql.stdin.write(f"{statement};\n\\echo {DONE}\n")
+        there = f"\\connect {database}\n" if database != "postgres" else ""
+        back = "\\connect postgres\n" if there else ""
+        self._psql.stdin.write(f"{there}{statement};\n{back}\\echo {DONE}\n")
         self._psql.stdin.flush()
-        said = []
+        said: list[str] = []
         for line in self._psql.stdout:
             if line == f"{DONE}\n":
-                return
+                return "".join(said).strip()
             said.append(line)
         # It ends at the first error.
         self._end_psql()
@@ -206,12 +266,13 @@ def postgresql_server() -> Iterator[Server]:
 
         server.sql(f"CREATE DATABASE {TEMPLATE}")
         asyncio.run(make_template())
+        server.template_made()
         yield server
 
 
 @pytest.fixture
 def postgresql_url(postgresql_server: Server) -> Iterator[str]:
     """The URL of a database of the test's own, with empty tables."""
-    name = postgresql_server.create()
+    name = postgresql_server.borrow()
     yield postgresql_server.url(name)
-    postgresql_server.drop(name)
+    postgresql_server.give_back(name)
