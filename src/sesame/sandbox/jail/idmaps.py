@@ -1,6 +1,7 @@
 """Exchanges the owner of a volume's files for an instance's user, for one mount: on the disk they stay the owner's.
 
-Used by `jail.volumes`, as root. The kernel takes such an exchange as a user namespace; `idmap_process` makes them.
+Used by `jail.volumes` and `jail.images`, as root. The kernel takes such an exchange as a user namespace;
+`idmap_process` makes them.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from sesame.sandbox.jail import idmap_process
+from sesame.sandbox.jail import mounts as jail_mounts
 
 ANSWER_TIMEOUT_S = 20.0
 _IDS = 2**32 - 1
@@ -41,6 +43,17 @@ class IdMaps:
                 # What it answers later would be taken for the next answer.
                 self._close()
                 raise
+
+    def mount(self, directory: int, users: tuple[int, int], groups: tuple[int, int], *, read_only: bool = False) -> int:
+        """A mount of the open directory in which the ids of each pair are exchanged. The caller closes both.
+
+        Blocks. Raises `OSError`, also where the file system does not allow that.
+        """
+        namespace = self.namespace(users, groups)
+        try:
+            return jail_mounts.tree_of(directory, namespace, read_only=read_only)
+        finally:
+            os.close(namespace)
 
     @property
     def pid(self) -> int:

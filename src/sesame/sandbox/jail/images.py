@@ -33,20 +33,16 @@ class ImageMounts:
 
         What belongs to the image's user on the disk is the instance's own, where the file system allows that.
         """
-        if self._exchanges:
-            directory = os.open(image.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                namespace = self._idmaps.namespace((image.user_id, uid), (image.group_id, uid))
-                try:
-                    return jail_mounts.tree_of(directory, namespace, read_only=True)
-                finally:
-                    os.close(namespace)
-            except OSError as error:
-                self._tell(image, str(error))
-            finally:
-                os.close(directory)
-        else:
+        if not self._exchanges:
             self._tell(image, f"Linux {platform.release()} is older than 5.19")
+            return jail_mounts.tree(image.root)
+        directory = os.open(image.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return self._idmaps.mount(directory, (image.user_id, uid), (image.group_id, uid), read_only=True)
+        except OSError as error:
+            self._tell(image, str(error))
+        finally:
+            os.close(directory)
         return jail_mounts.tree(image.root)
 
     def _tell(self, image: ImageRoot, why: str) -> None:

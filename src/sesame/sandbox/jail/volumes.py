@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.interface import ImageRoot, SandboxStartFailed, StartFailure
-from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.idmaps import IdMaps
 from sesame.sandbox.jail.images import ImageMounts
 from sesame.sandbox.jail.late import opened
@@ -76,7 +75,7 @@ class VolumeMounts:
     def _mount(self, volume: Volume, uid: int) -> int:
         directory = _opened(volume)
         try:
-            return _mapped(directory, self._idmaps, (volume.user_id, uid), (volume.group_id, uid))
+            return self._idmaps.mount(directory, (volume.user_id, uid), (volume.group_id, uid))
         except OSError as error:
             raise SandboxStartFailed(
                 f"'{volume.name}' cannot be mounted at {volume.target}: {error}; the file system of its directory may "
@@ -124,22 +123,13 @@ def _opened(volume: Volume) -> int:
         raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
 
 
-def _mapped(directory: int, idmaps: IdMaps, users: tuple[int, int], groups: tuple[int, int]) -> int:
-    """A mount of the open directory in which the ids of each pair are exchanged. Raises `OSError`."""
-    namespace = idmaps.namespace(users, groups)
-    try:
-        return jail_mounts.tree_of(directory, namespace)
-    finally:
-        os.close(namespace)
-
-
 def why_not_mounted(directory: Path) -> str:
     """Why volumes in this directory could not be mounted by this user; "" where they can. Blocks."""
     if os.geteuid() != 0:
         return ""
     idmaps, fd = IdMaps(), os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(_mapped(fd, idmaps, (0, 1), (0, 1)))
+        os.close(idmaps.mount(fd, (0, 1), (0, 1)))
     except OSError as error:
         return str(error)
     finally:
