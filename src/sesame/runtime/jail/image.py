@@ -46,15 +46,6 @@ def assemble(image, fds, places, files):
     linux.mount("/dev", NEW + "/dev", None, linux.MS_BIND | linux.MS_REC)
 
 
-def enter():
-    """Moves every process of the instance into the new root. The old one, and the host's tree in it, are gone."""
-    os.chdir(NEW)
-    linux.pivot_root(".", ".")
-    # The former root lies over the new one now.
-    linux.umount(".", linux.MNT_DETACH)
-    os.chdir("/")
-
-
 def _attach(image, fds):
     """Where the image is: mounted from a descriptor or, in a user namespace, in the host's tree."""
     if image["mount"] < 0:

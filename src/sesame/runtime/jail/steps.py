@@ -311,7 +311,8 @@ def _mount_image(order, fds):
     _mount(order, fds, image.NEW)
     for volume in order["volumes"]:
         volumes.put(volume, fds, image.NEW)
-    image.enter()
+    # The host's tree goes with the former root.
+    root.enter(image.NEW)
 
 
 def _names(folder, hostname):

@@ -75,9 +75,5 @@ def _add_to_root(paths):
     os.mkdir(new + new, 0o755)
     for path in paths:
         os.mkdir(new + path, 0o755)
-    os.chdir(new)
-    linux.pivot_root(".", ".")
-    # The former root lies over the new one now.
-    linux.umount(".", linux.MNT_DETACH)
-    os.chdir("/")
+    root.enter(new)
     linux.mount(None, "/", None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID)
