@@ -63,7 +63,7 @@ def _enter(request, fds, inherited):
 
 def _lead(request, order, fds, watching):
     # SAFETY: 3. It offers itself first when memory runs out, then enters the instance's other namespaces.
-    steps.write_control("/proc/self/oom_score_adj", steps.OOM_SCORE)
+    linux.write_control("/proc/self/oom_score_adj", steps.OOM_SCORE)
     linux.setns(fds[request["init"]], _INSIDE | (linux.CLONE_NEWNET if request["own_network"] else 0))
     os.chdir("/")
 

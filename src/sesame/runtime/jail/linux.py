@@ -231,6 +231,15 @@ def landlock_scope():
     return True
 
 
+def write_control(path, text):
+    """Writes a file of the kernel's, which takes its value in one write."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode("ascii"))
+    finally:
+        os.close(fd)
+
+
 def readable(fds, wait=True):
     """Whether each descriptor has something to read, or its end; waits until one has. Raises as poll does.
 

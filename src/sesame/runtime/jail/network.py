@@ -18,7 +18,7 @@ _ANSWER = struct.Struct("=IHHIIi")
 _ANSWER_BYTES = 4096
 # Least, first and largest bytes that a connection buffers on its way in and out: together no more than another socket.
 # Its own system call filter (`uncounted`) keeps a function from asking for more.
-_BUFFERS = (("/proc/sys/net/ipv4/tcp_rmem", b"4096 131072 131072"), ("/proc/sys/net/ipv4/tcp_wmem", b"4096 16384 65536"))
+_BUFFERS = (("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 131072"), ("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 65536"))
 _TCP, _UDP, _RAW = "tcp", "udp", "raw"
 _KINDS = {_TCP: socket.SOCK_STREAM, _UDP: socket.SOCK_DGRAM}
 # Options of IPv4 and of IPv6: takes what is for any address, and is told which; sends with any address.
@@ -34,7 +34,7 @@ def set_up(wanted, fds, bounded):
     configure(wanted["netlink"])
     if bounded:
         for path, sizes in _BUFFERS:
-            _write(path, sizes)
+            linux.write_control(path, sizes)
     made = [_socket_for(*listen) for listen in wanted["listens"]]
     linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in made])
     for one in made:
@@ -54,14 +54,6 @@ def configure(netlink):
             _raise_refusal(kernel, protocol)
         finally:
             kernel.close()
-
-
-def _write(path, data):
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
 
 
 def _raise_refusal(kernel, protocol):

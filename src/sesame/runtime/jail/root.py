@@ -56,9 +56,9 @@ def become_user_of_a_user_namespace(uid):
 
 def _enter_user_namespace(inside, uid, gid):
     linux.unshare(linux.CLONE_NEWUSER)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", "%d %d 1" % (inside, uid))
-    _write("/proc/self/gid_map", "%d %d 1" % (inside, gid))
+    linux.write_control("/proc/self/setgroups", "deny")
+    linux.write_control("/proc/self/uid_map", "%d %d 1" % (inside, uid))
+    linux.write_control("/proc/self/gid_map", "%d %d 1" % (inside, gid))
 
 
 def _populate(root, plan):
@@ -140,15 +140,6 @@ def _write_file(path, data):
     with open(path, "wb") as file:
         file.write(data)
     os.chmod(path, 0o644)
-
-
-def _write(path, text):
-    """Writes a control file, which takes its value in one write."""
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode("ascii"))
-    finally:
-        os.close(fd)
 
 
 if __name__ == "__main__":

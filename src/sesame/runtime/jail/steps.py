@@ -94,7 +94,7 @@ def _enter(request, fds, inherited, run_init, shim):
     # SAFETY: 4. Hides the host's tree of cgroups, and offers itself first when the machine runs out of memory.
     if "cgroup namespace" not in without:
         linux.unshare(linux.CLONE_NEWCGROUP)
-    write_control("/proc/self/oom_score_adj", OOM_SCORE)
+    linux.write_control("/proc/self/oom_score_adj", OOM_SCORE)
 
     # SAFETY: 5. Hands the sockets of its network to the host; keeps two of the host's, output, /tmp and the lifeline.
     if request["network"] is not None:
@@ -371,14 +371,6 @@ def _native(mapping):
     if sys.version_info[0] > 2:
         return mapping
     return {name.encode("utf-8"): value.encode("utf-8") for name, value in mapping.items()}
-
-
-def write_control(path, text):
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode("ascii"))
-    finally:
-        os.close(fd)
 
 
 def _write_all(fd, data):
