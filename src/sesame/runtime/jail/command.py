@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import select
 import signal
 import sys
 import termios
@@ -136,13 +135,7 @@ def _become(order, stdio, watching):
 def _watch(command, alive, wake):
     """Reaps until the command has ended and returns its status; None when the host closed its socket before."""
     while True:
-        try:
-            hung_up, woken = linux.readable([alive, wake])
-        except (OSError, select.error) as error:
-            # Python 2 does not go on waiting after a signal (PEP 475).
-            if error.args[0] != errno.EINTR:
-                raise
-            continue
+        hung_up, woken = linux.readable([alive, wake])
         if woken:
             # However many children have ended, at most one signal is pending.
             os.read(wake, 512)

@@ -10,7 +10,6 @@ process 1 end all but the function's own process, which has the processors then,
 
 import errno
 import os
-import select
 import signal
 
 import linux
@@ -38,24 +37,13 @@ def run(handler, orders):
     waited_for = [ended, orders]
     more = True
     while True:
-        woken, ordered = _readable(waited_for, wait=not more)
-        if ordered and not _obey(orders, handler):
+        ready = linux.readable(waited_for, wait=not more)
+        if any(ready[1:]) and not _obey(orders, handler):
             # The host has no orders for this instance any more.
             waited_for = [ended]
-        if woken:
+        if ready[0]:
             os.read(ended, _RECORD_BYTES)
         more = _reap(handler)
-
-
-def _readable(fds, wait):
-    try:
-        ready = linux.readable(fds, wait)
-    except (OSError, select.error) as error:
-        # Python 2 does not go on waiting after a signal (PEP 475).
-        if error.args[0] != errno.EINTR:
-            raise
-        return False, False
-    return ready[0], len(ready) > 1 and ready[1]
 
 
 def _obey(orders, handler):

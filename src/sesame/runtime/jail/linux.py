@@ -241,15 +241,22 @@ def write_control(path, text):
 
 
 def readable(fds, wait=True):
-    """Whether each descriptor has something to read, or its end; waits until one has. Raises as poll does.
+    """Whether each descriptor has something to read, or its end; waits until one has, whatever signals come meanwhile.
 
     Not by `select`, which refuses numbers from 1,024 on: the host may have that many connections open.
     """
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    ready = dict(poll.poll(None if wait else 0))
-    return [fd in ready for fd in fds]
+    while True:
+        try:
+            ready = dict(poll.poll(None if wait else 0))
+        except (OSError, select.error) as error:
+            # Python 2 does not go on waiting after a signal (PEP 475).
+            if error.args[0] != errno.EINTR:
+                raise
+        else:
+            return [fd in ready for fd in fds]
 
 
 def packet_pair():

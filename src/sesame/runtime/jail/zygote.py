@@ -12,7 +12,6 @@ import errno
 import fcntl
 import json
 import os
-import select
 import signal
 import sys
 
@@ -135,13 +134,7 @@ class _Ended(object):
 
     def wait(self, control):
         """Waits for a message or for the end of a child. Returns True if there is a message on `control`."""
-        try:
-            return linux.readable([control, self._reading])[0]
-        except (OSError, select.error) as error:
-            # Python 2 does not resume waiting after a signal (PEP 475).
-            if error.args[0] != errno.EINTR:
-                raise
-            return False
+        return linux.readable([control, self._reading])[0]
 
     def reap(self):
         try:
