@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from sesame.model.errors import SesameError
-from sesame.model.web_server import Arguments, HealthCheck, Port, WebServer
+from sesame.model.web_server import Arguments, HealthCheck, Port, ServerConfig, WebServer, web_server_of
 
 IMAGE_CHARS = 1024
 # Where programs of an image are looked for that says nothing else, as by Docker.
@@ -75,12 +75,8 @@ def container_image_of(config: ContainerConfig) -> ContainerImage:
 
 
 def container_server_of(config: ContainerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
-    """`port` and `check` are those that stand beside the configuration. The program is known with the image."""
-    within = config.health_check_config
-    return WebServer(
-        port=config.port or port or WebServer().port,
-        health_check=within if within is not None and within.http_get_url else check,
-    )
+    """As `web_server_of`, but for the program, which is known with the image."""
+    return web_server_of(ServerConfig(port=config.port, health_check_config=config.health_check_config), port, check)
 
 
 def kept_form(settings: Mapping[str, Any]) -> Mapping[str, Any]:
