@@ -9,7 +9,7 @@ from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.nas import SERVER_ADDRESS_FORM, normalized_directory, parse_server_address
-from sesame.model.service import NasConfig, OssMountConfig, Service
+from sesame.model.service import NasConfig, Service
 
 MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
@@ -36,9 +36,9 @@ def check_nas_config(config: NasConfig) -> None:
     check_mount_dirs("nas_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
 
 
-def check_oss_mount_config(config: OssMountConfig, service: Service, no_buckets: str) -> None:
+def check_oss_mount_config(service: Service, no_buckets: str) -> None:
     """Raises `Rejected` for the first rule that is broken. `no_buckets` says why none can be mounted here, or is ""."""
-    points = config.mount_points
+    points = service.oss_mount_config.mount_points
     if not points:
         return
     if len(points) > MOUNT_POINTS_MAX:

@@ -104,7 +104,7 @@ class Services:
         checks.description(service.description)
         _check_log_config(service.log_config)
         check_nas_config(service.nas_config)
-        check_oss_mount_config(service.oss_mount_config, service, self._no_buckets)
+        check_oss_mount_config(service, self._no_buckets)
         _check_tracing_config(service.tracing_config)
         if sent.role is not UNSET and service.role:
             self._check_role(service.role)
