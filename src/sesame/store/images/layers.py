@@ -4,6 +4,7 @@ Called by `store.images.images`, on threads. Never writes outside that folder, w
 never trusts a declared size; makes no devices and no set-user-ID files.
 """
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -48,13 +49,12 @@ def unpack(
     """
     tree = _Tree(destination, _Budget(reference, shortage), reference)
     for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
-        try:
-            with source.open(name) as file:
-                _apply(file, diff_id, tree, reference)
-        except FileNotFoundError as error:
-            if error.filename is not None and str(destination) in str(error.filename):
-                raise
-            raise _refused(reference, f"no layer {name}", "every layer that the manifest names") from error
+        with contextlib.ExitStack() as opened:
+            try:
+                file = opened.enter_context(source.open(name))
+            except FileNotFoundError as error:
+                raise _refused(reference, f"no layer {name}", "every layer that the manifest names") from error
+            _apply(file, diff_id, tree, reference)
     tree.finish()
 
 
