@@ -171,7 +171,9 @@ def _image(source: Source, config_name: str, layers: tuple[str, ...], reference:
     config = _decoded(content, Config, config_name, reference)
     diff_ids = tuple(config.rootfs.diff_ids)
     if len(layers) != len(diff_ids) or len(layers) > LAYERS_MAX or not all(map(_DIGEST.match, diff_ids)):
-        raise _refused(reference, f"{len(layers)} layers and {len(diff_ids)} hashes of them", "as many, at most 256")
+        raise _refused(
+            reference, f"{len(layers)} layers and {len(diff_ids)} hashes of them", f"as many, at most {LAYERS_MAX}"
+        )
     return Image(hashlib.sha256(content).hexdigest(), config.container or {}, layers, diff_ids)
 
 
