@@ -7,13 +7,12 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +177,3 @@ def saved(path: Path, layers: Iterable[bytes], **config: Any) -> Path:
     files = {name: described, **dict(zip(names, layers, strict=True)), "manifest.json": manifest}
     path.write_bytes(layer_of(entry(name, content) for name, content in files.items()))
     return path
-
-
-def others_may_read(path: Path) -> None:
-    """So that an instance's user gets to it."""
-    for each in (path, *path.parents):
-        if os.stat(each).st_uid == os.getuid() and str(each).startswith("/tmp/"):
-            each.chmod(each.stat().st_mode | 0o055)
-
-
-Make = Callable[..., Path]
