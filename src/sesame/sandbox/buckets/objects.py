@@ -29,7 +29,6 @@ TIMEOUT_S = 600.0
 IDLE_MAX = 16
 KEY_BYTES_MAX = 1023
 PIECE_BYTES = 1024 * 1024
-DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 _OTHER_TYPE = "application/octet-stream"
 _BY_STATUS = {
     400: errno.EINVAL, 403: errno.EACCES, 404: errno.ENOENT, 409: errno.EEXIST, 412: errno.ESTALE, 503: errno.EBUSY,
@@ -121,7 +120,7 @@ class Bucket:
 
     def download(self, key: str, etag: str, take: Callable[[bytes], object]) -> None:
         """Gives the whole object to `take`, piece by piece."""
-        self._send("GET", key, headers={"if-match": etag, "accept-encoding": "identity"}, take=take)
+        self._send("GET", key, headers={"if-match": etag}, take=take)
 
     def put(self, key: str, source: IO[bytes] | None = None, size: int = 0) -> None:
         """The next `size` bytes of `source`, as a whole or not at all."""
@@ -143,7 +142,7 @@ class Bucket:
         source: IO[bytes] | None = None,
         size: int = 0,
         take: Callable[[bytes], object] | None = None,
-    ) -> tuple[Mapping[str, str | None], bytes]:
+    ) -> tuple[http.client.HTTPMessage, bytes]:
         if len(key.encode()) > KEY_BYTES_MAX:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         path = f"/{self._name}/{quote(key, safe='/')}" + (f"?{urlencode(query)}" if query else "")
@@ -178,7 +177,7 @@ class Bucket:
             self._connections.give_back(connection)
             if answer.status >= http.client.BAD_REQUEST:
                 raise _refused(answer, body)
-            return _Headers(answer), body
+            return answer.headers, body
         raise OSError(errno.EIO, "object storage does not answer")
 
     def _signed(self, method: str, key: str, headers: dict[str, str]) -> dict[str, str]:
@@ -199,16 +198,6 @@ def _pieces(source: IO[bytes], size: int) -> Iterator[bytes]:
     while size and (piece := source.read(min(size, PIECE_BYTES))):
         size -= len(piece)
         yield piece
-
-
-class _Headers(dict[str, str | None]):
-    """By names in lower case; None for those that were not sent."""
-
-    def __init__(self, answer: http.client.HTTPResponse) -> None:
-        super().__init__((name.lower(), value) for name, value in answer.getheaders())
-
-    def __missing__(self, name: str) -> None:
-        return None
 
 
 def _listed(element: Element) -> Head:
