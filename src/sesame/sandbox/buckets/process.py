@@ -45,16 +45,14 @@ class Mounts:
         """Every message that has come: a call's keys are there before its requests are run."""
         while not self.ended.is_set():
             try:
-                data, fds, _flags, _address = socket.recv_fds(self._sesame, protocol.MESSAGE_BYTES_MAX, 1)
+                received = protocol.receive(self._sesame)
             except BlockingIOError:
                 return
-            except OSError:
-                data, fds = b"", []
-            if not data:
+            if received is None:
                 self._loop.remove_reader(self._sesame)
                 self.ended.set()
                 return
-            message = protocol.decode(data)
+            message, fds = received
             number = message["mount"]
             if message["kind"] == protocol.SERVE:
                 self._serve(number, fds[0], message)

@@ -5,6 +5,8 @@ began and that it has ended, hands over its ends of connections to object storag
 waits for it.
 """
 
+import os
+import socket
 from typing import Any
 
 import msgspec
@@ -13,5 +15,21 @@ MESSAGE_BYTES_MAX = 64 * 1024
 SERVE, KEYS, END = "serve", "keys", "end"
 SERVED, ENDED, CONNECT, LOG = "served", "ended", "connect", "log"
 
-decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 encode = msgspec.json.Encoder().encode
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next message, and the descriptor that came with it if any; None once the other end is gone.
+
+    Raises `BlockingIOError`.
+    """
+    try:
+        data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE_BYTES_MAX, 1)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return None
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return (_decode(data), fds) if data else None

@@ -6,7 +6,6 @@ Used by `jail.buckets`, on the event loop. When the process ends, every instance
 import asyncio
 import contextlib
 import itertools
-import os
 import socket
 import subprocess
 import sys
@@ -153,15 +152,13 @@ class BucketServer:
     def _heed(self) -> None:
         while self._socket is not None:
             try:
-                data, fds, _flags, _address = socket.recv_fds(self._socket, protocol.MESSAGE_BYTES_MAX, 1)
+                received = protocol.receive(self._socket)
             except BlockingIOError:
                 return
-            except OSError:
-                data, fds = b"", []
-            if not data:
+            if received is None:
                 self._give_up("it has ended")
                 return
-            self._heard(protocol.decode(data), fds)
+            self._heard(*received)
 
     def _heard(self, message: dict[str, Any], fds: list[int]) -> None:
         if message["kind"] == protocol.CONNECT:
@@ -177,7 +174,6 @@ class BucketServer:
             log.warning("a mounted bucket", said=message["text"])
 
     def _connected(self, fd: int) -> None:
-        os.set_inheritable(fd, False)
         connection = socket.socket(fileno=fd)
         if self._take is None:
             connection.close()
