@@ -113,8 +113,7 @@ class Tree:
         """It has no name any more, and is kept as long as the kernel knows it."""
         with self._lock:
             node.gone = True
-            if node.parent is not None and node.parent.children.get(node.name) is node:
-                del node.parent.children[node.name]
+            _take_name(node)
 
     def move(self, node: Node, parent: Node, name: str) -> None:
         """In the place of what had that name."""
@@ -122,8 +121,7 @@ class Tree:
             former, before = parent.children.get(name), node.parent
             if former is not None and former is not node:
                 self.detach(former)
-            if before is not None and before.children.get(node.name) is node:
-                del before.children[node.name]
+            _take_name(node)
             node.parent, node.name = parent, name
             parent.children[name] = node
             if before is not None:
@@ -142,7 +140,11 @@ class Tree:
         at: Node | None = node
         while at is not None and at.id != ROOT_ID and at.lookups <= 0 and at.opens <= 0 and not at.children:
             self._nodes.pop(at.id, None)
-            parent = at.parent
-            if parent is not None and parent.children.get(at.name) is at:
-                del parent.children[at.name]
-            at = parent
+            _take_name(at)
+            at = at.parent
+
+
+def _take_name(node: Node) -> None:
+    """From its parent, unless another node has the name by now."""
+    if node.parent is not None and node.parent.children.get(node.name) is node:
+        del node.parent.children[node.name]
