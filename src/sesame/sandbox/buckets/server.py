@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 
 from sesame.model.bucket_mount import BucketMount
-from sesame.model.errors import SesameError
 from sesame.model.invocation import Credentials
 from sesame.sandbox.buckets import protocol
+from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.network import Answers
 
 SERVED_TIMEOUT_S = 20.0
@@ -29,10 +29,6 @@ CLIENT = "mounted buckets"
 _MODULE = "sesame.sandbox.buckets.process"
 
 log = structlog.get_logger("sesame.buckets")
-
-
-class BucketUnavailable(SesameError):
-    """The text says which bucket cannot be mounted, why, and what to do; it names no path of this machine."""
 
 
 class ServedBucket:
@@ -73,12 +69,11 @@ class BucketServer:
     ) -> ServedBucket:
         """Has the mount of this /dev/fuse, which the caller closes, show the bucket as files of this user and group.
 
-        `lost` is called if it can be served no longer. Raises `BucketUnavailable`.
+        `lost` is called if it can be served no longer. Raises `SandboxStartFailed`.
         """
-        name = f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}"
         self._take = self._take or await self._answers.object_storage()
         if self._take is None:
-            raise BucketUnavailable(f"{name}: there is no object storage; run the function in a server, `sesame start`")
+            raise cannot_mount(mount, "there is no object storage; run the function in a server, `sesame start`")
         number = next(self._numbers)
         starting = self._starting[number] = asyncio.get_running_loop().create_future()
         self._lost[number] = lost
@@ -100,7 +95,7 @@ class BucketServer:
                 problem = await starting
         except (OSError, TimeoutError) as error:
             self.forget(number)
-            raise BucketUnavailable(f"{name}: the process that serves it does not answer: {error}") from error
+            raise cannot_mount(mount, f"the process that serves it does not answer: {error}") from error
         except BaseException:
             self.forget(number)
             raise
@@ -108,7 +103,7 @@ class BucketServer:
             self._starting.pop(number, None)
         if problem:
             self.forget(number)
-            raise BucketUnavailable(f"{name}: {problem}; make the bucket, or change the ossMountConfig")
+            raise cannot_mount(mount, f"{problem}; make the bucket, or change the ossMountConfig")
         return ServedBucket(self, number, keys)
 
     def tell(self, kind: str, number: int, *fds: int, **fields: Any) -> None:
@@ -208,6 +203,13 @@ class BucketServer:
         lost, self._lost = self._lost, {}
         for tell in lost.values():
             tell()
+
+
+def cannot_mount(mount: BucketMount, why: str) -> SandboxStartFailed:
+    """`why` says what to do, too, and names no path of this machine."""
+    return SandboxStartFailed(
+        f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}: {why}", StartFailure.REFUSED
+    )
 
 
 def _wire(keys: Credentials) -> tuple[str, str, str]:

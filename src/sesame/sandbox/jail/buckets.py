@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sesame.model.bucket_mount import BucketMount
 from sesame.model.invocation import Credentials
-from sesame.sandbox.buckets.server import BucketServer, BucketUnavailable, ServedBucket
-from sesame.sandbox.interface import SandboxSpec, SandboxStartFailed, StartFailure
+from sesame.sandbox.buckets.server import BucketServer, ServedBucket, cannot_mount
+from sesame.sandbox.interface import SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.late import opened
 from sesame.sandbox.network import Answers
@@ -22,23 +22,27 @@ DEVICE = Path("/dev/fuse")
 
 
 class BucketMounts:
-    """One for each driver; `problem` is what `why_not` found."""
+    """One for each driver, which sets `problem` to what `why_not` found."""
 
-    def __init__(self, drafts: Path, answers: Answers, problem: str = "") -> None:
+    def __init__(self, drafts: Path, answers: Answers) -> None:
         self._server = BucketServer(drafts, answers)
-        self.problem = problem
+        self.problem = ""
 
     async def lend(
         self, spec: SandboxSpec, uid: int, fds: list[int], closing: contextlib.ExitStack, lost: Callable[[], None]
     ) -> "InstanceBuckets":
-        """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then nothing of them is left."""
+        """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then none of them is served."""
         lent = InstanceBuckets()
         try:
             for mount in spec.buckets:
-                fd = await self._mounted(mount, spec.keys, uid, lent.served, lost)
+                device, fd = await self._mounted(mount, uid)
                 closing.callback(os.close, fd)
                 lent.orders.append((mount.mount_dir, len(fds), "", ()))
                 fds.append(fd)
+                try:
+                    lent.served.append(await self._server.serve(mount, spec.keys, uid, device, lost))
+                finally:
+                    os.close(device)
         except BaseException:
             lent.end()
             raise
@@ -47,27 +51,14 @@ class BucketMounts:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _mounted(
-        self, mount: BucketMount, keys: Credentials, uid: int, served: list[ServedBucket], lost: Callable[[], None]
-    ) -> int:
-        place = f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}"
+    async def _mounted(self, mount: BucketMount, uid: int) -> tuple[int, int]:
+        """As `_mount`. Raises `SandboxStartFailed`."""
         if self.problem:
-            raise SandboxStartFailed(f"{place}: {self.problem}", StartFailure.REFUSED)
+            raise cannot_mount(mount, self.problem)
         try:
-            device, fd = await opened(partial(_mount, uid, read_only=mount.read_only), _close)
+            return await opened(partial(_mount, uid, read_only=mount.read_only), _close)
         except OSError as error:
-            raise SandboxStartFailed(f"{place}: {error}", StartFailure.REFUSED) from error
-        try:
-            served.append(await self._server.serve(mount, keys, uid, device, lost))
-        except BucketUnavailable as error:
-            os.close(fd)
-            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
-        except BaseException:
-            os.close(fd)
-            raise
-        finally:
-            os.close(device)
-        return fd
+            raise cannot_mount(mount, str(error)) from error
 
 
 class InstanceBuckets:
