@@ -58,9 +58,8 @@ def check_oss_mount_config(service: Service, no_buckets: str) -> None:
                 checks.shown(point.bucket_path),
             )
     directories = [point.mount_dir for point in points]
+    directories += [point.mount_dir for point in service.nas_config.mount_points]
     check_mount_dirs("oss_mount_config.mount_points.mount_dir", directories)
-    both = [*directories, *(point.mount_dir for point in service.nas_config.mount_points)]
-    check_mount_dirs("oss_mount_config.mount_points.mount_dir", both)
     if not service.role:
         raise Missing("role", needed_by="oss_mount_config")
     if no_buckets:
