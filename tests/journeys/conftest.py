@@ -141,7 +141,7 @@ class Sesame:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that came from this server, itself included; also those that left its tree, or outlived it."""
-        found = {process for process in self._seen if _lives(process)}
+        found = {process for process in self._seen if lives(process)}
         if self._process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 server = psutil.Process(self.pid)
@@ -179,7 +179,7 @@ class Sesame:
         return fc2.Client(**keys)
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -17,7 +17,7 @@ import oss2
 import psutil
 import pytest
 import requests
-from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, failure, run, running, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, failure, lives, run, running, wait_until
 from tests.support.buckets import CODE, Mounted, bucket_of, create_service, keys, new_name, text
 from tests.support.jails import buckets_only
 
@@ -262,10 +262,3 @@ def test_a_server_that_is_killed_leaves_nobody_waiting_and_no_half_object(tmp_pa
 
 def mounts_of(pid: int) -> str:
     return Path(f"/proc/{pid}/mountinfo").read_text()
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
