@@ -4,7 +4,6 @@ Run by pytest.
 """
 
 import asyncio
-import contextlib
 import os
 from pathlib import Path
 from threading import Event
@@ -17,6 +16,10 @@ from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.jail.volumes import VolumeMounts
 
 PATIENCE_S = 60.0
+
+
+def not_lent(fd: int) -> int:
+    raise AssertionError(f"the descriptor {fd} is lent")
 
 
 async def test_what_is_mounted_too_late_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +35,10 @@ async def test_what_is_mounted_too_late_is_closed(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(ImageMounts, "mount", slow)
     image = ImageRoot(name="i", root=tmp_path, user_id=0, group_id=0, home="/", working_dir="/")
-    with contextlib.ExitStack() as closing:
-        lending = asyncio.create_task(VolumeMounts(JailPolicy()).lend_root(image, 10_000, [], closing))
-        await asyncio.wait_for(began.wait(), PATIENCE_S)
-        lending.cancel()
-        await asyncio.wait({lending})
+    lending = asyncio.create_task(VolumeMounts(JailPolicy()).lend_root(image, 10_000, not_lent))
+    await asyncio.wait_for(began.wait(), PATIENCE_S)
+    lending.cancel()
+    await asyncio.wait({lending})
     may_go.set()
     await asyncio.wait_for(closed.wait(), PATIENCE_S)
     loop.remove_reader(reading)

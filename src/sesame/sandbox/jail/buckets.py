@@ -4,7 +4,6 @@ Used by `jail.instance`; runtime/jail/volumes.py puts the mounts in place. No pr
 root's included: the kernel answers only the instance's user there.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from sesame.model.invocation import Credentials
 from sesame.sandbox.buckets.server import BucketServer, ServedBucket, cannot_mount
 from sesame.sandbox.interface import SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
-from sesame.sandbox.jail.late import opened
+from sesame.sandbox.jail.late import Lend, opened
 from sesame.sandbox.network import Answers
 
 DEVICE = Path("/dev/fuse")
@@ -28,17 +27,13 @@ class BucketMounts:
         self._server = BucketServer(drafts, answers)
         self.problem = ""
 
-    async def lend(
-        self, spec: SandboxSpec, uid: int, fds: list[int], closing: contextlib.ExitStack, lost: Callable[[], None]
-    ) -> "InstanceBuckets":
+    async def lend(self, spec: SandboxSpec, uid: int, lend: Lend, lost: Callable[[], None]) -> "InstanceBuckets":
         """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then none of them is served."""
         lent = InstanceBuckets()
         try:
             for mount in spec.buckets:
                 device, fd = await self._mounted(mount, uid)
-                closing.callback(os.close, fd)
-                lent.orders.append((mount.mount_dir, len(fds), "", ()))
-                fds.append(fd)
+                lent.orders.append((mount.mount_dir, lend(fd), "", ()))
                 try:
                     lent.served.append(await self._server.serve(mount, spec.keys, uid, device, lost))
                 finally:

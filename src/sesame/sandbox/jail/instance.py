@@ -27,6 +27,7 @@ from sesame.sandbox.jail import told
 from sesame.sandbox.jail.buckets import BucketMounts, InstanceBuckets
 from sesame.sandbox.jail.exec import Commands, Inside
 from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
+from sesame.sandbox.jail.late import Lend
 from sesame.sandbox.jail.plan import SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
 from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
@@ -140,12 +141,17 @@ class JailSandbox:
         clock.lap("fork_ms")
         with contextlib.ExitStack() as until_sent:
             fds: list[int] = []
-            fields = self._order(zygote, fds, until_sent)
-            fields["volumes"] = await self._volumes.lend(self._spec.volumes, resources.uid, fds, until_sent)
-            fields["image"] = await self._volumes.lend_root(self._spec.image, resources.uid, fds, until_sent)
-            self._buckets = await self._bucket_mounts.lend(
-                self._spec, resources.uid, fds, until_sent, self._buckets_lost
-            )
+
+            def lend(fd: int) -> int:
+                """The place of a descriptor, which is closed once the message is sent."""
+                until_sent.callback(os.close, fd)
+                fds.append(fd)
+                return len(fds) - 1
+
+            fields = self._order(zygote, lend)
+            fields["volumes"] = await self._volumes.lend(self._spec.volumes, resources.uid, lend)
+            fields["image"] = await self._volumes.lend_root(self._spec.image, resources.uid, lend)
+            self._buckets = await self._bucket_mounts.lend(self._spec, resources.uid, lend, self._buckets_lost)
             fields["volumes"] += self._buckets.orders
             prewarmed.order(fields, fds)
         # While the instance mounts. The function's code runs only after the setup, which is sent later.
@@ -249,20 +255,15 @@ class JailSandbox:
     def end_for_disk(self, shortage: str) -> None:
         self._life.lost(SandboxDied(Death.DISK, f"{self.disk_used_mb():.0f} MB in /tmp; {shortage}"))
 
-    def _order(self, zygote: ZygoteClient, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
-        """The message that makes a prewarmed sandbox this function's instance.
-
-        Descriptors of mounts are added to `fds`; `closing` closes them once the message is sent.
-        """
+    def _order(self, zygote: ZygoteClient, lend: Lend) -> dict[str, Any]:
+        """The message that makes a prewarmed sandbox this function's instance."""
         spec = self._spec
         counted = self._resources is not None and self._resources.counts_memory
         mounts: list[tuple[str, int]] = []
         binds: list[tuple[str, list[str]]] = []
 
         def show(target: str, fd: int) -> None:
-            closing.callback(os.close, fd)
-            mounts.append((target, len(fds)))
-            fds.append(fd)
+            mounts.append((target, lend(fd)))
 
         if self._policy.user_namespace:
             if spec.code_dir is not None:
@@ -275,7 +276,7 @@ class JailSandbox:
                 show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
                 show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs, read_only=holds("read-only")))
-        self._compiled = self._lend_compiled(fds, closing)
+        self._compiled = self._lend_compiled(lend)
         return {
             "mounts": mounts,
             "binds": binds,
@@ -288,16 +289,13 @@ class JailSandbox:
             "start_anew": self._starts_anew,
         }
 
-    def _lend_compiled(self, fds: list[int], closing: contextlib.ExitStack) -> list[tuple[str, int]]:
-        """What is compiled of code and layers: the root, and the place of the file's descriptor in `fds`."""
+    def _lend_compiled(self, lend: Lend) -> list[tuple[str, int]]:
+        """What is compiled of code and layers: the root, and the place of the file's descriptor."""
         roots = [CODE_ROOT, *(LAYER_ROOT for _layer in self._spec.layer_dirs)]
         found: list[tuple[str, int]] = []
         for root, path in zip(roots, self._spec.compiled, strict=False):
             with contextlib.suppress(FileNotFoundError):
-                fd = os.open(path, os.O_RDONLY)
-                closing.callback(os.close, fd)
-                found.append((root, len(fds)))
-                fds.append(fd)
+                found.append((root, lend(os.open(path, os.O_RDONLY))))
         return found
 
     def _limits(self) -> Limits:

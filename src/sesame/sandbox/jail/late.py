@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# Takes a descriptor that goes with an instance's start message, and is closed once that is sent. Returns its place.
+Lend = Callable[[int], int]
 
 
 async def opened(make: Callable[[], T], close: Callable[[T], object]) -> T:

@@ -4,7 +4,6 @@ Used by `jail.instance`, for the root of an image too; runtime/jail/volumes.py p
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any
 from sesame.sandbox.interface import ImageRoot, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.idmaps import IdMaps
 from sesame.sandbox.jail.images import ImageMounts
-from sesame.sandbox.jail.late import opened
+from sesame.sandbox.jail.late import Lend, opened
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
@@ -28,18 +27,13 @@ class VolumeMounts:
         self._idmaps = IdMaps()
         self._images = ImageMounts(self._idmaps)
 
-    async def lend_root(
-        self, image: ImageRoot | None, uid: int, fds: list[int], closing: contextlib.ExitStack
-    ) -> dict[str, Any] | None:
-        """What runtime/jail/image.py expects, as `lend` has it. Raises `OSError`."""
+    async def lend_root(self, image: ImageRoot | None, uid: int, lend: Lend) -> dict[str, Any] | None:
+        """What runtime/jail/image.py expects. Raises `OSError`."""
         if image is None:
             return None
         mount = -1
         if not self._policy.user_namespace:
-            fd = await opened(partial(self._images.mount, image, uid), os.close)
-            closing.callback(os.close, fd)
-            mount = len(fds)
-            fds.append(fd)
+            mount = lend(await opened(partial(self._images.mount, image, uid), os.close))
         return {
             "mount": mount,
             "path": _without_links(image.root),
@@ -49,10 +43,8 @@ class VolumeMounts:
             "working_dir": image.working_dir,
         }
 
-    async def lend(
-        self, volumes: Sequence[Volume], uid: int, fds: list[int], closing: contextlib.ExitStack
-    ) -> list[tuple[str, int, str, Sequence[str]]]:
-        """What runtime/jail/volumes.py expects. Descriptors are added to `fds`; `closing` closes them.
+    async def lend(self, volumes: Sequence[Volume], uid: int, lend: Lend) -> list[tuple[str, int, str, Sequence[str]]]:
+        """What runtime/jail/volumes.py expects.
 
         Raises `SandboxStartFailed` that says what cannot be mounted and why.
         """
@@ -64,9 +56,7 @@ class VolumeMounts:
         orders: list[tuple[str, int, str, Sequence[str]]] = []
         for volume in volumes:
             fd = await opened(partial(self._mount, volume, uid), os.close)
-            closing.callback(os.close, fd)
-            orders.append((volume.target, len(fds), "", ()))
-            fds.append(fd)
+            orders.append((volume.target, lend(fd), "", ()))
         return orders
 
     def close(self) -> None:
