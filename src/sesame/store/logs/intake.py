@@ -160,7 +160,7 @@ class Logs:
             for opening in self._openings.pop_of(source.instance_id):
                 self._take(*opening)
         elif (own := self._openings.pop(source.instance_id, request_id)) is not None:
-            if self._whole(own, request_id, data):
+            if self._whole(own, data):
                 return
             self._take(*own)
         if more:
@@ -171,16 +171,16 @@ class Logs:
         else:
             self._take(source, request_id, data, self._now())
 
-    def _whole(self, opening: Opening, request_id: str, data: bytes) -> bool:
+    def _whole(self, opening: Opening, data: bytes) -> bool:
         """Takes in the first and last line of a simple call at once; False if the call needs the general path."""
-        source, opened_id, line, at = opening
+        source, request_id, line, at = opening
         before = self._calls.get(source.instance_id)
         if before is None or before.given is not source:
             return False
         if before.lost or before.over or not before.whole:
             return False
         size = len(line) + len(data)
-        if request_id != opened_id or request_id == before.request_id or not data.endswith(b"\n"):
+        if request_id == before.request_id or not data.endswith(b"\n"):
             return False
         if size > CHUNK_BYTES_MAX or size > self._call_bytes or self._waiting + size > self._waiting_bytes:
             return False
