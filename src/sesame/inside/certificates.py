@@ -64,13 +64,8 @@ class Certificates:
         self._maker.shutdown(wait=False, cancel_futures=True)
 
     async def _new(self, name: str, share: Share) -> ssl.SSLContext:
-        while name not in self._making and name not in self._contexts and not share.allows():
-            turn = asyncio.Event()
-            cancel = share.wait(turn.set)
-            try:
-                await turn.wait()
-            finally:
-                cancel()
+        if name not in self._making:
+            await share.turn()
         if name in self._contexts:
             return self._contexts[name]
         making = self._making.get(name)
