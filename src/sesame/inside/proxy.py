@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sesame.inside.bounds import Bounds
+from sesame.inside.bounds import Bounds, Client
 from sesame.inside.relaying import Acceptor, Streams, closing, connected, relay
 from sesame.inside.rules import Address, EgressRules
 from sesame.model.fair_share import FairSlots
@@ -76,9 +76,10 @@ class EgressProxy:
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, functools.partial(self._answer, client), self._bounds.of(client)).end
+        bounded = self._bounds.of(client)
+        return Acceptor(listening, functools.partial(self._answer, bounded), bounded).end
 
-    async def _answer(self, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, client: Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -92,12 +93,12 @@ class EgressProxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             theirs[1].write(passed_on)
-        await closing(theirs[1], relay((reader, writer), theirs, self._bounds.of(client).passing))
+        await closing(theirs[1], relay((reader, writer), theirs, client.passing))
 
-    async def _connect(self, host: str, port: int, client: str) -> Streams:
+    async def _connect(self, host: str, port: int, client: Client) -> Streams:
         if self._own.is_own(host.lower().removesuffix(".")):
-            return await self._to_own(host, port, client)
-        addresses = await self._addresses(host, port, client)
+            return await self._to_own(host, port, client.name)
+        addresses = await self._addresses(host, port, client.name)
         permitted = [address for address in addresses[:ADDRESSES_MAX] if self._rules.permit(address, port)]
         if not permitted:
             raise _Refused(
@@ -108,7 +109,7 @@ class EgressProxy:
         failure = ""
         for address in permitted:
             try:
-                return await connected(self._bounds.of(client), str(address), port, CONNECT_TIMEOUT_S)
+                return await connected(client, str(address), port, CONNECT_TIMEOUT_S)
             except OSError as error:
                 failure = str(error) or "no answer in time"
         raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")
