@@ -28,12 +28,12 @@ from sesame.http.interface import Disconnected, Exchange, WebSocket
 from sesame.http.request import Request
 from sesame.model.invocation import Invocation, Target
 from sesame.model.recursion import Chain
-from sesame.model.relaying import named_by_connection, with_sender
+from sesame.model.relaying import FORWARDED_PROTO, named_by_connection, with_sender
 from sesame.model.trigger_configs import HttpConfig
 
 _FUNCTION = "function"
 _BASE_PATH = "x-fc-base-path"
-_FORWARDED_PROTO = "x-forwarded-proto"
+_FORWARDED_PROTO = FORWARDED_PROTO.decode()
 # About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
 # names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
