@@ -50,10 +50,7 @@ class Hooks:
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         call = Invocation(str(uuid.uuid4()), target, b"")
         steps = Steps(instance, call.request_id, call_meta(call, snapshot, credentials), self._clocks)
-        if hook.command:
-            ended = await steps.run_command(_NAMES[kind], hook.command, hook.timeout_s)
-        else:
-            ended = await steps.run(kind, _NAMES[kind], call.event, hook.timeout_s)
+        ended = await steps.run_hook(kind, _NAMES[kind], hook.command, hook.timeout_s)
         steps.log.write(ended.last_line)
         return is_usable_after(ended.error)
 

@@ -130,11 +130,9 @@ async def initialize(steps: Steps) -> Ended:
     """
     instance = steps.instance
     instance.move(State.INITIALIZING)
-    timeout_s, command = instance.snapshot.limits.initialization_timeout_s, instance.snapshot.launch.initializer_command
-    if command:
-        ended = await steps.run_command("Initialize", command, timeout_s)
-    else:
-        ended = await steps.run("initialize", "Initialize", b"", timeout_s)
+    snapshot = instance.snapshot
+    command, timeout_s = snapshot.launch.initializer_command, snapshot.limits.initialization_timeout_s
+    ended = await steps.run_hook("initialize", "Initialize", command, timeout_s)
     if ended.error is not None:
         ended.error = FunctionError(UNHANDLED, "initializer")
     else:

@@ -57,9 +57,11 @@ class Steps:
         """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
         return self._logged(name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s))
 
-    async def run_command(self, name: str, argv: tuple[str, ...], timeout_s: float) -> Ended:
-        """A command in the place of a request (`Instance.run`)."""
-        return await self._logged(name, timeout_s, self.instance.run(argv, timeout_s))
+    async def run_hook(self, kind: str, name: str, command: tuple[str, ...], timeout_s: float) -> Ended:
+        """As `run`, without a payload; where there is a `command`, that in place of the request (`Instance.run`)."""
+        if command:
+            return await self._logged(name, timeout_s, self.instance.run(command, timeout_s))
+        return await self.run(kind, name, b"", timeout_s)
 
     async def _logged(self, name: str, timeout_s: float, answer: Coroutine[Any, Any, Reply | CallFailed]) -> Ended:
         instance, request_id, log = self.instance, self.request_id, self.log
