@@ -52,11 +52,11 @@ def start(**flags: Any) -> None:
     _map_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        anew = uvloop.run(serve(settings, handover, lambda: settle(flags)))
+        uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except asyncio.CancelledError:
         output.note("Stopped at once.")
         sys.exit(EXIT_STOPPED_AT_ONCE)
-    if handover is not None and anew:
+    if handover is not None and handover.begun:
         restarting.begin_anew(handover)
 
 
@@ -79,10 +79,10 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def serve(settings: Settings, handover: Handover | None, settle_again: Callable[[], object]) -> bool:
-    """Starts, waits for a signal, stops. Returns whether the program is to begin anew, with what is handed over.
+async def serve(settings: Settings, handover: Handover | None, settle_again: Callable[[], object]) -> None:
+    """Starts, waits for a signal, stops. The program is to begin anew then where the `handover` has begun.
 
-    It never is without a `handover`, where another program runs this one.
+    There is no `handover` where another program runs this one.
     """
     signals = _Signals(handover, settle_again)
     stopping = signals.stopping
@@ -108,27 +108,26 @@ async def serve(settings: Settings, handover: Handover | None, settle_again: Cal
         else:
             starting.cancel()
             await asyncio.wait({starting})
-        what = "Restarting: new calls wait" if signals.anew else "Stopping: no new calls"
+        anew = handover is not None and handover.begun
+        what = "Restarting: new calls wait" if anew else "Stopping: no new calls"
         output.note(f"{what}; running ones get {settings.drain_s:g} s to end, or less by another signal …")
     finally:
         waiting.cancel()
         await sesame.stop()
         calls.close()
-    if signals.anew:
+    if anew:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
         restarting.ignore_requests()
     else:
         output.note("Stopped.")
-    return signals.anew
 
 
 class _Signals:
-    """Sets `stopping`, at once or to begin `anew`; another signal to stop then cancels the task that made this."""
+    """Sets `stopping`, at once or to begin anew; another signal to stop then cancels the task that made this."""
 
     def __init__(self, handover: Handover | None, settle_again: Callable[[], object]) -> None:
         self.stopping = asyncio.Event()
-        self.anew = False
         self._handover = handover
         self._settle_again = settle_again
         self._refuse: Callable[[str], None] | None = None
@@ -164,7 +163,7 @@ class _Signals:
             output.note(f"Not restarted: {error}")
             self._refuse(str(error))
             return
-        self.anew = self._handover.begun = True
+        self._handover.begun = True
         self.stopping.set()
 
 
