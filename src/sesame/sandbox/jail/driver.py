@@ -53,8 +53,8 @@ from sesame.sandbox.network import Answers, HostAnswers
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
-# Of an instance: its wire, its output, its mounts, its process, the orders to it, and a web server's monitor's socket.
-OWN_DESCRIPTORS = 6
+# Of an instance: its wire, output, mounts and process, the orders to it, its web server's monitor, its network's watch.
+OWN_DESCRIPTORS = 7
 DISK_WATCH_S = 0.25
 # How long the kernel may take to free what an ended instance held, and how much is worth an instance.
 DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
@@ -237,7 +237,7 @@ class JailDriver:
         sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, self._buckets, on_death)
         self._sandboxes.add(sandbox)
         sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
-        starting = asyncio.create_task(sandbox.start(zygote, self._prewarmed_pool, output))
+        starting = asyncio.create_task(self._prewarmed_pool.undisturbed(zygote, sandbox.start, output))
         try:
             async with asyncio.timeout(start_timeout_s(spec)):
                 await asyncio.shield(starting)

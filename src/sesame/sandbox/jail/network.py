@@ -1,10 +1,13 @@
 """The host's side of one instance's own network: the sockets in it that the host holds.
 
 Made by `jail.prewarmed` for each instance, closed by `jail.host_resources`. The other side is runtime/jail/network.py.
+Few of the sockets are ever used, and to have the event loop watch one, with whoever answers there, takes some 30 µs of
+it at both ends: they are watched as one, and a socket is given to whoever answers when something has come there.
 """
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +16,8 @@ import structlog
 
 from sesame.sandbox.jail import netlink
 from sesame.sandbox.network import Answers, Inside, Listen
+
+_RAW = "raw"
 
 log = structlog.get_logger("sesame.sandbox")
 
@@ -36,6 +41,9 @@ class InstanceNetwork:
         self._ours.setblocking(False)
         self._ends: dict[Listen, Callable[[], None]] = {}
         self._arrived = asyncio.Event()
+        # Those to which nothing has come yet, by descriptor.
+        self._unused: dict[int, tuple[Listen, socket.socket]] = {}
+        self._watching: select.epoll | None = None
 
     def request(self, lend: Callable[[int], int]) -> dict[str, Any]:
         """What runtime/jail/network.py expects."""
@@ -61,11 +69,21 @@ class InstanceNetwork:
         await self._arrived.wait()
         for listen in [each for each in self._ends if (each.kind, each.port) == ("tcp", port)]:
             self._ends.pop(listen)()
+        for fd, (listen, unused) in list(self._unused.items()):
+            if (listen.kind, listen.port) == ("tcp", port):
+                del self._unused[fd]
+                unused.close()
 
     def close(self) -> None:
         """The host answers no more, and holds nothing of the namespace; idempotent."""
         self._stop_reading()
         self._theirs.close()
+        if self._watching is not None:
+            asyncio.get_running_loop().remove_reader(self._watching.fileno())
+            self._watching.close()
+            self._watching = None
+        while self._unused:
+            self._unused.popitem()[1][1].close()
         while self._ends:
             self._ends.popitem()[1]()
         self._arrived.set()
@@ -88,11 +106,27 @@ class InstanceNetwork:
                 log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
             self._arrived.set()
             return
-        for listen, fd in zip(self._inside.listens, fds, strict=True):
-            made = socket.socket(fileno=fd)
-            made.setblocking(False)
-            self._ends[listen] = self._answers.serve(listen, made, self._name)
+        self._watch([socket.socket(fileno=fd) for fd in fds])
         self._arrived.set()
+
+    def _watch(self, sockets: list[socket.socket]) -> None:
+        self._watching = select.epoll()
+        for listen, made in zip(self._inside.listens, sockets, strict=True):
+            made.setblocking(False)
+            if listen.kind == _RAW:
+                # Nothing comes to it: others send by it.
+                self._ends[listen] = self._answers.serve(listen, made, self._name)
+            else:
+                self._unused[made.fileno()] = listen, made
+                self._watching.register(made.fileno(), select.EPOLLIN)
+        asyncio.get_running_loop().add_reader(self._watching.fileno(), self._on_first_use)
+
+    def _on_first_use(self) -> None:
+        assert self._watching is not None
+        for fd, _events in self._watching.poll(0):
+            listen, made = self._unused.pop(fd)
+            self._watching.unregister(fd)
+            self._ends[listen] = self._answers.serve(listen, made, self._name)
 
     def _stop_reading(self) -> None:
         if self._ours.fileno() >= 0:

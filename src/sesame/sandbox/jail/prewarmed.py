@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
@@ -20,12 +20,18 @@ from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, HostResourcePool
 from sesame.sandbox.jail.network import InstanceNetwork
 from sesame.sandbox.jail.policy import DISK_WITHOUT_WALL_MB, PROCESSES, JailPolicy
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
+from sesame.sandbox.lifecycle import StartOutput
 from sesame.sandbox.network import Answers
 
 # POLICY: two, so that calls of two new functions in a row both find one.
 READY_PREWARMED = 2
 # A prewarmed sandbox is replaced so long after it was taken, so that the start that took it has the processors first.
 REFILL_DELAY_S = 0.03
+# POLICY: and so much longer at most, while starts are under way and another one is ready. It is looked this often.
+POSTPONED_MAX_S, LOOK_EVERY_S = 0.1, 0.005
+
+# Of an instance, which takes its sandbox from the pool; on return it is ready.
+Start = Callable[[ZygoteClient, "PrewarmedPool", StartOutput], Awaitable[None]]
 
 
 class PrewarmedSandbox:
@@ -90,9 +96,18 @@ class PrewarmedPool:
         self._timers: dict[ZygoteClient, asyncio.TimerHandle] = {}
         self._numbers = itertools.count(1)
         self._closed = False
+        self._starts = 0
         # Set while nothing is being made.
         self._quiet = asyncio.Event()
         self._quiet.set()
+
+    async def undisturbed(self, zygote: ZygoteClient, start: Start, output: StartOutput) -> None:
+        """Runs a start that takes one from here. What is made ahead of use waits for its end while one is ready."""
+        self._starts += 1
+        try:
+            await start(zygote, self, output)
+        finally:
+            self._starts -= 1
 
     async def take(self, zygote: ZygoteClient, disk_mb: int) -> PrewarmedSandbox:
         """A living one; without waiting when one is ready. Raises `SandboxStartFailed` or `OSError`."""
@@ -150,7 +165,14 @@ class PrewarmedPool:
         # A failure will meet the next start too, which reports it.
         with contextlib.suppress(SandboxStartFailed, OSError):
             while len(ready) < self._target:
+                await self._let_starts_end(ready)
                 ready.append(await self._make(zygote, DEFAULT_DISK_MB))
+
+    async def _let_starts_end(self, ready: deque[PrewarmedSandbox]) -> None:
+        postponed_s = 0.0
+        while ready and self._starts and postponed_s < POSTPONED_MAX_S:
+            await asyncio.sleep(LOOK_EVERY_S)
+            postponed_s += LOOK_EVERY_S
 
     async def _make(self, zygote: ZygoteClient, disk_mb: int) -> PrewarmedSandbox:
         await zygote.ready()
