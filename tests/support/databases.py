@@ -7,7 +7,14 @@ import functools
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from sesame.store.sql.backends import backend_of
+
+# For a test whose rule is of what uses a store, with the fixture `place`: on a file, and on a server by `make torture`.
+ONE_DATABASE = pytest.mark.parametrize(
+    "place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.torture)], indirect=True
+)
 
 
 def new_database(path: Path) -> Path:

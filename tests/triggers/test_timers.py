@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 from tests.support import forked
+from tests.support.databases import ONE_DATABASE
 from tests.triggers.timer_harness import ACCOUNT, Clockwork
 
 from sesame.identity.roles import new_role, role_arn, trust_of_service
@@ -231,6 +232,7 @@ async def test_a_queue_that_fails_loses_no_tick(work: Clockwork) -> None:
     assert len(await work.times()) == 2
 
 
+@ONE_DATABASE
 async def test_a_clock_set_back_an_hour_repeats_no_rare_tick_and_silences_no_frequent_one(work: Clockwork) -> None:
     await work.put("0 30 10 * * *", "daily")
     await work.put("0 */5 * * * *", "often")
@@ -248,6 +250,7 @@ async def test_a_clock_set_back_an_hour_repeats_no_rare_tick_and_silences_no_fre
     assert await work.times("daily") == ["2027-01-15T10:30:00Z", "2027-01-16T10:30:00Z"]
 
 
+@ONE_DATABASE
 async def test_a_clock_that_was_wrong_by_a_year_is_forgotten(work: Clockwork) -> None:
     work.clocks.set_wall(work.clocks.wall() + 365 * 86400)
     await work.put("0 30 10 * * *")
@@ -269,6 +272,7 @@ async def test_a_clock_that_was_set_back_while_down_is_noticed_at_the_start(plac
     await later.close()
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("step_s", [0.4, 5, 59])
 async def test_a_small_step_back_repeats_no_tick(work: Clockwork, step_s: float) -> None:
     await work.put("0 * * * * *")
@@ -278,6 +282,7 @@ async def test_a_small_step_back_repeats_no_tick(work: Clockwork, step_s: float)
     assert await work.times() == ["2027-01-15T10:01:00Z", "2027-01-15T10:02:00Z", "2027-01-15T10:03:00Z"]
 
 
+@ONE_DATABASE
 async def test_a_clock_set_forward_makes_up_for_the_newest_tick(work: Clockwork) -> None:
     await work.put("0 0 * * * *")
     await work.clocks.pass_time(10)
@@ -306,6 +311,7 @@ async def test_daylight_saving_time_in_berlin_moves_no_tick_of_the_day_away(tmp_
     await work.close()
 
 
+@ONE_DATABASE
 async def test_a_thousand_idle_timers_cost_one_timer_of_the_event_loop(work: Clockwork) -> None:
     """Counts wake-ups in a day."""
     await work.put_many({f"t{number}": f"{number % 60} {number // 60} 10 16 1 ?" for number in range(1000)})
