@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import pytest_asyncio
@@ -24,6 +25,8 @@ FUNCTIONS = Path(__file__).parents[1] / "functions"
 PATIENCE_S = 60.0
 
 _serial = itertools.count(1)
+# By driver, which ends them: those of `Stage.shared`.
+_SHARED: WeakKeyDictionary[SandboxDriver, dict[tuple[str, str, str], "Actor"]] = WeakKeyDictionary()
 
 NO_KEYS = {"access_key_id": "", "access_key_secret": "", "security_token": ""}
 
@@ -130,6 +133,17 @@ class Stage:
         )
         actor.sandbox = await self.driver.create(spec, lambda data: actor.take(data), actor.on_death)
         self._actors.append(actor)
+        return actor
+
+    async def shared(self, case: str, handler: str = "index.handler") -> Actor:
+        """An instance that the module's tests share, each of which leaves it as it was; with nothing written yet."""
+        instances = _SHARED.setdefault(self.driver, {})
+        actor = instances.get((self.runtime, case, handler))
+        if actor is None or actor.deaths:
+            actor = await self.start(case, handler)
+            self._actors.remove(actor)
+            instances[self.runtime, case, handler] = actor
+        actor.output.clear()
         return actor
 
     def code(self, case: str) -> str:

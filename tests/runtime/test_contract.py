@@ -26,18 +26,18 @@ async def test_the_json_event_of_the_manual(stage: Any) -> None:
 
 @pytest.mark.parametrize("event", [b"", b"\x00\xff\xfe not text", "你好".encode(), b"x" * (6 * 1024 * 1024)])
 async def test_the_event_arrives_uninterpreted(stage: Any, event: bytes) -> None:
-    actor = await stage.start("text_and_binary", "index.echo")
+    actor = await stage.shared("text_and_binary", "index.echo")
     assert (await actor.invoke(event)).payload == event
 
 
 async def test_the_event_is_str_under_2_and_bytes_under_3(stage: Any) -> None:
-    actor = await stage.start("text_and_binary", "index.kind")
+    actor = await stage.shared("text_and_binary", "index.kind")
     assert (await actor.invoke(b"abc")).payload == (b"str 3" if stage.py2 else b"bytes 3")
     assert (await actor.invoke(b"")).payload == (b"str 0" if stage.py2 else b"bytes 0")
 
 
 async def test_text_is_returned_as_utf_8(stage: Any) -> None:
-    actor = await stage.start("text_and_binary", "index.literal")
+    actor = await stage.shared("text_and_binary", "index.literal")
     assert (await actor.invoke()).payload == "你好".encode()
 
 
@@ -103,12 +103,12 @@ async def test_a_returned_context_becomes_json_under_3(stage: Any) -> None:
     ],
 )
 async def test_return_values(stage: Any, name: str, expected: bytes) -> None:
-    reply = await (await stage.start("returns")).invoke(name.encode())
+    reply = await (await stage.shared("returns")).invoke(name.encode())
     assert (reply.ok, reply.payload) == (True, expected)
 
 
 async def test_values_that_only_python_3_writes(stage: Any) -> None:
-    actor = await stage.start("returns")
+    actor = await stage.shared("returns")
     if stage.py2:
         for name in (b"date", b"to_json"):
             assert (await actor.error(name))["errorType"] == "TypeError"
@@ -118,7 +118,7 @@ async def test_values_that_only_python_3_writes(stage: Any) -> None:
 
 
 async def test_values_that_are_not_serializable(stage: Any) -> None:
-    actor = await stage.start("returns")
+    actor = await stage.shared("returns")
     body = await actor.error(b"opaque")
     assert body == {"errorType": "TypeError", "errorMessage": "<Opaque> is not JSON serializable"}
     for name in (b"set", b"bytearray"):

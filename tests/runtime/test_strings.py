@@ -30,7 +30,7 @@ def request(query: str) -> dict[str, Any]:
     [("gbk", GBK), ("utf8", UTF8), ("text", UTF8), ("latin1", "café"), ("number", "5")],
 )
 async def test_a_header_goes_out_as_the_bytes_that_were_set(stage: Any, name: str, sent: str) -> None:
-    actor = await stage.start("strings", "index.web")
+    actor = await stage.shared("strings", "index.web")
     reply = await actor.invoke(http_params=request(name))
     assert (reply.ok, reply.payload) == (True, b"served")
     assert reply.http == {"status": 200, "headers": [["X-Text", sent]]}
@@ -38,7 +38,7 @@ async def test_a_header_goes_out_as_the_bytes_that_were_set(stage: Any, name: st
 
 async def test_surrogates_in_a_header(stage: Any) -> None:
     """Those that stand for bytes are bytes again; others are encoded as the interpreter does, or refused."""
-    actor = await stage.start("strings", "index.web")
+    actor = await stage.shared("strings", "index.web")
     escaped = await actor.invoke(http_params=request("escaped"))
     assert escaped.http["headers"] == [["X-Text", "" if stage.py2 else GBK]]
     if stage.py2:
@@ -61,7 +61,7 @@ async def test_surrogates_in_a_header(stage: Any) -> None:
     ],
 )
 async def test_invalid_headers_fail_the_call_with_a_reason(stage: Any, handler: str, query: str, reason: str) -> None:
-    actor = await stage.start("strings", handler)
+    actor = await stage.shared("strings", handler)
     body = await actor.error(http_params=request(query))
     assert body["errorType"] == "InvalidResponse"
     assert reason in body["errorMessage"]
@@ -71,12 +71,12 @@ async def test_invalid_headers_fail_the_call_with_a_reason(stage: Any, handler: 
 
 
 async def test_a_status_may_be_a_number(stage: Any) -> None:
-    actor = await stage.start("strings", "index.web_status")
+    actor = await stage.shared("strings", "index.web_status")
     assert (await actor.invoke(http_params=request("int"))).http["status"] == 204
 
 
 async def test_the_request_comes_as_the_bytes_that_were_sent(stage: Any) -> None:
-    actor = await stage.start("strings", "index.web_echo")
+    actor = await stage.shared("strings", "index.web_echo")
     seen = (await actor.invoke(http_params=REQUEST)).payload.split(b"\n")
     assert seen == [b"/" + "你好".encode("gbk"), b"gbk", "你好".encode("gbk"), b"/proxy/" + "你好".encode("gbk")]
 
@@ -95,7 +95,7 @@ async def test_the_request_comes_as_the_bytes_that_were_sent(stage: Any) -> None
     ],
 )
 async def test_exceptions_with_strange_texts(stage: Any, name: str, kind: str, text: str) -> None:
-    actor = await stage.start("strings", "index.raises")
+    actor = await stage.shared("strings", "index.raises")
     for _ in range(2):
         body = await actor.error(name.encode())
         assert (body["errorType"], body["errorMessage"]) == (kind, text)
@@ -103,7 +103,7 @@ async def test_exceptions_with_strange_texts(stage: Any, name: str, kind: str, t
 
 
 async def test_bytes_in_an_exception(stage: Any) -> None:
-    actor = await stage.start("strings", "index.raises")
+    actor = await stage.shared("strings", "index.raises")
     assert (await actor.error(b"gbk"))["errorMessage"] == (
         "\ufffd\ufffd\ufffd" if stage.py2 else repr(b"\xc4\xe3\xba\xc3")
     )
@@ -111,7 +111,7 @@ async def test_bytes_in_an_exception(stage: Any) -> None:
 
 
 async def test_an_exception_larger_than_any_response(stage: Any) -> None:
-    actor = await stage.start("strings", "index.raises")
+    actor = await stage.shared("strings", "index.raises")
     assert (await actor.error(b"huge"))["errorType"] == "ResponseTooLarge"
     assert (await actor.error(b"speaks"))["errorType"] == "Speaks"
 
@@ -137,7 +137,7 @@ async def test_raising_an_old_style_class_ends_the_process_under_python_2(stage:
     ],
 )
 async def test_results_with_strange_texts(stage: Any, name: str, payload: bytes) -> None:
-    actor = await stage.start("strings", "index.returns")
+    actor = await stage.shared("strings", "index.returns")
     assert (await actor.invoke(name.encode())).payload == payload
 
 
@@ -151,13 +151,13 @@ async def test_results_with_strange_texts(stage: Any, name: str, payload: bytes)
     ],
 )
 async def test_results_that_cannot_be_written(stage: Any, name: str, kinds: tuple[str, str]) -> None:
-    actor = await stage.start("strings", "index.returns")
+    actor = await stage.shared("strings", "index.returns")
     assert (await actor.error(name.encode()))["errorType"] == kinds[0 if stage.py2 else 1]
     assert (await actor.invoke(b"text")).ok
 
 
 async def test_a_lone_surrogate_as_the_result(stage: Any) -> None:
-    actor = await stage.start("strings", "index.returns")
+    actor = await stage.shared("strings", "index.returns")
     reply = await actor.invoke(b"lone")
     assert reply.ok is stage.py2
     assert reply.payload == b"\xed\xa0\x80" if stage.py2 else b"UnicodeEncodeError" in reply.payload
