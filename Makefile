@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-placement bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -103,6 +103,10 @@ bench-testing: install
 bench-keep-alive: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.keep_alive $(ARGS)
+
+bench-placement: install
+	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
+	@$(BIN)/python -m benchmarks.placement $(ARGS)
 
 bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-overload  ## All benchmarks, and the short ones longer
 	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"

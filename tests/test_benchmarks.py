@@ -1,17 +1,19 @@
 """What the benchmarks conclude from ratios: the interval of a median, and when a limit is exceeded beyond doubt.
 
-And that the benchmark of the queue runs, at a size that measures nothing.
+And that the benchmark of the queue runs, at a size that measures nothing; and what the simulated cluster must hold.
 """
 
 from pathlib import Path
 
 import pytest
-from benchmarks import bench_async_backlog, keep_alive
+from benchmarks import bench_async_backlog, keep_alive, placement
+from benchmarks.cluster import ASK_AGAIN_S, BOUNDS, Cluster
 from benchmarks.ratios import interval, over, spread, under
 from benchmarks.trace import azure2019
-from benchmarks.trace.generator import generate
+from benchmarks.trace.generator import generate, generate_minutes
 
 from sesame.engine.keep_alive import KeepAlive
+from sesame.placement.credits import HOLD_S, MEMBERSHIP_S
 
 # In all days; what is called more often costs the replay much and starts cold seldom.
 FEW_CALLS = 2000
@@ -61,3 +63,26 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert read[each.name].per_minute == each.per_minute
         assert abs(read[each.name].duration_s - each.duration_s) < 1e-6
         assert read[each.name].trigger == each.trigger
+
+
+def simulated(failing: int) -> tuple[Cluster, placement.Found]:
+    functions = generate_minutes(500, 10, placement.SEED)
+    cluster = Cluster(functions, [16 * 1024] * 6, placement.SEED)
+    return cluster, placement.run(cluster, functions, range(10), 3, failing)
+
+
+def test_a_simulated_cluster_is_loaded_evenly_and_by_the_same_seed_the_same() -> None:
+    (cluster, found), (again, _found) = simulated(0), simulated(0)
+    assert found.uneven < placement.UNEVEN_MAX
+    assert (cluster.counts.lost, cluster.counts.placed() > 3000) == (0, True)
+    assert (cluster.counts, cluster.instances()) == (again.counts, again.instances())
+
+
+def test_calls_of_a_simulated_cluster_go_on_while_nodes_fail_and_come_back() -> None:
+    cluster, _found = simulated(1)
+    counts = cluster.counts
+    assert counts.lost > 0
+    # Calls for which a home was lost wait for the next one, and for the credits that it cannot know of.
+    assert MEMBERSHIP_S < counts.longest_wait_s < MEMBERSHIP_S + HOLD_S + 2 * ASK_AGAIN_S
+    assert max(cluster.instances().values()) <= BOUNDS.function
+    assert len(cluster.agents) == 6

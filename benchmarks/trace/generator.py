@@ -27,8 +27,13 @@ _DAILY = 0.5
 
 
 def generate(functions: int, days: int, seed: int) -> list[Function]:
+    return generate_minutes(functions, days * MINUTES, seed)
+
+
+def generate_minutes(functions: int, minutes: int, seed: int) -> list[Function]:
+    """The beginning of a day."""
     chance = random.Random(seed)
-    return [_function(chance, index, days * MINUTES) for index in range(functions)]
+    return [_function(chance, index, minutes) for index in range(functions)]
 
 
 def _function(chance: random.Random, index: int, minutes: int) -> Function:
