@@ -142,7 +142,7 @@ def test_variables_that_lead_in_a_circle_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("runtime: python3", "runtim: python3", "did you mean 'runtime'?"),
+        ("runtime: python3", "runtim: python3", "lacks the key 'runtime'"),
         ("${vars.region}", "${vars.regoin}", "there is no 'regoin'"),
         ("codeUri: ./code", "memorySize: 128", "lacks the key 'codeUri'"),
         ("services:", "servces:", "needs services"),
@@ -154,6 +154,39 @@ def test_mistakes_are_told_with_their_place(tmp_path: Path, old: str, new: str, 
     except TemplateError as error:
         errors = [str(error)]
     assert any(said in error and "s.yaml:" in error for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "runtime: python3",
+            "runtime: python3\n        Timeout: 30",
+            "the function 'f' has no key 'Timeout', which is left out as by the template's own tool; "
+            "did you mean 'timeout'?",
+        ),
+        ("service: ${vars.service}", "service: {name: demo, owner: me}", "the service has no key 'owner'"),
+        ("component: devsapp/fc", "component: devsapp/fc\n    propz: 1", "a service has no key 'propz'"),
+        ("name: app", "name: app\ntriggers: []", "an s.yaml has no key 'triggers'"),
+    ],
+)
+def test_keys_that_the_tool_does_not_read_are_noted_and_left_out(tmp_path: Path, old: str, new: str, said: str) -> None:
+    found = read(tmp_path, ONE.replace(old, new, 1))
+    (note,) = found.notes
+    assert note.text.startswith(said)
+    assert not note.error
+    assert "timeout" not in found.functions[0].fields
+
+
+def test_a_trigger_of_the_event_bridge_is_kept_as_the_template_says(tmp_path: Path) -> None:
+    config = "{triggerEnable: true, eventRuleFilterPattern: '{}', eventSourceConfig: {eventSourceType: MNS}}"
+    (trigger,) = read(
+        tmp_path, ONE + f"      triggers:\n        - {{name: t, type: eventbridge, config: {config}}}\n"
+    ).triggers
+    assert trigger.fields["triggerType"] == "eventbridge"
+    assert trigger.fields["triggerConfig"] == {
+        "triggerEnable": True, "eventRuleFilterPattern": "{}", "eventSourceConfig": {"eventSourceType": "MNS"},
+    }  # fmt: skip
 
 
 def test_a_variable_of_the_environment_that_is_not_set_is_an_error(tmp_path: Path) -> None:
@@ -176,8 +209,8 @@ resources:
 def test_functions_of_fc3_belong_to_no_service(tmp_path: Path) -> None:
     (function,) = read(tmp_path, THREE).functions
     assert (function.label, function.runtime, function.fields["memorySize"]) == ("f", "python3.10", 512)
-    (error,) = read(tmp_path, THREE.replace("handler:", "handlr:")).errors
-    assert "did you mean 'handler'?" in error.text
+    (note,) = read(tmp_path, THREE.replace("handler:", "handlr:")).notes
+    assert "did you mean 'handler'?" in note.text
 
 
 WHOLE = """

@@ -75,9 +75,9 @@ def test_each_option_is_named_whatever_the_command(tmp_path: Path) -> None:
         assert "--handler and --env cannot be given" in f"{done.output} {done.exception}"
 
 
-def test_parameters_are_of_funcrafts_templates_alone(tmp_path: Path) -> None:
+def test_parameters_that_an_s_yaml_does_not_name_are_refused(tmp_path: Path) -> None:
     context = sources.Context(account_id="123", region="cn-shanghai", parameters={"A": "b"})
-    with pytest.raises(TemplateError, match=r"\(-p\) are Funcraft's"):
+    with pytest.raises(TemplateError, match="there is no parameter 'A' in it"):
         sources.read(folder(tmp_path, "s.yaml"), context)
 
 

@@ -72,7 +72,7 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         text = f"region: {region.text()} is not this server's region {at.region}, to which it is deployed"
         made.notes.append(Note(region.place, text))
     if "functionName" not in given and "domainName" in given:
-        yaml_source.only(props, dict.fromkeys(_DOMAIN), made.notes, "fc3-domain")
+        yaml_source.only(props, dict.fromkeys(_DOMAIN), made.notes, "fc3-domain", ignores=True)
         made.domains.append(_domain(props, "", made, named_by=name))
         return
     function = yaml_source.require(props, "functionName", f"the service '{name}'").text()
@@ -80,7 +80,7 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         text = f"the name of the function is {function}, with a variable that only `s` resolves: write the name out"
         raise TemplateError(props.place, text)
     what = f"the function '{function}'"
-    fields = yaml_source.fields(props, _KEYS, made.notes, what)
+    fields = yaml_source.fields(props, _KEYS, made.notes, what, ignores=True)
     lacking = yaml_source.missing(props, ["runtime"], what)
     made.notes += lacking
     if lacking:
@@ -138,7 +138,7 @@ def _setting(function: str, path: str, node: Node) -> Setting:
 def _trigger(function: str, node: Node, made: Parts, at: At) -> Trigger:
     name = yaml_source.require(node, "triggerName", "a trigger").text()
     what = f"the trigger '{name}'"
-    yaml_source.only(node, _TRIGGER, made.notes, what)
+    yaml_source.only(node, _TRIGGER, made.notes, what, ignores=True)
     kind = yaml_source.require(node, "triggerType", what).one_of(*fc_keys.TRIGGERS, "eventbridge")
     given = node.mapping()
     config = given["triggerConfig"].plain() if "triggerConfig" in given else {}

@@ -65,7 +65,7 @@ class Parts:
 def read(props: Node, made: Parts, at: At) -> None:
     """Raises `TemplateError`."""
     given = props.mapping("the props of fc")
-    yaml_source.only(props, fc_keys.PROPS, made.notes, "fc")
+    yaml_source.only(props, fc_keys.PROPS, made.notes, "fc", ignores=True)
     region = given.get("region")
     if region is not None and region.value is not None and region.text() != at.region:
         text = f"region: {region.text()} is not this server's region {at.region}, to which it is deployed"
@@ -87,7 +87,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
         # The name alone: the service is another unit's, or on the server already.
         return node.text()
     name = _name(node, "the service")
-    fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service")
+    fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service", ignores=True)
     auto_nas.settle(fields, node.mapping().get("nasConfig"), name, at.region)
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
@@ -147,7 +147,7 @@ def _function(service: str, node: Node, made: Parts, at: At) -> str:
     what = f"the function '{name}'"
     if not service:
         raise TemplateError(node.place, f"{what} needs a service beside it")
-    fields = yaml_source.fields(node, fc_keys.FUNCTION_KEYS, made.notes, what)
+    fields = yaml_source.fields(node, fc_keys.FUNCTION_KEYS, made.notes, what, ignores=True)
     lacking = yaml_source.missing(node, ["runtime"], what)
     made.notes += lacking
     if lacking:
@@ -195,7 +195,7 @@ def _code(node: Node, what: str, at: At) -> Code:
 def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> None:
     name = yaml_source.require(node, "name", "a trigger").text()
     what = f"the trigger '{name}'"
-    yaml_source.only(node, fc_keys.TRIGGER_KEYS, made.notes, what)
+    yaml_source.only(node, fc_keys.TRIGGER_KEYS, made.notes, what, ignores=True)
     if not (service and function):
         raise TemplateError(node.place, f"{what} needs a service and a function beside it")
     if (twin := made.trigger(service, function, name)) is not None:

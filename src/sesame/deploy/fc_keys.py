@@ -190,4 +190,5 @@ TRIGGERS: dict[str, trigger_keys.Reader] = {
     "mns_topic": (trigger_keys.MNS_TOPIC, trigger_keys.topic_arn),
     "tablestore": (trigger_keys.TABLESTORE, trigger_keys.table_arn),
     "cdn_events": (trigger_keys.cdn_events(_cdn_filter), trigger_keys.cdn_arn),
+    "eventbridge": (trigger_keys.EVENTBRIDGE, None),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import fc3_component, fc_component, fc_keys, yaml_source
+from sesame.deploy import fc3_component, fc_component, fc_keys, placeholders, yaml_source
 from sesame.deploy.project import Note, Place, Project, TemplateError
 from sesame.deploy.variables import Known, Variables
 from sesame.deploy.yaml_source import Node
@@ -27,14 +27,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     region: str
     access_key_id: str = ""
+    parameters: Mapping[str, str] = {}
 
 
 def read(path: Path, options: Options) -> Project:
     """Raises `TemplateError`."""
-    root = yaml_source.read(path)
+    filled = placeholders.fill(path, yaml_source.text_of(path), _given(options))
+    notes: list[Note] = [*filled.notes]
+    if any(note.error for note in notes):
+        return Project(source=path, notes=tuple(notes))
+    root = yaml_source.parse(filled.text, str(path))
     top = root.mapping("an s.yaml with services or resources")
-    notes: list[Note] = []
-    yaml_source.only(root, dict.fromkeys(_TOP), notes, "an s.yaml")
+    yaml_source.only(root, dict.fromkeys(_TOP), notes, "an s.yaml", ignores=True)
     units = top.get("services") or top.get("resources")
     if units is None:
         raise TemplateError(root.place, "an s.yaml needs services (edition 1.0.0) or resources (edition 3.0.0)")
@@ -51,6 +55,7 @@ def read(path: Path, options: Options) -> Project:
     )
     variables = Variables(known)
     made = fc_component.Parts(notes)
+    made.roles += filled.roles
     templates = top.get("template", Node({}, root.place)).mapping("templates by name")
     if "actions" in top:
         notes.append(Note(root.keys["actions"], "actions: commands of a template are not run"))
@@ -65,9 +70,14 @@ def read(path: Path, options: Options) -> Project:
     return made.project(path)
 
 
+def _given(options: Options) -> placeholders.Given:
+    of_server = {"access": "default", "region": options.region, "accountId": options.account_id}
+    return placeholders.Given(parameters=options.parameters, of_server=of_server, account_id=options.account_id)
+
+
 def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path: Path, options: Options) -> None:
     given = unit.mapping("component and props")
-    yaml_source.only(unit, dict.fromkeys(_UNIT), made.notes, "a service")
+    yaml_source.only(unit, dict.fromkeys(_UNIT), made.notes, "a service", ignores=True)
     if "actions" in given:
         made.notes.append(Note(unit.keys["actions"], f"{name}: actions: commands of a template are not run"))
     component = yaml_source.require(unit, "component", f"the service '{name}'").text()

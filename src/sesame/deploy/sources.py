@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.deploy import folder, funcraft, funcraft_keys, serverless_devs
+from sesame.deploy import folder, funcraft, funcraft_keys, placeholders, serverless_devs
 from sesame.deploy.project import Place, Project, TemplateError
 
 # In this order: what `fun build` made from a template outweighs the template.
@@ -46,15 +46,13 @@ def read(path: Path, context: Context) -> Project:
             "the template, or name the Python file or a folder without a template",
         )
     if _is_serverless_devs(template):
-        if context.parameters:
-            raise TemplateError(
-                Place(str(template)),
-                "parameters (-p) are Funcraft's: an s.yaml has vars, and ${env(NAME)} in their place",
-            )
         return serverless_devs.read(
             template,
             serverless_devs.Options(
-                account_id=context.account_id, region=context.region, access_key_id=context.access_key_id
+                account_id=context.account_id,
+                region=context.region,
+                access_key_id=context.access_key_id,
+                parameters=context.parameters,
             ),
         )
     return funcraft.read(
@@ -69,7 +67,9 @@ def _template(path: Path) -> Path | None:
     built = path.joinpath(*BUILT)
     if built.is_file() and not any((path / name).is_file() for name in TEMPLATES[:2]):
         return built
-    return next((path / name for name in TEMPLATES if (path / name).is_file()), None)
+    # An application of Serverless Devs has its template and code in `src`.
+    places = [path, path / "src"] if placeholders.published(path) else [path]
+    return next((place / name for place in places for name in TEMPLATES if (place / name).is_file()), None)
 
 
 def _is_serverless_devs(template: Path) -> bool:

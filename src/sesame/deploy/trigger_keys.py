@@ -45,6 +45,14 @@ MNS_TOPIC: Table = {
     "notifyStrategy": Key("notifyStrategy", Node.text),
     "filterTag": Key("filterTag", Node.text),
 }
+EVENTBRIDGE: Table = {
+    "triggerEnable": Key("triggerEnable", Node.boolean),
+    "asyncInvocationType": Key("asyncInvocationType", Node.boolean),
+    "eventRuleFilterPattern": Key("eventRuleFilterPattern", Node.text),
+    "eventSourceConfig": Key("eventSourceConfig", Node.plain),
+    "eventSinkConfig": Key("eventSinkConfig", Node.plain),
+    "runOptions": Key("runOptions", Node.plain),
+}
 TABLESTORE: Table = {"instanceName": Key("instanceName", Node.text), "tableName": Key("tableName", Node.text)}
 
 

@@ -116,17 +116,23 @@ class Key(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-def fields(node: Node, table: Mapping[str, Key], notes: list[Note] | None, what: str) -> dict[str, Any]:
+def fields(
+    node: Node, table: Mapping[str, Key], notes: list[Note] | None, what: str, *, ignores: bool = False
+) -> dict[str, Any]:
     """The API's fields of a mapping.
 
     A key that the table does not have and a value that cannot be read become notes, so that all errors of a template
-    are told at once. Without `notes` they are raised as `TemplateError`, for the caller's own key.
+    are told at once. Without `notes` they are raised as `TemplateError`, for the caller's own key. `ignores` says that
+    the template's own tool leaves out keys that it does not know: they are noted and no errors.
     """
     found: dict[str, Any] = {}
     for name, value in node.mapping(f"the keys of {what}").items():
         key = table.get(name)
         place = node.keys.get(name, value.place)
         try:
+            if key is None and ignores and notes is not None:
+                notes.append(ignored(place, what, name, table))
+                continue
             if key is None:
                 raise unknown(place, what, name, table)
             if key.why:
@@ -145,12 +151,21 @@ def unknown(place: Place, what: str, name: str, known: Mapping[str, Any]) -> Tem
     return TemplateError(place, f"{what} has no key '{name[:80]}'{meant(name, known)}")
 
 
-def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str) -> None:
-    """Notes each key that is not known."""
+def ignored(place: Place, what: str, name: str, known: Mapping[str, Any]) -> Note:
+    text = f"{what} has no key '{name[:80]}', which is left out as by the template's own tool"
+    return Note(place, f"{text}{meant(name, known)}")
+
+
+def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str, *, ignores: bool = False) -> None:
+    """Notes each key that is not known; as an error unless the template's own tool `ignores` it."""
     for name in node.mapping(f"the keys of {what}"):
-        if name not in known:
-            error = unknown(node.keys.get(name, node.place), what, name, known)
-            notes.append(Note(error.place, error.text, error=True))
+        if name in known:
+            continue
+        place = node.keys.get(name, node.place)
+        if ignores:
+            notes.append(ignored(place, what, name, known))
+        else:
+            notes.append(Note(place, unknown(place, what, name, known).text, error=True))
 
 
 def meant(name: str, known: Mapping[str, Any]) -> str:
@@ -179,6 +194,18 @@ def require(node: Node, name: str, what: str) -> Node:
 
 def read(path: Path) -> Node:
     """The one document of a file. Raises `TemplateError`, also where the file cannot be read."""
+    return parse(_bytes(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, which is UTF-8. Raises `TemplateError` as `read` does."""
+    try:
+        return _bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TemplateError(Place(str(path)), f"is no YAML: it is not in UTF-8 ({error})") from error
+
+
+def _bytes(path: Path) -> bytes:
     here = Place(str(path))
     try:
         data = path.read_bytes()
@@ -186,7 +213,7 @@ def read(path: Path) -> Node:
         raise TemplateError(here, f"cannot be read: {error.strerror}") from error
     if len(data) > FILE_BYTES_MAX:
         raise TemplateError(here, f"has {len(data)} bytes; at most {FILE_BYTES_MAX} are read")
-    return parse(data, str(path))
+    return data
 
 
 def parse(data: bytes | str, file: str) -> Node:
@@ -227,6 +254,9 @@ class _Reader:
         for key, value in self._pairs(found):
             at = Place(self._file, key.start_mark.line + 1, key.start_mark.column + 1)
             if not isinstance(key, yaml.ScalarNode):
+                if isinstance(key, yaml.MappingNode) and key.flow_style:
+                    text = "a placeholder {{ name }} of a project's template: fill it in, or pass -p NAME=VALUE"
+                    raise TemplateError(at, f"found {text}")
                 raise TemplateError(at, "found a mapping or list as a key, expected text")
             name = str(key.value)
             if name in values:

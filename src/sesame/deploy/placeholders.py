@@ -1,0 +1,191 @@
+"""Fills the `{{ name }}` of an application's s.yaml, as Serverless Devs does when it starts a project from it.
+
+Called by `deploy.serverless_devs`. An application is a folder with a `publish.yaml`, which names the parameters and
+their defaults, and a template below it in `src/`.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from sesame.deploy import yaml_source
+from sesame.deploy.project import Note, Place, Role, TemplateError
+from sesame.deploy.yaml_source import Node
+
+PUBLISH = ("publish.yaml", "publish.yml")
+# What art-template, with which the tool fills a template, knows of its tags; the tags of no other syntax match.
+_TAG = re.compile(
+    r"\{\{[ \t]*(?:(?P<when>if|else[ \t]+if)[ \t]+(?P<condition>[^{}\n]+?)|(?P<end>else|/if)"
+    r"|(?P<name>[A-Za-z_]\w*)[ \t]*(?:\|[^{}\n]*)?)[ \t]*\}\}"
+)
+_CONDITION = re.compile(
+    r"(?P<name>[A-Za-z_]\w*)[ \t]*(?:(?P<sign>[=!]==?)[ \t]*(?:'(?P<one>[^']*)'|\"(?P<two>[^\"]*)\"))?\Z"
+)
+
+
+# In a default: four letters that the tool draws for each project, so that names of accounts' functions differ.
+_SUFFIX = "${default-suffix}"
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """Values by name: those of the command line, and those that the server's address says."""
+
+    parameters: Mapping[str, str]
+    of_server: Mapping[str, str]
+    account_id: str
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """The text of the template, the roles that its parameters ask for, and the parameters without a value."""
+
+    text: str
+    roles: tuple[Role, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def fill(path: Path, text: str, given: Given) -> Filled:
+    """Raises `TemplateError` for a parameter that the template does not have, and for what `publish.yaml` is not.
+
+    Lines stay where they are. Without a `publish.yaml`, a placeholder without a value stays as it is, since text of a
+    function may look like one, and is noted.
+    """
+    names = _names(text)
+    for name in given.parameters:
+        if name not in names:
+            there = f"; there are: {', '.join(sorted(names))}" if names else ": it has no {{ name }} to be filled"
+            raise TemplateError(Place(str(path)), f"there is no parameter '{name[:80]}' in it{there}")
+    publish = published(path.parent)
+    if publish is None:
+        return _alone(path, text, given.parameters)
+    values = _Values(path, publish, given)
+    filled = "".join(_pieces(path, text, values))
+    return Filled(filled, tuple(values.roles.values()), tuple(values.notes))
+
+
+def _alone(path: Path, text: str, parameters: Mapping[str, str]) -> Filled:
+    """Of a template that belongs to no application: only what is given is filled."""
+    notes = [
+        Note(Place(str(path), line), f"{{{{ {name} }}}} stays as it is: -p {name}=VALUE fills it")
+        for name, line in _names(text).items()
+        if name not in parameters
+    ]
+    filled = _TAG.sub(lambda tag: parameters.get(tag["name"] or "", tag.group()), text)
+    return Filled(filled, notes=tuple(notes))
+
+
+def published(folder: Path) -> Path | None:
+    """The `publish.yaml` of the application whose template lies in this folder."""
+    places = [folder] if folder.name != "src" else [folder, folder.parent]
+    return next((place / name for place in places for name in PUBLISH if (place / name).is_file()), None)
+
+
+def _names(text: str) -> dict[str, int]:
+    """The parameters that a template names, each with the first line that does."""
+    found: dict[str, int] = {}
+    for tag in _TAG.finditer(text):
+        condition = _CONDITION.match((tag["condition"] or "").lstrip("!"))
+        name = tag["name"] or (condition["name"] if condition else None)
+        if name:
+            found.setdefault(name, _line(text, tag.start()))
+    return found
+
+
+def _suffix(account_id: str) -> str:
+    """The same each time, so that to deploy again changes what has been deployed."""
+    digest = hashlib.sha256(account_id.encode()).digest()
+    return "".join(chr(ord("a") + each % 26) for each in digest[:4])
+
+
+class _Values:
+    """The values of the parameters: given, of the server, a role that is made, the default; each is looked up once."""
+
+    def __init__(self, path: Path, publish: Path, given: Given) -> None:
+        self._path, self._given = path, given
+        nothing = Node({}, Place(str(publish)))
+        asked = yaml_source.read(publish).mapping().get("Parameters", nothing).mapping()
+        self._known = asked.get("properties", nothing).mapping()
+        required = asked.get("required")
+        self._required = {each.text() for each in required.items()} if required is not None else set()
+        self._suffix = _suffix(given.account_id)
+        self.roles: dict[str, Role] = {}
+        self.notes: list[Note] = []
+
+    def of(self, name: str, line: int) -> str:
+        if name in self._given.parameters:
+            return self._given.parameters[name]
+        if name in self._given.of_server:
+            return self._given.of_server[name]
+        asked = self._known[name].mapping() if name in self._known else {}
+        default = asked["default"].text() if "default" in asked and asked["default"].value is not None else ""
+        if default:
+            return default.replace(_SUFFIX, self._suffix)
+        if "x-role" in asked:
+            return self._role(name, asked["x-role"])
+        if name in self._required or "default" not in asked:
+            title = f" ({asked['title'].text()[:80]})" if "title" in asked else ""
+            text = f"{{{{ {name} }}}} has no value{title}: pass -p {name}=VALUE"
+            if all(note.text != text for note in self.notes):
+                self.notes.append(Note(Place(str(self._path), line), text, error=True))
+        return ""
+
+    def _role(self, name: str, wanted: Node) -> str:
+        """The role that the cloud's console makes for a parameter of this kind; without a name it is left open."""
+        given = wanted.mapping("a role")
+        if "name" not in given:
+            return ""
+        role = given["name"].text()
+        policies = given["authorities"].items() if "authorities" in given else []
+        self.roles[name] = Role(name=role, system_policies=tuple(each.text() for each in policies))
+        return f"acs:ram::{self._given.account_id}:role/{role.lower()}"
+
+    def holds(self, condition: str, line: int) -> bool:
+        negated = condition.startswith("!")
+        found = _CONDITION.match(condition[negated:].strip())
+        if found is None or (negated and found["sign"]):
+            raise TemplateError(
+                Place(str(self._path), line),
+                f"{{{{if {condition[:80]}}}}}: expected NAME, !NAME, NAME === 'TEXT' or NAME !== 'TEXT'",
+            )
+        value = self.of(found["name"], line)
+        if not found["sign"]:
+            return (value not in ("", "false")) is not negated
+        return (value == (found["one"] if found["one"] is not None else found["two"])) is (found["sign"][0] == "=")
+
+
+def _pieces(path: Path, text: str, values: _Values) -> Iterator[str]:
+    """The text with its tags filled; of what a condition leaves out only the ends of lines."""
+    # Of each open {{if}}: whether its present branch is taken, whether one has been, and whether it stands in text
+    # that is taken.
+    branches: list[tuple[bool, bool, bool]] = []
+    at = 0
+    for tag in _TAG.finditer(text):
+        taken = not branches or branches[-1][0]
+        yield _kept(text[at : tag.start()], taken)
+        at, line = tag.end(), _line(text, tag.start())
+        if tag["when"] == "if":
+            holds = taken and values.holds(tag["condition"], line)
+            branches.append((holds, holds, taken))
+        elif tag["name"]:
+            yield values.of(tag["name"], line) if taken else ""
+        elif not branches:
+            raise TemplateError(Place(str(path), line), f"{tag.group()} stands here without an {{{{if}}}} before it")
+        elif tag["end"] == "/if":
+            branches.pop()
+        else:
+            _, done, outer = branches.pop()
+            holds = outer and not done and (tag["end"] == "else" or values.holds(tag["condition"], line))
+            branches.append((holds, done or holds, outer))
+    if branches:
+        raise TemplateError(Place(str(path)), "an {{if}} has no {{/if}} after it")
+    yield text[at:]
+
+
+def _kept(text: str, taken: bool) -> str:
+    return text if taken else "\n" * text.count("\n")
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
