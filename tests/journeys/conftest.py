@@ -55,7 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     Where the promise is of each runtime, `EVERY_RUNTIME`; tests that wait in real time are content with `THE_MANUALS`.
     """
-    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    marks = metafunc.definition.iter_markers("parametrize")
+    named = {name for mark in marks for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])}
     if "runtime" in metafunc.fixturenames and "runtime" not in named:
         metafunc.parametrize("runtime", oldest_and_newest(RUNTIMES))
 

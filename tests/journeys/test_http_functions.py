@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from tests.journeys.conftest import FUNCTIONS, Sesame
+from tests.journeys.conftest import FUNCTIONS, RUNTIMES, Sesame
 from tests.support import packages as packages_of_tests
 from tests.support.interpreters import INTERPRETERS
 
@@ -121,7 +121,19 @@ def test_a_custom_domain(publish: Callable[..., Site], sesame: Sesame, client: A
     assert requests.get(sesame.endpoint + "/shop/a", headers={"Host": host}, timeout=60).status_code == 400
 
 
-@pytest.mark.parametrize("framework", ["flask", "django"])
+# Each framework in every run, of the oldest kind and of the newest; all others by `make torture`.
+PAIRS = [
+    pytest.param(
+        *runtime.values,
+        framework,
+        marks=[*runtime.marks, *([] if runtime is always else [pytest.mark.torture])],
+    )
+    for framework, always in (("flask", RUNTIMES[0]), ("django", RUNTIMES[-1]))
+    for runtime in RUNTIMES
+]
+
+
+@pytest.mark.parametrize(("runtime", "framework"), PAIRS)
 def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framework: str, tmp_path: Path) -> None:
     folder = tmp_path / "code"
     install(runtime, FRAMEWORKS[runtime][framework], folder)

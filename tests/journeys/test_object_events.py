@@ -85,7 +85,8 @@ def events(database: Path | str) -> Counter[tuple[str, str]]:
     return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# What the stores of events owe is tried on both in tests/triggers.
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.torture)])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sesame, Path | str]]:
     """A server of this test's own, and the database that it keeps everything in."""
     url: str = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""

@@ -26,7 +26,7 @@ from tests.support.signer import TIMEOUT_S
 
 FIRST = "2016-08-15"
 # What versions share is tried through the first.
-EXAMPLES, EXAMPLES_LATER, EXAMPLES_LONG = 12, 2, 250
+EXAMPLES, EXAMPLES_LATER, EXAMPLES_LONG = 8, 1, 250
 ANSWER_WITHIN_S = 30.0
 SEED = 20161126
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"

@@ -21,7 +21,7 @@ from tests.journeys.test_schemathesis import (
 __all__ = ["server"]
 
 VERSION = "2023-03-30"
-EXAMPLES, EXAMPLES_LONG = 2, 60
+EXAMPLES, EXAMPLES_LONG = 1, 60
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
 FUNCTION = {
     "functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE,

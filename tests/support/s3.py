@@ -88,6 +88,8 @@ class Store:
         command = [
             self._program, "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=64",
+            # Whoever was killed and starts again waits for it.
+            "-master.electionTimeout=1s", "-master.resumeState=false",
             f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=100",
             "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
             "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={self.folder / 's3.json'}",
