@@ -317,7 +317,7 @@ async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
 
     async def stop() -> None:
         if handover is not None and handover.begun:
-            handover.handed.append(await server.hand_over(name))
+            handover.leave(await server.hand_over(name))
         await server.stop(serving.drain_s)
 
     serving.teardown.push_async_callback(stop)

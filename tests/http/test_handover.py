@@ -131,6 +131,19 @@ async def test_what_has_come_and_was_not_accepted_goes_on_too() -> None:
     await second.stop(grace_s=1)
 
 
+async def test_what_is_handed_over_to_nobody_is_closed() -> None:
+    servers = [await named(b"before"), await named(b"after")]
+    handover = Handover()
+    handover.begun = True
+    handover.leave(await left_by(servers[0]))
+    handover.give_up()
+    handover.leave(await left_by(servers[1]))
+    for server in servers:
+        with pytest.raises(ConnectionRefusedError):
+            await Client.connected(server.port)
+    assert handover.handed == []
+
+
 async def test_what_has_queued_is_taken_a_few_at_a_time() -> None:
     first = await named(b"first")
     clients = [await Client.connected(first.port) for _ in range(AT_FIRST)]

@@ -1,6 +1,7 @@
 """`sesame restart`: Sesame starts again in its process, and whoever calls meanwhile waits for the answer."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import requests
 from benchmarks.restart import Load, calling
 from benchmarks.servers import Endpoint
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
@@ -99,3 +102,29 @@ def test_with_settings_that_do_not_hold_it_goes_on_as_it_is(restarting: Sesame, 
         config.write_text(settings)
     assert endpoints(restarting)["started_at"] == before["started_at"]
     assert restarting.client().invoke_function("s", "f", b"0").data == b"slept"
+
+
+def test_told_to_stop_while_it_restarts_it_stops_once_running_calls_have_ended(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "main.py").write_text(CODE)
+    with running(tmp_path, "--drain-s", "60", runtime=RUNTIME, program=("-m", "sesame")) as sesame:
+        client = sesame.client()
+        client.create_service("s")
+        client.create_function(
+            "s", "f", RUNTIME, "main.my_handler", codeDir=str(tmp_path / "code"), timeout=60, memorySize=128
+        )
+        answers: list[bytes] = []
+        call = threading.Thread(target=lambda: answers.append(client.invoke_function("s", "f", b"8").data))
+        call.start()
+        wait_until(lambda: bool(sesame.instances()), "the call's instance", PATIENCE_S)
+        process = psutil.Process(sesame.pid)
+        process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "Restarting" in sesame.said(), "its word that it restarts", PATIENCE_S)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "Stopping" in sesame.said(), "its word that it stops", PATIENCE_S)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(sesame.endpoint, timeout=PATIENCE_S)
+        call.join(PATIENCE_S)
+        assert answers == [b"slept"]
+        sesame.ended()
+    assert "Stopped at once" not in sesame.said()

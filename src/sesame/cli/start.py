@@ -108,14 +108,16 @@ async def serve(settings: Settings, handover: Handover | None, settle_again: Cal
         else:
             starting.cancel()
             await asyncio.wait({starting})
-        anew = handover is not None and handover.begun
-        what = "Restarting: new calls wait" if anew else "Stopping: no new calls"
-        output.note(f"{what}; running ones get {settings.drain_s:g} s to end, or less by another signal …")
+        time_left = f"running ones get {settings.drain_s:g} s to end"
+        if handover is not None and handover.begun:
+            output.note(f"Restarting: new calls wait; {time_left} …")
+        else:
+            output.note(f"Stopping: no new calls; {time_left}, or less by another signal …")
     finally:
         waiting.cancel()
         await sesame.stop()
         calls.close()
-    if anew:
+    if handover is not None and handover.begun:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
         restarting.ignore_requests()
@@ -124,7 +126,10 @@ async def serve(settings: Settings, handover: Handover | None, settle_again: Cal
 
 
 class _Signals:
-    """Sets `stopping`, at once or to begin anew; another signal to stop then cancels the task that made this."""
+    """Sets `stopping`, at once or to begin anew; another signal to stop then cancels the task that made this.
+
+    The first signal to stop during a restart has it stop instead: running calls keep their time.
+    """
 
     def __init__(self, handover: Handover | None, settle_again: Callable[[], object]) -> None:
         self.stopping = asyncio.Event()
@@ -147,7 +152,10 @@ class _Signals:
             self._on_restart()
 
     def _on_stop(self) -> None:
-        if self.stopping.is_set():
+        if self._handover is not None and self._handover.begun:
+            self._handover.give_up()
+            output.note("Stopping in place of restarting: no new calls; running ones keep their time …")
+        elif self.stopping.is_set():
             self._main.cancel()
         self.stopping.set()
 

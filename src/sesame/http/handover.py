@@ -32,12 +32,25 @@ class Handed(msgspec.Struct, frozen=True):
 
 
 class Handover:
-    """Once it has `begun`, servers that stop add to it. `received` is from those before."""
+    """Once it has `begun`, servers that stop leave to it what `handed` then has. `received` is from those before."""
 
     def __init__(self, received: Iterable[Handed] = ()) -> None:
         self._received = {each.name: each for each in received}
         self.handed: list[Handed] = []
         self.begun = False
+
+    def leave(self, handed: Handed) -> None:
+        """From a server that stops. Closed where the handover was given up meanwhile."""
+        if self.begun:
+            self.handed.append(handed)
+        else:
+            handed.close()
+
+    def give_up(self) -> None:
+        """There will be no next server: what was left is closed, so that new connections are refused."""
+        self.begun = False
+        while self.handed:
+            self.handed.pop().close()
 
     def take(self, name: str) -> Handed | None:
         """What is there for an endpoint; its descriptors are the caller's from now on."""
