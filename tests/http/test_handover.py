@@ -138,9 +138,9 @@ async def test_what_is_handed_over_to_nobody_is_closed() -> None:
     handover.leave(await left_by(servers[0]))
     handover.give_up()
     handover.leave(await left_by(servers[1]))
-    for server in servers:
+    for stopped in servers:
         with pytest.raises(ConnectionRefusedError):
-            await Client.connected(server.port)
+            await Client.connected(stopped.port)
     assert handover.handed == []
 
 

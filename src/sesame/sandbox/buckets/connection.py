@@ -45,7 +45,9 @@ class Connection:
         self._executor = ThreadPoolExecutor(max_workers=RUNNING_MAX, thread_name_prefix="bucket")
         self._running = 0
         self._reading = False
-        # Held while the descriptor is used, so that it is not another's by then.
+        # Threads that write an answer at this moment: the descriptor is closed after the last, so that it is not
+        # another's by then.
+        self._writing = 0
         self._lock = Lock()
         self._open = True
 
@@ -54,15 +56,20 @@ class Connection:
         self._read_on()
 
     def close(self) -> None:
-        """Idempotent. What runs goes on to its end, and nobody gets its answer."""
+        """Idempotent, never blocks. What runs goes on to its end, and nobody gets its answer."""
         if not self._open:
             return
         self._pause()
         with self._lock:
             self._open = False
-            os.close(self._device)
+            writing = self._writing
         self._executor.submit(self._files.close)
         self._executor.shutdown(wait=False)
+        if not writing:
+            self._ended()
+
+    def _ended(self) -> None:
+        os.close(self._device)
         self._on_end()
 
     def _read_on(self) -> None:
@@ -126,10 +133,17 @@ class Connection:
 
     def _answer(self, answer: bytes) -> None:
         with self._lock:
-            if self._open:
-                try:
-                    os.write(self._device, answer)
-                except OSError as error:
-                    # ENOENT: nobody waits for it any more. ENODEV: the mount is gone, which reading notices.
-                    if error.errno not in (errno.ENOENT, errno.ENODEV):
-                        self._log(f"the kernel does not take an answer: {error}")
+            if not self._open:
+                return
+            self._writing += 1
+        try:
+            os.write(self._device, answer)
+        except OSError as error:
+            # ENOENT: nobody waits for it any more. ENODEV: the mount is gone, which reading notices.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                self._log(f"the kernel does not take an answer: {error}")
+        with self._lock:
+            self._writing -= 1
+            last = not self._open and not self._writing
+        if last:
+            self._loop.call_soon_threadsafe(self._ended)

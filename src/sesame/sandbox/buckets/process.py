@@ -37,6 +37,8 @@ class Mounts:
         self._loop = asyncio.get_running_loop()
         self._buckets: dict[int, Bucket] = {}
         self._mounts: dict[int, Connection] = {}
+        # Those that Sesame has asked to end, until they have.
+        self._ending: set[int] = set()
         self.ended = asyncio.Event()
         sesame.setblocking(False)
         self._loop.add_reader(sesame, self._heed)
@@ -59,9 +61,12 @@ class Mounts:
             elif message["kind"] == protocol.KEYS:
                 if (bucket := self._buckets.get(number)) is not None:
                     bucket.keys = Keys(*message["keys"])
+            elif message["kind"] == protocol.PING:
+                self._say({"kind": protocol.PONG})
+            elif (mount := self._mounts.get(number)) is not None:
+                self._ending.add(number)
+                mount.close()
             else:
-                if (mount := self._mounts.get(number)) is not None:
-                    mount.close()
                 self._say({"kind": protocol.ENDED, "mount": number})
 
     def _serve(self, number: int, device: int, wanted: dict[str, Any]) -> None:
@@ -94,6 +99,9 @@ class Mounts:
 
     def _forget(self, number: int) -> None:
         del self._mounts[number], self._buckets[number]
+        if number in self._ending:
+            self._ending.remove(number)
+            self._say({"kind": protocol.ENDED, "mount": number})
 
     def _connect(self) -> socket.socket:
         """In threads."""

@@ -6,10 +6,12 @@ Used by `jail.buckets`, on the event loop. When the process ends, every instance
 import asyncio
 import contextlib
 import itertools
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.network import Answers
 
 SERVED_TIMEOUT_S = 20.0
-# A process that does not end a mount within this time is ended, so that nobody waits for it for ever.
+# A mount that has not ended after this time is logged, and the process is asked whether it still answers.
 ENDED_TIMEOUT_S = 5.0
+# POLICY: a process that does not answer is ended, and all mounts with it, so that nobody waits for it for ever. Its
+# answer is looked for so often, after this time each: Sesame itself may have been held up for one of them.
+LOOKS, LOOK_S = 3, 5.0
 # Where functions' names among the clients of object storage are.
 CLIENT = "mounted buckets"
 _MODULE = "sesame.sandbox.buckets.process"
@@ -63,6 +68,10 @@ class BucketServer:
         self._starting: dict[int, asyncio.Future[str]] = {}
         self._lost: dict[int, Callable[[], None]] = {}
         self._ending: dict[int, asyncio.TimerHandle] = {}
+        # What the process was too busy to take, with descriptors that are closed once it has.
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        # While the process is asked whether it still answers.
+        self._asked: asyncio.TimerHandle | None = None
 
     async def serve(
         self, mount: BucketMount, keys: Credentials, owner: int, device: int, lost: Callable[[], None]
@@ -107,20 +116,19 @@ class BucketServer:
         return ServedBucket(self, number, keys)
 
     def tell(self, kind: str, number: int, *fds: int, **fields: Any) -> None:
-        """A process that does not listen is ended."""
-        if self._socket is None:
-            return
+        """A process that is busy is told in turn."""
         message = protocol.encode({"kind": kind, "mount": number, **fields})
-        try:
-            socket.send_fds(self._socket, [message], fds)
-        except OSError as error:
-            self._give_up(f"it does not listen: {error}")
+        if self._socket is None or (not self._unsent and self._taken(message, fds)):
+            return
+        self._unsent.append((message, [os.dup(fd) for fd in fds]))
+        asyncio.get_running_loop().add_writer(self._socket, self._send_on)
+        self._ask()
 
     def forget(self, number: int) -> None:
         """Its mount ends. Idempotent."""
         if self._lost.pop(number, None) is not None and self._socket is not None:
             loop = asyncio.get_running_loop()
-            self._ending[number] = loop.call_later(ENDED_TIMEOUT_S, self._give_up, "it does not end a mount")
+            self._ending[number] = loop.call_later(ENDED_TIMEOUT_S, self._late, number)
             self.tell(protocol.END, number)
 
     async def close(self) -> None:
@@ -144,6 +152,54 @@ class BucketServer:
         self._socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._socket, self._heed)
 
+    def _taken(self, message: bytes, fds: Sequence[int]) -> bool:
+        """False if the process has not taken enough of what it was told before."""
+        assert self._socket is not None
+        try:
+            socket.send_fds(self._socket, [message], fds)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._give_up(f"it does not listen: {error}")
+        return True
+
+    def _send_on(self) -> None:
+        while self._socket is not None and self._unsent:
+            message, fds = self._unsent[0]
+            if not self._taken(message, fds):
+                return
+            if self._unsent:
+                self._unsent.popleft()
+                _close(fds)
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_writer(self._socket)
+
+    def _late(self, number: int) -> None:
+        """POLICY: a mount that does not end is its instance's alone, as long as the process answers at all."""
+        del self._ending[number]
+        log.warning("a mount of a bucket does not end", after_s=ENDED_TIMEOUT_S)
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().call_later(LOOK_S, self._look, LOOKS - 1)
+            self.tell(protocol.PING, 0)
+
+    def _look(self, left: int) -> None:
+        # What has come while Sesame was held up itself.
+        self._heed()
+        if self._asked is None:
+            return
+        if left:
+            self._asked = asyncio.get_running_loop().call_later(LOOK_S, self._look, left - 1)
+        else:
+            self._give_up(f"it has not answered for {LOOKS * LOOK_S:g} s")
+
+    def _answered(self) -> None:
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+
     def _heed(self) -> None:
         while self._socket is not None:
             try:
@@ -165,6 +221,8 @@ class BucketServer:
             starting = self._starting.get(message["mount"])
             if starting is not None and not starting.done():
                 starting.set_result(message["problem"])
+        elif message["kind"] == protocol.PONG:
+            self._answered()
         else:
             log.warning("a mounted bucket", said=message["text"])
 
@@ -187,7 +245,9 @@ class BucketServer:
         """Everyone who waits for the process gets an error: the kernel does that when it has ended."""
         if self._socket is None:
             return
-        asyncio.get_running_loop().remove_reader(self._socket)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        loop.remove_writer(self._socket)
         self._socket.close()
         self._socket = None
         assert self._process is not None
@@ -200,6 +260,9 @@ class BucketServer:
         for ending in self._ending.values():
             ending.cancel()
         self._ending.clear()
+        self._answered()
+        while self._unsent:
+            _close(self._unsent.popleft()[1])
         lost, self._lost = self._lost, {}
         for tell in lost.values():
             tell()
@@ -210,6 +273,11 @@ def cannot_mount(mount: BucketMount, why: str) -> SandboxStartFailed:
     return SandboxStartFailed(
         f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}: {why}", StartFailure.REFUSED
     )
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _wire(keys: Credentials) -> tuple[str, str, str]:
