@@ -30,6 +30,8 @@ pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
 PROGRAM = WebServer(command=("/srv/bootstrap",))
 APP = 1000
+# Below links of an image: to a directory, to nothing, and to itself.
+MOUNTED = ["/var/nas", "/data/deep", "/loop/deep"]
 
 
 @pytest.fixture(scope="module")
@@ -176,11 +178,42 @@ async def test_links_of_an_image_lead_nowhere_on_the_host(driver: JailDriver, ro
         image=image_root(hostile, working_dir="/run/work"),
     )  # fmt: skip
     assert "index.py" in await run(actor, "os.listdir('/code')")
-    assert await run(actor, "write('/mnt/data/x', 'shared') and write('/tmp/x', '') and os.getcwd()") == "/run/work"
-    assert await run(actor, "len(read('/etc/hosts')) > 0 and os.path.islink('/etc')") is False
+    assert await run(actor, "write('/mnt/data/x', 'shared') and write('/tmp/x', '')")
+    assert await run(actor, "os.path.samefile(os.getcwd(), '/run/work')")
+    assert await run(actor, "len(read('/etc/hosts')) > 0 and os.readlink('/etc')") == str(target)
     await stage.clear()
     assert list(target.iterdir()) == []
     assert (tmp_path / "nas" / "nas" / "x").read_text() == "shared"
+
+
+async def test_links_of_an_image_hide_nothing_of_it(driver: JailDriver, root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "root"
+    shutil.copytree(root, linked, symlinks=True)
+    (linked / "usr" / "state" / "log").mkdir(parents=True)
+    (linked / "usr" / "state" / "log" / "kept").write_text("of the image")
+    (linked / "etc").rename(linked / "usr" / "etc")
+    (linked / "usr" / "etc" / "passwd").rename(linked / "usr" / "users")
+    (linked / "usr" / "etc" / "passwd").symlink_to("../users")
+    (linked / "usr" / "etc" / "motd").write_text("of the image")
+    links = {"etc": "usr/etc", "var": "/usr/state", "app": "srv", "data": "/usr/state/data"}
+    for name, target in {**links, "loop": "/loop"}.items():
+        (linked / name).symlink_to(target)
+    stage = ContainerStage(driver, linked)
+    mounts = [
+        NasMount(server_addr=f"nas{n}:/", mount_dir=at, user_id=APP, group_id=APP) for n, at in enumerate(MOUNTED)
+    ]
+    volumes = tuple(NasVolumes(tmp_path / "nas", {}).provide(mount) for mount in mounts)
+    actor = await start(stage, volumes=volumes, image=image_root(linked, working_dir="/app"))
+    assert await run(actor, "read('/etc/motd'), read('/var/log/kept'), read('file')") == ["of the image"] * 3
+    assert await run(actor, f"[os.readlink('/' + name) for name in {list(links)}]") == list(links.values())
+    assert await run(actor, "read('/usr/etc/hosts') == read('/etc/hosts') and socket.gethostname()") == await run(
+        actor, "read('/etc/hostname').strip()"
+    )
+    assert await run(actor, "pwd.getpwuid(os.getuid()).pw_dir, pwd.getpwnam('app').pw_uid") == ["/root", APP]
+    assert await run(actor, "write('/var/tmp/x', 'x') and os.stat('/usr/state/tmp').st_mode & 0o7777") == 0o1777
+    assert await run(actor, f"[write(path + '/x', path) for path in {MOUNTED}]") == [True] * len(MOUNTED)
+    await stage.clear()
+    assert [(tmp_path / "nas" / f"nas{n}" / "x").read_text() for n in range(len(MOUNTED))] == MOUNTED
 
 
 async def test_an_image_of_one_static_program(driver: JailDriver, tmp_path: Path) -> None:

@@ -131,6 +131,16 @@ async def test_users_are_not_read_from_where_links_lead(store: Store, tmp_path: 
             await store.images.lease(store.url(f"app-{len(entries)}"))
 
 
+async def test_users_are_found_by_links_within_the_image(store: Store) -> None:
+    users = [
+        folder("usr"), folder("usr/etc"), link("etc", "usr/etc"), link("usr/etc/passwd", "/../srv/users"),
+        folder("srv"), entry("srv/users", b"app:x:1000:1001::/home/app:/bin/sh\n"),
+    ]  # fmt: skip
+    layout(store.root / "app", [layer_of(users)], User="app", Cmd=["x"])
+    config = (await store.images.lease(store.url("app"))).config
+    assert (config.user_id, config.group_id, config.home) == (1000, 1001, "/home/app")
+
+
 async def test_layers_lie_over_one_another(store: Store) -> None:
     root = await store.unpacked(
         [folder("a"), entry("a/one", b"1"), entry("a/two", b"2"), folder("b"), entry("b/x", b"x"), entry("c", b"file"),

@@ -307,7 +307,9 @@ def _mount_image(order, fds):
     """The same in the root of a container image, which takes the place of the zygote's."""
     targets = [target for target, _source in order["mounts"] + order["binds"]]
     targets += [volume[0] for volume in order["volumes"]]
-    image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
+    there = image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
+    for kind in ("mounts", "binds", "volumes"):
+        order[kind] = [[there[each[0]]] + list(each[1:]) for each in order[kind]]
     _mount(order, fds, image.NEW)
     for volume in order["volumes"]:
         volumes.put(volume, fds, image.NEW)

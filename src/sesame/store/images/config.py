@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.model.container import ImageConfig, ImageUnavailable
 from sesame.model.web_server import Arguments
+from sesame.store.images.inside import place
 
 ENVIRONMENT_BYTES = 32 * 1024
 USERS_BYTES = 1024 * 1024
@@ -119,18 +120,15 @@ def _group(group: str, root: Path, reference: str) -> int:
 
 
 def _entries(root: Path, name: str, fields: int) -> list[list[str]]:
-    """The lines of a file of /etc with at least so many fields; none where it is a link, which might lead anywhere."""
-    try:
-        folder = os.open(root / "etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    """The lines of a file of /etc with at least so many fields; links are followed within the image alone."""
+    path = place(root, f"etc/{name}")
+    if path is None:
         # An image of one static program has no users.
         return []
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
-    finally:
-        os.close(folder)
     with os.fdopen(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             return []
