@@ -81,6 +81,20 @@ def test_the_container_runs_sesame_with_settings_that_exist() -> None:
     assert [each for each, _arguments in steps if each in ("USER", "CMD")] == ["USER", "CMD"]
 
 
+def test_the_container_can_keep_objects_in_a_bucket(tmp_path: Path) -> None:
+    """The step that installs the wheel, with `echo` in the place of pip."""
+    (install,) = (
+        command
+        for instruction, arguments in containerfile() if instruction == "RUN"
+        for command in arguments.split("&&") if "pip install" in command
+    )  # fmt: skip
+    wheel = tmp_path / "sesame_fc-1.2.3-py3-none-any.whl"
+    wheel.touch()
+    script = install.replace("/opt/sesame/bin/pip", "echo").replace("/tmp/", f"{tmp_path}/")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == f"{wheel}[s3]"
+
+
 def test_each_shell_step_of_the_container_is_one_that_a_shell_reads() -> None:
     runs = [arguments for instruction, arguments in containerfile() if instruction == "RUN"]
     assert runs
