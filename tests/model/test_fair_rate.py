@@ -5,6 +5,7 @@ Run by pytest, with clocks that a test moves.
 
 import asyncio
 import gc
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -166,3 +167,38 @@ async def test_tasks_that_wait_no_longer_leave_their_turn_to_the_next() -> None:
     await clocks.pass_time(0.1)
     assert not clocks.timers
     await asyncio.wait_for(share.turn(), 60)
+
+
+class Callbacks:
+    """Each takes what there is, or waits for its turn once more."""
+
+    def __init__(self, share: Share, number: int, each: int) -> None:
+        self._share = share
+        self.left = [each] * number
+        self.called = 0
+        self.cancels = [share.in_turn(partial(self._go_on, each_of)) for each_of in range(number)]
+
+    def _go_on(self, number: int) -> None:
+        self.called += 1
+        while self.left[number]:
+            if not self._share.allows():
+                self.cancels[number] = self._share.in_turn(partial(self._go_on, number))
+                return
+            self.left[number] -= 1
+            self._share.charge()
+
+
+async def test_of_callbacks_that_wait_those_are_called_that_may_go_on() -> None:
+    clocks = FakeClocks()
+    callbacks = Callbacks(FairRate(clocks, RATES).of("a"), number=100, each=3)
+    await clocks.pass_time(1.0)
+    taken = 300 - sum(callbacks.left)
+    assert 10 + 90 <= taken <= 10 + 110
+    assert callbacks.called <= taken + 50
+    # Those that wait no longer leave their turn to the next.
+    for cancel in callbacks.cancels[50:]:
+        cancel()
+    await clocks.pass_time(5.0)
+    assert callbacks.left[:50] == [0] * 50
+    await clocks.pass_time(0.1)
+    assert not clocks.timers

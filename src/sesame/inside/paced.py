@@ -23,7 +23,7 @@ class Paced:
         self._receiving = receiving
         self._share = share
         self._take = take
-        self._wait_no_longer: Callable[[], None] | None = None
+        self._wait_no_longer: Callable[[], object] | None = None
         self._ended = False
         self._read()
 
@@ -38,11 +38,18 @@ class Paced:
     def _read(self) -> None:
         asyncio.get_running_loop().add_reader(self._receiving.fileno(), self._on_readable)
 
+    def _turn_came(self) -> None:
+        self._wait_no_longer = None
+        if not self._ended:
+            self._read()
+            # At once: what it takes is charged before another socket of the client has its turn.
+            self._on_readable()
+
     def _on_readable(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
             if not self._share.allows():
                 asyncio.get_running_loop().remove_reader(self._receiving.fileno())
-                self._wait_no_longer = self._share.wait(self._read)
+                self._wait_no_longer = self._share.in_turn(self._turn_came)
                 return
             try:
                 units = self._take()

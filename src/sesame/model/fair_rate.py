@@ -72,13 +72,9 @@ class FairRate:
 
     async def turn(self, bucket: "_Bucket") -> None:
         """Tasks of one client go on one by one: to wake all, for the few that may, would cost more than they do."""
-        if not bucket.tasks_wait and self.allows(bucket):
+        if not bucket.turns_wait and self.allows(bucket):
             return
-        turn = asyncio.get_running_loop().create_future()
-        bucket.tasks.append(turn)
-        if not bucket.tasks_wait:
-            bucket.tasks_wait = True
-            self._wake_next(bucket)
+        turn = self._queued(bucket)
         try:
             await turn
         finally:
@@ -86,15 +82,37 @@ class FairRate:
                 # Once this one has been charged.
                 asyncio.get_running_loop().call_soon(self._wake_next, bucket)
 
+    def in_turn(self, bucket: "_Bucket", resume: Callable[[], None]) -> Callable[[], object]:
+        """As `turn`, for a callback. It must charge what it has done before it returns."""
+        turn = self._queued(bucket)
+
+        def come(turn: "asyncio.Future[None]") -> None:
+            if not turn.cancelled():
+                try:
+                    resume()
+                finally:
+                    self._wake_next(bucket)
+
+        turn.add_done_callback(come)
+        return turn.cancel
+
+    def _queued(self, bucket: "_Bucket") -> "asyncio.Future[None]":
+        turn = asyncio.get_running_loop().create_future()
+        bucket.turns.append(turn)
+        if not bucket.turns_wait:
+            bucket.turns_wait = True
+            self._wake_next(bucket)
+        return turn
+
     def _wake_next(self, bucket: "_Bucket") -> None:
-        tasks = bucket.tasks
-        while tasks and tasks[0].done():
+        turns = bucket.turns
+        while turns and turns[0].done():
             # It waits no longer.
-            tasks.popleft()
-        if not tasks:
-            bucket.tasks_wait = False
+            turns.popleft()
+        if not turns:
+            bucket.turns_wait = False
         elif self.allows(bucket):
-            tasks.popleft().set_result(None)
+            turns.popleft().set_result(None)
         else:
             self.wait(bucket, functools.partial(self._wake_next, bucket))
 
@@ -145,6 +163,10 @@ class Share:
         """Calls back once when it is the client's turn, unless the call returned was made before."""
         return self._rate.wait(self._bucket, resume)
 
+    def in_turn(self, resume: Callable[[], None]) -> Callable[[], object]:
+        """As `wait`, for clients with many that wait: `resume` charges what it does, before the next one is called."""
+        return self._rate.in_turn(self._bucket, resume)
+
 
 class _Bucket:
     def __init__(self, per_s: float, burst: float, now: float) -> None:
@@ -152,9 +174,9 @@ class _Bucket:
         self._burst = burst
         self._at = now
         self.left = burst
-        # Tasks that wait for their turn, the next one first, and whether something is there that wakes it.
-        self.tasks: deque[asyncio.Future[None]] = deque()
-        self.tasks_wait = False
+        # Who waits for one turn after the other, the next one first, and whether something is there that wakes it.
+        self.turns: deque[asyncio.Future[None]] = deque()
+        self.turns_wait = False
 
     def level(self, now: float) -> float:
         self.left = min(self._burst, self.left + (now - self._at) * self._per_s)
