@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.support import tied
 
 # PostgreSQL refuses to be started by root.
 NOBODY = 65534
@@ -101,6 +102,11 @@ class Server:
                 os.chown(path, NOBODY, NOBODY)
         self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", *INITDB)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str, *, user: str = USER, password: str = PASSWORD_IN_URL, options: str = "") -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}{options}"
 
@@ -108,7 +114,8 @@ class Server:
         where = (f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}")
         self._process = subprocess.Popen(
             [str(self._bin / "postgres"), "-D", str(self._data), *(f"--{option}" for option in (*where, *OPTIONS))],
-            stderr=(self.folder / "log").open("ab"), **self._as_user(),
+            stderr=(self.folder / "log").open("ab"), preexec_fn=tied.to_this_process(signal.SIGQUIT),
+            **self._as_user(),
         )  # fmt: skip
         deadline = time.monotonic() + START_PATIENCE_S
         while self._try("SELECT 1") is None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import tied
 
 START_PATIENCE_S = 60.0
 BUCKET = "sesame-tests"
@@ -53,6 +55,11 @@ class Store:
         }
         (folder / "data").mkdir()
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def endpoint(self) -> str:
@@ -96,7 +103,9 @@ class Store:
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket",
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, preexec_fn=tied.to_this_process(signal.SIGKILL)
+            )
         deadline = time.monotonic() + START_PATIENCE_S
         while not self._answers():
             if self._process.poll() is not None:
