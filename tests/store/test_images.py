@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.images.images import Images
 from sesame.store.images.places import ImagePlaces
 from sesame.store.packages.packages import COLLECT_GRACE_S
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 HELLO = layer_of([folder("bin"), entry("bin/hello", b"#!/bin/sh\n", mode=0o4755)])
 
@@ -347,12 +353,53 @@ async def test_what_a_crash_left_is_removed(store: Store) -> None:
     assert store.staged() == []
 
 
-async def test_zstd_is_refused_with_what_to_do(store: Store) -> None:
-    made = Layout(store.root / "app")
-    config = made.document(image_config([HELLO], {}))
-    made.index(made.document({"config": config, "layers": [made.blob(b"\x28\xb5\x2f\xfd" + HELLO)]}))
-    with pytest.raises(ImageUnavailable, match="--dest-compress-format gzip"):
-        await store.images.lease(store.url())
+# What podman writes behind the frames of a layer: a frame that is skipped.
+SKIPPED = b"\x50\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"skipped"
+
+
+def with_blob(store: Store, name: str, layer: bytes, blob: bytes) -> str:
+    """An image of one layer that lies there as `blob`."""
+    made = Layout(store.root / name)
+    config = made.document(image_config([layer], {"Cmd": ["x"]}))
+    made.index(made.document({"config": config, "layers": [made.blob(blob)]}))
+    return store.url(name)
+
+
+async def test_layers_compressed_by_zstd(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = layer_of([entry("a", bytes(range(256)) * 4000), entry("b", b"x")])
+    half = len(layer) // 2
+    frames = zstd.compress(layer[:half]) + zstd.compress(layer[half:])
+    lease = await store.images.lease(with_blob(store, "app", layer, frames + SKIPPED))
+    assert (lease.root / "a").read_bytes() == bytes(range(256)) * 4000
+    lease.release()
+    other = layer_of([entry("other", b"x")])
+    compressed = zstd.compress(other)
+    for name, blob in {"cut": compressed[: len(compressed) // 2], "more": compressed + b"x" * 64}.items():
+        with pytest.raises(ImageUnavailable, match="a layer that cannot be read"):
+            await store.images.lease(with_blob(store, name, other, blob))
+    monkeypatch.setattr(limits, "IMAGE_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(limits, "IMAGE_ENTRIES", 10)
+    bomb = layer_of([entry("device", bytes(3_000_000), type=tarfile.CHRTYPE)])
+    with pytest.raises(ImageUnavailable, match="more in its layers"):
+        await store.images.lease(with_blob(store, "bomb", bomb, zstd.compress(bomb)))
+
+
+async def test_a_zstd_frame_may_not_ask_for_any_amount_of_memory(store: Store) -> None:
+    layer = layer_of([entry("a", b"x")])
+    # A frame with one block as it is, and a window of 2 to the power of 10 + 20.
+    frame = b"\x28\xb5\x2f\xfd\x00" + bytes([20 << 3]) + (len(layer) << 3 | 1).to_bytes(3, "little") + layer
+    with pytest.raises(ImageUnavailable, match="a layer that cannot be read"):
+        await store.images.lease(with_blob(store, "app", layer, frame))
+    within = frame.replace(bytes([20 << 3]), bytes([17 << 3]), 1)
+    lease = await store.images.lease(with_blob(store, "within", layer, within))
+    assert (lease.root / "a").read_bytes() == b"x"
+
+
+async def test_zstd_without_a_decoder_is_refused_with_what_to_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, zstd.__name__, None)
+    monkeypatch.delattr(sys.modules[zstd.__name__.rpartition(".")[0]], "zstd")
+    with pytest.raises(ImageUnavailable, match=r"sesame-fc\[images\].*--dest-compress-format gzip"):
+        await store.images.lease(with_blob(store, "app", HELLO, zstd.compress(HELLO)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")

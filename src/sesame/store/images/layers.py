@@ -20,6 +20,7 @@ from typing import IO, Protocol
 from sesame.model import limits
 from sesame.model.container import ImageUnavailable
 from sesame.store.images.layout import Image, Source
+from sesame.store.images.zstd import ZstdReader
 
 CHUNK_BYTES = 256 * 1024
 LINKS_MAX = 40
@@ -97,9 +98,15 @@ def _uncompressed(file: IO[bytes], reference: str) -> Readable:
     if begin.startswith(_GZIP):
         return gzip.GzipFile(fileobj=file)
     if begin == _ZSTD:
-        raise _refused(
-            reference, "a layer compressed by zstd", "gzip or none: skopeo copy --dest-compress-format gzip oci:… oci:…"
-        )
+        try:
+            return ZstdReader(file)
+        except ImportError as error:
+            raise _refused(
+                reference,
+                "a layer compressed by zstd",
+                "a decoder of it: pip install 'sesame-fc[images]', or gzip: skopeo copy --dest-compress-format gzip "
+                "oci:… oci:…",
+            ) from error
     return file
 
 
