@@ -93,6 +93,59 @@ def test_an_image_by_the_name_that_it_has_in_a_registry(client: fc2.Client, serv
     assert client.invoke_function(service, "f", b"x").data == b"echo:x"
 
 
+RUN = """
+echo "got $FC_CUSTOM_CONTAINER_EVENT in $(pwd) by $FC_FUNCTION_NAME $0 $1"
+test ! -e /was-here || exit 9
+: > /was-here
+case "$FC_CUSTOM_CONTAINER_EVENT" in
+    good*) exit 0 ;; killed) kill -9 $$ ;; late) sleep 60 ;;
+esac
+exit 3
+"""
+
+
+def test_a_program_that_does_not_listen_is_run_for_each_event(
+    client: fc2.Client, service: str, sesame: Sesame, create: Create
+) -> None:
+    settings = {"webServerMode": False, "command": json.dumps(["/bin/sh", "-c", RUN]), "args": '["run", "it"]'}
+    create(more={"initializer": "any.thing", "timeout": 5, "instanceConcurrency": 4}, **settings)
+    instances = set()
+    for event in ("good", "good $(echo) ü\n"):
+        done = client.invoke_function(service, "f", event.encode(), headers={"x-fc-log-type": "Tail"})
+        instances.add(done.headers["X-Fc-Instance-Id"])
+        assert done.data == b""
+        tail = base64.b64decode(done.headers["X-Fc-Log-Result"]).decode()
+        assert f"got {event} in /srv by f run it\n" in tail
+    assert len(instances) == 2
+    failed = failure(client.invoke_function, service, "f", b"bad")
+    assert (failed["status"], failed["errorType"]) == (200, "ProgramFailed"), failed
+    assert "exited unexpectedly(code 3, message:exit status 3) with start command '/bin/sh -c" in failed["errorMessage"]
+    assert "Process exited" in failure(client.invoke_function, service, "f", b"killed")["errorMessage"]
+    assert "timed out after 5 seconds" in failure(client.invoke_function, service, "f", b"late")["errorMessage"]
+    too_much = {"found a NUL byte": b"good\0", "found 200000 bytes, expected less than 128 KiB": b"x" * 200_000}
+    for said, event_of in too_much.items():
+        assert said in failure(client.invoke_function, service, "f", event_of)["errorMessage"]
+    url = trigger_of(sesame, service)
+    refused = requests.get(url, timeout=60)
+    assert (refused.status_code, "webServerMode false" in refused.text) == (502, True), refused.text
+    create("missing", command='["/srv/none"]', webServerMode=False)
+    assert failure(client.invoke_function, service, "missing", b"")["code"] == "CAFileNotFound"
+    path = f"/services/{service}/functions/f/instances"
+    wait_until(lambda: sesame.api()("GET", path).json()["instances"] == [], "the end of all of them")
+
+
+def trigger_of(sesame: Sesame, service: str) -> str:
+    """The URL of an HTTP trigger that this makes."""
+    trigger = {
+        "triggerName": "t",
+        "triggerType": "http",
+        "triggerConfig": {"authType": "anonymous", "methods": ["GET"]},
+    }
+    made = sesame.api()("POST", f"/services/{service}/functions/f/triggers", json.dumps(trigger))
+    assert made.status_code == 200, made.text
+    return f"{sesame.endpoint}/2016-08-15/proxy/{service}/f/a/b?c=d"
+
+
 def test_what_the_server_does_not_name_is_refused(
     client: fc2.Client, service: str, create: Create, images: Path
 ) -> None:
@@ -111,15 +164,7 @@ def test_requests_of_the_web_and_calls_side_by_side(
     client: fc2.Client, service: str, sesame: Sesame, create: Create
 ) -> None:
     create(more={"instanceConcurrency": 4})
-    trigger = {
-        "triggerName": "t",
-        "triggerType": "http",
-        "triggerConfig": {"authType": "anonymous", "methods": ["GET"]},
-    }
-    made = sesame.api()("POST", f"/services/{service}/functions/f/triggers", json.dumps(trigger))
-    assert made.status_code == 200, made.text
-    url = f"{sesame.endpoint}/2016-08-15/proxy/{service}/f/a/b?c=d"
-    found = requests.get(url, timeout=60).json()
+    found = requests.get(trigger_of(sesame, service), timeout=60).json()
     assert found["path"] == "/a/b?c=d"
     with ThreadPoolExecutor(4) as callers:
         done = list(callers.map(lambda _n: client.invoke_function(service, "f", b"sleep 2"), range(4)))

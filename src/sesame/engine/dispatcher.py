@@ -135,6 +135,8 @@ class Dispatcher:
         if instance.shared:
             self._pool.readied(instance)
         ended = await steps.run("invoke", "Invoke", event, instance.snapshot.limits.timeout_s)
+        if not instance.serves_on:
+            instance.spent = True
         phases = Phases(lease.queue_ms, lease.start_ms, initialize_ms, ended.duration_ms)
         return _outcome(steps, lease, ended, phases), ended.error is None or is_usable_after(ended.error)
 

@@ -93,6 +93,8 @@ class Instance:
         self._limits_suspended = False
         # Whether it may serve several calls at a time.
         self.shared = snapshot.limits.concurrency > 1
+        # Whether it may serve after a call: a program that is run for each event has an instance for each, too.
+        self.serves_on = snapshot.launch.web_server is None or snapshot.launch.web_server.listens
         # A call on it took too long while it may serve others: it takes no more, and ends with the last of them.
         self.spent = False
         # Calls in flight: more than none exactly while the instance is STARTING, INITIALIZING or BUSY for a call.

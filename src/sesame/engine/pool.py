@@ -157,7 +157,7 @@ class Pool:
             return
         self._shared.close(instance)
         if instance.spent:
-            self.end(instance, KillReason.FAILED)
+            self.end(instance, KillReason.FAILED if instance.serves_on else KillReason.DONE)
             return
         if instance.death is not None:
             # Its process has ended after it had answered.

@@ -76,6 +76,8 @@ def container_image_of(config: ContainerConfig) -> ContainerImage:
 
 def container_server_of(config: ContainerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
     """As `web_server_of`, but for the program, which is known with the image."""
+    if not config.web_server_mode:
+        return WebServer(listens=False)
     return web_server_of(ServerConfig(port=config.port, health_check_config=config.health_check_config), port, check)
 
 

@@ -116,6 +116,7 @@ class Resolved(msgspec.Struct, frozen=True):
 def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Snapshot:
     """Flattens a service and one of its functions, as they are now or as a version froze them."""
     hooks, later, custom = function.instance_lifecycle_config, function.later, is_custom(function.runtime)
+    server = _web_server(function)
     return Snapshot(
         key=resolved.key,
         service=service.service_name,
@@ -131,7 +132,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             initialization_timeout_s=function.initialization_timeout,
             instances=resolved.instance_cap,
             reserved=resolved.reserved,
-            concurrency=function.instance_concurrency if is_web_server(function.runtime) else 1,
+            concurrency=function.instance_concurrency if server is not None and server.listens else 1,
         ),
         launch=LaunchConfig(
             handler=function.handler,
@@ -142,7 +143,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             pre_stop=Hook("", later.pre_stop_timeout, later.pre_stop_command)
             if custom and later.pre_stop_command
             else _hook(hooks.pre_stop if hooks else None),
-            web_server=_web_server(function),
+            web_server=server,
             image=_image(function),
         ),
         code=function.package.sha256,

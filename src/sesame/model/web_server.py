@@ -41,11 +41,16 @@ class ServerConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WebServer(msgspec.Struct, frozen=True):
-    """A program and its arguments; an empty `command` is the package's own `bootstrap`."""
+    """A program and its arguments; an empty `command` is the package's own `bootstrap`.
+
+    One that does not `listen` is an image's with `webServerMode` false: it is run once for each event, in an instance
+    of the event's own (reference/api.md §4.1).
+    """
 
     command: tuple[str, ...] = ()
     port: int = PORT_DEFAULT
     health_check: HealthCheck | None = None
+    listens: bool = True
 
 
 def is_web_server(runtime: str) -> bool:

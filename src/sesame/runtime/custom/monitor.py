@@ -3,11 +3,14 @@
 Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork); Python 3.11 and later.
 Starts the program, waits until it listens, then passes connected sockets to the host, which speaks HTTP over them: the
 server is reached in the instance's own network, and no byte of a request comes through here. Ends as the server ends.
+
+A program that does not listen is run when an event comes, which it finds in its environment.
 """
 
 # What `socket` passes descriptors with: read once by a zygote, and not by each instance.
 import array  # noqa: F401
 import errno
+import json
 import os
 import selectors
 import signal
@@ -28,6 +31,7 @@ CONNECT_TIMEOUT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
 ONE_CONNECTION, CONNECTED, REFUSED = b"c", b"k", b"e"
 _HEAD_BYTES = 64 * 1024
+EVENT = b"FC_CUSTOM_CONTAINER_EVENT"
 
 
 class Unstarted(Exception):
@@ -64,15 +68,14 @@ def serve(host, site_packages="", handed=(), until_isolated=None):
         if until_isolated is not None:
             until_isolated()
         try:
-            server = Server(setup)
+            server = Server(setup) if setup["listens"] else Program(setup)
         except Unstarted as error:
             host.send({"type": "failed", "why": error.why, "text": str(error)})
             # The host has read the answer when it closes its end.
             host.wait_for_end()
             os._exit(0)
         host.send({"type": "ready", "python": "%d.%d.%d" % sys.version_info[:3]})
-        server.follow()
-        _connect(host, connector, setup["port"])
+        server.serve(host, connector)
         os._exit(0)
     except wire.EndOfStream:
         os._exit(0)
@@ -106,6 +109,19 @@ class Host(object):
             raise wire.ProtocolError("expected setup, found %r" % header.get("type"))
         return header
 
+    def event(self):
+        """The next call's request id, and its event."""
+        header, event = self._frames.receive()
+        if header.get("type") != "invoke":
+            raise wire.ProtocolError("expected invoke, found %r" % header.get("type"))
+        return header["id"], event
+
+    def answer(self, request_id, failure):
+        """A `failure` is a text, or "" where there is none."""
+        error = {"errorMessage": failure, "errorType": "ProgramFailed"}
+        payload = json.dumps(error).encode("utf-8") if failure else b""
+        self._frames.send_result(request_id, not failure, None, payload, "")
+
     def send(self, header):
         self._frames.send(header)
 
@@ -132,24 +148,15 @@ class Server(object):
         if setup["health_check"] is not None:
             self._wait_until_it_is_healthy(setup["health_check"])
 
-    def follow(self):
-        """From here on this process ends as the server does."""
+    def serve(self, host, connector):
+        """Until the host closes its end; from here on this process ends as the server does."""
         threading.Thread(target=self._end_with_it, daemon=True).start()
+        _connect(host, connector, self._port)
 
     def _start(self, setup):
-        command = setup["command"]
+        _enter(setup)
         try:
-            os.chdir(setup["code_dir"])
-        except OSError as error:
-            # Of an image, whose user may not enter it.
-            text = "Failed to start function instance. Error: the working directory %s cannot be entered: %s"
-            raise Unstarted("permission", text % (setup["code_dir"], error.strerror.lower()))
-        program = command[0]
-        if "/" in program and not os.path.exists(program):
-            text = "Failed to start function instance. Error: the file %s is not exist"
-            raise Unstarted("missing", text % setup["shown_command"].split(" ")[0])
-        try:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(setup["command"], stdin=subprocess.DEVNULL)
         except OSError as error:
             raise Unstarted(
                 "permission" if error.errno in (errno.EACCES, errno.EPERM) else "exited", self._ended(error)
@@ -202,11 +209,64 @@ class Server(object):
             raise Unstarted("unhealthy", text % (self._port, self._setup["start_timeout_s"]))
 
     def _end_with_it(self):
-        code = self._process.wait()
+        _end_as(self._process.wait())
+
+
+class Program(object):
+    """A function's program that is run for each event, with the event in its environment."""
+
+    def __init__(self, setup):
+        self._command = setup["command"]
+        self._shown = setup["shown_command"]
+        _enter(setup)
+
+    def serve(self, host, _connector):
+        """Until the host closes its end."""
+        while True:
+            request_id, event = host.event()
+            host.answer(request_id, self._run(event))
+
+    def _run(self, event):
+        """Why it has failed; "" where it has not. Ends this process where the program was ended by a signal."""
+        try:
+            code = subprocess.call(self._command, stdin=subprocess.DEVNULL, env={**os.environb, EVENT: event})
+        except ValueError:
+            return "The event cannot be the variable %s: found a NUL byte in it, expected none" % EVENT.decode()
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                text = "The event cannot be the variable %s: found %d bytes, expected less than 128 KiB"
+                return text % (EVENT.decode(), len(event))
+            return "Function instance exited unexpectedly(code %d, message:%s) with start command '%s'." % (
+                error.errno, error.strerror.lower(), self._shown,
+            )
         if code < 0:
-            # Of the few signals that this interpreter handles or ignores, and of a process 1, the status below tells.
-            os.kill(os.getpid(), -code)
-        os._exit(code if code >= 0 else 128 - code)
+            _end_as(code)
+        if code:
+            text = "Function instance exited unexpectedly(code %d, message:exit status %d) with start command '%s'."
+            return text % (code, code, self._shown)
+        return ""
+
+
+def _enter(setup):
+    """The working directory, and whether the program is there."""
+    try:
+        os.chdir(setup["code_dir"])
+    except OSError as error:
+        # Of an image, whose user may not enter it.
+        text = "Failed to start function instance. Error: the working directory %s cannot be entered: %s"
+        raise Unstarted("permission", text % (setup["code_dir"], error.strerror.lower()))
+    program = setup["command"][0]
+    if "/" in program and not os.path.exists(program):
+        text = "Failed to start function instance. Error: the file %s is not exist"
+        raise Unstarted("missing", text % setup["shown_command"].split(" ")[0])
+
+
+def _end_as(code):
+    """As a program that has ended with this code, of which a negative one is a signal's."""
+    if code < 0:
+        # Of the few signals that this interpreter handles or ignores, and of a process 1, the status below tells.
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def _connect(host, connector, port):

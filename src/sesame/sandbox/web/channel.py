@@ -51,6 +51,7 @@ class WebChannel:
         self._on_end = on_end
         self._port = server.port
         self._check = server.health_check
+        self._listens = server.listens
         self._channel = Channel(sock, output, self._ended)
         self._connector, self._theirs = socket.socketpair()
         self._connector.setblocking(False)
@@ -87,6 +88,8 @@ class WebChannel:
             return Reply(True, b"")
         if call.kind == "health_check":
             return await self._health()
+        if not self._listens:
+            return await self._run_program(call)
         connection = None
         try:
             connection = self._idle_connection() or await self._new_connection()
@@ -102,6 +105,13 @@ class WebChannel:
         # What was written before the response may still be in the pipe.
         self._output.drain()
         return reply
+
+    async def _run_program(self, call: Call) -> Reply:
+        """Of a program that is run for each event: nothing else is asked of it."""
+        if call.stream is not None or call.meta["http_params"] is not None:
+            text = "the function takes events and no HTTP requests: its image has webServerMode false"
+            return Reply(False, json.dumps({"errorMessage": text, "errorType": "NoWebServer"}).encode())
+        return Reply(True, b"") if call.kind != "invoke" else await self._channel.call(call)
 
     def forget_idle(self) -> None:
         """Closes the connections that no call uses: a server that is frozen cannot keep them."""

@@ -37,6 +37,7 @@ def web_setup(spec: SandboxSpec, where: Surroundings, shown: Callable[[str], str
         "command": [shown(argument) for argument in command],
         # As it is told to callers.
         "shown_command": " ".join(command),
+        "listens": server.listens,
         "port": server.port,
         "health_check": None if server.health_check is None else msgspec.to_builtins(server.health_check),
         "start_timeout_s": WEB_SERVER_START_S,
