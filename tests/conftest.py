@@ -36,6 +36,7 @@ ALONE = (
 # `make test` keeps this order (`--no-loadscope-reorder`).
 LONGEST = (
     "docs/test_commands.py",
+    "journeys/test_s.py",
     "security/test_walls.py",
     "security/test_custom_walls.py",
     "store/test_objects_elsewhere.py",
