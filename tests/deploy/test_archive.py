@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sesame.deploy.archive import packed
-from sesame.deploy.project import Code
+from sesame.deploy.project import Code, left_out
 from sesame.model.errors import ConfigurationError
 
 
@@ -36,6 +36,21 @@ def test_ignored_files_stay_out_and_exceptions_come_in(tmp_path: Path) -> None:
     root = tree(tmp_path / "code", "index.py", "a.log", "keep.log", "data/x.bin", ".git/config", "m/__pycache__/x.pyc")
     (root / ".fcignore").write_text("*.log\n!keep.log\ndata/\n")
     assert names(packed(Code(path=root, ignore_file=root / ".fcignore"))) == ["index.py", "keep.log"]
+
+
+def test_packages_of_node_belong_to_all_code_but_python_s(tmp_path: Path) -> None:
+    root = tree(tmp_path / "code", "index.js", "node_modules/co/index.js", "a/node_modules/x.js")
+    everything = ["a/node_modules/x.js", "index.js", "node_modules/co/index.js"]
+    for runtime in ("nodejs14", "custom.debian10", ""):
+        assert names(packed(Code(path=root, left_out=left_out(runtime)))) == everything
+    assert names(packed(Code(path=root, left_out=left_out("python3.9")))) == ["index.js"]
+
+
+def test_a_bootstrap_may_be_executed_wherever_it_was_written(tmp_path: Path) -> None:
+    root = tree(tmp_path / "code", "bootstrap", "lib/bootstrap", "index.py")
+    with zipfile.ZipFile(io.BytesIO(packed(Code(path=root)))) as archive:
+        modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.infolist()}
+    assert modes == {"bootstrap": 0o755, "lib/bootstrap": 0o644, "index.py": 0o644}
 
 
 def test_the_executable_bit_is_kept(tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_a_service_with_a_function(tmp_path: Path) -> None:
     assert not found.notes
 
 
+def test_a_funfile_is_noted_as_its_commands_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "Funfile").write_text("RUN fun-install pip install six\n")
+    (note,) = read(tmp_path, service()).notes
+    assert note.text.startswith("Funfile: its commands are not run: name packages in requirements.txt")
+
+
 EVENTS = (
     FUNCTION
     + """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sesame.deploy import serverless_devs
-from sesame.deploy.project import Project, TemplateError
+from sesame.deploy.project import Project, Role, TemplateError
 
 ONE = """
 edition: 1.0.0
@@ -176,6 +176,34 @@ def test_keys_that_the_tool_does_not_read_are_noted_and_left_out(tmp_path: Path,
     assert note.text.startswith(said)
     assert not note.error
     assert "timeout" not in found.functions[0].fields
+
+
+def test_commands_that_a_user_may_have_to_run_are_named(tmp_path: Path) -> None:
+    actions = (
+        "    actions:\n      pre-deploy:\n        - {run: npm install, path: ./code}\n        - {plugin: website-fc}\n"
+        "        - run: make\n      post-deploy:\n        - run: echo done\n"
+    )
+    (note,) = read(tmp_path, ONE.replace("    props:", actions + "    props:")).notes
+    assert note.text == (
+        "hello: actions: commands of a template are not run; where the code needs them, run them before: "
+        "`npm install` in ./code, `make`"
+    )
+
+
+def test_a_role_that_several_services_describe_is_made_once_with_the_policies_of_all(tmp_path: Path) -> None:
+    own = "{name: own, statement: [{Effect: Allow, Action: 'fc:*', Resource: '*'}]}"
+    role = f"{{name: fc-role, policies: [AliyunOSSFullAccess, {own}]}}"
+    one = ONE.replace("description: of tests", f"role: {role}")
+    other = one[one.index("  hello:") :].replace("  hello:", "  other:").replace("name: f\n", "name: g\n")
+    third = other.replace("  other:", "  third:").replace("name: g\n", "name: h\n")
+    third = third.replace(
+        "service: ${vars.service}", "service: {name: t, role: {name: FC-Role, policies: AliyunLogFullAccess}}"
+    )
+    found = read(tmp_path, one + other + third)
+    document = {"Version": "1", "Statement": [{"Effect": "Allow", "Action": "fc:*", "Resource": "*"}]}
+    assert found.roles == (
+        Role(name="fc-role", system_policies=("AliyunOSSFullAccess", "AliyunLogFullAccess"), documents=(document,)),
+    )
 
 
 def test_a_trigger_of_the_event_bridge_is_kept_as_the_template_says(tmp_path: Path) -> None:

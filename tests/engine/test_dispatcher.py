@@ -191,9 +191,9 @@ async def test_a_missing_or_unrunnable_function_is_the_callers_error(engine: Eng
         await engine.call("g")
     with pytest.raises(NotFound):
         await engine.call(service="t")
-    engine.deploy("node", runtime="nodejs10")
-    with pytest.raises(Unusable, match=r"runtime 'nodejs10' of function 'node' cannot be run here"):
-        await engine.call("node")
+    engine.deploy("php", runtime="php7.2")
+    with pytest.raises(Unusable, match=r"runtime 'php7.2' of function 'php' cannot be run here"):
+        await engine.call("php")
     engine.deploy("image", runtime="custom-container")
     with pytest.raises(Unusable, match=r"function 'image' has settings that cannot be used: .*missing .*`image`"):
         await engine.call("image")

@@ -258,7 +258,7 @@ def test_a_role_that_does_not_exist_is_refused(client: fc2.Client) -> None:
 
 
 def test_a_runtime_that_is_only_kept(client: fc2.Client, service: str) -> None:
-    client.create_function(service, "f", "nodejs10", "index.handler", codeDir=HELLO)
+    client.create_function(service, "f", "php7.2", "index.handler", codeDir=HELLO)
     seen = failure(client.invoke_function, service, "f")
     assert (seen["status"], seen["code"]) == (400, "InvalidArgument")
-    assert seen["ErrorMessage"].startswith("runtime 'nodejs10' of function 'f' cannot be run here")
+    assert seen["ErrorMessage"].startswith("runtime 'php7.2' of function 'f' cannot be run here")

@@ -101,7 +101,7 @@ def _assemble(packages: Path, code: Code, target: Path) -> None:
     assert code.path is not None
     with staged(target) as staging:
         shutil.copytree(packages, staging, symlinks=True, dirs_exist_ok=True)
-        for inside, path in archive.files(code.path, code.ignore_file):
+        for inside, path in archive.files(code.path, code):
             place = staging / inside
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)

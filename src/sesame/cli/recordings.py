@@ -154,9 +154,9 @@ def _archive(folder: Path) -> bytes:
     # Needed for --code alone.
     from sesame.deploy.archive import packed
     from sesame.deploy.folder import ignore_file
-    from sesame.deploy.project import Code
+    from sesame.deploy.project import Code, left_out
 
-    return packed(Code(path=folder.resolve(), ignore_file=ignore_file(folder)))
+    return packed(Code(path=folder.resolve(), ignore_file=ignore_file(folder), left_out=left_out("python")))
 
 
 def _recording_path(name: naming.FunctionName) -> str:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 # What never belongs to code (reference/conventions.md §4.1, §4.4).
 ALWAYS_IGNORED = (
     ".git", ".svn", ".hg", ".env", ".DS_Store", "template.packaged.yml", ".nas.yml", ".fun/nas", ".fun/tmp",
-    ".fun/package", ".fun/build", ".s/build", "node_modules", "__pycache__", ".venv", "sesame-data", ".funignore",
+    ".fun/package", ".fun/build", ".s/build", "__pycache__", ".venv", "sesame-data", ".funignore",
     ".fcignore", ".vscode", ".idea",
 )  # fmt: skip
+# As the official tools pack it: what a custom runtime starts may be executed, wherever it was written.
+BOOTSTRAP = "bootstrap"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILES_MAX = 100_000
 # POLICY: the server takes 50 MB as text of base64; a folder much larger than that was not meant.
@@ -39,20 +41,20 @@ def packed(code: Code) -> bytes:
         if path.suffix in (".zip", ".jar", ".war") and zipfile.is_zipfile(path):
             return path.read_bytes()
         return _zip([(path.name, path)], path)
-    found = list(files(path, code.ignore_file))
+    found = list(files(path, code))
     if not found:
         raise ConfigurationError(f"the code {path} holds no files, or all are ignored")
     return _zip(found, path)
 
 
-def ignored_by(ignore_file: Path | None) -> "GitIgnoreSpec":
-    """What does not belong to code: what never does, and what the file names."""
+def ignored_by(code: Code) -> "GitIgnoreSpec":
+    """What does not belong to code: what never does, what it leaves out, and what its ignore file names."""
     # Imported here because it takes long, and only what reads folders needs it.
     from pathspec import GitIgnoreSpec
 
-    lines = list(ALWAYS_IGNORED)
-    if ignore_file is not None and ignore_file.is_file():
-        lines += ignore_file.read_text("utf-8").splitlines()
+    lines = [*ALWAYS_IGNORED, *code.left_out]
+    if code.ignore_file is not None and code.ignore_file.is_file():
+        lines += code.ignore_file.read_text("utf-8").splitlines()
     return GitIgnoreSpec.from_lines(lines)
 
 
@@ -60,19 +62,19 @@ def files_of(code: Code) -> Iterator[Path]:
     """The files that `packed` packs."""
     path = code.path
     if path is not None and path.is_dir():
-        yield from (file for _name, file in files(path, code.ignore_file))
+        yield from (file for _name, file in files(path, code))
     elif path is not None:
         yield path
 
 
-def files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
-    """Every file that belongs to the code, with its name in the zip, in order of name."""
-    ignored = ignored_by(ignore_file)
+def files(root: Path, code: Code) -> Iterator[tuple[str, Path]]:
+    """Every file of the folder `root` that belongs to the code, with its name in the zip, in order of name."""
+    ignored = ignored_by(code)
     count = 0
     for folder, folders, names in os.walk(root):
         below = Path(folder).relative_to(root)
         # A negated pattern may bring a file of an ignored folder back: only what is always ignored is not entered.
-        folders[:] = sorted(name for name in folders if name not in ALWAYS_IGNORED)
+        folders[:] = sorted(name for name in folders if name not in (*ALWAYS_IGNORED, *code.left_out))
         for name in sorted(names):
             inside = (below / name).as_posix()
             if ignored.match_file(inside):
@@ -97,7 +99,8 @@ def _zip(files: list[tuple[str, Path]], root: Path) -> bytes:
                         f"the code {root} is larger than {BYTES_MAX} bytes: ignore what it needs not"
                     )
                 entry = zipfile.ZipInfo(name, EPOCH)
-                entry.external_attr = (stat.S_IFREG | (0o755 if found.st_mode & 0o100 else 0o644)) << 16
+                runs = found.st_mode & 0o100 or name == BOOTSTRAP
+                entry.external_attr = (stat.S_IFREG | (0o755 if runs else 0o644)) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, path.read_bytes())
             except FileNotFoundError as error:

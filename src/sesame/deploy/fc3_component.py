@@ -11,7 +11,7 @@ import msgspec
 from sesame.deploy import auto_nas, events, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_component import Parts
 from sesame.deploy.fc_keys import At
-from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger
+from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger, left_out
 from sesame.deploy.yaml_source import Key, Node
 from sesame.model import limits
 from sesame.model.owner import owner_of
@@ -126,7 +126,7 @@ def _code(props: Node, fields: dict[str, Any], what: str, at: At) -> Code:
             return Code(bucket=given["ossBucketName"].text(), object=given["ossObjectName"].text())
         code = yaml_source.require(code, "src", "code")
     path = (at.folder / code.text("a path")).resolve()
-    return Code(path=path, ignore_file=path / ".fcignore")
+    return Code(path=path, ignore_file=path / ".fcignore", left_out=left_out(str(fields.get("runtime", ""))))
 
 
 def _setting(function: str, path: str, node: Node) -> Setting:

@@ -6,6 +6,8 @@ Called by `deploy.serverless_devs`; adds to the parts of a project.
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sesame.deploy import auto_nas, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import (
@@ -20,6 +22,7 @@ from sesame.deploy.project import (
     Setting,
     TemplateError,
     Trigger,
+    left_out,
 )  # fmt: skip
 from sesame.deploy.yaml_source import Node
 
@@ -41,6 +44,18 @@ class Parts:
         self.async_configs: list[AsyncConfig] = []
         self.settings: list[Setting] = []
         self.domains: list[Domain] = []
+
+    def role(self, wanted: Role) -> None:
+        """A role with its policies; units that describe one of the same name add theirs to it."""
+        for index, known in enumerate(self.roles):
+            if known.name.lower() == wanted.name.lower():
+                self.roles[index] = msgspec.structs.replace(
+                    known,
+                    system_policies=tuple(dict.fromkeys(known.system_policies + wanted.system_policies)),
+                    documents=known.documents + tuple(each for each in wanted.documents if each not in known.documents),
+                )
+                return
+        self.roles.append(wanted)
 
     def trigger(self, service: str, function: str, name: str) -> Trigger | None:
         for each in self.triggers:
@@ -92,7 +107,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
         wanted = _role(role)
-        made.roles.append(wanted)
+        made.role(wanted)
         fields["role"] = f"acs:ram::{at.account_id}:role/{wanted.name.lower()}"
     elif role is not None and role.value is not None:
         text = role.text()
@@ -189,7 +204,8 @@ def _code(node: Node, what: str, at: At) -> Code:
             raise uri.refuse("a path")
         uri = source
     path = (at.folder / uri.text("a path")).resolve()
-    return Code(path=path, ignore_file=path / ".fcignore")
+    runtime = given["runtime"].text() if "runtime" in given else ""
+    return Code(path=path, ignore_file=path / ".fcignore", left_out=left_out(runtime))
 
 
 def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> None:

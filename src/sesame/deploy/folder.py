@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.deploy.project import Code, Function, Place, Project, Service, TemplateError, Trigger
+from sesame.deploy.project import Code, Function, Place, Project, Service, TemplateError, Trigger, left_out
 
 # Where a handler is looked for first: the names that the cloud's consoles and tools give to the first file.
 FILES = ("index.py", "main.py", "app.py", "handler.py", "lambda_function.py")
@@ -61,7 +61,7 @@ def read(path: Path, wanted: Wanted) -> Project:
             "memorySize": wanted.memory_mb or 128,
             "environmentVariables": wanted.environment,
         },
-        code=Code(path=path.resolve(), ignore_file=ignore_file(path)),
+        code=Code(path=path.resolve(), ignore_file=ignore_file(path), left_out=left_out("python")),
         place=place,
     )
     triggers: tuple[Trigger, ...] = ()

@@ -22,11 +22,13 @@ from sesame.deploy.project import (
     Service,
     TemplateError,
     Trigger,
+    left_out,
 )  # fmt: skip
 from sesame.deploy.yaml_source import Node, meant
 
 PREFIX = "Aliyun::Serverless::"
 SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
+FUNFILE = "Funfile"
 ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
 NOT_MADE = "is not made by deploying: make it at the Log Service's endpoint (`sesame env`: SLS_ENDPOINT)"
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z.0-9_-]{0,127}\Z")
@@ -142,7 +144,7 @@ class _Template:
                 service=service,
                 name=name,
                 fields=fields,
-                code=self._code(properties.mapping()["CodeUri"]),
+                code=self._code(properties.mapping()["CodeUri"], _runtime(properties)),
                 place=node.place,
             )
         )
@@ -156,14 +158,18 @@ class _Template:
         for key, value in (triggers.mapping("triggers by name") if triggers is not None else {}).items():
             self._trigger(service, name, key, value)
 
-    def _code(self, uri: Node) -> Code:
+    def _code(self, uri: Node, runtime: str) -> Code:
         text = uri.text("a file, a folder or oss://bucket/object")
         if text.startswith("oss://"):
             bucket, _, key = text.removeprefix("oss://").partition("/")
             if not bucket or not key:
                 raise uri.refuse("oss://bucket/object")
             return Code(bucket=bucket, object=key)
-        return Code(path=(self._folder / text).resolve(), ignore_file=self._folder / ".funignore")
+        path = (self._folder / text).resolve()
+        if (path / FUNFILE).is_file():
+            text = f"{FUNFILE}: its commands are not run: name packages in requirements.txt, or put them into the code"
+            self._notes.append(Note(uri.place, text))
+        return Code(path=path, ignore_file=self._folder / ".funignore", left_out=left_out(runtime))
 
     def _trigger(self, service: str, function: str, name: str, node: Node) -> None:
         what = f"the trigger '{name}'"

@@ -42,13 +42,20 @@ class Note(msgspec.Struct, frozen=True):
 class Code(msgspec.Struct, frozen=True, kw_only=True):
     """Where a function's code comes from: a file, a folder, a zip, or an object `oss://bucket/object`.
 
-    `ignore_file` names the patterns of what does not belong to it (`.funignore`, `.fcignore`), in gitignore's syntax.
+    `ignore_file` names the patterns of what does not belong to it (`.funignore`, `.fcignore`), in gitignore's syntax;
+    `left_out` names files and folders that do not either, wherever they lie.
     """
 
     path: Path | None = None
     bucket: str = ""
     object: str = ""
     ignore_file: Path | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def left_out(runtime: str) -> tuple[str, ...]:
+    """What the code of a function of this runtime leaves out: Python's has no use for packages of Node.js."""
+    return ("node_modules",) if runtime.startswith("python") else ()
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,10 +55,11 @@ def read(path: Path, options: Options) -> Project:
     )
     variables = Variables(known)
     made = fc_component.Parts(notes)
-    made.roles += filled.roles
+    for role in filled.roles:
+        made.role(role)
     templates = top.get("template", Node({}, root.place)).mapping("templates by name")
     if "actions" in top:
-        notes.append(Note(root.keys["actions"], "actions: commands of a template are not run"))
+        notes.append(Note(root.keys["actions"], _not_run(top["actions"])))
     for name, unit in by_name.items():
         whole = variables.resolve(_extended(unit, templates), unit)
         _unit(name, whole, units.keys.get(name, whole.place), made, path, options)
@@ -70,6 +71,21 @@ def read(path: Path, options: Options) -> Project:
     return made.project(path)
 
 
+def _not_run(actions: Node) -> str:
+    """With those that a user may have to run, such as `npm install`; other steps name components and plugins."""
+    commands: list[str] = []
+    for moment, steps in actions.mapping("steps by moment").items():
+        if not (moment.startswith("pre-") and isinstance(steps.value, list)):
+            continue
+        for step in steps.value:
+            given = step.value if isinstance(step.value, dict) else {}
+            if "run" in given:
+                where = f" in {given['path'].text()}" if "path" in given else ""
+                commands.append(f"`{given['run'].text()[:120]}`{where}")
+    first = f"; where the code needs them, run them before: {', '.join(commands)}" if commands else ""
+    return f"actions: commands of a template are not run{first}"
+
+
 def _given(options: Options) -> placeholders.Given:
     of_server = {"access": "default", "region": options.region, "accountId": options.account_id}
     return placeholders.Given(parameters=options.parameters, of_server=of_server, account_id=options.account_id)
@@ -79,7 +95,7 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
     given = unit.mapping("component and props")
     yaml_source.only(unit, dict.fromkeys(_UNIT), made.notes, "a service", ignores=True)
     if "actions" in given:
-        made.notes.append(Note(unit.keys["actions"], f"{name}: actions: commands of a template are not run"))
+        made.notes.append(Note(unit.keys["actions"], f"{name}: {_not_run(given['actions'])}"))
     component = yaml_source.require(unit, "component", f"the service '{name}'").text()
     props = given.get("props", Node({}, unit.place))
     kind = component.rpartition("/")[2].partition("@")[0].lower()

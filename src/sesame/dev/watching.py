@@ -23,9 +23,7 @@ Matters = Callable[[Path], bool]
 
 def matters(root: Path, codes: Iterable[Code]) -> Matters:
     """`root` is the folder of the project: its template and whatever the template reads lie there."""
-    folders = [
-        (code.path, ignored_by(code.ignore_file)) for code in codes if code.path is not None and code.path.is_dir()
-    ]
+    folders = [(code.path, ignored_by(code)) for code in codes if code.path is not None and code.path.is_dir()]
     ignore_files = {code.ignore_file for code in codes if code.ignore_file is not None}
     editors = watchfiles.DefaultFilter()
 

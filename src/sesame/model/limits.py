@@ -68,15 +68,14 @@ CLOCK_SKEW_S = 15 * 60
 LATEST = "LATEST"
 SANDBOXED_RUNTIMES = ("python2.7", "python3", "python3.9", "python3.10", "python3.12")
 # A shim of ours makes these web servers (runtime/node).
-NODE_RUNTIMES = ("nodejs12", "nodejs14", "nodejs16", "nodejs18", "nodejs20")
+NODE_RUNTIMES = ("nodejs6", "nodejs8", "nodejs10", "nodejs12", "nodejs14", "nodejs16", "nodejs18", "nodejs20")
 # Web servers of the functions' own (model/web_server.py).
 # The code of the last is a container image (model/container.py).
 IMAGE_RUNTIME = "custom-container"
 CUSTOM_RUNTIMES = ("custom", "custom.debian10", "custom.debian11", "custom.debian12", IMAGE_RUNTIME)
 # Accepted and stored, because templates name them; refused at the call (reference/conventions.md §4.5).
 FOREIGN_RUNTIMES = (
-    "nodejs4.4", "nodejs6", "nodejs8", "nodejs10",
-    "java8", "java11", "php7.2", "dotnetcore2.1", "dotnetcore3.1", "go1",
+    "nodejs4.4", "java8", "java11", "php7.2", "dotnetcore2.1", "dotnetcore3.1", "go1",
 )  # fmt: skip
 RUNNABLE_RUNTIMES = SANDBOXED_RUNTIMES + NODE_RUNTIMES + CUSTOM_RUNTIMES
 RUNTIMES = RUNNABLE_RUNTIMES + FOREIGN_RUNTIMES

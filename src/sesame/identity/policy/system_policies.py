@@ -30,7 +30,10 @@ SYSTEM_POLICIES: dict[str, str] = {
     "AliyunOSSFullAccess": _allowing("oss:*"),
     "AliyunOSSReadOnlyAccess": _allowing("oss:Get*", "oss:List*"),
     "AliyunSTSAssumeRoleAccess": _allowing("sts:AssumeRole"),
-    # Of the roles that consoles make.
+    # Of the roles that consoles make. The first has what the role of that name has here, and what destinations take.
+    "AliyunFCDefaultRolePolicy": _allowing(
+        "oss:*", "log:*", "fc:InvokeFunction", "mns:SendMessage", "mns:PublishMessage", "eventbridge:PutEvents"
+    ),
     "AliyunFCLogExecutionRolePolicy": _allowing("log:PostLogStoreLogs"),
     "AliyunServiceRolePolicyForFC": _policy(
         _statement(

@@ -15,6 +15,8 @@ from sesame.model.limits import NODE_RUNTIMES
 
 HOW_TO_GET = "install Node.js, or name it by `interpreters` (nodejs20=/path/to/node)"
 VERSION_TIMEOUT_S = 10.0
+# The first on which the shim (runtime/node) runs: functions of older runtimes are run by a newer Node.js.
+OLDEST_MAJOR = 12
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)\s*\Z")
 
 
@@ -32,7 +34,8 @@ def discover(overrides: Mapping[str, Path], environ: Mapping[str, str]) -> dict[
                 raise ConfigurationError(f"interpreters: {runtime} is set to {override}, which is no program")
             found[runtime] = override
             continue
-        for name in (f"node{major}", "node", "nodejs"):
+        own = (f"node{major}",) if int(major) >= OLDEST_MAJOR else ()
+        for name in (*own, "node", "nodejs"):
             path = shutil.which(name, path=environ.get("PATH", os.defpath))
             if path is not None:
                 found[runtime] = Path(path)
