@@ -17,6 +17,8 @@ from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
 SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
+# Files of certificates that packages of the runtimes bring, and read whatever the variables say.
+_BROUGHT_CERTIFICATES = ("aliyunsdkcore/vendored/requests/packages/certifi/cacert.pem", "certifi/cacert.pem")
 # Read by runtime/jail/steps.py.
 HOSTS = "/var/sesame/hosts"
 FIRST_UID = 10_000
@@ -78,6 +80,8 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
     copied = [(path, path) for path in (_ETC_FILES if own_network else (*_ETC_FILES, _RESOLVER))]
     if own_network and policy.trusted is not None:
         copied.append((str(policy.trusted), TRUSTED))
+        if launch.site_packages is not None:
+            binds += _trusted_by_packages(launch.site_packages, policy.trusted)
     return {
         "parent": os.getpid(),
         "user_namespace": policy.user_namespace,
@@ -97,6 +101,13 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
             "HOME": "/tmp",
         },
     }
+
+
+def _trusted_by_packages(site_packages: Path, trusted: Path) -> Iterator[tuple[str, str, bool]]:
+    """What functions trust, over the files that the runtime's own packages read; those in code are left as they are."""
+    for name in _BROUGHT_CERTIFICATES:
+        if os.path.isfile(site_packages / name):
+            yield str(trusted), f"{SITE_PACKAGES_ROOT}/{name}", False
 
 
 def needs_own_start(environment: Mapping[str, str]) -> bool:
