@@ -68,7 +68,7 @@ TURNS = pytest.StashKey[Path]()
 # Where tests of these folders have `tmp_path`, if the machine has so much memory for files: nothing waits for a disk
 # there. What they kill is a process, which costs nothing that the kernel has.
 MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
-IN_MEMORY = ("control", "sls", "triggers")
+IN_MEMORY = ("control", "destinations", "fc", "oss", "sls", "sts", "triggers")
 
 
 class SkipList:
