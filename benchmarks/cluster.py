@@ -45,6 +45,8 @@ class Counts(msgspec.Struct):
     waited: int = 0
     longest_wait_s: float = 0.0
     renewals: int = 0
+    # Instances that were started at another agent, ahead of calls, for one that ended.
+    moved: int = 0
 
     def placed(self) -> int:
         return self.here + self.forwarded + self.own_credit + self.started
@@ -133,11 +135,19 @@ class Cluster:
         member = Member(name, place, memory_mb, members.revision + 1)
         self._learn(Members(members.revision + 1, {**members.agents, name: member}, members.left), joined=member)
 
+    @property
+    def members(self) -> Members:
+        return self._homes.members
+
+    def filled(self) -> float:
+        """The part of all memory that instances have."""
+        agents = self.agents.values()
+        return sum(each.used_mb for each in agents) / sum(each.member.memory_mb for each in agents)
+
     def loads(self) -> list[float]:
-        """The load of each node in the place of which there was exactly its part of all memory that is used."""
-        agents = list(self.agents.values())
-        even = sum(each.used_mb for each in agents) / sum(each.member.memory_mb for each in agents)
-        return [each.used_mb / each.member.memory_mb / even if even else 1.0 for each in agents]
+        """The memory of each node's instances, beside its part by its own memory of that of all instances."""
+        even = self.filled()
+        return [each.used_mb / each.member.memory_mb / even if even else 1.0 for each in self.agents.values()]
 
     def instances(self) -> dict[str, int]:
         """Of each function."""
@@ -229,10 +239,7 @@ class Cluster:
         else:
             return None
         agent = self.agents[chosen]
-        pool = agent.pools.get(function)
-        if pool is None:
-            revision = self._homes.members.revision
-            pool = agent.pools[function] = _Pool(Holding(agent.member.name, revision))
+        pool = self._pool(agent, function)
         if self._ask(function, home, pool, pool.instances + 1) <= pool.instances:
             return None
         self.counts.started += 1
@@ -282,6 +289,38 @@ class Cluster:
                 pool.idle = kept
                 self._tell_idle(agent, function, pool)
             self._renew_pool(agent, function, pool)
+        self._move(agent)
+
+    def _move(self, agent: StubAgent) -> None:
+        """One idle instance, the one that is idle longest, to where there is more room."""
+        drawn = (self.agents.get(each) for each in agent.home.draw())
+        rooms = [each.room() for each in drawn if each is not None and each is not agent]
+        if policies.moves_to(agent.room(), rooms, 0) is None:
+            return
+        idle = ((pool.idle[0], function) for function, pool in agent.pools.items() if pool.idle)
+        function = min(idle, default=(0.0, -1))[1]
+        to = policies.moves_to(agent.room(), rooms, self._memory_mb[function]) if function >= 0 else None
+        home = self.agents.get(self._homes.home(self._names[function]))
+        if to is None or home is None:
+            return
+        other = self.agents[to]
+        pool = self._pool(other, function)
+        if self._ask(function, home, pool, pool.instances + 1) > pool.instances:
+            pool.idle.append(agent.pools[function].idle.pop(0))
+            pool.idle.sort()
+            other.used_mb += self._memory_mb[function]
+            agent.used_mb -= self._memory_mb[function]
+            self._tell_idle(other, function, pool)
+            self._tell_idle(agent, function, agent.pools[function])
+            self._renew_pool(agent, function, agent.pools[function])
+            self.counts.moved += 1
+
+    def _pool(self, agent: StubAgent, function: int) -> _Pool:
+        pool = agent.pools.get(function)
+        if pool is None:
+            holding = Holding(agent.member.name, self._homes.members.revision)
+            pool = agent.pools[function] = _Pool(holding)
+        return pool
 
     def _renew_pool(self, agent: StubAgent, function: int, pool: _Pool) -> None:
         home = self.agents.get(self._homes.home(self._names[function]))

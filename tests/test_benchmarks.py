@@ -82,7 +82,7 @@ def test_calls_of_a_simulated_cluster_go_on_while_nodes_fail_and_come_back() -> 
     cluster, _found = simulated(1)
     counts = cluster.counts
     assert counts.lost > 0
-    # Calls for which a home was lost wait for the next one, and for the credits that it cannot know of.
-    assert MEMBERSHIP_S < counts.longest_wait_s < MEMBERSHIP_S + HOLD_S + 2 * ASK_AGAIN_S
+    # Calls for which a home was lost wait for the next one and, without an idle instance, for credits that are lost.
+    assert 0 < counts.longest_wait_s < MEMBERSHIP_S + HOLD_S + 2 * ASK_AGAIN_S
     assert max(cluster.instances().values()) <= BOUNDS.function
     assert len(cluster.agents) == 6

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.examples import examples
 
-from sesame.placement.credits import MEMBERSHIP_S, Ask, Bounds, Credit, Ledger, Line, Refused
+from sesame.placement.credits import HOLD_S, LIFE_S, MEMBERSHIP_S, Ask, Bounds, Credit, Ledger, Line, Refused
 from sesame.placement.holding import Holding
 from sesame.placement.home import Handover, Home
 from sesame.placement.homes import Homes, Member, Members
@@ -88,7 +88,7 @@ class Messages(RuleBasedStateMachine):
         elif isinstance(message.body, Credit):
             self.agents[message.to][0].take(message.body)
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 9.9, 10.02, 11.1]))
+    @rule(seconds=st.sampled_from([1.0, LIFE_S / 2, LIFE_S - 0.1, LIFE_S + 0.02, HOLD_S + 0.1]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
@@ -168,7 +168,7 @@ class Cluster(RuleBasedStateMachine):
                 self.messages.append(InFlight(to, handover))
             agent.holding.learn(self.members.revision)
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 5.1, 9.0, 11.2]))
+    @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 5.1, 13.0, HOLD_S + 0.2]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 

@@ -5,9 +5,9 @@ Run by pytest.
 
 import random
 
-from sesame.placement.credits import HOLD_S, MEMBERSHIP_S, Ask, Bounds, Credit, Line, Refused
+from sesame.placement.credits import HOLD_S, LIFE_S, MEMBERSHIP_S, Ask, Bounds, Credit, Line, Refused
 from sesame.placement.holding import Holding
-from sesame.placement.home import Answer, Decision, Home
+from sesame.placement.home import UNSURE_S, Answer, Decision, Home
 from sesame.placement.homes import Homes, Member, Members
 
 LINE = Line("1")
@@ -41,6 +41,14 @@ class Machine:
         revision, agents = members.revision + 1, dict(members.agents)
         self.homes.learn(Members(revision, agents, {**members.left, name: (agents.pop(name), revision)}))
         del self.home[name]
+
+    def join_huge(self, now: float) -> None:
+        """It becomes home of everything."""
+        members = self.homes.members
+        revision = members.revision + 1
+        huge = Member("huge", "huge", BIG * 1_000_000, revision)
+        self.homes.learn(Members(revision, {**members.agents, "huge": huge}, members.left))
+        self.home["huge"] = self.of("huge", now)
 
     def place(self, now: float, home: str = "big") -> Decision | Refused:
         return self.home[home].place("f", "1", BOUNDS, now)
@@ -123,10 +131,7 @@ def test_a_home_that_lives_hands_over_and_the_next_goes_on_at_once() -> None:
     machine = Machine()
     machine.want("small", 4, LATER)
     machine.want("small", 4, LATER)
-    members = machine.homes.members
-    huge = Member("huge", "huge", BIG * 1_000_000, 2)
-    machine.homes.learn(Members(2, {**members.agents, "huge": huge}))
-    machine.home["huge"] = machine.of("huge", LATER)
+    machine.join_huge(LATER)
     assert machine.place(LATER, home="huge") == Decision(Answer.WAIT)
     machine.home["huge"] = machine.of("huge", LATER)
     for name in ("big", "next", "small"):
@@ -139,13 +144,27 @@ def test_a_home_that_lives_hands_over_and_the_next_goes_on_at_once() -> None:
     assert machine.place(LATER, home="huge") == Decision(Answer.FULL)
 
 
+def test_what_a_home_could_not_know_the_next_one_does_not_know_either() -> None:
+    machine = Machine()
+    machine.want("small", 1, LATER)
+    machine.lose("big")
+    for name in ("next", "small"):
+        machine.home[name].learned(LATER + 1)
+    # Nobody has asked for the function since, so there is no ledger to hand over.
+    machine.join_huge(LATER + 2)
+    for name in ("next", "small"):
+        machine.home["huge"].receive(machine.home[name].learned(LATER + 2)["huge"], LATER + 2)
+    assert machine.place(LATER + 3, home="huge") == Decision(Answer.WAIT)
+    assert machine.place(LATER + 2 + UNSURE_S, home="huge") == Decision(Answer.START)
+
+
 def test_credits_end_by_themselves() -> None:
     machine = Machine()
     machine.want("small", 1, LATER)
     machine.home["big"].idle("f", "1", "small", 1)
-    assert machine.holding["small"].usable(LINE, LATER + 9.9) == 1
-    assert machine.holding["small"].usable(LINE, LATER + 10) == 0
-    assert machine.want("next", 9, LATER + 10) == 2
+    assert machine.holding["small"].usable(LINE, LATER + LIFE_S - 0.1) == 1
+    assert machine.holding["small"].usable(LINE, LATER + LIFE_S) == 0
+    assert machine.want("next", 9, LATER + LIFE_S) == 2
     assert machine.want("next", 9, LATER + HOLD_S) == 3
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sesame.placement.policies import Place, Room, cold_start, idle_elsewhere, local, share
+from sesame.placement.policies import Place, Room, cold_start, idle_elsewhere, local, moves_to, share
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,14 @@ def test_a_start_goes_to_the_least_full_or_stays_where_the_call_is() -> None:
     assert cold_start(rooms, "close", 128) == "close"
     assert cold_start(rooms[:1], "half", 128) is None
     assert cold_start([], "half", 128) is None
+
+
+def test_an_instance_moves_from_the_fuller_to_the_least_full_unless_it_would_be_the_fuller_one_then() -> None:
+    others = [Room("a", 500, 1000), Room("b", 400, 1000), Room("c", 600, 1000)]
+    assert moves_to(Room("own", 600, 1000), others, 100) == "b"
+    assert moves_to(Room("own", 600, 1000), others, 101) is None
+    assert moves_to(Room("own", 510, 1000), others, 64) is None
+    assert moves_to(Room("own", 600, 1000), [], 64) is None
 
 
 @pytest.mark.parametrize(("wanted", "free", "granted"), [(1, 1, 1), (9, 5, 3), (2, 5, 2), (1, 0, 0), (1, -1, 0)])

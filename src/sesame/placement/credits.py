@@ -17,10 +17,10 @@ from sesame.placement.policies import share
 
 # A holder counts the life of a credit from when it sent its ask, the home from when the ask came. Both count on clocks
 # of their own, which may differ in speed, so the home waits longer.
-LIFE_S = 10.0
-HOLD_S = 11.0
+LIFE_S = 15.0
+HOLD_S = 16.5
 # POLICY: an agent renews three times within the life of a credit, so that one lost message ends none.
-RENEW_S = 3.0
+RENEW_S = 5.0
 # The life of an agent's membership: an agent that has not learned of a change for so long decides nothing any more.
 MEMBERSHIP_S = 5.0
 

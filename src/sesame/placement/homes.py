@@ -31,7 +31,8 @@ class Member(msgspec.Struct, frozen=True):
 class Members(msgspec.Struct, frozen=True):
     """The agents that live, by name, and the revision of the membership, which is the epoch of homes.
 
-    `left` are agents that have lately ceased to be members, each with the revision of that.
+    `left` are agents that are members no more, each with the revision of that, for longer than anything lasts that a
+    home has granted.
     """
 
     revision: int
@@ -126,4 +127,11 @@ class Homes:
 
 
 def _best(members: Iterable[Member], function: str) -> tuple[float, Member]:
-    return min(((score(each, function), each) for each in members), key=lambda each: (each[0], each[1].name))
+    """Of equal ones the first by name."""
+    least, best = math.inf, None
+    for each in members:
+        scored = score(each, function)
+        if best is None or scored < least or (scored == least and each.name < best.name):
+            least, best = scored, each
+    assert best is not None, "no member"
+    return least, best

@@ -18,6 +18,9 @@ DRAWS = 4
 # memory: the call need not be forwarded, and what is called often becomes warm at every agent.
 ASKER_FULLER = 0.005
 
+# POLICY: instances move away from an agent that is fuller than the mean of others by more than this part of the mean.
+FULLER_MOVES = 0.03
+
 
 class Place(enum.Enum):
     """Where a call runs, as far as the agent that has it can tell."""
@@ -35,7 +38,7 @@ class Room(msgspec.Struct, frozen=True):
     used_mb: float
     memory_mb: int
 
-    def filled(self, more_mb: float) -> float:
+    def filled(self, more_mb: float = 0.0) -> float:
         """Its share of memory that is taken once an instance of `more_mb` is there."""
         return (self.used_mb + more_mb) / self.memory_mb
 
@@ -78,3 +81,17 @@ def cold_start(rooms: Sequence[Room], asker: str, memory_mb: float) -> str | Non
         return None
     least, agent = min(fitting)
     return asker if any(each == asker and filled <= least + ASKER_FULLER for filled, each in fitting) else agent
+
+
+def moves_to(own: Room, others: Sequence[Room], memory_mb: float) -> str | None:
+    """Where an agent has an instance started in the place of one of its own, which is idle and ends then.
+
+    POLICY: instances that are called often never expire, so that where many others expired it would stay empty for
+    long. An agent that is fuller than the mean of eight others, drawn anew each time, moves one at a time to the least
+    full of them, unless that one would be fuller than the mean then. No call waits for it.
+    """
+    if not others:
+        return None
+    mean = sum(room.used_mb for room in others) / sum(room.memory_mb for room in others)
+    filled, agent = min((room.filled(memory_mb), room.agent) for room in others)
+    return agent if own.filled() > mean * (1 + FULLER_MOVES) and filled <= mean else None
