@@ -1,6 +1,6 @@
 """Buckets as files when something is missing or ends: rights, the bucket, the function, the server, and what serves it.
 
-Run by pytest, as root where FUSE can be used. Events of files are here too.
+Run by pytest, where FUSE can be used. Events of files are here too.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import pytest
 import requests
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, failure, lives, run, running, wait_until
 from tests.support.buckets import CODE, Mounted, bucket_of, create_service, keys, new_name, text
-from tests.support.jails import buckets_only
+from tests.support.jails import buckets_only, root_only
 
 pytestmark = buckets_only
 RUNTIME = "python3.12"
@@ -136,6 +136,7 @@ def serving(server: Sesame) -> list[psutil.Process]:
     return found
 
 
+@root_only
 def test_only_the_function_s_own_processes_reach_its_mount(server: Sesame, bucket: oss2.Bucket) -> None:
     bucket.put_object("f", b"x")
     run = Mounted(server, bucket.bucket_name, RUNTIME)

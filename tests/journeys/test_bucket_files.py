@@ -1,6 +1,6 @@
 """Buckets as files: an `ossMountConfig`, a real FUSE mount, the official OSS SDK beside it.
 
-Run by pytest, as root where FUSE can be used.
+Run by pytest, where FUSE can be used.
 """
 
 import shutil

@@ -17,7 +17,7 @@ from sesame.model.bucket_mount import BucketMount
 from sesame.model.invocation import Credentials
 from sesame.sandbox.buckets import protocol, server
 from sesame.sandbox.buckets.connection import Connection
-from sesame.sandbox.buckets.fuse import HEADER_BYTES, Opcode
+from sesame.sandbox.buckets.fuse import HEADER_BYTES, Opcode, Owner
 from sesame.sandbox.buckets.server import BucketServer, ServedBucket
 from sesame.sandbox.network import HostAnswers
 
@@ -103,7 +103,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def served(buckets: PlayedServer, process: Process, lost: Callable[[], None]) -> ServedBucket:
     device = os.open(os.devnull, os.O_RDWR)
     mount = BucketMount(bucket="b", prefix="", mount_dir="/mnt/oss", read_only=False)
-    serving = asyncio.create_task(buckets.serve(mount, KEYS, 1, device, lost))
+    serving = asyncio.create_task(buckets.serve(mount, KEYS, Owner(1, 1), device, lost))
     asked = await process.heard()
     assert asked["kind"] == protocol.SERVE
     process.say(protocol.SERVED, mount=asked["mount"], problem="")

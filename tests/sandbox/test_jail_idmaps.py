@@ -31,31 +31,31 @@ def made_by(idmaps: IdMaps) -> str:
 
 
 def test_each_request_has_a_namespace_and_all_come_from_one_process(idmaps: IdMaps) -> None:
-    assert idmaps.pid == 0
+    assert idmaps.process.pid == 0
     assert made_by(idmaps).startswith("user:[")
-    pid = idmaps.pid
+    pid = idmaps.process.pid
     assert made_by(idmaps).startswith("user:[")
-    assert idmaps.pid == pid
+    assert idmaps.process.pid == pid
 
 
 def test_one_that_was_killed_is_replaced(idmaps: IdMaps) -> None:
     made_by(idmaps)
-    killed = idmaps.pid
+    killed = idmaps.process.pid
     os.kill(killed, signal.SIGKILL)
     assert made_by(idmaps).startswith("user:[")
-    assert idmaps.pid != killed
+    assert idmaps.process.pid != killed
 
 
 def test_one_that_hangs_is_given_up_and_its_late_answer_is_no_later_request_s(idmaps: IdMaps) -> None:
     made_by(idmaps)
-    hung = idmaps.pid
+    hung = idmaps.process.pid
     os.kill(hung, signal.SIGSTOP)
-    patience_s, idmaps.timeout_s = idmaps.timeout_s, 0.1
+    patience_s, idmaps.process.timeout_s = idmaps.process.timeout_s, 0.1
     with pytest.raises(TimeoutError):
         made_by(idmaps)
-    idmaps.timeout_s = patience_s
+    idmaps.process.timeout_s = patience_s
     assert made_by(idmaps).startswith("user:[")
-    assert idmaps.pid != hung
+    assert idmaps.process.pid != hung
 
 
 def test_ids_that_the_kernel_refuses_are_told(idmaps: IdMaps) -> None:

@@ -5,12 +5,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.jails import jail_only, root_only
+from tests.support.jails import buckets_only, jail_only, root_only
 from tests.support.outside import GIVEN, needs_outside, outside
 
 pytestmark = [
@@ -32,6 +32,21 @@ TESTS = {
     "tests/security/ordinary_user.py": "test",
 }
 WAY_OUT = "tests/security/test_way_out.py"
+BUCKETS = {
+    "tests/journeys/test_bucket_files.py": "python3.12 and (become_objects or any_place or inherits)",
+    "tests/journeys/test_bucket_failures.py": "killed or role_decides or nothing_is_left",
+}
+# As most systems have it; in a mount namespace of its own.
+OPEN_FUSE = """
+    mount --make-rprivate /
+    place=$(mktemp -d)
+    mount -t tmpfs -o mode=755 none "$place"
+    mknod -m 666 "$place/fuse" c 10 229
+    mount --bind "$place/fuse" /dev/fuse
+    umount --lazy "$place"
+    rmdir "$place"
+    exec "$@"
+"""
 
 
 @pytest.fixture
@@ -53,12 +68,20 @@ def test_the_way_out_as_nobody(folder: Path) -> None:
         as_nobody(WAY_OUT, "python3.12", folder, {GIVEN: msgspec.json.encode(made).decode()})
 
 
-def as_nobody(file: str, chosen: str, folder: Path, more: Mapping[str, str] | None = None) -> None:
+@buckets_only
+@pytest.mark.parametrize("file", BUCKETS)
+def test_buckets_as_nobody(file: str, folder: Path) -> None:
+    as_nobody(file, BUCKETS[file], folder, before=("unshare", "--mount", "sh", "-eu", "-c", OPEN_FUSE, "sh"))
+
+
+def as_nobody(
+    file: str, chosen: str, folder: Path, more: Mapping[str, str] | None = None, before: Sequence[str] = ()
+) -> None:
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", chosen]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CI"))}
     environment |= more or {}
     done = subprocess.run(
-        [ROOT / "scripts" / "as-nobody", *command, "--basetemp", folder / "run"],
+        [*before, ROOT / "scripts" / "as-nobody", *command, "--basetemp", folder / "run"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]

@@ -19,7 +19,6 @@ from tests.support.interpreters import INTERPRETERS
 
 from sesame.model.web_server import is_custom
 from sesame.sandbox.jail import sweep as jail_sweep
-from sesame.sandbox.jail.buckets import why_not
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.launch import Launch
@@ -29,7 +28,7 @@ from sesame.sandbox.runtimes import web_servers
 
 ISOLATION = probe()
 jail_only = pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
-NO_BUCKETS = why_not(user_namespace=ISOLATION.kind != "root")
+NO_BUCKETS = ISOLATION.no_buckets
 buckets_only = pytest.mark.skipif(bool(NO_BUCKETS), reason=f"no bucket can be mounted here: {NO_BUCKETS}")
 root_only = pytest.mark.skipif(ISOLATION.kind != "root", reason=f"needs a jail made by root: {ISOLATION.reason}")
 

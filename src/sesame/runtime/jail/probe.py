@@ -2,7 +2,7 @@
 
 Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY NETWORKS`,
 where NETWORKS is JSON: pairs of a word and of what `network.set_up` takes, tried one after the other in one network.
-Where all but these works, it prints for each that fails the word and why, and ends with 0 all the same.
+Where all but these and a mounted bucket works, it prints for each that fails the word and why, and ends with 0.
 Never leaves a trace: whatever it makes is in namespaces of its own.
 """
 
@@ -26,6 +26,7 @@ def main(kind, directory, networks):
         linux.unshare(linux.CLONE_NEWNS)
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("tmpfs", directory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
+        _try_buckets(directory + "/bucket")
         try:
             pid, _pidfd = linux.clone(_NAMESPACES | linux.CLONE_NEWNET)
         except OSError as error:
@@ -59,6 +60,16 @@ def _inside(kind, directory, program):
         _say(error)
         os._exit(1)
     os._exit(0)
+
+
+def _try_buckets(place):
+    try:
+        os.mkdir(place)
+        device = os.open("/dev/fuse", os.O_RDWR)
+        options = "fd=%d,rootmode=40000,user_id=%d,group_id=%d" % (device, os.getuid(), os.getgid())
+        linux.mount("bucket", place, "fuse", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_RDONLY, options)
+    except OSError as error:
+        _say(error, "no_buckets: ")
 
 
 def _try_networks(networks):

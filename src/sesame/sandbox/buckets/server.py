@@ -20,6 +20,7 @@ import structlog
 from sesame.model.bucket_mount import BucketMount
 from sesame.model.invocation import Credentials
 from sesame.sandbox.buckets import protocol
+from sesame.sandbox.buckets.fuse import Owner
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.network import Answers
 
@@ -74,9 +75,9 @@ class BucketServer:
         self._asked: asyncio.TimerHandle | None = None
 
     async def serve(
-        self, mount: BucketMount, keys: Credentials, owner: int, device: int, lost: Callable[[], None]
+        self, mount: BucketMount, keys: Credentials, owner: Owner, device: int, lost: Callable[[], None]
     ) -> ServedBucket:
-        """Has the mount of this /dev/fuse, which the caller closes, show the bucket as files of this user and group.
+        """Has the mount of this /dev/fuse, which the caller closes, show the bucket as files of this owner.
 
         `lost` is called if it can be served no longer. Raises `SandboxStartFailed`.
         """
@@ -96,8 +97,8 @@ class BucketServer:
                 bucket=mount.bucket,
                 prefix=mount.prefix,
                 keys=_wire(keys),
-                user_id=owner,
-                group_id=owner,
+                user_id=owner.user_id,
+                group_id=owner.group_id,
                 read_only=mount.read_only,
             )
             async with asyncio.timeout(SERVED_TIMEOUT_S):

@@ -1,9 +1,11 @@
 """Mounts buckets into instances, each with a FUSE connection of its own: files are its user's, and nobody else may ask.
 
 Used by `jail.instance`; runtime/jail/volumes.py puts the mounts in place. No process of Sesame's may walk such a mount,
-root's included: the kernel answers only the instance's user there.
+root's included: the kernel answers only the instance's user there. Where that is also Sesame's own, no process of it
+is in a mount namespace that has such a mount.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,33 +13,41 @@ from pathlib import Path
 
 from sesame.model.bucket_mount import BucketMount
 from sesame.model.invocation import Credentials
+from sesame.sandbox.buckets.fuse import Owner
 from sesame.sandbox.buckets.server import BucketServer, ServedBucket, cannot_mount
 from sesame.sandbox.interface import SandboxSpec
-from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail.fuse_mounts import FuseMounts, Served
+from sesame.sandbox.jail.isolation import Isolation
 from sesame.sandbox.jail.late import Lend, opened
+from sesame.sandbox.jail.mounts import FUSE_DEVICE
 from sesame.sandbox.network import Answers
-
-DEVICE = Path("/dev/fuse")
 
 
 class BucketMounts:
-    """One for each driver, which sets `problem` to what `why_not` found."""
+    """One for each driver. `problem` says why no bucket can be mounted here, and what to do; "" where they can."""
 
     def __init__(self, drafts: Path, answers: Answers) -> None:
         self._server = BucketServer(drafts, answers)
+        self._fuse = FuseMounts(user_namespace=False)
         self.problem = ""
+
+    def open(self, isolation: Isolation) -> None:
+        """Before the first `lend`."""
+        self._fuse = FuseMounts(user_namespace=isolation.kind == "user")
+        self.problem = _in_words(isolation.no_buckets) if isolation.no_buckets else ""
 
     async def lend(self, spec: SandboxSpec, uid: int, lend: Lend, lost: Callable[[], None]) -> "InstanceBuckets":
         """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then none of them is served."""
         lent = InstanceBuckets()
         try:
             for mount in spec.buckets:
-                device, fd = await self._mounted(mount, uid)
-                lent.orders.append((mount.mount_dir, lend(fd), "", ()))
+                owner = self._fuse.owner(uid)
+                made = await self._mounted(mount, owner)
+                lent.orders.append((mount.mount_dir, lend(made.mount), "", ()))
                 try:
-                    lent.served.append(await self._server.serve(mount, spec.keys, uid, device, lost))
+                    lent.served.append(await self._server.serve(mount, spec.keys, owner, made.device, lost))
                 finally:
-                    os.close(device)
+                    os.close(made.device)
         except BaseException:
             lent.end()
             raise
@@ -45,13 +55,14 @@ class BucketMounts:
 
     async def close(self) -> None:
         await self._server.close()
+        await asyncio.to_thread(self._fuse.close)
 
-    async def _mounted(self, mount: BucketMount, uid: int) -> tuple[int, int]:
-        """As `_mount`. Raises `SandboxStartFailed`."""
+    async def _mounted(self, mount: BucketMount, owner: Owner) -> Served:
+        """As `FuseMounts.mount`. Raises `SandboxStartFailed`."""
         if self.problem:
             raise cannot_mount(mount, self.problem)
         try:
-            return await opened(partial(_mount, uid, read_only=mount.read_only), _close)
+            return await opened(partial(self._fuse.mount, owner, read_only=mount.read_only), Served.close)
         except OSError as error:
             raise cannot_mount(mount, str(error)) from error
 
@@ -74,35 +85,14 @@ class InstanceBuckets:
             each.end()
 
 
-def why_not(*, user_namespace: bool) -> str:
-    """Why no bucket can be mounted here, and what to do; "" where they can. Blocks."""
+def _in_words(problem: str) -> str:
     instead = "or have the function use the OSS SDK in place of files"
-    if user_namespace:
+    if os.path.exists(FUSE_DEVICE) and not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
         return (
-            f"buckets are mounted by a Sesame that runs as root, and this one runs as another user: use sudo, {instead}"
+            f"{FUSE_DEVICE} may not be opened by this user; have it be open to all users, as it is on most systems "
+            f"(chmod 666 {FUSE_DEVICE}, and a udev rule that keeps it so), use sudo, {instead}"
         )
-    try:
-        device, fd = _mount(0, read_only=True)
-    except OSError as error:
-        return (
-            f"FUSE cannot be used here: {error}; load the kernel's module (modprobe fuse), in a container show it the "
-            f"device (--device /dev/fuse), {instead}"
-        )
-    os.close(fd)
-    os.close(device)
-    return ""
-
-
-def _mount(uid: int, *, read_only: bool) -> tuple[int, int]:
-    """An open /dev/fuse, and a mount that whoever serves the device fills. Raises `OSError`."""
-    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        return device, jail_mounts.fuse_mount(device, uid, read_only=read_only)
-    except BaseException:
-        os.close(device)
-        raise
-
-
-def _close(made: tuple[int, int]) -> None:
-    for fd in made:
-        os.close(fd)
+    return (
+        f"FUSE cannot be used here: {problem}; load the kernel's module (modprobe fuse), in a container show it the "
+        f"device (--device {FUSE_DEVICE}), {instead}"
+    )

@@ -33,7 +33,6 @@ from sesame.sandbox.interface import (
     SandboxStartFailed,
     StartFailure,
 )
-from sesame.sandbox.jail import buckets as jail_buckets
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.buckets import BucketMounts
 from sesame.sandbox.jail.disks import Disks
@@ -154,7 +153,7 @@ class JailDriver:
             options.trusted,
         )
         self._volumes = VolumeMounts(self._policy)
-        self._buckets.problem = await asyncio.to_thread(jail_buckets.why_not, user_namespace=user_namespace)
+        self._buckets.open(self._isolation)
         (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
         if self._cgroups is not None:

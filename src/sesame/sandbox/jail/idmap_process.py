@@ -1,39 +1,20 @@
 """Makes user namespaces that map ids, in a small process of its own, because making one takes a fork.
 
-Started by `jail.idmaps` with the socket as its only argument; ends with it. Each request is a line of JSON,
-`[uid_map, gid_map]`; the answer is one byte and the descriptor of the namespace, or the error's text.
+Started by `jail.idmaps`, as `jail.namespace_process` says. A request is `[uid_map, gid_map]`; the answer has the
+descriptor of the namespace.
 """
 
-import array
 import ctypes
-import json
 import os
-import socket
-import sys
 
-REQUEST_BYTES = 4096
+from sesame.sandbox.jail.namespace_process import answer
+
 _CLONE_NEWUSER = 0x10000000
 
 
 def main() -> None:
-    requests = socket.socket(fileno=int(sys.argv[1]))
     unshare = ctypes.CDLL(None, use_errno=True).unshare
-    while request := _received(requests):
-        try:
-            fd = _namespace(unshare, *json.loads(request))
-        except OSError as error:
-            requests.send(f"-{error}".encode())
-            continue
-        requests.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
-        os.close(fd)
-
-
-def _received(requests: socket.socket) -> bytes:
-    """Empty at the end, which is a reset where Sesame was killed before it had taken an answer."""
-    try:
-        return requests.recv(REQUEST_BYTES)
-    except ConnectionResetError:
-        return b""
+    answer(lambda uid_map, gid_map: [_namespace(unshare, uid_map, gid_map)])
 
 
 def _namespace(unshare: "ctypes._NamedFuncPointer", uid_map: str, gid_map: str) -> int:

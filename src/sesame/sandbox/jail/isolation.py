@@ -39,7 +39,8 @@ class Isolation(msgspec.Struct, frozen=True):
 
     `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
     `no_network` says why instances cannot have networks of their own; "" where they can. `no_way_out` says why these
-    cannot lead connections to the host, `no_way_out_6` why not those of IPv6.
+    cannot lead connections to the host, `no_way_out_6` why not those of IPv6. `no_buckets` says why no bucket can be
+    mounted.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Isolation(msgspec.Struct, frozen=True):
     no_network: str = ""
     no_way_out: str = ""
     no_way_out_6: str = ""
+    no_buckets: str = ""
 
     @property
     def possible(self) -> bool:
@@ -78,14 +80,14 @@ def probe() -> Isolation:
         return Isolation("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
     if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
         return Isolation("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
-    as_root, networks = _try("root")
+    as_root, without = _try("root")
     as_root = as_root or _detached_mounts_fail()
     if not as_root:
-        return Isolation("root", **networks)
-    as_user, networks = _try("user")
+        return Isolation("root", **without)
+    as_user, without = _try("user")
     why = "Sesame does not run as root" if os.geteuid() != 0 else f"root may not do everything here: {as_root}"
     if not as_user:
-        return Isolation("user", why, "run as root for memory and process limits by the kernel", **networks)
+        return Isolation("user", why, "run as root for memory and process limits by the kernel", **without)
     return Isolation("none", f"{why}; without root: {as_user}", _advice())
 
 
@@ -146,7 +148,7 @@ def _tmp(held: Findings) -> str:
 
 
 def _try(kind: str) -> tuple[str, dict[str, str]]:
-    """What goes wrong, or "" when it works; and what goes wrong with networks alone, by the field of `Isolation`."""
+    """What goes wrong, or "" when it works; and what a jail would do without, by the field of `Isolation`."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(

@@ -1,6 +1,7 @@
-"""Makes mounts that are attached nowhere and are sent to an instance as descriptors: code, layers, /tmp.
+"""Makes mounts that are attached nowhere and are sent to an instance as descriptors: code, layers, /tmp, buckets.
 
-Used by `jail.host_resources` and `jail.instance`; needs root. runtime/jail/steps.py attaches them.
+Used by `jail.host_resources`, `jail.instance` and `jail.fuse_mounts`; needs root, or `own_namespaces` for what an
+ordinary user may mount. runtime/jail/steps.py attaches them.
 """
 
 import ctypes
@@ -17,6 +18,8 @@ _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 1, 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 1, 2, 4, 0x100000
 _MS_PRIVATE = 1 << 18
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+FUSE_DEVICE = "/dev/fuse"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -77,13 +80,26 @@ def block_mount(kind: str, device: str, *flags: str) -> int:
     return _new_mount(kind, {"source": device}, 0, *flags)
 
 
-def fuse_mount(device: int, uid: int, *, read_only: bool) -> int:
-    """A descriptor of a mount that is served through an open /dev/fuse, to processes of this user and group alone.
+def fuse(owner: tuple[int, int], *, read_only: bool) -> tuple[int, int]:
+    """An open /dev/fuse, and a mount that is served through it to processes of this user and group alone.
 
-    The caller closes it.
+    The caller closes both. Raises `OSError`.
     """
-    options = {"source": "bucket", "fd": str(device), "rootmode": "40000", "user_id": str(uid), "group_id": str(uid)}
-    return _new_mount("fuse", options, _MOUNT_ATTR_RDONLY if read_only else 0, "default_permissions")
+    device = os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    user, group = map(str, owner)
+    options = {"source": "bucket", "fd": str(device), "rootmode": "40000", "user_id": user, "group_id": group}
+    try:
+        return device, _new_mount("fuse", options, _MOUNT_ATTR_RDONLY if read_only else 0, "default_permissions")
+    except BaseException:
+        os.close(device)
+        raise
+
+
+def own_namespaces() -> None:
+    """Puts this process, which has one thread, into a user and a mount namespace of its own. Raises `OSError`."""
+    if _libc.unshare(ctypes.c_int(_CLONE_NEWUSER | _CLONE_NEWNS)) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"unshare: {os.strerror(error)}")
 
 
 def _new_mount(kind: str, options: dict[str, str], attributes: int, *flags: str) -> int:

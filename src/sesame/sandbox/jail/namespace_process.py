@@ -1,0 +1,111 @@
+"""A process of Sesame's that makes what takes a user namespace of its own, and answers with descriptors.
+
+Both sides: `NamespaceProcess` is Sesame's, used by `jail.idmaps` and `jail.fuse_mounts`; `answer` is the process's.
+Each request is JSON; the answer is a byte and descriptors, or the error's text.
+"""
+
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+ANSWER_TIMEOUT_S = 20.0
+MESSAGE_BYTES = 4096
+_MADE, _FAILED = b"+", b"-"
+
+
+class NamespaceProcess:
+    """Runs a module. Starts at the first request; ends with `close`, and with Sesame."""
+
+    def __init__(self, module: str) -> None:
+        # Of one answer.
+        self.timeout_s = ANSWER_TIMEOUT_S
+        self._module = module
+        self._lock = Lock()
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: Sequence[Any], descriptors: int) -> list[int]:
+        """So many descriptors, which the caller closes. Blocks. Raises `OSError`."""
+        message = json.dumps(request).encode()
+        with self._lock:
+            try:
+                return self._asked(message, descriptors)
+            except ConnectionError:
+                # It was killed from outside: a new one does as well.
+                self._close()
+                return self._asked(message, descriptors)
+            except TimeoutError:
+                # What it answers later would be taken for the next answer.
+                self._close()
+                raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _asked(self, message: bytes, descriptors: int) -> list[int]:
+        if self._socket is None:
+            self._open()
+        assert self._socket is not None
+        self._socket.settimeout(self.timeout_s)
+        self._socket.send(message)
+        answer, fds, _flags, _address = socket.recv_fds(self._socket, MESSAGE_BYTES, descriptors)
+        if not answer:
+            raise ConnectionResetError(f"the process {self._module} has ended")
+        if len(fds) != descriptors:
+            for fd in fds:
+                os.close(fd)
+            raise OSError(answer[1:].decode() or "no descriptors left: raise the limit of open files")
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return fds
+
+    def _open(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-E", "-s", "-P", "-m", self._module, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env={}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def answer(make: Callable[..., list[int]]) -> None:
+    """Answers each request by what `make` returns, on the socket that is the only argument, until Sesame ends."""
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    while request := _received(requests):
+        try:
+            fds = make(*json.loads(request))
+        except OSError as error:
+            requests.send(_FAILED + str(error).encode())
+            continue
+        requests.sendmsg([_MADE], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        for fd in fds:
+            os.close(fd)
+
+
+def _received(requests: socket.socket) -> bytes:
+    """Empty at the end, which is a reset where Sesame was killed before it had taken an answer."""
+    try:
+        return requests.recv(MESSAGE_BYTES)
+    except ConnectionResetError:
+        return b""
