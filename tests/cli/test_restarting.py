@@ -1,40 +1,33 @@
-"""What is handed over by an `exec`, of which a test sees the arguments."""
+"""Before a restart what is installed is loaded once, beside the Sesame that runs."""
 
-import errno
-import os
-import tempfile
-from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
 
 import pytest
 
-from sesame.cli.restarting import VARIABLE, begin_anew, received
-from sesame.http.handover import Handed, Handover
+from sesame.cli import restarting
 
 
-class Executed(Exception):
-    """In place of the next program."""
+async def test_the_program_itself_loads() -> None:
+    assert await restarting.why_not_loaded() == ""
 
 
-def test_a_full_disk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> NoReturn:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("raise SystemExit(3)", "it ended with status 3"),
+    ],
+)
+async def test_what_does_not_load_is_told(
+    source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert await restarting.why_not_loaded("broken") == said
 
-    def execute(_program: str, _arguments: Sequence[str], environment: dict[str, str]) -> NoReturn:
-        pid, _, fd = environment[VARIABLE].partition(":")
-        monkeypatch.setenv(VARIABLE, f"{pid}:{os.dup(int(fd))}")
-        raise Executed
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    monkeypatch.setattr(os, "execve", execute)
-    reading, writing = os.pipe()
-    handed = Handed("a", reading, (writing,), 3)
-    handover = Handover()
-    handover.handed.append(handed)
-    with pytest.raises(Executed):
-        begin_anew(handover)
-    assert all(map(os.get_inheritable, (reading, writing)))
-    next_one = received()
-    assert next_one.take("a") == handed
-    assert not any(map(os.get_inheritable, (reading, writing)))
-    handed.close()
+async def test_what_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(3600)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(restarting, "LOAD_TIMEOUT_S", 0.1)
+    assert await restarting.why_not_loaded("hangs") == "it did not load within 0.1 s"

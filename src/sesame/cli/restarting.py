@@ -4,6 +4,7 @@ Used by `sesame start`. The process keeps its number, so whoever started it (a s
 nothing. New code and new settings hold from then on.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -13,6 +14,10 @@ from typing import IO, NoReturn
 import msgspec
 
 from sesame.http.handover import Handed, Handover
+
+PROGRAM = "sesame.cli.start"
+# A busy machine takes some ten seconds for it where no bytecode is kept.
+LOAD_TIMEOUT_S = 120.0
 
 # What `sesame restart` sends. Not SIGHUP, which a terminal sends when it is closed.
 ASKS = signal.SIGUSR2
@@ -30,6 +35,30 @@ def received() -> Handover:
     for each in _descriptors(handed):
         os.set_inheritable(each, False)
     return Handover(handed)
+
+
+async def why_not_loaded(module: str = PROGRAM) -> str:
+    """Loads the program as it is installed by now, in a process that ends; what goes wrong, or "".
+
+    Calls are still served then: an installation that is broken is no outage, and one that is new has its bytecode
+    written here, which takes three times as long as to load it.
+    """
+    loading = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"import {module}",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            _out, said = await loading.communicate()
+    except TimeoutError:
+        return f"it did not load within {LOAD_TIMEOUT_S:g} s"
+    finally:
+        if loading.returncode is None:
+            loading.kill()
+            await loading.wait()
+    if not loading.returncode:
+        return ""
+    return said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {loading.returncode}"
 
 
 def begin_anew(handover: Handover) -> NoReturn:

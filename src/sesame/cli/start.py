@@ -137,6 +137,7 @@ class _Signals:
         self._settle_again = settle_again
         self._refuse: Callable[[str], None] | None = None
         self._asked_early = False
+        self._loading: asyncio.Task[None] | None = None
         main, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert main is not None
         self._main = main
@@ -163,16 +164,30 @@ class _Signals:
         if self._refuse is None:
             self._asked_early = True
             return
-        if self.stopping.is_set() or self._handover is None:
+        if self.stopping.is_set() or self._handover is None or self._loading is not None:
             return
         try:
             self._settle_again()
         except ConfigurationError as error:
-            output.note(f"Not restarted: {error}")
-            self._refuse(str(error))
+            self._go_on(str(error))
             return
-        self._handover.begun = True
+        self._loading = asyncio.create_task(self._load_and_begin(self._handover))
+
+    async def _load_and_begin(self, handover: Handover) -> None:
+        problem = await restarting.why_not_loaded()
+        self._loading = None
+        if self.stopping.is_set():
+            return
+        if problem:
+            self._go_on(f"what is installed cannot be loaded: {problem}; mend the installation, and restart again")
+            return
+        handover.begun = True
         self.stopping.set()
+
+    def _go_on(self, why: str) -> None:
+        output.note(f"Not restarted: {why}")
+        assert self._refuse is not None
+        self._refuse(why)
 
 
 def greet(sesame: Sesame, settings: Settings) -> None:
