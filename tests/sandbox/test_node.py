@@ -141,6 +141,8 @@ async def test_what_cannot_be_loaded_is_told(running: Any, handler: str, kind: s
     failed = await (await running(handler))()
     told = json.loads(failed.payload)
     assert (failed.ok, told["errorType"], told["errorMessage"]) == (False, kind, message)
+    if kind == "ImportModuleError":
+        assert told["stackTrace"][0].startswith("Error: there is no ")
 
 
 @needs_node

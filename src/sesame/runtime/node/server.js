@@ -26,6 +26,8 @@ class LoadFailure extends Error {
     super(message);
     this.name = type;
     this.stack = cause && cause.stack ? cause.stack : message;
+    // The frames do not say it, and it names what is missing.
+    this.why = cause && cause.message ? [`${cause.name}: ${String(cause.message).split('\n', 1)[0]}`] : [];
   }
 }
 
@@ -192,7 +194,8 @@ function described(error) {
   if (!(error instanceof Error || util.types.isNativeError(error))) return { errorMessage: shown(error), errorType: 'Error' };
   const lines = String(error.stack || '').split('\n').map((line) => line.trim());
   const own = lines.filter((line) => line.startsWith('at ') && !line.includes(__filename));
-  return { errorMessage: shown(error.message), errorType: String(error.name), stackTrace: own };
+  const why = error instanceof LoadFailure ? error.why : [];
+  return { errorMessage: shown(error.message), errorType: String(error.name), stackTrace: [...why, ...own] };
 }
 
 // Whatever was thrown, as text: not all of it is JSON.
