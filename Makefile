@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-placement bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-agents bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-placement bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -59,6 +59,9 @@ bench: bench-invoke  ## The short benchmarks
 bench-invoke: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.invoke $(ARGS)
+
+bench-agents: install  ## Several agents beside one
+	@$(BIN)/python -m benchmarks.agents $(ARGS)
 
 bench-cold: install
 	@$(BIN)/python -m benchmarks.cold $(ARGS)

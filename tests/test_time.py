@@ -41,6 +41,8 @@ MACHINE_TIME = {
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
     "http/admission.py": "bounds the handshakes of real clients, as the event loop does",
     "http/slow_start.py": "looks again whether requests of real clients run",
+    "http/moving.py": "looks again whether a real client has taken the answers before",
+    "agents/": "waits for other processes, which the supervisor starts again, and for real clients meanwhile",
     "http/tls.py": "looks again for bytes that a real client has yet to send",
     "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
     "store/queue/batching.py": "has commits wait for each other some milliseconds, whatever the time is",

@@ -46,15 +46,19 @@ class CloudTrust:
         self._folder = folder
         self.authority = Authority(folder, is_cloud_name)
 
+    @property
+    def bundle(self) -> Path:
+        """The file, once `open` has written it."""
+        return self._folder / BUNDLE
+
     def open(self) -> Path:
         """Makes or reads the authority; writes the file anew, as the machine's certificates may have changed."""
         try:
             self.authority.open()
         except ValueError as error:
             raise ConfigurationError(f"names of the cloud: {error}") from error
-        bundle = self._folder / BUNDLE
-        bundle.write_bytes(self.authority.bundle())
-        return bundle
+        self.bundle.write_bytes(self.authority.bundle())
+        return self.bundle
 
 
 class CloudNeeds(msgspec.Struct, frozen=True):

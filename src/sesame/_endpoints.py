@@ -19,6 +19,7 @@ from sesame._identity import Identity
 from sesame._network import OwnNetworks, offer_endpoint, offer_network
 from sesame._storage import Storage
 from sesame._traces import Tracers
+from sesame.agents.writer import Writer
 from sesame.background import every
 from sesame.control.account import AccountSettings
 from sesame.control.buckets import Buckets
@@ -71,7 +72,7 @@ class EndpointNeeds(msgspec.Struct, frozen=True):
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
     service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
     event loop take a second, by the machine's own clocks. With a `handover`, sockets come from it and go to it.
-    `no_buckets` says why none can be mounted into functions.
+    `no_buckets` says why none can be mounted into functions. `writer` is there where this is one of several agents.
     """
 
     settings: Settings
@@ -85,6 +86,7 @@ class EndpointNeeds(msgspec.Struct, frozen=True):
     no_buckets: str
     trust: CloudTrust | None
     handover: Handover | None
+    writer: Writer | None = None
     arrivals: FairRate = msgspec.field(default_factory=FairRate)
 
 
@@ -115,18 +117,20 @@ async def open_endpoints(
     await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
-    urls["fc"] = await _listen(needs, fc, "port", tls)
-    bounds = for_descriptors(needs.arrivals, _limits().connections)
+    urls["fc"] = await _listen(needs, fc, "port", tls, needs.writer)
+    bounds = for_descriptors(needs.arrivals, share_of_limits().connections)
     cloud_ports: Mapping[int, Take] = {}
     if needs.trust is not None:
         endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.STS: sts, cloud_names.FC: fc}
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
         cloud_ports = offer_cloud(
             needs.answers,
-            CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
+            CloudNeeds(endpoints, authority, share_of_limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
         )
     offer_network(needs.answers, needs.settings, needs.networks, bounds, cloud_ports)
     needs.answers.offered()
+    if needs.writer is not None:
+        await needs.writer.offer()
     return urls
 
 
@@ -213,6 +217,7 @@ def _fc(
             destinations=needs.settings.destinations,
             log_problem=needs.log_problem,
             continued=None if needs.tracers is None else needs.tracers.continued,
+            placement=needs.writer,
         )
     )
 
@@ -266,19 +271,34 @@ def _sts(needs: EndpointNeeds, identity: Identity) -> Endpoint:
     )
 
 
-def _limits() -> Limits:
+def share_of_limits() -> Limits:
     """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
     return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, SHARES_OF_DESCRIPTORS)
 
 
-async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
-    """Serves an endpoint on the port of this setting and returns its URL."""
+async def _listen(
+    needs: EndpointNeeds,
+    endpoint: Endpoint,
+    setting: str,
+    tls: ssl.SSLContext | None = None,
+    writer: Writer | None = None,
+) -> str:
+    """Serves an endpoint on the port of this setting, with a `writer` beside other agents, and returns its URL."""
     settings = needs.settings
     port = settings.resolved_port(setting)
     host = settings.host
     server = HttpServer(
-        endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks, arrivals=needs.arrivals
+        endpoint,
+        host=host,
+        port=port,
+        tls=tls,
+        limits=share_of_limits(),
+        clocks=needs.clocks,
+        arrivals=needs.arrivals,
+        keeps=None if writer is None else writer.keeps,
     )
+    if writer is not None:
+        writer.serves(server)
     serving = Serving(needs.teardown, settings.drain_s, needs.handover)
     url = await serve(server, f"{TABLE[setting].flag} {port}", serving)
     offer_endpoint(needs.answers, server)
@@ -287,7 +307,7 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
 
 def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
     """What shows buckets as files asks for objects as any client does, without a port and without TLS."""
-    server = HttpServer(oss, host=needs.settings.host, limits=_limits(), clocks=needs.clocks)
+    server = HttpServer(oss, host=needs.settings.host, limits=share_of_limits(), clocks=needs.clocks)
     server.open()
     needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
     needs.answers.offer_object_storage(server.take)
@@ -299,6 +319,19 @@ class Serving(NamedTuple):
     teardown: AsyncExitStack
     drain_s: float
     handover: Handover | None
+
+
+def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Host and port of each endpoint, by the name under which `serve` takes its socket; Function Compute's first."""
+    found: dict[str, tuple[str, int]] = {}
+    for setting in ("port", "https_port", "oss_port", "sls_port", "sts_port", "metrics_port"):
+        if setting in ("https_port", "metrics_port") and getattr(settings, setting) is None:
+            continue
+        host = settings.metrics_host if setting == "metrics_port" else settings.host
+        port, scheme = settings.resolved_port(setting), "https" if setting == "https_port" else "http"
+        shown = f"[{host}]" if ":" in host else host
+        found[f"{TABLE[setting].flag} {port} {scheme}://{shown}:{port}"] = (host, port)
+    return found
 
 
 async def serve(server: HttpServer, asked: str, serving: Serving) -> str:

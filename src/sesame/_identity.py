@@ -10,9 +10,10 @@ from sesame.identity.assuming import Assuming
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
-from sesame.identity.keys import AccessKeys
+from sesame.identity.keys import ACCOUNT_NAME, AccessKeys
 from sesame.identity.roles import Roles
-from sesame.identity.tokens import Tokens, master_key
+from sesame.identity.tokens import MASTER_NAME, Tokens, master_key
+from sesame.model import records
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
@@ -49,6 +50,20 @@ async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) ->
     roles = Roles(catalog)
     for warning in await roles.seed(account.account_id, settings.roles):
         log.warning(warning)
+    return _over(settings, catalog, clocks, tokens, key)
+
+
+def identity_of(settings: Settings, catalog: Catalog, clocks: Clocks) -> Identity:
+    """The same of a catalog that has an account: nothing is made."""
+    account, master = catalog.get(records.ACCOUNT, "", ACCOUNT_NAME), catalog.get(records.MASTER_KEY, "", MASTER_NAME)
+    key = None if account is None else AccessKeys(catalog).get(account.document.access_key_id)
+    if key is None or master is None:
+        raise PlatformError("the catalog has no account, or no master key")
+    return _over(settings, catalog, clocks, Tokens(bytes.fromhex(master.document.key), clocks.wall), key)
+
+
+def _over(settings: Settings, catalog: Catalog, clocks: Clocks, tokens: Tokens, key: AccessKey) -> Identity:
+    keys, roles = AccessKeys(catalog), Roles(catalog)
     authorization = Authorization(catalog, roles)
     return Identity(
         authentication=Authentication(keys, tokens),

@@ -12,7 +12,7 @@ import msgspec
 
 from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.interface import SandboxDriver
-from sesame.sandbox.network import HostAnswers
+from sesame.sandbox.network import Answers, HostAnswers
 from sesame.sandbox.runtimes.lookup import Runtimes
 
 
@@ -29,7 +29,7 @@ class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
     ready before their first use. `trust` gives the file of certificates that functions with networks of their own
-    trust.
+    trust. `answers` stand in the place of those that `SandboxOpening` has.
     """
 
     driver: str
@@ -39,6 +39,7 @@ class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     look_up: Callable[[], Runtimes]
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
+    answers: Answers | None = None
 
 
 class OpenSandbox(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class SandboxOpening:
 
     def __init__(self, needs: SandboxNeeds) -> None:
         self._answers = HostAnswers()
-        opening = _open(needs, self._answers)
+        opening = _open(needs, needs.answers or self._answers)
         self._opening = asyncio.get_running_loop().create_task(opening, name="opening the sandbox")
         self._closed = False
 
@@ -77,7 +78,7 @@ class SandboxOpening:
             await self._opening.result().driver.close()
 
 
-async def _open(needs: SandboxNeeds, answers: HostAnswers) -> OpenSandbox:
+async def _open(needs: SandboxNeeds, answers: Answers) -> OpenSandbox:
     runtimes, isolation, trusted = await asyncio.gather(
         asyncio.to_thread(needs.look_up), find_out(needs.driver), needs.trust()
     )

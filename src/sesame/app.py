@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from sesame._agents import AgentsNeeds, open_writer
 from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
@@ -25,6 +26,7 @@ from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
+from sesame.agents.place import Place
 from sesame.data_dir import Credentials, DataDir, Endpoints, RestartRefused
 from sesame.engine.debugging import Debugging
 from sesame.engine.interface import Observer
@@ -44,7 +46,8 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
 
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
     for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `sandbox` was begun
-    before this Sesame. Sockets come from the Sesame before it, and go to the next one, by a `handover`.
+    before this Sesame. Sockets come from the Sesame before it, and go to the next one, by a `handover`. With a `place`
+    it is the writer among several agents.
     """
 
     log_sink: LogSink | None = None
@@ -52,6 +55,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     sandbox: SandboxOpening | None = None
     handover: Handover | None = None
+    place: Place | None = None
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -192,6 +196,8 @@ class Sesame:
         sandbox = await opening.opened()
         # Instances end before the storage of their logs does.
         teardown.push_async_callback(opening.close)
+        # After the engine's end, which followers have a part in.
+        after_engine = await teardown.enter_async_context(AsyncExitStack())
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
         engine_needs = EngineNeeds(
@@ -200,6 +206,11 @@ class Sesame:
         engine = open_engine(engine_needs, storage, identity)
         open_function_metrics(clocks, teardown, storage, targets, engine)
         self._parts = Parts(storage, identity, engine, sandbox)
+        writer = None
+        if given.place is not None:
+            trusted = None if self._trust is None else self._trust.bundle
+            agents_needs = AgentsNeeds(given.place, clocks, after_engine, observer, opening.answers, trusted)
+            writer = await open_writer(agents_needs, storage, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
         endpoint_needs = EndpointNeeds(
@@ -214,6 +225,7 @@ class Sesame:
             sandbox.driver.no_buckets,
             self._trust,
             given.handover,
+            writer,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover)
@@ -245,14 +257,15 @@ class Sesame:
         return await asyncio.to_thread(self._trust.open)
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
+        place = self._substitutes.place
         self._endpoints = Endpoints(
             account_id=key.account_id,
             region=self._settings.region,
             **urls,
             sandbox=self._parts.sandbox.driver.name,
-            pid=os.getpid(),
+            pid=os.getpid() if place is None else place.told.supervisor,
             started_at=self._clocks.wall(),
-            restarts=self._substitutes.handover is not None,
+            restarts=self._substitutes.handover is not None and place is None,
             restart_refused=None,
         )
         self.data_dir.announce(self._endpoints, Credentials(key.account_id, key.access_key_id, key.secret))

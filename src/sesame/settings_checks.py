@@ -15,6 +15,7 @@ from sesame.store.blobs.location import parse_location
 
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
+AGENTS_MAX = 64
 LOG_BYTES_PER_CALL_MIN = 4096
 ALLOWED_SERVICES_MAX = 100
 DATABASE_SCHEMES = ("postgresql://", "postgres://")
@@ -32,6 +33,7 @@ def check(settings: Settings) -> None:
             raise ConfigurationError(
                 f"{name} is empty; expected an address, such as 127.0.0.1, or 0.0.0.0 for all of them"
             )
+    _check_agents(settings)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         given, missing = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
         raise ConfigurationError(f"{given} is set without {missing}; TLS takes the certificate and its key")
@@ -87,6 +89,19 @@ def check(settings: Settings) -> None:
     for name, minimum in (("max_memory_mb", limits.MEMORY_MB_MIN), ("max_disk_mb", limits.DISK_MB_CHOICES[0])):
         if (value := getattr(settings, name)) is not None and value < minimum:
             raise ConfigurationError(f"{name} is {value}; expected at least {minimum}")
+
+
+def _check_agents(settings: Settings) -> None:
+    text = settings.agents
+    if text != "auto" and not (
+        text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= AGENTS_MAX and len(text) < 4
+    ):
+        raise ConfigurationError(f"agents is '{text}'; expected auto, or a number from 1 to {AGENTS_MAX}")
+    if text != "1" and settings.tls_cert is not None:
+        raise ConfigurationError(
+            f"agents is '{text}', and tls_cert is set; expected one agent, as a connection that speaks TLS cannot go "
+            "from one process to another, or no tls_cert behind a proxy that speaks TLS"
+        )
 
 
 def _check_network_allow(settings: Settings) -> None:

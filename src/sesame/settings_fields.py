@@ -40,6 +40,13 @@ class Settings(msgspec.Struct, frozen=True):
             "(`--tls-cert`)."
         ),
     ] = "127.0.0.1"
+    agents: Annotated[
+        str,
+        _meta(
+            "Processes that serve synchronous calls, on the same port: a number, or `auto` for one on each processor "
+            "(docs/agents.md)."
+        ),
+    ] = "1"
     https_port: Annotated[
         int | None,
         _meta(

@@ -1,7 +1,7 @@
 """A real Sesame for the journeys: `sesame start` in a process of its own, on free ports, with a directory of its own.
 
 Everything goes through its endpoints with the official SDK; of Sesame only the names of the runtimes are imported.
-SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here).
+SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here), SESAME_TEST_AGENTS how many agents.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, how_to_get
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 SANDBOX = os.environ.get("SESAME_TEST_SANDBOX", "auto")
+# With more than one, every journey goes through that many agents (docs/agents.md).
+AGENTS = os.environ.get("SESAME_TEST_AGENTS", "1")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "journey-key", "journey-secret-0123456789"
@@ -99,7 +101,7 @@ class Sesame:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
         arguments = ["start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX, "--port", "0", "--oss-port", "0"]
-        arguments += ["--account-id", ACCOUNT_ID, "--region", REGION]
+        arguments += ["--account-id", ACCOUNT_ID, "--region", REGION, "--agents", AGENTS]
         arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
         with self.log.open("ab") as log:
             self._process = process = self._started(arguments, log)

@@ -31,9 +31,10 @@ def restart(as_json: bool, **flags: Any) -> None:
     data_dir = server.directory(settle(flags).data_dir)
     before = data_dir.require_running()
     if not before.restarts:
+        # Also where several agents run (docs/agents.md).
         raise ConfigurationError(
-            f"the Sesame on {data_dir.path} (pid {before.pid}) cannot start again in its place: expected one that "
-            "`sesame start` of this version or a later one has started; stop it, and start it again"
+            f"the Sesame on {data_dir.path} (pid {before.pid}) cannot start again in its place: expected one agent "
+            "that `sesame start` of this version or a later one has started; stop it, and start it again"
         )
     began = time.monotonic()
     try:

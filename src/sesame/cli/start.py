@@ -17,8 +17,10 @@ from typing import Any
 import click
 import uvloop
 
+from sesame._follower import FollowerSesame
+from sesame.agents.place import Place
 from sesame.app import Sesame, Substitutes
-from sesame.cli import output, own_log, restarting
+from sesame.cli import agents, ending, output, own_log, restarting
 from sesame.cli.call_lines import to_stderr
 from sesame.cli.delegated import enter_scope, is_the_program
 from sesame.cli.options import settle, with_settings
@@ -51,6 +53,8 @@ def start(**flags: Any) -> None:
     _allow_many_descriptors()
     _map_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if agents.count(settings) > 1:
+        sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place))))
     try:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except asyncio.CancelledError:
@@ -58,6 +62,18 @@ def start(**flags: Any) -> None:
         sys.exit(EXIT_STOPPED_AT_ONCE)
     if handover is not None and handover.begun:
         restarting.begin_anew(handover)
+
+
+def _be_agent(settings: Settings, place: Place) -> int:
+    """The life of one of several agents, in its own process."""
+    try:
+        if place.is_writer:
+            uvloop.run(serve(settings, None, lambda: None, place))
+        else:
+            uvloop.run(follow(settings, place))
+    except asyncio.CancelledError:
+        return EXIT_STOPPED_AT_ONCE
+    return 0
 
 
 def _allow_many_descriptors() -> None:
@@ -79,17 +95,49 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def serve(settings: Settings, handover: Handover | None, settle_again: Callable[[], object]) -> None:
+async def follow(settings: Settings, place: Place) -> None:
+    """The same of an agent beside the writer."""
+    signals = _Signals(None, lambda: None)
+    place.stop_by(signals.stop)
+    follower = FollowerSesame(settings, SystemClocks(), place)
+    starting = asyncio.ensure_future(follower.start())
+    waiting = asyncio.ensure_future(signals.stopping.wait())
+    try:
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            gc.collect()
+            gc.freeze()
+            place.ready()
+            await waiting
+        else:
+            starting.cancel()
+            await asyncio.wait({starting})
+    finally:
+        waiting.cancel()
+        await follower.stop()
+        place.end()
+
+
+async def serve(
+    settings: Settings,
+    handover: Handover | None,
+    settle_again: Callable[[], object],
+    place: Place | None = None,
+) -> None:
     """Starts, waits for a signal, stops. The program is to begin anew then where the `handover` has begun.
 
-    There is no `handover` where another program runs this one.
+    There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents.
     """
     signals = _Signals(handover, settle_again)
     stopping = signals.stopping
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
-    sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None, Substitutes(handover=handover))
+    given = Substitutes(handover=handover if place is None else place.handover, place=place)
+    sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None, given)
+    if place is not None:
+        place.stop_by(signals.stop)
     if shown:
         calls.open()
     output.note(f"Starting Sesame on {sesame.data_dir.path} …")
@@ -103,6 +151,8 @@ async def serve(settings: Settings, handover: Handover | None, settle_again: Cal
             gc.collect()
             gc.freeze()
             greet(sesame, settings)
+            if place is not None:
+                place.ready()
             signals.restart_by(sesame.refuse_restart)
             await waiting
         else:
@@ -117,6 +167,8 @@ async def serve(settings: Settings, handover: Handover | None, settle_again: Cal
         waiting.cancel()
         await sesame.stop()
         calls.close()
+        if place is not None:
+            place.end()
     if handover is not None and handover.begun:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
@@ -142,7 +194,7 @@ class _Signals:
         assert main is not None
         self._main = main
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_stop)
+            loop.add_signal_handler(number, self.stop)
         if handover is not None:
             loop.add_signal_handler(restarting.ASKS, self._on_restart)
 
@@ -152,7 +204,8 @@ class _Signals:
         if self._asked_early:
             self._on_restart()
 
-    def _on_stop(self) -> None:
+    def stop(self) -> None:
+        """At once when it is asked for again."""
         if self._handover is not None and self._handover.begun:
             self._handover.give_up()
             output.note("Stopping in place of restarting: no new calls; running ones keep their time …")

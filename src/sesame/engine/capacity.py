@@ -5,6 +5,7 @@ itself.
 """
 
 import asyncio
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,10 @@ class Capacity:
         if isinstance(then, str):
             raise Exhausted(then)
         return None
+
+    def name(self, snapshot: Snapshot) -> str:
+        """The id of an instance that is taken next."""
+        return f"c-{uuid.uuid4()}"
 
     def has_free(self, snapshot: Snapshot) -> bool:
         """Whether one more may start for which no other instance has to go."""

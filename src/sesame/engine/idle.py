@@ -60,11 +60,13 @@ class IdleInstances:
         bisect.insort(group, instance, key=lambda other: other.idle_since)
 
     def remove(self, instance: Instance) -> None:
+        """Nothing happens for one that is not among them, as it runs on another agent."""
         side, key = self._side(instance), instance.snapshot.key
-        group = side[key]
-        group.remove(instance)
-        if not group:
-            del side[key]
+        group = side.get(key, [])
+        if instance in group:
+            group.remove(instance)
+            if not group:
+                del side[key]
 
     def _side(self, instance: Instance) -> dict[str, list[Instance]]:
         return self._on_demand if instance.provisioned_for is None else self._provisioned

@@ -5,7 +5,6 @@ each tick. An instance with which anything went wrong is ended, never reused.
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Coroutine
 
 import structlog
@@ -42,7 +41,7 @@ class Pool:
         self.counts = Counts()
         self._given = given
         # Asked before one is started ahead of calls, and told by this pool alone what there is.
-        self.capacity = Capacity(given.caps, given.shortage)
+        self.capacity = given.capacity or Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
@@ -237,8 +236,8 @@ class Pool:
                 continue
             leaving = self.capacity.require(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
-                return await self._cold(self._admit(snapshot, leaving, provisioned_for), asked_at)
-            await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
+                return await self._cold(self.admit(snapshot, leaving, provisioned_for), asked_at)
+            await self.an_end()
             if provisioned_for is None and (warm := self._warm_after(snapshot, asked_at)) is not None:
                 return warm
 
@@ -274,10 +273,13 @@ class Pool:
         if self._closed:
             raise PlatformError("the server is stopping")
 
-    def _admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None) -> Admitted:
+    async def an_end(self) -> None:
+        await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
+
+    def admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None = None) -> Admitted:
         """A new instance that counts against the caps from here on, in place of those that leave."""
         ending = [self._evict(victim) for victim in leaving]
-        instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
+        instance = Instance(snapshot, self.capacity.name(snapshot), self._given.sink, self._given.clocks)
         instance.provisioned_for = provisioned_for
         self.capacity.take(instance)
         return Admitted(instance, ending)
@@ -368,10 +370,8 @@ class Pool:
         if not usable:
             instance.move(State.DEAD)
             await self._end(instance, KillReason.FAILED)
-        elif self._closed:
-            self._retire(instance, KillReason.STOPPING)
-        elif not self._is_current(instance):
-            self._retire(instance, KillReason.OUTDATED)
+        elif self._closed or not self._is_current(instance):
+            self._retire(instance, KillReason.STOPPING if self._closed else KillReason.OUTDATED)
         else:
             instance.move(State.IDLE)
             self._idle.put_back(instance)

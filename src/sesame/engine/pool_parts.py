@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from sesame.engine.capacity import Capacity
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.instance import Instance
@@ -19,6 +20,8 @@ from sesame.sandbox.interface import SandboxLauncher
 
 
 class PoolDependencies(msgspec.Struct, frozen=True):
+    """`capacity` decides in the place of the pool's own what may start."""
+
     launcher: SandboxLauncher
     resolver: Snapshots
     clocks: Clocks
@@ -29,6 +32,7 @@ class PoolDependencies(msgspec.Struct, frozen=True):
     hooks: Hooks
     shortage: Callable[[], str]
     credentials: CredentialsOf
+    capacity: Capacity | None = None
 
 
 class Counts(msgspec.Struct):

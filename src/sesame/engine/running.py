@@ -10,6 +10,7 @@ import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
 from sesame.engine.async_policies import has_ample_capacity, has_capacity
+from sesame.engine.capacity import Capacity
 from sesame.engine.debugging import Debugging, DebugSnapshots
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
@@ -41,7 +42,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is built from. Account and region are what functions find in their context.
 
     `shortage` is `engine.capacity`'s. Functions can be debugged only where the engine was built `debuggable`.
-    `around_calls` is given `Engine.invoke` and gives what is called in its place.
+    `around_calls` is given `Engine.invoke` and gives what is called in its place. `capacity` is the pool's.
     """
 
     launcher: SandboxLauncher
@@ -58,6 +59,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     debuggable: bool = False
     around_calls: Callable[[Invoke], Invoke] | None = None
     shortage: Callable[[], str] = lambda: ""
+    capacity: Capacity | None = None
 
 
 class LocalEngine:
@@ -82,6 +84,7 @@ class LocalEngine:
                 hooks=Hooks(given.clocks, given.credentials),
                 shortage=given.shortage,
                 credentials=given.credentials,
+                capacity=given.capacity,
             )
         )
         self.dispatcher = Dispatcher(

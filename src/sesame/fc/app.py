@@ -13,10 +13,10 @@ from starlette.types import Message
 
 from sesame.fc import cors, openapi, requests, role_administration, targets, unserved
 from sesame.fc.api_version import ApiVersion, Face, Faces
-from sesame.fc.async_invoke import AsyncIntake
+from sesame.fc.async_invoke import ASYNC, AsyncIntake
 from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.permissions import Permissions
-from sesame.fc.auth.request_head import head_of
+from sesame.fc.auth.request_head import RequestHead, head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.call_sessions import CallSessions
 from sesame.fc.code_download import CodeDownload
@@ -38,6 +38,7 @@ from sesame.fc.web.ways import Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
 from sesame.http.request import Request as HttpRequest
+from sesame.identity.acs_signature import NONCE
 from sesame.identity.authorization import Requester
 from sesame.model.errors import PlatformError
 
@@ -80,6 +81,7 @@ class FcEndpoint:
                 wall_clock=parts.clocks.wall,
             )
         )
+        self._placement = parts.placement
         self._domains = parts.control.domains
         self._http_triggers = parts.control.http_triggers
         instances = Instances(parts.control, parts.engine)
@@ -122,6 +124,11 @@ class FcEndpoint:
         raw_path = request.raw_path
         face = self._faces.of(raw_path)
         try:
+            proven = self._placement is not None and self._placement.proven(exchange)
+            if self._placement is not None and not _is_call(face, head, raw_path, proven=proven):
+                moving = self._placement.to_writer(exchange)
+                if moving is not None and await moving:
+                    return
             if face is None:
                 await self._elsewhere(request_id, exchange)
                 return
@@ -133,12 +140,16 @@ class FcEndpoint:
                 if cors.is_preflight(request):
                     cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
-            caller = self._verifier.verify(head, request.query)
+            caller = self._verifier.verify(head, request.query, proven=proven)
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 target = face.version.naming.invoked(raw_path, request.query)
                 if target is None:
                     raise PathNotSupported("POST", targets.segment(raw_path))
+                if self._placement is not None and head.invocation_type != ASYNC:
+                    moving = self._placement.moves(target, exchange)
+                    if moving is not None and await moving:
+                        return
                 await self._invoker.serve(request_id, target, exchange, requester.principal.chain)
             else:
                 await self._route(request_id, exchange, requester, face)
@@ -223,6 +234,18 @@ class FcEndpoint:
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
+
+
+def _is_call(face: Face | None, head: RequestHead, raw_path: bytes, *, proven: bool) -> bool:
+    """Whether it is a synchronous invocation by the path of the API, from no web page.
+
+    One with a nonce that nobody has looked at is none: a single agent must know all of them.
+    """
+    if not proven and any(name == NONCE for name, _value in head.headers):
+        return False
+    if face is None or head.method != b"POST" or not raw_path.endswith(targets.INVOCATIONS_SUFFIX):
+        return False
+    return head.invocation_type != ASYNC and not head.origin and not raw_path.startswith(targets.PROXY_PREFIX)
 
 
 class Routers:

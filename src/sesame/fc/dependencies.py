@@ -12,6 +12,7 @@ from sesame.control.recorder import Recorder
 from sesame.engine.interface import Engine
 from sesame.fc.instances import Instances
 from sesame.fc.links import CodeLinks
+from sesame.fc.placement import Placement
 from sesame.fc.replays import Replays
 from sesame.fc.tracing import Continued
 from sesame.identity.authentication import Authentication
@@ -37,7 +38,7 @@ class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
     wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does. `log_problem` says why
     what functions of a service write does not get to its logstore; "" where it does, or should not.
-    `continued` is `fc.async_invoke.AsyncIntake`'s.
+    `continued` is `fc.async_invoke.AsyncIntake`'s. `placement` is there where this is one of several agents.
     """
 
     authentication: Authentication
@@ -57,6 +58,7 @@ class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
     destinations: Mapping[str, str] = msgspec.field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None
     continued: Continued | None = None
+    placement: Placement | None = None
 
 
 class VersionDependencies(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import socket
 import ssl
 
 from sesame.http.connection import Connection
+from sesame.http.moving import Arrived, MovableConnection
 from sesame.http.shared import Shared
 from sesame.http.tls import NamedHandshakes
 from sesame.model.fair_share import may_have
@@ -40,10 +41,11 @@ class Admission:
         if self._opening:
             await asyncio.wait(self._opening, timeout=within_s)
 
-    def admit(self, accepted: socket.socket, address: str, instance: str) -> None:
+    def admit(self, accepted: socket.socket, address: str, instance: str, arrived: Arrived | None = None) -> None:
         """Takes over a connection of a client at this address, of a socket that does not block.
 
         All connections of an `instance` are one client of that name, whatever their addresses; "" for other clients.
+        With `arrived`, another process has read a part of its request already.
         """
         shared, limits = self._shared, self._shared.limits
         peer, refused = instance or address, False
@@ -59,7 +61,7 @@ class Admission:
             accepted.close()
             return
         opening = _Opening(shared, peer, instance, refused=refused)
-        opening.task = shared.loop.create_task(self._open(accepted, opening))
+        opening.task = shared.loop.create_task(self._open(accepted, opening, arrived))
         self._opening.add(opening.task)
         opening.task.add_done_callback(lambda task: self._opened(task, accepted))
         shared.enter(opening)
@@ -71,10 +73,13 @@ class Admission:
             # searched for what nobody uses.
             accepted.close()
 
-    async def _open(self, accepted: socket.socket, opening: "_Opening") -> None:
+    async def _open(self, accepted: socket.socket, opening: "_Opening", arrived: Arrived | None) -> None:
         """Has the event loop take the socket over, after the handshake of TLS."""
-        shared = self._shared
-        connection = Connection(shared, opening, refused=opening.refused)
+        shared, refused = self._shared, opening.refused
+        if shared.movable and self._tls is None and not opening.instance:
+            connection: Connection = MovableConnection(shared, opening, refused=refused, arrived=arrived)
+        else:
+            connection = Connection(shared, opening, refused=refused)
         handshake_s = None if self._tls is None else shared.limits.tls_handshake_s
         try:
             tls = self._tls

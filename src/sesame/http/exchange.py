@@ -68,7 +68,6 @@ class Exchange:
         "_framing",
         "_head",
         "_left",
-        "_owner",
         "_pieces",
         "_reserved",
         "_waiter",
@@ -78,6 +77,7 @@ class Exchange:
         "disconnected",
         "expects_continue",
         "keep_alive",
+        "owner",
         "request",
         "status",
         "task",
@@ -89,7 +89,7 @@ class Exchange:
         self, owner: Owner, request: Request, body: bytes | None, *, keep_alive: bool, expects_continue: bool = False
     ) -> None:
         """`body` is the whole body; None when it comes in pieces, by `take` and `end`."""
-        self._owner = owner
+        self.owner = owner
         self._arrived_at = owner.clock()
         self.request = request
         self.keep_alive = keep_alive
@@ -109,7 +109,7 @@ class Exchange:
 
     async def run(self) -> None:
         """Has the endpoint answer. What it leaves undone is answered with a 500, or breaks the connection off."""
-        owner = self._owner
+        owner = self.owner
         try:
             if self.request.raw_path == ASTERISK:
                 # About the server as a whole (RFC 9110 §9.3.7).
@@ -139,7 +139,7 @@ class Exchange:
         if self.complete or self.disconnected:
             return
         if self.begun:
-            self._owner.abandon(self)
+            self.owner.abandon(self)
         else:
             self.keep_alive = False
             self.send_whole(BROKEN.status, BROKEN.headers, b"", BROKEN.body)
@@ -155,8 +155,8 @@ class Exchange:
             assert isinstance(pieces, list)
             pieces.append(piece)
         self._buffered += len(piece)
-        if self._buffered > self._owner.limits.unread_bytes:
-            self._owner.pause_reading()
+        if self._buffered > self.owner.limits.unread_bytes:
+            self.owner.pause_reading()
         self._wake()
 
     def end(self) -> None:
@@ -175,14 +175,14 @@ class Exchange:
         self._wake()
 
     def age_ms(self) -> float:
-        return (self._owner.clock() - self._arrived_at) * 1000
+        return (self.owner.clock() - self._arrived_at) * 1000
 
     @property
     def body_read(self) -> bool:
         return self.body_ended and not self._pieces
 
     def body_if_here(self) -> bytes | None:
-        pieces, limit_bytes = self._pieces, self._owner.limits.uncounted_body_bytes
+        pieces, limit_bytes = self._pieces, self.owner.limits.uncounted_body_bytes
         if not self.body_ended or self._buffered > limit_bytes:
             return None
         body = b"".join(pieces) if isinstance(pieces, list) else pieces or b""
@@ -205,7 +205,7 @@ class Exchange:
         if announced is not None and announced > limit_bytes:
             raise BodyTooLarge(limit_bytes)
         # Of an instance what has come counts, so that slow bodies take no memory from the others.
-        in_steps = announced is None or self._owner.instance != ""
+        in_steps = announced is None or self.owner.instance != ""
         step_bytes = BUDGET_STEP_BYTES if announced is None else min(BUDGET_STEP_BYTES, announced)
         if announced is not None and not in_steps:
             self._reserve(announced)
@@ -240,15 +240,15 @@ class Exchange:
         return length
 
     def _reserve(self, size: int) -> None:
-        if self._reserved + size <= self._owner.limits.uncounted_body_bytes:
+        if self._reserved + size <= self.owner.limits.uncounted_body_bytes:
             return
-        if not self._owner.budget.take(size, self._owner.instance):
+        if not self.owner.budget.take(size, self.owner.instance):
             raise TooManyBodies
         self._reserved += size
 
     async def _arrival(self) -> None:
         """Returns when something has happened to the request."""
-        owner = self._owner
+        owner = self.owner
         if self.expects_continue:
             self.expects_continue = False
             owner.write(CONTINUE)
@@ -272,7 +272,7 @@ class Exchange:
             callback()
         elif not self._buffered:
             # The end of the stream is seen by reading only; a large body may have paused that.
-            self._owner.resume_reading()
+            self.owner.resume_reading()
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -309,7 +309,7 @@ class Exchange:
         request = self.request
         if status == 200 and request.method != "HEAD" and len(body) <= JOIN_BYTES:
             # By far the most usual answer.
-            self._owner.write_answer(b"%b%bContent-Length: %d\r\n\r\n%b" % (OK_LINE, lines, len(body), body))
+            self.owner.write_answer(b"%b%bContent-Length: %d\r\n\r\n%b" % (OK_LINE, lines, len(body), body))
         else:
             self._send_other(status, lines, body)
         self._complete()
@@ -326,10 +326,10 @@ class Exchange:
             length = b"Content-Length: %d\r\n" % len(body)
         head = b"%b%b%b\r\n" % (LINES[status], lines, length)
         if len(body) <= JOIN_BYTES:
-            self._owner.write_answer(head + body)
+            self.owner.write_answer(head + body)
         else:
-            self._owner.write(head)
-            self._owner.write(body)
+            self.owner.write(head)
+            self.owner.write(body)
 
     def begin(self, status: int, headers: Headers, lines: bytes = b"") -> None:
         if self.disconnected:
@@ -348,7 +348,7 @@ class Exchange:
         self._head = b"%b%b\r\n" % (LINES[status], lines)
 
     async def send(self, piece: bytes, *, last: bool = False) -> None:
-        owner = self._owner
+        owner = self.owner
         if owner.write_paused and not self.disconnected:
             await owner.drained()
         if self.disconnected:
@@ -389,7 +389,7 @@ class Exchange:
         """An answer that does not wait for a long rest of the body ends the connection (RFC 9112 §9.6)."""
         if not self.body_ended and self.keep_alive:
             announced = self._announced_bytes()
-            if self.expects_continue or announced is None or announced > self._owner.limits.skipped_body_bytes:
+            if self.expects_continue or announced is None or announced > self.owner.limits.skipped_body_bytes:
                 self.keep_alive = False
         self.expects_continue = False
 
@@ -397,4 +397,4 @@ class Exchange:
         self.complete = True
         self._pieces, self._buffered = None, 0
         self._wake()
-        self._owner.answered(self)
+        self.owner.answered(self)

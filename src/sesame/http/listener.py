@@ -81,7 +81,9 @@ class Listener:
         self._logged_at = -LOG_EVERY_S
 
     def start(self) -> None:
-        self._shared.loop.add_reader(self._socket.fileno(), self.accept)
+        # Where several processes accept from one socket, each takes one at a time, so that they have equally many.
+        most = 1 if self._shared.movable else ACCEPTED_AT_ONCE
+        self._shared.loop.add_reader(self._socket.fileno(), self.accept, most)
 
     async def hand_over(self, within_s: float) -> int:
         """Accepts no more, and lets handshakes under way end. The descriptor of the socket, where others wait."""

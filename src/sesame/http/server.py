@@ -17,7 +17,8 @@ from sesame.http.handover import AT_ONCE, Handed, hand_over
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket, units_of
-from sesame.http.shared import Shared
+from sesame.http.moving import Arrived
+from sesame.http.shared import Keeps, Shared
 from sesame.http.slow_start import slow_start
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
@@ -39,13 +40,19 @@ class HttpServer:
         limits: Limits | None = None,
         clocks: Clocks = SYSTEM_CLOCKS,
         arrivals: FairRate | None = None,
+        keeps: Keeps | None = None,
     ) -> None:
-        """`arrivals` bounds how many connections of each `peer` that `serve` is given are taken a second."""
+        """`arrivals` bounds how many connections of each `peer` that `serve` is given are taken a second.
+
+        With `keeps`, other processes accept from the same socket, and connections go from one to another
+        (`http.moving`).
+        """
         self._endpoint = endpoint
         self._tls = tls if tls is None or isinstance(tls, ssl.SSLContext) else NamedHandshakes(tls)
         self._limits = limits or Limits()
         self._clocks = clocks
         self._arrivals = arrivals
+        self._keeps = keeps
         self.host = host
         self.port = port
         self._shared: Shared | None = None
@@ -92,7 +99,9 @@ class HttpServer:
     def open(self) -> None:
         """In place of `start`, for a server that has only the sockets that `serve` is given."""
         own = (self.host, self.port)
-        self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None, own=own)
+        self._shared = Shared(
+            self._endpoint, self._limits, self._clocks, tls=self._tls is not None, own=own, keeps=self._keeps
+        )
 
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
         """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
@@ -162,6 +171,20 @@ class HttpServer:
         connected.setblocking(False)
         # `stop` breaks its handshake off with the connections.
         Admission(self._shared, self._tls).admit(connected, "", peer)
+
+    def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
+        """Goes on with a connection of another process, in the midst of a request. The socket is closed on failure."""
+        try:
+            address = str(connected.getpeername()[0])
+        except OSError:
+            # The client has left.
+            connected.close()
+            return
+        if self._shared is None:
+            connected.close()
+            return
+        connected.setblocking(False)
+        Admission(self._shared, self._tls).admit(connected, address, "", arrived)
 
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""

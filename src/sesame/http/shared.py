@@ -15,7 +15,7 @@ from sesame.http.body_budget import BodyBudget
 from sesame.http.framing import BROKEN
 from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
 from sesame.http.limits import Limits
-from sesame.http.request import Addresses
+from sesame.http.request import Addresses, Request
 from sesame.http.turns import Turns
 from sesame.model.clocks import Clocks, Timer
 from sesame.write_batching import WriteBatch, shared
@@ -24,6 +24,9 @@ from sesame.write_batching import WriteBatch, shared
 TURNS_MAX = 16
 # So many requests are started before answers are written and instances heard: as many as share one batch of writes.
 STARTS_PER_TURN = TURNS_MAX
+
+# Whether a request for a websocket is answered by this process.
+Keeps = Callable[[Request], bool]
 
 _batch = shared(TURNS_MAX)
 
@@ -86,10 +89,22 @@ class Reserve:
 
 class Shared:
     def __init__(
-        self, endpoint: Endpoint, limits: Limits, clocks: Clocks, *, tls: bool, own: tuple[str, int] = ("", 0)
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        clocks: Clocks,
+        *,
+        tls: bool,
+        own: tuple[str, int] = ("", 0),
+        keeps: Keeps | None = None,
     ) -> None:
-        """`own` is the server's address, from which and to which connections without addresses come."""
+        """`own` is the server's address, from which and to which connections without addresses come.
+
+        With `keeps`, other processes may take connections over (`http.moving`).
+        """
         self.endpoint = endpoint
+        self.movable = keeps is not None
+        self.keeps: Keeps = keeps or (lambda _request: True)
         self.limits = limits
         self.clocks, self.clock = clocks, clocks.monotonic
         self.scheme = "https" if tls else "http"

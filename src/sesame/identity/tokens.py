@@ -28,6 +28,7 @@ from sesame.store.catalog import Catalog, Transaction
 VALIDITY_S_DEFAULT = 6 * 3600
 TEMPORARY_KEY_PREFIX = "STS."
 MASTER_KEY_BYTES = 32
+MASTER_NAME = "self"
 # Verified sessions are remembered up to this many bytes; a session counts for its policy and this much more.
 SESSIONS_BYTES_MAX = 4 * 1024 * 1024
 SESSION_BYTES = 1024
@@ -193,9 +194,9 @@ async def master_key(catalog: Catalog) -> bytes:
     """The installation's key, made at its first start and kept in the catalog, so that tokens outlive a restart."""
 
     def ensure(tx: Transaction) -> bytes:
-        record = tx.get(records.MASTER_KEY, "", "self")
+        record = tx.get(records.MASTER_KEY, "", MASTER_NAME)
         if record is None:
-            record = tx.put(records.MASTER_KEY, "", "self", MasterKey(key=secrets.token_hex(MASTER_KEY_BYTES)))
+            record = tx.put(records.MASTER_KEY, "", MASTER_NAME, MasterKey(key=secrets.token_hex(MASTER_KEY_BYTES)))
         return bytes.fromhex(record.document.key)
 
     return await catalog.edit(ensure)

@@ -6,7 +6,7 @@ Memory shows a change only after its commit. Another process can follow through 
 
 import secrets
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -73,6 +73,8 @@ class Catalog:
         self._listeners: list[Callable[[Change], None]] = []
         self._on_replace: dict[str, list[OnReplace]] = {}
         self._revision = 0
+        # Awaited after each edit that changed something, before whoever made it is answered.
+        self.confirm: Callable[[int], Awaitable[None]] | None = None
 
     async def open(self) -> None:
         """Loads every record. Raises `ConfigurationError` on a document that this code does not know."""
@@ -114,6 +116,10 @@ class Catalog:
         folder = self._folders.get((kind, parent))
         return 0 if folder is None else len(folder.names)
 
+    def everything(self) -> list[Record]:
+        """Every record, as it stands now."""
+        return [record for folder in self._folders.values() for record in folder.records.values()]
+
     def children(self, kind: str, parent: str) -> Iterator[Record]:
         """Every record of the folder in order of name, as it stands now."""
         folder = self._folders.get((kind, parent))
@@ -144,9 +150,11 @@ class Catalog:
             return fn(transaction), transaction.changes
 
         def apply(done: tuple[T, list[Change]]) -> None:
-            self._apply(done[1])
+            self.apply(done[1])
 
-        result, _changes = await self._database.write(run, on_commit=apply)
+        result, changes = await self._database.write(run, on_commit=apply)
+        if changes and self.confirm is not None:
+            await self.confirm(changes[-1].revision)
         return result
 
     def _missed(self, connection: sa.Connection) -> "_Missed":
@@ -171,10 +179,11 @@ class Catalog:
             there = {(change.kind, change.parent, change.name) for change in missed.changes}
             known = [(*folder, name) for folder, content in self._folders.items() for name in content.names]
             gone = [Change(*key, None) for key in known if key not in there]
-        self._apply([*gone, *missed.changes])
+        self.apply([*gone, *missed.changes])
         self._revision = missed.revision
 
-    def _apply(self, changes: list[Change]) -> None:
+    def apply(self, changes: list[Change]) -> None:
+        """Has memory show changes, in order, which a database has already."""
         for change in changes:
             if change.record is None:
                 self._remove(change)

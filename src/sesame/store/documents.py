@@ -37,7 +37,8 @@ class Codec:
         assert type(record.document) is expected, f"{record.kind} holds {expected.__name__}"
         return self._encoder.encode(record.document)
 
-    def record(self, row: "sa.Row[Any]") -> Record:
+    def record(self, row: Any) -> Record:
+        """Of a row of the table, or of what has the same fields."""
         decoder = self._decoders.get(row.kind)
         try:
             if decoder is None:

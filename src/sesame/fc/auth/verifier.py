@@ -77,13 +77,13 @@ class Verifier:
         # Of the last request that was proven: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
-    def verify(self, request: RequestHead, query: bytes = b"") -> Caller:
+    def verify(self, request: RequestHead, query: bytes = b"", *, proven: bool = False) -> Caller:
         """Who signed this request; raises a `CallerError` of status 400 or 403.
 
         The query need not be signed, as most clients sign the path alone; where it was, it is checked.
 
         Of a head that its connection repeats, the signature is checked once; its key, its token and its time are
-        checked each time.
+        checked each time. One that was `proven` before, by another agent, may have a nonce that was used then.
         """
         proof: _Proof | None = request.memory.get(_PROVEN)
         if proof is not None:
@@ -91,7 +91,7 @@ class Verifier:
             if caller.secret == proof.secret and abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
                 return _of_its_account(request, caller)
         if _is_acs(request):
-            return self._verify_acs(request, query)
+            return self._verify_acs(request, query, proven=proven)
         caller, claimed = self._presented(request)
         try:
             signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
@@ -105,7 +105,7 @@ class Verifier:
         request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
         return caller
 
-    def _verify_acs(self, request: RequestHead, query: bytes) -> Caller:
+    def _verify_acs(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
         """By the headers that the request itself says it signed: clients differ in which."""
         authorization = acs_signature.parse(request.authorization or b"")
         if authorization is None:
@@ -138,7 +138,7 @@ class Verifier:
         # One that is sent unsigned could be exchanged, and says nothing. Then a repeated head is not proven anew.
         if acs_signature.NONCE not in sent or not authorization.signs(acs_signature.NONCE):
             request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
-        elif not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
+        elif not proven and not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
             raise NonceUsed
         return caller
 

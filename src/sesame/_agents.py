@@ -1,0 +1,51 @@
+"""Builds the writer's side of several agents, where a supervisor has started this process as one of them.
+
+Called by `app`: `open_writer` once the engine is there, `Writer.offer` once the endpoints are.
+"""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+
+from sesame._engine import EngineParts
+from sesame._storage import Storage
+from sesame.agents.followed import WriterNeeds
+from sesame.agents.place import Place
+from sesame.agents.writer import Writer
+from sesame.engine.interface import Observer
+from sesame.model.clocks import Clocks
+from sesame.sandbox.network import HostAnswers
+
+
+class AgentsNeeds(msgspec.Struct, frozen=True):
+    """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`."""
+
+    place: Place
+    clocks: Clocks
+    teardown: AsyncExitStack
+    observer: Observer
+    answers: HostAnswers
+    trusted: Path | None
+
+
+async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
+    """On return nothing is held by followers that this writer does not know of."""
+    writer = Writer(
+        WriterNeeds(
+            catalog=storage.catalog,
+            resolver=engine.resolver,
+            pool=engine.engine.pool,
+            sink=storage.log_sink,
+            observer=needs.observer,
+            packages=storage.packages,
+            answers=needs.answers,
+            clocks=needs.clocks,
+            trusted="" if needs.trusted is None else str(needs.trusted),
+        ),
+        needs.place.told.held,
+    )
+    needs.teardown.push_async_callback(writer.close)
+    needs.place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held))
+    await writer.gather()
+    return writer

@@ -1,0 +1,187 @@
+"""A follower: one of several agents, which serves synchronous calls beside the writer.
+
+Run by `sesame start` in a process that a supervisor has started. Has the endpoint of Function Compute, an engine and a
+sandbox of its own; everything that is kept is the writer's.
+"""
+
+from contextlib import AsyncExitStack
+
+from sesame._endpoints import addresses, share_of_limits
+from sesame._engine import caps
+from sesame._identity import Identity, identity_of
+from sesame._network import listens_max
+from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
+from sesame._traces import Tracers, open_traces
+from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.follower import Follower
+from sesame.agents.place import Place
+from sesame.control.account import AccountSettings
+from sesame.control.code import CodeSource
+from sesame.control.control import Control, Needs
+from sesame.control.own_hosts import OwnHosts
+from sesame.control.recorder import Recorder
+from sesame.data_dir import DataDir
+from sesame.engine.interface import Invoke, Observer
+from sesame.engine.resolver import Resolver
+from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.engine.trials import LocalTrials
+from sesame.fc import links
+from sesame.fc.app import FcEndpoint
+from sesame.fc.dependencies import FcDependencies
+from sesame.fc.replays import Replays
+from sesame.http.server import HttpServer
+from sesame.identity.roles import DEFAULT_ROLE, role_arn
+from sesame.model import records
+from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
+from sesame.model.configs import provision_config_name
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.disk_reserve import DiskReserve
+from sesame.sandbox.launch import PackagedLauncher
+from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.sandbox.volumes import NasVolumes
+from sesame.settings import Settings
+from sesame.store.packages.packages import Packages
+from sesame.store.queue.queue import InvocationQueue
+from sesame.store.recordings import Kept, Recordings
+from sesame.store.sql.database import Database
+
+
+class FollowerSesame:
+    """`start` once, then `stop` once; both also after a failed or cancelled start."""
+
+    def __init__(self, settings: Settings, clocks: Clocks, place: Place) -> None:
+        self._settings = settings
+        self._clocks = clocks
+        self._place = place
+        self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
+        # Never opened: that is for the writer. Parts of the endpoint that a follower does not serve are made with it.
+        self._database = Database(self._data_dir.path / "of-the-writer.db")
+        self._catalog = CatalogCopy(self._database)
+        self._follower = Follower(place.agent, self._catalog, clocks)
+        self._teardown = AsyncExitStack()
+
+    async def start(self) -> None:
+        """On return it answers, beside the other agents."""
+        settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
+        self._place.attend(lambda _agent, connected, _held: follower.meet(connected))
+        teardown.callback(follower.close)
+        await follower.followed()
+        opening = SandboxOpening(
+            SandboxNeeds(
+                driver=settings.sandbox,
+                cpu=settings.cpu,
+                network=settings.network,
+                trust=follower.trusted_file,
+                state=self._data_dir.sandboxes / f"agent-{self._place.agent}",
+                look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
+                answers=follower.answers,
+            )
+        )
+        teardown.push_async_callback(opening.close)
+        identity = identity_of(settings, self._catalog, clocks)
+        sandbox = await opening.opened()
+        tracers = await open_traces(settings, clocks, teardown)
+        resolver = Resolver(self._catalog)
+        engine = self._engine(sandbox, identity, resolver, tracers)
+        teardown.push_async_callback(engine.drain, 0.0)
+        endpoint = self._endpoint(identity, engine, resolver)
+        (name, (host, port)), *_others = addresses(settings).items()
+        server = HttpServer(
+            endpoint if tracers is None else tracers.around_endpoint(endpoint),
+            host=host,
+            port=port,
+            limits=share_of_limits(),
+            clocks=clocks,
+            keeps=follower.keeps,
+        )
+        follower.listens(server)
+        await server.start(self._place.handover.take(name))
+        teardown.push_async_callback(server.stop, settings.drain_s)
+
+    async def stop(self) -> None:
+        """Idempotent."""
+        await self._teardown.aclose()
+
+    def _engine(
+        self, sandbox: OpenSandbox, identity: Identity, resolver: Resolver, tracers: Tracers | None
+    ) -> LocalEngine:
+        settings, follower, driver = self._settings, self._follower, sandbox.driver
+        bounds = caps(settings, driver.descriptors(listens_max(settings)))
+        shortage = DiskReserve(self._data_dir.nas.parent).shortage
+        credits = CreditCapacity(bounds, shortage, self._clocks.monotonic, follower.give_back)
+
+        def around(invoke: Invoke) -> Invoke:
+            return follower.around(invoke if tracers is None else tracers.around_calls(invoke))
+
+        engine = LocalEngine(
+            EngineDependencies(
+                launcher=PackagedLauncher(driver, follower.packages, NasVolumes(self._data_dir.nas, settings.mounts)),
+                resolver=resolver,
+                clocks=self._clocks,
+                caps=bounds,
+                sink=follower.wrote,
+                credentials=identity.issuer.credentials,
+                account_id=identity.account_id,
+                region=settings.region,
+                recursion_limit=settings.recursion_limit,
+                observer=Observer(ended=follower.ended),
+                shortage=shortage,
+                around_calls=around,
+                capacity=credits,
+            )
+        )
+        follower.use(engine.pool, credits, resolver, self._is_for_writer)
+        return engine
+
+    def _is_for_writer(self, snapshot: Snapshot) -> bool:
+        """POLICY: calls that are recorded, and those that may have provisioned instances, are the writer's."""
+        catalog, service, function = self._catalog, snapshot.service, snapshot.function
+        if self._settings.record != "none" or catalog.get(records.RECORDING_CONFIG, service, function) is not None:
+            return True
+        provisioned = catalog.children(records.PROVISION_CONFIG, service)
+        return any(each.name == provision_config_name(function, each.document.qualifier) for each in provisioned)
+
+    def _endpoint(self, identity: Identity, engine: LocalEngine, resolver: Resolver) -> FcEndpoint:
+        settings, clocks, catalog, region = self._settings, self._clocks, self._catalog, self._settings.region
+        packages = Packages(self._data_dir.packages)
+        queue = InvocationQueue(self._database, clocks)
+        recorder = Recorder(
+            catalog, Recordings(self._database, Kept(0, 0.0), clocks.wall), settings.record, clocks.wall, b""
+        )
+        arns = Arns(region, identity.account_id)
+        control = Control.over(
+            catalog,
+            Needs(
+                code=CodeSource(packages, None),
+                check_role=identity.roles.require_assumable,
+                arns=arns,
+                own_hosts=OwnHosts.of((settings.host,), ()),
+                queue=queue,
+                deliveries=queue.deliveries,
+                wall_clock=clocks.wall,
+            ),
+        )
+        trials = LocalTrials(engine.pool, clocks, identity.issuer.credentials)
+        return FcEndpoint(
+            FcDependencies(
+                authentication=identity.authentication,
+                authorization=identity.authorization,
+                roles=identity.roles,
+                lend=identity.issuer.credentials,
+                engine=engine,
+                control=control,
+                packages=packages,
+                account=AccountSettings(
+                    available_azs=(f"{region}-c",), default_role=role_arn(identity.account_id, DEFAULT_ROLE)
+                ),
+                arns=arns,
+                link_secret=links.secret_from(identity.key.secret),
+                clocks=clocks,
+                recorder=recorder,
+                replays=Replays(recorder, resolver.resolve, trials, CodeSource(packages, None), packages),
+                log_problem=lambda _service: "",
+                placement=self._follower,
+            )
+        )

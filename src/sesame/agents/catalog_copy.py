@@ -1,0 +1,80 @@
+"""The follower's catalog: a copy in memory of the writer's, which tells of each change before it is answered.
+
+Filled by `agents.follower`. Read by everything above as `store.catalog.Catalog`; nothing is edited through it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from sesame.agents.messages import CatalogRecord
+from sesame.model.errors import PlatformError
+from sesame.model.kinds import KINDS
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Change, Transaction
+from sesame.store.documents import Codec
+from sesame.store.sql.database import Database
+
+T = TypeVar("T")
+
+
+class CatalogCopy(Catalog):
+    """Has no database: that is the writer's."""
+
+    def __init__(self, never_opened: Database) -> None:
+        super().__init__(never_opened)
+        self._codec_of_writer = Codec(KINDS)
+        self._loading: list[CatalogRecord] | None = None
+
+    async def open(self) -> None:
+        """Nothing to do: the writer sends everything."""
+
+    async def edit(self, fn: Callable[[Transaction], T]) -> T:
+        raise PlatformError("a follower was asked to change the catalog; that is for the writer alone")
+
+    def take(self, records: tuple[CatalogRecord, ...], *, first: bool, last: bool) -> bool:
+        """Shows the changes, or with `first` keeps them until all have come. Whether memory shows them now."""
+        if first:
+            self._loading = []
+        if self._loading is None:
+            self.apply([self._change(each) for each in records])
+            return True
+        self._loading += records
+        if last:
+            there, self._loading = self._loading, None
+            names = {(each.kind, each.parent, each.name) for each in there}
+            known = [(each.kind, each.parent, each.name) for each in self.everything()]
+            gone = [Change(*key, None) for key in known if key not in names]
+            self.apply([*gone, *map(self._change, there)])
+        return last
+
+    def _change(self, sent: CatalogRecord) -> Change:
+        record = None if sent.document is None else self._codec_of_writer.record(sent)
+        return Change(sent.kind, sent.parent, sent.name, record, sent.revision)
+
+
+class CatalogFeed:
+    """What the writer's catalog sends to followers."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._codec = Codec(KINDS)
+
+    def of(self, change: Change) -> CatalogRecord:
+        if change.record is None:
+            return CatalogRecord(change.kind, change.parent, change.name, None, "", 0.0, 0.0, change.revision)
+        return self._sent(change.record, change.revision)
+
+    def everything(self) -> Iterable[CatalogRecord]:
+        return [self._sent(record, self._catalog.revision) for record in self._catalog.everything()]
+
+    def _sent(self, record: Record, revision: int) -> CatalogRecord:
+        return CatalogRecord(
+            record.kind,
+            record.parent,
+            record.name,
+            self._codec.encode(record),
+            record.etag,
+            record.created_at,
+            record.modified_at,
+            revision,
+        )

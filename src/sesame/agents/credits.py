@@ -1,0 +1,94 @@
+"""The instances that a follower may start: one for each credit that the writer has granted.
+
+`CreditCapacity` stands in the follower's pool for the caps, which the writer alone decides about.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.engine.capacity import Capacity
+from sesame.engine.instance import Instance
+from sesame.engine.policies import Caps
+from sesame.model.errors import Exhausted
+from sesame.model.snapshot import Snapshot
+
+# POLICY: a credit that no call has used for so long is given back: its call was refused, or found an idle instance.
+UNUSED_S = 10.0
+
+
+class _Credit(msgspec.Struct, frozen=True):
+    instance_id: str
+    granted_at: float
+
+
+class CreditCapacity(Capacity):
+    """Holds on every step: instances that are not gone, and credits that are unused, are what the writer counts."""
+
+    def __init__(
+        self, caps: Caps, shortage: Callable[[], str], clock: Callable[[], float], give_back: Callable[[str], None]
+    ) -> None:
+        super().__init__(caps, shortage)
+        self._clock = clock
+        self._give_back = give_back
+        self._unused: dict[str, deque[_Credit]] = {}
+        # Calls that were granted a credit and have not asked for an instance yet.
+        self._expected: Counter[str] = Counter()
+
+    def grant(self, key: str, instance_id: str) -> None:
+        self._expected[key] += 1
+        self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
+
+    def has_credit(self, key: str) -> bool:
+        return key in self._unused
+
+    def begun(self, key: str, *, warm: bool) -> None:
+        """A call asks for an instance. A credit that nobody needs any more, as it finds a warm one, is given back."""
+        if self._expected[key]:
+            self._expected[key] -= 1
+        expected = self._expected[key] or self._expected.pop(key, 0)
+        credits = self._unused.get(key)
+        if warm and credits is not None and len(credits) > expected:
+            self.revoke(credits[-1].instance_id)
+
+    def unused(self) -> list[str]:
+        return [credit.instance_id for credits in self._unused.values() for credit in credits]
+
+    def revoke(self, instance_id: str) -> bool:
+        """Gives a credit back that is unused. False for one that is used, or unknown."""
+        for key, credits in self._unused.items():
+            for credit in credits:
+                if credit.instance_id == instance_id:
+                    credits.remove(credit)
+                    if not credits:
+                        del self._unused[key]
+                        self._expected.pop(key, None)
+                    self._give_back(instance_id)
+                    return True
+        return False
+
+    def give_back_old(self) -> None:
+        now = self._clock()
+        for credit in [each for credits in self._unused.values() for each in credits]:
+            if now - credit.granted_at >= UNUSED_S:
+                self.revoke(credit.instance_id)
+
+    def require(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+        if provisioned or snapshot.key not in self._unused:
+            raise Exhausted(f"this agent has no credit for one more instance of function '{snapshot.function}'")
+        if shortage := self._shortage():
+            raise Exhausted(shortage)
+        return []
+
+    def name(self, snapshot: Snapshot) -> str:
+        credits = self._unused[snapshot.key]
+        credit = credits.popleft()
+        if not credits:
+            del self._unused[snapshot.key]
+        return credit.instance_id
+
+    def free(self, instance: Instance) -> None:
+        if self.instance(instance.instance_id) is not None:
+            super().free(instance)
+            self._give_back(instance.instance_id)

@@ -1,0 +1,275 @@
+"""One follower, as the writer sees it: what it holds, what its catalog shows, and what it asks for.
+
+Made by `agents.writer` for each follower that the supervisor introduces.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from sesame.agents import messages as m
+from sesame.agents.catalog_copy import CatalogFeed
+from sesame.agents.link import Link
+from sesame.agents.stand_in import ElsewhereSandbox, bare
+from sesame.engine.instance import Instance, State
+from sesame.engine.interface import Observer
+from sesame.engine.invocation_log import LogSink
+from sesame.engine.pool import Pool
+from sesame.engine.resolver import Snapshots
+from sesame.model.clocks import Clocks
+from sesame.model.errors import CallerError, SesameError, StoreUnavailable
+from sesame.sandbox.launch import PackageLease, Packages
+from sesame.sandbox.network import HostAnswers
+from sesame.store.catalog import Catalog
+
+RECORDS_TOGETHER = 200
+# POLICY: instances of a follower that has ended die with it, by the kernel; so long later their capacity is free.
+LINGER_S = 1.0
+# A follower that does not answer a question for so long is passed over.
+ANSWERS_WITHIN_S = 2.0
+
+log = structlog.get_logger("sesame.agents")
+
+
+class WriterNeeds(msgspec.Struct, frozen=True):
+    """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none."""
+
+    catalog: Catalog
+    resolver: Snapshots
+    pool: Pool
+    sink: LogSink
+    observer: Observer
+    packages: Packages
+    answers: HostAnswers
+    clocks: Clocks
+    trusted: str
+
+
+class Others(Protocol):
+    """The part of `agents.writer.Writer` that is used here."""
+
+    needs: WriterNeeds
+    feed: CatalogFeed
+    held: Counter[str]
+
+    def arrived(self, followed: "Followed") -> None: ...
+
+    def lost(self, followed: "Followed") -> None: ...
+
+    async def place(self, asker: "Followed", asked: m.Ask) -> m.Place: ...
+
+    def pass_on(self, request: m.Request, fd: int) -> None: ...
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """In a task of its own."""
+
+
+class Followed:
+    def __init__(self, others: Others, agent: int, connected: socket.socket) -> None:
+        self.agent = agent
+        # By their ids: for each instance that the follower has, or may start, what counts in its place.
+        self.instances: dict[str, Instance] = {}
+        # Whether its catalog has been sent.
+        self.follows = False
+        self._others = others
+        self._sandboxes: dict[str, ElsewhereSandbox] = {}
+        self._seen = 0
+        self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[m.Takes]] = {}
+        self._leases: dict[int, PackageLease] = {}
+        self._inside: dict[int, Callable[[], None]] = {}
+        self.link = Link(connected, self._take, self._lost)
+
+    # What the writer asks.
+
+    async def shows(self, revision: int) -> None:
+        """Returns when its catalog shows the change, or when it has ended."""
+        if self._seen < revision and self.link.open:
+            shown = asyncio.get_running_loop().create_future()
+            self._waiting_for.append((revision, shown))
+            await shown
+
+    def has(self, key: str) -> bool:
+        return any(each.snapshot.key == key for each in self.instances.values())
+
+    async def keeps(self, key: str, *, room: bool) -> bool:
+        """Whether it keeps an idle instance for a call; not where it does not say so in time."""
+        n = next(self._numbers)
+        answer: asyncio.Future[m.Takes] = asyncio.get_running_loop().create_future()
+        self._answers[n] = answer
+        self.link.send(m.CanTake(n, key, room))
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                said = await answer
+        except (TimeoutError, ConnectionResetError):
+            return False
+        finally:
+            self._answers.pop(n, None)
+        if not said.idle:
+            # Newer than what it told by itself: these are not to be ended in the place of others now.
+            for each in self.instances.values():
+                if each.snapshot.key == key and each.state is State.IDLE:
+                    each.move(State.BUSY)
+        return said.kept
+
+    def hold(self, instance: Instance) -> None:
+        """The follower has the credit for this instance from here on."""
+        instance_id = instance.instance_id
+        self.instances[instance_id] = instance
+        self._others.held[instance.snapshot.key] += 1
+        sandbox = ElsewhereSandbox(instance_id, lambda abort: self.link.send(m.EndInstance(instance_id, abort)))
+        self._sandboxes[instance_id] = sandbox
+        instance.started(sandbox)
+
+    # What it says.
+
+    def _take(self, message: m.Message, fds: list[int]) -> None:
+        match message:
+            case m.Wrote():
+                self._others.needs.sink(message.source, message.request_id, message.data, message.more)
+            case m.Ended():
+                self._ended(message)
+            case m.Request():
+                self._others.pass_on(message, fds[0])
+            case m.Ask():
+                self._others.run(self._place(message))
+            case m.Gone():
+                self._gone(message.instance_id)
+            case m.Rests():
+                self._rests(message)
+            case m.Counted():
+                counts = self._others.needs.pool.counts
+                for name, more in message.counts.items():
+                    setattr(counts, name, getattr(counts, name) + more)
+            case m.Takes():
+                if (answer := self._answers.get(message.n)) is not None and not answer.done():
+                    answer.set_result(message)
+            case m.Seen():
+                self._has_seen(message.revision)
+            case m.LeasePackages():
+                self._others.run(self._lease(message))
+            case m.Release():
+                if (lease := self._leases.pop(message.n, None)) is not None:
+                    lease.release()
+            case m.ServeInside():
+                served = socket.socket(fileno=fds[0])
+                self._inside[message.number] = self._others.needs.answers.serve(
+                    message.listen, served, f"agent {self.agent}, {message.instance}"
+                )
+            case m.EndInside():
+                if (end := self._inside.pop(message.number, None)) is not None:
+                    end()
+            case m.Hello():
+                self._hello(message)
+            case _:
+                raise AssertionError(f"a follower sent {type(message).__name__}")
+
+    def _hello(self, hello: m.Hello) -> None:
+        needs = self._others.needs
+        for held in hello.holds:
+            self._hold_again(held)
+        self.link.send(m.Welcome(needs.trusted, needs.observer.ended is not None))
+        everything, revision = list(self._others.feed.everything()), needs.catalog.revision
+        for at in range(0, max(len(everything), 1), RECORDS_TOGETHER):
+            part = tuple(everything[at : at + RECORDS_TOGETHER])
+            last = at + RECORDS_TOGETHER >= len(everything)
+            self.link.send(m.Records(part, revision, first=at == 0, last=last))
+        self.follows = True
+        self._others.arrived(self)
+
+    def _hold_again(self, held: m.Held) -> None:
+        """An instance that the follower has by the word of the writer before."""
+        needs = self._others.needs
+        try:
+            snapshot = needs.resolver.resolve(held.target)
+        except CallerError:
+            # It was deleted: the follower ends it when it hears so.
+            return
+        instance = Instance(bare(snapshot), held.instance_id, needs.sink, needs.clocks)
+        instance.move(State.BUSY)
+        needs.pool.capacity.take(instance)
+        self.hold(instance)
+
+    async def _place(self, asked: m.Ask) -> None:
+        self.link.send(await self._others.place(self, asked))
+
+    def _has_seen(self, revision: int) -> None:
+        self._seen = max(self._seen, revision)
+        for wanted, shown in self._waiting_for:
+            if wanted <= self._seen and not shown.done():
+                shown.set_result(None)
+        self._waiting_for = [each for each in self._waiting_for if not each[1].done()]
+
+    def _rests(self, message: m.Rests) -> None:
+        """Those that are idle may be ended for others, as the writer's own."""
+        needs = self._others.needs
+        for instance_id in message.idle:
+            instance = self.instances.get(instance_id)
+            if instance is not None and instance.state is State.BUSY:
+                instance.move(State.IDLE)
+                instance.idle_since = needs.clocks.monotonic()
+                needs.pool.capacity.told_free()
+        for instance_id in message.busy:
+            instance = self.instances.get(instance_id)
+            if instance is not None and instance.state is State.IDLE:
+                instance.move(State.BUSY)
+
+    def _gone(self, instance_id: str) -> None:
+        instance = self.instances.pop(instance_id, None)
+        if instance is None:
+            return
+        held = self._others.held
+        held[instance.snapshot.key] -= 1
+        if not held[instance.snapshot.key]:
+            del held[instance.snapshot.key]
+        if instance.state is not State.DEAD:
+            instance.move(State.DEAD)
+        self._sandboxes.pop(instance_id).gone()
+        self._others.needs.pool.capacity.free(instance)
+
+    def _ended(self, message: m.Ended) -> None:
+        tell = self._others.needs.observer.ended
+        if tell is not None:
+            tell(message.invocation, message.outcome or CallerError(message.refused))
+
+    async def _lease(self, asked: m.LeasePackages) -> None:
+        try:
+            lease = await self._others.needs.packages.lease(asked.sha256s, asked.runtime)
+        except SesameError as error:
+            self.link.send(m.NotLeased(asked.n, str(error), isinstance(error, StoreUnavailable)))
+            return
+        if not self.link.open:
+            lease.release()
+            return
+        self._leases[asked.n] = lease
+        self.link.send(m.Leased(asked.n, tuple(map(str, lease.code_dirs)), tuple(map(str, lease.compiled))))
+
+    # Its end.
+
+    def _lost(self) -> None:
+        for _wanted, shown in self._waiting_for:
+            if not shown.done():
+                shown.set_result(None)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the follower has ended"))
+        for end in self._inside.values():
+            end()
+        self._inside.clear()
+        self._others.lost(self)
+        self._others.run(self._clear())
+
+    async def _clear(self) -> None:
+        await self._others.needs.clocks.sleep(LINGER_S)
+        for instance_id in list(self.instances):
+            self._gone(instance_id)
+        for lease in self._leases.values():
+            lease.release()
+        self._leases.clear()

@@ -1,0 +1,398 @@
+"""A follower's side of agents: its link to the writer, its credits, and where its calls go.
+
+Serves synchronous calls by itself, and moves every other request to the writer. While the writer is away it goes on
+with the instances that it has: nothing can change in the catalog then. Built by `_follower`.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from sesame.agents import messages as m
+from sesame.agents.answers import WritersAnswers
+from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.link import Link
+from sesame.agents.packages import LeasedPackages
+from sesame.agents.policies import MOVES_MAX, WRITER, Promises, followers_serve, named_instance, takes_in
+from sesame.engine.instance import Instance, State
+from sesame.engine.interface import Invoke
+from sesame.engine.invocation_log import LogSource
+from sesame.engine.pool import Pool
+from sesame.engine.pool_parts import Counts
+from sesame.engine.resolver import Snapshots
+from sesame.http.interface import Exchange
+from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.request import Request
+from sesame.http.server import HttpServer
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.errors import CallerError, Exhausted, PlatformError
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.snapshot import Snapshot
+
+# Requests wait so long for a writer that is started again.
+WRITER_AWAY_S = 15.0
+# So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
+TELLS_EVERY_S = 0.25
+# POLICY: of what functions write, so much waits for the writer; what is more is counted and dropped, as a log must not
+# hold up calls.
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+KNOWN_MAX = 4096
+
+log = structlog.get_logger("sesame.agents")
+
+
+class Follower:
+    """`meet` the writer, and each that is started in its place; `use` what was built once `followed` has returned."""
+
+    def __init__(self, agent: int, catalog: CatalogCopy, clocks: Clocks) -> None:
+        self.agent = agent
+        self.catalog = catalog
+        self.answers = WritersAnswers(self.send)
+        self.packages = LeasedPackages(self.ask, self.send)
+        self.trusted = ""
+        self._clocks = clocks
+        self._link: Link | None = None
+        self._here = asyncio.Event()
+        self._followed = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[m.Message]] = {}
+        self._tells_ends = False
+        self._lost_log_bytes = 0
+        self._pool: Pool | None = None
+        self._resolver: Snapshots | None = None
+        self._credits: CreditCapacity | None = None
+        self._server: HttpServer | None = None
+        self._for_writer: Callable[[Snapshot], bool] = lambda _snapshot: False
+        self._told_idle: set[str] = set()
+        self._told_counts = Counts()
+        # To be ended when their calls have ended.
+        self._revoked: set[str] = set()
+        self._timer: Timer | None = None
+        self._promises = Promises(clocks.monotonic)
+        self._known: dict[Target, Snapshot | None] = {}
+
+    async def followed(self) -> None:
+        """Returns when the catalog is there."""
+        await self._followed.wait()
+
+    async def trusted_file(self) -> Path | None:
+        """The file of certificates that functions trust."""
+        return Path(self.trusted) if self.trusted else None
+
+    def use(
+        self, pool: Pool, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
+    ) -> None:
+        """`for_writer` says of which functions the writer serves every call."""
+        self._pool, self._credits, self._resolver, self._for_writer = pool, credits, resolver, for_writer
+        self._tick()
+
+    def listens(self, server: HttpServer) -> None:
+        """What takes in connections that come from other agents."""
+        self._server = server
+
+    def keeps(self, request: Request) -> bool:
+        """Whether a websocket is served here: a command in an instance that is here."""
+        named = named_instance(request.raw_path)
+        return named != "" and self._pool is not None and self._pool.instance(named) is not None
+
+    def close(self) -> None:
+        """The last step of the end: nothing runs any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link is not None:
+            self._link.close()
+
+    # The link.
+
+    def meet(self, connected: socket.socket) -> None:
+        """A writer is there."""
+        if self._link is not None:
+            self._link.close()
+        link = Link(connected, self._take, lambda: self._lost(link))
+        self._link = link
+        link.send(m.Hello(self.agent, tuple(self._holds())))
+        self.packages.lease_again(self.send)
+        self.answers.serve_again()
+
+    def _lost(self, link: Link) -> None:
+        if self._link is not link:
+            return
+        self._link = None
+        self._here.clear()
+        answers, self._answers = self._answers, {}
+        for answer in answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the writer has ended"))
+
+    def send(self, message: m.Message, fds: tuple[int, ...] = ()) -> None:
+        """Nothing happens while the writer is away."""
+        if self._link is not None:
+            self._link.send(message, fds)
+
+    async def ask(self, question: Callable[[int], m.Message]) -> m.Message:
+        """The answer of the writer, or of the one that is started in its place. Raises `PlatformError`."""
+        while True:
+            await self._writer()
+            n = next(self._numbers)
+            answer: asyncio.Future[m.Message] = asyncio.get_running_loop().create_future()
+            self._answers[n] = answer
+            self.send(question(n))
+            try:
+                return await answer
+            except ConnectionResetError:
+                continue
+            finally:
+                self._answers.pop(n, None)
+
+    async def _writer(self) -> None:
+        try:
+            async with asyncio.timeout(WRITER_AWAY_S):
+                await self._here.wait()
+        except TimeoutError:
+            raise PlatformError("the agent that keeps the data directory does not come back") from None
+
+    def _take(self, message: m.Message, fds: list[int]) -> None:
+        match message:
+            case m.Place() | m.Leased() | m.NotLeased():
+                if (answer := self._answers.get(message.n)) is not None and not answer.done():
+                    answer.set_result(message)
+            case m.Request():
+                self._adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
+            case m.CanTake():
+                self.send(self._takes(message))
+            case m.Records():
+                self._known.clear()
+                if self.catalog.take(message.records, first=message.first, last=message.last):
+                    self.send(m.Seen(message.revision))
+                    self._here.set()
+                    self._followed.set()
+            case m.EndInstance():
+                self._end(message)
+            case m.Offered():
+                self.answers.offered(message.inside)
+            case m.Welcome():
+                self.trusted, self._tells_ends = message.trusted, message.ends
+            case _:
+                raise AssertionError(f"the writer sent {type(message).__name__}")
+
+    # Instances.
+
+    def _holds(self) -> list[m.Held]:
+        if self._pool is None or self._credits is None:
+            return []
+        for unused in self._credits.unused():
+            # Of the writer before, which is gone, and its credit with it.
+            self._credits.revoke(unused)
+        return [
+            m.Held(
+                each.instance_id,
+                Target(each.snapshot.service, each.snapshot.version_id, each.snapshot.function),
+                each.snapshot.key,
+                each.state is State.IDLE,
+            )
+            for each in self._pool.instances()
+        ]
+
+    def _takes(self, asked: m.CanTake) -> m.Takes:
+        idle, running = self._idle_and_running(asked.key)
+        promised = self._promises.count(asked.key)
+        kept = takes_in(idle=idle, promised=promised, running=running, room=asked.room)
+        if kept:
+            self._promises.add(asked.key)
+        left = idle - promised - kept > 0
+        if not left:
+            self._told_idle -= {each.instance_id for each in self._of(asked.key)}
+        return m.Takes(asked.n, kept, left)
+
+    def _of(self, key: str) -> list[Instance]:
+        return [] if self._pool is None else [each for each in self._pool.instances() if each.snapshot.key == key]
+
+    def _idle_and_running(self, key: str) -> tuple[int, int]:
+        own = self._of(key)
+        return sum(i.state is State.IDLE for i in own), sum(i.calls for i in own)
+
+    def _end(self, asked: m.EndInstance) -> None:
+        assert self._pool is not None
+        assert self._credits is not None
+        instance = self._pool.instance(asked.instance_id)
+        if instance is None:
+            if not self._credits.revoke(asked.instance_id):
+                self.send(m.Gone(asked.instance_id))
+        elif asked.abort:
+            instance.abort()
+        elif instance.state is State.IDLE:
+            # With its hook, as any that is not wanted any more.
+            self._pool.release_provisioned(instance)
+        else:
+            self._revoked.add(asked.instance_id)
+
+    def _tick(self) -> None:
+        self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
+        assert self._pool is not None
+        assert self._credits is not None
+        self._credits.give_back_old()
+        for instance_id in list(self._revoked):
+            instance = self._pool.instance(instance_id)
+            if instance is None:
+                self._revoked.discard(instance_id)
+            elif instance.state is State.IDLE:
+                self._pool.release_provisioned(instance)
+        there = self._pool.instances()
+        idle = {each.instance_id for each in there if each.state is State.IDLE}
+        busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
+        if idle - self._told_idle or busy:
+            self.send(m.Rests(tuple(idle - self._told_idle), tuple(busy)))
+        self._told_idle = idle
+        if more := counted_since(self._told_counts, self._pool.counts):
+            self._told_counts = msgspec.structs.replace(self._pool.counts)
+            self.send(m.Counted(more))
+
+    # Where calls go.
+
+    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        """As `fc.placement.Placement`."""
+        assert self._pool is not None
+        snapshot = self._own(target)
+        if snapshot is None:
+            return asyncio.ensure_future(self._move(WRITER, exchange, proven=True))
+        if self._has_idle(snapshot, exchange):
+            return None
+        return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
+
+    def _has_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
+        """Whether this call has an idle instance here, beside those that are kept for others."""
+        assert self._pool is not None
+        if not self._promises:
+            return self._pool.has_idle(snapshot)
+        connection = connection_of(exchange)
+        if connection is not None and connection.moves:
+            self._promises.redeem(snapshot.key)
+        return self._idle_and_running(snapshot.key)[0] > self._promises.count(snapshot.key)
+
+    def _own(self, target: Target) -> Snapshot | None:
+        """What a call of `target` runs, where it may run here; remembered until the catalog changes."""
+        if target in self._known:
+            return self._known[target]
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        found = self._known[target] = self._find(target)
+        return found
+
+    def _find(self, target: Target) -> Snapshot | None:
+        assert self._resolver is not None
+        try:
+            shares = self._resolver.shares(target)
+        except CallerError:
+            # The writer confirms it, and says so.
+            return None
+        snapshot = shares[0][0]
+        return snapshot if len(shares) == 1 and followers_serve(snapshot) and not self._for_writer(snapshot) else None
+
+    async def _find_place(self, target: Target, snapshot: Snapshot, exchange: Exchange) -> bool:
+        connection = connection_of(exchange)
+        moves = MOVES_MAX if connection is None else connection.moves
+        if moves >= MOVES_MAX:
+            return await self._move(WRITER, exchange, proven=True)
+        place = await self._asked(target, snapshot, moves)
+        if place.instance_id:
+            return False
+        return await self._move(place.agent, exchange, proven=True)
+
+    async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
+        place = await self.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
+        assert isinstance(place, m.Place)
+        if place.instance_id:
+            assert self._credits is not None
+            self._credits.grant(snapshot.key, place.instance_id)
+        return place
+
+    def proven(self, exchange: Exchange) -> bool:
+        """As `fc.placement.Placement`."""
+        return is_proven(exchange)
+
+    def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        """As `fc.placement.Placement`: all but what names an instance that is here."""
+        if self.keeps(exchange.request):
+            return None
+        return asyncio.ensure_future(self._move(WRITER, exchange, proven=False))
+
+    async def _move(self, agent: int, exchange: Exchange, *, proven: bool) -> bool:
+        """Raises `PlatformError` where the request cannot move, and so is not answered here."""
+        await self._writer()
+        moved = await move(exchange, proven=proven)
+        if moved is None:
+            raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
+        if self._link is None:
+            # It has ended in this moment: back here, and then to the next one.
+            self._adopt(socket.socket(fileno=moved.fd), moved.arrived)
+        else:
+            arrived = moved.arrived
+            self._link.send(m.Request(agent, arrived.data, arrived.moves, arrived.proven), [moved.fd])
+        return True
+
+    def _adopt(self, connected: socket.socket, arrived: Arrived) -> None:
+        if self._server is None:
+            connected.close()
+        else:
+            self._server.adopt(connected, arrived)
+
+    def around(self, invoke: Invoke) -> Invoke:
+        """Has each call that needs an instance have a credit: what was idle may be taken since its place was found."""
+
+        async def credited(invocation: Invocation, *others: Any) -> Outcome:
+            assert self._pool is not None
+            assert self._credits is not None
+            snapshot = self._own(invocation.target)
+            if snapshot is None:
+                raise PlatformError("the function changed while its event was read: call it again")
+            warm = self._pool.has_idle(snapshot)
+            self._credits.begun(snapshot.key, warm=warm)
+            if not warm and not self._credits.has_credit(snapshot.key):
+                place = await self._asked(invocation.target, snapshot, MOVES_MAX)
+                if not place.instance_id:
+                    raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
+            return await invoke(invocation, *others)
+
+        return credited
+
+    # What is told to the writer.
+
+    def give_back(self, instance_id: str) -> None:
+        self._revoked.discard(instance_id)
+        self._told_idle.discard(instance_id)
+        self.send(m.Gone(instance_id))
+
+    def wrote(self, source: LogSource, request_id: str, data: bytes, more: bool) -> None:
+        """As a log sink."""
+        link = self._link
+        if link is None or link.waiting_bytes > LOG_BYTES_MAX:
+            self._lost_log_bytes += len(data)
+            return
+        if self._lost_log_bytes:
+            log.error("of functions' logs some was lost while the writer was away", bytes=self._lost_log_bytes)
+            self._lost_log_bytes = 0
+        link.send(m.Wrote(source, request_id, data, more), soon=False)
+
+    def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
+        """As `engine.interface.Observer.ended`."""
+        if not self._tells_ends or self._link is None:
+            return
+        call = msgspec.structs.replace(invocation, event=b"", stream=None)
+        if isinstance(outcome, Outcome):
+            self._link.send(m.Ended(call, outcome, ""), soon=False)
+        else:
+            self._link.send(m.Ended(call, None, str(outcome)), soon=False)
+
+
+def counted_since(before: Counts, now: Counts) -> dict[str, int]:
+    """What has grown, by its field."""
+    pairs = ((name, getattr(now, name) - getattr(before, name)) for name in now.__struct_fields__)
+    return {name: more for name, more in pairs if more}

@@ -1,0 +1,235 @@
+"""What agents of one machine say to each other, and to the supervisor that started them.
+
+Carried by `agents.link`. A field `n` numbers a question; its answer repeats it. Descriptors that belong to a message
+travel beside it.
+"""
+
+import msgspec
+
+from sesame.engine.invocation_log import LogSource
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.sandbox.network import Inside, Listen
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    pass
+
+
+# Between the supervisor and each agent.
+
+
+class Peer(_Message, frozen=True):
+    """With a descriptor: the connection to another agent. `held` agents have lived before, and may hold instances."""
+
+    agent: int
+    held: bool = False
+
+
+class Ready(_Message, frozen=True):
+    """The agent answers requests."""
+
+
+class Stop(_Message, frozen=True):
+    """No new calls; the agent ends when those under way have ended, or after `drain_s`."""
+
+
+# From a follower to the writer.
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """An instance that a follower has, under a credit of the writer before."""
+
+    instance_id: str
+    target: Target
+    key: str
+    idle: bool
+
+
+class Hello(_Message, frozen=True):
+    """The first message of a follower, with all that it holds."""
+
+    agent: int
+    holds: tuple[Held, ...]
+
+
+class Seen(_Message, frozen=True):
+    """The follower's catalog shows every change up to this one."""
+
+    revision: int
+
+
+class Ask(_Message, frozen=True):
+    """For a credit: that one more instance of the snapshot `key` of `target` may start. Answered by `Place`."""
+
+    n: int
+    target: Target
+    key: str
+    moves: int
+
+
+class Place(_Message, frozen=True):
+    """Where a call goes. With an `instance_id` it has a credit, and starts that instance where it is.
+
+    Without one it goes to `agent`; 0 is the writer's own decision, also that there is no room.
+    """
+
+    n: int
+    instance_id: str
+    agent: int
+
+
+class Gone(_Message, frozen=True):
+    """Nothing is left of the instance, or it never was: its credit is given back."""
+
+    instance_id: str
+
+
+class Rests(_Message, frozen=True):
+    """Which instances are idle that were not, and the other way round."""
+
+    idle: tuple[str, ...]
+    busy: tuple[str, ...]
+
+
+class Counted(_Message, frozen=True):
+    """What has happened in the follower's pool since it told last, by the fields of `engine.pool_parts.Counts`."""
+
+    counts: dict[str, int]
+
+
+class Wrote(_Message, frozen=True):
+    """What a function wrote, as a log sink takes it."""
+
+    source: LogSource
+    request_id: str
+    data: bytes
+    more: bool
+
+
+class Ended(_Message, frozen=True):
+    """A call that ended, as an observer takes it, without its event. `code` and `text` are of one that was refused."""
+
+    invocation: Invocation
+    outcome: Outcome | None
+    refused: str
+
+
+class LeasePackages(_Message, frozen=True):
+    """Answered by `Leased`, or by `NotLeased`."""
+
+    n: int
+    sha256s: tuple[str, ...]
+    runtime: str
+
+
+class Leased(_Message, frozen=True):
+    n: int
+    code_dirs: tuple[str, ...]
+    compiled: tuple[str, ...]
+
+
+class NotLeased(_Message, frozen=True):
+    n: int
+    why: str
+    passing: bool
+
+
+class Release(_Message, frozen=True):
+    """Of what was leased under this number."""
+
+    n: int
+
+
+class ServeInside(_Message, frozen=True):
+    """With a descriptor: a socket in an instance's network, on which the writer answers until `EndInside`."""
+
+    number: int
+    listen: Listen
+    instance: str
+
+
+class EndInside(_Message, frozen=True):
+    number: int
+
+
+# From the writer to a follower.
+
+
+class Welcome(_Message, frozen=True):
+    """The first message of the writer. `trusted` is the file of certificates that functions trust, "" for none.
+
+    With `ends`, it wants to be told of calls that ended.
+    """
+
+    trusted: str
+    ends: bool
+
+
+class CatalogRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A record of the catalog, or with no `document` that it was deleted. `document` is its JSON."""
+
+    kind: str
+    parent: str
+    name: str
+    document: bytes | None
+    etag: str
+    created_at: float
+    modified_at: float
+    revision: int
+
+
+class Records(_Message, frozen=True):
+    """Changes of the catalog in order. With `first`, all records follow, up to the message with `last`."""
+
+    records: tuple[CatalogRecord, ...]
+    revision: int
+    first: bool = False
+    last: bool = False
+
+
+class Offered(_Message, frozen=True):
+    """What every network of an instance has."""
+
+    inside: Inside
+
+
+class CanTake(_Message, frozen=True):
+    """Whether an idle instance of this snapshot is kept for a call (`policies.takes_in`). Answered by `Takes`."""
+
+    n: int
+    key: str
+    room: bool
+
+
+class Takes(_Message, frozen=True):
+    """With `kept`, an instance is kept for the call. `idle`: there is one besides those that are kept."""
+
+    n: int
+    kept: bool
+    idle: bool
+
+
+class EndInstance(_Message, frozen=True):
+    """The credit is revoked: the instance ends when its call has ended, or at once where that is to be aborted."""
+
+    instance_id: str
+    abort: bool
+
+
+# Between any two.
+
+
+class Request(_Message, frozen=True):
+    """With a descriptor: a connection in the midst of a request, for `to`; 1 is the writer."""
+
+    to: int
+    data: bytes
+    moves: int
+    proven: bool
+
+
+Message = (
+    Peer | Ready | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased
+    | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake | Takes | EndInstance
+    | Request
+)  # fmt: skip

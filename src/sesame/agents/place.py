@@ -1,0 +1,81 @@
+"""What an agent is told by the supervisor that started it, and its link to that supervisor.
+
+Made by `agents.supervisor` in the agent's process. An agent whose supervisor is gone ends at once, as if it had been
+killed with it: a Sesame that nobody supervises would keep the data directory.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.agents import messages as m
+from sesame.agents.link import Link
+from sesame.agents.policies import WRITER
+from sesame.http.handover import Handed, Handover
+
+
+class Told(msgspec.Struct, frozen=True):
+    """`control` and `listening` are descriptors; those that listen by the names that `_endpoints` has for them.
+
+    `held` are the followers that may hold instances from the time of a writer before.
+    """
+
+    agent: int
+    supervisor: int
+    control: int
+    listening: dict[str, int]
+    held: tuple[int, ...]
+
+
+class Place:
+    """This process among the agents."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+        self.agent = told.agent
+        self.is_writer = told.agent == WRITER
+        self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()])
+        self._control: Link | None = None
+        self._ended = False
+        self._meet: Callable[[int, socket.socket, bool], None] = _unmet
+        self._stop: Callable[[], None] = lambda: None
+
+    def attend(self, meet: Callable[[int, socket.socket, bool], None]) -> None:
+        """From here on other agents are met. Called once, in the event loop."""
+        self._meet = meet
+        self._control = Link(socket.socket(fileno=self.told.control), self._take, self._alone)
+
+    def stop_by(self, stop: Callable[[], None]) -> None:
+        """What ends this agent in peace."""
+        self._stop = stop
+
+    def ready(self) -> None:
+        """It answers requests."""
+        if self._control is not None:
+            self._control.send(m.Ready())
+
+    def end(self) -> None:
+        """The supervisor may go from here on."""
+        self._ended = True
+        if self._control is not None:
+            self._control.close()
+
+    def _take(self, message: m.Message, fds: list[int]) -> None:
+        match message:
+            case m.Peer():
+                self._meet(message.agent, socket.socket(fileno=fds[0]), message.held)
+            case m.Stop():
+                self._stop()
+            case _:
+                raise AssertionError(f"the supervisor sent {type(message).__name__}")
+
+    def _alone(self) -> None:
+        if not self._ended:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _unmet(_agent: int, connected: socket.socket, _held: bool) -> None:
+    connected.close()

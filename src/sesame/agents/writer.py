@@ -1,0 +1,235 @@
+"""The writer's side of agents: grants credits, sends the catalog, takes in what followers do not serve.
+
+Agent 1 is what a Sesame of one agent is, and alone has the data directory. Built by `_agents`; belongs to its event
+loop.
+"""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import structlog
+
+from sesame.agents import messages as m
+from sesame.agents.catalog_copy import CatalogFeed
+from sesame.agents.followed import Followed, WriterNeeds
+from sesame.agents.policies import MOVES_MAX, WRITER, Promises, named_instance, takes_in
+from sesame.agents.stand_in import set_aside
+from sesame.engine.instance import State
+from sesame.http.interface import Exchange
+from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.request import Request
+from sesame.http.server import HttpServer
+from sesame.model.errors import CallerError, Exhausted, SesameError
+from sesame.model.invocation import Target
+from sesame.model.snapshot import Snapshot
+from sesame.store.catalog import Change
+
+log = structlog.get_logger("sesame.agents")
+
+
+class Writer:
+    """`meet` each follower; `gather` before anything else runs, and `offer` once the endpoints are there."""
+
+    def __init__(self, needs: WriterNeeds, held: Iterable[int] = ()) -> None:
+        """`held` are followers from the time of a writer before, which may hold instances."""
+        self.needs = needs
+        self.feed = CatalogFeed(needs.catalog)
+        # How many instances of each snapshot followers have, or may start.
+        self.held: Counter[str] = Counter()
+        self._followers: dict[int, Followed] = {}
+        self._awaited = set(held)
+        self._changed = asyncio.Event()
+        self._server: HttpServer | None = None
+        self._offers = False
+        self._promises = Promises(needs.clocks.monotonic)
+        self._tasks: set[asyncio.Task[None]] = set()
+        needs.catalog.on_change(self._tell)
+        needs.catalog.confirm = self._confirmed
+
+    def meet(self, agent: int, connected: socket.socket, *, held: bool) -> None:
+        """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
+        former = self._followers.get(agent)
+        if former is not None:
+            former.link.close()
+        if not held:
+            # Started anew since.
+            self._awaited.discard(agent)
+            self._changed.set()
+        self._followers[agent] = Followed(self, agent, connected)
+
+    async def gather(self) -> None:
+        """Returns when every follower that may hold instances has said which, or has ended."""
+        while self._awaited:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def serves(self, server: HttpServer) -> None:
+        """What takes in connections that come from other agents."""
+        self._server = server
+
+    def keeps(self, request: Request) -> bool:
+        """Whether a websocket is served here: not a command in an instance of a follower."""
+        return self._holder(request) == 0
+
+    async def offer(self) -> None:
+        """The endpoints are there: functions of followers reach them from here on."""
+        self._offers = True
+        for each in list(self._followers.values()):
+            if each.follows:
+                await self._offer_to(each)
+
+    async def close(self) -> None:
+        for each in list(self._followers.values()):
+            each.link.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # For `Followed`.
+
+    def arrived(self, followed: Followed) -> None:
+        self._awaited.discard(followed.agent)
+        self._changed.set()
+        if self._offers:
+            self.run(self._offer_to(followed))
+
+    def lost(self, followed: Followed) -> None:
+        if self._followers.get(followed.agent) is followed:
+            del self._followers[followed.agent]
+            self._awaited.discard(followed.agent)
+            self._changed.set()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _offer_to(self, followed: Followed) -> None:
+        followed.link.send(m.Offered(await self.needs.answers.inside()))
+
+    # The catalog.
+
+    def _tell(self, change: Change) -> None:
+        following = [each for each in self._followers.values() if each.follows]
+        if following:
+            sent = m.Records((self.feed.of(change),), change.revision)
+            for each in following:
+                each.link.send(sent)
+
+    async def _confirmed(self, revision: int) -> None:
+        """Returns when no follower answers any more as before the change."""
+        for each in list(self._followers.values()):
+            if each.follows:
+                await each.shows(revision)
+
+    # Where calls go.
+
+    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        """As `fc.placement.Placement`, for a call that came to the writer."""
+        if not self.held and not self._promises:
+            return None
+        try:
+            snapshot, *others = [each for each, _share in self.needs.resolver.shares(target)]
+        except CallerError:
+            return None
+        if others or self._has_idle(snapshot, exchange) or not self.held[snapshot.key]:
+            return None
+        return asyncio.ensure_future(self._move_to_idle(snapshot, exchange))
+
+    def proven(self, exchange: Exchange) -> bool:
+        """As `fc.placement.Placement`."""
+        return is_proven(exchange)
+
+    def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        """As `fc.placement.Placement`: it is here already, and stays unless an instance of a follower is named."""
+        connection = connection_of(exchange) if self.held else None
+        agent = 0 if connection is None or connection.moves >= MOVES_MAX else self._holder(exchange.request)
+        return asyncio.ensure_future(self._send_to(agent, exchange)) if agent else None
+
+    def _holder(self, request: Request) -> int:
+        """The follower of whose instance the path speaks; 0 for none."""
+        instance_id = named_instance(request.raw_path)
+        return next((each.agent for each in self._followers.values() if instance_id in each.instances), 0)
+
+    async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
+        if agent not in self._followers or (moved := await move(exchange, proven=proven)) is None:
+            return False
+        arrived = moved.arrived
+        self.pass_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
+        return True
+
+    async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
+        connection, pool = connection_of(exchange), self.needs.pool
+        if connection is None or connection.moves >= MOVES_MAX:
+            return False
+        agent = await self._idle_at(WRITER, snapshot.key, room=pool.capacity.has_free(snapshot))
+        return await self._send_to(agent, exchange, proven=True)
+
+    def _has_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
+        """Whether this call has an idle instance here, beside those that are kept for others."""
+        if not self._promises:
+            return self.needs.pool.has_idle(snapshot)
+        connection = connection_of(exchange)
+        if connection is not None and connection.moves:
+            self._promises.redeem(snapshot.key)
+        return self._idle_and_running(snapshot.key)[0] > self._promises.count(snapshot.key)
+
+    def _idle_and_running(self, key: str) -> tuple[int, int]:
+        """Instances and calls here."""
+        elsewhere = {each for followed in self._followers.values() for each in followed.instances}
+        own = [i for i in self.needs.pool.instances() if i.snapshot.key == key and i.instance_id not in elsewhere]
+        return sum(i.state is State.IDLE for i in own), sum(i.calls for i in own)
+
+    def pass_on(self, request: m.Request, fd: int) -> None:
+        """To the agent that it is for; to the writer where that one has gone."""
+        followed = self._followers.get(request.to)
+        if followed is not None:
+            followed.link.send(request, [fd])
+            return
+        connected = socket.socket(fileno=fd)
+        if self._server is None:
+            connected.close()
+        else:
+            self._server.adopt(connected, Arrived(request.data, request.moves, request.proven))
+
+    async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
+        """Where a call goes that has found no idle instance on the follower that asks."""
+        nowhere = m.Place(asked.n, "", WRITER)
+        pool = self.needs.pool
+        await self.gather()
+        try:
+            snapshot = self.needs.resolver.resolve(asked.target)
+            if snapshot.key != asked.key:
+                return nowhere
+            room, may_move = pool.capacity.has_free(snapshot), asked.moves < MOVES_MAX
+            if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
+                return m.Place(asked.n, "", agent)
+            try:
+                instance = await set_aside(pool, snapshot)
+            except Exhausted:
+                agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
+                return m.Place(asked.n, "", agent or WRITER)
+        except SesameError:
+            # The writer says to the caller itself what is wrong.
+            return nowhere
+        if not asker.link.open:
+            pool.capacity.free(instance)
+            return nowhere
+        asker.hold(instance)
+        return m.Place(asked.n, instance.instance_id, asker.agent)
+
+    async def _idle_at(self, asker: int, key: str, *, room: bool) -> int:
+        """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""
+        if asker != WRITER:
+            (idle, running), promised = self._idle_and_running(key), self._promises.count(key)
+            if takes_in(idle=idle, promised=promised, running=running, room=room):
+                self._promises.add(key)
+                return WRITER
+        for each in list(self._followers.values()):
+            if each.agent != asker and each.has(key) and await each.keeps(key, room=room):
+                return each.agent
+        return 0

@@ -1,0 +1,228 @@
+"""A search for caps that are exceeded: calls at any agent, while followers and the writer come, go and are cut off.
+
+The links are real pairs of sockets; sandboxes are fakes. Never waits for real time.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.engine.conftest import Engine, FakeCatalog, build
+from tests.support.examples import examples
+from tests.support.fakes import FakeClocks, FakeDriver, FakeSandbox
+
+from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.followed import LINGER_S, WriterNeeds
+from sesame.agents.follower import TELLS_EVERY_S, Follower
+from sesame.agents.link import pair
+from sesame.agents.writer import Writer
+from sesame.engine.interface import Observer
+from sesame.engine.policies import Caps
+from sesame.engine.resolver import Resolver
+from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.model import limits
+from sesame.model.invocation import Credentials, Invocation, Target
+from sesame.model.records import Record
+from sesame.sandbox.interface import InstanceSpec
+from sesame.sandbox.network import HostAnswers
+
+CAPS = Caps(instances_per_function=3, memory_mb=768, starts_at_once=2, keep_alive_s=300)
+MEMORY_MB = {"a": 128, "b": 128, "c": 256}
+FOLLOWERS = (2, 3)
+WRITER = 1
+# Turns in which messages of several processes have come and gone.
+TURNS = 60
+
+names = st.sampled_from(sorted(MEMORY_MB))
+agents = st.sampled_from((WRITER, *FOLLOWERS))
+indexes = st.integers(0, 9)
+
+
+class _Catalog(FakeCatalog):
+    """What a writer follows changes of; here nothing changes."""
+
+    revision = 0
+    confirm: object = None
+
+    def everything(self) -> list[Record]:
+        return []
+
+
+class _CopyOfNothing:
+    def take(self, _records: Iterable[object], *, first: bool, last: bool) -> bool:
+        return last
+
+
+class _FollowerProcess:
+    """A follower with its engine; the resolver stands for its copy of the catalog."""
+
+    def __init__(self, agent: int, resolver: Resolver, clocks: FakeClocks) -> None:
+        self.driver = FakeDriver(lambda _sandbox, _call: None)
+        self.follower = Follower(agent, cast(CatalogCopy, _CopyOfNothing()), clocks)
+        self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
+        self.engine = LocalEngine(
+            EngineDependencies(
+                launcher=self.driver,
+                resolver=resolver,
+                clocks=clocks,
+                caps=CAPS,
+                sink=self.follower.wrote,
+                credentials=lambda _role, _owner, _valid_s, _chain: Credentials(),
+                account_id="123",
+                region="cn-shanghai",
+                around_calls=self.follower.around,
+                capacity=self.capacity,
+            )
+        )
+        self.follower.use(self.engine.pool, self.capacity, resolver, lambda _snapshot: False)
+
+
+class CreditsMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clocks = FakeClocks()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.followers: dict[int, _FollowerProcess] = {}
+        self.loop.run_until_complete(self._begin())
+
+    async def _begin(self) -> None:
+        self._new_writer()
+        for agent in FOLLOWERS:
+            self._new_follower(agent)
+        await _settle()
+
+    def _new_writer(self, held: Iterable[int] = ()) -> None:
+        self.engine: Engine = build(CAPS)
+        self.engine.driver.behaviour = lambda _sandbox, _call: None
+        for name, memory_mb in MEMORY_MB.items():
+            self.engine.deploy(name, memory_size=memory_mb)
+        needs = WriterNeeds(
+            catalog=cast(Any, _Catalog()),
+            resolver=self.engine.resolver,
+            pool=self.engine.pool,
+            sink=lambda _source, _request_id, _data, _more: None,
+            observer=Observer(),
+            packages=cast(Any, None),
+            answers=HostAnswers.none(),
+            clocks=self.clocks,
+            trusted="",
+        )
+        self.writer = Writer(needs, held)
+
+    def _new_follower(self, agent: int) -> None:
+        self.followers[agent] = _FollowerProcess(agent, self.engine.resolver, self.clocks)
+        self._introduce(agent, held=False)
+
+    def _introduce(self, agent: int, *, held: bool) -> None:
+        ours, theirs = pair()
+        self.writer.meet(agent, ours, held=held)
+        self.followers[agent].follower.meet(theirs)
+
+    def _inside(self, action: Callable[[], object]) -> None:
+        async def act() -> None:
+            action()
+            await _settle()
+
+        self.loop.run_until_complete(act())
+
+    def _drivers(self) -> Iterator[FakeDriver]:
+        yield self.engine.driver
+        yield from (each.driver for each in self.followers.values())
+
+    def _hanging(self, index: int) -> FakeSandbox | None:
+        waiting = [sandbox for driver in self._drivers() for sandbox in driver.made if sandbox.hanging]
+        return waiting[index % len(waiting)] if waiting else None
+
+    @rule(agent=agents, name=names, count=st.integers(1, 3))
+    def call(self, agent: int, name: str, count: int) -> None:
+        engine = self.engine.local if agent == WRITER else self.followers[agent].engine
+
+        def start() -> None:
+            for _ in range(count):
+                call = Invocation(f"r-{len(self.tasks)}", Target("s", limits.LATEST, name), b"e")
+                self.tasks.append(asyncio.ensure_future(_called(engine, call)))
+
+        self._inside(start)
+
+    @rule(index=indexes)
+    def answer(self, index: int) -> None:
+        sandbox = self._hanging(index)
+        if sandbox is not None:
+            self._inside(sandbox.answer)
+
+    @rule(index=indexes)
+    def cancel(self, index: int) -> None:
+        running = [task for task in self.tasks if not task.done()]
+        if running:
+            self._inside(running[index % len(running)].cancel)
+
+    @rule(seconds=st.sampled_from([TELLS_EVERY_S, LINGER_S, 11.0, 301.0]))
+    def time_passes(self, seconds: float) -> None:
+        self._inside(lambda: self.clocks.advance(seconds))
+
+    @rule(agent=st.sampled_from(FOLLOWERS))
+    def a_follower_is_killed_and_started_again(self, agent: int) -> None:
+        killed = self.followers[agent]
+
+        def kill() -> None:
+            killed.follower.close()
+            for sandbox in list(killed.driver.alive):
+                sandbox.die()
+            self._new_follower(agent)
+
+        self._inside(kill)
+
+    @rule()
+    def the_writer_is_killed_and_started_again(self) -> None:
+        killed = self.engine
+
+        def kill() -> None:
+            for sandbox in list(killed.driver.alive):
+                sandbox.die()
+            self._new_writer(FOLLOWERS)
+            for agent in FOLLOWERS:
+                self._introduce(agent, held=True)
+
+        self._inside(kill)
+
+    def _alive(self) -> list[InstanceSpec]:
+        """What runs, on any agent, whatever those think of it."""
+        return [sandbox.spec for driver in self._drivers() for sandbox in driver.alive]
+
+    @invariant()
+    def no_function_has_more_than_its_cap(self) -> None:
+        counted = Counter(each.setup["function"]["name"] for each in self._alive())
+        assert all(count <= CAPS.instances_per_function for count in counted.values()), counted
+
+    @invariant()
+    def memory_is_within_its_cap(self) -> None:
+        assert sum(each.memory_mb for each in self._alive()) <= CAPS.memory_mb
+
+    def teardown(self) -> None:
+        self._inside(lambda: [each.cancel() for each in self.tasks])
+        for process in self.followers.values():
+            self._inside(process.follower.close)
+        self._inside(lambda: self.clocks.advance(LINGER_S))
+        self.loop.run_until_complete(self.engine.local.drain(0))
+        assert self.engine.pool.instances() == []
+        self.loop.run_until_complete(self.writer.close())
+        self.loop.close()
+
+
+async def _called(engine: LocalEngine, call: Invocation) -> object:
+    return await engine.invoke(call)
+
+
+async def _settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+TestCredits = CreditsMachine.TestCase
+TestCredits.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)

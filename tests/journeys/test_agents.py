@@ -1,0 +1,212 @@
+"""Several agents on one port: each API at each of them, caps that hold over all, and what dies comes back."""
+
+import concurrent.futures
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fc2
+import psutil
+import pytest
+import requests
+from fc2.fc_exceptions import FcError
+from tests.journeys.conftest import FUNCTIONS, Sesame, run, running, wait_until
+
+RUNTIME = "python3"
+AGENTS = 3
+THREADS = 6
+HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
+# An instance, and when its call began and ended there.
+Ran = tuple[str, float, float]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("agents"), "--agents", str(AGENTS), runtime=RUNTIME) as server:
+        wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
+        yield server
+
+
+def agents_of(server: Sesame) -> list[psutil.Process]:
+    return [each for each in psutil.Process(server.pid).children() if _lives(each)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def writer_of(server: Sesame) -> psutil.Process:
+    """It alone has the data directory."""
+
+    def found() -> list[psutil.Process]:
+        text = (server.data_dir / "lock").read_text()
+        return [each for each in agents_of(server) if str(each.pid) == text]
+
+    writer: psutil.Process = wait_until(found, "a writer")[0]
+    return writer
+
+
+def deployed(server: Sesame, service: str, folder: str) -> fc2.Client:
+    client = server.client()
+    client.create_service(service)
+    client.create_function(service, "f", RUNTIME, "index.my_handler", codeDir=folder, memorySize=128)
+    return client
+
+
+def in_parallel(client: fc2.Client, service: str, calls: int) -> list[Ran]:
+    """Each call that was not refused at a cap."""
+
+    def call(_number: int) -> Ran | None:
+        try:
+            answer = client.invoke_function(service, "f", payload=b"0.05")
+        except FcError as error:
+            if error.status_code != 429:
+                raise
+            return None
+        began, ended = map(float, answer.data.decode().split())
+        return answer.headers["X-Fc-Instance-Id"], began, ended
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        return [each for each in threads.map(call, range(calls)) if each is not None]
+
+
+def test_a_function_that_is_called_now_and_then_has_one_instance(several: Sesame) -> None:
+    client = deployed(several, "seldom", HELLO)
+    answers = [client.invoke_function("seldom", "f") for _ in range(3 * AGENTS)]
+    assert len({answer.headers["X-Fc-Instance-Id"] for answer in answers}) == 1
+    assert [answer.headers.get("X-Sesame-Cold-Start") for answer in answers] == ["true"] + [None] * (3 * AGENTS - 1)
+
+
+def test_every_agent_serves_calls_and_all_instances_are_listed(several: Sesame) -> None:
+    client = deployed(several, "spread", TIMES)
+    served: set[str] = set()
+
+    def every_agent_has_some() -> bool:
+        served.update(instance for instance, _began, _ended in in_parallel(client, "spread", 5 * THREADS))
+        return len({_agent_of(each, several) for each in several.instances()} - {0}) == AGENTS
+
+    wait_until(every_agent_has_some, "instances on every agent")
+    listed = {each["instanceId"] for each in client.list_instances("spread", "LATEST", "f").data["instances"]}
+    assert served <= listed
+
+
+def _agent_of(instance: psutil.Process, server: Sesame) -> int:
+    """The process below the supervisor from which the instance comes; 0 for one that has ended meanwhile."""
+    try:
+        line = [instance.pid, *(each.pid for each in instance.parents())]
+    except psutil.NoSuchProcess:
+        return 0
+    return line[line.index(server.pid) - 1] if server.pid in line else 0
+
+
+@pytest.mark.parametrize("cap", [1, 3])
+def test_a_cap_holds_over_all_agents(several: Sesame, cap: int) -> None:
+    service = f"cap-{cap}"
+    client = deployed(several, service, TIMES)
+    client.put_on_demand_config(service, "LATEST", "f", cap)
+    calls = in_parallel(client, service, 20 * THREADS)
+    assert calls
+    for _instance, began, _ended in calls:
+        assert sum(other[1] <= began < other[2] for other in calls) <= cap
+
+
+def test_an_update_is_seen_by_every_agent_from_the_moment_it_is_answered(several: Sesame, tmp_path: Path) -> None:
+    client = deployed(several, "updated", HELLO)
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "index.py").write_text(f"def my_handler(event, context):\n    return 'state {number}'\n")
+        client.update_function("updated", "f", codeDir=str(folder))
+        answers = [client.invoke_function("updated", "f").data for _ in range(2 * AGENTS)]
+        assert answers == [f"state {number}".encode()] * (2 * AGENTS)
+    client.delete_function("updated", "f")
+    for _ in range(2 * AGENTS):
+        with pytest.raises(FcError) as missing:
+            client.invoke_function("updated", "f")
+        assert missing.value.status_code == 404
+
+
+class Load:
+    """Calls in as many threads as there may be, each on a connection of its own, until the end."""
+
+    def __init__(self, client: fc2.Client, service: str) -> None:
+        self._client, self._service = client, service
+        self._over = threading.Event()
+        self.served = 0
+        self.lost: list[requests.ConnectionError] = []
+        self.failed: list[Exception] = []
+        self._threads = [threading.Thread(target=self._call) for _ in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._client.invoke_function(self._service, "f", payload=b"0.02")
+                self.served += 1
+            except requests.ConnectionError as error:
+                self.lost.append(error)
+            except Exception as error:  # noqa: BLE001 (told by the test)
+                self.failed.append(error)
+
+    def goes_on(self) -> None:
+        before = self.served
+        wait_until(lambda: self.served > before + 5 * THREADS or self.failed, "calls that go on")
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("which", ["a follower", "the writer"])
+def test_calls_that_were_not_on_a_killed_agent_are_served_and_it_comes_back(several: Sesame, which: str) -> None:
+    service = which.replace(" ", "-")
+    client = deployed(several, service, TIMES)
+    load = Load(client, service)
+    try:
+        for _ in range(2):
+            load.goes_on()
+            writer, lost = writer_of(several), len(load.lost)
+            killed = writer if which == "the writer" else next(a for a in agents_of(several) if a != writer)
+            killed.kill()
+            load.goes_on()
+            wait_until(lambda: len(agents_of(several)) == AGENTS, "as many agents as before")
+            assert len(load.lost) - lost <= THREADS
+    finally:
+        load.end()
+    assert load.failed == []
+    wait_until(lambda: client.get_function(service, "f").data["functionName"] == "f", "the control plane")
+    client.delete_function(service, "f")
+
+
+def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:
+    client = deployed(several, "commanded", TIMES)
+    in_parallel(client, "commanded", 5 * THREADS)
+    instances = client.list_instances("commanded", "LATEST", "f").data["instances"]
+    assert instances
+    for each in instances:
+        said: list[str] = []
+        opened = client.instance_exec(
+            "commanded",
+            "LATEST",
+            "f",
+            each["instanceId"],
+            params={"command": ["echo", "here"], "stdin": "false", "stdout": "true", "stderr": "true", "tty": "false"},
+            hooks={"on_stdout": lambda _each, text, said=said: said.append(text)},
+        )
+        opened.ws.run_forever()
+        assert said == ["here\n"]
+
+
+def test_what_every_agent_ran_is_in_the_functions_log(several: Sesame) -> None:
+    client = deployed(several, "logged", TIMES)
+    calls = len(in_parallel(client, "logged", 5 * THREADS))
+
+    def ends() -> int:
+        return run(several, "logs", "logged/f").stdout.count("FC Invoke End")
+
+    wait_until(lambda: ends() == calls, "the log of each call")
