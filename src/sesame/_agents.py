@@ -43,9 +43,10 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
             clocks=needs.clocks,
             trusted="" if needs.trusted is None else str(needs.trusted),
         ),
+        needs.place.hangs,
         needs.place.told.held,
     )
     needs.teardown.push_async_callback(writer.close)
     needs.place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held))
-    await writer.gather()
+    await writer.open()
     return writer

@@ -43,6 +43,10 @@ agents = st.sampled_from((WRITER, *FOLLOWERS))
 indexes = st.integers(0, 9)
 
 
+def _never_hangs(agent: int) -> None:
+    raise AssertionError(f"agent {agent} hangs")
+
+
 class _Catalog(FakeCatalog):
     """What a writer follows changes of; here nothing changes."""
 
@@ -113,7 +117,7 @@ class CreditsMachine(RuleBasedStateMachine):
             clocks=self.clocks,
             trusted="",
         )
-        self.writer = Writer(needs, held)
+        self.writer = Writer(needs, _never_hangs, held)
 
     def _new_follower(self, agent: int) -> None:
         self.followers[agent] = _FollowerProcess(agent, self.engine.resolver, self.clocks)

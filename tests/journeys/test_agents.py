@@ -1,6 +1,7 @@
 """Several agents on one port: each API at each of them, caps that hold over all, and what dies comes back."""
 
 import concurrent.futures
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,39 @@ def test_calls_that_were_not_on_a_killed_agent_are_served_and_it_comes_back(seve
     assert load.failed == []
     wait_until(lambda: client.get_function(service, "f").data["functionName"] == "f", "the control plane")
     client.delete_function(service, "f")
+
+
+def a_follower_of(server: Sesame) -> psutil.Process:
+    writer = writer_of(server)
+    return next(each for each in agents_of(server) if each != writer)
+
+
+def test_a_follower_that_hangs_is_killed_before_a_change_is_answered(several: Sesame, tmp_path: Path) -> None:
+    client = deployed(several, "hangs", HELLO)
+    hung = a_follower_of(several)
+    hung.send_signal(signal.SIGSTOP)
+    (tmp_path / "index.py").write_text("def my_handler(event, context):\n    return 'new'\n")
+    try:
+        client.update_function("hangs", "f", codeDir=str(tmp_path))
+        assert "does not answer: it is killed" in several.said()
+    finally:
+        if _lives(hung):
+            hung.kill()
+    wait_until(lambda: len(agents_of(several)) == AGENTS, "as many agents as before")
+    assert [client.invoke_function("hangs", "f").data for _ in range(2 * AGENTS)] == [b"new"] * (2 * AGENTS)
+
+
+def test_a_follower_that_hangs_does_not_hold_up_the_next_writer(several: Sesame) -> None:
+    client = deployed(several, "hangs-too", HELLO)
+    hung, writer = a_follower_of(several), writer_of(several)
+    hung.send_signal(signal.SIGSTOP)
+    writer.kill()
+    try:
+        wait_until(lambda: len(agents_of(several)) == AGENTS and hung not in agents_of(several), "as many agents")
+        assert client.get_function("hangs-too", "f").data["functionName"] == "f"
+    finally:
+        if _lives(hung):
+            hung.kill()
 
 
 def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:

@@ -77,6 +77,9 @@ class Followed:
         self.instances: dict[str, Instance] = {}
         # Whether its catalog has been sent.
         self.follows = False
+        # So many times it was looked at without an answer, nor taking what is sent to it.
+        self.unanswered = 0
+        self._waiting_bytes = 0
         self._others = others
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
         self._seen = 0
@@ -88,6 +91,14 @@ class Followed:
         self.link = Link(connected, self._take, self._lost)
 
     # What the writer asks.
+
+    def look(self) -> None:
+        """Asks whether it is there."""
+        if not self.unanswered:
+            self.link.send(m.AreYouThere())
+        if self.link.waiting_bytes >= self._waiting_bytes:
+            self.unanswered += 1
+        self._waiting_bytes = self.link.waiting_bytes
 
     async def shows(self, revision: int) -> None:
         """Returns when its catalog shows the change, or when it has ended."""
@@ -151,6 +162,8 @@ class Followed:
             case m.Takes():
                 if (answer := self._answers.get(message.n)) is not None and not answer.done():
                     answer.set_result(message)
+            case m.Here():
+                self.unanswered = 0
             case m.Seen():
                 self._has_seen(message.revision)
             case m.LeasePackages():

@@ -166,6 +166,8 @@ class Follower:
                     answer.set_result(message)
             case m.Request():
                 self._adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
+            case m.AreYouThere():
+                self.send(m.Here())
             case m.CanTake():
                 self.send(self._takes(message))
             case m.Records():

@@ -41,6 +41,15 @@ def framed(message: Message, fds: int) -> bytes:
     return len(body).to_bytes(4, "big") + bytes((fds,)) + body
 
 
+def unframed(data: bytearray) -> list[Message]:
+    """The messages that have come completely, without descriptors; they leave `data`."""
+    messages: list[Message] = []
+    while len(data) >= _HEAD_BYTES and len(data) >= (end := _HEAD_BYTES + int.from_bytes(data[:4], "big")):
+        messages.append(_decode(bytes(data[_HEAD_BYTES:end])))
+        del data[:end]
+    return messages
+
+
 class Link:
     """Belongs to the event loop that is running. `take` is called for each message, `lost` once at the end."""
 

@@ -29,6 +29,12 @@ class Ready(_Message, frozen=True):
     """The agent answers requests."""
 
 
+class Hangs(_Message, frozen=True):
+    """From the writer: this follower does not answer any more, and is to be killed."""
+
+    agent: int
+
+
 class Stop(_Message, frozen=True):
     """No new calls; the agent ends when those under way have ended, or after `drain_s`."""
 
@@ -209,6 +215,14 @@ class Takes(_Message, frozen=True):
     idle: bool
 
 
+class AreYouThere(_Message, frozen=True):
+    """Answered by `Here`, which follows all that the follower has done with what was sent before."""
+
+
+class Here(_Message, frozen=True):
+    pass
+
+
 class EndInstance(_Message, frozen=True):
     """The credit is revoked: the instance ends when its call has ended, or at once where that is to be aborted."""
 
@@ -229,7 +243,7 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased
-    | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake | Takes | EndInstance
-    | Request
+    Peer | Ready | Hangs | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended | LeasePackages
+    | Leased | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake | Takes
+    | AreYouThere | Here | EndInstance | Request
 )  # fmt: skip

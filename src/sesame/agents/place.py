@@ -57,6 +57,11 @@ class Place:
         if self._control is not None:
             self._control.send(m.Ready())
 
+    def hangs(self, agent: int) -> None:
+        """The supervisor kills it, and starts it again."""
+        if self._control is not None:
+            self._control.send(m.Hangs(agent))
+
     def end(self) -> None:
         """The supervisor may go from here on."""
         self._ended = True

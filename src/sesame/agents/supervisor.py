@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.link import framed, pair
+from sesame.agents.link import framed, pair, unframed
 from sesame.agents.place import Place, Told
 from sesame.agents.policies import WRITER
 
@@ -57,6 +57,7 @@ class _Agent:
         self.held = False
         self.ready = False
         self.failures = 0
+        self.unread = bytearray()
         self.due_at: float | None = 0.0
 
 
@@ -122,7 +123,7 @@ class Supervisor:
                 self._hear(key.data)
 
     def _hear(self, agent: _Agent) -> None:
-        """All that an agent says is that it is ready; the end of its link, that it ends."""
+        """The end of its link says that it ends."""
         if agent.link is None:
             return
         try:
@@ -134,6 +135,23 @@ class Supervisor:
             agent.link.close()
             agent.link = None
             return
+        agent.unread += data
+        for message in unframed(agent.unread):
+            match message:
+                case m.Ready():
+                    self._is_ready(agent)
+                case m.Hangs():
+                    self._kill(message.agent)
+                case _:
+                    raise AssertionError(f"agent {agent.number} sent {type(message).__name__}")
+
+    def _kill(self, number: int) -> None:
+        pid = self._agents[number - 1].pid
+        if pid:
+            self._note(f"Agent {number} does not answer: it is killed.")
+            os.kill(pid, signal.SIGKILL)
+
+    def _is_ready(self, agent: _Agent) -> None:
         agent.ready, agent.failures = True, 0
         self._began = self._began or agent is self._writer
         if not self._told_ready and all(each.ready for each in self._agents):
@@ -183,6 +201,7 @@ class Supervisor:
         supervisor = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        agent.unread.clear()
         agent.pid = os.fork()
         if not agent.pid:
             fds = {name: os.dup(each.fileno()) for name, each in listening.items()}

@@ -7,7 +7,7 @@ loop.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -22,19 +22,27 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
+from sesame.model.clocks import Timer
 from sesame.model.errors import CallerError, Exhausted, SesameError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Change
 
+# POLICY: followers are asked so often whether they are there. One that has not answered when it would be asked for the
+# sixth time is killed: a change of the catalog waits for it, and so do instances that it is to end.
+LOOKS_EVERY_S = 1.0
+LOOKS_MAX = 5
+
 log = structlog.get_logger("sesame.agents")
 
 
 class Writer:
-    """`meet` each follower; `gather` before anything else runs, and `offer` once the endpoints are there."""
+    """`meet` each follower; `open` before anything else runs, and `offer` once the endpoints are there."""
 
-    def __init__(self, needs: WriterNeeds, held: Iterable[int] = ()) -> None:
-        """`held` are followers from the time of a writer before, which may hold instances."""
+    def __init__(self, needs: WriterNeeds, hangs: Callable[[int], None], held: Iterable[int] = ()) -> None:
+        """`hangs` has a follower killed. `held` are from the time of a writer before, and may hold instances."""
+        self._hangs = hangs
+        self._timer: Timer | None = None
         self.needs = needs
         self.feed = CatalogFeed(needs.catalog)
         # How many instances of each snapshot followers have, or may start.
@@ -48,6 +56,24 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         needs.catalog.on_change(self._tell)
         needs.catalog.confirm = self._confirmed
+
+    async def open(self) -> None:
+        """On return nothing is held by followers that is not counted here, and their catalogs show all changes."""
+        self.watch()
+        await self.gather()
+        await self._confirmed(self.needs.catalog.revision)
+
+    def watch(self) -> None:
+        """Has followers that hang killed, from here until `close`."""
+        self._timer = self.needs.clocks.call_later(LOOKS_EVERY_S, self.watch)
+        for each in list(self._followers.values()):
+            # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
+            if not each.follows and each.agent not in self._awaited:
+                continue
+            if each.unanswered == LOOKS_MAX:
+                log.error("an agent does not answer, and is killed", agent=each.agent)
+                self._hangs(each.agent)
+            each.look()
 
     def meet(self, agent: int, connected: socket.socket, *, held: bool) -> None:
         """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
@@ -82,6 +108,8 @@ class Writer:
                 await self._offer_to(each)
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for each in list(self._followers.values()):
             each.link.close()
         for task in self._tasks:
@@ -121,7 +149,7 @@ class Writer:
                 each.link.send(sent)
 
     async def _confirmed(self, revision: int) -> None:
-        """Returns when no follower answers any more as before the change."""
+        """Returns when no follower answers any more as before the change. One that hangs is killed (`watch`)."""
         for each in list(self._followers.values()):
             if each.follows:
                 await each.shows(revision)
