@@ -14,7 +14,7 @@ import structlog
 from sesame.http.interface import Answer, Endpoint, Exchange, Refusal
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
-from sesame.inside.cloud_names import FC, product_of
+from sesame.inside.cloud_names import FC, product_of, wildcards
 from sesame.inside.proxy import Take
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
@@ -62,7 +62,7 @@ class CloudTrust:
 
 
 class CloudNeeds(msgspec.Struct, frozen=True):
-    """`endpoints` by the products of `inside.cloud_names`."""
+    """`endpoints` by the products of `inside.cloud_names`. `region` is Sesame's own."""
 
     endpoints: Mapping[str, Endpoint]
     authority: "Authority"
@@ -71,6 +71,7 @@ class CloudNeeds(msgspec.Struct, frozen=True):
     teardown: AsyncExitStack
     drain_s: float
     arrivals: FairRate
+    region: str
 
 
 class ByName:
@@ -97,7 +98,7 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
 
     taking: dict[int, Take] = {}
     endpoint = ByName(needs.endpoints)
-    certificates = Certificates(needs.authority)
+    certificates = Certificates(needs.authority, unnamed=wildcards(needs.region))
     needs.teardown.callback(certificates.close)
     for port, tls in ((HTTP_PORT, None), (HTTPS_PORT, certificates)):
         server = HttpServer(

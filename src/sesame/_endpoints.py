@@ -125,7 +125,16 @@ async def open_endpoints(
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
         cloud_ports = offer_cloud(
             needs.answers,
-            CloudNeeds(endpoints, authority, share_of_limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
+            CloudNeeds(
+                endpoints,
+                authority,
+                share_of_limits,
+                needs.clocks,
+                needs.teardown,
+                drain_s,
+                needs.arrivals,
+                needs.settings.region,
+            ),
         )
     offer_network(needs.answers, needs.settings, needs.networks, bounds, cloud_ports)
     needs.answers.offered()

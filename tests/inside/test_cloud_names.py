@@ -19,7 +19,7 @@ from sesame.http.interface import Exchange
 from sesame.inside import certificates as certificates_module
 from sesame.inside.authority import Authority
 from sesame.inside.certificates import WAITING_MAX, Certificates
-from sesame.inside.cloud_names import FC, OSS, SLS, STS, product_of
+from sesame.inside.cloud_names import FC, OSS, SLS, STS, product_of, wildcards
 from sesame.model.fair_rate import TURN_S, Rates
 
 PATIENCE_S = 60.0
@@ -107,13 +107,39 @@ async def test_certificates_are_trusted_by_who_has_the_bundle_alone(tmp_path: Pa
             await handshake(port, ssl.create_default_context(), "oss-cn-shanghai.aliyuncs.com")
 
 
+async def test_who_says_no_name_gets_the_names_of_the_region(authority: Authority) -> None:
+    client = trusting(authority)
+    client.check_hostname = False
+    async with serving(Certificates(authority, unnamed=wildcards("cn-shanghai"))) as port:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        found = writer.get_extra_info("peercert")["subjectAltName"]
+        writer.close()
+        await handshake(port, client, "bucket.oss-cn-shanghai.aliyuncs.com")
+    certified = [name for _kind, name in found]
+    for name in (
+        "sts.aliyuncs.com",
+        "sts.cn-shanghai.aliyuncs.com",
+        "sts-vpc.cn-shanghai.aliyuncs.com",
+        "fc.cn-shanghai.aliyuncs.com",
+        "oss-cn-shanghai.aliyuncs.com",
+        "oss-cn-shanghai-internal.aliyuncs.com",
+        "bucket.oss-cn-shanghai-internal.aliyuncs.com",
+        "123.cn-shanghai.fc.aliyuncs.com",
+        "123.cn-shanghai-internal.fc.aliyuncs.com",
+        "cn-shanghai.log.aliyuncs.com",
+        "project.cn-shanghai-intranet.log.aliyuncs.com",
+    ):
+        assert may_certify(name)
+        assert f"*.{name.partition('.')[2]}" in certified
+
+
 async def test_certificates_are_made_beside_the_event_loop_once_for_a_name(authority: Authority) -> None:
     threads: list[str] = []
     make = authority.context
 
-    def context(name: str) -> ssl.SSLContext:
+    def context(*names: str) -> ssl.SSLContext:
         threads.append(threading.current_thread().name)
-        return make(name)
+        return make(*names)
 
     authority.context = context  # type: ignore[method-assign]
     client = trusting(authority)
@@ -159,7 +185,7 @@ async def test_as_many_certificates_are_kept_as_the_bound_says(
     monkeypatch.setattr(certificates_module, "CONTEXTS_MAX", 2)
     made: list[str] = []
     make = authority.context
-    authority.context = lambda name: made.append(name) or make(name)  # type: ignore[method-assign]
+    authority.context = lambda *names: made.extend(names) or make(*names)  # type: ignore[method-assign]
     certificates = Certificates(authority)
     for name in ("a", "b", "a", "c", "a", "b"):
         await certificates.context(f"{name}.oss-cn-shanghai.aliyuncs.com", "")

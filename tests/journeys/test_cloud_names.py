@@ -43,8 +43,8 @@ def test_a_published_function_finds_object_storage(server: Sesame, bucket: str, 
         assert call(event.encode()).data == f"by {scheme}".encode()
 
 
-# Under 3.12 the SDK's own copy of urllib3 sends no server's name, and so gets no certificate (docs/network.md).
-@pytest.mark.parametrize("runtime", RUNTIMES[:-1])
+# Under 3.12 the SDK's own copy of urllib3 sends no server's name.
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_package_that_brings_certificates_of_its_own_trusts_the_names(server: Sesame, runtime: str) -> None:
     client, service = server.client(), f"names-{next(_numbers)}"
     client.create_service(service, role=ROLE)

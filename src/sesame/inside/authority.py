@@ -58,13 +58,15 @@ class Authority:
                 return Path(path).read_bytes().rstrip() + b"\n" + own
         return own
 
-    def context(self, name: str) -> ssl.SSLContext:
-        """With a certificate for a name that `may_certify` lets pass. Blocks for some milliseconds."""
+    def context(self, *names: str) -> ssl.SSLContext:
+        """With a certificate for names that `may_certify` lets pass, or below which it does, as `*.`; blocks for some
+        milliseconds.
+        """
         context = bare_context()
-        _load(context, self._leaf_key, self._issued(name))
+        _load(context, self._leaf_key, self._issued(names))
         return context
 
-    def _issued(self, name: str) -> x509.Certificate:
+    def _issued(self, names: tuple[str, ...]) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -74,7 +76,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _BACKDATED)
             .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())

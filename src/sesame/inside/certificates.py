@@ -31,8 +31,17 @@ log = structlog.get_logger("sesame.network")
 class Certificates:
     """As `http.tls.NamedTls`. POLICY: a name that is none of the cloud gets the alert `unrecognized_name`."""
 
-    def __init__(self, authority: Authority, clocks: Clocks = SYSTEM_CLOCKS, rates: Rates = NEW_NAMES) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        clocks: Clocks = SYSTEM_CLOCKS,
+        rates: Rates = NEW_NAMES,
+        *,
+        unnamed: tuple[str, ...] = (),
+    ) -> None:
+        """`unnamed` are the names in the certificate for clients that say none; without any, those are refused."""
         self._authority = authority
+        self._unnamed = unnamed
         self._clocks = clocks
         self._rate = FairRate(clocks, rates)
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
@@ -44,7 +53,7 @@ class Certificates:
         self._refusing.sni_callback = _refuse
 
     async def context(self, name: str, peer: str) -> ssl.SSLContext:
-        if not name or not self._authority.may_certify(name):
+        if not (self._authority.may_certify(name) if name else self._unnamed):
             return self._refusing
         kept = self._contexts.get(name)
         if kept is not None:
@@ -71,7 +80,8 @@ class Certificates:
         making = self._making.get(name)
         if making is None:
             share.charge()
-            making = asyncio.get_running_loop().run_in_executor(self._maker, self._authority.context, name)
+            names = (name,) if name else self._unnamed
+            making = asyncio.get_running_loop().run_in_executor(self._maker, self._authority.context, *names)
             self._making[name] = making
             making.add_done_callback(lambda made: self._made(name, made))
         # Another connection may wait for it too.

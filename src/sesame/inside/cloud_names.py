@@ -26,3 +26,12 @@ def product_of(name: str) -> str:
             if pattern.match(name):
                 return product
     return ""
+
+
+def wildcards(region: str) -> tuple[str, ...]:
+    """Names of one certificate for clients that do not say in the handshake which name they mean, such as the copy of
+    urllib3 in `aliyunsdkcore` under Python 3.12: every name of one region, and those without a region.
+    """
+    below = ("", f"{region}.", f"oss-{region}.", f"oss-{region}-internal.", f"{region}.fc.", f"{region}-internal.fc.")
+    logs = ("log.", f"{region}.log.", f"{region}-intranet.log.", "sls.", f"{region}.sls.")
+    return tuple(f"*.{each}aliyuncs.com" for each in (*below, *logs))
