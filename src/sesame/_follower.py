@@ -74,9 +74,10 @@ class FollowerSesame:
                 cpu=settings.cpu,
                 network=settings.network,
                 trust=follower.trusted_file,
-                state=self._data_dir.sandboxes / f"agent-{self._place.agent}",
+                state=self._data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
                 answers=follower.answers,
+                agent=self._place.number_of,
             )
         )
         teardown.push_async_callback(opening.close)

@@ -5,6 +5,7 @@ what a driver needs.
 """
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.network import Answers, HostAnswers
 from sesame.sandbox.runtimes.lookup import Runtimes
+
+_AGENT = "agent-"
 
 
 def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
@@ -25,11 +28,11 @@ async def nothing() -> None:
 
 
 class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
-    """`driver`, `cpu` and `network` are settings. `state` is the directory of drivers.
+    """`driver`, `cpu` and `network` are settings. `state` is the directory of all agents' drivers.
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
     ready before their first use. `trust` gives the file of certificates that functions with networks of their own
-    trust. `answers` stand in the place of those that `SandboxOpening` has.
+    trust. `answers` stand in the place of those that `SandboxOpening` has. `agent` as in `Wanted`.
     """
 
     driver: str
@@ -40,6 +43,7 @@ class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
     look_up: Callable[[], Runtimes]
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
     answers: Answers | None = None
+    agent: tuple[int, int] = (1, 1)
 
 
 class OpenSandbox(msgspec.Struct, frozen=True):
@@ -78,18 +82,35 @@ class SandboxOpening:
             await self._opening.result().driver.close()
 
 
+def _state_of_agent(state: Path, number: int) -> Path:
+    """A folder for each agent; for the first, which has every other Sesame's, the `state` itself."""
+    return state if number == 1 else state / f"{_AGENT}{number}"
+
+
+def _clear_former_agents(state: Path, agents: int) -> None:
+    """Removes what agents have left that are not started any more: their folders are cleared by nobody else."""
+    for folder in state.glob(f"{_AGENT}*"):
+        number = folder.name.removeprefix(_AGENT)
+        if number.isdecimal() and int(number) > agents:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 async def _open(needs: SandboxNeeds, answers: Answers) -> OpenSandbox:
+    number, agents = needs.agent
+    if number == 1:
+        await asyncio.to_thread(_clear_former_agents, needs.state, agents)
     runtimes, isolation, trusted = await asyncio.gather(
         asyncio.to_thread(needs.look_up), find_out(needs.driver), needs.trust()
     )
     wanted = Wanted(
         name=needs.driver,
         cpu=needs.cpu,
-        state=needs.state,
+        state=_state_of_agent(needs.state, number),
         runtimes=needs.ahead(runtimes.found),
         network=needs.network,
         answers=answers,
         trusted=trusted,
+        agent=needs.agent,
     )
     choice = await choose(wanted, runtimes.launch, isolation)
     await choice.driver.open()

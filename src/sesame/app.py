@@ -238,7 +238,7 @@ class Sesame:
         start_provisioned(engine, teardown)
 
     def _open_sandbox(self, stored: asyncio.Future[bool]) -> SandboxOpening:
-        settings = self._settings
+        settings, place = self._settings, self._substitutes.place
         return SandboxOpening(
             SandboxNeeds(
                 driver=settings.sandbox,
@@ -247,6 +247,7 @@ class Sesame:
                 trust=lambda: self._certificates(stored),
                 state=self.data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
+                agent=(1, 1) if place is None else place.number_of,
             )
         )
 

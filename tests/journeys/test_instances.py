@@ -17,7 +17,7 @@ import fc2
 import psutil
 import pytest
 import requests
-from tests.journeys.conftest import FUNCTIONS, THE_MANUALS, Deploy, Sesame, running, wait_until
+from tests.journeys.conftest import AGENTS, FUNCTIONS, THE_MANUALS, Deploy, Sesame, running, wait_until
 from tests.support.signer import Api
 
 PACE = str(FUNCTIONS / "journey_pace")
@@ -127,7 +127,8 @@ def test_many_callers_at_once(deploy: Deploy, service: str, api: Api) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(CALLERS) as callers:
         calls = list(callers.map(call, range(5 * CALLERS)))
-    assert 1 < len({name for name, _, _ in calls}) <= CALLERS
+    # Of several agents each keeps idle ones of its own, and none has more calls than all callers (docs/agents.md).
+    assert 1 < len({name for name, _, _ in calls}) <= CALLERS * int(AGENTS)
 
 
 def test_an_instance_runs_one_call_at_a_time(client: fc2.Client, service: str, api: Api) -> None:

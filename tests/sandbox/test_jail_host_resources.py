@@ -17,6 +17,7 @@ from sesame.sandbox.interface import KillReason
 from sesame.sandbox.jail import host_resources as host_resources
 from sesame.sandbox.jail.disks import Disks
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, HostResourcePool, HostResources
+from sesame.sandbox.jail.plan import FIRST_UID, NAMED_UIDS
 from sesame.sandbox.jail.zygote_client import JailedProcess
 
 RUNTIME = "python3.12" if "python3.12" in INTERPRETERS else next(iter(INTERPRETERS), "")
@@ -76,6 +77,30 @@ async def test_taking_waits_while_too_many_used_resources_wait_for_removal(
     assert (await asyncio.wait_for(waiting, 30)).uid not in {resources.uid for resources in used}
     await resource_pool.close()
     assert resource_pool.removals == 0
+
+
+@pytest.mark.asyncio
+async def test_no_two_agents_of_one_machine_use_the_same_user_id() -> None:
+    """Neither of those that have names nor, as here, of those that are used when the named ones are all taken."""
+    taken: list[int] = []
+    for number in (1, 2, 3):
+        pool = HostResourcePool(None, None, (number, 3), ready=0)
+        await pool.open()
+        taken += [(await pool.take(DEFAULT_DISK_MB)).uid for _ in range(NAMED_UIDS // 3 + 3)]
+        await pool.close()
+    assert len(set(taken)) == len(taken)
+    assert {uid for uid in taken if uid < FIRST_UID + NAMED_UIDS} >= set(range(FIRST_UID + 3, FIRST_UID + NAMED_UIDS))
+
+
+@pytest.mark.asyncio
+async def test_a_sesame_of_one_agent_uses_every_user_id_that_has_a_name() -> None:
+    pool = HostResourcePool(None, None, ready=0)
+    await pool.open()
+    taken = {(await pool.take(DEFAULT_DISK_MB)).uid for _ in range(NAMED_UIDS + 1)}
+    await pool.close()
+    # One is in the resources that `open` made.
+    assert len(taken) == NAMED_UIDS + 1
+    assert taken <= set(range(FIRST_UID, FIRST_UID + NAMED_UIDS + 1))
 
 
 class SlowDisks:

@@ -20,10 +20,11 @@ from sesame.http.handover import Handed, Handover
 class Told(msgspec.Struct, frozen=True):
     """`control` and `listening` are descriptors; those that listen by the names that `_endpoints` has for them.
 
-    `held` are the followers that may hold instances from the time of a writer before.
+    `agent` is one of so many `agents`. `held` are followers that may hold instances from the time of a writer before.
     """
 
     agent: int
+    agents: int
     supervisor: int
     control: int
     listening: dict[str, int]
@@ -36,6 +37,8 @@ class Place:
     def __init__(self, told: Told) -> None:
         self.told = told
         self.agent = told.agent
+        # Which of how many.
+        self.number_of = told.agent, told.agents
         self.is_writer = told.agent == WRITER
         self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()])
         self._control: Link | None = None

@@ -205,7 +205,7 @@ class Supervisor:
         agent.pid = os.fork()
         if not agent.pid:
             fds = {name: os.dup(each.fileno()) for name, each in listening.items()}
-            self._be(Told(agent.number, supervisor, theirs.detach(), fds, held))
+            self._be(Told(agent.number, len(self._agents), supervisor, theirs.detach(), fds, held))
         theirs.close()
         agent.link = ours
         self._selector.register(ours, selectors.EVENT_READ, agent)

@@ -30,7 +30,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use. With
     `one_instance` nothing is made ahead for a second one. `network` is auto, host, egress or none; in networks of
-    their own instances find `answers`.
+    their own instances find `answers`. `agent`: which of how many agents on this machine, the first being 1, asks.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     network: str = "host"
     answers: Answers | None = None
     trusted: Path | None = None
+    agent: tuple[int, int] = (1, 1)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -71,7 +72,9 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Is
         return _plain(wanted, launch, reason)
     from sesame.sandbox.jail.driver import JailDriver, JailOptions
 
-    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu, network=wanted.network, trusted=wanted.trusted)
+    options = JailOptions(
+        runtimes=wanted.runtimes, cpu=wanted.cpu, network=wanted.network, trusted=wanted.trusted, agent=wanted.agent
+    )
     if wanted.one_instance:
         options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
     if wanted.name == "jail":

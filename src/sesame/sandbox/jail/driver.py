@@ -60,7 +60,7 @@ DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
 
 
 class JailOptions(msgspec.Struct, frozen=True):
-    """`runtimes` get their zygote at `open`, others at their first instance.
+    """`runtimes` get their zygote at `open`, others at their first instance. `agent` as in `HostResourcePool`.
 
     `cpu`: `shares` of the host's processors, or `cloud` for a quota by memory size. `network`: that of instances, as
     `JailPolicy` has it, or auto: egress where it can be held. The fields after `ready_prewarmed` are for tests.
@@ -70,6 +70,7 @@ class JailOptions(msgspec.Struct, frozen=True):
     cpu: str = "shares"
     network: str = "host"
     trusted: Path | None = None
+    agent: tuple[int, int] = (1, 1)
     ready_resources: int = READY_RESOURCES
     ready_prewarmed: int = READY_PREWARMED
     cgroups: bool = True
@@ -160,7 +161,7 @@ class JailDriver:
             self._watchdog = self._start_watchdog(self._cgroups)
         if not user_namespace:
             self._disks = await asyncio.to_thread(self._open_disks)
-        self._resource_pool = HostResourcePool(self._cgroups, self._disks, ready=options.ready_resources)
+        self._resource_pool = HostResourcePool(self._cgroups, self._disks, options.agent, ready=options.ready_resources)
         self._prewarmed_pool = PrewarmedPool(
             self._resource_pool, self._policy, self._answers, ready=options.ready_prewarmed
         )

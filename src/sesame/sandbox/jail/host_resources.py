@@ -70,9 +70,19 @@ class HostResources(msgspec.Struct):
 
 
 class HostResourcePool:
-    """Makes resources of the default disk size ahead of use and removes used ones. `cgroups`, `disks`: if there are."""
+    """Makes resources of the default disk size ahead of use and removes used ones. `cgroups`, `disks`: if there are.
 
-    def __init__(self, cgroups: Cgroups | None, disks: Disks | None, *, ready: int = READY_RESOURCES) -> None:
+    `agent` is which of how many agents of one Sesame this is: no two of them use the same user id.
+    """
+
+    def __init__(
+        self,
+        cgroups: Cgroups | None,
+        disks: Disks | None,
+        agent: tuple[int, int] = (1, 1),
+        *,
+        ready: int = READY_RESOURCES,
+    ) -> None:
         self._cgroups = cgroups
         self._disks = disks
         self._target = ready
@@ -80,8 +90,10 @@ class HostResourcePool:
         self._filling: asyncio.Task[None] | None = None
         self._removing: set[asyncio.Task[None]] = set()
         # In random order, so that two Sesames on one machine seldom use the same user ids at the same time.
-        self._free_uids = deque(random.sample(range(FIRST_UID, FIRST_UID + NAMED_UIDS), NAMED_UIDS))
-        self._more_uids = itertools.count(FIRST_UID + NAMED_UIDS)
+        number, agents = agent
+        named = range(FIRST_UID + number - 1, FIRST_UID + NAMED_UIDS, agents)
+        self._free_uids = deque(random.sample(named, len(named)))
+        self._more_uids = itertools.count(FIRST_UID + NAMED_UIDS + number - 1, agents)
         self._numbers = itertools.count(1)
         self._makers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-resources")
         self._removers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-resources-removal")
