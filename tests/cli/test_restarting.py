@@ -11,6 +11,13 @@ async def test_the_program_itself_loads() -> None:
     assert await restarting.why_not_loaded() == ""
 
 
+async def test_nothing_of_the_working_directory_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a function's folder, or one that others write to."""
+    (tmp_path / "click.py").write_text("raise ImportError('of the working directory')")
+    monkeypatch.chdir(tmp_path)
+    assert await restarting.why_not_loaded() == ""
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

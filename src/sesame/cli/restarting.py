@@ -18,6 +18,7 @@ from sesame.http.handover import Handed, Handover
 PROGRAM = "sesame.cli.start"
 # A busy machine takes some ten seconds for it where no bytecode is kept.
 LOAD_TIMEOUT_S = 120.0
+_LOAD = "import importlib, sys; sys.path[:0] = sys.argv[2:]; importlib.import_module(sys.argv[1])"
 
 # What `sesame restart` sends. Not SIGHUP, which a terminal sends when it is closed.
 ASKS = signal.SIGUSR2
@@ -44,7 +45,7 @@ async def why_not_loaded(module: str = PROGRAM) -> str:
     written here, which takes three times as long as to load it.
     """
     loading = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", f"import {module}",
+        sys.executable, *_as_this_interpreter(), "-c", _LOAD, module, *_first_place(),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -59,6 +60,17 @@ async def why_not_loaded(module: str = PROGRAM) -> str:
     if not loading.returncode:
         return ""
     return said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {loading.returncode}"
+
+
+def _as_this_interpreter() -> list[str]:
+    """Options, so that a process finds what the program anew will find, and nothing in the working directory."""
+    flags = {"-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
+    return ["-P", *(flag for flag, given in flags.items() if given)]
+
+
+def _first_place() -> list[str]:
+    """Where an interpreter that was started as this one was looks for modules first."""
+    return [] if sys.flags.safe_path else sys.path[:1]
 
 
 def begin_anew(handover: Handover) -> NoReturn:

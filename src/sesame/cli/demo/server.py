@@ -38,7 +38,7 @@ def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
     ports = ["--port=0", "--oss-port=0"]
     with log.open("wb") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sesame", "start", f"--data-dir={data_dir.path}", *ports, *options],
+            [sys.executable, "-P", "-m", "sesame", "start", f"--data-dir={data_dir.path}", *ports, *options],
             stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,
         )  # fmt: skip
