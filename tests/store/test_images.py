@@ -147,6 +147,14 @@ async def test_users_are_found_by_links_within_the_image(store: Store) -> None:
     assert (config.user_id, config.group_id, config.home) == (1000, 1001, "/home/app")
 
 
+@pytest.mark.parametrize("target", ["x" * 300, "passwd", "/proc/1"])
+async def test_a_link_that_leads_nowhere_has_no_users(store: Store, target: str) -> None:
+    entries = [folder("etc"), link("etc/passwd", target)]
+    layout(store.root / "app", [layer_of(entries)], User="1000", Cmd=["x"])
+    config = (await store.images.lease(store.url("app"))).config
+    assert (config.user_id, config.group_id) == (1000, 0)
+
+
 async def test_layers_lie_over_one_another(store: Store) -> None:
     root = await store.unpacked(
         [folder("a"), entry("a/one", b"1"), entry("a/two", b"2"), folder("b"), entry("b/x", b"x"), entry("c", b"file"),

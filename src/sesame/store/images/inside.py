@@ -10,7 +10,17 @@ LINKS_MAX = 40
 
 
 def place(root: Path, path: str) -> Path | None:
-    """No part of what is returned is a link, but the last where links lead to each other. None: not in the image."""
+    """No part of what is returned is a link, but the last where links lead to each other.
+
+    None: not in the image, or behind what cannot be looked into, as a name that is too long or a folder that is closed.
+    """
+    try:
+        return _followed(root, path)
+    except OSError:
+        return None
+
+
+def _followed(root: Path, path: str) -> Path | None:
     found: list[str] = []
     waiting = _parts(path)[::-1]
     links = 0
