@@ -1,7 +1,10 @@
 """An instance's own network: its loopback is its own, and of the host it reaches what the host answers on inside."""
 
 import asyncio
+import errno
 import json
+import os
+import select
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -21,7 +24,7 @@ from sesame.sandbox.cgroups.groups import MIB, TCP_BUFFERS_BYTES
 from sesame.sandbox.interface import Death, KillReason, SandboxDied
 from sesame.sandbox.jail import isolation
 from sesame.sandbox.jail.driver import JailDriver
-from sesame.sandbox.jail.network import set_up
+from sesame.sandbox.jail.network import InstanceNetwork, set_up
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Inside, Listen, WayOut
 from sesame.settings import Settings
 
@@ -131,6 +134,45 @@ async def test_a_port_of_the_hosts_can_be_had(stage: Stage) -> None:
     await actor.sandbox.resources.network.release(ANSWERED)
     assert await actor.json(address(ANSWERED, "0.0.0.0")) == ANSWERED
     assert await said(actor, ANSWERED) == "c-own"
+
+
+async def sent_to(network: InstanceNetwork, listening: socket.socket) -> None:
+    """As process 1 of an instance does; whoever calls closes the socket, as it."""
+    lent = network.request(os.dup)["socket"]
+    network.begin()
+    with socket.socket(fileno=lent) as theirs:
+        socket.send_fds(theirs, [b"n"], [listening.fileno()])
+
+
+async def test_a_port_that_is_given_up_is_watched_no_more() -> None:
+    """Also while another process has the socket still, as one that is started at this moment."""
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        network = InstanceNetwork(Inside((Listen("tcp", "127.0.0.1", port),)), HostAnswers.none(), "given up")
+        await sent_to(network, listening)
+        await network.release(port)
+        with socket.create_connection(("127.0.0.1", port)):
+            for _turn in range(20):
+                await asyncio.sleep(0)
+        network.close()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert problems == []
+
+
+async def test_with_no_descriptor_left_to_watch_by_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        network = InstanceNetwork(Inside((Listen("tcp", "127.0.0.1", port),)), HostAnswers.none(), "unwatched")
+        monkeypatch.setattr(select, "epoll", refuse)
+        await sent_to(network, listening)
+        async with asyncio.timeout(PATIENCE_S):
+            await network.release(port)
+        network.close()
 
 
 async def test_the_function_holds_none_of_the_hosts_sockets(stage: Stage) -> None:

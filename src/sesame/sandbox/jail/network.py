@@ -6,6 +6,7 @@ it at both ends: they are watched as one, and a socket is given to whoever answe
 """
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -71,7 +72,7 @@ class InstanceNetwork:
             self._ends.pop(listen)()
         for fd, (listen, unused) in list(self._unused.items()):
             if (listen.kind, listen.port) == ("tcp", port):
-                del self._unused[fd]
+                self._no_longer_watched(fd)
                 unused.close()
 
     def close(self) -> None:
@@ -98,19 +99,20 @@ class InstanceNetwork:
         except OSError:
             fds, flags = [], 0
         self._stop_reading()
-        if len(fds) != expected:
+        if len(fds) == expected:
+            with contextlib.suppress(OSError):
+                self._watching = select.epoll()
+        if self._watching is not None:
+            self._watch([socket.socket(fileno=fd) for fd in fds], self._watching)
+        else:
             for fd in fds:
                 os.close(fd)
             if fds or flags & socket.MSG_CTRUNC:
                 # Its own loopback is all that the instance has then; the operator learns why.
                 log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
-            self._arrived.set()
-            return
-        self._watch([socket.socket(fileno=fd) for fd in fds])
         self._arrived.set()
 
-    def _watch(self, sockets: list[socket.socket]) -> None:
-        self._watching = select.epoll()
+    def _watch(self, sockets: list[socket.socket], watching: select.epoll) -> None:
         for listen, made in zip(self._inside.listens, sockets, strict=True):
             made.setblocking(False)
             if listen.kind == _RAW:
@@ -118,15 +120,20 @@ class InstanceNetwork:
                 self._ends[listen] = self._answers.serve(listen, made, self._name)
             else:
                 self._unused[made.fileno()] = listen, made
-                self._watching.register(made.fileno(), select.EPOLLIN)
-        asyncio.get_running_loop().add_reader(self._watching.fileno(), self._on_first_use)
+                watching.register(made.fileno(), select.EPOLLIN)
+        asyncio.get_running_loop().add_reader(watching.fileno(), self._on_first_use)
 
     def _on_first_use(self) -> None:
         assert self._watching is not None
         for fd, _events in self._watching.poll(0):
-            listen, made = self._unused.pop(fd)
-            self._watching.unregister(fd)
+            listen, made = self._no_longer_watched(fd)
             self._ends[listen] = self._answers.serve(listen, made, self._name)
+
+    def _no_longer_watched(self, fd: int) -> tuple[Listen, socket.socket]:
+        assert self._watching is not None
+        # Closing it may not be enough: a program that Sesame starts at this moment has it until it is executed.
+        self._watching.unregister(fd)
+        return self._unused.pop(fd)
 
     def _stop_reading(self) -> None:
         if self._ours.fileno() >= 0:
