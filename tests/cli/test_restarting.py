@@ -1,10 +1,17 @@
-"""Before a restart what is installed is loaded once, beside the Sesame that runs."""
+"""A restart: what is installed is loaded once, beside the Sesame that runs; what an `exec` hands over then."""
 
+import errno
+import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from sesame.cli import restarting
+from sesame.cli.restarting import VARIABLE, begin_anew, received
+from sesame.http.handover import Handed, Handover
 
 
 async def test_the_program_itself_loads() -> None:
@@ -38,3 +45,31 @@ async def test_what_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(restarting, "LOAD_TIMEOUT_S", 0.1)
     assert await restarting.why_not_loaded("hangs") == "it did not load within 0.1 s"
+
+
+class Executed(Exception):
+    """In place of the next program."""
+
+
+def test_a_full_disk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def execute(_program: str, _arguments: Sequence[str], environment: dict[str, str]) -> NoReturn:
+        pid, _, fd = environment[VARIABLE].partition(":")
+        monkeypatch.setenv(VARIABLE, f"{pid}:{os.dup(int(fd))}")
+        raise Executed
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(os, "execve", execute)
+    reading, writing = os.pipe()
+    handed = Handed("a", reading, (writing,), 3)
+    handover = Handover()
+    handover.handed.append(handed)
+    with pytest.raises(Executed):
+        begin_anew(handover)
+    assert all(map(os.get_inheritable, (reading, writing)))
+    next_one = received()
+    assert next_one.take("a") == handed
+    assert not any(map(os.get_inheritable, (reading, writing)))
+    handed.close()
