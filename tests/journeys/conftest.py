@@ -46,6 +46,11 @@ THE_MANUALS = pytest.mark.parametrize("runtime", RUNTIMES[:2])
 _numbers = itertools.count(1)
 
 
+def one_agent(why: str) -> pytest.MarkDecorator:
+    """For what several agents do not do: `why` completes a sentence."""
+    return pytest.mark.skipif(AGENTS != "1", reason=f"{AGENTS} agents {why}")
+
+
 def oldest_and_newest(runtimes: Sequence[Any]) -> list[Any]:
     """Those between them have their turn in `make torture`: tests/runtime holds the contract under each."""
     between = [pytest.param(*each.values, marks=[*each.marks, pytest.mark.torture]) for each in runtimes[1:-1]]

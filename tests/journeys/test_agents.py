@@ -217,6 +217,14 @@ def test_a_follower_that_hangs_does_not_hold_up_the_next_writer(several: Sesame)
             hung.kill()
 
 
+def test_a_restart_in_place_is_refused_and_nothing_ends(several: Sesame) -> None:
+    wait_until(lambda: len(agents_of(several)) == AGENTS, "all agents")
+    before = agents_of(several)
+    refused = run(several, "restart", expect=1)
+    assert "expected one agent" in refused.stderr
+    assert agents_of(several) == before
+
+
 def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:
     client = deployed(several, "commanded", TIMES)
     in_parallel(client, "commanded", 5 * THREADS)
