@@ -3,6 +3,7 @@
 Called by `app`: `Counting` before the engine, which it watches, `open_metrics` once everything is there.
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,14 @@ class Counting:
 
 
 class MetricsNeeds(msgspec.Struct, frozen=True):
-    """What the endpoint is built with. Its server is stopped by `teardown`."""
+    """What the endpoint is built with. Its server is stopped by `teardown`. `elsewhere`: calls on other agents."""
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
     counting: Counting
     handover: Handover | None
+    elsewhere: Callable[[], int] | None
 
 
 async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
@@ -68,7 +70,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     lag = LoopLag(needs.clocks)
     measured = Measured(
         calls=calls,
-        pool=lambda: _pool_state(engine.engine),
+        pool=lambda: _pool_state(engine.engine, 0 if needs.elsewhere is None else needs.elsewhere()),
         commits=storage.database,
         logs=storage.logs,
         log_service=storage.logstores.counts,
@@ -83,7 +85,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     return {"metrics": url + PATH.decode()}
 
 
-def _pool_state(engine: LocalEngine) -> "PoolState":
+def _pool_state(engine: LocalEngine, elsewhere: int) -> "PoolState":
     from sesame.metrics.families import InstanceCount, PoolState, ProvisionedCount
 
     pool = engine.pool
@@ -96,7 +98,7 @@ def _pool_state(engine: LocalEngine) -> "PoolState":
             ProvisionedCount(target.service, target.function, found.current, found.target)
             for target, found in engine.provisioned.statuses().items()
         ],
-        calls_in_flight=pool.calls,
+        calls_in_flight=pool.calls + elsewhere,
         memory_mb=pool.memory_mb,
         memory_max_mb=engine.caps.memory_mb,
         requests={"warm": counts.warm, "cold": counts.cold, "refused": counts.refused, "failed": counts.failed},

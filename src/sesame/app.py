@@ -228,7 +228,8 @@ class Sesame:
             writer,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
-        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover)
+        elsewhere = None if writer is None else writer.calls_elsewhere
+        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, elsewhere)
         urls |= await open_metrics(metrics_needs, storage, engine)
         if given.handover is not None:
             given.handover.forget_rest()

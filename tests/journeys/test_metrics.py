@@ -3,7 +3,9 @@
 Run by pytest, with the official SDK.
 """
 
+import concurrent.futures
 import json
+import threading
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,8 @@ from tests.journeys.conftest import Deploy, Sesame, run, running, wait_until
 from tests.support.interpreters import INTERPRETERS
 
 RUNTIME = next((name for name in ("python3.10", "python3.9", "python3.12") if name in INTERPRETERS), "python3")
+
+CALLERS = 4
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +79,33 @@ def test_metrics_say_what_was_done(measured: Sesame) -> None:
     assert found["sesame_function_memory_peak_bytes", "counted", "echo"] > 1024 * 1024
     assert found["sesame_store_writes_total",] > before["sesame_store_writes_total",]
     assert found["sesame_store_up",] == 1
-    assert found["sesame_calls_in_flight",] == 0
+    wait_until(lambda: samples(measured)["sesame_calls_in_flight",] == 0, "no call in flight")
     shown = json.loads(run(measured, "top", "--once", "--json").stdout)
     rows = {(row["service"], row["function"]): row for row in shown["functions"]}
     assert rows["counted", "echo"]["calls"] == 6
     assert rows["counted", "raises"]["errors"] == 2
+
+
+def test_calls_in_flight_are_counted_wherever_they_are(measured: Sesame) -> None:
+    client = measured.client()
+    client.create_service("flying")
+    Deploy(client, "flying", RUNTIME)("times")
+    seen = threading.Event()
+
+    def calling(_number: int) -> None:
+        own = measured.client()
+        while not seen.is_set():
+            own.invoke_function("flying", "times", payload=b"0.5")
+
+    with concurrent.futures.ThreadPoolExecutor(CALLERS) as callers:
+        calls = [callers.submit(calling, number) for number in range(CALLERS)]
+        try:
+            wait_until(lambda: samples(measured)["sesame_calls_in_flight",] == CALLERS, "all calls in flight")
+        finally:
+            seen.set()
+    for each in calls:
+        each.result()
+    wait_until(lambda: samples(measured)["sesame_calls_in_flight",] == 0, "no call in flight")
 
 
 def test_top_says_how_a_server_gets_metrics(sesame: Sesame) -> None:

@@ -75,6 +75,8 @@ class Followed:
         self.agent = agent
         # By their ids: for each instance that the follower has, or may start, what counts in its place.
         self.instances: dict[str, Instance] = {}
+        # In flight there.
+        self.calls = 0
         # Whether its catalog has been sent.
         self.follows = False
         # So many times it was looked at without an answer, nor taking what is sent to it.
@@ -157,6 +159,7 @@ class Followed:
                 self._rests(message)
             case m.Counted():
                 counts = self._others.needs.pool.counts
+                self.calls = message.calls
                 for name, more in message.counts.items():
                     setattr(counts, name, getattr(counts, name) + more)
             case m.Takes():

@@ -17,6 +17,7 @@ import structlog
 from sesame.agents import messages as m
 from sesame.agents.answers import WritersAnswers
 from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.link import Link
 from sesame.agents.packages import LeasedPackages
@@ -25,7 +26,6 @@ from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Invoke
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.pool import Pool
-from sesame.engine.pool_parts import Counts
 from sesame.engine.resolver import Snapshots
 from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, connection_of, is_proven, move
@@ -72,7 +72,7 @@ class Follower:
         self._server: HttpServer | None = None
         self._for_writer: Callable[[Snapshot], bool] = lambda _snapshot: False
         self._told_idle: set[str] = set()
-        self._told_counts = Counts()
+        self._untold = Untold()
         # To be ended when their calls have ended.
         self._revoked: set[str] = set()
         self._timer: Timer | None = None
@@ -118,6 +118,7 @@ class Follower:
             self._link.close()
         link = Link(connected, self._take, lambda: self._lost(link))
         self._link = link
+        self._untold.another_writer()
         link.send(m.Hello(self.agent, tuple(self._holds())))
         self.packages.lease_again(self.send)
         self.answers.serve_again()
@@ -253,9 +254,8 @@ class Follower:
         if idle - self._told_idle or busy:
             self.send(m.Rests(tuple(idle - self._told_idle), tuple(busy)))
         self._told_idle = idle
-        if more := counted_since(self._told_counts, self._pool.counts):
-            self._told_counts = msgspec.structs.replace(self._pool.counts)
-            self.send(m.Counted(more))
+        if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
+            self.send(counted)
 
     # Where calls go.
 
@@ -387,14 +387,12 @@ class Follower:
         """As `engine.interface.Observer.ended`."""
         if not self._tells_ends or self._link is None:
             return
+        assert self._pool is not None
+        if (counted := self._untold.take(self._pool.counts)) is not None:
+            # The call and its instance are counted at the same time.
+            self._link.send(counted, soon=False)
         call = msgspec.structs.replace(invocation, event=b"", stream=None)
         if isinstance(outcome, Outcome):
             self._link.send(m.Ended(call, outcome, ""), soon=False)
         else:
             self._link.send(m.Ended(call, None, str(outcome)), soon=False)
-
-
-def counted_since(before: Counts, now: Counts) -> dict[str, int]:
-    """What has grown, by its field."""
-    pairs = ((name, getattr(now, name) - getattr(before, name)) for name in now.__struct_fields__)
-    return {name: more for name, more in pairs if more}

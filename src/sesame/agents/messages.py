@@ -98,9 +98,13 @@ class Rests(_Message, frozen=True):
 
 
 class Counted(_Message, frozen=True):
-    """What has happened in the follower's pool since it told last, by the fields of `engine.pool_parts.Counts`."""
+    """What has happened in the follower's pool since it told last, by the fields of `engine.pool_parts.Counts`.
+
+    `calls` wait there for an instance or run on one.
+    """
 
     counts: dict[str, int]
+    calls: int
 
 
 class Wrote(_Message, frozen=True):

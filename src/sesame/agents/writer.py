@@ -212,6 +212,10 @@ class Writer:
         own = [i for i in self.needs.pool.instances() if i.snapshot.key == key and i.instance_id not in elsewhere]
         return sum(i.state is State.IDLE for i in own), sum(i.calls for i in own)
 
+    def calls_elsewhere(self) -> int:
+        """Those in flight on followers, as they told last."""
+        return sum(each.calls for each in self._followers.values())
+
     def pass_on(self, request: m.Request, fd: int) -> None:
         """To the agent that it is for; to the writer where that one has gone."""
         followed = self._followers.get(request.to)
