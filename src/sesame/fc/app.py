@@ -37,6 +37,7 @@ from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
 from sesame.fc.web.ways import Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
+from sesame.http.moving import settle
 from sesame.http.request import Request as HttpRequest
 from sesame.identity.acs_signature import NONCE
 from sesame.identity.authorization import Requester
@@ -130,9 +131,11 @@ class FcEndpoint:
                 if moving is not None and await moving:
                     return
             if face is None:
+                settle(exchange)
                 await self._elsewhere(request_id, exchange)
                 return
             if raw_path.startswith(targets.PROXY_PREFIX):
+                settle(exchange)
                 await self._http.serve(request_id, ways.proxy_way(request), exchange)
                 return
             if head.origin:
@@ -150,8 +153,10 @@ class FcEndpoint:
                     moving = self._placement.moves(target, exchange)
                     if moving is not None and await moving:
                         return
+                    settle(exchange)
                 await self._invoker.serve(request_id, target, exchange, requester.principal.chain)
             else:
+                settle(exchange)
                 await self._route(request_id, exchange, requester, face)
         except Disconnected:
             raise

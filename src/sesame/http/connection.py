@@ -122,14 +122,13 @@ class Connection(asyncio.Protocol):
     # Parsing.
 
     def _parse(self, data: bytes) -> None:
-        at, size = 0, len(data)
-        parser = self._parser
+        at, size, parser = 0, len(data), self._parser
         while at < size:
             rest, left = size - at, parser.body_left
             in_body = parser.phase is BODY and left is not None and left >= rest
             end = size if in_body or rest <= SLICE_BYTES else at + SLICE_BYTES
             try:
-                behind_head = parser.feed(data if rest == size and end == size else data[at:end])
+                end, behind_head = self._feed(data, at, end)
             except Refused as error:
                 self._fail(error.refusal)
             except Finished:
@@ -145,6 +144,9 @@ class Connection(asyncio.Protocol):
                 # A head that is known may not overtake it.
                 self._unparsed, self._known = data[at:], None
                 return
+
+    def _feed(self, data: bytes, at: int, end: int) -> tuple[int, bytes | None]:
+        return end, self._parser.feed(data if at == 0 and end == len(data) else data[at:end])
 
     def head_begins(self) -> None:
         self._since = self._shared.now
@@ -246,8 +248,7 @@ class Connection(asyncio.Protocol):
         if reading is not None and reading.complete:
             self._close()
             return
-        self._last_word = refusal
-        self._unparsed = b""
+        self._last_word, self._unparsed = refusal, b""
         self._since = self._shared.now
         if reading is not None:
             if reading in self._queue:
@@ -287,8 +288,7 @@ class Connection(asyncio.Protocol):
         if self._lost:
             return
         self._discarding = True
-        self._since = self._shared.now
-        self._received = 0
+        self._since, self._received = self._shared.now, 0
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()

@@ -6,6 +6,7 @@ of its answer was sent; the client notices nothing.
 
 import asyncio
 import os
+from collections import deque
 
 import msgspec
 
@@ -13,10 +14,13 @@ from sesame.http.connection import Connection
 from sesame.http.exchange import Exchange
 from sesame.http.interface import Disconnected
 from sesame.http.interface import Exchange as AnyExchange
+from sesame.http.parsing import BETWEEN, BODY
 from sesame.http.shared import Shared, Tracked
 
 # What a client has not taken of the answers before is waited for in such steps.
 LOOKS_EVERY_S = 0.002
+EMPTY_LINE = b"\r\n\r\n"
+TAIL_BYTES = len(EMPTY_LINE) - 1
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -37,13 +41,28 @@ class Moved(msgspec.Struct, frozen=True):
     arrived: Arrived
 
 
+class _Kept:
+    """What was read of one request; `pieces` is None where that is not kept, or not known."""
+
+    __slots__ = ("answered", "pieces")
+
+    def __init__(self, pieces: list[bytes] | None) -> None:
+        self.pieces = pieces
+        self.answered = False
+
+
 class MovableConnection(Connection):
-    """Keeps what it reads of each request until the request is `settled` or answered."""
+    """Keeps what it reads of each request until the request is `settle`d or answered."""
 
     def __init__(self, shared: Shared, opening: Tracked, *, refused: bool, arrived: Arrived | None = None) -> None:
         super().__init__(shared, opening, refused=refused)
         self._arrived = arrived
-        self._raw: list[bytes] = []
+        # Of the request that is next to be answered, of those that have come behind it, and of what is being read.
+        self._kept = deque((_Kept([]),))
+        # Whether a request has ended in what is fed now.
+        self._ended = False
+        # The last bytes of the request that is being read, with which an empty line may have begun.
+        self._tail = b""
         # How often the request under way has moved, and whether its signature was checked before.
         self.moves = 0
         self.proven = False
@@ -53,24 +72,70 @@ class MovableConnection(Connection):
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
             # Before anything more is read of the socket.
-            self._raw, self.moves, self.proven = [arrived.data], arrived.moves, arrived.proven
+            self.moves, self.proven = arrived.moves, arrived.proven
             super().data_received(arrived.data)
 
     def data_received(self, data: bytes) -> None:
-        if self.idle:
-            self._raw, self.moves, self.proven = [data], 0, False
-        elif self._raw:
-            self._raw.append(data)
+        if self._known is not None and self._parser.phase is BETWEEN and self._known.body_of(data) is not None:
+            # A whole request, which is not fed.
+            self._keep(data)
+            self._next()
         super().data_received(data)
 
+    def _part_ends(self, data: bytes, at: int, end: int) -> int:
+        """So that no part has the end of a request and the beginning of the next, which may have to move."""
+        parser = self._parser
+        if parser.phase is BODY and parser.body_left is not None:
+            return min(end, at + parser.body_left) if parser.body_left else end
+        # Heads end so, and bodies in chunks too.
+        before = self._tail
+        found = (before + data[at:end]).find(EMPTY_LINE)
+        return end if found < 0 else at + found + len(EMPTY_LINE) - len(before)
+
+    def _feed(self, data: bytes, at: int, end: int) -> tuple[int, bytes | None]:
+        end = self._part_ends(data, at, end)
+        self._keep(data[at:end])
+        fed = super()._feed(data, at, end)
+        if self._ended:
+            self._next()
+        return fed
+
+    def head_begins(self) -> None:
+        if self._ended:
+            # In the midst of a part, as after lines that end otherwise: nobody knows where.
+            self._next()
+            self._kept[-1].pieces = None
+        super().head_begins()
+
+    def request_ends(self) -> None:
+        self._ended = True
+        super().request_ends()
+
+    def _keep(self, part: bytes) -> None:
+        self._tail = part[-TAIL_BYTES:] if len(part) >= TAIL_BYTES else (self._tail + part)[-TAIL_BYTES:]
+        if (pieces := self._kept[-1].pieces) is not None:
+            pieces.append(part)
+
+    def _next(self) -> None:
+        """What is read from here on belongs to another request."""
+        self._ended, self._tail = False, b""
+        if self._kept[-1].answered:
+            self._kept.pop()
+        self._kept.append(_Kept([]))
+
     def answered(self, exchange: Exchange) -> None:
-        # What follows in the same pieces is another request, whose beginning nobody knows.
-        self._raw = []
+        if self._running is exchange:
+            self.moves, self.proven = 0, False
+            if len(self._kept) > 1:
+                self._kept.popleft()
+            else:
+                # The rest of its body may come yet.
+                self._kept[0].pieces, self._kept[0].answered = None, True
         super().answered(exchange)
 
     def settle(self) -> None:
         """The request is answered here: what was read of it need not be kept."""
-        self._raw = []
+        self._kept[0].pieces = None
 
     def takes_websocket(self) -> bool:
         """Not for a request that is to move: it moves as any other, and becomes one elsewhere."""
@@ -80,12 +145,12 @@ class MovableConnection(Connection):
     async def move(self, exchange: Exchange, *, proven: bool) -> Moved | None:
         """Takes the connection away from this process. Nothing of the request may have been answered.
 
-        None where that cannot be: the request came together with others, or there is no descriptor left; then the
+        None where that cannot be: nobody knows where the request began, or there is no descriptor left; then the
         connection stays. Raises `Disconnected` when the client has gone.
         """
         if exchange.disconnected:
             raise Disconnected
-        if not self._raw or exchange.begun or exchange is not self._running or self.refused:
+        if exchange.begun or exchange is not self._running or self.refused or self._read() is None:
             return None
         self.pause_reading()
         self._shared.batch.flush()
@@ -100,11 +165,26 @@ class MovableConnection(Connection):
         except OSError:
             self.resume_reading()
             return None
-        moved = Moved(fd, Arrived(b"".join(self._raw), self.moves + 1, proven or self.proven))
-        self._raw = []
+        data = self._read()
+        assert data is not None
+        moved = Moved(fd, Arrived(data, self.moves + 1, proven or self.proven))
+        self._kept = deque((_Kept(None),))
         exchange.disconnected = True
         self.abort()
         return moved
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(len(piece) for each in self._kept for piece in each.pieces or ())
+
+    def _read(self) -> bytes | None:
+        """All that was read from the beginning of the request that is answered next; None where that is not known."""
+        pieces: list[bytes] = []
+        for each in self._kept:
+            if each.pieces is None:
+                return None
+            pieces += each.pieces
+        return b"".join((*pieces, self._unparsed))
 
 
 def connection_of(exchange: AnyExchange) -> MovableConnection | None:
@@ -119,6 +199,13 @@ async def move(exchange: AnyExchange, *, proven: bool) -> Moved | None:
     if connection is None or not isinstance(exchange, Exchange):
         return None
     return await connection.move(exchange, proven=proven)
+
+
+def settle(exchange: AnyExchange) -> None:
+    """The request is answered here: what was read of it need not be kept. Nothing for a connection that cannot move."""
+    connection = connection_of(exchange)
+    if connection is not None:
+        connection.settle()
 
 
 def is_proven(exchange: AnyExchange) -> bool:

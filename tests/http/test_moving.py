@@ -1,0 +1,108 @@
+"""Requests that go on in another server, with their connection, in the midst of others: over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.http.harness import TIMEOUT_S, Serve, serving
+
+from sesame.http.interface import Exchange
+from sesame.http.moving import connection_of, is_proven, move, settle
+from sesame.http.server import HttpServer
+
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nevent"
+CHUNKS = b"POST /%b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nev\r\n3\r\nent\r\n0\r\n\r\n"
+LAST = b"GET /%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@asynccontextmanager
+async def two() -> AsyncIterator[HttpServer]:
+    """The first of two servers, `a`: each serves paths that begin with its name, and moves others."""
+    servers: dict[str, HttpServer] = {}
+
+    def serve_of(name: str) -> Serve:
+        async def serve(exchange: Exchange) -> None:
+            if exchange.request.path[1] != name:
+                moved = await move(exchange, proven=exchange.request.path.endswith("proven"))
+                assert moved is not None
+                other = next(each for key, each in servers.items() if key != name)
+                other.adopt(socket.socket(fileno=moved.fd), moved.arrived)
+                return
+            settle(exchange)
+            proven = b" proven" if is_proven(exchange) else b""
+            body = bytes(await exchange.read_body(1000))
+            exchange.send_whole(200, (), b"", b"<%b %b%b>" % (exchange.request.raw_path, body, proven))
+
+        return serve
+
+    async with (
+        serving(serve_of("a"), keeps=lambda _request: True) as first,
+        serving(serve_of("b"), keeps=lambda _request: True) as second,
+    ):
+        servers |= {"a": first, "b": second}
+        yield first
+
+
+async def answers(pieces: list[bytes]) -> list[bytes]:
+    async with two() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.001)
+            said = await asyncio.wait_for(reader.read(), TIMEOUT_S)
+        finally:
+            writer.close()
+        return [part.partition(b">")[0] for part in said.split(b"<")[1:]]
+
+
+REQUESTS = POST % b"a1" + GET % b"b2" + CHUNKS % b"a3" + CHUNKS % b"b4" + POST % b"b5" + GET % b"a6" + LAST % b"b7"
+ANSWERS = [b"/a1 event", b"/b2 ", b"/a3 event", b"/b4 event", b"/b5 event", b"/a6 ", b"/b7 "]
+
+
+async def test_requests_that_come_together_are_served_each_where_it_belongs() -> None:
+    assert await answers([REQUESTS]) == ANSWERS
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 40, 61, 100])
+async def test_wherever_the_pieces_end(size: int) -> None:
+    assert await answers([REQUESTS[at : at + size] for at in range(0, len(REQUESTS), size)]) == ANSWERS
+
+
+async def test_a_head_that_is_known_and_what_comes_behind_it() -> None:
+    known = POST % b"a1"
+    assert await answers([known, known, known + GET % b"b2" + known, LAST % b"a7"]) == [
+        *[b"/a1 event"] * 3,
+        b"/b2 ",
+        b"/a1 event",
+        b"/a7 ",
+    ]
+
+
+async def test_a_request_behind_one_that_was_proven_is_not() -> None:
+    """Else a nonce that was used could be used again."""
+    assert await answers([GET % b"b-proven" + GET % b"b2" + LAST % b"b3"]) == [b"/b-proven  proven", b"/b2 ", b"/b3 "]
+
+
+async def test_what_was_read_of_a_request_that_stays_is_not_kept() -> None:
+    kept: list[int] = []
+
+    async def serve(exchange: Exchange) -> None:
+        settle(exchange)
+        body = await exchange.read_body(1_000_000)
+        connection = connection_of(exchange)
+        assert connection is not None
+        kept.append(connection.kept_bytes)
+        exchange.send_whole(200, (), b"", b"%d" % len(body))
+
+    async with serving(serve, keeps=lambda _request: True) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n\r\n"
+        writer.write(head + b"x" * 500_000)
+        said = await asyncio.wait_for(reader.read(), TIMEOUT_S)
+        writer.close()
+    assert said.endswith(b"500000")
+    assert kept == [0]
