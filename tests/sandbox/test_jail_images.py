@@ -186,6 +186,22 @@ async def test_links_of_an_image_lead_nowhere_on_the_host(driver: JailDriver, ro
     assert (tmp_path / "nas" / "nas" / "x").read_text() == "shared"
 
 
+@pytest.mark.parametrize("linked", ["etc", "etc/passwd", "tmp"])
+async def test_a_link_to_a_name_that_is_too_long_is_none(
+    driver: JailDriver, root: Path, tmp_path: Path, linked: str
+) -> None:
+    odd = tmp_path / "root"
+    shutil.copytree(root, odd, symlinks=True)
+    if (odd / linked).is_dir():
+        shutil.rmtree(odd / linked)
+    (odd / linked).unlink(missing_ok=True)
+    (odd / linked).symlink_to("x" * 256)
+    stage = ContainerStage(driver, odd)
+    actor = await start(stage)
+    assert await run(actor, "len(read('/etc/hosts')) > 0 and write('/tmp/x', '')")
+    await stage.clear()
+
+
 async def test_links_of_an_image_hide_nothing_of_it(driver: JailDriver, root: Path, tmp_path: Path) -> None:
     linked = tmp_path / "root"
     shutil.copytree(root, linked, symlinks=True)

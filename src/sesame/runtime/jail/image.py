@@ -16,8 +16,9 @@ import linux
 NEW = "/mnt"
 _LOWER, _UPPER, _WORK = "/run/image", "/tmp/root", "/tmp/work"
 _PLACES = ("/proc", "/dev", "/sys", "/tmp", "/var/tmp")
-# As many as the kernel follows in one path.
+# As many as the kernel follows in one path, and as long as it takes a name and a path, with the NUL behind it.
 _LINKS_MAX = 40
+_NAME_BYTES, _PATH_BYTES = 255, 4096
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _OPEN_TO_ALL = ("/tmp", "/var/tmp")
 _FILES = ("/etc/resolv.conf", "/var/sesame/certificates.pem")
@@ -74,9 +75,10 @@ class _Layer(object):
     def place(self, path, mounted=False):
         """Where a directory is, once the image's links were followed; of one to be `mounted` on, those before it.
 
-        Where links lead to each other, the path itself.
+        Where links lead to each other or to names that are too long, the path itself.
         """
-        found, waiting, links = [], _parts(path)[::-1], 0
+        own = _parts(path)
+        found, waiting, links = [], own[::-1], 0
         while waiting:
             part = waiting.pop()
             if part == "..":
@@ -88,10 +90,16 @@ class _Layer(object):
                 continue
             links += 1
             if links > _LINKS_MAX:
-                return "/" + "/".join(_parts(path))
+                return "/" + "/".join(own)
             del found[0 if target.startswith("/") else -1 :]
             waiting += _parts(target)[::-1]
-        return "/" + "/".join(found)
+        return "/" + "/".join(found if self._can_be(found) else own)
+
+    def _can_be(self, parts):
+        """Whether there can be a directory with these names, with a file in it."""
+        longest = max(len(os.fsencode(each)) for each in (self._lower, _UPPER, NEW))
+        names = [len(os.fsencode(part)) for part in parts]
+        return max(names + [0]) <= _NAME_BYTES and longest + sum(names) + len(names) + _NAME_BYTES + 1 < _PATH_BYTES
 
     def _link(self, path):
         """What a link of the image leads to; None for all else, and where the layer has something in its place."""
@@ -100,7 +108,7 @@ class _Layer(object):
             return None if folder is None else os.readlink(folder + "/" + os.path.basename(path))
         except OSError as error:
             # EINVAL: it is no link.
-            if error.errno not in (errno.EINVAL, errno.ENOENT):
+            if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG):
                 raise
             return None
 
@@ -173,7 +181,7 @@ def _directory(path):
     try:
         return path if stat.S_ISDIR(os.lstat(path).st_mode) else None
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise
         return None
 
