@@ -180,6 +180,7 @@ def test_calls_that_were_not_on_a_killed_agent_are_served_and_it_comes_back(seve
     finally:
         load.end()
     assert load.failed == []
+    assert "a message of another agent failed" not in several.said()
     wait_until(lambda: client.get_function(service, "f").data["functionName"] == "f", "the control plane")
     client.delete_function(service, "f")
 

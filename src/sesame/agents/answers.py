@@ -22,17 +22,22 @@ class WritersAnswers:
         self._send = send
         self._inside: Inside | None = None
         self._complete = asyncio.Event()
+        self._has_writer = False
         self._served: dict[int, tuple[Listen, socket.socket, str]] = {}
         self._numbers = itertools.count(1)
 
     def offered(self, inside: Inside) -> None:
+        """The writer can answer from here on, also in the networks that there are from the time of another."""
         self._inside = inside
         self._complete.set()
+        if not self._has_writer:
+            self._has_writer = True
+            for number in self._served:
+                self._hand(number)
 
-    def serve_again(self) -> None:
-        """By another writer."""
-        for number in self._served:
-            self._hand(number)
+    def writer_gone(self) -> None:
+        """What comes in waits, until the next one offers."""
+        self._has_writer = False
 
     async def inside(self) -> Inside:
         await self._complete.wait()
@@ -42,7 +47,8 @@ class WritersAnswers:
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
         number = next(self._numbers)
         self._served[number] = listen, socket, instance
-        self._hand(number)
+        if self._has_writer:
+            self._hand(number)
 
         def end() -> None:
             if (served := self._served.pop(number, None)) is not None:

@@ -121,12 +121,12 @@ class Follower:
         self._untold.another_writer()
         link.send(m.Hello(self.agent, tuple(self._holds())))
         self.packages.lease_again(self.send)
-        self.answers.serve_again()
 
     def _lost(self, link: Link) -> None:
         if self._link is not link:
             return
         self._link = None
+        self.answers.writer_gone()
         self._here.clear()
         answers, self._answers = self._answers, {}
         for answer in answers.values():
