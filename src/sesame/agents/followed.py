@@ -15,6 +15,7 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
+from sesame.agents.endings import heard
 from sesame.agents.link import Link
 from sesame.agents.stand_in import ElsewhereSandbox, bare
 from sesame.engine.instance import Instance, State
@@ -253,7 +254,7 @@ class Followed:
     def _ended(self, message: m.Ended) -> None:
         tell = self._others.needs.observer.ended
         if tell is not None:
-            tell(message.invocation, message.outcome or CallerError(message.refused))
+            tell(message.invocation, heard(message))
 
     async def _lease(self, asked: m.LeasePackages) -> None:
         try:

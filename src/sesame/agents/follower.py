@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from sesame.agents import messages as m
@@ -19,6 +18,7 @@ from sesame.agents.answers import WritersAnswers
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
+from sesame.agents.endings import told
 from sesame.agents.link import Link
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, Promises, followers_serve, named_instance, takes_in
@@ -391,8 +391,4 @@ class Follower:
         if (counted := self._untold.take(self._pool.counts)) is not None:
             # The call and its instance are counted at the same time.
             self._link.send(counted, soon=False)
-        call = msgspec.structs.replace(invocation, event=b"", stream=None)
-        if isinstance(outcome, Outcome):
-            self._link.send(m.Ended(call, outcome, ""), soon=False)
-        else:
-            self._link.send(m.Ended(call, None, str(outcome)), soon=False)
+        self._link.send(told(invocation, outcome), soon=False)

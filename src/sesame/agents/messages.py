@@ -117,11 +117,12 @@ class Wrote(_Message, frozen=True):
 
 
 class Ended(_Message, frozen=True):
-    """A call that ended, as an observer takes it, without its event. `code` and `text` are of one that was refused."""
+    """A call that ended, as an observer takes it, without its event. `kind` and `text` are of one that was not run."""
 
     invocation: Invocation
     outcome: Outcome | None
-    refused: str
+    kind: str
+    text: str
 
 
 class LeasePackages(_Message, frozen=True):
