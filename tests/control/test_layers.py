@@ -143,6 +143,6 @@ async def test_foreign_runtimes_may_name_layers_that_are_not_here(account: Accou
     await account.service("s")
     arn = "acs:fc:cn-hangzhou:official:layers/Nodejs20/versions/1"
     record = await account.functions.create(
-        "s", hello(runtime="nodejs10", layers=(arn,), code=code_of(HELLO)), by=THE_ACCOUNT
+        "s", hello(runtime="java11", layers=(arn,), code=code_of(HELLO)), by=THE_ACCOUNT
     )
     assert record.document.layers == (arn,)

@@ -81,7 +81,7 @@ async def test_who_is_not_known_takes_no_memory(server: HttpServer, taken: list[
 async def test_without_the_look_it_is_taken(
     server: HttpServer, taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def believed(_verifier: Verifier, *_request: Any) -> Caller:
+    def believed(_verifier: Verifier, *_request: Any, **_more: Any) -> Caller:
         return SOMEBODY
 
     monkeypatch.setattr(Verifier, "verify", believed)

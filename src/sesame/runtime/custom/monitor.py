@@ -228,8 +228,10 @@ class Program(object):
 
     def _run(self, event):
         """Why it has failed; "" where it has not. Ends this process where the program was ended by a signal."""
+        environment = os.environb.copy()
+        environment[EVENT] = event
         try:
-            code = subprocess.call(self._command, stdin=subprocess.DEVNULL, env={**os.environb, EVENT: event})
+            code = subprocess.call(self._command, stdin=subprocess.DEVNULL, env=environment)
         except ValueError:
             return "The event cannot be the variable %s: found a NUL byte in it, expected none" % EVENT.decode()
         except OSError as error:
