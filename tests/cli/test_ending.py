@@ -16,7 +16,10 @@ from sesame.cli import ending
 from sesame.cli.main import COMMANDS, cli
 from sesame.model.errors import ConfigurationError
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+# Streams are buffered, as they are for most users.
+CLEAN = {
+    name: value for name, value in os.environ.items() if not name.startswith("SESAME_") and name != "PYTHONUNBUFFERED"
+}
 
 
 def sesame(*arguments: str | bytes, **options: object) -> "subprocess.CompletedProcess[bytes]":

@@ -5,6 +5,7 @@ objects in a bucket (default: files).
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -192,8 +193,13 @@ class RunningEndpoint:
     def files(self) -> dict[str, int]:
         """The sizes of all blobs, by name, also of those on their way, once what is being deleted is."""
         if self._place is None:
-            found = [path for path in (self.root / "objects").rglob("*") if path.is_file()]
-            return {path.name: path.stat().st_size for path in found}
+            found: dict[str, int] = {}
+            for path in (self.root / "objects").rglob("*"):
+                # One may go meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file():
+                        found[path.name] = path.stat().st_size
+            return found
         return self.run(self._in_bucket(self._place))
 
     async def _in_bucket(self, place: str) -> dict[str, int]:

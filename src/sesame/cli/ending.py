@@ -47,7 +47,9 @@ def run(command: Callable[[], int | None]) -> int:
             code = _outcome(command)
             sys.stdout.flush()
         except BrokenPipeError:
+            # Either of them.
             _close_quietly(sys.stdout)
+            _close_quietly(sys.stderr)
             return EXIT_BROKEN_PIPE
         except OSError as error:
             # Of what the command printed last: a full disk, for example.
