@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -41,13 +41,12 @@ def framed(message: Message, fds: int) -> bytes:
     return len(body).to_bytes(4, "big") + bytes((fds,)) + body
 
 
-def unframed(data: bytearray) -> list[Message]:
-    """The messages that have come completely, without descriptors; they leave `data`."""
-    messages: list[Message] = []
+def unframed(data: bytearray) -> Iterator[tuple[Message, int]]:
+    """The messages that have come completely, each with how many descriptors belong to it; they leave `data`."""
     while len(data) >= _HEAD_BYTES and len(data) >= (end := _HEAD_BYTES + int.from_bytes(data[:4], "big")):
-        messages.append(_decode(bytes(data[_HEAD_BYTES:end])))
+        message, fds = _decode(memoryview(data)[_HEAD_BYTES:end].tobytes()), data[4]
         del data[:end]
-    return messages
+        yield message, fds
 
 
 class Link:
@@ -160,22 +159,16 @@ class Link:
         if not data:
             self.close()
             return
-        unread = self._unread
-        unread += data
-        at = 0
-        while self.open and len(unread) - at >= _HEAD_BYTES:
-            end = at + _HEAD_BYTES + int.from_bytes(unread[at : at + 4], "big")
-            if len(unread) < end:
-                break
-            own = [self._fds.popleft() for _ in range(unread[at + 4])]
-            message = _decode(memoryview(unread)[at + _HEAD_BYTES : end].tobytes())
-            at = end
+        self._unread += data
+        for message, count in unframed(self._unread):
+            own = [self._fds.popleft() for _ in range(count)]
             try:
                 self._take(message, own)
             except Exception:
                 # What one message asks for must not end what all others are about.
                 log.exception("a message of another agent failed", kind=type(message).__name__)
-        del unread[:at]
+            if not self.open:
+                return
 
 
 def _close_all(fds: Sequence[int] | deque[int]) -> None:

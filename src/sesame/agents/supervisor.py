@@ -136,7 +136,7 @@ class Supervisor:
             agent.link = None
             return
         agent.unread += data
-        for message in unframed(agent.unread):
+        for message, _fds in unframed(agent.unread):
             match message:
                 case m.Ready():
                     self._is_ready(agent)

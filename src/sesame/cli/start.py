@@ -11,7 +11,7 @@ import resource
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
@@ -100,23 +100,31 @@ async def follow(settings: Settings, place: Place) -> None:
     signals = _Signals(None, lambda: None)
     place.stop_by(signals.stop)
     follower = FollowerSesame(settings, SystemClocks(), place)
-    starting = asyncio.ensure_future(follower.start())
-    waiting = asyncio.ensure_future(signals.stopping.wait())
+    try:
+        await _until(signals.stopping, follower.start(), place.ready)
+    finally:
+        await follower.stop()
+        place.end()
+
+
+async def _until(stopping: asyncio.Event, start: Coroutine[Any, Any, None], started: Callable[[], None]) -> None:
+    """Runs `start`, then calls `started`, and waits until `stopping` is set, which cancels a start that still runs."""
+    starting = asyncio.ensure_future(start)
+    waiting = asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            # Objects made by the start live as long as the process: the garbage collector need not scan them again.
             gc.collect()
             gc.freeze()
-            place.ready()
+            started()
             await waiting
         else:
             starting.cancel()
             await asyncio.wait({starting})
     finally:
         waiting.cancel()
-        await follower.stop()
-        place.end()
 
 
 async def serve(
@@ -130,7 +138,6 @@ async def serve(
     There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents.
     """
     signals = _Signals(handover, settle_again)
-    stopping = signals.stopping
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
@@ -141,30 +148,21 @@ async def serve(
     if shown:
         calls.open()
     output.note(f"Starting Sesame on {sesame.data_dir.path} …")
-    starting = asyncio.ensure_future(sesame.start())
-    waiting = asyncio.ensure_future(stopping.wait())
+
+    def started() -> None:
+        greet(sesame, settings)
+        if place is not None:
+            place.ready()
+        signals.restart_by(sesame.refuse_restart)
+
     try:
-        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-            # Objects made by the start live as long as the process: the garbage collector need not scan them again.
-            gc.collect()
-            gc.freeze()
-            greet(sesame, settings)
-            if place is not None:
-                place.ready()
-            signals.restart_by(sesame.refuse_restart)
-            await waiting
-        else:
-            starting.cancel()
-            await asyncio.wait({starting})
+        await _until(signals.stopping, sesame.start(), started)
         time_left = f"running ones get {settings.drain_s:g} s to end"
         if handover is not None and handover.begun:
             output.note(f"Restarting: new calls wait; {time_left} …")
         else:
             output.note(f"Stopping: no new calls; {time_left}, or less by another signal …")
     finally:
-        waiting.cancel()
         await sesame.stop()
         calls.close()
         if place is not None:
