@@ -19,10 +19,11 @@ from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import told
+from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Link
 from sesame.agents.packages import LeasedPackages
-from sesame.agents.policies import MOVES_MAX, WRITER, Promises, followers_serve, named_instance, takes_in
-from sesame.engine.instance import Instance, State
+from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
+from sesame.engine.instance import State
 from sesame.engine.interface import Invoke
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.pool import Pool
@@ -76,7 +77,7 @@ class Follower:
         # To be ended when their calls have ended.
         self._revoked: set[str] = set()
         self._timer: Timer | None = None
-        self._promises = Promises(clocks.monotonic)
+        self._idle: KeptIdle | None = None
         self._known: dict[Target, Snapshot | None] = {}
 
     async def followed(self) -> None:
@@ -92,6 +93,7 @@ class Follower:
     ) -> None:
         """`for_writer` says of which functions the writer serves every call."""
         self._pool, self._credits, self._resolver, self._for_writer = pool, credits, resolver, for_writer
+        self._idle = KeptIdle(pool, self._clocks.monotonic)
         self._tick()
 
     def listens(self, server: HttpServer) -> None:
@@ -205,22 +207,12 @@ class Follower:
         ]
 
     def _takes(self, asked: m.CanTake) -> m.Takes:
-        idle, running = self._idle_and_running(asked.key)
-        promised = self._promises.count(asked.key)
-        kept = takes_in(idle=idle, promised=promised, running=running, room=asked.room)
-        if kept:
-            self._promises.add(asked.key)
-        left = idle - promised - kept > 0
+        if self._idle is None:
+            return m.Takes(asked.n, False, False)
+        kept, left = self._idle.keep(asked.key, room=asked.room)
         if not left:
-            self._told_idle -= {each.instance_id for each in self._of(asked.key)}
+            self._told_idle -= {each.instance_id for each in self._idle.of(asked.key)}
         return m.Takes(asked.n, kept, left)
-
-    def _of(self, key: str) -> list[Instance]:
-        return [] if self._pool is None else [each for each in self._pool.instances() if each.snapshot.key == key]
-
-    def _idle_and_running(self, key: str) -> tuple[int, int]:
-        own = self._of(key)
-        return sum(i.state is State.IDLE for i in own), sum(i.calls for i in own)
 
     def _end(self, asked: m.EndInstance) -> None:
         assert self._pool is not None
@@ -261,23 +253,13 @@ class Follower:
 
     def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`."""
-        assert self._pool is not None
+        assert self._idle is not None
         snapshot = self._own(target)
         if snapshot is None:
             return asyncio.ensure_future(self._move(WRITER, exchange, proven=True))
-        if self._has_idle(snapshot, exchange):
+        if self._idle.has(snapshot, exchange):
             return None
         return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
-
-    def _has_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """Whether this call has an idle instance here, beside those that are kept for others."""
-        assert self._pool is not None
-        if not self._promises:
-            return self._pool.has_idle(snapshot)
-        connection = connection_of(exchange)
-        if connection is not None and connection.moves:
-            self._promises.redeem(snapshot.key)
-        return self._idle_and_running(snapshot.key)[0] > self._promises.count(snapshot.key)
 
     def _own(self, target: Target) -> Snapshot | None:
         """What a call of `target` runs, where it may run here; remembered until the catalog changes."""

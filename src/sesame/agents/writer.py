@@ -15,9 +15,10 @@ import structlog
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.followed import Followed, WriterNeeds
-from sesame.agents.policies import MOVES_MAX, WRITER, Promises, named_instance, takes_in
+from sesame.agents.kept_idle import KeptIdle
+from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
 from sesame.agents.stand_in import set_aside
-from sesame.engine.instance import State
+from sesame.engine.instance import Instance
 from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, connection_of, is_proven, move
 from sesame.http.request import Request
@@ -52,7 +53,7 @@ class Writer:
         self._changed = asyncio.Event()
         self._server: HttpServer | None = None
         self._offers = False
-        self._promises = Promises(needs.clocks.monotonic)
+        self._idle = KeptIdle(needs.pool, needs.clocks.monotonic, self._is_here)
         self._tasks: set[asyncio.Task[None]] = set()
         needs.catalog.on_change(self._tell)
         needs.catalog.confirm = self._confirmed
@@ -158,13 +159,13 @@ class Writer:
 
     def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`, for a call that came to the writer."""
-        if not self.held and not self._promises:
+        if not self.held and not self._idle.keeps_any:
             return None
         try:
             snapshot, *others = [each for each, _share in self.needs.resolver.shares(target)]
         except CallerError:
             return None
-        if others or self._has_idle(snapshot, exchange) or not self.held[snapshot.key]:
+        if others or self._idle.has(snapshot, exchange) or not self.held[snapshot.key]:
             return None
         return asyncio.ensure_future(self._move_to_idle(snapshot, exchange))
 
@@ -197,20 +198,8 @@ class Writer:
         agent = await self._idle_at(WRITER, snapshot.key, room=pool.capacity.has_free(snapshot))
         return await self._send_to(agent, exchange, proven=True)
 
-    def _has_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """Whether this call has an idle instance here, beside those that are kept for others."""
-        if not self._promises:
-            return self.needs.pool.has_idle(snapshot)
-        connection = connection_of(exchange)
-        if connection is not None and connection.moves:
-            self._promises.redeem(snapshot.key)
-        return self._idle_and_running(snapshot.key)[0] > self._promises.count(snapshot.key)
-
-    def _idle_and_running(self, key: str) -> tuple[int, int]:
-        """Instances and calls here."""
-        elsewhere = {each for followed in self._followers.values() for each in followed.instances}
-        own = [i for i in self.needs.pool.instances() if i.snapshot.key == key and i.instance_id not in elsewhere]
-        return sum(i.state is State.IDLE for i in own), sum(i.calls for i in own)
+    def _is_here(self, instance: Instance) -> bool:
+        return not any(instance.instance_id in each.instances for each in self._followers.values())
 
     def calls_elsewhere(self) -> int:
         """Those in flight on followers, as they told last."""
@@ -256,11 +245,8 @@ class Writer:
 
     async def _idle_at(self, asker: int, key: str, *, room: bool) -> int:
         """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""
-        if asker != WRITER:
-            (idle, running), promised = self._idle_and_running(key), self._promises.count(key)
-            if takes_in(idle=idle, promised=promised, running=running, room=room):
-                self._promises.add(key)
-                return WRITER
+        if asker != WRITER and self._idle.keep(key, room=room)[0]:
+            return WRITER
         for each in list(self._followers.values()):
             if each.agent != asker and each.has(key) and await each.keeps(key, room=room):
                 return each.agent
