@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import psutil
@@ -19,7 +19,6 @@ from sesame._identity import Identity
 from sesame._network import OwnNetworks, offer_endpoint, offer_network
 from sesame._storage import Storage
 from sesame._traces import Tracers
-from sesame.agents.writer import Writer
 from sesame.background import every
 from sesame.control.account import AccountSettings
 from sesame.control.buckets import Buckets
@@ -56,6 +55,10 @@ from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
 from sesame.sts.app import StsDependencies, StsEndpoint
 
+# Of several agents alone.
+if TYPE_CHECKING:
+    from sesame.agents.writer import Writer
+
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
@@ -86,7 +89,7 @@ class EndpointNeeds(msgspec.Struct, frozen=True):
     no_buckets: str
     trust: CloudTrust | None
     handover: Handover | None
-    writer: Writer | None = None
+    writer: "Writer | None" = None
     arrivals: FairRate = msgspec.field(default_factory=FairRate)
 
 
@@ -290,7 +293,7 @@ async def _listen(
     endpoint: Endpoint,
     setting: str,
     tls: ssl.SSLContext | None = None,
-    writer: Writer | None = None,
+    writer: "Writer | None" = None,
 ) -> str:
     """Serves an endpoint on the port of this setting, with a `writer` beside other agents, and returns its URL."""
     settings = needs.settings

@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from sesame._agents import AgentsNeeds, open_writer
 from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
@@ -26,7 +26,6 @@ from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
-from sesame.agents.place import Place
 from sesame.data_dir import Credentials, DataDir, Endpoints, RestartRefused
 from sesame.engine.debugging import Debugging
 from sesame.engine.interface import Observer
@@ -39,6 +38,10 @@ from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+
+# Of several agents alone.
+if TYPE_CHECKING:
+    from sesame.agents.place import Place
 
 
 class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +58,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     sandbox: SandboxOpening | None = None
     handover: Handover | None = None
-    place: Place | None = None
+    place: "Place | None" = None
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -208,6 +211,8 @@ class Sesame:
         self._parts = Parts(storage, identity, engine, sandbox)
         writer = None
         if given.place is not None:
+            from sesame._agents import AgentsNeeds, open_writer
+
             trusted = None if self._trust is None else self._trust.bundle
             agents_needs = AgentsNeeds(given.place, clocks, after_engine, observer, opening.answers, trusted)
             writer = await open_writer(agents_needs, storage, engine)

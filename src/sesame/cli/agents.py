@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from sesame import _agents, _follower  # noqa: F401 - agents are forked from here, and find them imported
 from sesame._endpoints import addresses
 from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted

@@ -12,15 +12,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvloop
 
-from sesame._follower import FollowerSesame
-from sesame.agents.place import Place
 from sesame.app import Sesame, Substitutes
-from sesame.cli import agents, ending, output, own_log, restarting
+from sesame.cli import ending, output, own_log, restarting
 from sesame.cli.call_lines import to_stderr
 from sesame.cli.delegated import enter_scope, is_the_program
 from sesame.cli.options import settle, with_settings
@@ -30,6 +28,10 @@ from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
+
+# What agents are made of is imported where several are asked for.
+if TYPE_CHECKING:
+    from sesame.agents.place import Place
 
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
@@ -53,8 +55,11 @@ def start(**flags: Any) -> None:
     _allow_many_descriptors()
     _map_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if agents.count(settings) > 1:
-        sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place))))
+    if settings.agents != "1":
+        from sesame.cli import agents
+
+        if agents.count(settings) > 1:
+            sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place))))
     try:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except asyncio.CancelledError:
@@ -64,7 +69,7 @@ def start(**flags: Any) -> None:
         restarting.begin_anew(handover)
 
 
-def _be_agent(settings: Settings, place: Place) -> int:
+def _be_agent(settings: Settings, place: "Place") -> int:
     """The life of one of several agents, in its own process."""
     try:
         if place.is_writer:
@@ -95,8 +100,10 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def follow(settings: Settings, place: Place) -> None:
+async def follow(settings: Settings, place: "Place") -> None:
     """The same of an agent beside the writer."""
+    from sesame._follower import FollowerSesame
+
     signals = _Signals(None, lambda: None)
     place.stop_by(signals.stop)
     follower = FollowerSesame(settings, SystemClocks(), place)
@@ -131,7 +138,7 @@ async def serve(
     settings: Settings,
     handover: Handover | None,
     settle_again: Callable[[], object],
-    place: Place | None = None,
+    place: "Place | None" = None,
 ) -> None:
     """Starts, waits for a signal, stops. The program is to begin anew then where the `handover` has begun.
 
