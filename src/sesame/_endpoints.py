@@ -198,6 +198,11 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
     return Control.over(storage.catalog, given)
 
 
+def account_settings(region: str, account_id: str) -> AccountSettings:
+    """What the API says of the account."""
+    return AccountSettings(available_azs=(f"{region}-c",), default_role=role_arn(account_id, DEFAULT_ROLE))
+
+
 def _fc(
     needs: EndpointNeeds, storage: Storage, identity: Identity, engine: EngineParts, control: Control
 ) -> FcEndpoint:
@@ -211,9 +216,7 @@ def _fc(
             engine=engine.engine,
             control=control,
             packages=storage.packages,
-            account=AccountSettings(
-                available_azs=(f"{region}-c",), default_role=role_arn(identity.account_id, DEFAULT_ROLE)
-            ),
+            account=account_settings(region, identity.account_id),
             arns=Arns(region, identity.account_id),
             link_secret=links.secret_from(identity.key.secret),
             clocks=needs.clocks,

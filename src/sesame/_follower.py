@@ -6,7 +6,7 @@ sandbox of its own; everything that is kept is the writer's.
 
 from contextlib import AsyncExitStack
 
-from sesame._endpoints import addresses, share_of_limits
+from sesame._endpoints import account_settings, addresses, share_of_limits
 from sesame._engine import caps
 from sesame._identity import Identity, identity_of
 from sesame._network import listens_max
@@ -16,7 +16,6 @@ from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.follower import Follower
 from sesame.agents.place import Place
-from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
@@ -31,7 +30,6 @@ from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.replays import Replays
 from sesame.http.server import HttpServer
-from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.model import records
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
@@ -174,9 +172,7 @@ class FollowerSesame:
                 engine=engine,
                 control=control,
                 packages=packages,
-                account=AccountSettings(
-                    available_azs=(f"{region}-c",), default_role=role_arn(identity.account_id, DEFAULT_ROLE)
-                ),
+                account=account_settings(region, identity.account_id),
                 arns=arns,
                 link_secret=links.secret_from(identity.key.secret),
                 clocks=clocks,
