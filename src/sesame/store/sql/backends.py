@@ -15,10 +15,11 @@ POSTGRESQL_SCHEMES = ("postgresql", "postgres")
 _EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:///PATH or a path"
 
 
-def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True) -> Backend:
+def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True, epoch: int = 0) -> Backend:
     """For a path, `sqlite:///PATH` or `postgresql://…`. `used_by` (a data directory) tells who uses it.
 
-    Commits to a file that is not `durable` do not wait for the disk; a server decides for itself.
+    With an `epoch`, a server is used as the writer of a cluster does. Commits to a file that is not `durable` do not
+    wait for the disk; a server decides for itself.
 
     Raises `ConfigurationError` for anything else; connects to nothing.
     """
@@ -29,7 +30,7 @@ def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True) ->
         # Imported here because most Sesames never need it.
         from sesame.store.sql.postgresql import PostgresqlBackend
 
-        return PostgresqlBackend(place, used_by)
+        return PostgresqlBackend(place, used_by, epoch)
     if scheme != "sqlite":
         raise ConfigurationError(f"a database of the kind '{scheme}' cannot be used: {_EXPECTED}")
     path = sa.make_url(place).database

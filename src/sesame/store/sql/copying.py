@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.cluster_schema import cluster_holders, cluster_leadership
 from sesame.store.sql.dialect import storable_text
 from sesame.store.sql.interface import Backend
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
 _DIGEST_BITS = 256
+# What the database itself needs, and what is about processes that run.
+_NOT_COPIED = frozenset({VERSION_TABLE, cluster_leadership.name, cluster_holders.name})
 
 
 class CopiedTable(msgspec.Struct, frozen=True):
@@ -170,10 +173,10 @@ def _require_this_version(connection: sa.Connection, backend: Backend) -> None:
 
 
 def _tables(connection: sa.Connection) -> dict[str, sa.Table]:
-    """Every table as the database has it: so no module of a schema must be known here."""
+    """Every table that is copied, as the database has it: so no module of a schema must be known here."""
     metadata = sa.MetaData()
     metadata.reflect(connection)
-    return {name: table for name, table in metadata.tables.items() if name != VERSION_TABLE}
+    return {name: table for name, table in metadata.tables.items() if name not in _NOT_COPIED}
 
 
 def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table, target: sa.Table) -> CopiedTable:

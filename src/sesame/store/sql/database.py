@@ -42,12 +42,13 @@ class _Return(msgspec.Struct, frozen=True):
 class Database:
     """A path or `sqlite:///PATH`, or `postgresql://…`. Belongs to one process at a time: `open` takes a lock."""
 
-    def __init__(self, place: Path | str, used_by: str = "", *, durable: bool = True) -> None:
+    def __init__(self, place: Path | str, used_by: str = "", *, durable: bool = True, epoch: int = 0) -> None:
         """`used_by` (a data directory) tells others who has the database. Raises `ConfigurationError` for a bad URL.
 
-        A file that is not `durable` may be damaged by a power cut: no commit waits for the disk.
+        A file that is not `durable` may be damaged by a power cut: no commit waits for the disk. With an `epoch`, it is
+        for the writer of a cluster, which commits nothing once a newer epoch has begun to write.
         """
-        self._backend = backend_of(place, used_by, durable=durable)
+        self._backend = backend_of(place, used_by, durable=durable, epoch=epoch)
         self._group = GroupCommit("sesame-db-writer", self._commit, self._probe, self._backend.probe_every_s)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
         self._of_thread = threading.local()

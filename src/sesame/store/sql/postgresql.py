@@ -58,6 +58,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2 
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+LED = "SELECT epoch FROM cluster_leadership"
 _SEQUENCE = sa.text("SELECT pg_get_serial_sequence(:table, :column)")
 
 
@@ -70,10 +71,12 @@ class PostgresqlBackend:
     next_steps = NEXT_STEPS_ELSEWHERE
     probe_every_s: float | None = PROBE_EVERY_S
 
-    def __init__(self, url: str, used_by: str = "") -> None:
+    def __init__(self, url: str, used_by: str = "", epoch: int = 0) -> None:
+        """With an `epoch` it is for the writer of a cluster: in the lock's place stands who leads since that epoch."""
         self.shown = without_password(url)
         self._url = url
-        self._name = _application_name(used_by)
+        self._epoch = epoch
+        self._name = _application_name(used_by, epoch)
         self._engine = create_async_engine(
             # Parameters may be secrets, and errors are logged.
             "postgresql+asyncpg://",
@@ -204,6 +207,9 @@ class PostgresqlBackend:
             if holder is not None and holder["pid"] == self._writer_pid and holder["name"] == self._name:
                 # Our own connection that was lost: the server has not noticed yet.
                 await raw.execute("SELECT pg_terminate_backend($1)", self._writer_pid)
+            elif holder is not None and 0 < epoch_of(holder["name"]) < self._epoch:
+                # One that was cut off and came back. It is told that its connection was lost, and finds the lock taken.
+                await raw.execute("SELECT pg_terminate_backend($1)", holder["pid"])
             elif holder is not None and self._prepared:
                 raise PlatformError(
                     f"{_named(holder)} took the database {self.shown} while this Sesame had lost its connection: this "
@@ -214,6 +220,14 @@ class PostgresqlBackend:
                     f"the database {self.shown} is in use by {_named(holder)}: stop that one, or name another database"
                 )
             await asyncio.sleep(LOCK_RETRY_S)
+        if self._epoch:
+            # With the lock, so that none that is newer can have begun to write.
+            led = await raw.fetchval(LED)
+            if led != self._epoch:
+                raise PlatformError(
+                    f"epoch {led} of the cluster has begun, and this is the writer of epoch {self._epoch}: it writes "
+                    "nothing any more"
+                )
 
     async def _require_usable(self, connection: "asyncpg.Connection[Any]") -> None:
         """Raises `ConfigurationError` for a server or a database that cannot keep what Sesame keeps."""
@@ -358,9 +372,18 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
 
 
-def _application_name(used_by: str) -> str:
-    """What `pg_stat_activity` shows of this process: its number, its host and the end of what it works on."""
-    name = f"sesame {os.getpid()} on {socket.gethostname()[:24]}"
+def epoch_of(application_name: str) -> int:
+    """In which epoch of a cluster a session writes; 0 for one of no cluster."""
+    named = application_name.partition(" ")[0].removeprefix("sesame/")
+    return int(named) if named.isascii() and named.isdigit() else 0
+
+
+def _application_name(used_by: str, epoch: int) -> str:
+    """What `pg_stat_activity` shows of this process: its number, its host and the end of what it works on.
+
+    In a cluster it begins with `sesame/EPOCH`, by which the next writer knows it (`store.sql.leadership`).
+    """
+    name = f"sesame{f'/{epoch}' if epoch else ''} {os.getpid()} on {socket.gethostname()[:24]}"
     left = APPLICATION_NAME_BYTES_MAX - len(name) - 1
     return f"{name} {used_by[-left:]}".strip().encode("ascii", "replace").decode()
 

@@ -1,0 +1,188 @@
+"""Who leads a cluster, in PostgreSQL: a row with an epoch that only grows, and the end of those who led before.
+
+Used by `cluster`. Over one connection of its own, opened again when it is lost. Each statement that changes something
+names the epoch that it is made in, and the server alone says what time it is.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.sql.cluster_schema import LEADERSHIP
+from sesame.store.sql.postgresql import CONNECT_TIMEOUT_S, SESSION, PostgresqlBackend, without_password
+from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, first_line, refusal
+
+# Of one statement, connecting apart: below the time after which a writer that could not renew ends.
+ANSWERS_WITHIN_S = 1.5
+# Others make the tables at the same moment.
+TABLES_PATIENCE_S = 30.0
+
+_NOW = "extract(epoch FROM clock_timestamp())"
+_BEGIN = "INSERT INTO cluster_leadership VALUES ($1, 0, '', '', 0) ON CONFLICT DO NOTHING"
+_LOOK = f"SELECT epoch, node, address, {_NOW} - renewed_at AS age_s FROM cluster_leadership WHERE name = $1"
+# In one statement, so that two who see the same row cannot both have it.
+_TAKE = f"""
+WITH taken AS (
+    UPDATE cluster_leadership SET epoch = epoch + 1, node = $3, address = $4, renewed_at = {_NOW}
+    WHERE name = $1 AND epoch = $2 AND ({_NOW} - renewed_at >= $5 OR node = $3) RETURNING epoch
+), held AS (
+    INSERT INTO cluster_holders SELECT $6 FROM taken ON CONFLICT DO NOTHING
+)
+SELECT epoch FROM taken
+"""
+_RENEW = f"UPDATE cluster_leadership SET renewed_at = {_NOW} WHERE name = $1 AND epoch = $2 RETURNING epoch"
+_RESIGN = """
+WITH left_by AS (
+    UPDATE cluster_leadership SET renewed_at = 0, node = '', address = '' WHERE name = $1 AND epoch = $2 RETURNING 1
+)
+DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM left_by)
+"""
+_HOLD = """
+INSERT INTO cluster_holders SELECT $3 FROM cluster_leadership WHERE name = $1 AND epoch = $2
+ON CONFLICT (name) DO UPDATE SET name = $3 RETURNING name
+"""
+_RELEASE = """
+DELETE FROM cluster_holders
+WHERE name = $3 AND EXISTS (SELECT FROM cluster_leadership WHERE name = $1 AND epoch = $2)
+"""
+# Sessions are known by the name that `store.sql.postgresql` gives them.
+_FENCE = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
+    AND substring(application_name FROM '^sesame/([0-9]+) ')::bigint < $1
+"""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The row: who leads, where it listens for other nodes, and how long ago it renewed that. Epoch 0: nobody yet."""
+
+    epoch: int
+    node: str
+    address: str
+    age_s: float
+
+
+class Leadership:
+    """Every method raises `PlatformError` while the database cannot be reached, and is then tried again by whoever."""
+
+    def __init__(self, url: str, name: str) -> None:
+        """`name` tells operators which node has the connection."""
+        self.shown = without_password(url)
+        self._url = url
+        self._name = f"sesame cluster {name}"[:63]
+        self._raw: asyncpg.Connection[Any] | None = None
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """On return the tables are there. Raises `ConfigurationError` for a database that cannot be used."""
+        try:
+            async with asyncio.timeout(TABLES_PATIENCE_S):
+                while not await self._has_tables():
+                    await asyncio.to_thread(self._make_tables)
+        except TimeoutError as error:
+            raise ConfigurationError(
+                f"the database {self.shown} cannot be used: its tables are not made after {TABLES_PATIENCE_S:g} s; "
+                "expected the Sesame that has it to make them: stop that one, and start again"
+            ) from error
+
+    async def look(self) -> Seen:
+        row = await self._ask(_LOOK, LEADERSHIP)
+        return Seen(0, "", "", float("inf")) if row is None else Seen(*row)
+
+    async def take(self, seen: Seen, node: str, address: str, holder: str, *, expired_s: float) -> int:
+        """The new epoch, or 0 where another one was faster, or the row was renewed less than `expired_s` ago.
+
+        What the same `node` had before it may take at once: its process has ended. It is a `holder` from then on.
+        """
+        if not seen.epoch:
+            await self._do(_BEGIN, LEADERSHIP)
+        row = await self._ask(_TAKE, LEADERSHIP, seen.epoch, node, address, expired_s, holder)
+        return 0 if row is None else int(row["epoch"])
+
+    async def renew(self, epoch: int) -> bool:
+        """False when a newer epoch has begun."""
+        return await self._ask(_RENEW, LEADERSHIP, epoch) is not None
+
+    async def resign(self, epoch: int, holder: str) -> None:
+        """The next may take it at once, and need not wait for this `holder`: nothing is left of its instances."""
+        await self._do(_RESIGN, LEADERSHIP, epoch, holder)
+
+    async def fence(self, epoch: int) -> None:
+        """Ends every session in which an older epoch could write."""
+        await self._do(_FENCE, epoch)
+
+    async def hold(self, epoch: int, holder: str) -> bool:
+        """From here on it may hold instances, until `release`. False when a newer epoch has begun."""
+        return await self._ask(_HOLD, LEADERSHIP, epoch, holder) is not None
+
+    async def release(self, epoch: int, holder: str) -> None:
+        await self._do(_RELEASE, LEADERSHIP, epoch, holder)
+
+    async def ended(self, holder: str) -> None:
+        """By whoever knows that nothing is left of the holder's instances, in whatever epoch."""
+        await self._do("DELETE FROM cluster_holders WHERE name = $1", holder)
+
+    async def holders(self) -> list[str]:
+        async with self._turn, self._connected() as raw:
+            return [row["name"] for row in await raw.fetch("SELECT name FROM cluster_holders ORDER BY name")]
+
+    async def close(self) -> None:
+        """Idempotent."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.terminate()
+
+    async def _has_tables(self) -> bool:
+        try:
+            row = await self._ask("SELECT to_regclass('cluster_leadership') IS NOT NULL AS there")
+        except PlatformError as error:
+            cause = error.__cause__
+            if cause is None or isinstance(cause, ConfigurationError):
+                raise cause or error from error
+            what, step = refusal(cause)
+            raise ConfigurationError(f"the database {self.shown} cannot be used: {what}. {step}") from error
+        assert row is not None
+        return bool(row["there"])
+
+    def _make_tables(self) -> None:
+        """Waits, as others do, for whoever has the database; a `ConfigurationError` says who that is."""
+        backend = PostgresqlBackend(self._url, self._name)
+        try:
+            backend.prepare()
+        finally:
+            backend.writer().close()
+            backend.close()
+
+    async def _ask(self, statement: str, *values: object) -> "asyncpg.Record | None":
+        async with self._turn, self._connected() as raw:
+            return await raw.fetchrow(statement, *values)
+
+    async def _do(self, statement: str, *values: object) -> None:
+        async with self._turn, self._connected() as raw:
+            await raw.execute(statement, *values)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> "AsyncIterator[asyncpg.Connection[Any]]":
+        raw = self._raw
+        try:
+            if raw is None or raw.is_closed():
+                raw = self._raw = await asyncpg.connect(
+                    self._url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": self._name}
+                )
+                await raw.execute(SESSION)
+            # asyncpg's own time limits ask the server to cancel, and wait for its answer.
+            watch = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, raw.terminate)
+            try:
+                yield raw
+            finally:
+                watch.cancel()
+        except (ValueError, TypeError, *DRIVER_ERRORS) as error:
+            if raw is not None:
+                raw.terminate()
+            self._raw = None
+            raise PlatformError(f"the database {self.shown} cannot be reached: {first_line(error)}") from error

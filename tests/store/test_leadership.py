@@ -1,0 +1,161 @@
+"""Who leads a cluster: one epoch at a time, and nothing is written in an older one. On a real PostgreSQL.
+
+Run by pytest.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+import sqlalchemy as sa
+from tests.support.postgresql import Server
+
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.sql.database import Database
+from sesame.store.sql.leadership import Leadership
+from sesame.store.sql.postgresql import epoch_of
+
+EXPIRED_S = 3600.0
+
+
+@pytest.fixture
+def url(postgresql_server: Server) -> Iterator[str]:
+    name = postgresql_server.create("template0")
+    yield postgresql_server.url(name)
+    postgresql_server.drop(name)
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def opened(url: str, name: str, stack: AsyncExitStack) -> Leadership:
+    leadership = Leadership(url, name)
+    stack.push_async_callback(leadership.close)
+    await leadership.open()
+    return leadership
+
+
+async def take(leadership: Leadership, node: str, expired_s: float = EXPIRED_S) -> int:
+    return await leadership.take(await leadership.look(), node, f"{node}:9010", f"writer {node}", expired_s=expired_s)
+
+
+async def write(database: Database, name: str) -> None:
+    row = {"name": name, "value": 1}
+    await database.write(
+        lambda connection: connection.execute(sa.text("INSERT INTO counters VALUES (:name, :value)"), row)
+    )
+
+
+async def names(database: Database) -> set[str]:
+    found = await database.read(lambda c: c.execute(sa.text("SELECT name FROM counters")).scalars().all())
+    return set(found)
+
+
+async def test_of_several_that_begin_at_once_one_leads(url: str, stack: AsyncExitStack) -> None:
+    all_of_them = await asyncio.gather(*(opened(url, f"n{number}", stack) for number in range(4)))
+    seen = await asyncio.gather(*(each.look() for each in all_of_them))
+    assert {each.epoch for each in seen} == {0}
+    taken = await asyncio.gather(
+        *(each.take(seen[n], f"n{n}", f"n{n}:9010", f"w{n}", expired_s=EXPIRED_S) for n, each in enumerate(all_of_them))
+    )
+    assert sorted(taken) == [0, 0, 0, 1]
+    leader = taken.index(1)
+    row = await all_of_them[0].look()
+    assert (row.epoch, row.node, row.address) == (1, f"n{leader}", f"n{leader}:9010")
+    assert await all_of_them[0].holders() == [f"w{leader}"]
+
+
+async def test_it_is_taken_when_it_has_expired_or_by_its_own_node_or_after_the_leader_resigned(
+    url: str, stack: AsyncExitStack
+) -> None:
+    a, b = await opened(url, "a", stack), await opened(url, "b", stack)
+    assert await take(a, "a") == 1
+    assert await a.renew(1)
+    assert await take(b, "b") == 0
+    assert await take(b, "b", expired_s=0.0) == 2
+    assert not await a.renew(1)
+    assert not await a.hold(1, "follower c")
+    assert await b.hold(2, "follower c")
+    assert await b.hold(2, "follower c"), "told twice"
+    assert await b.holders() == ["follower c", "writer a", "writer b"]
+    await a.release(1, "follower c")
+    assert "follower c" in await b.holders(), "one that leads no more changes nothing"
+    await a.ended("writer a")
+    assert await take(b, "b") == 3
+    await a.resign(2, "writer b")
+    assert (await a.look()).node == "b", "one that leads no more changes nothing"
+    await b.resign(3, "writer b")
+    assert await a.holders() == ["follower c"]
+    assert await take(a, "a") == 4
+
+
+async def test_nothing_is_written_in_an_epoch_that_is_over(url: str, stack: AsyncExitStack) -> None:
+    a, b = await opened(url, "a", stack), await opened(url, "b", stack)
+    first = Database(url, "a", epoch=await take(a, "a"))
+    stack.push_async_callback(first.close)
+    await first.open()
+    await write(first, "of the first")
+    assert await take(b, "b", expired_s=0.0) == 2
+    await b.fence(2)
+    second = Database(url, "b", epoch=2)
+    stack.push_async_callback(second.close)
+    await second.open()
+    for _ in range(3):
+        with pytest.raises(PlatformError):
+            await write(first, "too late")
+    await write(second, "of the second")
+    # Also where the second has lost its connection, and the lock with it.
+    await second.close()
+    with pytest.raises(PlatformError, match="epoch 2 of the cluster has begun"):
+        await write(first, "too late")
+    third = Database(url, "b", epoch=await take(b, "b", expired_s=0.0))
+    stack.push_async_callback(third.close)
+    await third.open()
+    assert {"of the first", "of the second"} <= await names(third)
+    assert "too late" not in await names(third)
+
+
+async def test_a_writer_that_comes_back_before_the_next_one_has_the_lock_loses_it(
+    url: str, stack: AsyncExitStack
+) -> None:
+    a, b = await opened(url, "a", stack), await opened(url, "b", stack)
+    first = Database(url, "a", epoch=await take(a, "a"))
+    stack.push_async_callback(first.close)
+    await first.open()
+    # Not fenced: as if it had connected again since.
+    second = Database(url, "b", epoch=await take(b, "b", expired_s=0.0))
+    stack.push_async_callback(second.close)
+    await second.open()
+    with pytest.raises(PlatformError):
+        await write(first, "too late")
+    await write(second, "of the second")
+
+
+async def test_a_database_in_use_by_a_sesame_of_no_cluster_says_so(url: str, stack: AsyncExitStack) -> None:
+    alone = Database(url, "/var/lib/sesame")
+    stack.push_async_callback(alone.close)
+    await alone.open()
+    leadership = await opened(url, "a", stack)
+    writer = Database(url, "a", epoch=await take(leadership, "a"))
+    with pytest.raises(ConfigurationError, match="is in use by another process"):
+        await writer.open()
+
+
+async def test_what_cannot_be_reached_is_said(stack: AsyncExitStack) -> None:
+    leadership = Leadership("postgresql://sesame@127.0.0.1:1/none", "a")
+    stack.push_async_callback(leadership.close)
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        await leadership.open()
+    with pytest.raises(PlatformError, match="cannot be reached"):
+        await leadership.look()
+
+
+def test_sessions_of_a_cluster_are_known_by_their_name() -> None:
+    assert epoch_of("sesame/12 4711 on host") == 12
+    assert epoch_of("sesame 4711 on host") == 0
+    assert epoch_of("sesame/x 1") == 0
+    assert epoch_of("") == 0
