@@ -172,8 +172,7 @@ class CallLines:
         """The thread: formats and writes until the end, or until nothing can be written."""
         while (batch := self._batches.get()) is not None:
             try:
-                for item in batch:
-                    self._write(call_text.joined(self._lines_of(item)))
+                self._write(call_text.joined(line for item in batch for line in self._lines_of(item)))
             except (OSError, ValueError):
                 # The terminal is gone or its stream closed. What is shown there is for those who look at it.
                 return

@@ -107,7 +107,7 @@ def lines_of(call: Call, *, colors: bool) -> Iterator[str]:
 
 
 def _line(call: Call, *, colors: bool) -> str:
-    when = datetime.datetime.fromtimestamp(call.at, datetime.UTC).strftime("%H:%M:%S.%f")[:-3]
+    when = datetime.datetime.fromtimestamp(call.at, datetime.UTC).time().isoformat("milliseconds")
     if call.refusal:
         how, color = f"not run: {call.refusal}", YELLOW
     elif call.failure:

@@ -64,6 +64,8 @@ def note(message: str) -> None:
 
 def harmless(line: str) -> str:
     """A line for a terminal: its control characters show as what they are and do nothing."""
+    if line.isprintable():
+        return line
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
 
 
