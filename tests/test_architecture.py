@@ -20,14 +20,15 @@ LAYERS: dict[str, int] = {
     "http": 1, "inside": 1, "store": 1, "sandbox": 1,
     "engine": 2, "control": 2, "identity": 2, "placement": 2, "destinations": 2,
     "agents": 3, "fc": 3, "oss": 3, "sls": 3, "sts": 3, "console": 3, "triggers": 3, "metrics": 3, "traces": 3,
-    "app": 4, "_storage": 4, "_identity": 4, "_engine": 4, "_endpoints": 4, "_async": 4, "_metrics": 4, "_traces": 4,
-    "_triggers": 4, "_agents": 4, "_follower": 4, "_sandbox": 4, "_logs": 4, "_network": 4, "_cloud": 4,
-    "_provided_layers": 4,
-    "settings": 4, "settings_file": 4, "settings_fields": 4, "settings_checks": 4,
-    "data_dir": 4, "cli": 4, "dev": 4, "deploy": 4, "build": 4, "testing": 4,
-    "scaffold": 4,
+    "cluster": 4,
+    "app": 5, "_storage": 5, "_identity": 5, "_engine": 5, "_endpoints": 5, "_async": 5, "_metrics": 5, "_traces": 5,
+    "_triggers": 5, "_agents": 5, "_follower": 5, "_sandbox": 5, "_logs": 5, "_network": 5, "_cloud": 5,
+    "_provided_layers": 5,
+    "settings": 5, "settings_file": 5, "settings_fields": 5, "settings_checks": 5,
+    "data_dir": 5, "cli": 5, "dev": 5, "deploy": 5, "build": 5, "testing": 5,
+    "scaffold": 5,
 }  # fmt: skip
-TOP = 4
+TOP = 5
 # Runs under the functions' own interpreters; the sandbox refers to it by path.
 SHIM = "runtime"
 

@@ -1,0 +1,196 @@
+"""The agent port of a process: accepts connections of other nodes, and hands those that prove themselves on by purpose.
+
+Used by every process of a node, for links and tunnels; `connect` is the other side. Whoever has not proven itself has
+`HANDSHAKE_S` and the bytes of a handshake, and waits among at most `UNPROVEN_MAX`.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from sesame.cluster.handshake import (
+    ANSWER_BYTES,
+    LINE,
+    OPENING_BYTES,
+    PROOF_BYTES,
+    Answering,
+    NotOfCluster,
+    Opening,
+    Purpose,
+    is_sesame,
+)
+
+# One round trip between machines that share a network.
+HANDSHAKE_S = 5.0
+# POLICY: beyond this, the one that has waited longest makes place: nodes take a round trip, others as long as they may.
+UNPROVEN_MAX = 256
+ACCEPTED_AT_ONCE = 64
+# Without descriptors it is tried again after so long.
+PAUSE_S = 0.2
+LOG_EVERY_S = 10.0
+# A connection on which nothing is under way is looked after: the other machine may be gone without a word.
+KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 10, 5, 3
+
+Address = tuple[str, int]
+Take = Callable[[socket.socket, Address], None]
+"""Takes a connection of another node and its address there. The socket is the taker's, and does not block."""
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class AgentPort:
+    """Belongs to the event loop that is running. `start` once, then `close` once."""
+
+    def __init__(self, listening: socket.socket, key: bytes, takers: Mapping[Purpose, Take]) -> None:
+        listening.setblocking(False)
+        self._socket = listening
+        self._key = key
+        self._takers = takers
+        self._loop = asyncio.get_running_loop()
+        self._unproven: dict[asyncio.Task[None], None] = {}
+        self._paused: asyncio.TimerHandle | None = None
+        self._logged_at = -LOG_EVERY_S
+
+    @property
+    def address(self) -> Address:
+        host, port, *_others = self._socket.getsockname()
+        return host, port
+
+    def start(self) -> None:
+        self._paused = None
+        self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Idempotent. Handshakes under way are broken off; what was taken is the takers'."""
+        if self._paused is not None:
+            self._paused.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        for task in self._unproven:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._tell("connections of other nodes cannot be accepted; trying again", str(error))
+                self._loop.remove_reader(self._socket.fileno())
+                self._paused = self._loop.call_later(PAUSE_S, self.start)
+                return
+            accepted.setblocking(False)
+            if len(self._unproven) >= UNPROVEN_MAX:
+                oldest = next(iter(self._unproven))
+                del self._unproven[oldest]
+                oldest.cancel()
+            task = self._loop.create_task(self._admit(accepted, (str(address[0]), int(address[1]))))
+            self._unproven[task] = None
+            task.add_done_callback(lambda task, accepted=accepted: self._ended(task, accepted))  # type: ignore[misc]
+
+    def _ended(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
+        self._unproven.pop(task, None)
+        if task.cancelled():
+            # Also where it was cancelled before its first step.
+            accepted.close()
+
+    async def _admit(self, accepted: socket.socket, address: Address) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                purpose = await self._prove(accepted)
+            _watch(accepted)
+        except NotOfCluster as error:
+            accepted.close()
+            self._tell("a connection to the agent port was refused", str(error), address)
+        except (TimeoutError, OSError) as error:
+            accepted.close()
+            self._tell("a connection to the agent port has ended before the handshake had", repr(error), address)
+        else:
+            taker = self._takers.get(purpose)
+            if taker is None:
+                accepted.close()
+                self._tell("a connection to the agent port is for what is not served here", purpose.name, address)
+            else:
+                taker(accepted, address)
+
+    async def _prove(self, accepted: socket.socket) -> Purpose:
+        answering, first = Answering(self._key), await _read(accepted, OPENING_BYTES)
+        try:
+            answer = answering.opened(first)
+        except NotOfCluster:
+            if is_sesame(first):
+                # So that a node of another version can say what is wrong.
+                with contextlib.suppress(OSError):
+                    accepted.send(LINE)
+            raise
+        await self._loop.sock_sendall(accepted, answer)
+        return answering.proved(await _read(accepted, PROOF_BYTES))
+
+    def _tell(self, what: str, why: str, address: Address | None = None) -> None:
+        now = self._loop.time()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            log.warning(what, why=why, address="" if address is None else address[0])
+
+
+async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: float = HANDSHAKE_S) -> socket.socket:
+    """A connection to the agent port of another node, which has proven itself; it does not block.
+
+    Raises `OSError`, among them `TimeoutError`, where nobody answers, and `NotOfCluster`.
+    """
+    loop = asyncio.get_running_loop()
+    host, port = address
+    connected = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connected.setblocking(False)
+        async with asyncio.timeout(within_s):
+            await loop.sock_connect(connected, (host, port))
+            _watch(connected)
+            opening = Opening(key, purpose)
+            await loop.sock_sendall(connected, opening.first)
+            await loop.sock_sendall(connected, opening.answered(await _read_answer(connected)))
+    except NotOfCluster as error:
+        connected.close()
+        raise NotOfCluster(f"{host}:{port} is no node of this cluster: {error}") from None
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+async def _read_answer(connected: socket.socket) -> bytes:
+    line = await _read(connected, len(LINE))
+    # A node of another version says no more than that.
+    return line if line != LINE else line + await _read(connected, ANSWER_BYTES - len(LINE))
+
+
+async def _read(connected: socket.socket, count: int) -> bytes:
+    """So many bytes, and none of those behind them. Raises `ConnectionResetError` where there are fewer."""
+    loop, data = asyncio.get_running_loop(), b""
+    while len(data) < count:
+        part = await loop.sock_recv(connected, count - len(data))
+        if not part:
+            raise ConnectionResetError(f"the other side has ended after {len(data)} of {count} bytes")
+        data += part
+    return data
+
+
+def _watch(connected: socket.socket) -> None:
+    """Nothing waits for more to be sent with it, and the end of the other machine is found."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_EVERY_S),
+        ("TCP_KEEPCNT", KEEPALIVE_TIMES),
+    ):
+        # POSIX has no name for them.
+        if (option := getattr(socket, name, None)) is not None:
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
