@@ -1,5 +1,6 @@
 """Serverless Devs' s.yaml becomes what the API is asked for (reference/conventions.md §4.4 to §4.6)."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,34 @@ def test_a_variable_of_the_environment_that_is_not_set_is_an_error(tmp_path: Pat
     assert error.text == "the environment variable SESAME_NOT_SET is not set: set it, or give a default"
 
 
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("env('SESAME_NOT_SET', path('./code'))", "code"),
+        ("env('SESAME_NOT_SET', env('SESAME_NOT_SET_EITHER', 'a, b'))", "a, b"),
+        ('env("SESAME_NOT_SET", vars.region)', "cn-shanghai"),
+        ("env('SESAME_SET', env('SESAME_NOT_SET'))", "set"),
+        ("env(SESAME_NOT_SET, config('AccountID'))", "123"),
+        ("file(path('words.txt'))", "words"),
+    ],
+)
+def test_arguments_may_be_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, value: str
+) -> None:
+    monkeypatch.setenv("SESAME_SET", "set")
+    (tmp_path / "words.txt").write_text("words")
+    found = read(tmp_path, ONE.replace('"${env(WHO, world)}"', json.dumps(f"${{{expression}}}")))
+    assert not found.notes
+    expected = str((tmp_path / value).resolve()) if value == "code" else value
+    assert found.functions[0].fields["environmentVariables"]["WHO"] == expected
+
+
+def test_calls_within_calls_are_bounded(tmp_path: Path) -> None:
+    nested = "env('SESAME_NOT_SET', " * 40 + "'x'" + ")" * 40
+    with pytest.raises(TemplateError, match="within each other more than 16 times"):
+        read(tmp_path, ONE.replace('"${env(WHO, world)}"', json.dumps(f"${{{nested}}}")))
+
+
 THREE = """
 edition: 3.0.0
 name: app
@@ -239,6 +268,30 @@ def test_functions_of_fc3_belong_to_no_service(tmp_path: Path) -> None:
     assert (function.label, function.runtime, function.fields["memorySize"]) == ("f", "python3.10", 512)
     (note,) = read(tmp_path, THREE.replace("handler:", "handlr:")).notes
     assert "did you mean 'handler'?" in note.text
+
+
+@pytest.mark.parametrize("said", ["fc3", ""])
+def test_a_component_from_a_folder_is_what_it_says_it_is(tmp_path: Path, said: str) -> None:
+    """As all of the component's own examples name it; without a publish.yaml what it is given tells."""
+    (tmp_path / "project").mkdir()
+    if said:
+        (tmp_path / "publish.yaml").write_text(f"Edition: 3.0.0\nType: Component\nName: {said}\n")
+    component = "${env('SESAME_COMPONENT', path('../'))}"
+    found = read(tmp_path / "project", THREE.replace("component: fc3", f"component: {component}"))
+    assert ([each.label for each in found.functions], found.notes) == (["f"], ())
+
+
+def test_a_component_from_a_folder_that_is_none_of_ours_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "publish.yaml").write_text("Type: Component\nName: oss\n")
+    found = read(tmp_path, THREE.replace("component: fc3", "component: ./"))
+    assert not found.functions
+    assert [note.text for note in found.notes] == ["hello: the component ./ is not deployed by Sesame"]
+
+
+def test_empty_props_deploy_nothing(tmp_path: Path) -> None:
+    found = read(tmp_path, "edition: 3.0.0\nresources:\n  a:\n    component: fc3\n    props: {}\n")
+    assert not found.errors
+    assert [note.text for note in found.notes] == ["a: its props are empty, so it deploys nothing"]
 
 
 WHOLE = """

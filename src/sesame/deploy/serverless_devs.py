@@ -19,6 +19,7 @@ _TOP = {
     "global-actions", "version", "params", "description",
 }  # fmt: skip
 _UNIT = {"component", "props", "actions", "access", "provider", "extend", "extends", "cwd", "description", "logger"}
+_DEPLOYED = (*fc_component.NAMES, "fc3", "fc3-domain", "fc-domain")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,22 +99,35 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
         made.notes.append(Note(unit.keys["actions"], f"{name}: {_not_run(given['actions'])}"))
     component = yaml_source.require(unit, "component", f"the service '{name}'").text()
     props = given.get("props", Node({}, unit.place))
-    kind = component.rpartition("/")[2].partition("@")[0].lower()
+    kind = _of_folder(path.parent / component, props) if component.startswith((".", "/")) else _named(component)
     at = fc_keys.At(path.parent, options.account_id, options.region)
-    if kind in fc_component.NAMES:
+    if kind in _DEPLOYED and not props.value:
+        # As in the vendor's own examples of other commands of the tool.
+        made.notes.append(Note(place, f"{name}: its props are empty, so it deploys nothing"))
+    elif kind in fc_component.NAMES:
         fc_component.read(props, made, at)
     elif kind in ("fc3", "fc3-domain"):
         fc3_component.read(name, props, made, at)
     elif kind == "fc-domain":
         fc_component.read(Node({"customDomains": Node([props], props.place)}, props.place), made, at)
-    elif component.startswith((".", "/")):
-        # A component from a folder, as in the vendor's own examples: read as fc where it looks like that.
-        if "functionName" in props.mapping():
-            fc3_component.read(name, props, made, at)
-        else:
-            fc_component.read(props, made, at)
     else:
         made.notes.append(Note(place, f"{name}: the component {component[:80]} is not deployed by Sesame"))
+
+
+def _named(component: str) -> str:
+    """`devsapp/fc3@0.1.0` and `fc3` are the same component."""
+    return component.rpartition("/")[2].partition("@")[0].lower()
+
+
+def _of_folder(folder: Path, props: Node) -> str:
+    """The component that lies in a folder, by its `publish.yaml`, else by what it is given."""
+    for name in placeholders.PUBLISH:
+        if (folder / name).is_file() and "Name" in (said := yaml_source.read(folder / name).mapping()):
+            return _named(said["Name"].text())
+    given = props.mapping()
+    if "functionName" in given:
+        return "fc3"
+    return "fc3-domain" if "domainName" in given else fc_component.NAMES[0]
 
 
 def _extended(unit: Node, templates: Mapping[str, Node]) -> Node:

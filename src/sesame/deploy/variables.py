@@ -19,6 +19,8 @@ DEPTH_MAX = 16
 FILE_BYTES_MAX = 1024 * 1024
 _WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
 _PART = re.compile(r"\$\{([^{}]*)\}")
+_FUNCTIONS = ("env", "config", "path", "file", "json")
+_HEADS = ("vars", "env", "config", "this", "resources", "services")
 _CALL = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
 
 
@@ -119,7 +121,16 @@ class Variables:
         return self.resolve(found, this, depth + 1)
 
     def _call(self, function: str, argument: str, at: Node, this: Node | None, depth: int) -> Any:
-        values = [_unquoted(each) for each in argument.split(",")] if argument else []
+        if function not in _FUNCTIONS:
+            return Unresolved(f"{function}({argument})")
+        values: list[str] = []
+        for each in _arguments(argument):
+            if function == "env" and values and values[0] in self._known.environ:
+                break  # A default is not asked for its value where there is no need of one.
+            found = self._argument(each, at, this, depth)
+            if isinstance(found, Unresolved):
+                return found
+            values.append(found)
         match function:
             case "env":
                 return self._environment(values[0] if values else "", values[1] if len(values) > 1 else None, at)
@@ -129,16 +140,25 @@ class Variables:
                 return str((self._known.folder / (values[0] if values else ".")).resolve())
             case "file":
                 return self._file(values[0] if values else "", at)
-            case "json":
-                inner = self._value(argument, at, this, depth) if "(" in argument else _unquoted(argument)
-                if isinstance(inner, Unresolved):
-                    return inner
+            case _:
                 try:
-                    return _node_of(json.loads(inner if isinstance(inner, str) else inner.text()), at)
+                    # Text without quotes may hold commas, as JSON does.
+                    whole = values[0] if len(values) == 1 else argument
+                    return _node_of(json.loads(whole), at)
                 except ValueError as error:
                     raise TemplateError(at.place, f"${{json(…)}}: {error}") from error
-            case _:
-                return Unresolved(f"{function}({argument})")
+
+    def _argument(self, text: str, at: Node, this: Node | None, depth: int) -> "str | Unresolved":
+        """Text in quotes, a call, or what a variable says; any other text stands for itself."""
+        head = text.partition(".")[0]
+        if not (_CALL.match(text) or (head in _HEADS and head != text)):
+            return _unquoted(text)
+        if depth > DEPTH_MAX:
+            raise TemplateError(at.place, f"calls stand within each other more than {DEPTH_MAX} times")
+        found = self._value(text, at, this, depth + 1)
+        if isinstance(found, Unresolved):
+            return found
+        return found.text("an argument") if isinstance(found, Node) else str(found)
 
     def _environment(self, name: str, default: str | None, at: Node) -> str:
         found = self._known.environ.get(name, default)
@@ -164,6 +184,23 @@ class Variables:
             return data.decode()
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(at.place, f"${{file({name[:80]})}} cannot be read: {error}") from error
+
+
+def _arguments(text: str) -> list[str]:
+    """Cut at the commas that stand in no quotes and no parentheses."""
+    found, depth, quote = [""], 0, ""
+    for each in text:
+        if quote:
+            quote = "" if each == quote else quote
+        elif each in "'\"":
+            quote = each
+        elif each in "()":
+            depth += 1 if each == "(" else -1
+        elif each == "," and not depth:
+            found.append("")
+            continue
+        found[-1] += each
+    return [each.strip() for each in found] if text else []
 
 
 def _unquoted(text: str) -> str:
