@@ -246,3 +246,28 @@ def test_the_command_builds_a_folder_and_its_json_is_all_there_is(tmp_path: Path
 def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert installer.default_cache() == tmp_path / "sesame" / "build"
+
+
+@pytest.mark.parametrize("runtime", ["python2.7", "python3.12"])
+def test_no_module_of_the_users_folder_is_imported_by_pip(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("pip", "tempfile", "compileall", "setuptools", "logging"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write(__name__)\n")
+    made = project(tmp_path, index, "made-up", runtime)
+    for name in ("pip", "logging"):
+        shutil.copy(folder / f"{name}.py", tmp_path / "code")
+    monkeypatch.chdir(folder)
+    # A cache of its own: pip is fetched for it, too.
+    built(made, tmp_path / "cache")
+    assert not (tmp_path / "imported").exists()
+
+
+def test_paths_of_requirements_begin_at_their_folder(tmp_path: Path, index: Path, cache: Path) -> None:
+    """As for `pip install -r requirements.txt` in that folder, wherever `sesame build` is run."""
+    made = project(tmp_path, index, "./wheels/beside-1.0-py2.py3-none-any.whl")
+    (tmp_path / "code/wheels").mkdir()
+    make_wheel(tmp_path / "code/wheels", "beside")
+    assert (built(made, cache) / "beside.py").exists()

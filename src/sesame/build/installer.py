@@ -82,9 +82,10 @@ class Installer:
         try:
             pip = BootstrappedPip(interpreter, self._pip(interpreter))
             output = pip.run(
-                ["install", "--no-compile", "--no-warn-script-location", "--target", str(target),
-                 "-r", str(requirements.path)],
+                ["install", "--no-compile", "--no-warn-script-location", "--target", str(target.absolute()),
+                 "-r", str(requirements.path.absolute())],
                 self._progress,
+                requirements.path.absolute().parent,
             )  # fmt: skip
         except PipFailed as failed:
             raise ConfigurationError(_failure(requirements, f"pip under {interpreter.path}", failed.lines)) from failed
@@ -107,7 +108,7 @@ class Installer:
         self._progress(f"installing wheels of {requirements.path.name} for CPython {version}, which is not here …")
         command = [
             find_uv(), "pip", "install", "--python", sys.executable, "--python-version", version,
-            "--target", str(target), "--only-binary", ":all:", "-r", str(requirements.path),
+            "--target", str(target.absolute()), "--only-binary", ":all:", "-r", str(requirements.path.absolute()),
         ]  # fmt: skip
         if platform := PLATFORMS.get(os.uname().machine):
             command += ["--python-platform", platform]
@@ -116,7 +117,7 @@ class Installer:
             environ.setdefault("UV_DEFAULT_INDEX", index)
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=environ, check=False,
+            errors="replace", env=environ, check=False, cwd=requirements.path.absolute().parent,
         )  # fmt: skip
         if done.returncode != 0:
             raise ConfigurationError(

@@ -2,7 +2,8 @@
 
 Called by `site_packages`, `build.installer` and the script that resolves the constraints; the pip, setuptools
 and wheel of each runtime are pinned in constraints/<runtime>.build.txt. Writes only to
-the directories that it is given.
+the directories that it is given. `python -m pip` would import a `pip.py`, or any other module by the name of one of the
+library's, from the directory that the user stands in: pip is run by its path, or from the root.
 """
 
 import ensurepip
@@ -50,24 +51,25 @@ class BootstrappedPip:
         said: list[str] = []
         for command in attempts:
             done = subprocess.run(
-                [*command, "--quiet", "--no-deps", "--target", str(self._folder), *pins],
+                [*command, "--quiet", "--no-deps", "--target", str(self._folder.absolute()), *pins],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(),
-                text=True, errors="replace", check=False,
+                text=True, errors="replace", check=False, cwd=os.sep,
             )  # fmt: skip
             if done.returncode == 0:
                 return
             said.extend(done.stdout.splitlines()[-3:])
         raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
 
-    def run(self, arguments: Sequence[str], progress: Progress) -> list[str]:
+    def run(self, arguments: Sequence[str], progress: Progress, folder: Path | None = None) -> list[str]:
         """Runs pip, and gives the lines of its output. Tells `progress` every few seconds what it is doing.
 
-        Raises `PipFailed` with the lines.
+        Relative paths of requirements begin at `folder`. Raises `PipFailed` with the lines.
         """
+        pip = self._folder.absolute()
         process = subprocess.Popen(
-            [str(self._interpreter.path), "-s", "-m", "pip", *arguments],
+            [str(self._interpreter.path), "-s", str(pip / "pip"), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env=_environment(pythonpath=self._folder),
+            env=_environment(pythonpath=pip), cwd=folder,
         )  # fmt: skip
         lines: list[str] = []
         ended = threading.Event()

@@ -148,7 +148,9 @@ def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
             init = folder.joinpath(*name.split("."), "__init__.py")
             if init.parent.is_dir() and not init.exists():
                 init.write_text("__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
-                subprocess.run([str(interpreter.path), "-m", "compileall", "-q", "-l", str(init.parent)], check=True)
+                command = [str(interpreter.path), "-m", "compileall", "-q", "-l", str(init.parent.absolute())]
+                # From a directory without modules, which the interpreter would take for the library's.
+                subprocess.run(command, check=True, cwd=os.sep)
 
 
 def _prove(interpreter: Interpreter, folder: Path) -> None:
