@@ -234,9 +234,7 @@ def test_a_variable_of_the_environment_that_is_not_set_is_an_error(tmp_path: Pat
         ("file(path('words.txt'))", "words"),
     ],
 )
-def test_arguments_may_be_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, value: str
-) -> None:
+def test_arguments_may_be_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, value: str) -> None:
     monkeypatch.setenv("SESAME_SET", "set")
     (tmp_path / "words.txt").write_text("words")
     found = read(tmp_path, ONE.replace('"${env(WHO, world)}"', json.dumps(f"${{{expression}}}")))
