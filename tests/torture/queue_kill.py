@@ -140,11 +140,13 @@ class _Torture:
                 os.kill(victim, signal.SIGKILL)
 
     def _running(self, kind: str) -> list[int]:
-        """Soon after a kill there may be none for a while."""
+        """Soon after a kill there may be none for a while; of zygotes, until an instance has to start."""
         found: list[int] = []
 
         def look() -> bool:
             found[:] = sorted(self._sesame.instances() if kind == "instance" else self._sesame.zygotes())
+            if not found and kind == "zygote":
+                self._kill("instance")
             return bool(found)
 
         _wait(look, f"another {kind}")
