@@ -1,0 +1,209 @@
+"""Ray's actors of a cluster: one on each machine, which keeps a node of Sesame there, and one that places them.
+
+Made by `on_ray.cluster`; run in Ray's own processes on machines where the same Sesame is installed.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sesame import __version__
+from sesame.on_ray.library import AUTH_MODE, NAMESPACE, TOKEN
+from sesame.on_ray.node_process import NodeProcess
+from sesame.on_ray.order import LOST, STARTING, Order, Report, filled
+from sesame.on_ray.policies import Machine, machines, missing
+
+# How often machines are looked at.
+LOOK_S = 1.0
+# An actor that does not say how its node is within so long counts as lost.
+REPORT_S = 5.0
+# Beyond the time that calls get to end.
+DRAIN_MORE_S = 30.0
+PLACER = "placer"
+NEVER_GIVE_UP = -1
+# A report, a drain, and the threads of Ray's own need not wait for each other.
+CONCURRENCY = 4
+
+log = structlog.get_logger("sesame.on_ray")
+
+
+def actor_name(machine: Machine) -> str:
+    return f"node-{machine.id}"
+
+
+class Refused:
+    """In the place of a `NodeProcess` where none can be started, until the machine is set up otherwise."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def seen(self) -> tuple[str, int, str]:
+        return "refused", 0, self._why
+
+    def stop(self, within_s: float) -> bool:
+        """Nothing runs."""
+        return True
+
+
+class Node:
+    """The actor of one machine. Made again by Ray when its process ends, and the node with it."""
+
+    def __init__(self, machine: Machine, order: Order) -> None:
+        self._machine = machine
+        self._order = order
+        self._folder: Path | None = None
+        self._process: NodeProcess | Refused = self._start()
+
+    def report(self) -> Report:
+        state, starts, said = self._process.seen()
+        machine = self._machine
+        return Report(machine.id, machine.address, machine.host, str(state), starts, said)
+
+    def drain(self) -> bool:
+        """Ends the node in peace; false if it did not end in time. It is started no more."""
+        ended = self._process.stop(self._order.drain_s + DRAIN_MORE_S)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return ended
+
+    def _start(self) -> NodeProcess | Refused:
+        order, machine = self._order, self._machine
+        if order.version != __version__:
+            return Refused(f"Sesame {__version__} is installed there; expected {order.version}, as everywhere")
+        mode = os.environ.get(AUTH_MODE)
+        if mode != TOKEN:
+            return Refused(f"Ray was started there with {AUTH_MODE}={mode}; expected {AUTH_MODE}={TOKEN}")
+        # Ray's variables, its token among them, are none of the node's business.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment |= {name: filled(value, machine.id, machine.address) for name, value in order.environment.items()}
+        if order.files:
+            self._folder = Path(tempfile.mkdtemp(prefix="sesame-node-"))
+            for name, content in order.files.items():
+                path = self._folder / name.lower()
+                path.touch(0o600)
+                path.write_bytes(content)
+                environment[name] = str(path)
+        command = [sys.executable, *(filled(word, machine.id, machine.address) for word in order.command)]
+        return NodeProcess(command, environment)
+
+
+class Placer:
+    """The actor that sees to it that each machine has its `Node`, also those that come later. One in a cluster."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._nodes: dict[Machine, Any] = {}
+        self._known: set[Machine] = set()
+        self._draining = False
+        self._changing = threading.Lock()
+        threading.Thread(target=self._look, name="placer", daemon=True).start()
+
+    def digest(self) -> str:
+        """Of the order that the cluster runs by."""
+        return self._order.digest
+
+    def drains(self) -> bool:
+        return self._draining
+
+    def reports(self) -> list[Report]:
+        """Of each machine, by address."""
+        with self._changing:
+            nodes = dict(self._nodes)
+        asked = {machine: node.report.remote() for machine, node in nodes.items()}
+        _wait(asked, REPORT_S)
+        return [self._heard(machine, said) for machine, said in asked.items()]
+
+    def drain(self) -> list[Report]:
+        """Ends every node in peace, all at once; returns those that did not end."""
+        with self._changing:
+            self._draining = True
+            nodes = dict(self._nodes)
+        asked = {machine: node.drain.remote() for machine, node in nodes.items()}
+        _wait(asked, self._order.drain_s + 2 * DRAIN_MORE_S)
+        left = []
+        for machine, said in asked.items():
+            try:
+                ended = ray.get(said, timeout=0)
+            except RayError as error:
+                log.warning("a node was lost while it drained", machine=machine.address, error=str(error))
+                ended = False
+            if not ended:
+                left.append(Report(machine.id, machine.address, machine.host, LOST))
+            ray.kill(nodes[machine])
+        return left
+
+    def _heard(self, machine: Machine, said: Any) -> Report:
+        try:
+            report: Report = ray.get(said, timeout=0)
+        except GetTimeoutError:
+            state = LOST if machine in self._known else STARTING
+            return Report(machine.id, machine.address, machine.host, state)
+        except RayError as error:
+            return Report(machine.id, machine.address, machine.host, LOST, said=str(error))
+        self._known.add(machine)
+        return report
+
+    def _look(self) -> None:
+        pause = threading.Event()
+        while not self._draining:
+            try:
+                self._place()
+            except (RayError, ValueError, RuntimeError, ConnectionError) as error:
+                # Ray's head is away; what runs goes on running.
+                log.warning("machines cannot be looked at", error=str(error))
+            pause.wait(LOOK_S)
+
+    def _place(self) -> None:
+        wanted = machines(ray.nodes())
+        with self._changing:
+            if self._draining:
+                return
+            for gone in self._nodes.keys() - set(wanted):
+                # Its name is free again, and nobody waits for it.
+                ray.kill(self._nodes.pop(gone))
+            for machine in missing(wanted, {each.id for each in self._nodes}):
+                self._nodes[machine] = _placed(machine, self._order)
+
+
+def _wait(asked: dict[Machine, Any], within_s: float) -> None:
+    """Until each has answered, or so long."""
+    if asked:
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=within_s)
+
+
+def _placed(machine: Machine, order: Order) -> Any:
+    """The actor of a machine, which is there already where the placer is the one that was made again."""
+    options = {
+        "name": actor_name(machine),
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": NEVER_GIVE_UP,
+        "max_concurrency": CONCURRENCY,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(machine.id, soft=False),
+    }
+    return ray.remote(Node).options(**options).remote(machine, order)
+
+
+def placer(order: Order) -> Any:
+    """The cluster's placer, made if there is none."""
+    options = {
+        "name": PLACER,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": NEVER_GIVE_UP,
+        "max_concurrency": CONCURRENCY,
+    }
+    return ray.remote(Placer).options(**options).remote(order)

@@ -1,0 +1,115 @@
+"""A cluster of Sesame on a running Ray, as its commands see it: begun, watched, asked how it is, drained.
+
+Used by the command line. Nothing of a call goes through here, or through Ray.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sesame.model.errors import ConfigurationError
+from sesame.on_ray.library import NAMESPACE, connected
+from sesame.on_ray.order import LOST, Order, Report
+
+# A new actor first imports what it needs: seconds, and more than a minute on a machine that is busy.
+ANSWER_S = 180.0
+WATCHED_EVERY_S = 1.0
+
+
+class Cluster:
+    """The one cluster of this Ray. Valid while Ray is connected."""
+
+    def __init__(self, ray: Any, placer: Any) -> None:
+        self._ray = ray
+        self._placer = placer
+
+    def reports(self) -> list[Report]:
+        """How each machine's node is. Raises `ConfigurationError` where Ray does not answer."""
+        found: list[Report] = self._asked(self._placer.reports.remote(), ANSWER_S)
+        return found
+
+    def drain(self) -> list[Report]:
+        """Ends all nodes in peace, then what placed them; returns those that had to be given up."""
+        left: list[Report] = self._asked(self._placer.drain.remote(), None)
+        self._ray.kill(self._placer)
+        return left
+
+    def watch(self, note: Callable[[str], None], wait: Callable[[float], bool]) -> None:
+        """Notes what changes, until `wait`, which is told how long, says yes."""
+        before: dict[str, Report] = {}
+        away = False
+        while not wait(WATCHED_EVERY_S):
+            try:
+                reports = self.reports()
+            except ConfigurationError:
+                if not away:
+                    note("Ray's head does not answer: what runs goes on, and nothing is started anew until it is back.")
+                away = True
+                continue
+            if away:
+                note("Ray's head answers again.")
+            away = False
+            for line in changes(before, reports):
+                note(line)
+            before = {report.machine: report for report in reports}
+
+    def runs_by(self, order: Order) -> bool:
+        """Whether it was begun with this order."""
+        return bool(self._asked(self._placer.digest.remote(), ANSWER_S) == order.digest)
+
+    def _asked(self, reference: Any, within_s: float | None) -> Any:
+        try:
+            return self._ray.get(reference, timeout=within_s)
+        except self._ray.exceptions.RayError as error:
+            raise ConfigurationError(f"the cluster's placer does not answer: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def begun(address: str | None, order: Order) -> Iterator[Cluster]:
+    """The cluster, made where there is none; raises `ConfigurationError` where one runs by another order."""
+    with connected(address) as ray:
+        # It imports Ray, which is there from here on.
+        from sesame.on_ray import actors
+
+        cluster = Cluster(ray, actors.placer(order))
+        if not cluster.runs_by(order):
+            raise ConfigurationError(
+                "a cluster with other settings, or another version of Sesame, runs on this Ray; expected the same "
+                "ones, or none: stop it with `sesame cluster stop`"
+            )
+        yield cluster
+
+
+@contextlib.contextmanager
+def running(address: str | None) -> Iterator[Cluster | None]:
+    """The cluster that runs on this Ray, if there is one."""
+    with connected(address) as ray:
+        from sesame.on_ray import actors
+
+        try:
+            placer = ray.get_actor(actors.PLACER, NAMESPACE)
+        except ValueError:
+            placer = None
+        yield None if placer is None else Cluster(ray, placer)
+
+
+def changes(before: dict[str, Report], now: list[Report]) -> Iterator[str]:
+    """A line for each machine that came, went, or whose node is otherwise than before."""
+    for report in now:
+        was = before.get(report.machine)
+        if was is None or (was.state, was.starts) != (report.state, report.starts):
+            yield described(report)
+    for machine in before.keys() - {report.machine for report in now}:
+        yield f"{before[machine].address} ({before[machine].host}): gone from Ray"
+
+
+def described(report: Report) -> str:
+    """One line, and below it what the node said when it ended."""
+    again = f", start {report.starts}" if report.starts > 1 else ""
+    state = "its actor is not heard of" if report.state == LOST else report.state
+    said = "".join(f"\n    {line}" for line in report.said.splitlines())
+    return f"{report.address} ({report.host}): {state}{again}{said}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,142 @@
+"""Keeps a node of Sesame running as a process on this machine: starts it, starts it again when it ends, drains it.
+
+Used by the actor of a machine, in threads; knows nothing of Ray. The process dies with this one (`on_ray.lifeline`).
+"""
+
+import collections
+import contextlib
+import enum
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from sesame.on_ray.lifeline import ASKS_TO_END, EXIT_SIGNALLED
+from sesame.on_ray.policies import RAN_S, backoff_s
+
+# Of what the process writes to its stderr, so many lines are kept to tell why it ended.
+LINES_KEPT = 20
+# Whoever holds the stderr of a process that has ended gets so long to say the rest.
+REST_S = 1.0
+
+
+class State(enum.StrEnum):
+    RUNNING = "running"
+    # It ended, and is started again in a moment.
+    WAITING = "waiting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+LEGAL: dict[State, frozenset[State]] = {
+    State.RUNNING: frozenset({State.WAITING, State.STOPPING}),
+    State.WAITING: frozenset({State.RUNNING, State.STOPPED}),
+    State.STOPPING: frozenset({State.STOPPED}),
+    State.STOPPED: frozenset(),
+}
+
+
+class NodeProcess:
+    """Runs from the moment when it is made, with no other `environment`. `stop` may be called by several threads."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._state = State.WAITING
+        self._changed = threading.Condition()
+        self._asked = False
+        self._asks = -1
+        self._lines: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
+        self._how = ""
+        self._starts = 0
+        # A daemon, so that it holds up no process that ends: the process goes with it.
+        threading.Thread(target=self._keep, name="node", daemon=True).start()
+
+    def seen(self) -> tuple[State, int, str]:
+        """The state, how often it was started, and how it ended last with what it said then, else nothing."""
+        with self._changed:
+            said = "\n".join((self._how, *self._lines)) if self._how and self._state is not State.RUNNING else self._how
+            return self._state, self._starts, said
+
+    def stop(self, within_s: float) -> bool:
+        """Asks it to end in peace, and waits; False if it still runs after so long. Idempotent."""
+        with self._changed:
+            self._asked = True
+            if self._state is State.RUNNING:
+                self._move(State.STOPPING)
+                # One that is being killed has no pipe any more, and one that has just ended no reader.
+                if self._asks >= 0:
+                    with contextlib.suppress(BrokenPipeError):
+                        os.write(self._asks, ASKS_TO_END)
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._state is State.STOPPED, within_s)
+
+    def kill(self) -> None:
+        """Ends it at once, and starts it no more."""
+        with self._changed:
+            self._asked = True
+            if self._asks >= 0:
+                os.close(self._asks)
+                self._asks = -1
+            self._changed.notify_all()
+
+    def _keep(self) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            if not self._run():
+                return
+            failures = failures + 1 if time.monotonic() - began < RAN_S else 0
+            with self._changed:
+                self._changed.wait_for(lambda: self._asked, backoff_s(max(failures, 1)))
+
+    def _run(self) -> bool:
+        """One life of the process; whether there is to be another."""
+        with self._changed:
+            if self._asked:
+                if self._state is not State.STOPPED:
+                    self._move(State.STOPPED)
+                return False
+            self._lines.clear()
+            pipe, self._asks = os.pipe()
+            lifeline = [sys.executable, "-m", "sesame.on_ray.lifeline", str(pipe), *self._command]
+            process = subprocess.Popen(
+                lifeline, pass_fds=[pipe], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self._environment
+            )
+            os.close(pipe)
+            self._starts += 1
+            self._move(State.RUNNING)
+        reading = threading.Thread(target=self._read, args=(process,), name="node-stderr", daemon=True)
+        reading.start()
+        code = process.wait()
+        reading.join(REST_S)
+        with self._changed:
+            if self._asks >= 0:
+                os.close(self._asks)
+                self._asks = -1
+            self._how = _how(code)
+            self._move(State.STOPPED if self._state is State.STOPPING else State.WAITING)
+        return True
+
+    def _read(self, process: "subprocess.Popen[bytes]") -> None:
+        """Passes on what it says, to where Ray keeps what actors say."""
+        assert process.stderr is not None
+        for line in process.stderr:
+            text = line.decode(errors="replace")
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            with self._changed:
+                self._lines.append(text.rstrip("\n"))
+
+    def _move(self, state: State) -> None:
+        assert state in LEGAL[self._state], f"{self._state} → {state}"
+        self._state = state
+        self._changed.notify_all()
+
+
+def _how(code: int) -> str:
+    if code > EXIT_SIGNALLED:
+        return f"ended by signal {code - EXIT_SIGNALLED}"
+    return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,71 @@
+"""What is said of a cluster: what changed, and why Ray cannot be used. Ray itself runs in tests/cluster."""
+
+import subprocess
+import sys
+
+import pytest
+from tests.support.s3 import free_port
+
+from sesame.model.errors import ConfigurationError
+from sesame.on_ray.cluster import changes, described
+from sesame.on_ray.library import connected, why_not
+from sesame.on_ray.order import LOST, Order, Report, filled
+
+RUNS = Report("a", "10.0.0.1", "first", "running", starts=1)
+
+
+def test_each_change_is_said_once() -> None:
+    again = Report("a", "10.0.0.1", "first", "running", starts=2, said="ended by signal 9")
+    assert list(changes({}, [RUNS])) == ["10.0.0.1 (first): running"]
+    assert list(changes({"a": RUNS}, [RUNS])) == []
+    assert list(changes({"a": RUNS}, [again])) == ["10.0.0.1 (first): running, start 2\n    ended by signal 9"]
+    assert list(changes({"a": RUNS}, [])) == ["10.0.0.1 (first): gone from Ray"]
+
+
+def test_an_actor_that_is_not_heard_of_is_said_to_be_so() -> None:
+    assert described(Report("a", "10.0.0.1", "first", LOST)) == "10.0.0.1 (first): its actor is not heard of"
+
+
+def test_orders_are_told_apart_without_what_they_hold() -> None:
+    order = Order("1", ("-m", "sesame"), {"A": "1", "B": "2"})
+    assert order.digest == Order("1", ("-m", "sesame"), {"B": "2", "A": "1"}).digest
+    assert order.digest != Order("2", ("-m", "sesame"), {"A": "1", "B": "2"}).digest
+    assert filled("{node} at {address}", "a", "10.0.0.1") == "a at 10.0.0.1"
+
+
+def test_a_ray_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ConfigurationError, match=r"RAY_AUTH_MODE is 'disabled'; expected token"), connected(None):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:10001", "host:port", ":6379"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected HOST:PORT"), connected(address):
+        raise AssertionError
+
+
+def test_a_ray_that_is_not_there_is_said_to_be_so_at_once() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ConfigurationError, match=rf"Ray at {address} is not reached .* `ray start --head`"):
+        with connected(address):
+            raise AssertionError
+
+
+def test_without_the_extra_it_is_named() -> None:
+    code = (
+        "import sys; sys.modules['ray'] = None\nfrom sesame.on_ray.library import connected\nwith connected(None): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "a cluster needs the extra ray, which is not installed (ray is missing): pip install 'sesame-fc[ray]'" in (
+        done.stderr
+    )
+
+
+def test_other_versions_are_told_from_a_token_that_is_not_taken() -> None:
+    versions = RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.12.1\n")
+    assert "expected the same ones of Ray and Python everywhere" in why_not("10.0.0.1:6379", versions)
+    assert "Python: 3.12.1" in why_not("10.0.0.1:6379", versions)
+    assert "does not take this token" in why_not("10.0.0.1:6379", ConnectionError("no"))
+    assert "no Ray runs on this machine" in why_not("auto", ConnectionError("no"))
+    assert "cannot connect to Ray at x:1: no" in why_not("x:1", ValueError("no"))
