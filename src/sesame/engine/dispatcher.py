@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
-from sesame.engine.instance import State
+from sesame.engine.instance import BUSY, State
 from sesame.engine.leasing import Lease
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
@@ -24,6 +24,9 @@ from sesame.model.recording import LOG_BYTES_MAX
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
 from sesame.model.stream import Stream
+
+# An instance that has served no call yet.
+_UNUSED = (State.STARTING, State.INITIALIZING)
 
 
 class Recorder(Protocol):
@@ -130,8 +133,8 @@ class Dispatcher:
             initialize_ms = ended.duration_ms
             if ended.error is not None:
                 return _outcome(steps, lease, ended, Phases(lease.queue_ms, lease.start_ms, initialize_ms, 0.0)), False
-        if instance.state in (State.STARTING, State.INITIALIZING):
-            instance.move(State.BUSY)
+        if instance.state in _UNUSED:
+            instance.move(BUSY)
         if instance.shared:
             self._pool.readied(instance)
         ended = await steps.run("invoke", "Invoke", event, instance.snapshot.limits.timeout_s)

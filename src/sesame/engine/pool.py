@@ -13,7 +13,7 @@ from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.health import HealthChecks
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP
 from sesame.engine.idle import IdleInstances
-from sesame.engine.instance import Instance, State
+from sesame.engine.instance import BUSY, DEAD, IDLE, Instance, State
 from sesame.engine.leasing import Learning, Lease, Leasing
 from sesame.engine.policies import expired, to_free_ahead, to_freeze
 from sesame.engine.pool_parts import Admitted, Counts, PoolDependencies
@@ -149,23 +149,23 @@ class Pool:
 
     def release(self, instance: Instance) -> None:
         """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
+        died_since = instance.death is not None
         self.sessions.room(instance)
-        if instance.spent or instance.death is not None:
+        if instance.spent or died_since:
             self._shared.close(instance)
-        if instance.state is State.DEAD or instance.calls:
+        if instance.state is DEAD or instance.calls:
             return
         self._shared.close(instance)
         if instance.spent:
             self.end(instance, KillReason.FAILED if instance.serves_on else KillReason.DONE)
             return
-        if instance.death is not None:
-            # Its process has ended after it had answered.
+        if died_since:
             self.end(instance, KillReason.DIED)
             return
         if self._closed or not self._is_current(instance):
             self._retire(instance, KillReason.STOPPING if self._closed else KillReason.OUTDATED)
             return
-        instance.move(State.IDLE)
+        instance.move(IDLE)
         instance.idle_since = self._given.clocks.monotonic()
         self._idle.put(instance)
         self.capacity.told_free()
@@ -204,7 +204,7 @@ class Pool:
         return Lease(instance, cold=False)
 
     def _begin(self, instance: Instance) -> None:
-        instance.move(State.BUSY)
+        instance.move(BUSY)
         instance.thaw()
         self._shared.begin(instance)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from sesame.http.body_budget import BodyBudget
-from sesame.http.framing import BROKEN, Framing, frame, header_lines
+from sesame.http.framing import BROKEN, NO_BODY, Framing, frame, header_lines
 from sesame.http.interface import BodyTooLarge, Disconnected, Endpoint, Headers, TooManyBodies
 from sesame.http.limits import Limits
 from sesame.http.request import ASTERISK, Request
@@ -105,7 +105,7 @@ class Exchange:
         self.status = 0
         self._added = self._head = b""
         self._left = 0
-        self._framing = Framing.NONE
+        self._framing = NO_BODY
 
     async def run(self) -> None:
         """Has the endpoint answer. What it leaves undone is answered with a 500, or breaks the connection off."""
