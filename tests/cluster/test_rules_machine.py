@@ -1,0 +1,303 @@
+"""A search for two writers at a time, and for instances in use whose capacity was granted again.
+
+Nodes have clocks of their own, which begin anywhere and run unequally fast. Links end with all that is on its way,
+answers of the database are lost, processes are stopped, go on, and are killed. Nothing here waits for real time.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.support.examples import examples
+
+from sesame.cluster.rules import EXPIRED_S, HOLD_S, LIFE_S, Holds, Lead, Life
+
+NODES = 3
+CAP = 2
+TICK_S = 0.25
+# By which a supervisor has killed what has not ended by itself: half of what the other side waits longer.
+GRACE_S = (HOLD_S - LIFE_S) / 2
+
+nodes = st.integers(0, NODES - 1)
+
+
+class Row(msgspec.Struct):
+    epoch: int = 0
+    node: int = -1
+    renewed_at: float = float("-inf")
+    holders: set[str] = msgspec.field(default_factory=set)
+
+
+class Clock:
+    def __init__(self, begins_at: float, rate: float, world: "RulesMachine") -> None:
+        self._begins_at, self._rate, self._world = begins_at, rate, world
+
+    def now(self) -> float:
+        return self._begins_at + self._world.time * self._rate
+
+
+class Link:
+    """Between a follower and a writer: messages in order, until it ends."""
+
+    def __init__(self, follower: "Follower", writer: "Writer") -> None:
+        self.follower, self.writer, self.open = follower, writer, True
+        self.to_writer: deque[Any] = deque()
+        self.to_follower: deque[Any] = deque()
+
+    def end(self) -> None:
+        self.open = False
+        self.writer.lost(self)
+        if self.follower.link is self:
+            self.follower.link = None
+
+
+class Writer:
+    """One that leads, or believes so."""
+
+    def __init__(self, node: int, clock: Clock, epoch: int, lead: Lead, holds: Holds) -> None:
+        self.node, self.clock, self.epoch, self.lead, self.holds = node, clock, epoch, lead, holds
+        # Instances that count, by holder.
+        self.granted: dict[str, int] = {}
+        self.heard_at: dict[str, float] = {}
+        self.links: dict[str, Link] = {}
+        self.own = 0
+
+    @property
+    def leads(self) -> bool:
+        return self.lead.lasts(self.clock.now())
+
+    def lost(self, link: Link) -> None:
+        name = link.follower.name
+        if self.links.get(name) is link:
+            del self.links[name]
+            self.holds.silent(name, self.heard_at[name])
+
+    def has_room(self) -> bool:
+        unknown = self.holds.awaited - self.granted.keys()
+        return self.leads and not unknown and self.own + sum(self.granted.values()) < CAP
+
+
+class Follower:
+    def __init__(self, node: int, clock: Clock) -> None:
+        self.name, self.node, self.clock, self.life = f"follower {node}", node, clock, Life()
+        self.link: Link | None = None
+        self.instances = 0
+        self.stopped = False
+
+
+class RulesMachine(RuleBasedStateMachine):
+    """Time passes in ticks, in which each does what it does by itself, unless it is stopped or cut off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.row = Row()
+        self.writers: dict[int, Writer] = {}
+        self.followers: list[Follower] = []
+        self.stopped_writers: set[int] = set()
+        # Nodes whose writer or candidate does not reach the database, and of which no answer of it arrives.
+        self.cut_off: set[int] = set()
+        self.unanswered: set[int] = set()
+        # Followers whose messages are on their way, and stay so; and those that cannot connect.
+        self.slow: set[int] = set()
+
+    @initialize(data=st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0.98, 1.02)), min_size=NODES, max_size=NODES))
+    def begin(self, data: list[tuple[float, float]]) -> None:
+        self.followers = [Follower(node, Clock(*each, self)) for node, each in enumerate(data)]
+        self.time_passes(8)
+
+    # What happens to machines.
+
+    @rule(ticks=st.integers(1, 60))
+    def time_passes(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.time += TICK_S
+            for node in range(NODES):
+                self._watch(node)
+                self._writer_acts(node)
+                self._follower_acts(node)
+                self.no_more_instances_than_the_cap()
+                self.one_leads()
+
+    @rule(node=nodes)
+    def the_writer_is_stopped_or_goes_on(self, node: int) -> None:
+        if node in self.writers:
+            self.stopped_writers ^= {node}
+
+    @rule(node=nodes)
+    def the_follower_is_stopped_or_goes_on(self, node: int) -> None:
+        self.followers[node].stopped = not self.followers[node].stopped
+
+    @rule(node=nodes)
+    def the_database_is_lost_or_found(self, node: int) -> None:
+        self.cut_off ^= {node}
+
+    @rule(node=nodes)
+    def answers_of_the_database_are_lost_or_not(self, node: int) -> None:
+        self.unanswered ^= {node}
+
+    @rule(node=nodes)
+    def the_link_is_cut_or_mended(self, node: int) -> None:
+        self.slow ^= {node}
+
+    @rule(node=nodes)
+    def the_link_ends(self, node: int) -> None:
+        if (link := self.followers[node].link) is not None:
+            link.end()
+
+    @rule(node=nodes)
+    def the_writer_is_killed(self, node: int) -> None:
+        if node in self.writers:
+            self._kill_writer(node)
+
+    # Calls.
+
+    @rule(node=nodes, count=st.integers(1, CAP + 1))
+    def calls_come_to_a_follower(self, node: int, count: int) -> None:
+        follower = self.followers[node]
+        if follower.link is not None and not follower.stopped:
+            follower.link.to_writer.extend([("ask",)] * count)
+
+    @rule(node=nodes)
+    def a_call_comes_to_the_writer(self, node: int) -> None:
+        writer = self.writers.get(node)
+        if writer is not None and node not in self.stopped_writers and writer.has_room():
+            writer.own += 1
+
+    @rule(node=nodes)
+    def an_instance_ends(self, node: int) -> None:
+        follower = self.followers[node]
+        if follower.instances and not follower.stopped:
+            follower.instances -= 1
+            if follower.link is not None:
+                follower.link.to_writer.append(("gone",))
+
+    # What each does by itself.
+
+    def _watch(self, node: int) -> None:
+        """The ends of lives: by itself, or by the supervisor for one that is stopped."""
+        writer = self.writers.get(node)
+        if writer is not None:
+            late_s = writer.clock.now() - writer.lead.until
+            if late_s >= (GRACE_S if node in self.stopped_writers else 0.0):
+                self._kill_writer(node)
+        follower = self.followers[node]
+        late_s = follower.clock.now() - follower.life.until
+        if late_s >= (GRACE_S if follower.stopped else 0.0):
+            if follower.instances and follower.link is not None:
+                follower.link.to_writer.extend([("gone",)] * follower.instances)
+            follower.instances = 0
+
+    def _kill_writer(self, node: int) -> None:
+        writer = self.writers.pop(node)
+        self.stopped_writers.discard(node)
+        for link in list(writer.links.values()):
+            link.end()
+
+    def _writer_acts(self, node: int) -> None:
+        writer, row, clock = self.writers.get(node), self.row, self.followers[node].clock
+        if node in self.stopped_writers or node in self.cut_off:
+            return
+        if writer is not None:
+            if row.epoch == writer.epoch:
+                row.renewed_at = self.time
+                if node not in self.unanswered:
+                    writer.lead.renewed(clock.now())
+            elif node not in self.unanswered:
+                self._kill_writer(node)
+                return
+            for holder in writer.holds.over(clock.now()):
+                writer.granted.pop(holder, None)
+                if row.epoch == writer.epoch and holder not in writer.links:
+                    row.holders.discard(holder)
+            return
+        # The process before has ended, and so have its instances.
+        row.holders.discard(f"writer {node}")
+        if self.time - row.renewed_at >= EXPIRED_S or row.node == node:
+            row.epoch, row.node, row.renewed_at = row.epoch + 1, node, self.time
+            holders = set(row.holders)
+            row.holders.add(f"writer {node}")
+            if node not in self.unanswered:
+                self.writers[node] = Writer(node, clock, row.epoch, Lead(clock.now()), Holds(holders, clock.now()))
+
+    def _follower_acts(self, node: int) -> None:
+        follower = self.followers[node]
+        now = follower.clock.now()
+        if not follower.stopped and follower.link is not None and follower.life.is_silent(now):
+            follower.link.end()
+        if follower.link is None:
+            self._connect(follower)
+        link = follower.link
+        if link is None:
+            return
+        if not follower.stopped:
+            follower.life.sent(now)
+            link.to_writer.append(("beat",))
+        if node in self.slow:
+            return
+        if link.writer.node not in self.stopped_writers:
+            while link.to_writer:
+                self._writer_takes(link, link.to_writer.popleft())
+        while not follower.stopped and link.to_follower:
+            self._follower_takes(link, link.to_follower.popleft())
+
+    def _connect(self, follower: Follower) -> None:
+        writer = self.writers.get(self.row.node)
+        if follower.stopped or follower.node in self.slow or writer is None or writer.node in self.stopped_writers:
+            return
+        # The row names the holder before anything else; only the writer of this epoch can have it do so.
+        if self.row.epoch != writer.epoch or writer.node in self.cut_off:
+            return
+        self.row.holders.add(follower.name)
+        former = writer.links.get(follower.name)
+        if former is not None:
+            former.end()
+        link = follower.link = writer.links[follower.name] = Link(follower, writer)
+        writer.heard_at.setdefault(follower.name, writer.clock.now())
+        follower.life.another_link()
+        link.to_writer.append(("hello", follower.instances))
+
+    @staticmethod
+    def _writer_takes(link: Link, message: tuple[Any, ...]) -> None:
+        writer, name = link.writer, link.follower.name
+        match message:
+            case ("hello", held):
+                writer.granted[name] = held
+                writer.holds.told(name)
+            case ("beat",) if writer.leads:
+                writer.heard_at[name] = writer.clock.now()
+                link.to_follower.append(("here",))
+            case ("ask",) if writer.has_room():
+                writer.granted[name] += 1
+                link.to_follower.append(("granted",))
+            case ("gone",):
+                writer.granted[name] -= 1
+
+    @staticmethod
+    def _follower_takes(link: Link, message: tuple[Any, ...]) -> None:
+        follower = link.follower
+        match message:
+            case ("here",):
+                follower.life.answered()
+            case ("granted",) if follower.life.lasts(follower.clock.now()):
+                follower.instances += 1
+            case ("granted",):
+                link.to_writer.append(("gone",))
+
+    # What never happens.
+
+    @invariant()
+    def one_leads(self) -> None:
+        assert sum(writer.leads for writer in self.writers.values()) <= 1
+
+    @invariant()
+    def no_more_instances_than_the_cap(self) -> None:
+        in_use = sum(writer.own for writer in self.writers.values())
+        assert in_use + sum(follower.instances for follower in self.followers) <= CAP
+
+
+TestRules = RulesMachine.TestCase
+TestRules.settings = settings(max_examples=examples(30), stateful_step_count=25, deadline=None)
