@@ -5,6 +5,7 @@ Called by `app`: `open_writer` once the engine is there, `Writer.offer` once the
 
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,9 +18,16 @@ from sesame.engine.interface import Observer
 from sesame.model.clocks import Clocks
 from sesame.sandbox.network import HostAnswers
 
+# Of several machines alone.
+if TYPE_CHECKING:
+    from sesame.cluster.members import Members
+
 
 class AgentsNeeds(msgspec.Struct, frozen=True):
-    """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`."""
+    """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`.
+
+    With `members`, followers are on other machines, and come by themselves.
+    """
 
     place: Place
     clocks: Clocks
@@ -27,26 +35,32 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     observer: Observer
     answers: HostAnswers
     trusted: Path | None
+    members: "Members | None" = None
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
     """On return nothing is held by followers that this writer does not know of."""
-    writer = Writer(
-        WriterNeeds(
-            catalog=storage.catalog,
-            resolver=engine.resolver,
-            pool=engine.engine.pool,
-            sink=storage.log_sink,
-            observer=needs.observer,
-            packages=storage.packages,
-            answers=needs.answers,
-            clocks=needs.clocks,
-            trusted="" if needs.trusted is None else str(needs.trusted),
-        ),
-        needs.place.hangs,
-        needs.place.told.held,
+    place, members = needs.place, needs.members
+    writer_needs = WriterNeeds(
+        catalog=storage.catalog,
+        resolver=engine.resolver,
+        pool=engine.engine.pool,
+        sink=storage.log_sink,
+        observer=needs.observer,
+        packages=storage.packages,
+        answers=needs.answers,
+        clocks=needs.clocks,
+        trusted="" if needs.trusted is None else str(needs.trusted),
+        lives=members,
     )
-    needs.teardown.push_async_callback(writer.close)
-    needs.place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held))
+    if members is None:
+        writer = Writer(writer_needs, place.hangs, place.told.held)
+        needs.teardown.push_async_callback(writer.close)
+        place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held))
+    else:
+        writer = Writer(writer_needs, members.give_up, members.awaited)
+        needs.teardown.push_async_callback(writer.close)
+        needs.teardown.callback(members.close)
+        members.serve(writer)
     await writer.open()
     return writer

@@ -5,6 +5,7 @@ sandbox of its own; everything that is kept is the writer's.
 """
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from sesame._endpoints import account_settings, addresses, share_of_limits
 from sesame._engine import caps
@@ -14,7 +15,7 @@ from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._traces import Tracers, open_traces
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
-from sesame.agents.follower import Follower
+from sesame.agents.follower import WRITER_AWAY_S, Follower
 from sesame.agents.place import Place
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
@@ -45,11 +46,17 @@ from sesame.store.queue.queue import InvocationQueue
 from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 
+# Of several machines alone.
+if TYPE_CHECKING:
+    from sesame._node import OfCluster
+
 
 class FollowerSesame:
     """`start` once, then `stop` once; both also after a failed or cancelled start."""
 
-    def __init__(self, settings: Settings, clocks: Clocks, place: Place) -> None:
+    def __init__(self, settings: Settings, clocks: Clocks, place: Place, of_cluster: "OfCluster | None" = None) -> None:
+        """With `of_cluster`, the writer is on another machine, or is not there yet."""
+        self._of_cluster = of_cluster
         self._settings = settings
         self._clocks = clocks
         self._place = place
@@ -57,14 +64,19 @@ class FollowerSesame:
         # Never opened: that is for the writer. Parts of the endpoint that a follower does not serve are made with it.
         self._database = Database(self._data_dir.path / "of-the-writer.db")
         self._catalog = CatalogCopy(self._database)
-        self._follower = Follower(place.agent, self._catalog, clocks)
+        life, away_s = (None, WRITER_AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
+        self._follower = Follower(place.agent, self._catalog, clocks, life, away_s)
         self._teardown = AsyncExitStack()
 
     async def start(self) -> None:
         """On return it answers, beside the other agents."""
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
-        self._place.attend(lambda _agent, connected, _held: follower.meet(connected))
-        teardown.callback(follower.close)
+        if self._of_cluster is None:
+            self._place.attend(lambda _agent, connected, _held: follower.meet(connected))
+            teardown.callback(follower.close)
+        else:
+            teardown.callback(follower.close)
+            await self._of_cluster.begin(follower, teardown)
         await follower.followed()
         opening = SandboxOpening(
             SandboxNeeds(
@@ -98,6 +110,8 @@ class FollowerSesame:
         follower.listens(server)
         await server.start(self._place.handover.take(name))
         teardown.push_async_callback(server.stop, settings.drain_s)
+        if self._of_cluster is not None:
+            self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)
 
     async def stop(self) -> None:
         """Idempotent."""

@@ -71,7 +71,8 @@ class Storage(msgspec.Struct, frozen=True):
 class StorageNeeds(msgspec.Struct, frozen=True):
     """What storage is opened with. What it opens is closed by `teardown`.
 
-    With a `log_sink`, no store of logs is opened. A commit of a `durable` database is on the disk.
+    With a `log_sink`, no store of logs is opened. A commit of a `durable` database is on the disk. With an `epoch`,
+    it is the storage of a cluster's writer.
     """
 
     settings: Settings
@@ -80,6 +81,7 @@ class StorageNeeds(msgspec.Struct, frozen=True):
     teardown: AsyncExitStack
     log_sink: LogSink | None = None
     durable: bool = True
+    epoch: int = 0
 
 
 async def open_storage(needs: StorageNeeds) -> Storage:
@@ -178,7 +180,7 @@ async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
     require_own_objects(data_dir.path, data_dir.bucket)
     bucket = None if data_dir.bucket is None else Bucket(parse_location(data_dir.bucket))
     await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
-    database = Database(data_dir.database, str(data_dir.path), durable=needs.durable)
+    database = Database(data_dir.database, str(data_dir.path), durable=needs.durable, epoch=needs.epoch)
     await database.open()
     needs.teardown.push_async_callback(database.close)
     if bucket is not None:

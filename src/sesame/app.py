@@ -42,6 +42,7 @@ from sesame.settings import Settings
 # Of several agents alone.
 if TYPE_CHECKING:
     from sesame.agents.place import Place
+    from sesame.cluster.members import Members
 
 
 class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
     for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `sandbox` was begun
     before this Sesame. Sockets come from the Sesame before it, and go to the next one, by a `handover`. With a `place`
-    it is the writer among several agents.
+    it is the writer among several agents, and with `members` that of a cluster.
     """
 
     log_sink: LogSink | None = None
@@ -59,6 +60,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxOpening | None = None
     handover: Handover | None = None
     place: "Place | None" = None
+    members: "Members | None" = None
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -93,7 +95,11 @@ class Sesame:
         self._observer = observer or Observer()
         self._counting = Counting(settings)
         self._teardown = AsyncExitStack()
-        self.data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
+        # In a cluster a node's follower tells where the node answers, whether its writer runs or not.
+        self._announces = self._substitutes.members is None
+        self.data_dir = DataDir(
+            settings.data_dir, settings.database, settings.objects, announced_elsewhere=not self._announces
+        )
         # Where the sandbox was begun before, its functions have the host's network.
         self._trust: CloudTrust | None = None
         if settings.cloud_names == "on" and self._substitutes.sandbox is None:
@@ -190,7 +196,8 @@ class Sesame:
         # For what goes wrong before there is an engine. To close waits for the opening, which waits for the storage.
         teardown.push_async_callback(opening.close)
         teardown.callback(lambda: None if stored.done() else stored.set_result(False))
-        storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
+        epoch = 0 if given.members is None else given.members.epoch
+        storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable, epoch)
         storage = await open_storage(storage_needs)
         stored.set_result(True)
         identity = await open_identity(settings, storage.catalog, clocks)
@@ -214,7 +221,9 @@ class Sesame:
             from sesame._agents import AgentsNeeds, open_writer
 
             trusted = None if self._trust is None else self._trust.bundle
-            agents_needs = AgentsNeeds(given.place, clocks, after_engine, observer, opening.answers, trusted)
+            agents_needs = AgentsNeeds(
+                given.place, clocks, after_engine, observer, opening.answers, trusted, given.members
+            )
             writer = await open_writer(agents_needs, storage, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
@@ -275,5 +284,7 @@ class Sesame:
             restarts=self._substitutes.handover is not None and place is None,
             restart_refused=None,
         )
+        if not self._announces:
+            return
         self.data_dir.announce(self._endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
         self._teardown.callback(self.data_dir.withdraw)

@@ -60,10 +60,18 @@ class Credentials(msgspec.Struct, frozen=True):
 class DataDir:
     """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
 
-    def __init__(self, path: Path, database: str | None = None, bucket: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: str | None = None,
+        bucket: str | None = None,
+        *,
+        announced_elsewhere: bool = False,
+    ) -> None:
         """`database`: the URL of the database that has the directory's records; None: a file in the directory.
 
         `bucket`: the URL of the place that has the bytes of its objects and code; None: the directory has them.
+        `announced_elsewhere`: another process says where this Sesame answers, and stays when this one ends.
         """
         self.path = path.absolute()
         self.database: Path | str = database or self.path / "sesame.db"
@@ -80,6 +88,7 @@ class DataDir:
         self.quarantine = self.path / "quarantine"
         self._endpoints = self.path / "endpoints.json"
         self._credentials = self.path / "credentials.json"
+        self._announced_elsewhere = announced_elsewhere
         self._lock: int | None = None
 
     def __enter__(self) -> "DataDir":
@@ -106,7 +115,8 @@ class DataDir:
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
         # Left by a Sesame that was killed: a command that waits for the file must not find the old one.
-        self._endpoints.unlink(missing_ok=True)
+        if not self._announced_elsewhere:
+            self._endpoints.unlink(missing_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

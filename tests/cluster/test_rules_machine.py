@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.examples import examples
 
-from sesame.cluster.rules import EXPIRED_S, HOLD_S, LIFE_S, Holds, Lead, Life
+from sesame.cluster.rules import EXPIRED_S, GRACE_S, Holds, Lead, Life
 
 NODES = 3
 CAP = 2
 TICK_S = 0.25
-# By which a supervisor has killed what has not ended by itself: half of what the other side waits longer.
-GRACE_S = (HOLD_S - LIFE_S) / 2
 
 nodes = st.integers(0, NODES - 1)
+faults = st.tuples(st.sampled_from(("stopped_writers", "stopped_followers", "cut_off", "unanswered", "slow")), nodes)
 
 
 class Row(msgspec.Struct):
@@ -85,7 +84,6 @@ class Follower:
         self.name, self.node, self.clock, self.life = f"follower {node}", node, clock, Life()
         self.link: Link | None = None
         self.instances = 0
-        self.stopped = False
 
 
 class RulesMachine(RuleBasedStateMachine):
@@ -97,12 +95,16 @@ class RulesMachine(RuleBasedStateMachine):
         self.row = Row()
         self.writers: dict[int, Writer] = {}
         self.followers: list[Follower] = []
+        # Processes that are stopped: whoever is a node's writer, or is to be, and its follower.
         self.stopped_writers: set[int] = set()
+        self.stopped_followers: set[int] = set()
         # Nodes whose writer or candidate does not reach the database, and of which no answer of it arrives.
         self.cut_off: set[int] = set()
         self.unanswered: set[int] = set()
         # Followers whose messages are on their way, and stay so; and those that cannot connect.
         self.slow: set[int] = set()
+        # Followers to which calls come all the time.
+        self.busy = set(range(NODES))
 
     @initialize(data=st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0.98, 1.02)), min_size=NODES, max_size=NODES))
     def begin(self, data: list[tuple[float, float]]) -> None:
@@ -122,26 +124,22 @@ class RulesMachine(RuleBasedStateMachine):
                 self.no_more_instances_than_the_cap()
                 self.one_leads()
 
-    @rule(node=nodes)
-    def the_writer_is_stopped_or_goes_on(self, node: int) -> None:
-        if node in self.writers:
-            self.stopped_writers ^= {node}
+    @rule(faults=st.sets(faults, max_size=3), killed=st.none() | nodes, ticks=st.integers(1, 70))
+    def something_is_wrong_for_a_while(self, faults: set[tuple[str, int]], killed: int | None, ticks: int) -> None:
+        """A writer is killed, or nothing, while these are wrong."""
+        self._change(faults)
+        if killed is not None:
+            self.the_writer_is_killed(killed)
+        self.time_passes(ticks)
+        self._change(faults)
 
-    @rule(node=nodes)
-    def the_follower_is_stopped_or_goes_on(self, node: int) -> None:
-        self.followers[node].stopped = not self.followers[node].stopped
+    @rule(faults=st.sets(faults, min_size=1, max_size=2))
+    def something_is_wrong_or_right_again(self, faults: set[tuple[str, int]]) -> None:
+        self._change(faults)
 
-    @rule(node=nodes)
-    def the_database_is_lost_or_found(self, node: int) -> None:
-        self.cut_off ^= {node}
-
-    @rule(node=nodes)
-    def answers_of_the_database_are_lost_or_not(self, node: int) -> None:
-        self.unanswered ^= {node}
-
-    @rule(node=nodes)
-    def the_link_is_cut_or_mended(self, node: int) -> None:
-        self.slow ^= {node}
+    def _change(self, faults: set[tuple[str, int]]) -> None:
+        for what, node in faults:
+            getattr(self, what).symmetric_difference_update({node})
 
     @rule(node=nodes)
     def the_link_ends(self, node: int) -> None:
@@ -155,11 +153,9 @@ class RulesMachine(RuleBasedStateMachine):
 
     # Calls.
 
-    @rule(node=nodes, count=st.integers(1, CAP + 1))
-    def calls_come_to_a_follower(self, node: int, count: int) -> None:
-        follower = self.followers[node]
-        if follower.link is not None and not follower.stopped:
-            follower.link.to_writer.extend([("ask",)] * count)
+    @rule(node=nodes)
+    def calls_come_to_a_follower_or_not(self, node: int) -> None:
+        self.busy ^= {node}
 
     @rule(node=nodes)
     def a_call_comes_to_the_writer(self, node: int) -> None:
@@ -168,12 +164,14 @@ class RulesMachine(RuleBasedStateMachine):
             writer.own += 1
 
     @rule(node=nodes)
-    def an_instance_ends(self, node: int) -> None:
+    def instances_end(self, node: int) -> None:
         follower = self.followers[node]
-        if follower.instances and not follower.stopped:
-            follower.instances -= 1
+        if node in self.writers and node not in self.stopped_writers:
+            self.writers[node].own = 0
+        if follower.node not in self.stopped_followers:
             if follower.link is not None:
-                follower.link.to_writer.append(("gone",))
+                follower.link.to_writer.extend([("gone",)] * follower.instances)
+            follower.instances = 0
 
     # What each does by itself.
 
@@ -186,14 +184,13 @@ class RulesMachine(RuleBasedStateMachine):
                 self._kill_writer(node)
         follower = self.followers[node]
         late_s = follower.clock.now() - follower.life.until
-        if late_s >= (GRACE_S if follower.stopped else 0.0):
+        if late_s >= (GRACE_S if follower.node in self.stopped_followers else 0.0):
             if follower.instances and follower.link is not None:
                 follower.link.to_writer.extend([("gone",)] * follower.instances)
             follower.instances = 0
 
     def _kill_writer(self, node: int) -> None:
         writer = self.writers.pop(node)
-        self.stopped_writers.discard(node)
         for link in list(writer.links.values()):
             link.end()
 
@@ -226,27 +223,34 @@ class RulesMachine(RuleBasedStateMachine):
     def _follower_acts(self, node: int) -> None:
         follower = self.followers[node]
         now = follower.clock.now()
-        if not follower.stopped and follower.link is not None and follower.life.is_silent(now):
+        if follower.node not in self.stopped_followers and follower.link is not None and follower.life.is_silent(now):
             follower.link.end()
         if follower.link is None:
             self._connect(follower)
         link = follower.link
         if link is None:
             return
-        if not follower.stopped:
+        if follower.node not in self.stopped_followers:
             follower.life.sent(now)
             link.to_writer.append(("beat",))
+            if node in self.busy:
+                link.to_writer.append(("ask",))
         if node in self.slow:
             return
         if link.writer.node not in self.stopped_writers:
             while link.to_writer:
                 self._writer_takes(link, link.to_writer.popleft())
-        while not follower.stopped and link.to_follower:
+        while node not in self.stopped_followers and link.to_follower:
             self._follower_takes(link, link.to_follower.popleft())
 
     def _connect(self, follower: Follower) -> None:
         writer = self.writers.get(self.row.node)
-        if follower.stopped or follower.node in self.slow or writer is None or writer.node in self.stopped_writers:
+        if (
+            follower.node in self.stopped_followers
+            or follower.node in self.slow
+            or writer is None
+            or writer.node in self.stopped_writers
+        ):
             return
         # The row names the holder before anything else; only the writer of this epoch can have it do so.
         if self.row.epoch != writer.epoch or writer.node in self.cut_off:

@@ -38,8 +38,24 @@ ANSWERS_WITHIN_S = 2.0
 log = structlog.get_logger("sesame.agents")
 
 
+class Lives(Protocol):
+    """How the writer knows that nothing is left of a follower whose link has ended."""
+
+    def answers(self, followed: "Followed") -> bool:
+        """Whether a follower that asks is told that its writer is there."""
+
+    def arrived(self, followed: "Followed") -> None:
+        """It has said what it holds."""
+
+    def lost(self, followed: "Followed") -> None:
+        """Its link has ended. Calls `shows_nothing` when it answers no call any more, and `ended` in the end."""
+
+
 class WriterNeeds(msgspec.Struct, frozen=True):
-    """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none."""
+    """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none.
+
+    Without `lives`, followers die with their link: the kernel closes it.
+    """
 
     catalog: Catalog
     resolver: Snapshots
@@ -50,6 +66,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
     answers: HostAnswers
     clocks: Clocks
     trusted: str
+    lives: Lives | None = None
 
 
 class Others(Protocol):
@@ -78,8 +95,9 @@ class Followed:
         self.instances: dict[str, Instance] = {}
         # In flight there.
         self.calls = 0
-        # Whether its catalog has been sent.
+        # Whether its catalog has been sent, over the link that there is; and whether it may answer calls by it still.
         self.follows = False
+        self.serves = False
         # So many times it was looked at without an answer, nor taking what is sent to it.
         self.unanswered = 0
         self._waiting_bytes = 0
@@ -91,7 +109,18 @@ class Followed:
         self._answers: dict[int, asyncio.Future[m.Takes]] = {}
         self._leases: dict[int, PackageLease] = {}
         self._inside: dict[int, Callable[[], None]] = {}
-        self.link = Link(connected, self._take, self._lost)
+        self.link = self._linked(connected)
+
+    def _linked(self, connected: socket.socket) -> Link:
+        link = Link(connected, self._take, lambda: self._lost(link))
+        return link
+
+    def relink(self, connected: socket.socket) -> None:
+        """The same follower is there again, or another process in its place: it says what it holds."""
+        former, self.link = self.link, self._linked(connected)
+        former.close()
+        self._unlinked()
+        self.unanswered = 0
 
     # What the writer asks.
 
@@ -104,8 +133,8 @@ class Followed:
         self._waiting_bytes = self.link.waiting_bytes
 
     async def shows(self, revision: int) -> None:
-        """Returns when its catalog shows the change, or when it has ended."""
-        if self._seen < revision and self.link.open:
+        """Returns when its catalog shows the change, or when it answers no call by it any more."""
+        if self._seen < revision and self.serves:
             shown = asyncio.get_running_loop().create_future()
             self._waiting_for.append((revision, shown))
             await shown
@@ -168,6 +197,10 @@ class Followed:
                     answer.set_result(message)
             case m.Here():
                 self.unanswered = 0
+            case m.AreYouThere():
+                lives = self._others.needs.lives
+                if lives is not None and lives.answers(self):
+                    self.link.send(m.Here())
             case m.Seen():
                 self._has_seen(message.revision)
             case m.LeasePackages():
@@ -190,15 +223,23 @@ class Followed:
 
     def _hello(self, hello: m.Hello) -> None:
         needs = self._others.needs
+        held_there = {held.instance_id for held in hello.holds}
+        for instance_id in set(self.instances) - held_there:
+            self._gone(instance_id)
         for held in hello.holds:
-            self._hold_again(held)
+            if held.instance_id not in self.instances:
+                self._hold_again(held)
+            else:
+                self._sandboxes[held.instance_id].ask_again()
         self.link.send(m.Welcome(needs.trusted, needs.observer.ended is not None))
         everything, revision = list(self._others.feed.everything()), needs.catalog.revision
         for at in range(0, max(len(everything), 1), RECORDS_TOGETHER):
             part = tuple(everything[at : at + RECORDS_TOGETHER])
             last = at + RECORDS_TOGETHER >= len(everything)
             self.link.send(m.Records(part, revision, first=at == 0, last=last))
-        self.follows = True
+        self.follows = self.serves = True
+        if needs.lives is not None:
+            needs.lives.arrived(self)
         self._others.arrived(self)
 
     def _hold_again(self, held: m.Held) -> None:
@@ -270,21 +311,40 @@ class Followed:
 
     # Its end.
 
-    def _lost(self) -> None:
-        for _wanted, shown in self._waiting_for:
-            if not shown.done():
-                shown.set_result(None)
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(ConnectionResetError("the follower has ended"))
-        for end in self._inside.values():
-            end()
-        self._inside.clear()
+    def _lost(self, link: Link) -> None:
+        if link is not self.link:
+            return
+        self._unlinked()
+        lives = self._others.needs.lives
+        if lives is not None:
+            lives.lost(self)
+            return
+        self.shows_nothing()
         self._others.lost(self)
         self._others.run(self._clear())
 
+    def _unlinked(self) -> None:
+        self.follows = False
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the link to the follower has ended"))
+        for end in self._inside.values():
+            end()
+        self._inside.clear()
+
+    def shows_nothing(self) -> None:
+        """It answers no call any more."""
+        self.serves = False
+        for _wanted, shown in self._waiting_for:
+            if not shown.done():
+                shown.set_result(None)
+
     async def _clear(self) -> None:
         await self._others.needs.clocks.sleep(LINGER_S)
+        self.ended()
+
+    def ended(self) -> None:
+        """Nothing is left of its instances."""
         for instance_id in list(self.instances):
             self._gone(instance_id)
         for lease in self._leases.values():

@@ -9,7 +9,7 @@ import itertools
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -19,11 +19,11 @@ from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import told
+from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Link
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
-from sesame.engine.instance import State
 from sesame.engine.interface import Invoke
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.pool import Pool
@@ -50,11 +50,26 @@ KNOWN_MAX = 4096
 log = structlog.get_logger("sesame.agents")
 
 
+class Life(Protocol):
+    """How long a follower may serve that does not hear from a writer."""
+
+    def lasts(self) -> bool:
+        """Asked before each call."""
+
+    def answered(self) -> None:
+        """The writer has answered `AreYouThere`."""
+
+
 class Follower:
     """`meet` the writer, and each that is started in its place; `use` what was built once `followed` has returned."""
 
-    def __init__(self, agent: int, catalog: CatalogCopy, clocks: Clocks) -> None:
+    def __init__(
+        self, agent: int, catalog: CatalogCopy, clocks: Clocks, life: Life | None = None, away_s: float = WRITER_AWAY_S
+    ) -> None:
+        """Without a `life` it serves as long as it lives. Requests wait for a writer for up to `away_s`."""
         self.agent = agent
+        self._life = life
+        self._away_s = away_s
         self.catalog = catalog
         self.answers = WritersAnswers(self.send)
         self.packages = LeasedPackages(self.ask, self.send)
@@ -72,10 +87,8 @@ class Follower:
         self._credits: CreditCapacity | None = None
         self._server: HttpServer | None = None
         self._for_writer: Callable[[Snapshot], bool] = lambda _snapshot: False
-        self._told_idle: set[str] = set()
         self._untold = Untold()
-        # To be ended when their calls have ended.
-        self._revoked: set[str] = set()
+        self._held: HeldInstances | None = None
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
         self._known: dict[Target, Snapshot | None] = {}
@@ -94,6 +107,7 @@ class Follower:
         """`for_writer` says of which functions the writer serves every call."""
         self._pool, self._credits, self._resolver, self._for_writer = pool, credits, resolver, for_writer
         self._idle = KeptIdle(pool, self._clocks.monotonic)
+        self._held = HeldInstances(pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
         self._tick()
 
     def listens(self, server: HttpServer) -> None:
@@ -114,6 +128,15 @@ class Follower:
 
     # The link.
 
+    @property
+    def is_linked(self) -> bool:
+        return self._link is not None
+
+    def unlink(self) -> None:
+        """The writer does not answer."""
+        if self._link is not None:
+            self._link.close()
+
     def meet(self, connected: socket.socket) -> None:
         """A writer is there."""
         if self._link is not None:
@@ -121,7 +144,7 @@ class Follower:
         link = Link(connected, self._take, lambda: self._lost(link))
         self._link = link
         self._untold.another_writer()
-        link.send(m.Hello(self.agent, tuple(self._holds())))
+        link.send(m.Hello(self.agent, () if self._held is None else self._held.all()))
         self.packages.lease_again(self.send)
 
     def _lost(self, link: Link) -> None:
@@ -157,7 +180,7 @@ class Follower:
 
     async def _writer(self) -> None:
         try:
-            async with asyncio.timeout(WRITER_AWAY_S):
+            async with asyncio.timeout(self._away_s):
                 await self._here.wait()
         except TimeoutError:
             raise PlatformError("the agent that keeps the data directory does not come back") from None
@@ -171,6 +194,9 @@ class Follower:
                 self._adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
             case m.AreYouThere():
                 self.send(m.Here())
+            case m.Here():
+                assert self._life is not None
+                self._life.answered()
             case m.CanTake():
                 self.send(self._takes(message))
             case m.Records():
@@ -180,7 +206,8 @@ class Follower:
                     self._here.set()
                     self._followed.set()
             case m.EndInstance():
-                self._end(message)
+                assert self._held is not None
+                self._held.end(message)
             case m.Offered():
                 self.answers.offered(message.inside)
             case m.Welcome():
@@ -190,62 +217,29 @@ class Follower:
 
     # Instances.
 
-    def _holds(self) -> list[m.Held]:
-        if self._pool is None or self._credits is None:
-            return []
-        for unused in self._credits.unused():
-            # Of the writer before, which is gone, and its credit with it.
-            self._credits.revoke(unused)
-        return [
-            m.Held(
-                each.instance_id,
-                Target(each.snapshot.service, each.snapshot.version_id, each.snapshot.function),
-                each.snapshot.key,
-                each.state is State.IDLE,
-            )
-            for each in self._pool.instances()
-        ]
-
     def _takes(self, asked: m.CanTake) -> m.Takes:
         if self._idle is None:
             return m.Takes(asked.n, False, False)
         kept, left = self._idle.keep(asked.key, room=asked.room)
-        if not left:
-            self._told_idle -= {each.instance_id for each in self._idle.of(asked.key)}
+        if not left and self._held is not None:
+            self._held.are_busy(each.instance_id for each in self._idle.of(asked.key))
         return m.Takes(asked.n, kept, left)
 
-    def _end(self, asked: m.EndInstance) -> None:
-        assert self._pool is not None
-        assert self._credits is not None
-        instance = self._pool.instance(asked.instance_id)
-        if instance is None:
-            if not self._credits.revoke(asked.instance_id):
-                self.send(m.Gone(asked.instance_id))
-        elif asked.abort:
-            instance.abort()
-        elif instance.state is State.IDLE:
-            # With its hook, as any that is not wanted any more.
-            self._pool.release_provisioned(instance)
-        else:
-            self._revoked.add(asked.instance_id)
+    def end_instances(self) -> None:
+        """At once, whatever they do, and starts none before another credit comes."""
+        if self._held is not None:
+            self._held.end_all()
+
+    def holds_any(self) -> bool:
+        """Whether anything is left of an instance."""
+        return self._held is not None and self._held.any()
 
     def _tick(self) -> None:
         self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
         assert self._pool is not None
-        assert self._credits is not None
-        self._credits.give_back_old()
-        for instance_id in list(self._revoked):
-            instance = self._pool.instance(instance_id)
-            if instance is None:
-                self._revoked.discard(instance_id)
-            elif instance.state is State.IDLE:
-                self._pool.release_provisioned(instance)
-        there = self._pool.instances()
-        idle = {each.instance_id for each in there if each.state is State.IDLE}
-        busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
-        if idle - self._told_idle or busy:
-            self.send(m.Rests(tuple(idle - self._told_idle), tuple(busy)))
-        self._told_idle = idle
+        assert self._held is not None
+        if (rests := self._held.look()) is not None:
+            self.send(rests)
         if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
             self.send(counted)
 
@@ -255,11 +249,14 @@ class Follower:
         """As `fc.placement.Placement`."""
         assert self._idle is not None
         snapshot = self._own(target)
-        if snapshot is None:
+        if snapshot is None or not self._may_serve():
             return asyncio.ensure_future(self._move(WRITER, exchange, proven=True))
         if self._idle.has(snapshot, exchange):
             return None
         return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
+
+    def _may_serve(self) -> bool:
+        return self._life is None or self._life.lasts()
 
     def _own(self, target: Target) -> Snapshot | None:
         """What a call of `target` runs, where it may run here; remembered until the catalog changes."""
@@ -334,6 +331,8 @@ class Follower:
         async def credited(invocation: Invocation, *others: Any) -> Outcome:
             assert self._pool is not None
             assert self._credits is not None
+            if not self._may_serve():
+                raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
             snapshot = self._own(invocation.target)
             if snapshot is None:
                 raise PlatformError("the function changed while its event was read: call it again")
@@ -350,8 +349,8 @@ class Follower:
     # What is told to the writer.
 
     def give_back(self, instance_id: str) -> None:
-        self._revoked.discard(instance_id)
-        self._told_idle.discard(instance_id)
+        if self._held is not None:
+            self._held.forget(instance_id)
         self.send(m.Gone(instance_id))
 
     def wrote(self, source: LogSource, request_id: str, data: bytes, more: bool) -> None:

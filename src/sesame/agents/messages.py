@@ -35,6 +35,12 @@ class Hangs(_Message, frozen=True):
     agent: int
 
 
+class Lives(_Message, frozen=True):
+    """The agent is killed at this time of the machine's monotonic clock, unless it tells another; 0: at none."""
+
+    until: float
+
+
 class Stop(_Message, frozen=True):
     """No new calls; the agent ends when those under way have ended, or after `drain_s`."""
 
@@ -221,7 +227,7 @@ class Takes(_Message, frozen=True):
 
 
 class AreYouThere(_Message, frozen=True):
-    """Answered by `Here`, which follows all that the follower has done with what was sent before."""
+    """Answered by `Here`, in order, which follows all that was done with what was sent before."""
 
 
 class Here(_Message, frozen=True):
@@ -248,7 +254,7 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Hangs | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended | LeasePackages
-    | Leased | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake | Takes
-    | AreYouThere | Here | EndInstance | Request
+    Peer | Ready | Hangs | Lives | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended
+    | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake
+    | Takes | AreYouThere | Here | EndInstance | Request
 )  # fmt: skip

@@ -65,6 +65,11 @@ class Place:
         if self._control is not None:
             self._control.send(m.Hangs(agent))
 
+    def lives(self, until: float) -> None:
+        """The supervisor kills it at this time of the machine's monotonic clock; not at all for 0."""
+        if self._control is not None:
+            self._control.send(m.Lives(until))
+
     def end(self) -> None:
         """The supervisor may go from here on."""
         self._ended = True

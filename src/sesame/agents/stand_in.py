@@ -48,6 +48,8 @@ class ElsewhereSandbox:
         self.instance_id = instance_id
         self._end = end
         self._gone = asyncio.Event()
+        # What it was asked last to do, None for nothing.
+        self._asked: bool | None = None
 
     @property
     def phases(self) -> Mapping[str, float]:
@@ -59,8 +61,14 @@ class ElsewhereSandbox:
     async def kill(self, reason: KillReason) -> None:
         """Its call ends first, unless that is what is to be ended."""
         if not self._gone.is_set():
-            self._end(reason is KillReason.ABORTED)
+            self._asked = bool(self._asked) or reason is KillReason.ABORTED
+            self._end(self._asked)
             await self._gone.wait()
+
+    def ask_again(self) -> None:
+        """Of an agent that may not have heard it, what it was asked to do."""
+        if self._asked is not None:
+            self._end(self._asked)
 
     def gone(self) -> None:
         """Nothing of it is left."""

@@ -38,12 +38,14 @@ log = structlog.get_logger("sesame.agents")
 class Wanted(msgspec.Struct, frozen=True):
     """`run` is an agent's whole life, in its own process, and gives its exit code.
 
-    `listening` by the names that `_endpoints` has for the addresses, that of Function Compute first.
+    `listening` by the names that `_endpoints` has for the addresses, that of Function Compute first. Agents that are
+    `apart` find each other by themselves, and each has all that listens.
     """
 
     agents: int
     listening: Mapping[str, socket.socket]
     run: Callable[[Place], int]
+    apart: bool = False
 
 
 class _Agent:
@@ -59,6 +61,8 @@ class _Agent:
         self.failures = 0
         self.unread = bytearray()
         self.due_at: float | None = 0.0
+        # When it is killed, by its own word; it may be stopped, and then does not end by itself.
+        self.lives_until = 0.0
 
 
 class Supervisor:
@@ -91,6 +95,7 @@ class Supervisor:
             if self._stops and not any(agent.pid for agent in self._agents):
                 return self._code
             self._wait()
+            self._kill_overdue()
             self._reap()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -114,6 +119,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         due = [agent.due_at for agent in self._agents if agent.due_at is not None]
+        due += [agent.lives_until for agent in self._agents if agent.lives_until]
         within_s = max(min(due) - time.monotonic(), 0.0) if due else None
         for key, _events in self._selector.select(within_s):
             if key.data is None:
@@ -142,21 +148,29 @@ class Supervisor:
                     self._is_ready(agent)
                 case m.Hangs():
                     self._kill(message.agent)
+                case m.Lives():
+                    agent.lives_until = message.until
                 case _:
                     raise AssertionError(f"agent {agent.number} sent {type(message).__name__}")
+
+    def _kill_overdue(self) -> None:
+        for agent in self._agents:
+            if agent.lives_until and agent.lives_until <= time.monotonic():
+                self._kill(agent.number)
 
     def _kill(self, number: int) -> None:
         pid = self._agents[number - 1].pid
         if pid:
             self._note(f"Agent {number} does not answer: it is killed.")
             os.kill(pid, signal.SIGKILL)
+        self._agents[number - 1].lives_until = 0.0
 
     def _is_ready(self, agent: _Agent) -> None:
         agent.ready, agent.failures = True, 0
         self._began = self._began or agent is self._writer
         if not self._told_ready and all(each.ready for each in self._agents):
             self._told_ready = True
-            self._note(f"{len(self._agents)} agents serve.")
+            self._note("This node serves." if self._wanted.apart else f"{len(self._agents)} agents serve.")
 
     def _reap(self) -> None:
         for agent in self._agents:
@@ -168,6 +182,7 @@ class Supervisor:
 
     def _ended(self, agent: _Agent, code: int) -> None:
         was_ready, agent.pid, agent.ready, agent.held = agent.ready, 0, False, False
+        agent.lives_until = 0.0
         if agent.link is not None:
             self._selector.unregister(agent.link)
             agent.link.close()
@@ -194,7 +209,7 @@ class Supervisor:
     def _start(self, agent: _Agent) -> None:
         ours, theirs = pair()
         listening = dict(self._wanted.listening)
-        if agent is not self._writer:
+        if agent is not self._writer and not self._wanted.apart:
             name = next(iter(listening))
             listening = {name: listening[name]}
         held = tuple(each.number for each in self._agents if each.held) if agent is self._writer else ()
@@ -241,7 +256,7 @@ class Supervisor:
     def _introduce(self, agent: _Agent) -> None:
         """A new agent to the writer, or the new writer to all."""
         writer = self._writer.link
-        if writer is None:
+        if writer is None or self._wanted.apart:
             return
         followers = [each for each in self._agents if each is not self._writer and each.link is not None]
         for follower in followers if agent is self._writer else [agent]:

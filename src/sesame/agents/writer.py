@@ -69,7 +69,7 @@ class Writer:
         self._timer = self.needs.clocks.call_later(LOOKS_EVERY_S, self.watch)
         for each in list(self._followers.values()):
             # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
-            if not each.follows and each.agent not in self._awaited:
+            if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
             if each.unanswered == LOOKS_MAX:
                 log.error("an agent does not answer, and is killed", agent=each.agent)
@@ -79,13 +79,20 @@ class Writer:
     def meet(self, agent: int, connected: socket.socket, *, held: bool) -> None:
         """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
         former = self._followers.get(agent)
+        if former is not None and self.needs.lives is not None:
+            former.relink(connected)
+            return
         if former is not None:
             former.link.close()
         if not held:
             # Started anew since.
-            self._awaited.discard(agent)
-            self._changed.set()
+            self.released(agent)
         self._followers[agent] = Followed(self, agent, connected)
+
+    def released(self, agent: int) -> None:
+        """Nothing is left of what it held in the time of a writer before."""
+        self._awaited.discard(agent)
+        self._changed.set()
 
     async def gather(self) -> None:
         """Returns when every follower that may hold instances has said which, or has ended."""
@@ -121,16 +128,14 @@ class Writer:
     # For `Followed`.
 
     def arrived(self, followed: Followed) -> None:
-        self._awaited.discard(followed.agent)
-        self._changed.set()
+        self.released(followed.agent)
         if self._offers:
             self.run(self._offer_to(followed))
 
     def lost(self, followed: Followed) -> None:
         if self._followers.get(followed.agent) is followed:
             del self._followers[followed.agent]
-            self._awaited.discard(followed.agent)
-            self._changed.set()
+            self.released(followed.agent)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -152,7 +157,7 @@ class Writer:
     async def _confirmed(self, revision: int) -> None:
         """Returns when no follower answers any more as before the change. One that hangs is killed (`watch`)."""
         for each in list(self._followers.values()):
-            if each.follows:
+            if each.serves:
                 await each.shows(revision)
 
     # Where calls go.
@@ -220,7 +225,7 @@ class Writer:
     async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
         """Where a call goes that has found no idle instance on the follower that asks."""
         nowhere = m.Place(asked.n, "", WRITER)
-        pool = self.needs.pool
+        pool, link = self.needs.pool, asker.link
         await self.gather()
         try:
             snapshot = self.needs.resolver.resolve(asked.target)
@@ -237,7 +242,7 @@ class Writer:
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
-        if not asker.link.open:
+        if asker.link is not link or not link.open:
             pool.capacity.free(instance)
             return nowhere
         asker.hold(instance)
@@ -248,6 +253,6 @@ class Writer:
         if asker != WRITER and self._idle.keep(key, room=room)[0]:
             return WRITER
         for each in list(self._followers.values()):
-            if each.agent != asker and each.has(key) and await each.keeps(key, room=room):
+            if each.agent != asker and each.link.open and each.has(key) and await each.keeps(key, room=room):
                 return each.agent
         return 0

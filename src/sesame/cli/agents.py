@@ -27,18 +27,23 @@ def count(settings: Settings) -> int:
 
 def supervise(settings: Settings, run: Callable[[Place], int]) -> int:
     """Runs the agents to their end; the exit code. Raises `ConfigurationError` when an address cannot be had."""
-    _step_down(settings)
-    listening: dict[str, socket.socket] = {}
+    step_down(settings)
+    return Supervisor(Wanted(count(settings), listening(settings), run), output.note).run()
+
+
+def listening(settings: Settings) -> dict[str, socket.socket]:
+    """What listens for clients. Raises `ConfigurationError` when an address cannot be had."""
+    found: dict[str, socket.socket] = {}
     for name, (host, port) in addresses(settings).items():
         try:
-            listening[name] = listening_socket(host, port)
+            found[name] = listening_socket(host, port)
         except ConfigurationError as error:
             asked, _space, _url = name.rpartition(" ")
             raise ConfigurationError(f"{asked}: {error}") from error
-    return Supervisor(Wanted(count(settings), listening, run), output.note).run()
+    return found
 
 
-def _step_down(settings: Settings) -> None:
+def step_down(settings: Settings) -> None:
     """Leaves the control group to the agents' instances, while this is the only process in it."""
     if settings.sandbox != "plain" and sys.platform == "linux":
         from sesame.sandbox.jail.sweep import hierarchies

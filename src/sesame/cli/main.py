@@ -54,8 +54,10 @@ COMMANDS = {
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
+# Those that other programs run, and that the help does not name.
+UNLISTED = {"node": "sesame.cli.node"}
 # Commands that run a server.
-SERVING = frozenset({"start", "dev"})
+SERVING = frozenset({"start", "dev", "node"})
 
 JSON_ASKED = "sesame.json"
 
@@ -67,14 +69,15 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        where = UNLISTED.get(name) or COMMANDS.get(name, ("", ""))[0]
+        if not where:
             return None
         # Python's own words cannot name a function, and built-in names should not.
         attribute = f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
         with importing.without_collection():
             if name in SERVING:
                 importing.import_structlog()
-            command = getattr(importlib.import_module(COMMANDS[name][0]), attribute)
+            command = getattr(importlib.import_module(where), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -109,7 +112,7 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+        if args and not args[0].startswith("-") and args[0] not in {*COMMANDS, *UNLISTED}:
             # Needed for mistakes alone.
             import difflib
 

@@ -31,7 +31,9 @@ from sesame.settings import TABLE, Settings
 
 # What agents are made of is imported where several are asked for.
 if TYPE_CHECKING:
+    from sesame._node import OfCluster
     from sesame.agents.place import Place
+    from sesame.cluster.members import Members
 
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
@@ -52,9 +54,7 @@ def start(**flags: Any) -> None:
     enter_scope(settings.sandbox)
     handover = restarting.received() if is_the_program() else None
     own_log.configure()
-    _allow_many_descriptors()
-    _map_large_blocks()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    prepare()
     if settings.agents != "1":
         from sesame.cli import agents
 
@@ -67,6 +67,13 @@ def start(**flags: Any) -> None:
         sys.exit(EXIT_STOPPED_AT_ONCE)
     if handover is not None and handover.begun:
         restarting.begin_anew(handover)
+
+
+def prepare() -> None:
+    """Sets up this process, and those that are forked from it, as one that runs a Sesame."""
+    _allow_many_descriptors()
+    _map_large_blocks()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _be_agent(settings: Settings, place: "Place") -> int:
@@ -100,13 +107,13 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def follow(settings: Settings, place: "Place") -> None:
-    """The same of an agent beside the writer."""
+async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | None" = None) -> None:
+    """The same of an agent beside the writer, or of a node's follower."""
     from sesame._follower import FollowerSesame
 
     signals = _Signals(None, lambda: None)
     place.stop_by(signals.stop)
-    follower = FollowerSesame(settings, SystemClocks(), place)
+    follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
     try:
         await _until(signals.stopping, follower.start(), place.ready)
     finally:
@@ -139,16 +146,18 @@ async def serve(
     handover: Handover | None,
     settle_again: Callable[[], object],
     place: "Place | None" = None,
+    members: "Members | None" = None,
 ) -> None:
     """Starts, waits for a signal, stops. The program is to begin anew then where the `handover` has begun.
 
-    There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents.
+    There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents;
+    with `members` that of a cluster.
     """
     signals = _Signals(handover, settle_again)
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
-    given = Substitutes(handover=handover if place is None else place.handover, place=place)
+    given = Substitutes(handover=handover if place is None else place.handover, place=place, members=members)
     sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None, given)
     if place is not None:
         place.stop_by(signals.stop)

@@ -13,6 +13,8 @@ BEAT_S = 1.0
 LIFE_S = 10.0
 # POLICY: the writer takes a follower's instances for ended so long after it has answered its last beat.
 HOLD_S = 11.0
+# A process that has not ended by itself is killed by its supervisor so long after its time, before others rely on it.
+GRACE_S = 0.5
 # POLICY: a link whose beats are not answered for so long is given up, and the writer looked for again.
 SILENT_S = 4.0
 # By the database's clock: a row that is older than this may be taken by another candidate …

@@ -1,0 +1,156 @@
+"""What a node of a cluster adds to a follower and to a writer: links to other machines, and the leadership.
+
+Used by `cli.node` in the processes that a node's supervisor has started. The node's follower says where it answers.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import msgspec
+import structlog
+
+from sesame.agents.followed import LINGER_S
+from sesame.agents.follower import Follower
+from sesame.agents.place import Place
+from sesame.cluster.following import Following, Own, text_of
+from sesame.cluster.members import Members
+from sesame.cluster.rules import BEAT_S
+from sesame.cluster.seat import Seat, holder_of_writer
+from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.model.account import AccessKey
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError
+from sesame.settings import Settings
+from sesame.store.sql.leadership import Leadership
+
+# By which names the supervisor hands its processes the ports on which other nodes find them.
+AGENT_PORT, WRITER_PORT = "agent port of the follower", "agent port of the writer"
+# Requests wait so long for a writer: until another one leads, has heard from all others, or knows that nothing is left.
+WRITER_AWAY_S = 40.0
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One machine. `name` is new with each start; `host` is where other nodes reach it; `key` is the cluster's.
+
+    `urls` of its endpoints, by the fields of `data_dir.Endpoints`; `ports` of the two agent ports, by their names.
+    """
+
+    name: str
+    host: str
+    key: bytes
+    urls: Mapping[str, str]
+    ports: Mapping[str, int]
+
+    def address(self, port: str) -> str:
+        return text_of(self.host, self.ports[port])
+
+
+class OfCluster:
+    """A follower's part. Built in its process."""
+
+    away_s = WRITER_AWAY_S
+
+    def __init__(self, settings: Settings, node: Node, place: Place, clocks: Clocks) -> None:
+        assert settings.database is not None
+        self._settings = settings
+        self._node = node
+        self._place = place
+        self._clocks = clocks
+        self._leadership = Leadership(settings.database, f"follower {node.name}")
+        own = Own(node.name, node.address(AGENT_PORT), node.key)
+        self.following = Following(own, self._leadership, place.lives, clocks)
+
+    async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
+        """From here on it looks for a writer."""
+        self._place.attend(_nobody)
+        teardown.push_async_callback(self._leadership.close)
+        teardown.callback(self.following.close)
+        task = asyncio.get_running_loop().create_task(self.following.run(follower))
+        task.add_done_callback(_ends_with)
+        teardown.callback(task.cancel)
+
+    def announce(self, data_dir: DataDir, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
+        """The node answers."""
+        endpoints = Endpoints(
+            account_id=key.account_id,
+            region=self._settings.region,
+            **self._node.urls,
+            sandbox=sandbox,
+            pid=self._place.told.supervisor,
+            started_at=self._clocks.wall(),
+            restarts=False,
+            restart_refused=None,
+        )
+        data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
+        teardown.callback(data_dir.withdraw)
+
+
+async def lead(
+    settings: Settings, node: Node, place: Place, clocks: Clocks, serve: Callable[[Members], Awaitable[None]]
+) -> None:
+    """The life of a candidate: waits until it leads, then is the writer. `serve` is the writer's whole life."""
+    assert settings.database is not None
+    stopping = asyncio.Event()
+    place.attend(_nobody)
+    place.stop_by(stopping.set)
+    leadership = Leadership(settings.database, f"candidate {node.name}")
+    seat = Seat(leadership, node.name, node.address(WRITER_PORT), clocks)
+    try:
+        await leadership.open()
+        place.ready()
+        # The process before this one may have led, and its instances have ended by then.
+        await clocks.sleep(LINGER_S)
+        waiting = asyncio.ensure_future(_wait(seat, place, clocks))
+        stopped = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            return
+        waiting.result()
+        handed = place.handover.take(WRITER_PORT)
+        assert handed is not None
+        members = Members(seat, socket.socket(fileno=handed.listening), node.key, clocks)
+        if not stopping.is_set():
+            await serve(members)
+    finally:
+        await seat.leave()
+        await leadership.close()
+
+
+async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
+    while True:
+        try:
+            await seat.leadership.ended(holder_of_writer(seat.node))
+            break
+        except PlatformError as error:
+            log.warning("the database of the cluster does not answer; trying again", error=str(error))
+            await clocks.sleep(BEAT_S)
+    await seat.wait(_end, place.lives)
+
+
+def _end(why: str) -> None:
+    """At once: another process leads, or soon does. The supervisor starts it again, as a candidate."""
+    log.error("this node's writer ends", why=why)
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _nobody(_agent: int, connected: socket.socket, _held: bool) -> None:
+    connected.close()
+
+
+def _ends_with(task: "asyncio.Task[None]") -> None:
+    """A follower that does not look for its writer any more serves nobody."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("this node's follower ends", exc_info=error)
+        sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)

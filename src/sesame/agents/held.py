@@ -1,0 +1,91 @@
+"""A follower's instances, as far as the writer knows of them: which it has, which are idle, which are to end.
+
+Used by `agents.follower`, once its pool is there.
+"""
+
+from collections.abc import Callable, Iterable
+
+from sesame.agents import messages as m
+from sesame.agents.credits import CreditCapacity
+from sesame.engine.instance import State
+from sesame.engine.pool import Pool
+from sesame.model.invocation import Target
+from sesame.sandbox.interface import KillReason
+
+
+class HeldInstances:
+    def __init__(self, pool: Pool, credits: CreditCapacity, gone: Callable[[str], None]) -> None:
+        """`gone` tells the writer of an instance that it asks for and that is not here."""
+        self._pool = pool
+        self._credits = credits
+        self._gone = gone
+        self._told_idle: set[str] = set()
+        # To be ended when their calls have ended.
+        self._revoked: set[str] = set()
+
+    def any(self) -> bool:
+        return bool(self._pool.instances())
+
+    def all(self) -> tuple[m.Held, ...]:
+        """For another writer."""
+        self._revoke_unused()
+        return tuple(
+            m.Held(
+                each.instance_id,
+                Target(each.snapshot.service, each.snapshot.version_id, each.snapshot.function),
+                each.snapshot.key,
+                each.state is State.IDLE,
+            )
+            for each in self._pool.instances()
+        )
+
+    def end(self, asked: m.EndInstance) -> None:
+        instance = self._pool.instance(asked.instance_id)
+        if instance is None:
+            if not self._credits.revoke(asked.instance_id):
+                self._gone(asked.instance_id)
+        elif asked.abort:
+            instance.abort()
+        elif instance.state is State.IDLE:
+            # With its hook, as any that is not wanted any more.
+            self._pool.release_provisioned(instance)
+        else:
+            self._revoked.add(asked.instance_id)
+
+    def end_all(self) -> None:
+        """At once, whatever they do, and none starts before another credit comes."""
+        self._revoke_unused()
+        for instance in self._pool.instances():
+            if instance.state is State.IDLE:
+                self._pool.end(instance, KillReason.ABORTED)
+            else:
+                instance.abort()
+
+    def look(self) -> m.Rests | None:
+        """What has changed since it was looked last, for the writer."""
+        self._credits.give_back_old()
+        for instance_id in list(self._revoked):
+            instance = self._pool.instance(instance_id)
+            if instance is None:
+                self._revoked.discard(instance_id)
+            elif instance.state is State.IDLE:
+                self._pool.release_provisioned(instance)
+        there = self._pool.instances()
+        idle = {each.instance_id for each in there if each.state is State.IDLE}
+        busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
+        resting = idle - self._told_idle
+        self._told_idle = idle
+        return m.Rests(tuple(resting), tuple(busy)) if resting or busy else None
+
+    def are_busy(self, instance_ids: Iterable[str]) -> None:
+        """The writer has been told so."""
+        self._told_idle.difference_update(instance_ids)
+
+    def forget(self, instance_id: str) -> None:
+        self._revoked.discard(instance_id)
+        self._told_idle.discard(instance_id)
+
+    def _revoke_unused(self) -> None:
+        """Of a writer that is gone, and the credits with it."""
+        for unused in self._credits.unused():
+            self._credits.revoke(unused)

@@ -1,0 +1,144 @@
+"""A follower's side of links between nodes: finds the writer, asks whether it is there, and ends what it may not use.
+
+Built by `_node` for a node's follower, in the place of what a supervisor says where all agents are on one machine.
+"""
+
+import socket
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from sesame.agents import messages as m
+from sesame.agents.followed import LINGER_S
+from sesame.agents.follower import Follower
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.joining import Joins, join
+from sesame.cluster.port import Address, connect
+from sesame.cluster.rules import BEAT_S, GRACE_S, Life
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.errors import PlatformError
+from sesame.store.sql.leadership import Leadership, Seen
+
+# So often it is looked whether its life is over.
+LOOKS_EVERY_S = 0.25
+CONNECTS_WITHIN_S = 3.0
+LOG_EVERY_S = 10.0
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Own(msgspec.Struct, frozen=True):
+    """What a node says of itself: `node` is new with each start, `address` is where others reach its follower."""
+
+    node: str
+    address: str
+    key: bytes
+
+
+class FollowerLife:
+    """As `agents.follower.Life`, over the rule."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self.rule = Life()
+        self._clocks = clocks
+
+    def lasts(self) -> bool:
+        return self.rule.lasts(self._clocks.monotonic())
+
+    def answered(self) -> None:
+        self.rule.answered()
+
+
+class Following:
+    """`run` goes on until it is cancelled."""
+
+    def __init__(self, own: Own, leadership: Leadership, lives: Callable[[float], None], clocks: Clocks) -> None:
+        """`lives` is told until when this process may be alive."""
+        self.life = FollowerLife(clocks)
+        # The epoch of the newest writer that it was linked to; an older one is never followed again.
+        self.epoch = 0
+        self.writer: Address | None = None
+        self._own = own
+        self._leadership = leadership
+        self._lives = lives
+        self._clocks = clocks
+        self._follower: Follower | None = None
+        self._timer: Timer | None = None
+        self._told = 0.0
+        self._logged_at = float("-inf")
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def run(self, follower: Follower) -> None:
+        self._follower = follower
+        # What the process before this one has left has ended by then.
+        await self._clocks.sleep(LINGER_S)
+        self._look()
+        while True:
+            if follower.is_linked:
+                self.life.rule.sent(self._clocks.monotonic())
+                follower.send(m.AreYouThere())
+            else:
+                try:
+                    await self._link(follower)
+                except (OSError, PlatformError) as error:
+                    self._tell(str(error) or type(error).__name__)
+            await self._clocks.sleep(BEAT_S)
+
+    async def _link(self, follower: Follower) -> None:
+        seen = await self._leadership.look()
+        if not seen.address or seen.epoch < self.epoch:
+            return
+        connected = await self._joined(seen)
+        self.epoch, self.writer = seen.epoch, address_of(seen.address)
+        self.life.rule.another_link()
+        follower.meet(connected)
+        self.life.rule.sent(self._clocks.monotonic())
+        follower.send(m.AreYouThere())
+        log.info("this node is linked to the writer", epoch=seen.epoch, writer=seen.node, address=seen.address)
+
+    async def _joined(self, seen: Seen) -> socket.socket:
+        connected = await connect(address_of(seen.address), self._own.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S)
+        try:
+            await join(connected, Joins(self._own.node, self._own.address, seen.epoch))
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+    def _look(self) -> None:
+        """Lives end by themselves; the supervisor is told when it has to end this process in the place of that."""
+        follower = self._follower
+        assert follower is not None
+        rule, now = self.life.rule, self._clocks.monotonic()
+        if follower.is_linked and rule.is_silent(now):
+            log.warning("the writer does not answer: it is looked for again")
+            follower.unlink()
+        if not rule.lasts(now) and follower.holds_any():
+            log.warning("nothing was heard from a writer for too long: all instances of this node end")
+            follower.end_instances()
+        until = rule.until + GRACE_S if rule.lasts(now) or follower.holds_any() else 0.0
+        if until != self._told:
+            self._told = until
+            self._lives(until)
+        self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
+
+    def _tell(self, why: str) -> None:
+        now = self._clocks.monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            log.warning("no writer of the cluster can be reached; trying again", why=why)
+
+
+def address_of(text: str) -> Address:
+    """Of HOST:PORT."""
+    host, _colon, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def text_of(host: str, port: int) -> str:
+    """As `address_of` reads it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,73 @@
+"""The first words on a link between nodes, before its messages: which node it is, and in which epoch.
+
+Said by `cluster.following`, answered by `cluster.members`, on a connection that has proven itself (`cluster.port`).
+"""
+
+import asyncio
+import socket
+
+import msgspec
+
+from sesame.model.errors import PlatformError
+
+# Of what is said before there is a link.
+JOINS_WITHIN_S = 3.0
+_SIZE_BYTES = 4
+_BYTES_MAX = 64 * 1024
+
+
+class Joins(msgspec.Struct, frozen=True, array_like=True):
+    """`node` is new with each start of its supervisor; `address` is the agent port of its follower."""
+
+    node: str
+    address: str
+    epoch: int
+
+
+class Joined(msgspec.Struct, frozen=True, array_like=True):
+    """`agent` is the follower's number with this writer. `refused` says why there is none; "" where there is."""
+
+    agent: int
+    refused: str = ""
+
+
+async def join(connected: socket.socket, joins: Joins) -> Joined:
+    """Raises `OSError`, among them `TimeoutError`, and `PlatformError` where the other side refuses."""
+    async with asyncio.timeout(JOINS_WITHIN_S):
+        await _say(connected, msgspec.msgpack.encode(joins))
+        joined = msgspec.msgpack.decode(await _hear(connected), type=Joined)
+    if joined.refused:
+        raise PlatformError(f"the writer of the cluster refuses this node: {joined.refused}")
+    return joined
+
+
+async def hear(connected: socket.socket) -> Joins:
+    """Raises as `join`, and `msgspec.MsgspecError`."""
+    async with asyncio.timeout(JOINS_WITHIN_S):
+        return msgspec.msgpack.decode(await _hear(connected), type=Joins)
+
+
+async def answer(connected: socket.socket, joined: Joined) -> None:
+    async with asyncio.timeout(JOINS_WITHIN_S):
+        await _say(connected, msgspec.msgpack.encode(joined))
+
+
+async def _say(connected: socket.socket, said: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(connected, len(said).to_bytes(_SIZE_BYTES, "big") + said)
+
+
+async def _hear(connected: socket.socket) -> bytes:
+    size = int.from_bytes(await _exactly(connected, _SIZE_BYTES), "big")
+    if size > _BYTES_MAX:
+        raise ConnectionResetError(f"{size} bytes are announced, expected at most {_BYTES_MAX}")
+    return await _exactly(connected, size)
+
+
+async def _exactly(connected: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = await asyncio.get_running_loop().sock_recv(connected, count - len(data))
+        if not part:
+            raise ConnectionResetError(f"the other node has ended the connection after {len(data)} of {count} bytes")
+        data += part
+    return data

@@ -1,0 +1,180 @@
+"""The writer's side of links to other nodes: who may hold instances, and when nothing is left of them.
+
+Built by `_node` for the writer, in the place of what a supervisor says where all agents are on one machine.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from sesame.agents.followed import Followed
+from sesame.agents.writer import Writer
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.joining import Joined, answer, hear
+from sesame.cluster.port import Address, AgentPort
+from sesame.cluster.rules import Holds
+from sesame.cluster.seat import Seat, holder_of_follower
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.errors import PlatformError
+
+LOOKS_EVERY_S = 0.25
+# The row of holders is read so often while a writer waits for those of the time before.
+ROWS_EVERY_S = 1.0
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Members:
+    """`agents.followed.Lives`. Made with the writer's beginning; `attend` its port once there is a `Writer`."""
+
+    def __init__(self, seat: Seat, listening: socket.socket, key: bytes, clocks: Clocks) -> None:
+        """`listening` is the port on which other nodes link."""
+        self.port = AgentPort(listening, key, {Purpose.LINK: self.take})
+        self._seat = seat
+        self._clocks = clocks
+        self._numbers = itertools.count(2)
+        self._agents: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._linked: dict[str, Followed] = {}
+        self._heard_at: dict[str, float] = {}
+        self._holds = Holds(seat.inherited, clocks.monotonic())
+        self._writer: Writer | None = None
+        self._timer: Timer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rows_at = clocks.monotonic()
+        self._reads_rows = False
+        # Where each follower's agent port is, by its number.
+        self.addresses: dict[int, str] = {}
+        self.awaited = tuple(self._agent(each) for each in seat.inherited)
+
+    @property
+    def epoch(self) -> int:
+        return self._seat.epoch
+
+    def serve(self, writer: Writer) -> None:
+        """From here on other nodes are linked."""
+        self._writer = writer
+        self.port.start()
+        self._look()
+
+    def close(self) -> None:
+        self.port.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def give_up(self, agent: int) -> None:
+        """It does not answer."""
+        followed = self._linked.get(self._names[agent])
+        if followed is not None:
+            followed.link.close()
+
+    def take(self, connected: socket.socket, _address: Address) -> None:
+        """As `cluster.port.Take`: a node that wants a link."""
+        self._run(self._join(connected))
+
+    async def _join(self, connected: socket.socket) -> None:
+        assert self._writer is not None
+        try:
+            joins = await hear(connected)
+            if joins.epoch != self._seat.epoch or not self._seat.leads():
+                await answer(connected, Joined(0, f"it asks for epoch {joins.epoch}, and this is {self._seat.epoch}"))
+                connected.close()
+                return
+            # The row comes first: from here on a writer after this one waits for it.
+            name = holder_of_follower(joins.node)
+            if not await self._seat.leadership.hold(self._seat.epoch, name):
+                raise PlatformError("another node leads the cluster")
+            agent = self._agent(name)
+            await answer(connected, Joined(agent))
+        except (OSError, PlatformError, msgspec.MsgspecError) as error:
+            log.warning("a node could not be linked", error=str(error) or type(error).__name__)
+            connected.close()
+            return
+        self.addresses[agent] = joins.address
+        self._heard_at.setdefault(name, self._clocks.monotonic())
+        log.info("a node is linked", node=joins.node, agent=agent, address=joins.address)
+        self._writer.meet(agent, connected, held=True)
+
+    # As `agents.followed.Lives`.
+
+    def answers(self, followed: Followed) -> bool:
+        if not self._seat.leads():
+            return False
+        self._heard_at[self._names[followed.agent]] = self._clocks.monotonic()
+        return True
+
+    def arrived(self, followed: Followed) -> None:
+        name = self._names[followed.agent]
+        self._linked[name] = followed
+        self._holds.told(name)
+
+    def lost(self, followed: Followed) -> None:
+        name = self._names[followed.agent]
+        self._linked[name] = followed
+        log.warning("a node is not linked any more", node=name, agent=followed.agent)
+        self._holds.silent(name, self._heard_at[name])
+
+    # What time brings.
+
+    def _look(self) -> None:
+        now = self._clocks.monotonic()
+        for name in self._holds.over(now):
+            self._ended(name)
+        if self._holds.awaited and now - self._rows_at >= ROWS_EVERY_S and not self._reads_rows:
+            self._reads_rows = True
+            self._run(self._read_rows())
+        self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
+
+    async def _read_rows(self) -> None:
+        """A writer's process of a node, which was restarted, has told there that nothing is left of it."""
+        try:
+            rows = await self._seat.leadership.holders()
+        except PlatformError as error:
+            log.warning("who holds instances cannot be read; trying again", error=str(error))
+            return
+        finally:
+            self._rows_at, self._reads_rows = self._clocks.monotonic(), False
+        for name in self._holds.awaited.difference(rows) - self._linked.keys():
+            self._holds.told(name)
+            self._ended(name)
+
+    def _ended(self, name: str) -> None:
+        assert self._writer is not None
+        followed = self._linked.pop(name, None)
+        if followed is None:
+            self._writer.released(self._agents[name])
+        else:
+            # One that has come back, and has not said yet what it holds.
+            followed.link.close()
+            self._holds.told(name)
+            followed.shows_nothing()
+            followed.ended()
+            self._writer.lost(followed)
+        log.info("nothing is left of a node's instances", node=name)
+        self._run(self._release(name))
+
+    async def _release(self, name: str) -> None:
+        try:
+            if name not in self._linked:
+                await self._seat.leadership.release(self._seat.epoch, name)
+        except PlatformError as error:
+            # The next writer waits for it in vain.
+            log.warning("a node that has gone is still named as a member", node=name, error=str(error))
+
+    def _agent(self, name: str) -> int:
+        if name not in self._agents:
+            number = self._agents[name] = next(self._numbers)
+            self._names[number] = name
+        return self._agents[name]
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,118 @@
+"""A candidate's way to the leadership, and the writer's hold on it: it renews its row, or ends.
+
+Used by a node's process that is to be the writer. Whoever has not renewed for too long ends at once, by its own clock:
+by then another may lead.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from sesame.cluster.rules import BEAT_S, EXPIRED_S, GRACE_S, Lead
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.errors import PlatformError
+from sesame.store.sql.leadership import Leadership
+
+# So often the writer looks whether it still leads.
+LOOKS_EVERY_S = 0.25
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Seat:
+    """`wait` once; `leads` from then on, until `leave` or the end of the process."""
+
+    def __init__(self, leadership: Leadership, node: str, address: str, clocks: Clocks) -> None:
+        """`address` is where other nodes reach this process once it leads."""
+        self.leadership = leadership
+        self.node = node
+        self.address = address
+        self.holder = holder_of_writer(node)
+        self.epoch = 0
+        # Who may have instances from before, besides this process.
+        self.inherited: list[str] = []
+        self._clocks = clocks
+        self._lead: Lead | None = None
+        self._timer: Timer | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._end: Callable[[str], None] = lambda _why: None
+        self._lives: Callable[[float], None] = lambda _until: None
+
+    async def wait(self, end: Callable[[str], None], lives: Callable[[float], None]) -> None:
+        """Returns once this process leads. From then on `end`, which does not return, is called when it does not.
+
+        `lives` is told until when, by the monotonic clock, it can be alive at all.
+        """
+        self._end, self._lives = end, lives
+        while not self.epoch:
+            try:
+                await self._try()
+            except PlatformError as error:
+                log.warning("the database of the cluster does not answer; trying again", error=str(error))
+            if not self.epoch:
+                await self._clocks.sleep(BEAT_S)
+
+    def leads(self) -> bool:
+        return self._lead is not None and self._lead.lasts(self._clocks.monotonic())
+
+    async def leave(self) -> None:
+        """The last step of an end in peace: nothing runs here any more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait({self._renewing})
+        self._lives(0.0)
+        if self.epoch and self.leads():
+            try:
+                await self.leadership.resign(self.epoch, self.holder)
+            except PlatformError as error:
+                log.warning("the leadership was not given back; it expires by itself", error=str(error))
+        self._lead = None
+
+    async def _try(self) -> None:
+        seen = await self.leadership.look()
+        if seen.node and seen.node != self.node and seen.age_s < EXPIRED_S:
+            return
+        sent_at = self._clocks.monotonic()
+        epoch = await self.leadership.take(seen, self.node, self.address, self.holder, expired_s=EXPIRED_S)
+        if not epoch:
+            return
+        lead = Lead(sent_at)
+        await self.leadership.fence(epoch)
+        self.inherited = [each for each in await self.leadership.holders() if each != self.holder]
+        self._lead, self.epoch = lead, epoch
+        log.info("this node leads the cluster", node=self.node, epoch=epoch, before=seen.node)
+        self._lives(lead.until + GRACE_S)
+        self._look()
+        self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        assert self._lead is not None
+        while True:
+            await self._clocks.sleep(BEAT_S)
+            sent_at = self._clocks.monotonic()
+            try:
+                renewed = await self.leadership.renew(self.epoch)
+            except PlatformError as error:
+                log.warning("the leadership could not be renewed; trying again", epoch=self.epoch, error=str(error))
+                continue
+            if not renewed:
+                self._end(f"another node leads the cluster: epoch {self.epoch} is over")
+            self._lead.renewed(sent_at)
+            self._lives(self._lead.until + GRACE_S)
+
+    def _look(self) -> None:
+        if not self.leads():
+            self._end(f"the leadership of epoch {self.epoch} could not be renewed in time")
+        self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
+
+
+def holder_of_writer(node: str) -> str:
+    """The name by which the row knows that the writer's process of this node may have instances."""
+    return f"writer {node}"
+
+
+def holder_of_follower(node: str) -> str:
+    return f"follower {node}"
