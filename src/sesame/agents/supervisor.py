@@ -30,7 +30,7 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
 # From linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 log = structlog.get_logger("sesame.agents")
 
@@ -232,6 +232,7 @@ class Supervisor:
         try:
             signal.set_wakeup_fd(-1)
             _end_with_parent()
+            _be_named(f"sesame-agent-{told.agent}")
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             # So that Ctrl-C comes to the supervisor alone.
@@ -278,6 +279,12 @@ def _end_with_parent() -> None:
     """Has the kernel kill this process when its parent ends; elsewhere, the end of its link tells it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _be_named(name: str) -> None:
+    """As operators see it in `ps` and `top`, where the kernel keeps a name for each thread."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _how(code: int) -> str:
