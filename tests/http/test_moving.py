@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.http.harness import TIMEOUT_S, Serve, serving
+from tests.http.harness import TIMEOUT_S, Endpoint, Serve, serving, until, whole
 
 from sesame.http.interface import Exchange
-from sesame.http.moving import connection_of, is_proven, move, settle
+from sesame.http.limits import Limits
+from sesame.http.moving import Arrived, connection_of, is_proven, move, settle
 from sesame.http.server import HttpServer
+from sesame.http.shared import Way
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nevent"
@@ -106,3 +108,91 @@ async def test_what_was_read_of_a_request_that_stays_is_not_kept() -> None:
         writer.close()
     assert said.endswith(b"500000")
     assert kept == [0]
+
+
+CLIENT, THERE = ("192.0.2.7", 4321), ("192.0.2.1", 9000)
+
+
+async def told_through(server: HttpServer, said: bytes, arrived: Arrived) -> bytes:
+    """What comes back through a connection of another machine until the server closes it."""
+    ours, theirs = socket.socketpair()
+    server.adopt(theirs, arrived)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    writer.write(said)
+    try:
+        return await asyncio.wait_for(reader.read(), TIMEOUT_S)
+    finally:
+        writer.close()
+
+
+async def addresses(exchange: Exchange) -> None:
+    settle(exchange)
+    request, proven = exchange.request, is_proven(exchange)
+    exchange.send_whole(200, (), b"", repr((request.client, request.server, proven)).encode())
+
+
+@pytest.mark.parametrize("movable", [True, False])
+async def test_a_connection_of_another_machine_has_its_clients_address(movable: bool) -> None:
+    """Also at a server whose connections never move."""
+    keeps = (lambda _request: True) if movable else None
+    async with serving(addresses, keeps=keeps) as server:
+        said = await told_through(
+            server, GET % b"1" + LAST % b"2", Arrived(b"", 1, proven=True, way=Way(CLIENT, THERE, 1))
+        )
+    bodies = [part.rpartition(b"\r\n\r\n")[2] for part in said.split(b"HTTP/1.1 ")[1:]]
+    assert bodies == [repr((CLIENT, THERE, proven)).encode() for proven in (movable, False)]
+
+
+async def test_a_connection_that_came_through_two_machines_closes_after_its_next_answer() -> None:
+    async with serving(addresses, keeps=lambda _request: True) as server:
+        for machines, answers in ((1, 2), (2, 1)):
+            said = await told_through(
+                server, GET % b"1" + LAST % b"2", Arrived(b"", 1, way=Way(CLIENT, THERE, machines))
+            )
+            assert said.count(b"HTTP/1.1 200") == answers
+            assert said.count(b"onnection: close") == 1
+
+
+async def test_connections_of_other_machines_are_bounded_by_their_clients_addresses() -> None:
+    async def wait(exchange: Exchange) -> None:
+        await exchange.gone()
+
+    limits = Limits(connections=8, connections_per_peer=2)
+    async with serving(wait, limits, keeps=lambda _request: True) as server:
+        waiting = [asyncio.ensure_future(told_through(server, GET % b"1", arrived_of(CLIENT))) for _ in range(2)]
+        await until(lambda: server.connections == len(waiting), "both connections")
+        assert b" 503 " in await told_through(server, LAST % b"2", arrived_of(CLIENT))
+        other = asyncio.ensure_future(told_through(server, GET % b"3", arrived_of(("192.0.2.8", 1))))
+        await until(lambda: server.connections == len(waiting) + 1, "the connection of another client")
+        for task in (*waiting, other):
+            assert not task.done()
+            task.cancel()
+
+
+def arrived_of(client: tuple[str, int]) -> Arrived:
+    return Arrived(b"", 1, way=Way(client, THERE, 1))
+
+
+async def test_a_request_that_nobody_can_serve_is_told_why() -> None:
+    endpoint = Endpoint(whole(b"never"))
+    async with serving(endpoint, keeps=lambda _request: True) as server:
+        said = await told_through(
+            server, b"event", Arrived(POST[:-5] % b"1", 1, way=Way(CLIENT, THERE, 1), refusal="the writer is away")
+        )
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert [each.message for each in endpoint.refused] == ["the writer is away"]
+
+
+async def test_the_way_of_a_connection_that_moves_on_goes_with_it() -> None:
+    moved: list[Arrived] = []
+
+    async def serve(exchange: Exchange) -> None:
+        gone = await move(exchange, proven=False)
+        assert gone is not None
+        moved.append(gone.arrived)
+        socket.socket(fileno=gone.fd).close()
+
+    way = Way(CLIENT, THERE, 1)
+    async with serving(serve, keeps=lambda _request: False) as server:
+        assert await told_through(server, GET % b"1", Arrived(b"", 1, way=way)) == b""
+    assert moved == [Arrived(GET % b"1", 2, way=way)]

@@ -31,7 +31,7 @@ class Burst:
         exchange.send_whole(429, (), b"", b"full")
 
     def ask(self, path: str) -> Connection:
-        connection, wire = Connection(self.talk.shared, Opening(), refused=False), Wire()
+        connection, wire = Connection(self.talk.shared, Opening()), Wire()
         connection.connection_made(wire)
         connection.data_received(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
         self.connections.append(connection)

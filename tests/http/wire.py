@@ -9,7 +9,7 @@ from tests.support.fakes import ReadFrom
 from sesame.http.connection import Connection
 from sesame.http.interface import Disconnected, Exchange
 from sesame.http.limits import Limits
-from sesame.http.shared import Shared
+from sesame.http.shared import Shared, Way
 
 Seen = list[tuple[Any, ...]]
 TURNS = 30
@@ -59,7 +59,8 @@ class Wire(asyncio.Transport):
 class Opening:
     """What a connection takes the place of."""
 
-    peer, instance, refused = "192.0.2.1", "", False
+    peer, instance, refused, refusal = "192.0.2.1", "", False, ""
+    way: Way | None = None
     waits_since = None
 
     def tick(self, now: float, passed_s: float) -> None: ...
@@ -79,7 +80,7 @@ class Talk:
         self.endpoint = Endpoint(serve)
         self.shared = Shared(self.endpoint, limits or Limits(), ReadFrom(self.clock), tls=False)
         self.wire = Wire()
-        self.connection = Connection(self.shared, Opening(), refused=False)
+        self.connection = Connection(self.shared, Opening())
         self.connection.connection_made(self.wire)
 
     def say(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import told
 from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
-from sesame.agents.link import Link
+from sesame.agents.link import Carry, Link
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
 from sesame.engine.interface import Invoke
@@ -46,6 +46,7 @@ TELLS_EVERY_S = 0.25
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 KNOWN_MAX = 4096
+TO_WRITER = m.Place(0, "", WRITER)
 
 log = structlog.get_logger("sesame.agents")
 
@@ -70,6 +71,8 @@ class Follower:
         self.agent = agent
         self._life = life
         self._away_s = away_s
+        # Where no descriptors go to other agents.
+        self.carry: Carry | None = None
         self.catalog = catalog
         self.answers = WritersAnswers(self.send)
         self.packages = LeasedPackages(self.ask, self.send)
@@ -191,7 +194,7 @@ class Follower:
                 if (answer := self._answers.get(message.n)) is not None and not answer.done():
                     answer.set_result(message)
             case m.Request():
-                self._adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
+                self.adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
             case m.AreYouThere():
                 self.send(m.Here())
             case m.Here():
@@ -250,7 +253,7 @@ class Follower:
         assert self._idle is not None
         snapshot = self._own(target)
         if snapshot is None or not self._may_serve():
-            return asyncio.ensure_future(self._move(WRITER, exchange, proven=True))
+            return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.has(snapshot, exchange):
             return None
         return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
@@ -281,11 +284,11 @@ class Follower:
         connection = connection_of(exchange)
         moves = MOVES_MAX if connection is None else connection.moves
         if moves >= MOVES_MAX:
-            return await self._move(WRITER, exchange, proven=True)
+            return await self._move(TO_WRITER, exchange, proven=True)
         place = await self._asked(target, snapshot, moves)
         if place.instance_id:
             return False
-        return await self._move(place.agent, exchange, proven=True)
+        return await self._move(place, exchange, proven=True)
 
     async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
         place = await self.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
@@ -303,9 +306,9 @@ class Follower:
         """As `fc.placement.Placement`: all but what names an instance that is here."""
         if self.keeps(exchange.request):
             return None
-        return asyncio.ensure_future(self._move(WRITER, exchange, proven=False))
+        return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=False))
 
-    async def _move(self, agent: int, exchange: Exchange, *, proven: bool) -> bool:
+    async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
         """Raises `PlatformError` where the request cannot move, and so is not answered here."""
         await self._writer()
         moved = await move(exchange, proven=proven)
@@ -313,13 +316,16 @@ class Follower:
             raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
         if self._link is None:
             # It has ended in this moment: back here, and then to the next one.
-            self._adopt(socket.socket(fileno=moved.fd), moved.arrived)
+            self.adopt(socket.socket(fileno=moved.fd), moved.arrived)
+        elif self.carry is not None:
+            self.carry(place.address, moved)
         else:
             arrived = moved.arrived
-            self._link.send(m.Request(agent, arrived.data, arrived.moves, arrived.proven), [moved.fd])
+            self._link.send(m.Request(place.agent, arrived.data, arrived.moves, arrived.proven), [moved.fd])
         return True
 
-    def _adopt(self, connected: socket.socket, arrived: Arrived) -> None:
+    def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
+        """Goes on with a connection of another agent, or with one that cannot go there."""
         if self._server is None:
             connected.close()
         else:

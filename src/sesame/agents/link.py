@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from sesame.agents.messages import Message
+from sesame.http.moving import Moved
 
 # Of a frame: the length of what follows, and how many descriptors come with it.
 _HEAD_BYTES = 5
@@ -29,6 +30,9 @@ GATHERED_S = 0.005
 
 Take = Callable[[Message, list[int]], None]
 """Takes a message and its descriptors, which are the taker's."""
+
+Carry = Callable[[str, Moved], None]
+"""Takes a connection to an agent on another machine, where no descriptor goes: at this address, "" for the writer."""
 
 log = structlog.get_logger("sesame.agents")
 _encode = msgspec.msgpack.Encoder().encode

@@ -82,12 +82,13 @@ class Ask(_Message, frozen=True):
 class Place(_Message, frozen=True):
     """Where a call goes. With an `instance_id` it has a credit, and starts that instance where it is.
 
-    Without one it goes to `agent`; 0 is the writer's own decision, also that there is no room.
+    Without one it goes to `agent`, on another machine at this `address`; 1 is the writer.
     """
 
     n: int
     instance_id: str
     agent: int
+    address: str = ""
 
 
 class Gone(_Message, frozen=True):

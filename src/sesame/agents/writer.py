@@ -7,7 +7,7 @@ loop.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -16,6 +16,7 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.followed import Followed, WriterNeeds
 from sesame.agents.kept_idle import KeptIdle
+from sesame.agents.link import Carry
 from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
 from sesame.agents.stand_in import set_aside
 from sesame.engine.instance import Instance
@@ -42,6 +43,11 @@ class Writer:
 
     def __init__(self, needs: WriterNeeds, hangs: Callable[[int], None], held: Iterable[int] = ()) -> None:
         """`hangs` has a follower killed. `held` are from the time of a writer before, and may hold instances."""
+        # Where no descriptors go to followers, and where each of them is reached.
+        self.carry: Carry | None = None
+        self.addresses: Mapping[int, str] = {}
+        # By the settings of their ports, once the endpoints are there.
+        self.servers: dict[str, HttpServer] = {}
         self._hangs = hangs
         self._timer: Timer | None = None
         self.needs = needs
@@ -192,8 +198,13 @@ class Writer:
     async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
         if agent not in self._followers or (moved := await move(exchange, proven=proven)) is None:
             return False
-        arrived = moved.arrived
-        self.pass_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
+        arrived, address = moved.arrived, self.addresses.get(agent)
+        if self.carry is None:
+            self.pass_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
+        elif address is not None:
+            self.carry(address, moved)
+        else:
+            self.adopt(socket.socket(fileno=moved.fd), arrived)
         return True
 
     async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
@@ -216,11 +227,14 @@ class Writer:
         if followed is not None:
             followed.link.send(request, [fd])
             return
-        connected = socket.socket(fileno=fd)
+        self.adopt(socket.socket(fileno=fd), Arrived(request.data, request.moves, request.proven))
+
+    def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
+        """Goes on with a connection of another agent, or with one that cannot go there."""
         if self._server is None:
             connected.close()
         else:
-            self._server.adopt(connected, Arrived(request.data, request.moves, request.proven))
+            self._server.adopt(connected, arrived)
 
     async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
         """Where a call goes that has found no idle instance on the follower that asks."""
@@ -233,12 +247,12 @@ class Writer:
                 return nowhere
             room, may_move = pool.capacity.has_free(snapshot), asked.moves < MOVES_MAX
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
-                return m.Place(asked.n, "", agent)
+                return self._place_at(asked, agent)
             try:
                 instance = await set_aside(pool, snapshot)
             except Exhausted:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
-                return m.Place(asked.n, "", agent or WRITER)
+                return self._place_at(asked, agent or WRITER)
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
@@ -247,6 +261,9 @@ class Writer:
             return nowhere
         asker.hold(instance)
         return m.Place(asked.n, instance.instance_id, asker.agent)
+
+    def _place_at(self, asked: m.Ask, agent: int) -> m.Place:
+        return m.Place(asked.n, "", agent, self.addresses.get(agent, ""))
 
     async def _idle_at(self, asker: int, key: str, *, room: bool) -> int:
         """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""

@@ -10,10 +10,11 @@ import ssl
 
 from sesame.http.connection import Connection
 from sesame.http.moving import Arrived, MovableConnection
-from sesame.http.shared import Shared
+from sesame.http.shared import Shared, Way
 from sesame.http.tls import NamedHandshakes
 from sesame.model.fair_share import may_have
 
+TOO_MANY = "the server has as many connections as it takes; try again later"
 # When a bound is reached, this share of the connections that wait for their clients is closed, at least one.
 EVICTED_SHARE = 1 / 16
 
@@ -47,24 +48,28 @@ class Admission:
         All connections of an `instance` are one client of that name, whatever their addresses; "" for other clients.
         With `arrived`, another process has read a part of its request already.
         """
-        shared, limits = self._shared, self._shared.limits
-        peer, refused = instance or address, False
-        of_peer = shared.per_peer.get(peer, 0)
-        free = limits.connections - len(shared.connections) + shared.refused
-        if of_peer >= limits.connections_per_peer:
-            refused = not self.evict(peer, limits.connections_per_peer)
-        elif instance and of_peer and not may_have(of_peer, free):
-            refused = not self.evict(peer, of_peer)
-        elif len(shared.connections) >= limits.connections:
-            refused = not self.evict(None, limits.connections)
-        if refused and shared.refused >= limits.refused_connections:
+        shared = self._shared
+        peer, refusal = instance or address, "" if arrived is None else arrived.refusal
+        if not refusal and not self._has_place(peer, instance):
+            refusal = TOO_MANY
+        if refusal and shared.refused >= shared.limits.refused_connections:
             accepted.close()
             return
-        opening = _Opening(shared, peer, instance, refused=refused)
+        opening = _Opening(shared, peer, instance, refusal, None if arrived is None else arrived.way)
         opening.task = shared.loop.create_task(self._open(accepted, opening, arrived))
         self._opening.add(opening.task)
         opening.task.add_done_callback(lambda task: self._opened(task, accepted))
         shared.enter(opening)
+
+    def _has_place(self, peer: str, instance: str) -> bool:
+        shared, limits = self._shared, self._shared.limits
+        of_peer = shared.per_peer.get(peer, 0)
+        free = limits.connections - len(shared.connections) + shared.refused
+        if of_peer >= limits.connections_per_peer:
+            return self.evict(peer, limits.connections_per_peer)
+        if instance and of_peer and not may_have(of_peer, free):
+            return self.evict(peer, of_peer)
+        return len(shared.connections) < limits.connections or self.evict(None, limits.connections)
 
     def _opened(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         self._opening.discard(task)
@@ -75,11 +80,11 @@ class Admission:
 
     async def _open(self, accepted: socket.socket, opening: "_Opening", arrived: Arrived | None) -> None:
         """Has the event loop take the socket over, after the handshake of TLS."""
-        shared, refused = self._shared, opening.refused
+        shared = self._shared
         if shared.movable and self._tls is None and not opening.instance:
-            connection: Connection = MovableConnection(shared, opening, refused=refused, arrived=arrived)
+            connection: Connection = MovableConnection(shared, opening, arrived=arrived)
         else:
-            connection = Connection(shared, opening, refused=refused)
+            connection = Connection(shared, opening)
         handshake_s = None if self._tls is None else shared.limits.tls_handshake_s
         try:
             tls = self._tls
@@ -112,11 +117,12 @@ class _Opening:
 
     task: asyncio.Task[None]
 
-    def __init__(self, shared: Shared, peer: str, instance: str, *, refused: bool) -> None:
+    def __init__(self, shared: Shared, peer: str, instance: str, refusal: str, way: Way | None) -> None:
         self._shared = shared
         self.peer = peer
         self.instance = instance
-        self.refused = refused
+        self.refused, self.refusal = refusal != "", refusal
+        self.way = way
         self.waits_since: float | None = shared.now
 
     def tick(self, now: float, passed_s: float) -> None:

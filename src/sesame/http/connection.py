@@ -14,7 +14,7 @@ from sesame.http.interface import Reason, Refusal
 from sesame.http.pace import Pace, Taking
 from sesame.http.parsing import BETWEEN, BODY, HEAD, Finished, Refused, RequestParser
 from sesame.http.request import Request
-from sesame.http.shared import Shared, Tracked
+from sesame.http.shared import Opening, Shared
 
 # Data is parsed in slices of this size, so that a read full of tiny requests does not queue them all.
 SLICE_BYTES = 4096
@@ -24,12 +24,12 @@ LEAST_ERROR = 400
 class Connection(asyncio.Protocol):
     """Used by the event loop, by its exchanges, and by `http.server` through `Tracked`."""
 
-    def __init__(self, shared: Shared, opening: Tracked, *, refused: bool) -> None:
-        """Takes the place of `opening`. A `refused` one is beyond the bound: its first request is answered with 503."""
+    def __init__(self, shared: Shared, opening: Opening) -> None:
+        """Takes the place of `opening`."""
         self._shared = shared
         self._opening = opening
         self.peer, self.instance = opening.peer, opening.instance
-        self.refused = refused
+        self.refused = opening.refused
         self.limits = shared.limits
         self.budget = shared.budget
         self.endpoint = shared.endpoint
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of `asyncio.Transport` without deriving from it.
         self.transport = cast(asyncio.Transport, transport)
-        self._parser = RequestParser(self, self.limits, self._shared.addresses_of(self.transport))
+        self._parser = RequestParser(self, self.limits, self._shared.addresses_of(self.transport, self._opening.way))
         self._shared.enter(self, instead_of=self._opening)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         goes_on = keep_alive and not (self.refused or self._stopping)
         exchange = self._reading = Exchange(self, request, None, keep_alive=goes_on, expects_continue=expects_continue)
         if self.refused:
-            self._fail(Refusal(Reason.OVERLOADED, "the server has as many connections as it takes; try again later"))
+            self._fail(Refusal(Reason.OVERLOADED, self._opening.refusal))
         elif self._running is None and not self._queue:
             self._start(exchange)
         elif self._stopping:

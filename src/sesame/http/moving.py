@@ -15,23 +15,29 @@ from sesame.http.exchange import Exchange
 from sesame.http.interface import Disconnected
 from sesame.http.interface import Exchange as AnyExchange
 from sesame.http.parsing import BETWEEN, BODY
-from sesame.http.shared import Shared, Tracked
+from sesame.http.shared import Opening, Shared, Way
 
 # What a client has not taken of the answers before is waited for in such steps.
 LOOKS_EVERY_S = 0.002
 EMPTY_LINE = b"\r\n\r\n"
 TAIL_BYTES = len(EMPTY_LINE) - 1
+# POLICY: a connection that came through so many machines closes after its next answer. Else one whose requests are for
+# different machines in turn would pass through ever more of them.
+MACHINES_MAX = 2
 
 
 class Arrived(msgspec.Struct, frozen=True):
     """What was read of a connection since its request began, and how often that request has moved.
 
-    `proven`: its signature was checked before, and a nonce in it used.
+    `proven`: its signature was checked before, and a nonce in it used. `way` is there where the connection came from
+    another machine, `refusal` where nobody can serve the request: why.
     """
 
     data: bytes
     moves: int
     proven: bool = False
+    way: Way | None = None
+    refusal: str = ""
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -54,8 +60,9 @@ class _Kept:
 class MovableConnection(Connection):
     """Keeps what it reads of each request until the request is `settle`d or answered."""
 
-    def __init__(self, shared: Shared, opening: Tracked, *, refused: bool, arrived: Arrived | None = None) -> None:
-        super().__init__(shared, opening, refused=refused)
+    def __init__(self, shared: Shared, opening: Opening, *, arrived: Arrived | None = None) -> None:
+        super().__init__(shared, opening)
+        self._way = opening.way
         self._arrived = arrived
         # Of the request that is next to be answered, of those that have come behind it, and of what is being read.
         self._kept = deque((_Kept([]),))
@@ -69,11 +76,14 @@ class MovableConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self._way is not None and self._way.machines >= MACHINES_MAX:
+            self.finish()
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
             # Before anything more is read of the socket.
             self.moves, self.proven = arrived.moves, arrived.proven
-            super().data_received(arrived.data)
+            if arrived.data:
+                super().data_received(arrived.data)
 
     def data_received(self, data: bytes) -> None:
         if self._known is not None and self._parser.phase is BETWEEN and self._known.body_of(data) is not None:
@@ -167,7 +177,7 @@ class MovableConnection(Connection):
             return None
         data = self._read()
         assert data is not None
-        moved = Moved(fd, Arrived(data, self.moves + 1, proven or self.proven))
+        moved = Moved(fd, Arrived(data, self.moves + 1, proven or self.proven, self._way))
         self._kept = deque((_Kept(None),))
         exchange.disconnected = True
         self.abort()

@@ -18,7 +18,7 @@ from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket, units_of
 from sesame.http.moving import Arrived
-from sesame.http.shared import Keeps, Shared
+from sesame.http.shared import Keeps, Shared, Way
 from sesame.http.slow_start import slow_start
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
@@ -160,7 +160,7 @@ class HttpServer:
         return left
 
     def take(self, connected: socket.socket, peer: str) -> None:
-        """Answers on a connection that was made inside this process, as on one of `peer`. Raises `OSError`.
+        """Answers on a connection that another part of Sesame has made, as on one of `peer`. Raises `OSError`.
 
         Both of its ends have the server's address, as they have in the instance's network.
         """
@@ -169,13 +169,14 @@ class HttpServer:
             # Whoever made the connection has been charged for its own part, and not for this one's.
             self._arrivals.of(peer).charge(units_of(self._tls))
         connected.setblocking(False)
+        way = Way((self.host, 0), (self.host, self.port), 0)
         # `stop` breaks its handshake off with the connections.
-        Admission(self._shared, self._tls).admit(connected, "", peer)
+        Admission(self._shared, self._tls).admit(connected, "", peer, Arrived(b"", 0, way=way))
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another process, in the midst of a request. The socket is closed on failure."""
         try:
-            address = str(connected.getpeername()[0])
+            address = arrived.way.client[0] if arrived.way is not None else str(connected.getpeername()[0])
         except OSError:
             # The client has left.
             connected.close()

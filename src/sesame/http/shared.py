@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from sesame.http.body_budget import BodyBudget
@@ -61,6 +62,21 @@ class Tracked(Protocol):
 
     def abort(self) -> None:
         """Closes the connection now."""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """How a connection came from another machine: the client's address and its own there, through how many machines."""
+
+    client: tuple[str, int]
+    server: tuple[str, int]
+    machines: int
+
+
+class Opening(Tracked, Protocol):
+    """A connection that has no protocol yet. With a `refusal`, its first request is answered with 503 and this text."""
+
+    refusal: str
+    way: Way | None
 
 
 class Running(Protocol):
@@ -133,7 +149,9 @@ class Shared:
             self.log.exception("an endpoint could not refuse a request", reason=refusal.reason.name)
             return BROKEN
 
-    def addresses_of(self, transport: asyncio.Transport) -> Addresses:
+    def addresses_of(self, transport: asyncio.Transport, way: Way | None) -> Addresses:
+        if way is not None:
+            return self.scheme, way.client, way.server
         client = _address(transport, "peername") or (self._own[0], 0)
         return self.scheme, client, _address(transport, "sockname") or self._own
 

@@ -1,0 +1,101 @@
+"""Takes tunnels of other nodes in, and hands each to what answers here, as if its client had connected to this node.
+
+The taker of `port` for tunnels, in each process of a node; `tunnels` is the other side. Nothing is copied here: the
+tunnel's own connection is what the endpoint answers on.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from sesame.cluster import heads
+from sesame.cluster.port import Address
+from sesame.http.moving import Arrived
+from sesame.http.server import HttpServer
+from sesame.model.errors import PlatformError
+from sesame.sandbox.network import Listen
+
+# From a node that has proven itself: it sends the head together with its proof.
+HEAD_WITHIN_S = 10.0
+# A tunnel waits so long for a process that starts, among so many.
+WAITS_S = 15.0
+WAITING_MAX = 2048
+
+TakeInside = Callable[[Listen, socket.socket, str], bool]
+"""Takes a connection of an instance of another node to what was made for `listen`. False where there is none such."""
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Arrivals:
+    """Belongs to the event loop that is running. `open` once what answers is there."""
+
+    def __init__(self) -> None:
+        self._servers: Mapping[str, HttpServer] = {}
+        self._movable: HttpServer | None = None
+        self._take_inside: TakeInside = lambda _listen, _connected, _instance: False
+        self._is_open = asyncio.Event()
+        self._tasks: dict[asyncio.Task[None], socket.socket] = {}
+
+    def open(
+        self,
+        movable: HttpServer,
+        servers: Mapping[str, HttpServer] | None = None,
+        take_inside: TakeInside | None = None,
+    ) -> None:
+        """`movable` takes requests of Function Compute over. The writer alone has `servers`, by their settings."""
+        self._movable = movable
+        self._servers = servers or {}
+        self._take_inside = take_inside or self._take_inside
+        self._is_open.set()
+
+    def close(self) -> None:
+        """What has not been handed on is closed. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+
+    def take(self, connected: socket.socket, address: Address) -> None:
+        """As `port.Take`."""
+        if len(self._tasks) >= WAITING_MAX:
+            connected.close()
+            log.warning("a tunnel of another node is refused: too many wait", node=address[0], waiting=WAITING_MAX)
+            return
+        task = asyncio.get_running_loop().create_task(self._take(connected, address))
+        self._tasks[task] = connected
+        task.add_done_callback(self._taken)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        connected = self._tasks.pop(task)
+        if task.cancelled():
+            connected.close()
+
+    async def _take(self, connected: socket.socket, address: Address) -> None:
+        try:
+            async with asyncio.timeout(HEAD_WITHIN_S):
+                head = await heads.read_head(connected)
+            async with asyncio.timeout(WAITS_S):
+                await self._is_open.wait()
+        except (OSError, PlatformError) as error:
+            log.warning("a tunnel of another node has ended before it began", node=address[0], why=repr(error))
+            connected.close()
+            return
+        if not self._hand_on(connected, head):
+            log.error("a tunnel of another node is for what is not served here", node=address[0], wanted=repr(head))
+            connected.close()
+
+    def _hand_on(self, connected: socket.socket, head: heads.Head) -> bool:
+        match head:
+            case heads.Request():
+                assert self._movable is not None
+                self._movable.adopt(connected, Arrived(b"", head.moves, head.proven, head.way))
+                return True
+            case heads.Endpoint():
+                server = self._servers.get(head.name)
+                if server is None:
+                    return False
+                server.adopt(connected, Arrived(b"", 0, way=head.way))
+                return True
+            case heads.Inside():
+                return self._take_inside(head.listen, connected, head.instance)

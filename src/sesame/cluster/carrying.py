@@ -1,0 +1,79 @@
+"""Moves requests between nodes: a connection in the midst of a request goes on at another node, through a tunnel.
+
+Used by a follower, and by the writer, in the place of a link that takes descriptors (`agents.link.Carry`).
+"""
+
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from sesame.agents.policies import MOVES_MAX
+from sesame.cluster import heads
+from sesame.cluster.port import Address
+from sesame.cluster.tunnels import CONNECTS_WITHIN_S, Client, Tunnels, Where
+from sesame.http.moving import Arrived, Moved
+from sesame.http.shared import Way
+
+log = structlog.get_logger("sesame.cluster")
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, as `shown`."""
+    host, _colon, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def shown(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Carrier:
+    """As `agents.link.Carry`."""
+
+    def __init__(self, tunnels: Tunnels, writer: Where, adopt: Callable[[socket.socket, Arrived], None]) -> None:
+        """`writer` waits until there is one. `adopt` goes on here with what cannot go elsewhere."""
+        self._tunnels = tunnels
+        self._writer = writer
+        self._adopt = adopt
+
+    def __call__(self, to: str, moved: Moved) -> None:
+        connected, arrived = socket.socket(fileno=moved.fd), moved.arrived
+        connected.setblocking(False)
+        try:
+            way = arrived.way or way_of(connected)
+        except OSError:
+            # The client has left.
+            connected.close()
+            return
+        head = heads.Request(arrived.moves, arrived.proven, onward(way))
+
+        def failed(back: socket.socket, why: str) -> None:
+            if to:
+                # The writer serves it, or finds another.
+                self._adopt(back, Arrived(arrived.data, MOVES_MAX, arrived.proven, way))
+            else:
+                self._adopt(back, Arrived(arrived.data, arrived.moves, arrived.proven, way, why))
+
+        client = Client(connected, way.client[0], arrived.data, failed)
+        if to:
+            address = parse_address(to)
+
+            async def there() -> Address:
+                return address
+
+            self._tunnels.lead(client, head, there, away_s=CONNECTS_WITHIN_S)
+        else:
+            self._tunnels.lead(client, head, self._writer)
+
+
+def way_of(connected: socket.socket) -> Way:
+    """Of a connection that its client has made to this machine. Raises `OSError` where the client has left."""
+    client, own = connected.getpeername(), connected.getsockname()
+    return Way((str(client[0]), int(client[1])), (str(own[0]), int(own[1])), 0)
+
+
+def onward(way: Way) -> Way:
+    """The way of the same connection on the next machine."""
+    return Way(way.client, way.server, way.machines + 1)

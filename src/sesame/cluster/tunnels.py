@@ -1,0 +1,190 @@
+"""Leads connections of this node's clients to other nodes, each through a connection of its own to their agent port.
+
+One for each process that takes connections which others answer; `arrivals` is the other side. A client's connection is
+not read before the other node has proven itself, and belongs to `copying` from there on.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from sesame.cluster.copying import PIECE_BYTES, Copying
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.heads import Head, framed
+from sesame.cluster.port import Address, connect
+from sesame.http.admission import EVICTED_SHARE, TOO_MANY
+from sesame.http.limits import PEER_SHARE
+from sesame.model.errors import PlatformError
+
+# One round trip for the connection, one for the handshake; a node that is gone says nothing.
+CONNECTS_WITHIN_S = 2.0
+# A client waits so long for somebody who answers, in all: for a writer that another takes the place of.
+AWAY_S = 15.0
+RETRIES_EVERY_S = 0.2
+# POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer, may be closed for another.
+IDLE_S = 1.0
+# A tunnel takes a descriptor of each side.
+DESCRIPTORS_OF_TUNNEL = 2
+
+# To clients, who need not know the nodes.
+STOPS = "this node stops; try again later"
+AWAY = "the node that serves this does not answer; try again later"
+LOG_EVERY_S = 10.0
+
+Where = Callable[[], Awaitable[Address]]
+"""Whom a tunnel leads to: waits until it is known. Asked again where that node does not answer."""
+
+log = structlog.get_logger("sesame.cluster")
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A connection that is to be led on, and what was read of it. `peer` is the client, as bounds count it.
+
+    `failed` gets the socket back, unread, with the reason why there is nobody who answers.
+    """
+
+    connected: socket.socket
+    peer: str
+    data: bytes
+    failed: Callable[[socket.socket, str], None]
+
+
+class Tunnels:
+    """Belongs to the event loop that is running. `close` once."""
+
+    def __init__(self, key: bytes, most: int) -> None:
+        """`most` tunnels at a time."""
+        self._key = key
+        self._most = most
+        self._most_of_peer = max(int(most * PEER_SHARE), 1)
+        self._buffer = bytearray(PIECE_BYTES)
+        self._loop = asyncio.get_running_loop()
+        self._opening: dict[asyncio.Task[None], Client] = {}
+        self._open: dict[Copying, tuple[Address, str]] = {}
+        self._of_peer: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+        self._closed = False
+        self._logged_at = -LOG_EVERY_S
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._opening)
+
+    def lead(self, client: Client, head: Head, where: Where, *, away_s: float = AWAY_S) -> None:
+        """Connects the client to the node that `where` says, which has `away_s` to be there. The socket is taken."""
+        if self._closed:
+            client.failed(client.connected, STOPS)
+            return
+        if not self._has_place(client.peer):
+            client.failed(client.connected, TOO_MANY)
+            return
+        self._of_peer[client.peer] += 1
+        task = self._loop.create_task(self._lead(client, framed(head), where, away_s))
+        self._opening[task] = client
+        task.add_done_callback(self._opened)
+
+    def end(self, address: Address) -> None:
+        """The node is gone: what leads there is reset, as nobody else would tell its clients."""
+        for copying, (to, _peer) in list(self._open.items()):
+            if to == address:
+                copying.abort()
+
+    async def close(self, grace_s: float) -> None:
+        """Leads nobody on from here. What is under way gets `grace_s` to end, then is reset."""
+        self._closed = True
+        for task in list(self._opening):
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while len(self):
+                    self._close_idle()
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(IDLE_S / 4):
+                            await self._changed.wait()
+        for copying in list(self._open):
+            copying.abort()
+        while self._opening:
+            await asyncio.wait(self._opening)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        client = self._opening.pop(task)
+        self._changed.set()
+        if task.cancelled():
+            failed = STOPS
+        elif (error := task.exception()) is not None:
+            failed, unknown = AWAY, not isinstance(error, OSError | PlatformError)
+            self._tell(repr(error), error if unknown else None)
+        else:
+            return
+        self._leave(client.peer)
+        client.failed(client.connected, failed)
+
+    def _tell(self, why: str, error: BaseException | None) -> None:
+        if error is not None or self._loop.time() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = self._loop.time()
+            log.error("a connection could not be led to another node", why=why, exc_info=error)
+
+    async def _lead(self, client: Client, head: bytes, where: Where, away_s: float) -> None:
+        """Raises `OSError` and `PlatformError`; then nothing was read of the client, nor said by it."""
+        address, far = await self._reach(where, away_s)
+        try:
+            async with asyncio.timeout(CONNECTS_WITHIN_S):
+                await self._loop.sock_sendall(far, head)
+        except BaseException:
+            far.close()
+            raise
+        copying = Copying(client.connected, far, self._buffer, lambda: self._ended(copying))
+        self._open[copying] = address, client.peer
+        copying.start(client.data)
+
+    async def _reach(self, where: Where, away_s: float) -> tuple[Address, socket.socket]:
+        until = self._loop.time() + away_s
+        while True:
+            async with asyncio.timeout_at(until):
+                address = await where()
+            try:
+                return address, await connect(address, self._key, Purpose.TUNNEL, within_s=CONNECTS_WITHIN_S)
+            except OSError:
+                # Another may have taken its place meanwhile.
+                if self._loop.time() + RETRIES_EVERY_S >= until:
+                    raise
+            await asyncio.sleep(RETRIES_EVERY_S)
+
+    def _ended(self, copying: Copying) -> None:
+        _address, peer = self._open.pop(copying)
+        self._leave(peer)
+        self._changed.set()
+
+    def _leave(self, peer: str) -> None:
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
+
+    def _has_place(self, peer: str) -> bool:
+        """POLICY: as `http.admission`: at a bound, those that have been idle longest make place."""
+        if self._of_peer[peer] >= self._most_of_peer:
+            return self._evict(peer, self._most_of_peer)
+        return len(self) < self._most or self._evict(None, self._most)
+
+    def _evict(self, peer: str | None, bound: int) -> bool:
+        idle = [
+            (copying.active_at, number, copying)
+            for number, (copying, (_to, of)) in enumerate(self._open.items())
+            if (peer is None or of == peer) and self._is_idle(copying)
+        ]
+        for _since, _number, copying in heapq.nsmallest(max(int(bound * EVICTED_SHARE), 1), idle):
+            copying.close()
+        return bool(idle)
+
+    def _close_idle(self) -> None:
+        for copying in [each for each in self._open if self._is_idle(each)]:
+            copying.close()
+
+    def _is_idle(self, copying: Copying) -> bool:
+        return copying.answered_last and self._loop.time() - copying.active_at >= IDLE_S
