@@ -180,6 +180,7 @@ async def test_who_says_nothing_is_closed_in_time(served: Served, monkeypatch: p
 
 async def test_a_crowd_of_strangers_keeps_no_node_out(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_port, "UNPROVEN_MAX", 8)
+    monkeypatch.setattr(cluster_port, "UNPROVEN_S", 0.05)
     crowd = [await stranger(served.address) for _ in range(40)]
     link = await connect(served.address, KEY, Purpose.LINK)
     there, _address = await served.links.next()

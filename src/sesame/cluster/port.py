@@ -25,11 +25,12 @@ from sesame.cluster.handshake import (
 
 # One round trip between machines that share a network.
 HANDSHAKE_S = 5.0
-# POLICY: beyond this, the one that has waited longest makes place: nodes take a round trip, others as long as they may.
-UNPROVEN_MAX = 256
+# POLICY: of so many, those that have waited longer than nodes take for their round trip make place for others; while
+# there are none such, further ones wait in the kernel.
+UNPROVEN_MAX, UNPROVEN_S = 1024, 1.0
 ACCEPTED_AT_ONCE = 64
-# Without descriptors it is tried again after so long.
-PAUSE_S = 0.2
+# Without descriptors, or without place, it is tried again after so long.
+PAUSE_S, PLACE_PAUSE_S = 0.2, 0.05
 LOG_EVERY_S = 10.0
 # A connection on which nothing is under way is looked after: the other machine may be gone without a word.
 KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 10, 5, 3
@@ -50,7 +51,8 @@ class AgentPort:
         self._key = key
         self._takers = takers
         self._loop = asyncio.get_running_loop()
-        self._unproven: dict[asyncio.Task[None], None] = {}
+        # And since when, the oldest first.
+        self._unproven: dict[asyncio.Task[None], float] = {}
         self._paused: asyncio.TimerHandle | None = None
         self._logged_at = -LOG_EVERY_S
 
@@ -75,6 +77,9 @@ class AgentPort:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
+            if not self._has_place():
+                self._pause(PLACE_PAUSE_S)
+                return
             try:
                 accepted, address = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -83,17 +88,26 @@ class AgentPort:
                 continue
             except OSError as error:
                 self._tell("connections of other nodes cannot be accepted; trying again", str(error))
-                self._loop.remove_reader(self._socket.fileno())
-                self._paused = self._loop.call_later(PAUSE_S, self.start)
+                self._pause(PAUSE_S)
                 return
             accepted.setblocking(False)
-            if len(self._unproven) >= UNPROVEN_MAX:
-                oldest = next(iter(self._unproven))
-                del self._unproven[oldest]
-                oldest.cancel()
             task = self._loop.create_task(self._admit(accepted, (str(address[0]), int(address[1]))))
-            self._unproven[task] = None
+            self._unproven[task] = self._loop.time()
             task.add_done_callback(lambda task, accepted=accepted: self._ended(task, accepted))  # type: ignore[misc]
+
+    def _has_place(self) -> bool:
+        if len(self._unproven) < UNPROVEN_MAX:
+            return True
+        oldest, since = next(iter(self._unproven.items()))
+        if self._loop.time() - since < UNPROVEN_S:
+            return False
+        del self._unproven[oldest]
+        oldest.cancel()
+        return True
+
+    def _pause(self, pause_s: float) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+        self._paused = self._loop.call_later(pause_s, self.start)
 
     def _ended(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         self._unproven.pop(task, None)

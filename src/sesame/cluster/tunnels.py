@@ -27,6 +27,8 @@ CONNECTS_WITHIN_S = 2.0
 # A client waits so long for somebody who answers, in all: for a writer that another takes the place of.
 AWAY_S = 15.0
 RETRIES_EVERY_S = 0.2
+# So that the handshakes of one burst do not use up the time of each other.
+CONNECTING_AT_ONCE = 64
 # POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer, may be closed for another.
 IDLE_S = 1.0
 # A tunnel takes a descriptor of each side.
@@ -69,6 +71,7 @@ class Tunnels:
         self._open: dict[Copying, tuple[Address, str]] = {}
         self._of_peer: Counter[str] = Counter()
         self._changed = asyncio.Event()
+        self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._closed = False
         self._logged_at = -LOG_EVERY_S
 
@@ -149,7 +152,8 @@ class Tunnels:
             async with asyncio.timeout_at(until):
                 address = await where()
             try:
-                return address, await connect(address, self._key, Purpose.TUNNEL, within_s=CONNECTS_WITHIN_S)
+                async with self._connecting:
+                    return address, await connect(address, self._key, Purpose.TUNNEL, within_s=CONNECTS_WITHIN_S)
             except OSError:
                 # Another may have taken its place meanwhile.
                 if self._loop.time() + RETRIES_EVERY_S >= until:
