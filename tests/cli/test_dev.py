@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.dap import DapClient
 from tests.support.interpreters import DEBUGGERS, INTERPRETERS
+from tests.support.pauses import Pauses
 from tests.support.running_command import PATIENCE_S, RunningCommand
 
 from sesame.cli import dev
@@ -81,9 +82,10 @@ def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: RunningCom
     source.write_text(SOURCE.replace("NUMBER", "two"))
     running.wait_for("new code, ")
     running.wait_for("changed: main.py")
-    deadline = time.monotonic() + PATIENCE_S
+    deadline, pauses = time.monotonic() + PATIENCE_S, Pauses(0.005)
     while visit(port) != b"two":
         assert time.monotonic() < deadline
+        pauses.block()
     source.write_text("def handler(environ, start_response:\n")
     running.wait_for("SyntaxError")
     assert 'main.py", line 1' in running.text

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
 from tests.store.logstores.test_function_lines import group
 from tests.support.fakes import FakeClocks
+from tests.support.pauses import Pauses
 from tests.support.query_processes import query_processes
 
 from sesame.cli import logs as command
@@ -376,11 +377,12 @@ def lines_of(server: Server, *arguments: str) -> list[tuple[str, str]]:
 
 def until(server: Server, last: str, *arguments: str) -> list[tuple[str, str]]:
     """The lines, once the flusher has written the one that is awaited."""
-    deadline = time.monotonic() + 60
+    deadline, pauses = time.monotonic() + 60, Pauses(0.02)
     while time.monotonic() < deadline:
         done = sesame("logs", *arguments, f"--data-dir={server.data_dir}")
         if last in done.stdout:
             return lines_of(server, *arguments)
+        pauses.block()
     raise AssertionError(f"{last!r} did not come; {done.stdout[-2000:]} {done.stderr}")
 
 

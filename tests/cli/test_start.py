@@ -16,6 +16,7 @@ import fc2
 import psutil
 import pytest
 from tests.support import forked
+from tests.support.pauses import Pauses
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -39,7 +40,7 @@ class Server:
         )  # fmt: skip
 
     def ready(self) -> dict[str, object]:
-        deadline = time.monotonic() + READY_TIMEOUT_S
+        deadline, pauses = time.monotonic() + READY_TIMEOUT_S, Pauses(0.02)
         while time.monotonic() < deadline:
             try:
                 found = json.loads((self.data_dir / "endpoints.json").read_text())
@@ -48,7 +49,7 @@ class Server:
             except FileNotFoundError:
                 pass
             assert self.process.poll() is None, self.process.communicate()[0]
-            time.sleep(0.02)
+            pauses.block()
         raise AssertionError("not ready in time")
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from typing import Protocol
 from tests.docs import blocks
 from tests.docs.blocks import Block, Hidden
 from tests.docs.shell import missing_lines
+from tests.support.pauses import Pauses
 
 # `sesame start` runs until it is stopped; here it runs already.
 _START = re.compile(r"sesame start\b|make start\b")
@@ -47,12 +48,12 @@ def _run(name: str, block: Block, shell: Typing) -> None:
     for command in blocks.commands(block):
         if _START.match(command.typed):
             continue
-        deadline = time.monotonic() + SETTLES_WITHIN_S
+        deadline, pauses = time.monotonic() + SETTLES_WITHIN_S, Pauses(0.05)
         while wrong := _wrong(command, shell):
             # What was called a moment ago shows up a moment later.
             settles = _READS.match(command.typed) and time.monotonic() < deadline
             assert settles, f"{name}:{command.line}: $ {command.typed}\n{wrong}"
-            time.sleep(0.05)
+            pauses.block()
 
 
 def _wrong(command: blocks.Command, shell: Typing) -> str:

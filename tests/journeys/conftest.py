@@ -23,6 +23,7 @@ import pytest
 from tests.support import command_line, few_runtimes, forked
 from tests.support.forked import Forked
 from tests.support.interpreters import INTERPRETERS
+from tests.support.pauses import Pauses
 from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, how_to_get
@@ -70,10 +71,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     """Polls until `condition` gives something true, and gives that."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pauses = time.monotonic() + timeout_s, Pauses(0.02)
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
+        pauses.block()
     return value
 
 

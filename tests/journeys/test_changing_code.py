@@ -16,8 +16,9 @@ from tests.support.signer import Api
 
 CALLERS = 8
 UPDATES = 20
-CALLS_DURING_UPDATES, CALLS_OF_TORTURE = 3_000, 10_000
-CANARY_CALLS = 5_000
+# In every run, and in `make torture`.
+CALLS_DURING_UPDATES, CALLS_DURING_UPDATES_OF_TORTURE = 1_000, 10_000
+CANARY_CALLS, CANARY_CALLS_OF_TORTURE = 1_000, 5_000
 CANARY_SHARE = 0.2
 # Five standard deviations of the binomial distribution: less than one run in a million is outside by chance.
 DEVIATIONS = 5
@@ -81,7 +82,9 @@ class Load:
             assert self.progress.wait_for(lambda: self.made >= made, timeout=120), f"{self.made} calls of {made}"
 
 
-@pytest.mark.parametrize("calls", [CALLS_DURING_UPDATES, pytest.param(CALLS_OF_TORTURE, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(
+    "calls", [CALLS_DURING_UPDATES, pytest.param(CALLS_DURING_UPDATES_OF_TORTURE, marks=pytest.mark.torture)]
+)
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_updates_fail_no_call_and_mix_none(
     sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, calls: int
@@ -107,21 +110,22 @@ def test_updates_fail_no_call_and_mix_none(
     assert set(served) == set(range(UPDATES + 1))
 
 
+@pytest.mark.parametrize("calls", [CANARY_CALLS, pytest.param(CANARY_CALLS_OF_TORTURE, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_a_canary_gets_its_share(
-    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf
+    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, calls: int
 ) -> None:
     client.create_function(service, "f", runtime, "index.my_handler", codeZipFile=code_of(1))
     client.publish_version(service)
     client.update_function(service, "f", codeZipFile=code_of(2))
     client.publish_version(service)
     client.create_alias(service, "live", "1", additionalVersionWeight={"2": CANARY_SHARE})
-    load = Load(sesame.api(), f"{service}.live", "f", CANARY_CALLS)
+    load = Load(sesame.api(), f"{service}.live", "f", calls)
     with ThreadPoolExecutor(CALLERS) as callers:
         for caller in [callers.submit(load.run) for _ in range(CALLERS)]:
             caller.result()
     served = collections.Counter(tuple(json.loads(body)) for _before, status, body in load.seen if status == 200)
     assert set(served) == {(1, 1, 1), (2, 2, 2)}
-    assert sum(served.values()) == CANARY_CALLS
-    bound = DEVIATIONS * (CANARY_CALLS * CANARY_SHARE * (1 - CANARY_SHARE)) ** 0.5
-    assert abs(served[2, 2, 2] - CANARY_CALLS * CANARY_SHARE) <= bound
+    assert sum(served.values()) == calls
+    bound = DEVIATIONS * (calls * CANARY_SHARE * (1 - CANARY_SHARE)) ** 0.5
+    assert abs(served[2, 2, 2] - calls * CANARY_SHARE) <= bound

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import pytest
 import pytest_asyncio
 from tests.support.interpreters import INTERPRETERS
+from tests.support.pauses import Pauses
 
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDriver, SandboxSpec
 from sesame.sandbox.launch import Launch
@@ -206,9 +207,10 @@ def until() -> Callable[..., Any]:
     """Waits for a real process to have done something; a deadline, never a fixed pause."""
 
     async def wait(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+        pauses = Pauses(0.005)
         async with asyncio.timeout(seconds):
-            while not (value := true()):  # noqa: ASYNC110 (another process does it: there is no event)
-                await asyncio.sleep(0.005)
+            while not (value := true()):
+                await pauses.wait()
         assert value, what
         return value
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from tests.runtime.conftest import Stage
 from tests.support.jails import ISOLATION, jail, root_only
 from tests.support.jails import resolve as launch_of
+from tests.support.pauses import Pauses
 
 from sesame.model.command import Command, Execution
 from sesame.sandbox.exec_streams import PIECE_BYTES
@@ -85,9 +86,10 @@ async def until_said(running: Execution, text: bytes) -> bytes:
 
 
 async def until_gone(mark: str) -> None:
+    pauses = Pauses(0.02)
     async with asyncio.timeout(PATIENCE_S):
-        while any(mark in " ".join(arguments(process)) for process in psutil.process_iter()):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        while any(mark in " ".join(arguments(process)) for process in psutil.process_iter()):
+            await pauses.wait()
 
 
 def arguments(process: psutil.Process) -> list[str]:

@@ -33,6 +33,8 @@ IMPORTED_LATE = (
     "sesame.app",
     "sesame.cli.ending",
     "sesame.cli.local",
+    "sesame.inside.authority",
+    "sesame.inside.names",
     "sesame.sandbox.jail.driver",
 )
 

@@ -3,7 +3,6 @@
 Used by the tests of the jail and of its walls, which load it by path. Every driver has a directory of its own.
 """
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support.interpreters import INTERPRETERS
+from tests.support.pauses import Pauses
 
 from sesame.model.web_server import is_custom
 from sesame.sandbox.jail import sweep as jail_sweep
@@ -61,9 +61,9 @@ class Traces:
 
     async def settled(self, patience_s: float = 5.0) -> dict[str, list[str]]:
         """What is left once patience is at its end, or nothing: the kernel removes some a moment later."""
-        deadline = time.monotonic() + patience_s
-        while (found := self.left()) and time.monotonic() < deadline:  # noqa: ASYNC110 (the kernel does it)
-            await asyncio.sleep(0.01)
+        deadline, pauses = time.monotonic() + patience_s, Pauses(0.01)
+        while (found := self.left()) and time.monotonic() < deadline:
+            await pauses.wait()
         return found
 
     def _now(self) -> dict[str, Counter[str]]:

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import pytest
 from tests.support import tied
+from tests.support.pauses import Pauses
 
 # PostgreSQL refuses to be started by root.
 NOBODY = 65534
@@ -117,11 +118,11 @@ class Server:
             stderr=(self.folder / "log").open("ab"), preexec_fn=tied.to_this_process(signal.SIGQUIT),
             **self._as_user(),
         )  # fmt: skip
-        deadline = time.monotonic() + START_PATIENCE_S
+        deadline, pauses = time.monotonic() + START_PATIENCE_S, Pauses(0.02)
         while self._try("SELECT 1") is None:
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL does not answer"
-            time.sleep(0.02)
+            pauses.block()
 
     def stop(self) -> None:
         """At once, with its clients' connections, but in order."""

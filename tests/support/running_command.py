@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.pauses import Pauses
+
 PATIENCE_S = 120.0
 
 
@@ -31,11 +33,11 @@ class RunningCommand:
 
     def wait_for(self, words: str) -> str:
         """All that it has shown, once these words are in it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline, pauses = time.monotonic() + PATIENCE_S, Pauses(0.02)
         while words not in (text := self.text):
             assert self.process.poll() is None, text
             assert time.monotonic() < deadline, f"'{words}' was not shown:\n{text}"
-            time.sleep(0.02)
+            pauses.block()
         return text
 
     def ends_well(self, number: int) -> None:

@@ -7,6 +7,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+from tests.support.pauses import Pauses
+
 # Real seconds. A test that is right needs milliseconds; this bounds one that is wrong.
 PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.002
@@ -14,9 +16,10 @@ _LOOK_EVERY_S = 0.002
 
 async def eventually(condition: Callable[[], object | Awaitable[object]]) -> None:
     """Returns once `condition()` is true; fails after PATIENCE_S of real time."""
+    pauses = Pauses(_LOOK_EVERY_S)
     async with asyncio.timeout(PATIENCE_S):
         while True:
             held = condition()
             if await held if inspect.isawaitable(held) else held:
                 return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await pauses.wait()
