@@ -165,3 +165,21 @@ async def test_a_domain_that_asks_for_what_is_not_checked_here_is_closed(web: En
     await sdk_of_f("update_custom_domain", "d.example.com", body={"authConfig": {"authType": "jwt", "authInfo": "{}"}})
     refused = await ask(web, "/", host="d.example.com")
     assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")
+
+
+async def test_a_domain_leads_to_functions_without_an_http_trigger(sdk_of_f: Client, endpoint: Endpoint) -> None:
+    """As the vendor's own applications have it: a function, and a domain beside it."""
+    routes = [{"path": "/*", "functionName": "f"}, {"path": "/get", "functionName": "f", "methods": ["GET"]}]
+    domain = {"domainName": "a.example.com", "protocol": "HTTP", "routeConfig": {"routes": routes}}
+    await sdk_of_f("create_custom_domain", body=domain)
+    assert (await ask(endpoint, "/x", b"body", host="a.example.com")).status == 200
+    document = json.loads(endpoint.engine.asked[-1].event)
+    assert (document["rawPath"], document["requestContext"]["triggerId"]) == ("/x", "")
+    assert (await ask(endpoint, "/get", b"body", host="a.example.com")).status == 405
+    assert (await ask(endpoint, "/x", host="f.localhost:9000")).status == 400
+    config = json.dumps({"authType": "anonymous", "methods": ["GET"]})
+    await sdk_of_f("create_trigger", "f", body={"triggerName": "t", "triggerType": "http", "triggerConfig": config})
+    assert (await ask(endpoint, "/x", b"body", host="a.example.com")).status == 405
+    await sdk_of_f("delete_trigger", "f", "t")
+    await sdk_of_f("delete_function", "f")
+    assert (await ask(endpoint, "/x", host="a.example.com")).status == 404

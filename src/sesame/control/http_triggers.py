@@ -5,6 +5,7 @@ Called by the endpoints that serve HTTP functions, for every such request; reads
 
 import msgspec
 
+from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
@@ -18,10 +19,11 @@ from sesame.store.catalog import Catalog, Change
 
 # What an entry is made from.
 _SOURCES = frozenset({records.TRIGGER, records.FUNCTION, records.VERSION, records.FROZEN_FUNCTION, records.ALIAS})
+_ANYBODY = configs.HttpConfig(auth_type="anonymous", methods=HTTP_METHODS)
 
 
 class HttpEntry(msgspec.Struct, frozen=True):
-    """An HTTP trigger as a request meets it.
+    """An HTTP trigger as a request meets it; without one, that of a custom domain (`HttpTriggers.of`).
 
     `takes_events`: the function gets FC 3.0's events in the place of requests, because it stands alone and its runtime
     is none that serves requests itself.
@@ -38,7 +40,7 @@ class HttpTriggers:
         # What hosts below `localhost` may mean, by their labels in lower case; None when it is outdated.
         self._by_labels: dict[tuple[str, ...], list[Target]] | None = None
         # Those that were asked for since what they are made from has changed last.
-        self._entries: dict[Target, HttpEntry] = {}
+        self._entries: dict[tuple[Target, bool], HttpEntry] = {}
         catalog.on_change(self._forget)
 
     def at(self, labels: tuple[str, ...]) -> Target | None:
@@ -53,23 +55,27 @@ class HttpTriggers:
         exact = [target for target in found if _labels(target) == labels]
         return next(iter(exact or found), None)
 
-    def of(self, target: Target) -> HttpEntry:
+    def of(self, target: Target, *, on_domain: bool = False) -> HttpEntry:
         """The trigger of exactly this qualifier.
 
+        On a custom domain a function that stands alone needs none: FC 3.0's domains ask for a function only, and the
+        vendor's own applications have no trigger beside theirs. What the domain says of methods and callers holds.
         Raises what the function's absence raises, and `NotFound` for a function without an HTTP trigger there.
         """
-        entry = self._entries.get(target)
+        entry = self._entries.get((target, on_domain))
         if entry is None:
-            entry = self._entries[target] = self._find(target)
+            entry = self._entries[target, on_domain] = self._find(target, on_domain=on_domain)
         return entry
 
-    def _find(self, target: Target) -> HttpEntry:
+    def _find(self, target: Target, *, on_domain: bool) -> HttpEntry:
         for record in self._catalog.children(records.TRIGGER, trigger_parent(target.service, target.function)):
             trigger: Trigger = record.document
             if trigger.trigger_type == configs.HTTP and (trigger.qualifier or limits.LATEST) == target.qualifier:
                 config = msgspec.convert(trigger.trigger_config, configs.HttpConfig)
                 return HttpEntry(config, trigger.trigger_id, takes_events=self._takes_events(target))
         function_view(self._catalog, target.service, target.function, target.qualifier)
+        if on_domain and stands_alone(target.service):
+            return HttpEntry(_ANYBODY, "", takes_events=self._takes_events(target))
         raise NotFound(HTTP_TRIGGER, target.qualifier, (target.service, target.function))
 
     def _takes_events(self, target: Target) -> bool:

@@ -74,7 +74,7 @@ class HttpFunctions:
         (502).
         """
         request = exchange.request
-        entry = self._triggers.of(way.target)
+        entry = self._triggers.of(way.target, on_domain=way.on_domain)
         trigger = entry.config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
@@ -118,7 +118,7 @@ class HttpFunctions:
     async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
         """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
         request = websocket.request
-        trigger = self._triggers.of(way.target).config
+        trigger = self._triggers.of(way.target, on_domain=way.on_domain).config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)

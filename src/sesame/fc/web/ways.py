@@ -42,6 +42,7 @@ class Way(msgspec.Struct, frozen=True):
     query: bytes
     base_path: str
     attachment: bool
+    on_domain: bool = False
 
 
 def proxy_way(request: Request) -> Way:
@@ -140,6 +141,7 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
         query=b"&".join(part for part in (_query(query), sent) if part) if mark else sent,
         base_path="/",
         attachment=False,
+        on_domain=True,
     )
 
 
