@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 
 from sesame.build import checks, requirements
+from sesame.build.custom_python import custom_python
 from sesame.build.installer import Installer
 from sesame.deploy import archive
 from sesame.deploy.project import Code, Function, Project
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
 from sesame.sandbox.runtimes.staging import staged
 
 # Where tools put packages (reference/conventions.md §4.1, §4.4), and the code's own root.
@@ -24,6 +25,7 @@ FUNCRAFT_ARTIFACTS = Path(".fun", "build", "artifacts")
 OTHER_ARTIFACTS = Path(".s", "build", "artifacts")
 
 Progress = Callable[[str], None]
+_NO_PYTHON = "its code is no folder of a Python function"
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -47,24 +49,28 @@ class Builder:
         """The function with the code to deploy, and what was done. Raises `ConfigurationError`."""
         name = f"{function.service}/{function.name}"
         path = function.code.path
-        if path is None or not path.is_dir() or function.runtime not in MINOR_VERSIONS:
-            return function, Built(name, None, "its code is no folder of a Python function")
+        if path is None or not path.is_dir():
+            return function, Built(name, None, _NO_PYTHON)
+        own = None
+        if function.runtime not in MINOR_VERSIONS:
+            own = custom_python(function)
+            if own is None:
+                return function, Built(name, None, _NO_PYTHON)
         wanted = requirements.read(path / requirements.FILE) if (path / requirements.FILE).is_file() else None
         if wanted is None:
-            return function, Built(name, None, "no requirements.txt", tuple(checks.warnings(path, function.runtime)))
+            return function, Built(name, None, "no requirements.txt", self._looked_at(path, function, own))
         missing = [each for each in wanted.names if each not in vendored(path)]
         if not missing and wanted.names:
-            return function, Built(
-                name,
-                None,
-                "what requirements.txt names is in the folder",
-                tuple(checks.warnings(path, function.runtime)),
-            )
-        packages = self._installer.install(wanted, function.runtime)
+            said = "what requirements.txt names is in the folder"
+            return function, Built(name, None, said, self._looked_at(path, function, own))
+        if isinstance(own, str):
+            said = f"its program starts {own}, which is not on this machine: install that, or the packages yourself"
+            return function, Built(name, None, said, (f"requirements.txt is not installed: {said}",))
+        packages = self._installer.install(wanted, function.runtime, own)
         target = self._artifacts() / function.service / function.name
         _assemble(packages.folder, function.code, target)
         warnings = [f"{each} was built from source: its own code ran as you" for each in packages.from_source]
-        built = Built(name, target, "", (*warnings, *checks.warnings(target, function.runtime)))
+        built = Built(name, target, "", (*warnings, *self._looked_at(target, function, own)))
         return msgspec.structs.replace(function, code=Code(path=target)), built
 
     def build_all(self) -> tuple[Project, list[Built]]:
@@ -75,6 +81,10 @@ class Builder:
             functions.append(changed)
             done.append(built)
         return msgspec.structs.replace(self._project, functions=tuple(functions)), done
+
+    def _looked_at(self, folder: Path, function: Function, own: Interpreter | str | None) -> tuple[str, ...]:
+        minor = own.minor if isinstance(own, Interpreter) else MINOR_VERSIONS.get(function.runtime)
+        return () if minor is None else tuple(checks.warnings(folder, function.runtime, minor))
 
     def _artifacts(self) -> Path:
         source = self._project.source.absolute()

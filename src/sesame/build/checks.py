@@ -11,33 +11,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sesame.build.elf_versions import ElfFile
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
-# The C library of the cloud's images: Debian 9, 10 and 11 (reference/runtime.md §1).
+# The C library of the cloud's images: Debian 9 to 12 (reference/runtime.md §1).
 CLOUD_GLIBC: dict[str, tuple[int, int]] = {
     "python2.7": (2, 24),
     "python3": (2, 24),
     "python3.9": (2, 24),
     "python3.10": (2, 28),
     "python3.12": (2, 31),
+    "custom": (2, 24),
+    "custom.debian10": (2, 28),
+    "custom.debian11": (2, 31),
+    "custom.debian12": (2, 36),
 }
 LIBRARIES_MAX = 5000
 _GLIBC = re.compile(rb"GLIBC_(\d{1,4})\.(\d{1,4})\0")
 _EXTENSION = re.compile(r"\.(?:cpython-(\d)(\d+)[a-z]*-|cp(\d)(\d+)-)")
 
 
-def warnings(folder: Path, runtime: str) -> list[str]:
-    """One line for each package that does not fit the runtime, and one for what needs a newer C library."""
-    if runtime not in MINOR_VERSIONS:
-        return []
-    return [*_other_pythons(folder, runtime), *_newer_libraries(folder, runtime)]
+def warnings(folder: Path, runtime: str, minor: tuple[int, int]) -> list[str]:
+    """One line for each package that does not fit the CPython of version `minor` under which the function runs, and
+    one for what needs a newer C library.
+    """
+    return [*_other_pythons(folder, runtime, minor), *_newer_libraries(folder, runtime)]
 
 
-def _other_pythons(folder: Path, runtime: str) -> Iterator[str]:
-    minor = MINOR_VERSIONS[runtime]
+def _other_pythons(folder: Path, runtime: str, minor: tuple[int, int]) -> Iterator[str]:
     named = ".".join(map(str, minor))
     for wheel in sorted(folder.glob("**/*.dist-info/WHEEL")):
         tags = _tags(wheel)

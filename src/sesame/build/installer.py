@@ -51,9 +51,12 @@ class Installer:
         self._progress = progress
         self._fresh = fresh
 
-    def install(self, requirements: Requirements, runtime: str) -> Installed:
-        """Raises `ConfigurationError` with the end of the installer's output and what to do."""
-        interpreter = self._interpreters.get(runtime)
+    def install(self, requirements: Requirements, runtime: str, own: Interpreter | None = None) -> Installed:
+        """For the runtime's interpreter, or for a function's `own`.
+
+        Raises `ConfigurationError` with the end of the installer's output and what to do.
+        """
+        interpreter = own or self._interpreters.get(runtime)
         if interpreter is not None and interpreter.substitute_for is not None:
             interpreter = None
         if interpreter is None and MINOR_VERSIONS[runtime] < OLDEST_MINOR:

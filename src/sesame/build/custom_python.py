@@ -1,0 +1,97 @@
+"""Which Python a function of a custom runtime starts, and where that is on this machine.
+
+Used by `build.builder`, which installs packages for it. Nothing of the function is run: its command and its start
+script are read.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sesame.deploy.project import Function
+from sesame.model.limits import IMAGE_RUNTIME
+from sesame.model.web_server import is_custom
+from sesame.sandbox.addresses import DEFAULT_PATH
+from sesame.sandbox.runtimes import web_servers
+from sesame.sandbox.runtimes.interpreters import Interpreter, probe
+from sesame.sandbox.web.setup import BOOTSTRAP_VARIABLE
+
+BOOTSTRAP = "bootstrap"
+SCRIPT_BYTES_MAX = 64 * 1024
+# Programs that packages bring, and that run under whichever Python they are installed for.
+_SERVERS = "gunicorn|uvicorn|hypercorn|daphne|waitress-serve|flask|streamlit|granian"
+_PROGRAM = re.compile(
+    rf"(?<![\w./-])((?:/[\w.-]+)*/?python(?:\d(?:\.\d+)?)?|(?:/[\w.-]+)*/?(?:{_SERVERS}))(?![\w./=-])"
+)
+_SERVER = re.compile(rf"(?:.*/)?(?:{_SERVERS})\Z")
+_OF_SERVERS = "python3"
+
+
+def custom_python(function: Function) -> Interpreter | str | None:
+    """The interpreter; or its name where it is not on this machine; None for a program that is no Python."""
+    if not is_custom(function.runtime) or function.runtime == IMAGE_RUNTIME or function.code.path is None:
+        return None
+    named = _named(function, function.code.path)
+    if named is None:
+        return None
+    for path in _places(named, str(_variables(function).get("PATH") or DEFAULT_PATH)):
+        answer = probe(path, os.environ)
+        if answer is not None:
+            return Interpreter(function.runtime, Path(answer.executable), answer.version, Path(answer.prefix))
+    return named
+
+
+def _named(function: Function, code: Path) -> str | None:
+    """As the function's command or start script names it."""
+    settings = function.fields.get("customRuntimeConfig") or {}
+    words: list[str] = []
+    for key in ("command", "args"):
+        given = settings.get(key) if isinstance(settings, dict) else None
+        words += [str(each) for each in given] if isinstance(given, list) else []
+    if not words:
+        words = [str(_variables(function).get(BOOTSTRAP_VARIABLE) or BOOTSTRAP)]
+    for word in words:
+        found = _PROGRAM.fullmatch(word)
+        if found is not None:
+            return _python(found[1])
+        script = code / PurePosixPath(word).relative_to("/code") if word.startswith("/code/") else code / word
+        if not word.startswith("-") and script.resolve().is_relative_to(code.resolve()) and script.is_file():
+            return _in_script(script)
+    # `sh -c "exec python3 app.py"`
+    return next((_python(found[1]) for word in words if " " in word and (found := _PROGRAM.search(word))), None)
+
+
+def _in_script(path: Path) -> str | None:
+    with path.open("rb") as file:
+        text = file.read(SCRIPT_BYTES_MAX)
+    if b"\0" in text:
+        return None
+    for number, line in enumerate(text.decode("utf-8", "replace").splitlines()):
+        said = line.partition("#")[0] if number or not line.startswith("#!") else line.removeprefix("#!")
+        if found := _PROGRAM.search(said):
+            return _python(found[1])
+    return None
+
+
+def _python(program: str) -> str:
+    return _OF_SERVERS if _SERVER.match(program) else program
+
+
+def _places(named: str, search: str) -> Iterator[Path]:
+    """Where a sandbox would find it: by its path, else by its name on the function's PATH, of what the machine has."""
+    program = PurePosixPath(named)
+    if program.is_absolute():
+        yield Path(named)
+    own = web_servers.launch().interpreter.parent
+    folders = [
+        folder for folder in search.split(":") if folder.startswith("/") and not folder.startswith(("/code", "/opt"))
+    ]
+    # What the cloud has elsewhere (/var/fc/lang/python3.10/bin) the function's PATH may name too.
+    yield from (Path(folder) / program.name for folder in [*folders, *DEFAULT_PATH.split(":"), str(own)])
+
+
+def _variables(function: Function) -> dict[str, Any]:
+    found = function.fields.get("environmentVariables")
+    return found if isinstance(found, dict) else {}
