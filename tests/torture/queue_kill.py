@@ -168,7 +168,11 @@ class _Torture:
     def judged(self) -> Verdict:
         """Once nothing is under way any more."""
         api = self._sesame.api()
-        _wait(lambda: not queue_check.under_way(api), "the final record of every event")
+        _wait(
+            lambda: not queue_check.under_way(api),
+            "the final record of every event",
+            lambda: f"{len(self._ledger.reports())} reports",
+        )
         sent = [event for caller in self._callers for event in caller.sent]
         found = queue_check.all_records(api)
         _wait(
@@ -194,9 +198,14 @@ def _lasting(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(condition: Callable[[], bool], what: str, found: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + SETTLED_TIMEOUT_S
+    """For as long as what is `found` goes on changing: a busy machine takes minutes for what waits in a queue."""
+    last, deadline = found(), time.monotonic() + SETTLED_TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline, f"{what} was not there after {SETTLED_TIMEOUT_S:.0f} s: {found()}"
+        if (now := found()) != last:
+            last, deadline = now, time.monotonic() + SETTLED_TIMEOUT_S
+        assert time.monotonic() < deadline, (
+            f"{what} was not there, and nothing changed for {SETTLED_TIMEOUT_S:.0f} s: {last}"
+        )
         time.sleep(0.1)
 
 
