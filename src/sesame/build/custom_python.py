@@ -36,11 +36,17 @@ def custom_python(function: Function) -> Interpreter | str | None:
     named = _named(function, function.code.path)
     if named is None:
         return None
-    for path in _places(named, str(_variables(function).get("PATH") or DEFAULT_PATH)):
+    search = str(_variables(function).get("PATH") or DEFAULT_PATH)
+    return find_python(named, function.runtime, search) or named
+
+
+def find_python(named: str, runtime: str, search: str = DEFAULT_PATH) -> Interpreter | None:
+    """What a function of a custom runtime gets by this name or path; `search` is its PATH."""
+    for path in _places(named, search):
         answer = probe(path, os.environ)
         if answer is not None:
-            return Interpreter(function.runtime, Path(answer.executable), answer.version, Path(answer.prefix))
-    return named
+            return Interpreter(runtime, Path(answer.executable), answer.version, Path(answer.prefix))
+    return None
 
 
 def _named(function: Function, code: Path) -> str | None:

@@ -69,25 +69,35 @@ def add(session: Session, name: str) -> None:
     _publish(session, name, known.programs, [known.argument])
 
 
-def _publish(session: Session, name: str, programs: Sequence[str], arguments: Sequence[str]) -> None:
-    # Needed for these commands alone.
-    from sesame.build import program_layer
-    from sesame.build import programs as elf
+def lay_out_known(session: Session, name: str, folder: Path) -> str:
+    """As `add`, into an empty folder; says what is in it."""
+    known = KNOWN[name]
+    return _lay_out(session, known.programs, [known.argument], folder)
 
+
+def _publish(session: Session, name: str, programs: Sequence[str], arguments: Sequence[str]) -> None:
     session.announce(f"Publishing the layer {name}")
     with tempfile.TemporaryDirectory(prefix="sesame-layer-") as scratch:
         folder = Path(scratch)
         # Instances have users of their own.
         folder.chmod(0o755)
-        found = [(Path(each).name, elf.read(elf.find(each))) for each in programs]
-        made = program_layer.lay_out(found, folder)
-        for program, _closure in found:
-            _say(session, asyncio.run(_tried(session, folder, [program, *arguments])))
-        described = (
-            f"{', '.join(program for program, _closure in found)} of this machine with {made.libraries} libraries; "
-            f"needs the C library {made.glibc[0]}.{made.glibc[1]}"
-        )
-        published(session, name, folder, limits.SANDBOXED_RUNTIMES, described[: limits.DESCRIPTION_CHARS])
+        described = _lay_out(session, programs, arguments, folder)
+        published(session, name, folder, limits.SANDBOXED_RUNTIMES, described)
+
+
+def _lay_out(session: Session, programs: Sequence[str], arguments: Sequence[str], folder: Path) -> str:
+    # Needed for these commands alone.
+    from sesame.build import program_layer
+    from sesame.build import programs as elf
+
+    found = [(Path(each).name, elf.read(elf.find(each))) for each in programs]
+    made = program_layer.lay_out(found, folder)
+    for program, _closure in found:
+        _say(session, asyncio.run(_tried(session, folder, [program, *arguments])))
+    return (
+        f"{', '.join(program for program, _closure in found)} of this machine with {made.libraries} libraries; "
+        f"needs the C library {made.glibc[0]}.{made.glibc[1]}"
+    )
 
 
 async def _tried(session: Session, layer: Path, words: Sequence[str]) -> str:

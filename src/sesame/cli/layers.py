@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from sesame.cli.layer_programs import add, from_command
-from sesame.cli.layer_publishing import published, versions_of
+from sesame.cli.layer_publishing import published, versions_from, versions_of
+from sesame.cli.layers_of_cloud import get
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 
@@ -44,7 +45,7 @@ def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...]
 def list_layers(session: Session, name: str | None) -> None:
     """Lists the newest version of each layer; or all versions of the layer NAME."""
     session.announce("Listing layers")
-    found = list(_of(session, name) if name is not None else session.client.pages("/layers", "layers"))
+    found = list(versions_from(session, name) if name is not None else session.client.pages("/layers", "layers"))
     session.show({"layers": found}, lambda: _lines(found))
 
 
@@ -58,21 +59,10 @@ def delete(session: Session, name: str, version: int | None, everything: bool) -
     if (version is None) == (not everything):
         raise click.UsageError("name the VERSION to delete, or give --all")
     session.announce(f"Deleting the layer {name}")
-    gone = [each["version"] for each in _of(session, name)] if version is None else [version]
+    gone = [each["version"] for each in versions_from(session, name)] if version is None else [version]
     for each in gone:
         session.client.ask("DELETE", f"{versions_of(name)}/{each}")
     session.show({"deleted": [f"{name}/{each}" for each in gone]}, lambda: (f"- {name}/{each}" for each in gone))
-
-
-def _of(session: Session, name: str) -> Iterator[Any]:
-    """Every version of a layer, page by page: the API's list goes on by a number and not by a token."""
-    start = 1
-    while True:
-        page = session.client.ask("GET", f"{versions_of(name)}?startVersion={start}")
-        yield from page["layers"]
-        start = page.get("nextVersion") or 0
-        if not start:
-            return
 
 
 def _lines(found: list[Any]) -> Iterator[str]:
@@ -85,3 +75,4 @@ def _lines(found: list[Any]) -> Iterator[str]:
 
 layers.add_command(from_command)
 layers.add_command(add)
+layers.add_command(get)

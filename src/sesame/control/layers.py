@@ -162,9 +162,9 @@ def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...], acc
             layer, version = found or (arn, "")
             if layer_owner(arn) != account_id:
                 raise Unusable(
-                    f"layer '{arn}' is not this account's, and nothing here stands for it: name a layer of yours, "
-                    f"a folder or a zip for this ARN in [layers] of sesame.toml and start again, or publish the layer "
-                    f"'{layer}' up to version {version} yourself"
+                    f"layer '{arn}' is not this account's, and nothing here stands for it: `sesame layers get {arn}` "
+                    f"makes it of what this machine or a package index has; or name a layer of yours, a folder or a "
+                    f"zip for this ARN in [layers] of sesame.toml and start again"
                 )
             raise NotFound(records.LAYER_VERSION, version, (layer,))
 

@@ -1,0 +1,96 @@
+"""`sesame layers get` makes what functions name of the cloud's public list."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.build.test_build import make_wheel
+from tests.journeys.conftest import Sesame, run, running
+
+ARN = "acs:fc:cn-hangzhou:official:layers/{}/versions/{}"
+TEMPLATE = """\
+edition: 3.0.0
+name: app
+resources:
+  f:
+    component: fc3
+    props:
+      region: cn-shanghai
+      functionName: {name}
+      runtime: python3.10
+      handler: index.handler
+      code: ./code
+      layers: ['{arn}']
+"""
+CODE = """\
+import os
+import subprocess
+
+
+def handler(event, context):
+    if event == b"program":
+        return subprocess.check_output(["/opt/nodejs16/bin/node", "-h"])
+    import made_up
+
+    return made_up.NAME
+"""
+
+
+@pytest.fixture(scope="module")
+def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("layers")) as server:
+        yield server
+
+
+def project(folder: Path, name: str, arn: str) -> Path:
+    (folder / "code").mkdir()
+    (folder / "code/index.py").write_text(CODE)
+    (folder / "s.yaml").write_text(TEMPLATE.format(name=name, arn=arn))
+    return folder
+
+
+def test_packages_become_the_version_that_a_function_names(
+    sesame: Sesame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = ARN.format("Python310-Package-Collection", 3)
+    folder = project(tmp_path, "packed", arn)
+    refused = run(sesame, "deploy", folder, expect=1).stderr
+    assert f"`sesame layers get {arn}`" in refused.replace("\n", " ")
+    unknown = run(sesame, "layers", "get", arn, expect=1).stderr
+    assert "sesame layers get Python310-Package-Collection PACKAGE…" in unknown
+
+    (tmp_path / "index").mkdir()
+    make_wheel(tmp_path / "index", "made_up")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    made = json.loads(run(sesame, "layers", "get", arn, "made-up", "--json").stdout)
+    assert (made["layerName"], made["version"]) == ("Python310-Package-Collection", 3)
+    assert made["description"] == "made-up for python3.10"
+    assert "version 3  is there" in run(sesame, "layers", "get", arn).stdout
+    run(sesame, "deploy", folder)
+    assert run(sesame, "invoke", "packed").stdout.strip() == "made_up"
+
+    run(sesame, "layers", "delete", "Python310-Package-Collection", "--all")
+    again = run(sesame, "layers", "get", arn, "made-up", expect=1).stderr.replace("\n", " ")
+    assert "no number is given twice: it is version 4 now" in again
+
+
+def test_the_node_of_this_machine_lies_where_the_clouds_layer_has_it(sesame: Sesame, tmp_path: Path) -> None:
+    folder = project(tmp_path, "noded", ARN.format("Nodejs16", 1))
+    # A small program in its place: what is tried is where it lies, and that it runs there.
+    said = run(sesame, "layers", "get", "Nodejs16", "--interpreters", "nodejs16=/usr/bin/zip")
+    assert "Nodejs16  version 1" in said.stdout
+    run(sesame, "deploy", folder)
+    assert "Info-ZIP" in run(sesame, "invoke", "noded", "-e", "program").stdout
+
+
+@pytest.mark.parametrize("layer", ["Java8", "Unheard-Of"])
+def test_what_is_not_known_is_told_with_the_next_step(sesame: Sesame, layer: str) -> None:
+    said = run(sesame, "layers", "get", layer, expect=1).stderr
+    assert f"`sesame layers publish {layer} FOLDER`" in said.replace("\n", " ")
+
+
+def test_a_name_that_is_none(sesame: Sesame) -> None:
+    assert "is neither the ARN of a layer nor a layer's name" in run(sesame, "layers", "get", "a b", expect=1).stderr
+    far = run(sesame, "layers", "get", ARN.format("Nodejs20", 101), expect=1).stderr
+    assert "versions up to 100 are made" in far
