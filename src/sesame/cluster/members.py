@@ -84,7 +84,8 @@ class Members:
         try:
             joins = await hear(connected)
             if joins.epoch != self._seat.epoch or not self._seat.leads():
-                await answer(connected, Joined(0, f"it asks for epoch {joins.epoch}, and this is {self._seat.epoch}"))
+                why = "its right to lead has ended" if joins.epoch == self.epoch else f"its epoch is {self.epoch}"
+                await answer(connected, Joined(0, why))
                 connected.close()
                 return
             # The row comes first: from here on a writer after this one waits for it.

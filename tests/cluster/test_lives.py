@@ -1,0 +1,283 @@
+"""What a writer and a follower do about each other when the link between them, or its other end, is gone.
+
+The links are real connections on loopback, with the handshake; instances, clocks and the database are fakes.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import pytest
+from tests.engine.conftest import Engine, FakeCatalog, build
+from tests.support.fakes import FakeClocks, FakeDriver
+
+from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.followed import WriterNeeds
+from sesame.agents.follower import Follower
+from sesame.agents.writer import Writer
+from sesame.cluster.following import Following, Own
+from sesame.cluster.members import Members
+from sesame.cluster.rules import BEAT_S, GRACE_S, HOLD_S, LIFE_S, SILENT_S
+from sesame.cluster.seat import Seat, holder_of_follower
+from sesame.engine.interface import Observer
+from sesame.engine.policies import Caps
+from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.model import limits
+from sesame.model.errors import Exhausted, PlatformError
+from sesame.model.invocation import Credentials, Invocation, Target
+from sesame.model.records import Record
+from sesame.sandbox.network import HostAnswers
+from sesame.store.sql.leadership import Leadership, Seen
+
+CAPS = Caps(instances_per_function=1, memory_mb=768, starts_at_once=2, keep_alive_s=300)
+KEY = b"k" * 32
+# Below what any of the clocks here looks at.
+STEP_S = 0.25
+
+
+class _Rows:
+    """The row of the leadership and those of holders, without a database."""
+
+    def __init__(self) -> None:
+        self.seen = Seen(0, "", "", 0.0)
+        self.named: set[str] = set()
+
+    async def look(self) -> Seen:
+        return self.seen
+
+    async def hold(self, _epoch: int, holder: str) -> bool:
+        self.named.add(holder)
+        return True
+
+    async def release(self, _epoch: int, holder: str) -> None:
+        self.named.discard(holder)
+
+    async def holders(self) -> list[str]:
+        return sorted(self.named)
+
+
+class _Seat:
+    """A writer's right to lead, which a test takes away and gives back."""
+
+    def __init__(self, rows: _Rows, epoch: int, inherited: list[str]) -> None:
+        self.leadership, self.epoch, self.inherited = rows, epoch, inherited
+        self.does = True
+
+    def leads(self) -> bool:
+        return self.does
+
+
+class _Catalog(FakeCatalog):
+    revision = 0
+    confirm: Any = None
+
+    def everything(self) -> list[Record]:
+        return []
+
+
+class _CopyOfNothing:
+    def take(self, _records: object, *, first: bool, last: bool) -> bool:
+        return last
+
+
+class WriterProcess:
+    def __init__(self, rows: _Rows, clocks: FakeClocks, epoch: int, inherited: list[str]) -> None:
+        self.engine: Engine = build(CAPS)
+        self.engine.driver.behaviour = lambda _sandbox, _call: None
+        self.engine.deploy("f", memory_size=128, timeout=600)
+        self.catalog = _Catalog()
+        self.seat = _Seat(rows, epoch, inherited)
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.members = Members(cast(Seat, self.seat), listening, KEY, clocks)
+        needs = WriterNeeds(
+            catalog=cast(Any, self.catalog),
+            resolver=self.engine.resolver,
+            pool=self.engine.pool,
+            sink=lambda _source, _request_id, _data, _more: None,
+            observer=Observer(),
+            packages=cast(Any, None),
+            answers=HostAnswers.none(),
+            clocks=clocks,
+            trusted="",
+            lives=self.members,
+        )
+        self.writer = Writer(needs, self.members.give_up, self.members.awaited)
+        self.members.serve(self.writer)
+        rows.seen = Seen(epoch, f"w{epoch}", f"127.0.0.1:{self.members.port.address[1]}", 0.0)
+
+    async def edit(self, revision: int) -> None:
+        """As an edit that is to be answered."""
+        await self.catalog.confirm(revision)
+
+    async def close(self) -> None:
+        self.members.close()
+        await self.writer.close()
+
+
+class FollowerProcess:
+    def __init__(self, rows: _Rows, clocks: FakeClocks, engine: Engine) -> None:
+        self.until = 0.0
+        self.following = Following(Own("n", "127.0.0.1:1", KEY), cast(Leadership, rows), self._lives, clocks)
+        self.driver = FakeDriver(lambda _sandbox, _call: None)
+        self.follower = Follower(2, cast(CatalogCopy, _CopyOfNothing()), clocks, self.following.life)
+        self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
+        self.engine = LocalEngine(
+            EngineDependencies(
+                launcher=self.driver,
+                resolver=engine.resolver,
+                clocks=clocks,
+                caps=CAPS,
+                sink=self.follower.wrote,
+                credentials=lambda _role, _owner, _valid_s, _chain: Credentials(),
+                account_id="123",
+                region="cn-shanghai",
+                around_calls=self.follower.around,
+                capacity=self.capacity,
+            )
+        )
+        self.follower.use(self.engine.pool, self.capacity, engine.resolver, lambda _snapshot: False)
+        self._running = asyncio.ensure_future(self.following.run(self.follower))
+
+    def call(self) -> "asyncio.Task[object]":
+        return asyncio.ensure_future(_called(self.engine))
+
+    async def close(self) -> None:
+        self._running.cancel()
+        self.following.close()
+        self.follower.close()
+        await self.engine.drain(0)
+
+    def _lives(self, until: float) -> None:
+        self.until = until
+
+
+async def _called(engine: LocalEngine) -> object:
+    return await engine.invoke(Invocation("r", Target("s", limits.LATEST, "f"), b"e"))
+
+
+class Stage:
+    """A writer, a follower and the time."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self.clocks, self.rows = FakeClocks(), _Rows()
+        self.writer = self.new_writer(1, [])
+        self.follower = FollowerProcess(self.rows, self.clocks, self.writer.engine)
+        stack.push_async_callback(self.follower.close)
+
+    def new_writer(self, epoch: int, inherited: list[str]) -> WriterProcess:
+        writer = self.writer = WriterProcess(self.rows, self.clocks, epoch, inherited)
+        self._stack.push_async_callback(writer.close)
+        return writer
+
+    async def passes(self, seconds: float) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            self.clocks.advance(STEP_S)
+            await self.settles()
+
+    async def settles(self) -> None:
+        """What is under way on loopback arrives within the turns of the event loop that these take."""
+        for _ in range(4):
+            await asyncio.sleep(0.001)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(60.0):
+            while not condition():
+                await self.passes(STEP_S)
+
+    async def with_an_instance(self) -> "asyncio.Task[object]":
+        """A call that goes on, on the follower's instance: the only one that the cap allows."""
+        await self.until(lambda: self.follower.following.life.lasts() and self.follower.follower.is_linked)
+        call = self.follower.call()
+        await self.until(lambda: self.follower.driver.alive)
+        assert [each.snapshot.function for each in self.writer.engine.pool.instances()] == ["f"]
+        return call
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        yield Stage(stack)
+
+
+async def test_instances_end_before_their_capacity_is_granted_again(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    assert stage.rows.named == {holder_of_follower("n")}
+    stage.writer.seat.does = False
+    began = stage.clocks.monotonic()
+    await stage.until(lambda: not stage.follower.driver.alive)
+    assert LIFE_S - 2 * BEAT_S <= stage.clocks.monotonic() - began <= LIFE_S
+    await call
+    assert len(stage.writer.engine.pool.instances()) == 1, "nobody has told the writer"
+    with pytest.raises(PlatformError, match="not heard from the writer"):
+        await stage.follower.call()
+    await stage.until(lambda: not stage.writer.engine.pool.instances())
+    assert HOLD_S - 2 * BEAT_S <= stage.clocks.monotonic() - began <= HOLD_S + BEAT_S
+    await stage.until(lambda: not stage.rows.named)
+
+
+async def test_a_link_that_is_cut_and_comes_back_costs_no_instance(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    instance = stage.writer.engine.pool.instances()[0]
+    for _ in range(3):
+        stage.follower.follower.unlink()
+        await stage.until(lambda: stage.follower.follower.is_linked)
+    await stage.passes(HOLD_S + LIFE_S)
+    assert stage.writer.engine.pool.instances() == [instance]
+    assert not call.done()
+    assert len(stage.follower.driver.alive) == 1
+
+
+async def test_an_edit_waits_for_a_silent_follower_no_longer_than_its_life(stage: Stage) -> None:
+    await stage.with_an_instance()
+    stage.writer.seat.does = False
+    await stage.passes(SILENT_S + BEAT_S)
+    assert not stage.follower.follower.is_linked
+    edit = asyncio.ensure_future(stage.writer.edit(5))
+    await stage.settles()
+    assert not edit.done(), "the follower still answers calls as before the edit"
+    await stage.until(lambda: edit.done())
+    assert not stage.follower.driver.alive
+
+
+async def test_a_new_writer_grants_nothing_until_it_has_heard_from_those_that_were_there(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    former = stage.writer
+    former.seat.does = False
+    stage.rows.named.add("writer w1")
+    writer = stage.new_writer(2, [holder_of_follower("n"), "writer w1"])
+    gathered = asyncio.ensure_future(writer.writer.open())
+    await stage.until(lambda: writer.engine.pool.instances())
+    await stage.settles()
+    assert not gathered.done(), "of the writer before nothing was heard"
+    assert stage.follower.following.epoch == 2
+    await stage.until(lambda: gathered.done())
+    assert not call.done()
+    assert len(stage.follower.driver.alive) == 1
+    with pytest.raises(Exhausted):
+        await _called(writer.engine.local)
+
+
+async def test_a_new_writer_need_not_wait_for_one_of_which_nothing_is_left(stage: Stage) -> None:
+    stage.rows.named = {"writer w1"}
+    writer = stage.new_writer(2, ["writer w1"])
+    began = stage.clocks.monotonic()
+    gathered = asyncio.ensure_future(writer.writer.open())
+    await stage.passes(3 * BEAT_S)
+    assert not gathered.done()
+    stage.rows.named.discard("writer w1")
+    await stage.until(lambda: gathered.done())
+    assert stage.clocks.monotonic() - began < HOLD_S - BEAT_S
+
+
+async def test_a_supervisor_is_told_by_when_to_end_a_follower_that_is_stopped(stage: Stage) -> None:
+    await stage.with_an_instance()
+    life = stage.follower.following.life.rule
+    assert stage.follower.until == life.until + GRACE_S
+    stage.writer.seat.does = False
+    await stage.until(lambda: not stage.follower.driver.alive)
+    await stage.passes(2 * STEP_S)
+    assert stage.follower.until == 0.0
