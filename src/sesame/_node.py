@@ -100,10 +100,10 @@ async def lead(
     stopping = asyncio.Event()
     place.attend(_nobody)
     place.stop_by(stopping.set)
-    leadership = Leadership(settings.database, f"candidate {node.name}")
-    seat = Seat(leadership, node.name, node.address(WRITER_PORT), clocks)
+    database = settings.database
+    seat = Seat(lambda: Leadership(database, f"candidate {node.name}"), node.name, node.address(WRITER_PORT), clocks)
     try:
-        await leadership.open()
+        await seat.leadership.open()
         place.ready()
         # The process before this one may have led, and its instances have ended by then.
         await clocks.sleep(LINGER_S)
@@ -123,7 +123,6 @@ async def lead(
             await serve(members)
     finally:
         await seat.leave()
-        await leadership.close()
 
 
 async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:

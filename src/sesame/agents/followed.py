@@ -252,7 +252,7 @@ class Followed:
             return
         instance = Instance(bare(snapshot), held.instance_id, needs.sink, needs.clocks)
         instance.move(State.BUSY)
-        needs.pool.capacity.take(instance)
+        needs.pool.capacity.take(instance, was_there=True)
         self.hold(instance)
 
     async def _place(self, asked: m.Ask) -> None:

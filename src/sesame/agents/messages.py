@@ -35,12 +35,6 @@ class Hangs(_Message, frozen=True):
     agent: int
 
 
-class Lives(_Message, frozen=True):
-    """The agent is killed at this time of the machine's monotonic clock, unless it tells another; 0: at none."""
-
-    until: float
-
-
 class Stop(_Message, frozen=True):
     """No new calls; the agent ends when those under way have ended, or after `drain_s`."""
 
@@ -255,7 +249,7 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Hangs | Lives | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended
+    Peer | Ready | Hangs | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended
     | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake
     | Takes | AreYouThere | Here | EndInstance | Request
 )  # fmt: skip

@@ -4,6 +4,7 @@ Made by `agents.supervisor` in the agent's process. An agent whose supervisor is
 killed with it: a Sesame that nobody supervises would keep the data directory.
 """
 
+import mmap
 import os
 import signal
 import socket
@@ -15,6 +16,26 @@ from sesame.agents import messages as m
 from sesame.agents.link import Link
 from sesame.agents.policies import WRITER
 from sesame.http.handover import Handed, Handover
+
+# Of a C double.
+_TIME_BYTES = 8
+
+
+class LivesUntil:
+    """Until when each agent may be alive, by its own word: memory that the supervisor shares with all of them.
+
+    A message would have to wait until the agent's event loop sends it.
+    """
+
+    def __init__(self, agents: int) -> None:
+        self._times = memoryview(mmap.mmap(-1, agents * _TIME_BYTES)).cast("d")
+
+    def set(self, agent: int, until: float) -> None:
+        """By the machine's monotonic clock; 0 for no end."""
+        self._times[agent - 1] = until
+
+    def of(self, agent: int) -> float:
+        return self._times[agent - 1]
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -29,6 +50,7 @@ class Told(msgspec.Struct, frozen=True):
     control: int
     listening: dict[str, int]
     held: tuple[int, ...]
+    lives: LivesUntil
 
 
 class Place:
@@ -66,9 +88,8 @@ class Place:
             self._control.send(m.Hangs(agent))
 
     def lives(self, until: float) -> None:
-        """The supervisor kills it at this time of the machine's monotonic clock; not at all for 0."""
-        if self._control is not None:
-            self._control.send(m.Lives(until))
+        """The supervisor kills it at this time of the machine's monotonic clock; not at all for 0. From any thread."""
+        self.told.lives.set(self.agent, until)
 
     def end(self) -> None:
         """The supervisor may go from here on."""

@@ -22,11 +22,13 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.link import framed, pair, unframed
-from sesame.agents.place import Place, Told
+from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
 
 # POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
+# Agents that are apart are looked after so often: until when each may be alive.
+LOOKS_EVERY_S = 0.1
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
 # From linux/prctl.h.
@@ -61,8 +63,6 @@ class _Agent:
         self.failures = 0
         self.unread = bytearray()
         self.due_at: float | None = 0.0
-        # When it is killed, by its own word; it may be stopped, and then does not end by itself.
-        self.lives_until = 0.0
 
 
 class Supervisor:
@@ -75,6 +75,8 @@ class Supervisor:
         self._writer = self._agents[WRITER - 1]
         self._stops = self._began = self._told_ready = False
         self._code = 0
+        # One that is stopped does not end by itself.
+        self._lives = LivesUntil(wanted.agents)
         self._selector = selectors.DefaultSelector()
         self._wakes, self._woken = os.pipe()
 
@@ -119,8 +121,9 @@ class Supervisor:
 
     def _wait(self) -> None:
         due = [agent.due_at for agent in self._agents if agent.due_at is not None]
-        due += [agent.lives_until for agent in self._agents if agent.lives_until]
         within_s = max(min(due) - time.monotonic(), 0.0) if due else None
+        if self._wanted.apart:
+            within_s = LOOKS_EVERY_S if within_s is None else min(within_s, LOOKS_EVERY_S)
         for key, _events in self._selector.select(within_s):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
@@ -148,14 +151,12 @@ class Supervisor:
                     self._is_ready(agent)
                 case m.Hangs():
                     self._kill(message.agent)
-                case m.Lives():
-                    agent.lives_until = message.until
                 case _:
                     raise AssertionError(f"agent {agent.number} sent {type(message).__name__}")
 
     def _kill_overdue(self) -> None:
         for agent in self._agents:
-            if agent.lives_until and agent.lives_until <= time.monotonic():
+            if 0 < self._lives.of(agent.number) <= time.monotonic():
                 self._kill(agent.number)
 
     def _kill(self, number: int) -> None:
@@ -163,7 +164,7 @@ class Supervisor:
         if pid:
             self._note(f"Agent {number} does not answer: it is killed.")
             os.kill(pid, signal.SIGKILL)
-        self._agents[number - 1].lives_until = 0.0
+        self._lives.set(number, 0.0)
 
     def _is_ready(self, agent: _Agent) -> None:
         agent.ready, agent.failures = True, 0
@@ -182,7 +183,7 @@ class Supervisor:
 
     def _ended(self, agent: _Agent, code: int) -> None:
         was_ready, agent.pid, agent.ready, agent.held = agent.ready, 0, False, False
-        agent.lives_until = 0.0
+        self._lives.set(agent.number, 0.0)
         if agent.link is not None:
             self._selector.unregister(agent.link)
             agent.link.close()
@@ -220,7 +221,7 @@ class Supervisor:
         agent.pid = os.fork()
         if not agent.pid:
             fds = {name: os.dup(each.fileno()) for name, each in listening.items()}
-            self._be(Told(agent.number, len(self._agents), supervisor, theirs.detach(), fds, held))
+            self._be(Told(agent.number, len(self._agents), supervisor, theirs.detach(), fds, held, self._lives))
         theirs.close()
         agent.link = ours
         self._selector.register(ours, selectors.EVENT_READ, agent)

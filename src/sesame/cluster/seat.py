@@ -1,10 +1,12 @@
 """A candidate's way to the leadership, and the writer's hold on it: it renews its row, or ends.
 
 Used by a node's process that is to be the writer. Whoever has not renewed for too long ends at once, by its own clock:
-by then another may lead.
+by then another may lead. A thread of its own renews, so that a start or a call that holds up the event loop does not
+cost the leadership; one that holds it up for good does.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +18,8 @@ from sesame.store.sql.leadership import Leadership
 
 # So often the writer looks whether it still leads.
 LOOKS_EVERY_S = 0.25
+# POLICY: a writer whose event loop stands still for so long does not renew any more: another one leads then.
+HANGS_S = 15.0
 
 log = structlog.get_logger("sesame.cluster")
 
@@ -23,9 +27,10 @@ log = structlog.get_logger("sesame.cluster")
 class Seat:
     """`wait` once; `leads` from then on, until `leave` or the end of the process."""
 
-    def __init__(self, leadership: Leadership, node: str, address: str, clocks: Clocks) -> None:
+    def __init__(self, connect: Callable[[], Leadership], node: str, address: str, clocks: Clocks) -> None:
         """`address` is where other nodes reach this process once it leads."""
-        self.leadership = leadership
+        self.leadership = connect()
+        self._connect = connect
         self.node = node
         self.address = address
         self.holder = holder_of_writer(node)
@@ -35,7 +40,9 @@ class Seat:
         self._clocks = clocks
         self._lead: Lead | None = None
         self._timer: Timer | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
+        self._renewing: threading.Thread | None = None
+        self._left = False
         self._end: Callable[[str], None] = lambda _why: None
         self._lives: Callable[[float], None] = lambda _until: None
 
@@ -60,9 +67,9 @@ class Seat:
         """The last step of an end in peace: nothing runs here any more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
+        self._left = True
         if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.wait({self._renewing})
+            await asyncio.to_thread(self._renewing.join)
         self._lives(0.0)
         if self.epoch and self.leads():
             try:
@@ -70,6 +77,7 @@ class Seat:
             except PlatformError as error:
                 log.warning("the leadership was not given back; it expires by itself", error=str(error))
         self._lead = None
+        await self.leadership.close()
 
     async def _try(self) -> None:
         seen = await self.leadership.look()
@@ -86,24 +94,33 @@ class Seat:
         log.info("this node leads the cluster", node=self.node, epoch=epoch, before=seen.node)
         self._lives(lead.until + GRACE_S)
         self._look()
-        self._renewing = asyncio.get_running_loop().create_task(self._renew())
+        self._renewing = threading.Thread(
+            target=lambda: asyncio.run(self._renew(lead)), name="sesame-leadership", daemon=True
+        )
+        self._renewing.start()
 
-    async def _renew(self) -> None:
-        assert self._lead is not None
-        while True:
+    async def _renew(self, lead: Lead) -> None:
+        """On the thread."""
+        leadership = self._connect()
+        while not self._left:
             await self._clocks.sleep(BEAT_S)
             sent_at = self._clocks.monotonic()
+            if sent_at - self._looked_at > HANGS_S:
+                log.error("the event loop stands still: the leadership is not renewed", epoch=self.epoch)
+                continue
             try:
-                renewed = await self.leadership.renew(self.epoch)
+                renewed = await leadership.renew(self.epoch)
             except PlatformError as error:
                 log.warning("the leadership could not be renewed; trying again", epoch=self.epoch, error=str(error))
                 continue
             if not renewed:
                 self._end(f"another node leads the cluster: epoch {self.epoch} is over")
-            self._lead.renewed(sent_at)
-            self._lives(self._lead.until + GRACE_S)
+            lead.renewed(sent_at)
+            self._lives(lead.until + GRACE_S)
+        await leadership.close()
 
     def _look(self) -> None:
+        self._looked_at = self._clocks.monotonic()
         if not self.leads():
             self._end(f"the leadership of epoch {self.epoch} could not be renewed in time")
         self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
