@@ -3,6 +3,8 @@
 Run by pytest.
 """
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from tests.support.zips import zip_of
 from sesame._provided_layers import provide_layers
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import FunctionInput, LayerInput
+from sesame.deploy import archive
+from sesame.deploy.project import Code
 from sesame.model import records
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Package
@@ -61,8 +65,8 @@ async def test_a_folder_or_a_zip_stands_for_it(account: Account, tmp_path: Path,
 
 
 async def test_the_account_s_own_layer_stands_for_it_by_its_newest_version_or_a_named_one(account: Account) -> None:
-    for archive in (HELLO, OTHER):
-        await account.layers.create_version("sdk", LayerInput(code=code_of(archive)), by=THE_ACCOUNT)
+    for code in (HELLO, OTHER):
+        await account.layers.create_version("sdk", LayerInput(code=code_of(code)), by=THE_ACCOUNT)
     await provide(account, **{OFFICIAL: "sdk"})
     assert account.packages.archive(await package_of(account, OFFICIAL)).read_bytes() == OTHER
     await provide(account, **{OFFICIAL: "sdk:1"})
@@ -107,3 +111,38 @@ async def test_without_its_line_functions_keep_it_and_no_other_gets_it(account: 
     await account.functions.update("s", "f", FunctionInput(layers=()), by=THE_ACCOUNT)
     await provide(account)
     assert account.catalog.get(records.LAYER_VERSION, "Python39-Aliyun-SDK", "3") is None
+
+
+async def test_a_folder_is_packed_again_only_when_its_files_have_changed(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[Path | None] = []
+
+    def counted(code: Code) -> bytes:
+        packed.append(code.path)
+        return pack(code)
+
+    pack = archive.packed
+    monkeypatch.setattr(archive, "packed", counted)
+    folder = tmp_path / "sdk"
+    (folder / "python").mkdir(parents=True)
+    sdk = folder / "python" / "sdk.py"
+    sdk.write_text("A = 1")
+    for _ in range(2):
+        await provide(account, **{OFFICIAL: str(folder)})
+    assert len(packed) == 1
+    first = await package_of(account, OFFICIAL)
+    changes: list[Callable[[], object]] = [
+        lambda: sdk.write_text("A = 2"),
+        lambda: sdk.chmod(0o755),
+        lambda: sdk.rename(folder / "python" / "other.py"),
+    ]
+    for number, change in enumerate(changes):
+        change()
+        await provide(account, **{OFFICIAL: str(folder)})
+        assert len(packed) == 2 + number
+    assert (await package_of(account, OFFICIAL)).sha256 != first.sha256
+    # What lost its directory is packed again.
+    shutil.rmtree(account.packages.folder.code((await package_of(account, OFFICIAL)).sha256))
+    await provide(account, **{OFFICIAL: str(folder)})
+    assert len(packed) == 5

@@ -1,5 +1,6 @@
 """Funcraft's template.yml becomes what the API is asked for (reference/conventions.md §4.1)."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,31 @@ def test_parameters_and_functions_of_ros(tmp_path: Path) -> None:
         read(tmp_path, text)
     with pytest.raises(TemplateError, match="there is no parameter 'Sizes'; did you mean 'Size'"):
         read(tmp_path, text, Sizes="1")
+
+
+def test_pseudo_parameters_of_ros(tmp_path: Path) -> None:
+    text = (
+        "ROSTemplateFormatVersion: '2015-09-01'\nResources:\n  demo:\n    Type: Aliyun::Serverless::Service\n"
+        "    Properties: {Description: !Sub '${ALIYUN::StackName} ${ALIYUN::StackId} ${ALIYUN::TenantId}'}\n"
+        "    f:\n      Type: Aliyun::Serverless::Function\n      Properties:\n"
+        "        Handler: a.b\n        Runtime: python3\n        CodeUri: oss://b/c.zip\n"
+        "        Description: !Ref 'ALIYUN::NoValue'\n"
+        "        Layers: [{Ref: 'ALIYUN::NoValue'}, 'acs:fc:cn-shanghai:1:layers/l/versions/1']\n"
+    )
+    folder = tmp_path / "my app_1!"
+    folder.mkdir()
+    found = read(folder, text)
+    assert not found.notes
+    stack, identity, account = found.services[0].fields["description"].split()
+    assert (stack, account) == ("stack-my-app_1", "123")
+    assert uuid.UUID(identity)
+    assert read(folder, text).services[0].fields["description"].split()[1] == identity
+    (function,) = found.functions
+    assert "description" not in function.fields
+    assert function.fields["layers"] == ["acs:fc:cn-shanghai:1:layers/l/versions/1"]
+    named = read(folder, text, **{"ALIYUN::StackName": "mine"}).services[0].fields["description"].split()
+    assert named[0] == "mine"
+    assert named[1] != identity
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,13 @@ async def test_a_layout_a_saved_file_and_a_bundle(store: Store) -> None:
     assert len(store.kept()) == 1
 
 
+@pytest.mark.parametrize("directory", ["relative", "/a/../b", "/" + "\u00e9" * 128, "/x" * 600])
+async def test_a_working_directory_that_cannot_be_is_refused_with_what_can(store: Store, directory: str) -> None:
+    layout(store.root / "app", [HELLO], WorkingDir=directory)
+    with pytest.raises(ImageUnavailable, match=r"an absolute path without .* of at most 1024 bytes and 255 in each"):
+        await store.images.lease(store.url("app"))
+
+
 def test_an_entrypoint_of_the_functions_own_is_not_given_the_images_command() -> None:
     config = ImageConfig(entrypoint=("/e",), command=("c",))
     assert config.program(ContainerImage("", entrypoint=("/x",))) == ("/x",)

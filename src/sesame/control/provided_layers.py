@@ -24,6 +24,7 @@ class ProvidedLayer(msgspec.Struct, frozen=True):
     name: str
     version: int
     package: Package | None = None
+    source_digest: str = ""
     own: str = ""
     own_version: int | None = None
 
@@ -66,6 +67,7 @@ def _provide(tx: Transaction, wanted: Sequence[ProvidedLayer]) -> list[str]:
             description="Provided by [layers] of the settings",
             compatible_runtime=limits.SANDBOXED_RUNTIMES,
             provided=True,
+            source_digest=each.source_digest,
         )
     used = used_layers(tx)
     for record in tx.of_kind(records.LAYER_VERSION):

@@ -3,6 +3,7 @@
 Used by `deploy.plan` and `build.builder`. Follows ignore files in gitignore's syntax; never leaves the folder.
 """
 
+import hashlib
 import io
 import os
 import stat
@@ -45,6 +46,23 @@ def packed(code: Code) -> bytes:
     if not found:
         raise ConfigurationError(f"the code {path} holds no files, or all are ignored")
     return _zip(found, path)
+
+
+def digest(code: Code) -> str:
+    """The same for what `packed` makes the same zip of, in a fraction of its time. Raises as it does."""
+    known = hashlib.sha256()
+    path = code.path
+    assert path is not None, "code in a bucket has no file"
+    found = [(path.name, path)] if path.is_file() else sorted(files(path, code)) if path.is_dir() else []
+    for name, file in found:
+        try:
+            with file.open("rb") as content:
+                held = hashlib.file_digest(content, "sha256").digest()
+                mode = os.fstat(content.fileno()).st_mode
+        except OSError as error:
+            raise ConfigurationError(f"the code {file} cannot be read: {error.strerror}") from error
+        known.update(f"{name}\0{mode & 0o100}\0".encode("utf-8", "surrogateescape") + held)
+    return known.hexdigest() if found else ""
 
 
 def ignored_by(code: Code) -> "GitIgnoreSpec":

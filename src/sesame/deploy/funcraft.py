@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.deploy import auto_nas, funcraft_keys, roles, trigger_keys, yaml_source
-from sesame.deploy.intrinsics import Intrinsics
+from sesame.deploy.intrinsics import Intrinsics, Server, stack_of
 from sesame.deploy.project import (
     AsyncConfig,
     Code,
@@ -55,7 +55,8 @@ def read(path: Path, options: funcraft_keys.Options) -> Project:
         return Project(source=path, notes=(Note(root.place, "the template is empty: there is nothing to deploy"),))
     yaml_source.only(root, dict.fromkeys(_TOP), notes, "a template")
     yaml_source.require(root, "ROSTemplateFormatVersion", "a template")
-    resolved = Intrinsics(root, options.account_id, options.region, options.parameters).resolve(
+    server = Server(options.account_id, options.region, stack_of(path.absolute().parent.name))
+    resolved = Intrinsics(root, server, options.parameters).resolve(
         yaml_source.require(root, "Resources", "a template")
     )
     made = _Template(path, options, notes)

@@ -1,35 +1,63 @@
 """Resolves what ROS templates compute: `Ref`, `Fn::Sub`, `Fn::Join`, `Fn::FindInMap`, `Fn::GetAtt`, long and short.
 
-Used by `deploy.funcraft`. Parameters come from the command line, else from their defaults.
+Used by `deploy.funcraft`. Parameters come from the command line, else from their defaults; pseudo parameters
+(`ALIYUN::Region`) from the server.
 """
 
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from sesame.deploy.project import TemplateError
 from sesame.deploy.yaml_source import Node, meant
 
 _VARIABLE = re.compile(r"\$\{(!?)([^${}]+)\}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONG = ("Ref", "Fn::Sub", "Fn::Join", "Fn::FindInMap", "Fn::GetAtt", "Fn::Select")
+# What has this value is left out.
+_NO_VALUE = object()
+
+
+class Server(msgspec.Struct, frozen=True):
+    """What pseudo parameters say. `stack` is the name of the stack, where none is given: there are no stacks here."""
+
+    account_id: str
+    region: str
+    stack: str
+
+
+def stack_of(folder: str) -> str:
+    """A name for the stack of a template in this folder, as ROS takes it."""
+    return ("stack-" + _NOT_IN_NAMES.sub("-", folder).strip("-"))[:255].rstrip("-")
 
 
 class Intrinsics:
-    def __init__(self, template: Node, account_id: str, region: str, given: Mapping[str, str]) -> None:
+    def __init__(self, template: Node, server: Server, given: Mapping[str, str]) -> None:
         top = template.mapping()
         self._mappings = top.get("Mappings", Node({}, template.place))
         self._resources = top.get("Resources", Node({}, template.place)).mapping()
-        self._values: dict[str, Any] = {
-            "ALIYUN::AccountId": account_id, "ALIYUN::TenantId": account_id, "ALIYUN::Region": region,
-        }  # fmt: skip
+        stack = given.get("ALIYUN::StackName", server.stack)
+        pseudo = {
+            "ALIYUN::AccountId": server.account_id,
+            "ALIYUN::TenantId": server.account_id,
+            "ALIYUN::Region": server.region,
+            "ALIYUN::StackName": stack,
+            "ALIYUN::StackId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{server.account_id}/{server.region}/{stack}")),
+            "ALIYUN::NoValue": _NO_VALUE,
+        }
+        self._values: dict[str, Any] = dict(pseudo)
         parameters = top.get("Parameters", Node({}, template.place)).mapping("parameters by name")
+        self._values |= {name: value for name, value in given.items() if name in pseudo}
         for name, node in parameters.items():
             default = node.mapping("Type and Default").get("Default")
             if name in given:
                 self._values[name] = given[name]
             elif default is not None:
                 self._values[name] = default.plain()
-        unknown = [name for name in given if name not in parameters]
+        unknown = [name for name in given if name not in parameters and name not in pseudo]
         if unknown:
             raise TemplateError(
                 template.place, f"there is no parameter '{unknown[0][:80]}'{meant(unknown[0], parameters)}"
@@ -41,9 +69,12 @@ class Intrinsics:
             name = next(iter(node.value)) if len(node.value) == 1 else ""
             if name in _LONG:
                 return Node(self._call(name.removeprefix("Fn::"), self.resolve(node.value[name])), node.place)
-            found = Node({key: self.resolve(value) for key, value in node.value.items()}, node.place, node.keys)
+            values = {key: self.resolve(value) for key, value in node.value.items()}
+            kept = {key: value for key, value in values.items() if value.value is not _NO_VALUE}
+            found = Node(kept, node.place, node.keys)
         elif isinstance(node.value, list):
-            found = Node([self.resolve(each) for each in node.value], node.place)
+            items = [self.resolve(each) for each in node.value]
+            found = Node([each for each in items if each.value is not _NO_VALUE], node.place)
         else:
             found = Node(node.value, node.place)
         return Node(self._call(node.tag[1:], found), node.place) if node.tag else found

@@ -28,7 +28,8 @@ class Layer(msgspec.Struct, frozen=True, rename="camel"):
 class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     """Kind `layer_version`, parent the layer's name, name the number.
 
-    `deleted` ones are not shown; they are kept for the functions that have them. `provided` ones stand for the cloud's.
+    `deleted` ones are not shown; they are kept for the functions that have them. `provided` ones stand for the cloud's;
+    `source_digest` is of the files that one was packed from, so that it is not packed at each start.
     """
 
     layer_name: str
@@ -39,6 +40,7 @@ class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     license: str = ""
     deleted: bool = False
     provided: bool = False
+    source_digest: str = ""
 
 
 def parse_layer_arn(arn: str) -> tuple[str, str] | None:

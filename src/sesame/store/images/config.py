@@ -18,7 +18,7 @@ from sesame.store.images.inside import place
 
 ENVIRONMENT_BYTES = 32 * 1024
 USERS_BYTES = 1024 * 1024
-PATH_CHARS = 1024
+PATH_BYTES, NAME_BYTES = 1024, 255
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 
@@ -72,7 +72,11 @@ def _config(made: ImageConfig, variables: list[str] | None, working_dir: str, ho
     environment = _environment(variables or [], reference)
     directory = working_dir or "/"
     if not directory.startswith("/") or ".." in directory.split("/") or not _is_path(directory):
-        raise _refused(reference, f"the working directory '{directory[:80]}'", "an absolute path")
+        raise _refused(
+            reference,
+            f"the working directory '{directory[:80]}'",
+            f"an absolute path without '..' and NUL, of at most {PATH_BYTES} bytes and {NAME_BYTES} in each part",
+        )
     home = environment.get("HOME", home)
     # It becomes a field of /etc/passwd.
     if not home.startswith("/") or ":" in home or "\n" in home or not _is_path(home):
@@ -82,7 +86,9 @@ def _config(made: ImageConfig, variables: list[str] | None, working_dir: str, ho
 
 def _is_path(path: str) -> bool:
     return (
-        "\0" not in path and len(path) <= PATH_CHARS and all(len(os.fsencode(each)) <= 255 for each in path.split("/"))
+        "\0" not in path
+        and len(os.fsencode(path)) <= PATH_BYTES
+        and all(len(os.fsencode(each)) <= NAME_BYTES for each in path.split("/"))
     )
 
 
