@@ -61,6 +61,10 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         writer = Writer(writer_needs, members.give_up, members.awaited)
         needs.teardown.push_async_callback(writer.close)
         needs.teardown.callback(members.close)
+        # Of clusters alone.
+        from sesame._tunnels import tunnels_of_writer
+
+        tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
     await writer.open()
     return writer

@@ -314,6 +314,8 @@ async def _listen(
     )
     if writer is not None:
         writer.serves(server)
+    if needs.writer is not None:
+        needs.writer.servers[setting] = server
     serving = Serving(needs.teardown, settings.drain_s, needs.handover)
     url = await serve(server, f"{TABLE[setting].flag} {port}", serving)
     offer_endpoint(needs.answers, server)

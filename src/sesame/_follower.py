@@ -38,6 +38,7 @@ from sesame.model.configs import provision_config_name
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.launch import PackagedLauncher
+from sesame.sandbox.launch import Packages as LaunchedPackages
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.volumes import NasVolumes
 from sesame.settings import Settings
@@ -95,7 +96,12 @@ class FollowerSesame:
         sandbox = await opening.opened()
         tracers = await open_traces(settings, clocks, teardown)
         resolver = Resolver(self._catalog)
-        engine = self._engine(sandbox, identity, resolver, tracers)
+        packages = (
+            follower.packages
+            if self._of_cluster is None
+            else (await self._of_cluster.packages(follower.packages, self._catalog, sandbox, teardown))
+        )
+        engine = self._engine(sandbox, packages, identity, resolver, tracers)
         teardown.push_async_callback(engine.drain, 0.0)
         endpoint = self._endpoint(identity, engine, resolver)
         (name, (host, port)), *_others = addresses(settings).items()
@@ -111,6 +117,7 @@ class FollowerSesame:
         await server.start(self._place.handover.take(name))
         teardown.push_async_callback(server.stop, settings.drain_s)
         if self._of_cluster is not None:
+            self._of_cluster.answers(server)
             self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)
 
     async def stop(self) -> None:
@@ -118,7 +125,12 @@ class FollowerSesame:
         await self._teardown.aclose()
 
     def _engine(
-        self, sandbox: OpenSandbox, identity: Identity, resolver: Resolver, tracers: Tracers | None
+        self,
+        sandbox: OpenSandbox,
+        packages: LaunchedPackages,
+        identity: Identity,
+        resolver: Resolver,
+        tracers: Tracers | None,
     ) -> LocalEngine:
         settings, follower, driver = self._settings, self._follower, sandbox.driver
         bounds = caps(settings, driver.descriptors(listens_max(settings)))
@@ -130,7 +142,7 @@ class FollowerSesame:
 
         engine = LocalEngine(
             EngineDependencies(
-                launcher=PackagedLauncher(driver, follower.packages, NasVolumes(self._data_dir.nas, settings.mounts)),
+                launcher=PackagedLauncher(driver, packages, NasVolumes(self._data_dir.nas, settings.mounts)),
                 resolver=resolver,
                 clocks=self._clocks,
                 caps=bounds,

@@ -3,7 +3,6 @@
 Called by `app`: `Counting` before the engine, which it watches, `open_metrics` once everything is there.
 """
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from sesame.settings import TABLE, Settings
 
 # What samples are made with takes a twentieth of a start to import, and is imported where a port is set.
 if TYPE_CHECKING:
+    from sesame.agents.writer import Writer
     from sesame.metrics.families import PoolState
 
 # Scrapers are few; functions on this machine can reach the port, too, and must not use up the process's descriptors.
@@ -45,14 +45,14 @@ class Counting:
 
 
 class MetricsNeeds(msgspec.Struct, frozen=True):
-    """What the endpoint is built with. Its server is stopped by `teardown`. `elsewhere`: calls on other agents."""
+    """What the endpoint is built with. Its server is stopped by `teardown`. `writer` is there beside other agents."""
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
     counting: Counting
     handover: Handover | None
-    elsewhere: Callable[[], int] | None
+    writer: "Writer | None"
 
 
 async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
@@ -70,7 +70,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     lag = LoopLag(needs.clocks)
     measured = Measured(
         calls=calls,
-        pool=lambda: _pool_state(engine.engine, 0 if needs.elsewhere is None else needs.elsewhere()),
+        pool=lambda: _pool_state(engine.engine, 0 if needs.writer is None else needs.writer.calls_elsewhere()),
         commits=storage.database,
         logs=storage.logs,
         log_service=storage.logstores.counts,
@@ -79,6 +79,8 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth, storage.logstores.kept))
     host, port = settings.metrics_host, settings.metrics_port
     server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
+    if needs.writer is not None:
+        needs.writer.servers["metrics_port"] = server
     url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", Serving(needs.teardown, 0.0, needs.handover))
     lag.start()
     needs.teardown.callback(lag.stop)

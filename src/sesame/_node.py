@@ -14,18 +14,27 @@ from contextlib import AsyncExitStack
 import msgspec
 import structlog
 
+from sesame._node_packages import PackagesNeeds, open_packages
+from sesame._sandbox import OpenSandbox
+from sesame._tunnels import FollowersNeeds, tunnels_of_follower
 from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
+from sesame.agents.packages import LeasedPackages
 from sesame.agents.place import Place
-from sesame.cluster.following import Following, Own, text_of
+from sesame.cluster.arrivals import Arrivals
+from sesame.cluster.following import Following, Own
 from sesame.cluster.members import Members
+from sesame.cluster.node_packages import NodePackages
+from sesame.cluster.port import text_of
 from sesame.cluster.rules import BEAT_S
 from sesame.cluster.seat import Seat, holder_of_writer
 from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.http.server import HttpServer
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.settings import Settings
+from sesame.store.catalog import Catalog
 from sesame.store.sql.leadership import Leadership
 
 # By which names the supervisor hands its processes the ports on which other nodes find them.
@@ -63,6 +72,7 @@ class OfCluster:
         self._node = node
         self._place = place
         self._clocks = clocks
+        self._arrivals: Arrivals | None = None
         self._leadership = Leadership(settings.database, f"follower {node.name}")
         own = Own(node.name, node.address(AGENT_PORT), node.key)
         self.following = Following(own, self._leadership, place.lives, clocks)
@@ -70,11 +80,29 @@ class OfCluster:
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
         """From here on it looks for a writer."""
         self._place.attend(_nobody)
+        needs = FollowersNeeds(
+            self._settings, self._node.key, self._place, self.following, AGENT_PORT, self.away_s, teardown
+        )
+        self._arrivals = tunnels_of_follower(needs, follower)
         teardown.push_async_callback(self._leadership.close)
         teardown.callback(self.following.close)
         task = asyncio.get_running_loop().create_task(self.following.run(follower))
         task.add_done_callback(_ends_with)
         teardown.callback(task.cancel)
+
+    async def packages(
+        self, writers: LeasedPackages, catalog: Catalog, sandbox: OpenSandbox, teardown: AsyncExitStack
+    ) -> NodePackages:
+        """Where this node has its code packages."""
+        settings = self._settings
+        data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
+        needs = PackagesNeeds(data_dir, self._clocks, self.following, teardown)
+        return await open_packages(needs, writers, catalog, sandbox)
+
+    def answers(self, server: HttpServer) -> None:
+        """Requests of other nodes are served from here on."""
+        assert self._arrivals is not None
+        self._arrivals.open(server)
 
     def announce(self, data_dir: DataDir, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
         """The node answers."""

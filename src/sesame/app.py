@@ -242,9 +242,10 @@ class Sesame:
             writer,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
-        elsewhere = None if writer is None else writer.calls_elsewhere
-        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, elsewhere)
+        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, writer)
         urls |= await open_metrics(metrics_needs, storage, engine)
+        if given.members is not None and writer is not None:
+            given.members.open(writer)
         if given.handover is not None:
             given.handover.forget_rest()
         self._announce(urls, identity.key)

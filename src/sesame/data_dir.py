@@ -86,6 +86,8 @@ class DataDir:
         self.nas = self.path / "nas"
         self.images = self.path / "images"
         self.quarantine = self.path / "quarantine"
+        # What the follower of a node has for itself: copies of what is elsewhere.
+        self.of_follower = self.path / "follower"
         self._endpoints = self.path / "endpoints.json"
         self._credentials = self.path / "credentials.json"
         self._announced_elsewhere = announced_elsewhere

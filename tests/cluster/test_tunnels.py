@@ -14,9 +14,9 @@ from sesame.cluster import arrivals as cluster_arrivals
 from sesame.cluster import heads
 from sesame.cluster import tunnels as cluster_tunnels
 from sesame.cluster.arrivals import Arrivals
-from sesame.cluster.carrying import Carrier, onward, parse_address, shown, way_of
+from sesame.cluster.carrying import Carrier, onward, way_of
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.port import Address, AgentPort, connect
+from sesame.cluster.port import Address, AgentPort, address_of, connect, text_of
 from sesame.cluster.tunnels import Client, Tunnels
 from sesame.http.admission import TOO_MANY
 from sesame.http.interface import Exchange
@@ -70,7 +70,7 @@ async def moving(nodes: list[Node], here: int, exchange: Exchange) -> None:
     if there != here:
         moved = await move(exchange, proven=True)
         assert moved is not None
-        nodes[here].carry(shown(nodes[there].port.address), moved)
+        nodes[here].carry(text_of(*nodes[there].port.address), moved)
         return
     settle(exchange)
     body = bytes(await exchange.read_body(100_000_000))
@@ -223,7 +223,7 @@ async def test_without_a_writer_in_time_it_fails(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_request_that_its_node_does_not_take_comes_back_for_the_writer() -> None:
     gone = listening_socket("127.0.0.1", 0)
-    address = shown(gone.getsockname())
+    address = text_of(*gone.getsockname())
     gone.close()
     adopted: list[Arrived] = []
     async with nodes(2) as (here, _there):
@@ -404,5 +404,5 @@ async def test_hundreds_at_a_time() -> None:
     ("text", "address"), [("192.0.2.1:9010", ("192.0.2.1", 9010)), ("[2001:db8::1]:9010", ("2001:db8::1", 9010))]
 )
 def test_addresses_as_text(text: str, address: Address) -> None:
-    assert parse_address(text) == address
-    assert shown(address) == text
+    assert address_of(text) == address
+    assert text_of(*address) == text

@@ -169,7 +169,7 @@ class Follower:
     async def ask(self, question: Callable[[int], m.Message]) -> m.Message:
         """The answer of the writer, or of the one that is started in its place. Raises `PlatformError`."""
         while True:
-            await self._writer()
+            await self.until_followed()
             n = next(self._numbers)
             answer: asyncio.Future[m.Message] = asyncio.get_running_loop().create_future()
             self._answers[n] = answer
@@ -181,7 +181,8 @@ class Follower:
             finally:
                 self._answers.pop(n, None)
 
-    async def _writer(self) -> None:
+    async def until_followed(self) -> None:
+        """Returns when there is a writer, whose catalog is here. Raises `PlatformError`."""
         try:
             async with asyncio.timeout(self._away_s):
                 await self._here.wait()
@@ -310,7 +311,7 @@ class Follower:
 
     async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
         """Raises `PlatformError` where the request cannot move, and so is not answered here."""
-        await self._writer()
+        await self.until_followed()
         moved = await move(exchange, proven=proven)
         if moved is None:
             raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")

@@ -46,7 +46,7 @@ class Writer:
         # Where no descriptors go to followers, and where each of them is reached.
         self.carry: Carry | None = None
         self.addresses: Mapping[int, str] = {}
-        # By the settings of their ports, once the endpoints are there.
+        # All endpoints, by the settings of their ports.
         self.servers: dict[str, HttpServer] = {}
         self._hangs = hangs
         self._timer: Timer | None = None
@@ -57,7 +57,8 @@ class Writer:
         self._followers: dict[int, Followed] = {}
         self._awaited = set(held)
         self._changed = asyncio.Event()
-        self._server: HttpServer | None = None
+        # What takes in connections that come from other agents.
+        self.server: HttpServer | None = None
         self._offers = False
         self._idle = KeptIdle(needs.pool, needs.clocks.monotonic, self._is_here)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +109,7 @@ class Writer:
 
     def serves(self, server: HttpServer) -> None:
         """What takes in connections that come from other agents."""
-        self._server = server
+        self.server = server
 
     def keeps(self, request: Request) -> bool:
         """Whether a websocket is served here: not a command in an instance of a follower."""
@@ -231,10 +232,10 @@ class Writer:
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
-        if self._server is None:
+        if self.server is None:
             connected.close()
         else:
-            self._server.adopt(connected, arrived)
+            self.server.adopt(connected, arrived)
 
     async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
         """Where a call goes that has found no idle instance on the follower that asks."""

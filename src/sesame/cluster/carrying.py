@@ -10,30 +10,26 @@ import structlog
 
 from sesame.agents.policies import MOVES_MAX
 from sesame.cluster import heads
-from sesame.cluster.port import Address
-from sesame.cluster.tunnels import CONNECTS_WITHIN_S, Client, Tunnels, Where
+from sesame.cluster.port import Address, address_of
+from sesame.cluster.tunnels import AWAY_S, CONNECTS_WITHIN_S, Client, Tunnels, Where
 from sesame.http.moving import Arrived, Moved
 from sesame.http.shared import Way
 
 log = structlog.get_logger("sesame.cluster")
 
 
-def parse_address(text: str) -> Address:
-    """`HOST:PORT`, as `shown`."""
-    host, _colon, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def shown(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class Carrier:
     """As `agents.link.Carry`."""
 
-    def __init__(self, tunnels: Tunnels, writer: Where, adopt: Callable[[socket.socket, Arrived], None]) -> None:
-        """`writer` waits until there is one. `adopt` goes on here with what cannot go elsewhere."""
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        writer: Where,
+        adopt: Callable[[socket.socket, Arrived], None],
+        away_s: float = AWAY_S,
+    ) -> None:
+        """`writer` waits until there is one, up to `away_s`. `adopt` goes on here with what cannot go elsewhere."""
+        self._away_s = away_s
         self._tunnels = tunnels
         self._writer = writer
         self._adopt = adopt
@@ -58,14 +54,14 @@ class Carrier:
 
         client = Client(connected, way.client[0], arrived.data, failed)
         if to:
-            address = parse_address(to)
+            address = address_of(to)
 
             async def there() -> Address:
                 return address
 
             self._tunnels.lead(client, head, there, away_s=CONNECTS_WITHIN_S)
         else:
-            self._tunnels.lead(client, head, self._writer)
+            self._tunnels.lead(client, head, self._writer, away_s=self._away_s)
 
 
 def way_of(connected: socket.socket) -> Way:

@@ -36,7 +36,7 @@ class Copying:
     def __init__(self, near: socket.socket, far: socket.socket, buffer: bytearray, ended: Callable[[], None]) -> None:
         """`near` is the client, `far` what answers. `buffer` of PIECE_BYTES may be shared on one event loop."""
         self._near = near
-        self._far = far
+        self.far = far
         self._buffer = memoryview(buffer)
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Copying:
 
     def start(self, first: bytes = b"") -> None:
         """`first` was read of the client before."""
-        self._loop.add_reader(self._far.fileno(), self._read, self._answering)
+        self._loop.add_reader(self.far.fileno(), self._read, self._answering)
         if first:
             self._pass(self._asking, memoryview(first), reads=False)
         else:
@@ -64,7 +64,7 @@ class Copying:
     def abort(self) -> None:
         """Both sides see a reset: nobody takes what has come so far for all there is. Idempotent."""
         if self.open:
-            for each in (self._near, self._far):
+            for each in (self._near, self.far):
                 # Refused where the other side has gone already.
                 try:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
@@ -81,7 +81,7 @@ class Copying:
         self.open = False
         if self._lingering is not None:
             self._lingering.cancel()
-        for each in (self._near, self._far):
+        for each in (self._near, self.far):
             self._loop.remove_reader(each.fileno())
             self._loop.remove_writer(each.fileno())
             each.close()

@@ -14,7 +14,7 @@ from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join
-from sesame.cluster.port import Address, connect
+from sesame.cluster.port import Address, address_of, connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, Life
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
@@ -59,6 +59,9 @@ class Following:
         # The epoch of the newest writer that it was linked to; an older one is never followed again.
         self.epoch = 0
         self.writer: Address | None = None
+        self.is_writers_node = False
+        # Told of the address of a writer that another has taken the place of.
+        self.moved: Callable[[Address], None] = lambda _former: None
         self._own = own
         self._leadership = leadership
         self._lives = lives
@@ -93,7 +96,10 @@ class Following:
         if not seen.address or seen.epoch < self.epoch:
             return
         connected = await self._joined(seen)
-        self.epoch, self.writer = seen.epoch, address_of(seen.address)
+        former, self.epoch, self.writer = self.writer, seen.epoch, address_of(seen.address)
+        self.is_writers_node = seen.node == self._own.node
+        if former is not None and former != self.writer:
+            self.moved(former)
         self.life.rule.another_link()
         follower.meet(connected)
         self.life.rule.sent(self._clocks.monotonic())
@@ -131,14 +137,3 @@ class Following:
         if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             log.warning("no writer of the cluster can be reached; trying again", why=why)
-
-
-def address_of(text: str) -> Address:
-    """Of HOST:PORT."""
-    host, _colon, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def text_of(host: str, port: int) -> str:
-    """As `address_of` reads it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

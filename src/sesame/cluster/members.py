@@ -14,6 +14,7 @@ import structlog
 
 from sesame.agents.followed import Followed
 from sesame.agents.writer import Writer
+from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joined, answer, hear
 from sesame.cluster.port import Address, AgentPort
@@ -34,7 +35,10 @@ class Members:
 
     def __init__(self, seat: Seat, listening: socket.socket, key: bytes, clocks: Clocks) -> None:
         """`listening` is the port on which other nodes link."""
-        self.port = AgentPort(listening, key, {Purpose.LINK: self.take})
+        self.key = key
+        self._arrivals = Arrivals()
+        takers = {Purpose.LINK: self.take, Purpose.TUNNEL: self._arrivals.take}
+        self.port = AgentPort(listening, key, takers)
         self._seat = seat
         self._clocks = clocks
         self._numbers = itertools.count(2)
@@ -62,8 +66,14 @@ class Members:
         self.port.start()
         self._look()
 
+    def open(self, writer: Writer) -> None:
+        """The endpoints are there: connections of other nodes are answered."""
+        assert writer.server is not None
+        self._arrivals.open(writer.server, writer.servers)
+
     def close(self) -> None:
         self.port.close()
+        self._arrivals.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:

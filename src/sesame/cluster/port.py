@@ -208,3 +208,14 @@ def _watch(connected: socket.socket) -> None:
         # POSIX has no name for them.
         if (option := getattr(socket, name, None)) is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def address_of(text: str) -> Address:
+    """Of HOST:PORT."""
+    host, _colon, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def text_of(host: str, port: int) -> str:
+    """As `address_of` reads it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import heapq
 import socket
+import struct
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -31,8 +33,11 @@ RETRIES_EVERY_S = 0.2
 CONNECTING_AT_ONCE = 64
 # POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer, may be closed for another.
 IDLE_S = 1.0
-# A tunnel takes a descriptor of each side.
-DESCRIPTORS_OF_TUNNEL = 2
+# POLICY: a node that has acknowledged nothing for so long, of what was sent or of what asks for room, is gone. TCP by
+# itself would try for a quarter of an hour.
+GONE_S, LOOKS_EVERY_S = 20.0, 5.0
+# From linux/tcp.h: where `struct tcp_info` has what is looked at, and how much of it that takes.
+_PROBES, _UNACKNOWLEDGED, _LAST_ACK_MS, _TCP_INFO_BYTES = 3, 24, 56, 60
 
 # To clients, who need not know the nodes.
 STOPS = "this node stops; try again later"
@@ -73,6 +78,7 @@ class Tunnels:
         self._changed = asyncio.Event()
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._closed = False
+        self._looking: asyncio.TimerHandle | None = None
         self._logged_at = -LOG_EVERY_S
 
     def __len__(self) -> int:
@@ -112,6 +118,8 @@ class Tunnels:
                             await self._changed.wait()
         for copying in list(self._open):
             copying.abort()
+        if self._looking is not None:
+            self._looking.cancel()
         while self._opening:
             await asyncio.wait(self._opening)
 
@@ -144,6 +152,8 @@ class Tunnels:
             raise
         copying = Copying(client.connected, far, self._buffer, lambda: self._ended(copying))
         self._open[copying] = address, client.peer
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOKS_EVERY_S, self._look)
         copying.start(client.data)
 
     async def _reach(self, where: Where, away_s: float) -> tuple[Address, socket.socket]:
@@ -159,6 +169,12 @@ class Tunnels:
                 if self._loop.time() + RETRIES_EVERY_S >= until:
                     raise
             await asyncio.sleep(RETRIES_EVERY_S)
+
+    def _look(self) -> None:
+        """Resets what leads to nodes that are gone."""
+        for copying in [each for each in self._open if _is_gone(each.far)]:
+            copying.abort()
+        self._looking = self._loop.call_later(LOOKS_EVERY_S, self._look) if self._open else None
 
     def _ended(self, copying: Copying) -> None:
         _address, peer = self._open.pop(copying)
@@ -192,3 +208,12 @@ class Tunnels:
 
     def _is_idle(self, copying: Copying) -> bool:
         return copying.answered_last and self._loop.time() - copying.active_at >= IDLE_S
+
+
+def _is_gone(far: socket.socket) -> bool:
+    """Never where the kernel does not say."""
+    if sys.platform != "linux":
+        return False
+    info = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    unacknowledged, last_ack_ms = (struct.unpack_from("=I", info, at)[0] for at in (_UNACKNOWLEDGED, _LAST_ACK_MS))
+    return (unacknowledged > 0 or info[_PROBES] > 0) and last_ack_ms >= GONE_S * 1000

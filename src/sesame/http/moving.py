@@ -15,6 +15,7 @@ from sesame.http.exchange import Exchange
 from sesame.http.interface import Disconnected
 from sesame.http.interface import Exchange as AnyExchange
 from sesame.http.parsing import BETWEEN, BODY
+from sesame.http.request import Request
 from sesame.http.shared import Opening, Shared, Way
 
 # What a client has not taken of the answers before is waited for in such steps.
@@ -76,8 +77,6 @@ class MovableConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._way is not None and self._way.machines >= MACHINES_MAX:
-            self.finish()
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
             # Before anything more is read of the socket.
@@ -116,6 +115,10 @@ class MovableConnection(Connection):
             self._next()
             self._kept[-1].pieces = None
         super().head_begins()
+
+    def request_begins(self, request: Request, *, keep_alive: bool, expects_continue: bool) -> None:
+        goes_on = keep_alive and (self._way is None or self._way.machines < MACHINES_MAX)
+        super().request_begins(request, keep_alive=goes_on, expects_continue=expects_continue)
 
     def request_ends(self) -> None:
         self._ended = True

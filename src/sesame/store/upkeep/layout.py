@@ -11,8 +11,8 @@ import msgspec
 
 # Relative to the data directory. A start makes those that are missing.
 DIRECTORIES = (
-    "authority", "images", "logstores", "objects", "objects/data", "objects/drafts", "packages", "packages/staging",
-    "quarantine", "sandboxes",
+    "authority", "follower", "follower/packages", "images", "logstores", "objects", "objects/data", "objects/drafts",
+    "packages", "packages/staging", "quarantine", "sandboxes",
 )  # fmt: skip
 FILES = ("sesame.db", "sesame.db.lock", "logstores.db", "lock", "endpoints.json", "endpoints.part", "credentials.json",
          "credentials.part")  # fmt: skip

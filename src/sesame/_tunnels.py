@@ -1,0 +1,89 @@
+"""Where the connections go that another node of a cluster answers, and where those of other nodes come in.
+
+Called by `_follower` through `_node` in a follower's process, and by `_agents` in the writer's.
+"""
+
+import socket
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from sesame._endpoints import addresses, share_of_limits
+from sesame.agents.follower import Follower
+from sesame.agents.place import Place
+from sesame.agents.writer import Writer
+from sesame.cluster.arrivals import Arrivals
+from sesame.cluster.carrying import Carrier
+from sesame.cluster.following import Following
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.led_endpoint import LedEndpoint
+from sesame.cluster.members import Members
+from sesame.cluster.port import Address, AgentPort
+from sesame.cluster.tunnels import Tunnels
+from sesame.model.errors import PlatformError
+from sesame.settings import TABLE, Settings
+
+# Of Function Compute, which followers serve themselves.
+SERVED_HERE = "port"
+
+
+class FollowersNeeds(msgspec.Struct, frozen=True):
+    """`agent_port` is the name of its socket in the `place`. A client waits for a writer for up to `away_s`."""
+
+    settings: Settings
+    key: bytes
+    place: Place
+    following: Following
+    agent_port: str
+    away_s: float
+    teardown: AsyncExitStack
+
+
+def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> Arrivals:
+    """From here on connections of other nodes are taken in; they wait until the arrivals are open."""
+    place, following, teardown = needs.place, needs.following, needs.teardown
+    arrivals = Arrivals()
+    teardown.callback(arrivals.close)
+    handed = place.handover.take(needs.agent_port)
+    assert handed is not None
+    port = AgentPort(socket.socket(fileno=handed.listening), needs.key, {Purpose.TUNNEL: arrivals.take})
+    teardown.callback(port.close)
+    port.start()
+    tunnels = Tunnels(needs.key, share_of_limits().connections)
+    following.moved = tunnels.end
+
+    async def writer() -> Address:
+        await follower.until_followed()
+        if following.writer is None:
+            raise PlatformError("there is no writer")
+        return following.writer
+
+    follower.carry = Carrier(tunnels, writer, follower.adopt, needs.away_s)
+    # After the endpoint has stopped, which leads requests on until then.
+    teardown.push_async_callback(tunnels.close, needs.settings.drain_s)
+    for name in addresses(needs.settings):
+        setting = _setting_of(name)
+        if setting != SERVED_HERE and (listening := place.handover.take(name)) is not None:
+            led = LedEndpoint(setting, socket.socket(fileno=listening.listening), tunnels, writer, needs.away_s)
+            teardown.callback(led.close)
+            led.start()
+    return arrivals
+
+
+def tunnels_of_writer(members: Members, writer: Writer, teardown: AsyncExitStack) -> None:
+    """Has requests go to followers. What comes from them waits until `Members.open`."""
+    tunnels = Tunnels(members.key, share_of_limits().connections)
+    # The endpoints have drained before.
+    teardown.push_async_callback(tunnels.close, 0.0)
+    writer.addresses = members.addresses
+
+    async def itself() -> Address:
+        raise PlatformError("the writer leads nothing to itself")
+
+    writer.carry = Carrier(tunnels, itself, writer.adopt)
+
+
+def _setting_of(name: str) -> str:
+    """Of a name that `_endpoints.addresses` has for a socket."""
+    flag = name.partition(" ")[0]
+    return next(setting for setting, field in TABLE.items() if field.flag == flag)
