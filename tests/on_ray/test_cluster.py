@@ -1,4 +1,4 @@
-"""What is said of a cluster: what changed, and why Ray cannot be used. Ray itself runs in tests/cluster."""
+"""What is said of a cluster: what changed, and why Ray cannot be used. Ray itself runs in test_placing."""
 
 import subprocess
 import sys

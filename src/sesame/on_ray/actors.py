@@ -40,6 +40,13 @@ def actor_name(machine: Machine) -> str:
     return f"node-{machine.id}"
 
 
+def reached(url: str, address: str) -> str:
+    """Where others reach what listens on all interfaces of a machine, or on one."""
+    for everywhere in ("0.0.0.0", "[::]"):
+        url = url.replace(f"://{everywhere}:", f"://{address}:")
+    return url
+
+
 class Refused:
     """In the place of a `NodeProcess` where none can be started, until the machine is set up otherwise."""
 
@@ -48,6 +55,9 @@ class Refused:
 
     def seen(self) -> tuple[str, int, str]:
         return "refused", 0, self._why
+
+    def told(self) -> dict[str, Any]:
+        return {}
 
     def stop(self, within_s: float) -> bool:
         """Nothing runs."""
@@ -66,7 +76,8 @@ class Node:
     def report(self) -> Report:
         state, starts, said = self._process.seen()
         machine = self._machine
-        return Report(machine.id, machine.address, machine.host, str(state), starts, said)
+        url = reached(str(self._process.told().get("fc", "")), self._machine.address)
+        return Report(machine.id, machine.address, machine.host, str(state), starts, said, url)
 
     def drain(self) -> bool:
         """Ends the node in peace; false if it did not end in time. It is started no more."""
@@ -82,18 +93,18 @@ class Node:
         mode = os.environ.get(AUTH_MODE)
         if mode != TOKEN:
             return Refused(f"Ray was started there with {AUTH_MODE}={mode}; expected {AUTH_MODE}={TOKEN}")
-        # Ray's variables, its token among them, are none of the node's business.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        # Ray's variables, its token among them, are none of the node's business; settings are those of the order.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SESAME_"))}
         environment |= {name: filled(value, machine.id, machine.address) for name, value in order.environment.items()}
         if order.files:
             self._folder = Path(tempfile.mkdtemp(prefix="sesame-node-"))
             for name, content in order.files.items():
                 path = self._folder / name.lower()
                 path.touch(0o600)
-                path.write_bytes(content)
+                path.write_text(filled(content, machine.id, machine.address))
                 environment[name] = str(path)
         command = [sys.executable, *(filled(word, machine.id, machine.address) for word in order.command)]
-        return NodeProcess(command, environment)
+        return NodeProcess(command, environment, Path(order.tells) if order.tells else None)
 
 
 class Placer:

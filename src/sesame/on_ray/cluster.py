@@ -97,7 +97,7 @@ def changes(before: dict[str, Report], now: list[Report]) -> Iterator[str]:
     """A line for each machine that came, went, or whose node is otherwise than before."""
     for report in now:
         was = before.get(report.machine)
-        if was is None or (was.state, was.starts) != (report.state, report.starts):
+        if was is None or (was.state, was.starts, was.url) != (report.state, report.starts, report.url):
             yield described(report)
     for machine in before.keys() - {report.machine for report in now}:
         yield f"{before[machine].address} ({before[machine].host}): gone from Ray"
@@ -107,6 +107,7 @@ def described(report: Report) -> str:
     """One line, and below it what the node said when it ended."""
     again = f", start {report.starts}" if report.starts > 1 else ""
     state = "its actor is not heard of" if report.state == LOST else report.state
+    state = f"serves at {report.url}" if report.url else state
     said = "".join(f"\n    {line}" for line in report.said.splitlines())
     return f"{report.address} ({report.host}): {state}{again}{said}"
 

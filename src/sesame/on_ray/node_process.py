@@ -6,12 +6,15 @@ Used by the actor of a machine, in threads; knows nothing of Ray. The process di
 import collections
 import contextlib
 import enum
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from sesame.on_ray.lifeline import ASKS_TO_END, EXIT_SIGNALLED
 from sesame.on_ray.policies import RAN_S, backoff_s
@@ -39,11 +42,15 @@ LEGAL: dict[State, frozenset[State]] = {
 
 
 class NodeProcess:
-    """Runs from the moment when it is made, with no other `environment`. `stop` may be called by several threads."""
+    """Runs from the moment when it is made, with no other `environment`. `stop` may be called by several threads.
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    `tells` is a file of JSON that the process writes once it serves; one of a process before it is removed.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], tells: Path | None = None) -> None:
         self._command = command
         self._environment = environment
+        self._tells = tells
         self._state = State.WAITING
         self._changed = threading.Condition()
         self._asked = False
@@ -59,6 +66,17 @@ class NodeProcess:
         with self._changed:
             said = "\n".join((self._how, *self._lines)) if self._how and self._state is not State.RUNNING else self._how
             return self._state, self._starts, said
+
+    def told(self) -> dict[str, Any]:
+        """What it tells once it serves; nothing before, and while none runs."""
+        with self._changed:
+            if self._tells is None or self._state is not State.RUNNING:
+                return {}
+            try:
+                told: dict[str, Any] = json.loads(self._tells.read_bytes())
+            except (OSError, ValueError):
+                return {}
+            return told
 
     def stop(self, within_s: float) -> bool:
         """Asks it to end in peace, and waits; False if it still runs after so long. Idempotent."""
@@ -100,6 +118,8 @@ class NodeProcess:
                     self._move(State.STOPPED)
                 return False
             self._lines.clear()
+            if self._tells is not None:
+                self._tells.unlink(missing_ok=True)
             pipe, self._asks = os.pipe()
             lifeline = [sys.executable, "-m", "sesame.on_ray.lifeline", str(pipe), *self._command]
             process = subprocess.Popen(

@@ -12,14 +12,16 @@ class Order(msgspec.Struct, frozen=True):
     """`command` follows the interpreter. `environment` is added to Ray's own.
 
     `files` are written on each machine into a folder that only its user may read; the variable that each is named by
-    gets its path. In `command` and `environment`, NODE and ADDRESS stand for the node's name and the machine's address.
-    `version` is the version of Sesame that must be installed there.
+    gets its path. In `command`, `environment` and `files`, NODE and ADDRESS stand for the node's name and the machine's
+    address. `version` is the version of Sesame that must be installed there. `tells` is a file of JSON that the node
+    writes once it serves, with its URL as `fc`.
     """
 
     version: str
     command: tuple[str, ...]
     environment: dict[str, str] = {}
-    files: dict[str, bytes] = {}
+    files: dict[str, str] = {}
+    tells: str = ""
     drain_s: float = 10.0
 
     @property
@@ -39,7 +41,8 @@ def filled(text: str, node: str, address: str) -> str:
 class Report(msgspec.Struct, frozen=True):
     """Of one node: `state` is one of `node_process.State`; STARTING before its actor is heard of, then LOST.
 
-    `starts` counts how often the process was started; `said` is how it ended last and what it said then.
+    `starts` counts how often the process was started; `said` is how it ended last and what it said then; `url` is where
+    it serves, if it does.
     """
 
     machine: str
@@ -48,6 +51,7 @@ class Report(msgspec.Struct, frozen=True):
     state: str
     starts: int = 0
     said: str = ""
+    url: str = ""
 
 
 STARTING, LOST = "starting", "lost"
