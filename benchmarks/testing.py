@@ -1,8 +1,9 @@
 """What a Sesame for tests costs: its start beside `sesame start`, the wait of a test session, and the emptying.
 
 Run by `make bench-testing`; every start is a new process. Prints medians with their spread, and processor time, which a
-busy machine changes less. Exits with 1 when a target is missed beyond doubt. Bytecode is kept, as it is where people
-test: without, a start compiles a thousand modules.
+busy machine changes less. Exits with 1 when a target is missed beyond doubt. Measured is the wheel, built and installed
+into an environment of its own with its bytecode, as people test; `--here` measures this environment, to compare
+changes.
 """
 
 import resource
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import click
 
+import sesame as sesame_package
+from benchmarks.installed import Installed
 from benchmarks.ratios import interval, over, spread
 from benchmarks.servers import sesame
 from sesame.testing import Cloud
@@ -86,7 +89,13 @@ def shown(values_s: list[float]) -> str:
 @click.command()
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--resets", default=30, show_default=True)
-def main(rounds: int, resets: int) -> None:
+@click.option("--here", is_flag=True, help="This environment, and not one of the wheel.")
+def main(rounds: int, resets: int, here: bool) -> None:
+    if not here:
+        with tempfile.TemporaryDirectory(prefix="sesame-installed-") as folder:
+            installed = Installed(Path(folder), also=("oss2",))
+            raise SystemExit(installed.run("benchmarks.testing", "--here", f"--rounds={rounds}", f"--resets={resets}"))
+    click.echo(f"of {Path(sesame_package.__file__).parent}")
     # The first of each kind may compile what it imports.
     with Cloud(), sesame():
         waited_s()
