@@ -147,6 +147,7 @@ async def lead(
         handed = place.handover.take(WRITER_PORT)
         assert handed is not None
         members = Members(seat, socket.socket(fileno=handed.listening), node.key, clocks)
+        members.begin()
         if not stopping.is_set():
             await serve(members)
     finally:

@@ -48,12 +48,14 @@ class _Rows:
     async def look(self) -> Seen:
         return self.seen
 
-    async def hold(self, _epoch: int, holder: str) -> bool:
-        self.named.add(holder)
-        return True
+    async def hold(self, epoch: int, holder: str) -> bool:
+        if epoch == self.seen.epoch:
+            self.named.add(holder)
+        return epoch == self.seen.epoch
 
-    async def release(self, _epoch: int, holder: str) -> None:
-        self.named.discard(holder)
+    async def release(self, epoch: int, holder: str) -> None:
+        if epoch == self.seen.epoch:
+            self.named.discard(holder)
 
     async def holders(self) -> list[str]:
         return sorted(self.named)
@@ -84,7 +86,9 @@ class _CopyOfNothing:
 
 
 class WriterProcess:
-    def __init__(self, rows: _Rows, clocks: FakeClocks, epoch: int, inherited: list[str]) -> None:
+    def __init__(
+        self, rows: _Rows, clocks: FakeClocks, epoch: int, inherited: list[str], *, serves: bool = True
+    ) -> None:
         self.engine: Engine = build(CAPS)
         self.engine.driver.behaviour = lambda _sandbox, _call: None
         self.engine.deploy("f", memory_size=128, timeout=600)
@@ -105,7 +109,9 @@ class WriterProcess:
             lives=self.members,
         )
         self.writer = Writer(needs, self.members.give_up, self.members.awaited)
-        self.members.serve(self.writer)
+        self.members.begin()
+        if serves:
+            self.members.serve(self.writer)
         rows.seen = Seen(epoch, f"w{epoch}", f"127.0.0.1:{self.members.port.address[1]}", 0.0)
 
     async def edit(self, revision: int) -> None:
@@ -168,8 +174,8 @@ class Stage:
         self.follower = FollowerProcess(self.rows, self.clocks, self.writer.engine)
         stack.push_async_callback(self.follower.close)
 
-    def new_writer(self, epoch: int, inherited: list[str]) -> WriterProcess:
-        writer = self.writer = WriterProcess(self.rows, self.clocks, epoch, inherited)
+    def new_writer(self, epoch: int, inherited: list[str], *, serves: bool = True) -> WriterProcess:
+        writer = self.writer = WriterProcess(self.rows, self.clocks, epoch, inherited, serves=serves)
         self._stack.push_async_callback(writer.close)
         return writer
 
@@ -259,6 +265,37 @@ async def test_a_new_writer_grants_nothing_until_it_has_heard_from_those_that_we
     assert len(stage.follower.driver.alive) == 1
     with pytest.raises(Exhausted):
         await _called(writer.engine.local)
+
+
+async def test_instances_outlive_a_writer_that_takes_long_to_start(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    stage.writer.seat.does = False
+    writer = stage.new_writer(2, [holder_of_follower("n")], serves=False)
+    await stage.passes(3 * LIFE_S)
+    assert len(stage.follower.driver.alive) == 1
+    assert not call.done()
+    writer.members.serve(writer.writer)
+    await writer.writer.open()
+    assert len(writer.engine.pool.instances()) == 1
+    await stage.passes(2 * HOLD_S)
+    assert len(writer.engine.pool.instances()) == 1
+    assert not call.done()
+
+
+async def test_what_was_heard_early_is_waited_for_when_the_link_ends(stage: Stage) -> None:
+    await stage.with_an_instance()
+    stage.writer.seat.does = False
+    writer = stage.new_writer(2, [holder_of_follower("n")], serves=False)
+    await stage.until(lambda: stage.follower.following.epoch == 2)
+    await stage.passes(HOLD_S)
+    writer.seat.does = False
+    stage.rows.seen = Seen(2, "", "", 0.0)
+    stage.follower.follower.unlink()
+    await stage.settles()
+    writer.members.serve(writer.writer)
+    gathered = asyncio.ensure_future(writer.writer.open())
+    await stage.until(lambda: gathered.done())
+    assert not stage.follower.driver.alive
 
 
 async def test_a_new_writer_need_not_wait_for_one_of_which_nothing_is_left(stage: Stage) -> None:

@@ -51,6 +51,13 @@ class Lives(Protocol):
         """Its link has ended. Calls `shows_nothing` when it answers no call any more, and `ended` in the end."""
 
 
+class EarlyLink(msgspec.Struct, frozen=True):
+    """A follower that came before there was a writer, and what it has said since."""
+
+    link: Link
+    messages: tuple[m.Message, ...]
+
+
 class WriterNeeds(msgspec.Struct, frozen=True):
     """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none.
 
@@ -89,7 +96,7 @@ class Others(Protocol):
 
 
 class Followed:
-    def __init__(self, others: Others, agent: int, connected: socket.socket) -> None:
+    def __init__(self, others: Others, agent: int, connected: "socket.socket | EarlyLink") -> None:
         self.agent = agent
         # By their ids: for each instance that the follower has, or may start, what counts in its place.
         self.instances: dict[str, Instance] = {}
@@ -109,18 +116,23 @@ class Followed:
         self._answers: dict[int, asyncio.Future[m.Takes]] = {}
         self._leases: dict[int, PackageLease] = {}
         self._inside: dict[int, Callable[[], None]] = {}
-        self.link = self._linked(connected)
+        self.link: Link
+        self._linked(connected)
 
-    def _linked(self, connected: socket.socket) -> Link:
-        link = Link(connected, self._take, lambda: self._lost(link))
-        return link
+    def _linked(self, connected: "socket.socket | EarlyLink") -> None:
+        if isinstance(connected, socket.socket):
+            link = self.link = Link(connected, self._take, lambda: self._lost(link))
+        else:
+            link = self.link = connected.link
+            link.given_to(self._take, lambda: self._lost(link), connected.messages)
 
-    def relink(self, connected: socket.socket) -> None:
+    def relink(self, connected: "socket.socket | EarlyLink") -> None:
         """The same follower is there again, or another process in its place: it says what it holds."""
-        former, self.link = self.link, self._linked(connected)
-        former.close()
+        former = self.link
         self._unlinked()
         self.unanswered = 0
+        self._linked(connected)
+        former.close()
 
     # What the writer asks.
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -91,6 +91,12 @@ class Link:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def given_to(self, take: Take, lost: Callable[[], None], messages: Iterable[Message]) -> None:
+        """Another takes what comes from here on, and first these `messages`, which have come before."""
+        self._take, self._lost = take, lost
+        for message in messages:
+            self._hand(message, [])
+
     def close(self) -> None:
         """Idempotent; `lost` is called."""
         if self.open and self._outgoing:
@@ -165,14 +171,16 @@ class Link:
             return
         self._unread += data
         for message, count in unframed(self._unread):
-            own = [self._fds.popleft() for _ in range(count)]
-            try:
-                self._take(message, own)
-            except Exception:
-                # What one message asks for must not end what all others are about.
-                log.exception("a message of another agent failed", kind=type(message).__name__)
+            self._hand(message, [self._fds.popleft() for _ in range(count)])
             if not self.open:
                 return
+
+    def _hand(self, message: Message, fds: list[int]) -> None:
+        try:
+            self._take(message, fds)
+        except Exception:
+            # What one message asks for must not end what all others are about.
+            log.exception("a message of another agent failed", kind=type(message).__name__)
 
 
 def _close_all(fds: Sequence[int] | deque[int]) -> None:

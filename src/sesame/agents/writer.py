@@ -14,7 +14,7 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
-from sesame.agents.followed import Followed, WriterNeeds
+from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry
 from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
@@ -83,7 +83,7 @@ class Writer:
                 self._hangs(each.agent)
             each.look()
 
-    def meet(self, agent: int, connected: socket.socket, *, held: bool) -> None:
+    def meet(self, agent: int, connected: socket.socket | EarlyLink, *, held: bool) -> None:
         """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
         former = self._followers.get(agent)
         if former is not None and self.needs.lives is not None:

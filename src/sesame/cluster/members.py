@@ -6,13 +6,15 @@ Built by `_node` for the writer, in the place of what a supervisor says where al
 import asyncio
 import itertools
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 import structlog
 
-from sesame.agents.followed import Followed
+from sesame.agents import messages as m
+from sesame.agents.followed import EarlyLink, Followed
+from sesame.agents.link import Link
 from sesame.agents.writer import Writer
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
@@ -30,8 +32,23 @@ ROWS_EVERY_S = 1.0
 log = structlog.get_logger("sesame.cluster")
 
 
+class _Early:
+    """A link before there is a `Writer`. What a follower says is kept for it; that there is one is answered."""
+
+    def __init__(self, connected: socket.socket, answers: Callable[[], bool]) -> None:
+        self.messages: list[m.Message] = []
+        self._answers = answers
+        self.link = Link(connected, self._take, lambda: None)
+
+    def _take(self, message: m.Message, _fds: list[int]) -> None:
+        if not isinstance(message, m.AreYouThere):
+            self.messages.append(message)
+        elif self._answers():
+            self.link.send(m.Here())
+
+
 class Members:
-    """`agents.followed.Lives`. Made with the writer's beginning; `attend` its port once there is a `Writer`."""
+    """`agents.followed.Lives`. `begin` once, as soon as the seat is taken, and `serve` once there is a `Writer`."""
 
     def __init__(self, seat: Seat, listening: socket.socket, key: bytes, clocks: Clocks) -> None:
         """`listening` is the port on which other nodes link."""
@@ -46,6 +63,7 @@ class Members:
         self._names: dict[int, str] = {}
         self._linked: dict[str, Followed] = {}
         self._heard_at: dict[str, float] = {}
+        self._early: dict[str, _Early] = {}
         self._holds = Holds(seat.inherited, clocks.monotonic())
         self._writer: Writer | None = None
         self._timer: Timer | None = None
@@ -60,10 +78,17 @@ class Members:
     def epoch(self) -> int:
         return self._seat.epoch
 
-    def serve(self, writer: Writer) -> None:
-        """From here on other nodes are linked."""
-        self._writer = writer
+    def begin(self) -> None:
+        """From here on other nodes are linked, and told that there is a writer: what they have goes on meanwhile."""
         self.port.start()
+
+    def serve(self, writer: Writer) -> None:
+        """From here on they are answered."""
+        self._writer = writer
+        early, self._early = self._early, {}
+        for name, each in early.items():
+            if each.link.open:
+                writer.meet(self._agents[name], EarlyLink(each.link, tuple(each.messages)), held=True)
         self._look()
 
     def open(self, writer: Writer) -> None:
@@ -74,6 +99,8 @@ class Members:
     def close(self) -> None:
         self.port.close()
         self._arrivals.close()
+        for each in self._early.values():
+            each.link.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -90,7 +117,6 @@ class Members:
         self._run(self._join(connected))
 
     async def _join(self, connected: socket.socket) -> None:
-        assert self._writer is not None
         try:
             joins = await hear(connected)
             if joins.epoch != self._seat.epoch or not self._seat.leads():
@@ -111,7 +137,20 @@ class Members:
         self.addresses[agent] = joins.address
         self._heard_at.setdefault(name, self._clocks.monotonic())
         log.info("a node is linked", node=joins.node, agent=agent, address=joins.address)
-        self._writer.meet(agent, connected, held=True)
+        if self._writer is not None:
+            self._writer.meet(agent, connected, held=True)
+            return
+        if (former := self._early.pop(name, None)) is not None:
+            former.link.close()
+        self._early[name] = _Early(connected, lambda: self._answers_early(name))
+
+    def _answers_early(self, name: str) -> bool:
+        """What it has may be used for longer then, and is waited for so much longer."""
+        if not self._seat.leads():
+            return False
+        now = self._heard_at[name] = self._clocks.monotonic()
+        self._holds.silent(name, now)
+        return True
 
     # As `agents.followed.Lives`.
 
