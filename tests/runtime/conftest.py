@@ -14,16 +14,19 @@ from weakref import WeakKeyDictionary
 
 import pytest
 import pytest_asyncio
-from tests.support.interpreters import INTERPRETERS
+from tests.support.interpreters import BETWEEN, INTERPRETERS, NEWEST, OLDEST
+from tests.support.jails import ISOLATION
 from tests.support.pauses import Pauses
 
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDriver, SandboxSpec
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.process.driver import PlainDriver
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 PATIENCE_S = 60.0
+# The contract is held under each runtime and by each driver. In every run each runtime has its turn under one of them,
+# which is the jail for these (tests/sandbox/test_jail_contract.py); each pair is tried by `make torture`.
+IN_A_JAIL = (OLDEST, BETWEEN[0], NEWEST)
 
 _serial = itertools.count(1)
 # By driver, which ends them: those of `Stage.shared`.
@@ -180,7 +183,16 @@ def resolve(runtime: str) -> Launch:
     return Launch(interpreter.path)
 
 
-@pytest.fixture(scope="module", params=list(MINOR_VERSIONS))
+def runtimes(*, jail: bool) -> list[Any]:
+    """Those of one driver, as parameters; the plain one has every runtime where no jail can be made."""
+    of_every_run = IN_A_JAIL if jail else BETWEEN[1:] if ISOLATION.possible else (OLDEST, *BETWEEN, NEWEST)
+    return [
+        pytest.param(each, marks=() if each in of_every_run else pytest.mark.torture)
+        for each in (OLDEST, *BETWEEN, NEWEST)
+    ]
+
+
+@pytest.fixture(scope="module", params=runtimes(jail=False))
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param not in INTERPRETERS:
         pytest.skip(f"no interpreter found for {request.param}")

@@ -1,6 +1,6 @@
 """Lends the stage of tests/runtime to the tests of the drivers: same functions, same fixtures, fewer runtimes.
 
-Read by pytest. That the contract holds under each runtime is tried in tests/runtime; a driver does the same for each.
+Read by pytest. Under which runtimes each driver holds the contract is said in tests/runtime/conftest.py.
 """
 
 import importlib.util

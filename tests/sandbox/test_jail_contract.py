@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.runtime.conftest import FUNCTIONS
+from tests.runtime.conftest import FUNCTIONS, runtimes
 from tests.runtime.test_bytecode import *  # noqa: F403
 from tests.runtime.test_contract import *  # noqa: F403
 from tests.runtime.test_everyday import *  # noqa: F403
@@ -17,12 +17,20 @@ from tests.runtime.test_libraries import *  # noqa: F403
 from tests.runtime.test_output import *  # noqa: F403
 from tests.runtime.test_strings import *  # noqa: F403
 from tests.runtime.test_time_is_up import *  # noqa: F403
+from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.launch import Launch
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module", params=runtimes(jail=True))
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param not in INTERPRETERS:
+        pytest.skip(f"no interpreter found for {request.param}")
+    return str(request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
