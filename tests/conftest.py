@@ -71,6 +71,11 @@ MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
 IN_MEMORY = ("control", "destinations", "fc", "oss", "sls", "sts", "triggers")
 
 
+# Objects made, and not yet freed, until garbage is looked for. Tests make many that live as long as the test does: with the
+# interpreter's own number each of them is looked at several times.
+GARBAGE_AFTER = 20_000
+
+
 class SkipList:
     """Remembers what did not run and why; fails a run in CI that skipped what it may not."""
 
@@ -191,6 +196,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
         gc.enable()
 
 
