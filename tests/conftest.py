@@ -71,8 +71,8 @@ MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
 IN_MEMORY = ("control", "destinations", "fc", "oss", "sls", "sts", "triggers")
 
 
-# Objects made, and not yet freed, until garbage is looked for. Tests make many that live as long as the test does: with the
-# interpreter's own number each of them is looked at several times.
+# Objects made, and not yet freed, until garbage is looked for. Tests make many that live as long as the test does: with
+# the interpreter's own number each of them is looked at several times.
 GARBAGE_AFTER = 20_000
 
 

@@ -20,7 +20,9 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
+WALLS = "tests/security/test_walls.py"
 # Not what runs the same code below the driver: the contract is held once for each driver, not for each isolation.
+# Of the attacks one for each set of walls, which are those from the oldest runtime; the others by `make torture`.
 TESTS = {
     "tests/sandbox/test_jail.py": "python3.12 or not python",
     "tests/sandbox/test_jail_death.py": "gone",
@@ -28,7 +30,7 @@ TESTS = {
     "tests/sandbox/test_jail_network.py": "python3.12",
     "tests/sandbox/test_jail_images.py": "user",
     "tests/security/test_custom_walls.py": "image-user and (opens_sysctl or forks or threads)",
-    "tests/security/test_walls.py": "test_the_attack_fails and python3.12",
+    WALLS: "test_the_attack_fails and python2.7",
     "tests/security/ordinary_user.py": "test",
 }
 WAY_OUT = "tests/security/test_way_out.py"
@@ -60,6 +62,11 @@ def folder() -> Iterator[Path]:
 def test_as_nobody(folder: Path) -> None:
     """In one run, as each imports everything."""
     as_nobody(TESTS, folder)
+
+
+@pytest.mark.torture
+def test_every_attack_as_nobody(folder: Path) -> None:
+    as_nobody({WALLS: "test_the_attack_fails and python3.12"}, folder)
 
 
 @needs_outside
