@@ -353,6 +353,37 @@ def test_a_domain_of_fc3_by_itself_is_named_by_what_it_leads_to(tmp_path: Path, 
     assert [each.name for each in found.domains] == [f"{name}.sesame.test"]
 
 
+SHARED = """
+edition: 3.0.0
+name: app
+resources:
+  one:
+    component: fc3
+    props: {region: cn-shanghai, functionName: one, runtime: python3.10, code: ./code, customDomain: {domainName: a.test, protocol: HTTP, route: {path: /*}}}
+  two:
+    component: fc3
+    props: {region: cn-shanghai, functionName: two, runtime: python3.10, code: ./code, customDomain: {domainName: a.test, protocol: HTTP, route: {path: /a, methods: [GET]}}}
+"""  # noqa: E501
+
+
+def test_functions_of_one_domain_share_it(tmp_path: Path) -> None:
+    (domain,) = read(tmp_path, SHARED).domains
+    assert domain.name == "a.test"
+    assert domain.fields == {
+        "protocol": "HTTP",
+        "routeConfig": {
+            "routes": [
+                {"path": "/*", "functionName": "one", "qualifier": "LATEST"},
+                {"path": "/a", "methods": ["GET"], "functionName": "two", "qualifier": "LATEST"},
+            ]
+        },
+    }
+    with pytest.raises(
+        TemplateError, match=r"the path /\* of the domain a\.test leads to one already, and here to two"
+    ):
+        read(tmp_path, SHARED.replace("path: /a,", "path: /*,"))
+
+
 def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path) -> None:
     found = read(tmp_path, ONE.replace("description: of tests}", "nasConfig: auto}"))
     points = [{"serverAddr": "auto.cn-shanghai.nas.aliyuncs.com:/demo", "mountDir": "/mnt/auto"}]

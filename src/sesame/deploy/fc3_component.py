@@ -73,7 +73,7 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         made.notes.append(Note(region.place, text))
     if "functionName" not in given and "domainName" in given:
         yaml_source.only(props, dict.fromkeys(_DOMAIN), made.notes, "fc3-domain", ignores=True)
-        made.domains.append(_domain(props, "", made, named_by=name))
+        _add_domain(_domain(props, "", made, named_by=name), made)
         return
     function = yaml_source.require(props, "functionName", f"the service '{name}'").text()
     if "${" in function:
@@ -104,9 +104,32 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
     for trigger in given["triggers"].items("triggers") if "triggers" in given else []:
         made.triggers.append(_trigger(function, trigger, made, at))
     if (domain := given.get("customDomain")) is not None and domain.value:
-        made.domains.append(_domain(domain, function, made))
+        _add_domain(_domain(domain, function, made), made)
     if "vpcBinding" in given:
         made.notes.append(Note(props.keys["vpcBinding"], "vpcBinding: there is no VPC here"))
+
+
+def _add_domain(domain: Domain, made: Parts) -> None:
+    """What several functions say of one domain is one: each adds its route, as with the template's own tool.
+
+    Raises `TemplateError` for a path that leads to two functions.
+    """
+    former = next((each for each in made.domains if each.standing_alone and each.name == domain.name), None)
+    if former is None:
+        made.domains.append(domain)
+        return
+    routes = {route.get("path"): route for route in former.fields["routeConfig"]["routes"]}
+    for route in domain.fields["routeConfig"]["routes"]:
+        present = routes.get(route.get("path"))
+        if present is not None and present["functionName"] != route["functionName"]:
+            text = (
+                f"the path {route.get('path')} of the domain {domain.name} leads to {present['functionName']} already, "
+                f"and here to {route['functionName']}: give each a path of its own"
+            )
+            raise TemplateError(domain.place, text)
+        routes[route.get("path")] = route
+    fields = {**former.fields, **domain.fields, "routeConfig": {"routes": list(routes.values())}}
+    made.domains[made.domains.index(former)] = msgspec.structs.replace(former, fields=fields)
 
 
 def _tag(node: Node) -> dict[str, str]:
