@@ -40,11 +40,12 @@ def is_cloud_name(name: str) -> bool:
 class CloudTrust:
     """The authority of a data directory, and the file of certificates that sandboxes are shown a copy of."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secret: bytes | None = None) -> None:
+        """Wherever there is the same `secret`, there is the same authority."""
         from sesame.inside.authority import Authority
 
         self._folder = folder
-        self.authority = Authority(folder, is_cloud_name)
+        self.authority = Authority(folder, is_cloud_name, secret)
 
     @property
     def bundle(self) -> Path:
@@ -110,12 +111,17 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
             clocks=needs.clocks,
             arrivals=needs.arrivals,
         )
-        if not answers.offer(Listen("tcp", HOST_ADDRESS, port), server.serve):
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, port), server.serve, server.take):
             log.error("names of the cloud do not work on a port that an endpoint has", port=port)
             continue
         server.open()
         taking[port] = server.take
         needs.teardown.push_async_callback(server.stop, needs.drain_s)
+    add_trust(answers)
+    return taking
+
+
+def add_trust(answers: HostAnswers) -> None:
+    """Has programs in functions trust the certificates that they are shown."""
     for name in TRUST_VARIABLES:
         answers.add_variable(name, TRUSTED)
-    return taking

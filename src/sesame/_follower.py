@@ -84,7 +84,7 @@ class FollowerSesame:
                 driver=settings.sandbox,
                 cpu=settings.cpu,
                 network=settings.network,
-                trust=follower.trusted_file,
+                trust=follower.trusted_file if self._of_cluster is None else self._of_cluster.trusted,
                 state=self._data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
                 answers=follower.answers,
@@ -94,6 +94,8 @@ class FollowerSesame:
         teardown.push_async_callback(opening.close)
         identity = identity_of(settings, self._catalog, clocks)
         sandbox = await opening.opened()
+        if self._of_cluster is not None:
+            self._of_cluster.offer(sandbox, teardown)
         tracers = await open_traces(settings, clocks, teardown)
         resolver = Resolver(self._catalog)
         packages = (

@@ -71,16 +71,21 @@ def listens_max(settings: Settings) -> int:
 
 def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
     """Has the URLs of an endpoint lead to it from inside too, whatever address it has on this machine."""
-    answers.offer(Listen("tcp", EVERY_ADDRESS, server.port), server.serve)
+    answers.offer(Listen("tcp", EVERY_ADDRESS, server.port), server.serve, server.take)
+    if ":" in server.host:
+        answers.offer(Listen("tcp", EVERY_ADDRESS_6, server.port), server.serve, server.take)
+    add_host(answers, server.host)
+
+
+def add_host(answers: HostAnswers, host: str) -> None:
+    """Has what is at every address also be at that of an endpoint, whatever it is on this machine."""
     try:
-        address = ipaddress.ip_address(server.host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         # A name, which the instance resolves as this machine does.
         return
-    if address.version == 6:
-        answers.offer(Listen("tcp", EVERY_ADDRESS_6, server.port), server.serve)
     if not (address.is_loopback or address.is_unspecified or (address.version == 6 and address.is_link_local)):
-        answers.add_address(server.host)
+        answers.add_address(host)
 
 
 def offer_network(

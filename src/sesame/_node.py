@@ -10,18 +10,19 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import msgspec
 import structlog
 
+from sesame._cloud import CloudTrust
 from sesame._node_packages import PackagesNeeds, open_packages
 from sesame._sandbox import OpenSandbox
-from sesame._tunnels import FollowersNeeds, tunnels_of_follower
+from sesame._tunnels import FollowersNeeds, OfFollower, offer_to_instances, tunnels_of_follower
 from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.place import Place
-from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.following import Following, Own
 from sesame.cluster.members import Members
 from sesame.cluster.node_packages import NodePackages
@@ -72,7 +73,7 @@ class OfCluster:
         self._node = node
         self._place = place
         self._clocks = clocks
-        self._arrivals: Arrivals | None = None
+        self._tunnels: OfFollower | None = None
         self._leadership = Leadership(settings.database, f"follower {node.name}")
         own = Own(node.name, node.address(AGENT_PORT), node.key)
         self.following = Following(own, self._leadership, place.lives, clocks)
@@ -81,9 +82,16 @@ class OfCluster:
         """From here on it looks for a writer."""
         self._place.attend(_nobody)
         needs = FollowersNeeds(
-            self._settings, self._node.key, self._place, self.following, AGENT_PORT, self.away_s, teardown
+            self._settings,
+            self._node.name,
+            self._node.key,
+            self._place,
+            self.following,
+            AGENT_PORT,
+            self.away_s,
+            teardown,
         )
-        self._arrivals = tunnels_of_follower(needs, follower)
+        self._tunnels = tunnels_of_follower(needs, follower)
         teardown.push_async_callback(self._leadership.close)
         teardown.callback(self.following.close)
         task = asyncio.get_running_loop().create_task(self.following.run(follower))
@@ -101,8 +109,20 @@ class OfCluster:
 
     def answers(self, server: HttpServer) -> None:
         """Requests of other nodes are served from here on."""
-        assert self._arrivals is not None
-        self._arrivals.open(server)
+        assert self._tunnels is not None
+        self._tunnels.arrivals.open(server)
+
+    async def trusted(self) -> Path | None:
+        """The file of certificates that functions trust."""
+        if self._settings.cloud_names != "on":
+            return None
+        folder = DataDir(self._settings.data_dir).of_follower / "authority"
+        return await asyncio.to_thread(CloudTrust(folder, self._node.key).open)
+
+    def offer(self, sandbox: OpenSandbox, teardown: AsyncExitStack) -> None:
+        """What instances with networks of their own find there."""
+        assert self._tunnels is not None
+        offer_to_instances(self._settings, self._tunnels.answers, sandbox.driver, teardown)
 
     def announce(self, data_dir: DataDir, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
         """The node answers."""

@@ -3,12 +3,17 @@
 Called by `_follower` through `_node` in a follower's process, and by `_agents` in the writer's.
 """
 
+import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import msgspec
+import structlog
 
+from sesame._cloud import add_trust
 from sesame._endpoints import addresses, share_of_limits
+from sesame._network import OwnNetworks, add_host, offer_network
 from sesame.agents.follower import Follower
 from sesame.agents.place import Place
 from sesame.agents.writer import Writer
@@ -16,21 +21,33 @@ from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.carrying import Carrier
 from sesame.cluster.following import Following
 from sesame.cluster.handshake import Purpose
+from sesame.cluster.inside import NodeAnswers
 from sesame.cluster.led_endpoint import LedEndpoint
 from sesame.cluster.members import Members
 from sesame.cluster.port import Address, AgentPort
 from sesame.cluster.tunnels import Tunnels
+from sesame.inside.bounds import for_descriptors
+from sesame.inside.proxy import Take
 from sesame.model.errors import PlatformError
+from sesame.model.fair_rate import FairRate
+from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 
 # Of Function Compute, which followers serve themselves.
 SERVED_HERE = "port"
 
+log = structlog.get_logger("sesame.cluster")
+
 
 class FollowersNeeds(msgspec.Struct, frozen=True):
-    """`agent_port` is the name of its socket in the `place`. A client waits for a writer for up to `away_s`."""
+    """`agent_port` is the name of its socket in the `place`. A client waits for a writer for up to `away_s`.
+
+    `node` is the name of this node.
+    """
 
     settings: Settings
+    node: str
     key: bytes
     place: Place
     following: Following
@@ -39,8 +56,15 @@ class FollowersNeeds(msgspec.Struct, frozen=True):
     teardown: AsyncExitStack
 
 
-def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> Arrivals:
-    """From here on connections of other nodes are taken in; they wait until the arrivals are open."""
+class OfFollower(msgspec.Struct, frozen=True):
+    """`arrivals` are to be opened once the endpoint answers, `answers` completed once the sandbox is there."""
+
+    arrivals: Arrivals
+    answers: NodeAnswers
+
+
+def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower:
+    """From here on connections of other nodes are taken in, and wait."""
     place, following, teardown = needs.place, needs.following, needs.teardown
     arrivals = Arrivals()
     teardown.callback(arrivals.close)
@@ -67,7 +91,31 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> Arrivals:
             led = LedEndpoint(setting, socket.socket(fileno=listening.listening), tunnels, writer, needs.away_s)
             teardown.callback(led.close)
             led.start()
-    return arrivals
+    answers = NodeAnswers(tunnels, writer, needs.node, FairRate(), needs.away_s)
+    follower.answers = answers
+    return OfFollower(arrivals, answers)
+
+
+def offer_to_instances(
+    settings: Settings, answers: NodeAnswers, driver: SandboxDriver, teardown: AsyncExitStack
+) -> None:
+    """Once the writer has said what it takes: that, the names and the way out of this machine are in every network."""
+    bounds = for_descriptors(FairRate(), share_of_limits().connections)
+
+    def offer_own(host: HostAnswers, cloud_ports: Mapping[int, Take]) -> None:
+        add_host(host, settings.host)
+        if settings.cloud_names == "on":
+            add_trust(host)
+        offer_network(host, settings, OwnNetworks(driver.network, driver.leads_out), bounds, cloud_ports)
+
+    task = asyncio.get_running_loop().create_task(answers.complete(offer_own))
+    task.add_done_callback(_say)
+    teardown.callback(task.cancel)
+
+
+def _say(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("networks of instances cannot be made", exc_info=error)
 
 
 def tunnels_of_writer(members: Members, writer: Writer, teardown: AsyncExitStack) -> None:

@@ -103,7 +103,8 @@ class Sesame:
         # Where the sandbox was begun before, its functions have the host's network.
         self._trust: CloudTrust | None = None
         if settings.cloud_names == "on" and self._substitutes.sandbox is None:
-            self._trust = CloudTrust(self.data_dir.authority)
+            members = self._substitutes.members
+            self._trust = CloudTrust(self.data_dir.authority, None if members is None else members.key)
 
     async def start(self) -> None:
         """On return every endpoint answers and `endpoints.json` names them.

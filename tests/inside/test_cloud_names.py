@@ -275,3 +275,21 @@ async def test_a_handshake_that_ends_in_the_middle_is_given_up(authority: Author
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
         writer.close()
+
+
+async def test_nodes_of_one_cluster_have_one_authority_and_write_no_key(tmp_path: Path) -> None:
+    made = [
+        Authority(tmp_path / name, may_certify, secret * 32) for name, secret in (("a", b"k"), ("b", b"k"), ("c", b"o"))
+    ]
+    for each in made:
+        each.open()
+    one, same, other = made
+    async with serving(Certificates(one)) as port:
+        await handshake(port, trusting(same), "oss-cn-shanghai.aliyuncs.com")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await handshake(port, trusting(other), "oss-cn-shanghai.aliyuncs.com")
+    assert not _files_below(tmp_path)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import fc2
 import oss2
@@ -11,6 +12,7 @@ import pytest
 import requests
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import FUNCTIONS, KEY_ID, SECRET, wait_until
+from tests.support.jails import jail_only
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 
 RUNTIME = "python3"
@@ -20,7 +22,8 @@ THREADS = 4
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("cluster"), "one", "two", runtime=RUNTIME) as made:
+    folder = tmp_path_factory.mktemp("cluster")
+    with running(folder, "one", "two", runtime=RUNTIME, flags=("--network", "auto")) as made:
         made.leader()
         yield made
 
@@ -104,6 +107,37 @@ def test_commands_reach_the_instances_of_every_node(cluster: Cluster, other: Nod
     for each in instances:
         for node in cluster.nodes.values():
             assert _echo(node.client(), each["instanceId"]) == "here\n"
+
+
+@jail_only
+def test_functions_of_every_node_reach_the_names_of_the_cloud_and_trust_who_answers(
+    cluster: Cluster, other: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "index.py").write_text(
+        "import time, urllib.error, urllib.request\n"
+        "def my_handler(event, context):\n"
+        "    time.sleep(0.1)\n"
+        "    try:\n"
+        "        return urllib.request.urlopen(event.decode(), timeout=60).status\n"
+        "    except urllib.error.HTTPError as error:\n"
+        "        return error.code\n"
+    )
+    client = other.client()
+    client.create_service("cloud")
+    client.create_function("cloud", "f", RUNTIME, "index.my_handler", codeDir=str(tmp_path), memorySize=128, timeout=90)
+    clients = [node.client() for node in cluster.nodes.values()] * THREADS
+    answers: list[bytes] = []
+
+    def runs_at_other() -> bool:
+        before = len(other.instances())
+        with concurrent.futures.ThreadPoolExecutor(len(clients)) as threads:
+            urls = [b"http://oss-cn-shanghai.aliyuncs.com/", b"https://sts.aliyuncs.com/"] * THREADS
+            done = threads.map(lambda one, url: one.invoke_function("cloud", "f", payload=url), clients, urls)
+            answers.extend(each.data for each in done)
+        return before > 0 or len(other.instances()) > 0
+
+    wait_until(runs_at_other, "an instance on the node without the writer", PATIENCE_S)
+    assert set(answers) <= {b"200", b"400", b"403", b"404", b"405"}, answers
 
 
 def _echo(client: fc2.Client, instance: str) -> str:

@@ -7,12 +7,21 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from sesame.agents import messages as m
-from sesame.sandbox.network import Inside, Listen, Take
+from sesame.sandbox.network import Answers, Inside, Listen, Take
 
 Send = Callable[[m.Message, tuple[int, ...]], None]
+
+
+class FollowersAnswers(Answers, Protocol):
+    """What a follower's driver asks, and what the writer says of it."""
+
+    def offered(self, inside: Inside, taken: Sequence[Listen] = ()) -> None: ...
+
+    def writer_gone(self) -> None: ...
 
 
 class WritersAnswers:
@@ -26,7 +35,7 @@ class WritersAnswers:
         self._served: dict[int, tuple[Listen, socket.socket, str]] = {}
         self._numbers = itertools.count(1)
 
-    def offered(self, inside: Inside) -> None:
+    def offered(self, inside: Inside, taken: Sequence[Listen] = ()) -> None:
         """The writer can answer from here on, also in the networks that there are from the time of another."""
         self._inside = inside
         self._complete.set()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.answers import WritersAnswers
+from sesame.agents.answers import FollowersAnswers, WritersAnswers
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
@@ -74,7 +74,7 @@ class Follower:
         # Where no descriptors go to other agents.
         self.carry: Carry | None = None
         self.catalog = catalog
-        self.answers = WritersAnswers(self.send)
+        self.answers: FollowersAnswers = WritersAnswers(self.send)
         self.packages = LeasedPackages(self.ask, self.send)
         self.trusted = ""
         self._clocks = clocks
@@ -213,7 +213,7 @@ class Follower:
                 assert self._held is not None
                 self._held.end(message)
             case m.Offered():
-                self.answers.offered(message.inside)
+                self.answers.offered(message.inside, message.taken)
             case m.Welcome():
                 self.trusted, self._tells_ends = message.trusted, message.ends
             case _:

@@ -200,9 +200,10 @@ class Records(_Message, frozen=True):
 
 
 class Offered(_Message, frozen=True):
-    """What every network of an instance has."""
+    """What every network of an instance has. Connections to `taken` may come from other machines through tunnels."""
 
     inside: Inside
+    taken: tuple[Listen, ...] = ()
 
 
 class CanTake(_Message, frozen=True):

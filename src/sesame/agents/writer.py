@@ -150,7 +150,8 @@ class Writer:
         task.add_done_callback(self._tasks.discard)
 
     async def _offer_to(self, followed: Followed) -> None:
-        followed.link.send(m.Offered(await self.needs.answers.inside()))
+        answers = self.needs.answers
+        followed.link.send(m.Offered(await answers.inside(), () if self.carry is None else answers.taken))
 
     # The catalog.
 

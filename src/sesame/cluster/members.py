@@ -94,7 +94,7 @@ class Members:
     def open(self, writer: Writer) -> None:
         """The endpoints are there: connections of other nodes are answered."""
         assert writer.server is not None
-        self._arrivals.open(writer.server, writer.servers)
+        self._arrivals.open(writer.server, writer.servers, writer.needs.answers.take)
 
     def close(self) -> None:
         self.port.close()

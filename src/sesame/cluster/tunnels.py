@@ -53,6 +53,7 @@ log = structlog.get_logger("sesame.cluster")
 class Client(msgspec.Struct, frozen=True):
     """A connection that is to be led on, and what was read of it. `peer` is the client, as bounds count it.
 
+    With `most`, the client may have so many at a time.
     `failed` gets the socket back, unread, with the reason why there is nobody who answers.
     """
 
@@ -60,6 +61,7 @@ class Client(msgspec.Struct, frozen=True):
     peer: str
     data: bytes
     failed: Callable[[socket.socket, str], None]
+    most: int = 0
 
 
 class Tunnels:
@@ -89,7 +91,7 @@ class Tunnels:
         if self._closed:
             client.failed(client.connected, STOPS)
             return
-        if not self._has_place(client.peer):
+        if not self._has_place(client.peer, client.most or self._most_of_peer):
             client.failed(client.connected, TOO_MANY)
             return
         self._of_peer[client.peer] += 1
@@ -186,10 +188,10 @@ class Tunnels:
         if not self._of_peer[peer]:
             del self._of_peer[peer]
 
-    def _has_place(self, peer: str) -> bool:
+    def _has_place(self, peer: str, most: int) -> bool:
         """POLICY: as `http.admission`: at a bound, those that have been idle longest make place."""
-        if self._of_peer[peer] >= self._most_of_peer:
-            return self._evict(peer, self._most_of_peer)
+        if self._of_peer.get(peer, 0) >= most:
+            return self._evict(peer, most)
         return len(self) < self._most or self._evict(None, self._most)
 
     def _evict(self, peer: str | None, bound: int) -> bool:

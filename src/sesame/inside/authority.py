@@ -14,18 +14,23 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEARS = 10
 CERTIFICATE_DAYS = 730
+# Of SECP256R1 (FIPS 186-5).
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _BACKDATED = datetime.timedelta(days=1)
 
 
 class Authority:
     """`open` reads it, or makes it; then it issues certificates for the names that `may_certify` lets pass."""
 
-    def __init__(self, folder: Path, may_certify: Callable[[str], bool]) -> None:
+    def __init__(self, folder: Path, may_certify: Callable[[str], bool], secret: bytes | None = None) -> None:
+        """With a `secret`, the key follows from it, and is never written: its certificates differ, and serve alike."""
         self._folder = folder
+        self._secret = secret
         self.may_certify = may_certify
         self._key: ec.EllipticCurvePrivateKey
         self._certificate: x509.Certificate
@@ -35,7 +40,11 @@ class Authority:
     def open(self) -> None:
         """Blocks. Raises `OSError`, and `ValueError` for files that are none of its own."""
         key_file, certificate_file = self._folder / "key.pem", self._folder / "certificate.pem"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._secret is not None:
+            self._key = _derived(self._secret)
+            self._certificate = _own_certificate(self._key)
+            return
         if not certificate_file.exists():
             key = ec.generate_private_key(ec.SECP256R1())
             _write(key_file, _private(key))
@@ -81,6 +90,12 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _derived(secret: bytes) -> ec.EllipticCurvePrivateKey:
+    # Eight bytes more than the order has: the remainder is as good as evenly spread (FIPS 186-5, A.2.1).
+    spread = HKDF(hashes.SHA256(), 40, salt=None, info=b"sesame: authority of the cloud's names").derive(secret)
+    return ec.derive_private_key(int.from_bytes(spread, "big") % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
 def _own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

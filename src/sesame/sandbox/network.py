@@ -89,6 +89,7 @@ class HostAnswers:
 
     def __init__(self) -> None:
         self._serving: dict[Listen, Serve] = {}
+        self._taking: dict[Listen, Take] = {}
         self._addresses: dict[str, None] = {}
         self._environment: dict[str, str] = {}
         self._ways_out: list[WayOut] = []
@@ -102,11 +103,16 @@ class HostAnswers:
         made.offered()
         return made
 
-    def offer(self, listen: Listen, serve: Serve) -> bool:
-        """Every network has this, and its address where that is not loopback's. False where something else is there."""
+    def offer(self, listen: Listen, serve: Serve, take: Take | None = None) -> bool:
+        """Every network has this, and its address where that is not loopback's. False where something else is there.
+
+        With `take`, connections that came to it on another machine are answered as well.
+        """
         if any(listen.excludes(other) for other in self._serving):
             return False
         self._serving[listen] = serve
+        if take is not None:
+            self._taking[listen] = take
         if listen.address not in (EVERY_ADDRESS, EVERY_ADDRESS_6, "::1") and not listen.address.startswith("127."):
             self.add_address(listen.address)
         return True
@@ -132,6 +138,19 @@ class HostAnswers:
     async def inside(self) -> Inside:
         await self._complete.wait()
         return Inside(tuple(self._serving), tuple(self._addresses), self._environment, tuple(self._ways_out))
+
+    @property
+    def taken(self) -> tuple[Listen, ...]:
+        """To which of them connections may have come on another machine."""
+        return tuple(self._taking)
+
+    def take(self, listen: Listen, connected: socket.socket, instance: str) -> bool:
+        """Answers on a connection that came to `listen` on another machine. False where nothing does, or not so."""
+        take = self._taking.get(listen)
+        if take is None:
+            return False
+        take(connected, instance)
+        return True
 
     async def object_storage(self) -> Take | None:
         await self._complete.wait()
