@@ -132,6 +132,23 @@ def test_packages_lie_beside_the_code(tmp_path: Path, asked: list[str]) -> None:
     assert own.path == SYSTEM.path
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONPATH": "/code/python"}, {"PATH": "/code/python/bin:/usr/bin"}, {"PYTHONPATH": "/x:/code/python/lib"}],
+)
+def test_packages_lie_where_the_functions_variables_look_for_them(
+    tmp_path: Path, asked: list[str], variables: dict[str, str]
+) -> None:
+    """As in the vendor's own examples: the tool installs into /code/python."""
+    one = function(tmp_path, customRuntimeConfig={"command": ["gunicorn", "app:app"]}, environmentVariables=variables)
+    (tmp_path / "code/requirements.txt").write_text("made-up\n")
+    made = Project(source=tmp_path, functions=(one,))
+    _project, [done] = Builder(made, FakeInstaller(tmp_path), lambda line: None).build_all()
+    assert done.folder is not None, done.reason
+    assert sorted(os.listdir(done.folder)) == ["python", "requirements.txt"]
+    assert os.listdir(done.folder / "python") == ["made_up.py"]
+
+
 def test_a_python_that_is_not_here_is_told_and_the_code_is_deployed_as_it_is(tmp_path: Path, asked: list[str]) -> None:
     one = function(tmp_path, customRuntimeConfig={"command": ["python3.7", "app.py"]})
     (tmp_path / "code/requirements.txt").write_text("made-up\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from sesame.build import checks, requirements
-from sesame.build.custom_python import custom_python
+from sesame.build.custom_python import custom_python, place_of_packages
 from sesame.build.installer import Installer
 from sesame.deploy import archive
 from sesame.deploy.project import Code, Function, Project
@@ -68,7 +68,7 @@ class Builder:
             return function, Built(name, None, said, (f"requirements.txt is not installed: {said}",))
         packages = self._installer.install(wanted, function.runtime, own)
         target = self._artifacts() / function.service / function.name
-        _assemble(packages.folder, function.code, target)
+        _assemble(packages.folder, function.code, target, place_of_packages(function) if own else "")
         warnings = [f"{each} was built from source: its own code ran as you" for each in packages.from_source]
         built = Built(name, target, "", (*warnings, *self._looked_at(target, function, own)))
         return msgspec.structs.replace(function, code=Code(path=target)), built
@@ -106,13 +106,13 @@ def _distributions(places: list[Path]) -> Iterator[str]:
             yield requirements.normalized(name.partition("-")[0])
 
 
-def _assemble(packages: Path, code: Code, target: Path) -> None:
-    """Puts packages and code into `target`, in place of what was there."""
+def _assemble(packages: Path, code: Code, target: Path, inside: str) -> None:
+    """Puts the code, and packages at `inside` of it, into `target`, in place of what was there."""
     assert code.path is not None
     with staged(target) as staging:
-        shutil.copytree(packages, staging, symlinks=True, dirs_exist_ok=True)
-        for inside, path in archive.files(code.path, code):
-            place = staging / inside
+        shutil.copytree(packages, staging / inside, symlinks=True, dirs_exist_ok=True)
+        for name, path in archive.files(code.path, code):
+            place = staging / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             shutil.copy2(path, place)

@@ -26,6 +26,8 @@ _PROGRAM = re.compile(
     rf"(?<![\w./-])((?:/[\w.-]+)*/?python(?:\d(?:\.\d+)?)?|(?:/[\w.-]+)*/?(?:{_SERVERS}))(?![\w./=-])"
 )
 _SERVER = re.compile(rf"(?:.*/)?(?:{_SERVERS})\Z")
+TOOLS_PLACE = "python"
+_TOOLS_FOLDER = re.compile(rf"/code/{TOOLS_PLACE}(?:/|\Z)")
 _OF_SERVERS = "python3"
 
 
@@ -38,6 +40,12 @@ def custom_python(function: Function) -> Interpreter | str | None:
         return None
     search = str(_variables(function).get("PATH") or DEFAULT_PATH)
     return find_python(named, function.runtime, search) or named
+
+
+def place_of_packages(function: Function) -> str:
+    """Below the code: `python`, where the function's variables look for what fc3's tool installs, else its root."""
+    found = [str(_variables(function).get(name, "")) for name in ("PATH", "PYTHONPATH")]
+    return TOOLS_PLACE if any(_TOOLS_FOLDER.match(each) for text in found for each in text.split(":")) else ""
 
 
 def find_python(named: str, runtime: str, search: str = DEFAULT_PATH) -> Interpreter | None:
