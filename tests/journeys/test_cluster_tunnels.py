@@ -140,6 +140,22 @@ def test_functions_of_every_node_reach_the_names_of_the_cloud_and_trust_who_answ
     assert set(answers) <= {b"200", b"400", b"403", b"404", b"405"}, answers
 
 
+def test_what_begins_while_no_writer_leads_waits_for_the_next(cluster: Cluster, other: Node) -> None:
+    bucket_of(other, "meanwhile").create_bucket()
+    epoch = cluster.epoch()
+    cluster.leader().candidate().kill()
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        # On connections of their own: those from before have broken.
+        put = threads.submit(bucket_of(other, "meanwhile").put_object, "a", b"kept")
+        made = threads.submit(other.client().create_service, "meanwhile")
+        assert put.result().status == 200
+        assert made.result().data["serviceName"] == "meanwhile"
+    assert cluster.epoch() > epoch
+    for node in cluster.nodes.values():
+        assert bucket_of(node, "meanwhile").get_object("a").read() == b"kept"
+        assert node.client().get_service("meanwhile").data["serviceName"] == "meanwhile"
+
+
 def _echo(client: fc2.Client, instance: str) -> str:
     said: list[str] = []
     opened = client.instance_exec(
