@@ -1,0 +1,241 @@
+"""Nodes of a cluster, on one machine: each serves, caps hold over all, and one that is lost is replaced."""
+
+import concurrent.futures
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fc2
+import psutil
+import pytest
+import requests
+from fc2.fc_exceptions import FcError
+from tests.journeys.conftest import FUNCTIONS, lives, wait_until
+from tests.support.nodes import PATIENCE_S, Cluster, Node, running
+
+RUNTIME = "python3"
+HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
+NAMES = ("a", "b", "c")
+THREADS = 6
+# An instance, and when its call began and ended there.
+Ran = tuple[str, float, float]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("cluster"), *NAMES, runtime=RUNTIME) as cluster:
+        yield cluster
+
+
+def deployed(cluster: Cluster, service: str, folder: str, cap: int = 0) -> None:
+    client = cluster.leader().client()
+    client.create_service(service)
+    client.create_function(service, "f", RUNTIME, "index.my_handler", codeDir=folder, memorySize=128)
+    if cap:
+        client.put_on_demand_config(service, "LATEST", "f", cap)
+
+
+def spread_calls(cluster: Cluster, service: str, calls: int, seconds: str = "0.05") -> list[Ran]:
+    """Each call that was not refused at a cap, at every node in turn."""
+    clients = [node.client() for node in cluster.nodes.values()]
+
+    def call(number: int) -> Ran | None:
+        try:
+            answer = clients[number % len(clients)].invoke_function(service, "f", payload=seconds.encode())
+        except FcError as error:
+            if error.status_code != 429:
+                raise
+            return None
+        began, ended = map(float, answer.data.decode().split())
+        return answer.headers["X-Fc-Instance-Id"], began, ended
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        return [each for each in threads.map(call, range(calls)) if each is not None]
+
+
+def require_cap(calls: list[Ran], cap: int) -> None:
+    assert calls
+    for _instance, began, _ended in calls:
+        assert sum(other[1] <= began < other[2] for other in calls) <= cap
+
+
+def test_an_edit_by_one_is_seen_by_all_from_the_moment_it_is_answered(cluster: Cluster, tmp_path: Path) -> None:
+    deployed(cluster, "edited", HELLO)
+    clients = [node.client() for node in cluster.nodes.values()]
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "index.py").write_text(f"def my_handler(event, context):\n    return 'state {number}'\n")
+        clients[number % len(clients)].update_function("edited", "f", codeDir=str(folder))
+        answers = [client.invoke_function("edited", "f").data for client in clients]
+        assert answers == [f"state {number}".encode()] * len(clients)
+    clients[0].delete_function("edited", "f")
+    for client in clients:
+        with pytest.raises(FcError) as missing:
+            client.invoke_function("edited", "f")
+        assert missing.value.status_code == 404
+
+
+@pytest.mark.parametrize("cap", [pytest.param(1, marks=pytest.mark.torture), 3])
+def test_a_cap_holds_over_all_nodes(cluster: Cluster, cap: int) -> None:
+    deployed(cluster, f"cap-{cap}", TIMES, cap)
+    require_cap(spread_calls(cluster, f"cap-{cap}", 10 * THREADS), cap)
+
+
+class Load:
+    """Calls at some nodes, each on a connection of its own, until the end; what was answered is kept."""
+
+    def __init__(self, nodes: list[Node], service: str) -> None:
+        self._service = service
+        self._over = threading.Event()
+        self.ran: list[Ran] = []
+        self.failed: list[Exception] = []
+        self._threads = [threading.Thread(target=self._call, args=(node,)) for node in nodes for _ in range(2)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self, node: Node) -> None:
+        client = node.client()
+        while not self._over.is_set():
+            try:
+                answer = client.invoke_function(self._service, "f", payload=b"0.2")
+            except requests.ConnectionError:
+                time.sleep(0.1)
+            except FcError as error:
+                # At its cap, or there is no writer for too long.
+                if error.status_code != 429 and error.status_code < 500:
+                    self.failed.append(error)
+                time.sleep(0.1)
+            else:
+                began, ended = map(float, answer.data.decode().split())
+                self.ran.append((answer.headers["X-Fc-Instance-Id"], began, ended))
+
+    def goes_on(self) -> None:
+        before = len(self.ran)
+        wait_until(lambda: len(self.ran) > before + 5 or self.failed, "calls that are served", PATIENCE_S)
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Accepted:
+    """Asynchronous calls: each that was accepted ends, and ends well."""
+
+    def __init__(self, cluster: Cluster, service: str) -> None:
+        self._cluster, self._service = cluster, service
+        self.names: list[str] = []
+        deployed(cluster, service, TIMES, cap=2)
+
+    def some(self, node: Node, count: int) -> None:
+        client = node.client()
+        for _ in range(count):
+            name = f"n{len(self.names)}"
+            headers = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": name}
+            client.invoke_function(self._service, "f", payload=b"0.5", headers=headers)
+            self.names.append(name)
+
+    def end_well(self) -> None:
+        def states() -> dict[str, str]:
+            asked = f"SELECT invocation_id, state FROM async_invocations WHERE service = '{self._service}'"
+            return dict(line.split("|") for line in self._cluster.sql(asked).splitlines())
+
+        wait_until(lambda: set(states().values()) == {"Succeeded"}, "the end of all that was accepted", PATIENCE_S)
+        assert states().keys() >= set(self.names)
+
+
+def lost_and_replaced(cluster: Cluster, service: str, lose: Callable[[Node], None], survivors: list[Node]) -> None:
+    """`lose` takes the node that leads: nothing that was accepted is lost, and no cap is exceeded."""
+    leader, epoch = cluster.leader(), cluster.epoch()
+    accepted = Accepted(cluster, f"{service}-async")
+    deployed(cluster, service, TIMES, cap=1)
+    load = Load(survivors, service)
+    try:
+        load.goes_on()
+        accepted.some(leader, 6)
+        lose(leader)
+        wait_until(lambda: cluster.epoch() > epoch, "another epoch", PATIENCE_S)
+        load.goes_on()
+    finally:
+        load.end()
+    assert load.failed == []
+    require_cap(load.ran, 1)
+    accepted.end_well()
+
+
+@pytest.mark.torture
+def test_the_writers_process_is_killed(cluster: Cluster) -> None:
+    leader = cluster.leader()
+
+    def kill(node: Node) -> None:
+        node.candidate().kill()
+
+    lost_and_replaced(cluster, "process-killed", kill, [node for node in cluster.nodes.values() if node is not leader])
+    wait_until(lambda: len(leader.agents()) == 2, "as many processes as before", PATIENCE_S)
+
+
+@pytest.mark.torture
+def test_a_writer_that_was_stopped_for_longer_than_its_life_writes_nothing_more(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    stopped = leader.candidate()
+
+    def stop(_node: Node) -> None:
+        stopped.send_signal(signal.SIGSTOP)
+
+    try:
+        others = [node for node in cluster.nodes.values() if node is not leader]
+        lost_and_replaced(cluster, "stopped", stop, others)
+        # Its supervisor has ended it: a process that is stopped cannot end by itself.
+        wait_until(lambda: not lives(stopped), "the end of the writer that was stopped", PATIENCE_S)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stopped.send_signal(signal.SIGCONT)
+
+
+def test_a_follower_is_killed(cluster: Cluster) -> None:
+    node = cluster.others()[0]
+    deployed(cluster, "follower-killed", TIMES, cap=1)
+    load = Load(list(cluster.nodes.values()), "follower-killed")
+    try:
+        load.goes_on()
+        node.follower().kill()
+        load.goes_on()
+        wait_until(lambda: len(node.agents()) == 2, "as many processes as before", PATIENCE_S)
+    finally:
+        load.end()
+    assert load.failed == []
+    require_cap(load.ran, 1)
+
+
+@pytest.mark.torture
+def test_a_whole_node_is_stopped_for_longer_than_its_life_and_goes_on(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    try:
+        others = [node for node in cluster.nodes.values() if node is not leader]
+        lost_and_replaced(cluster, "node-stopped", Node.stop_all, others)
+    finally:
+        leader.go_on()
+    # It is refused by the database, ends, and is a candidate again.
+    client = leader.client()
+    wait_until(lambda: _answers(client, "node-stopped"), "the node that was stopped", PATIENCE_S)
+    assert cluster.leader() is not leader
+
+
+def test_a_whole_node_is_killed_and_comes_back(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    others = [node for node in cluster.nodes.values() if node is not leader]
+    lost_and_replaced(cluster, "node-killed", Node.power_off, others)
+    leader.start()
+    assert _answers(leader.client(), "node-killed")
+    assert cluster.leader() is not leader
+
+
+def _answers(client: fc2.Client, service: str) -> bool:
+    try:
+        return bool(client.invoke_function(service, "f", payload=b"0.05").data)
+    except (FcError, requests.ConnectionError):
+        return False
