@@ -309,6 +309,7 @@ resources:
       environmentVariables: {A: 1}
       instanceLifecycleConfig: {initializer: {handler: index.begin, timeout: 5}}
       concurrencyConfig: {reservedConcurrency: 4}
+      scalingConfig: {minInstances: 1}
       sessionAffinity: GENERATED_COOKIE
       sessionAffinityConfig: {sessionConcurrencyPerInstance: 1}
       asyncInvokeConfig: {asyncTask: true, maxAsyncRetryAttempts: 1}
@@ -334,6 +335,7 @@ def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
     assert function.fields["tags"] == [{"Key": "team", "Value": "a"}]
     assert {(each.path, each.qualifier): each.fields for each in found.settings} == {
         ("concurrency", "LATEST"): {"reservedConcurrency": 4},
+        ("scaling-config", "LATEST"): {"minInstances": 1},
         ("async-invoke-config", "LATEST"): {"asyncTask": True, "maxAsyncRetryAttempts": 1},
     }
     assert [(each.name, each.fields["triggerType"]) for each in found.triggers] == [("web", "http"), ("t", "timer")]

@@ -17,6 +17,7 @@ from sesame.model.configs import (
     CONCURRENCY_UTILIZATION,
     CPU_UTILIZATION,
     ProvisionConfig,
+    ScalingConfig,
     ScheduledAction,
     TargetTrackingPolicy,
 )
@@ -137,3 +138,42 @@ async def test_nothing_is_measured_where_nothing_is_tracked() -> None:
     assert engine.clocks.wakes - wakes <= 60, "the alarm compares the clocks once a minute"
     await engine.clocks.pass_time(3 * 3600)
     assert status(engine).target == 2
+
+
+async def test_a_scaling_configuration_keeps_instances_as_one_of_provisioned_instances_does() -> None:
+    up = {"name": "up", "startTime": START, "endTime": END, "target": 6, "scheduleExpression": "cron(0 0 13 * * *)"}
+    engine = tracking(target=1)
+    scaling = ScalingConfig(
+        service="s", function="f", qualifier=limits.LATEST, min_instances=3, scheduled_policies=(up,)
+    )
+    name = f"{limits.LATEST}#f"
+    engine.catalog.put(records.SCALING_CONFIG, "s", name, scaling, modified_at=utc(NOON))
+    await engine.clocks.pass_time(MINUTE_S)
+    # Of the two configurations of a function the one that wants more counts.
+    assert status(engine) == Provisioned(3, 3)
+    await engine.clocks.pass_time(60 * MINUTE_S)
+    assert status(engine) == Provisioned(6, 6)
+    engine.catalog.delete(records.SCALING_CONFIG, "s", name)
+    await engine.clocks.pass_time(MINUTE_S)
+    assert status(engine) == Provisioned(1, 1)
+
+
+async def test_a_horizontal_policy_without_times_holds_always() -> None:
+    policy = {
+        "name": "p", "metricType": CONCURRENCY_UTILIZATION, "metricTarget": 0.6, "minInstances": 2, "maxInstances": 3,
+    }  # fmt: skip
+    engine = tracking(target=0)
+    scaling = ScalingConfig(service="s", function="f", qualifier=limits.LATEST, horizontal_scaling_policies=(policy,))
+    engine.catalog.put(records.SCALING_CONFIG, "s", f"{limits.LATEST}#f", scaling, modified_at=utc(NOON))
+    await engine.clocks.pass_time(MINUTE_S)
+    assert status(engine) == Provisioned(2, 2)
+
+
+async def test_a_scaling_configuration_of_before_they_were_checked_is_passed_over() -> None:
+    engine = tracking(target=1)
+    wrong = ScalingConfig(
+        service="s", function="f", qualifier=limits.LATEST, min_instances=3, scheduled_policies=({"name": 5},)
+    )
+    engine.catalog.put(records.SCALING_CONFIG, "s", f"{limits.LATEST}#f", wrong, modified_at=utc(NOON))
+    await engine.clocks.pass_time(MINUTE_S)
+    assert status(engine) == Provisioned(1, 1)

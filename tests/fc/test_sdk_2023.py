@@ -284,10 +284,40 @@ async def test_provisioned_instances_and_scaling(sdk_of_f: Client, client: OldCl
     body = {"minInstances": 1, "enableOnDemandScaling": True, "scheduledPolicies": [action]}
     scaling = await sdk_of_f("put_scaling_config", "f", body=body)
     assert (scaling["minInstances"], scaling["scheduledPolicies"]) == (1, [action])
+    # What the engine has: as many as of a configuration of provisioned instances.
+    assert (scaling["targetInstances"], scaling["currentInstances"], scaling["currentError"]) == (2, 0, "")
     assert await sdk_of_f("get_scaling_config", "f") == scaling
     assert (await sdk_of_f("list_scaling_configs", function_name="f"))["scalingConfigs"] == [scaling]
     await sdk_of_f("delete_scaling_config", "f")
     assert (await sdk_of_f.failure("get_scaling_config", "f"))[:2] == (404, "ScalingConfigNotFound")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"minInstances": -1}, "MinInstances is set to an invalid value"),
+        ({"scheduledPolicies": [{"name": "a", "startTime": "x"}]}, "The StartTime is not in UTC time format"),
+        (
+            {"horizontalScalingPolicies": [{"name": "a", "metricType": "GPUMemUtilization", "metricTarget": 0.5}]},
+            "HorizontalScalingPolicies.MetricType is set to an invalid value",
+        ),
+        (
+            {
+                "horizontalScalingPolicies": [
+                    {
+                        "name": "a", "metricType": "CPUUtilization", "metricTarget": 0.5,
+                        "minInstances": 3, "maxInstances": 2,
+                    }
+                ]
+            },
+            "HorizontalScalingPolicies.MaxInstances is set to an invalid value",
+        ),
+    ],
+)  # fmt: skip
+async def test_scaling_that_cannot_be_followed_is_refused(sdk_of_f: Client, wrong: dict[str, Any], said: str) -> None:
+    status, code, text = await sdk_of_f.failure("put_scaling_config", "f", body=wrong)
+    assert (status, code) == (400, "InvalidArgument")
+    assert said in text
 
 
 async def test_disabled_functions(sdk_of_f: Client, endpoint: Endpoint) -> None:

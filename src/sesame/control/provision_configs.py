@@ -28,6 +28,19 @@ from sesame.store.catalog import Catalog, Transaction
 RULES_MAX = 100
 
 
+class Words(msgspec.Struct, frozen=True):
+    """What a kind of configuration calls its fields."""
+
+    target: str
+    actions: str
+    policies: str
+    least: str
+    most: str
+
+
+PROVISION_WORDS = Words("target", "scheduled_actions", "target_tracking_policies", "min_capacity", "max_capacity")
+
+
 class ProvisionConfigs:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -51,7 +64,7 @@ class ProvisionConfigs:
                 checks.precondition(former, if_match)
             blank = ProvisionConfig(service=service, function=function, qualifier=qualifier)
             config = _merged(blank if former is None else former.document, sent)
-            _check(config)
+            check_config(config)
             record = tx.put(records.PROVISION_CONFIG, service, name, config)
             if config == blank:
                 tx.delete(records.PROVISION_CONFIG, service, name)
@@ -113,27 +126,25 @@ def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
     return msgspec.structs.replace(config, **changes)
 
 
-def _check(config: ProvisionConfig) -> None:
-    checks.between("target", config.target, 0, limits.PROVISION_TARGET_MAX)
-    _check_rules("scheduled_actions", config.scheduled_actions)
+def check_config(config: ProvisionConfig, words: Words = PROVISION_WORDS) -> None:
+    """Raises what names the field that is wrong, by the words of the configuration that was sent."""
+    checks.between(words.target, config.target, 0, limits.PROVISION_TARGET_MAX)
+    _check_rules(words.actions, config.scheduled_actions)
     for action in config.scheduled_actions:
-        checks.between("scheduled_actions.target", action.target, 0, limits.PROVISION_TARGET_MAX)
+        checks.between(f"{words.actions}.target", action.target, 0, limits.PROVISION_TARGET_MAX)
         try:
             schedules.action(action.schedule_expression, action.time_zone or "")
         except schedules.NotASchedule as error:
             expression = checks.shown(action.schedule_expression)
-            raise Malformed("scheduled_actions.schedule_expression", SCHEDULE, expression) from error
-    _check_rules("target_tracking_policies", config.target_tracking_policies)
+            raise Malformed(f"{words.actions}.schedule_expression", SCHEDULE, expression) from error
+    _check_rules(words.policies, config.target_tracking_policies)
     for policy in config.target_tracking_policies:
-        checks.one_of("target_tracking_policies.metric_type", policy.metric_type, METRIC_TYPES)
+        checks.one_of(f"{words.policies}.metric_type", policy.metric_type, METRIC_TYPES)
         if not 0 < policy.metric_target <= 1:
-            raise Invalid("target_tracking_policies.metric_target", "above 0, at most 1", policy.metric_target)
-        checks.between("target_tracking_policies.min_capacity", policy.min_capacity, 0, limits.PROVISION_TARGET_MAX)
+            raise Invalid(f"{words.policies}.metric_target", "above 0, at most 1", policy.metric_target)
+        checks.between(f"{words.policies}.{words.least}", policy.min_capacity, 0, limits.PROVISION_TARGET_MAX)
         checks.between(
-            "target_tracking_policies.max_capacity",
-            policy.max_capacity,
-            policy.min_capacity,
-            limits.PROVISION_TARGET_MAX,
+            f"{words.policies}.{words.most}", policy.max_capacity, policy.min_capacity, limits.PROVISION_TARGET_MAX
         )
 
 

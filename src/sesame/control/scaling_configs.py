@@ -1,17 +1,23 @@
 """How the instances of a function are to be scaled under a qualifier, as the API of 2023-03-30 says it.
 
-Called by its endpoint. Kept and answered: the rules of `control.provision_configs` are those that are followed here.
+Called by its endpoint. Followed as configurations of provisioned instances are, by whose rules it is checked.
 """
 
-from sesame.control import checks
+import msgspec
+
 from sesame.control.inputs import Listing, Page
 from sesame.control.listing import page_of_function
+from sesame.control.provision_configs import Words, check_config
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.configs import ScalingConfig, provision_config_name
-from sesame.model.errors import NotFound
+from sesame.model.errors import Invalid, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
+
+SCALING_WORDS = Words(
+    "min_instances", "scheduled_policies", "horizontal_scaling_policies", "min_instances", "max_instances"
+)
 
 
 class ScalingConfigs:
@@ -20,7 +26,11 @@ class ScalingConfigs:
 
     async def put(self, config: ScalingConfig) -> Record:
         """Replaces the whole configuration."""
-        checks.between("min_instances", config.min_instances, 0, limits.PROVISION_TARGET_MAX)
+        try:
+            provision = config.provision()
+        except msgspec.ValidationError as error:
+            raise Invalid("scaling_policies", "policies with the API's fields", str(error)) from error
+        check_config(provision, SCALING_WORDS)
 
         def edit(tx: Transaction) -> Record:
             function_view(tx, config.service, config.function, config.qualifier)

@@ -21,8 +21,8 @@ _IMAGE = "custom-container"
 _NOT_HERE = "is a setting of the tool or of the cloud's console"
 # What is read by functions of its own below.
 _READ = (
-    "region", "functionName", "code", "role", "tags", "provisionConfig", "concurrencyConfig", "asyncInvokeConfig",
-    "triggers", "customDomain", "vpcBinding",
+    "region", "functionName", "code", "role", "tags", "provisionConfig", "scalingConfig", "concurrencyConfig",
+    "asyncInvokeConfig", "triggers", "customDomain", "vpcBinding",
 )  # fmt: skip
 _DOMAIN = (
     "region", "domainName", "protocol", "route", "routeConfig", "certConfig", "tlsConfig", "authConfig", "wafConfig",
@@ -47,7 +47,6 @@ _KEYS: dict[str, Key] = {
     **{name: Key(name, _unless_auto) for name in ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig")},
     "layers": Key("layers", events.texts),
     "environmentVariables": Key("environmentVariables", events.environment),
-    "scalingConfig": Key(why="is kept by the API and not followed here: give provisionConfig"),
     **{
         name: Key(why=_NOT_HERE)
         for name in ("annotations", "endpoint", "aliases", "invocationRestriction", "modelConfig", "agenticConfig")
@@ -61,6 +60,7 @@ _SETTINGS = {
     "asyncInvokeConfig": "async-invoke-config",
     "concurrencyConfig": "concurrency",
     "provisionConfig": "provision-config",
+    "scalingConfig": "scaling-config",
 }
 
 

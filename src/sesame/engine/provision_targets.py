@@ -5,6 +5,7 @@ Read by `engine.provisioned` and `engine.target_tracking`; built by `_engine`. A
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import structlog
 
 from sesame.engine.provision_plan import Plan
@@ -13,9 +14,12 @@ from sesame.engine.resolver import Catalog, Change
 from sesame.model import records
 from sesame.model.alarm import Alarm
 from sesame.model.clocks import Clocks
+from sesame.model.configs import ProvisionConfig, ScalingConfig
 from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.schedules import NotASchedule
+
+_KINDS = (records.PROVISION_CONFIG, records.SCALING_CONFIG)
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +30,8 @@ class ProvisionTargets:
     def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
         self._catalog = catalog
         self._clocks = clocks
-        # By parent and name of their records.
-        self._plans: dict[tuple[str, str], Plan] = {}
+        # By kind, parent and name of their records.
+        self._plans: dict[tuple[str, str, str], Plan] = {}
         self._listeners: list[Callable[[], None]] = []
         self._alarm = Alarm(clocks, self._on_time, lambda _back_s: self._read_again())
 
@@ -39,10 +43,16 @@ class ProvisionTargets:
         self._alarm.close()
 
     def wanted(self) -> Iterator[Provision]:
-        return (plan.provision() for plan in self._plans.values())
+        """One for each target: of a function's two kinds of configuration the one that wants more counts."""
+        by_target: dict[Target, Provision] = {}
+        for plan in self._plans.values():
+            found = plan.provision()
+            other = by_target.get(plan.target)
+            by_target[plan.target] = found if other is None else _together(found, other)
+        return iter(by_target.values())
 
     def find(self, target: Target) -> Provision | None:
-        return next((plan.provision() for plan in self._plans.values() if plan.target == target), None)
+        return next((each for each in self.wanted() if each.target == target), None)
 
     def plans(self) -> list[Plan]:
         return list(self._plans.values())
@@ -50,7 +60,7 @@ class ProvisionTargets:
     def track(self, target: Target, count: int) -> None:
         """So many are to be there by what was measured, for as long as a policy holds and no action comes due."""
         for plan in self._plans.values():
-            if plan.target == target:
+            if plan.target == target and plan.policies():
                 plan.track(count)
                 self._tell()
 
@@ -58,8 +68,8 @@ class ProvisionTargets:
         self._listeners.append(callback)
 
     def _on_change(self, change: Change) -> None:
-        if change.kind == records.PROVISION_CONFIG:
-            self._plans.pop((change.parent, change.name), None)
+        if change.kind in _KINDS:
+            self._plans.pop((change.kind, change.parent, change.name), None)
             if change.record is not None:
                 self._add(change.record)
             self._tell()
@@ -72,22 +82,32 @@ class ProvisionTargets:
     def _read_again(self) -> None:
         """All of them, as at a start; after a clock that was set back, so that what is due anew comes due."""
         self._plans.clear()
-        for record in self._catalog.of_kind(records.PROVISION_CONFIG):
-            self._add(record)
+        for kind in _KINDS:
+            for record in self._catalog.of_kind(kind):
+                self._add(record)
         self._tell()
 
     def _add(self, record: Record) -> None:
         now = self._clocks.wall()
         try:
-            plan = Plan(record.document, min(record.modified_at, now))
-        except NotASchedule as error:
+            plan = Plan(_config(record), min(record.modified_at, now))
+        except (NotASchedule, msgspec.ValidationError) as error:
             # Only what was kept before schedules were checked; what is set today is refused.
             log.error("a configuration of provisioned instances cannot be read", name=record.name, reason=str(error))
             return
         plan.advance(now)
-        self._plans[record.parent, record.name] = plan
+        self._plans[record.kind, record.parent, record.name] = plan
 
     def _tell(self) -> None:
         self._alarm.set(min((at for plan in self._plans.values() if (at := plan.next_at()) is not None), default=None))
         for listener in self._listeners:
             listener()
+
+
+def _config(record: Record) -> ProvisionConfig:
+    document: ProvisionConfig | ScalingConfig = record.document
+    return document.provision() if isinstance(document, ScalingConfig) else document
+
+
+def _together(one: Provision, other: Provision) -> Provision:
+    return Provision(one.target, max(one.count, other.count), one.runs_idle or other.runs_idle)

@@ -13,6 +13,8 @@ from msgspec import UNSET, UnsetType
 # compute of what they may. There is no GPU here, so GPUMemUtilization is refused.
 CONCURRENCY_UTILIZATION, CPU_UTILIZATION = "ProvisionedConcurrencyUtilization", "CPUUtilization"
 METRIC_TYPES = (CONCURRENCY_UTILIZATION, CPU_UTILIZATION)
+# The times of a scaling policy that names none.
+ALWAYS = ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 
 
 class Destination(msgspec.Struct, frozen=True, rename="camel"):
@@ -79,8 +81,36 @@ class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
     always_allocate_gpu: bool = msgspec.field(default=False, name="alwaysAllocateGPU")
 
 
+class ScalingPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """A `TargetTrackingPolicy` in the words of scaling configurations; without times it holds always."""
+
+    name: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    metric_type: str = ""
+    metric_target: float = 0.0
+    min_instances: int = 0
+    max_instances: int = 0
+    time_zone: str | UnsetType = UNSET
+
+    def tracking(self) -> TargetTrackingPolicy:
+        return TargetTrackingPolicy(
+            self.name,
+            self.start_time or ALWAYS[0],
+            self.end_time or ALWAYS[1],
+            self.metric_type,
+            self.metric_target,
+            self.min_instances,
+            self.max_instances,
+            self.time_zone,
+        )
+
+
 class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Kind `scaling_config`, parent the owner, name as `provision_config_name` says. Policies are as sent."""
+    """Kind `scaling_config`, parent the owner, name as `provision_config_name` says. Policies are as sent.
+
+    `min_instances` is as many provisioned instances; scheduled and horizontal policies change how many.
+    """
 
     service: str
     function: str
@@ -92,6 +122,18 @@ class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resident_pool_id: str = ""
     horizontal_scaling_policies: tuple[dict[str, Any], ...] = ()
     scheduled_policies: tuple[dict[str, Any], ...] = ()
+
+    def provision(self) -> ProvisionConfig:
+        """What it asks for in the words of provisioned instances. Raises `msgspec.ValidationError`."""
+        horizontal = msgspec.convert(self.horizontal_scaling_policies, tuple[ScalingPolicy, ...])
+        return ProvisionConfig(
+            service=self.service,
+            function=self.function,
+            qualifier=self.qualifier,
+            target=self.min_instances,
+            scheduled_actions=msgspec.convert(self.scheduled_policies, tuple[ScheduledAction, ...]),
+            target_tracking_policies=tuple(each.tracking() for each in horizontal),
+        )
 
 
 class OnDemandConfig(msgspec.Struct, frozen=True, rename="camel"):

@@ -107,7 +107,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteProvisionConfig", f"DELETE {_FUNCTION}/provision-config", "None is kept ready.", query=_QUALIFIER),
     _op("ListProvisionConfigs", "GET /provision-configs", "Of a function, or of all.",
         query=_OF_FUNCTION, answers=ListOf("provisionConfigs", shapes_settings.ProvisionAnswer)),
-    _op("PutScalingConfig", f"PUT {_FUNCTION}/scaling-config", "Kept, and not followed here.",
+    _op("PutScalingConfig", f"PUT {_FUNCTION}/scaling-config", "How many are kept ready at least, and when.",
         query=_QUALIFIER, takes=inputs_settings.ScalingInput, answers=shapes_settings.ScalingAnswer),
     _op("GetScalingConfig", f"GET {_FUNCTION}/scaling-config", "As it was put.",
         query=_QUALIFIER, answers=shapes_settings.ScalingAnswer),

@@ -29,7 +29,6 @@ from sesame.model.records import Record
 from sesame.model.session import Session, SessionSnapshot
 
 API_VERSION = "2023-03-30"
-NO_SCALING = "scaling configurations are kept and not followed here: use PutProvisionConfig"
 NO_SNAPSHOTS = "Failed"
 RUNNING = "Running"
 
@@ -231,15 +230,13 @@ def provision_config(document: ProvisionConfig, found: Provisioned, arns: Arns) 
     )
 
 
-def scaling_config(record: Record, arns: Arns) -> ScalingAnswer:
-    document: ScalingConfig = record.document
-    asks = bool(document.min_instances or document.horizontal_scaling_policies or document.scheduled_policies)
+def scaling_config(document: ScalingConfig, found: Provisioned, arns: Arns) -> ScalingAnswer:
     return ScalingAnswer(
         function_arn=_arn(arns, document),
         min_instances=document.min_instances,
-        current_instances=0,
-        target_instances=document.min_instances,
-        current_error=NO_SCALING if asks else "",
+        current_instances=found.current,
+        target_instances=found.target,
+        current_error=found.error,
         enable_on_demand_scaling=document.enable_on_demand_scaling,
         enable_mix_mode=document.enable_mix_mode,
         request_dispatch_policy=document.request_dispatch_policy,

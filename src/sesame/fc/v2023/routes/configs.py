@@ -26,7 +26,7 @@ from sesame.fc.v2023.naming import function_named
 from sesame.identity.authorization import Requester
 from sesame.model import limits
 from sesame.model.arn import Arns, parse_function_arn
-from sesame.model.configs import DestinationConfig, ProvisionConfig
+from sesame.model.configs import DestinationConfig, ProvisionConfig, ScalingConfig
 from sesame.model.invocation import Target
 from sesame.model.records import Record
 
@@ -152,11 +152,11 @@ class ConfigRoutes:
         sent = await requests.body(request, ScalingInput)
         owner, function, qualifier = paths.qualified_function(request)
         record = await self._scaling.put(sent.of(owner, function, qualifier or limits.LATEST))
-        return requests.answer(shapes_settings.scaling_config(record, self._arns), record)
+        return requests.answer(await self._scaled(record), record)
 
     async def _get_scaling(self, request: Request) -> Response:
         record = await self._scaling.get(*paths.qualified_function(request))
-        return requests.answer(shapes_settings.scaling_config(record, self._arns), record)
+        return requests.answer(await self._scaled(record), record)
 
     async def _delete_scaling(self, request: Request) -> Response:
         await self._scaling.delete(*paths.qualified_function(request))
@@ -164,8 +164,13 @@ class ConfigRoutes:
 
     async def _list_scaling(self, request: Request) -> Response:
         page = await self._scaling.list(requests.listing(request), _function_asked(request))
-        items = [shapes_settings.scaling_config(record, self._arns) for record in page.items]
+        items = [await self._scaled(record) for record in page.items]
         return requests.page_answer("scalingConfigs", items, page)
+
+    async def _scaled(self, record: Record) -> shapes_settings.ScalingAnswer:
+        config: ScalingConfig = record.document
+        found = await self._engine.provisioned_of(Target(config.service, config.qualifier, config.function))
+        return shapes_settings.scaling_config(config, found, self._arns)
 
     async def _disable(self, request: Request) -> Response:
         sent = await requests.body(request, DisableInput)
