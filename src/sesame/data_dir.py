@@ -17,6 +17,8 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.upkeep.layout import misplaced
 
+# Below the directory: where a running Sesame answers.
+ENDPOINTS_FILE = "endpoints.json"
 LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
 
@@ -88,7 +90,7 @@ class DataDir:
         self.quarantine = self.path / "quarantine"
         # What the follower of a node has for itself: copies of what is elsewhere.
         self.of_follower = self.path / "follower"
-        self._endpoints = self.path / "endpoints.json"
+        self._endpoints = self.path / ENDPOINTS_FILE
         self._credentials = self.path / "credentials.json"
         self._announced_elsewhere = announced_elsewhere
         self._lock: int | None = None

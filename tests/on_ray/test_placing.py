@@ -1,6 +1,7 @@
 """Ray sees to it that a node runs on each machine: also on one that comes later, after deaths, and without its head.
 
-A real Ray on machines of the test's own. What is placed here is a program that says where it runs.
+A real Ray on machines of the test's own. What is placed here is a program that says where it runs; Sesame itself is
+placed in journeys/test_cluster_faults.
 """
 
 import os
@@ -14,6 +15,9 @@ from tests.support.machines import OWN, Machine, Network, network
 from tests.support.rays import Ray
 
 PATIENCE_S = 240.0
+
+pytestmark = pytest.mark.torture
+
 # Stands for a node of Sesame: in the place of its data there is its name, which is gone once it ended in peace.
 NODE = """
 import pathlib, signal, sys, time
@@ -92,7 +96,7 @@ def test_a_node_runs_on_each_machine_but_the_head(placing: Placing) -> None:
         placing.runs_on(machine)
         address, name = (machine.folder / "node").read_text().split()
         assert address == machine.address
-        assert len(name) > 20
+        assert len(name) == 12
     assert placing.nodes(placing.ray.head) == []
 
 

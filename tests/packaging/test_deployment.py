@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+import yaml
 
 from sesame import settings
+from sesame.cli.main import cli
 from sesame.identity import role_definitions
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -101,3 +105,55 @@ def test_each_shell_step_of_the_container_is_one_that_a_shell_reads() -> None:
     for script in runs:
         done = subprocess.run(["sh", "-n", "-c", script], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def kuberay() -> dict[str, dict[str, Any]]:
+    """By kind: there is one of each."""
+    documents = list(yaml.safe_load_all((DEPLOY / "kuberay" / "sesame.yaml").read_text()))
+    found = {document["kind"]: document for document in documents}
+    assert len(found) == len(documents)
+    return found
+
+
+def test_the_pods_of_kuberay_run_commands_that_exist() -> None:
+    head = kuberay()["RayCluster"]["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["lifecycle"]
+    shell, flag, script = head["postStart"]["exec"]["command"]
+    assert subprocess.run([shell, "-n", flag, script], check=False).returncode == 0
+    commands = [shlex.split(line, comments=True) for line in script.splitlines()] + [head["preStop"]["exec"]["command"]]
+    parsed = [words[1:] for words in commands if words[:1] == ["sesame"]]
+    assert [words[:2] for words in parsed] == [["start", "--cluster"], ["cluster", "stop"]]
+    for words in parsed:
+        command: click.Command = cli
+        context = click.Context(cli)
+        while isinstance(command, click.Group):
+            name, *words = words
+            found = command.get_command(context, name)
+            assert found is not None
+            command = found
+        # It refuses what it does not know.
+        command.make_context(command.name, words)
+
+
+def test_the_pods_of_kuberay_get_settings_and_secrets_that_exist() -> None:
+    found = kuberay()
+    spec = found["RayCluster"]["spec"]
+    container = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+    names = {row.environment for row in settings.TABLE.values()}
+    assert {each["name"] for each in container["env"] if each["name"].startswith("SESAME_")} <= names
+    secrets = [each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each]
+    assert {each["key"] for each in secrets} | {"cluster.key"} == found["Secret"]["stringData"].keys()
+    assert {each["name"] for each in secrets} == {found["Secret"]["metadata"]["name"]}
+    assert spec["authOptions"] == {"mode": "token"}
+    usual = settings.Settings()
+    ports = [usual.resolved_port(name) for name in ("port", "oss_port", "sls_port", "sts_port")]
+    assert [each["port"] for each in found["Service"]["spec"]["ports"]] == ports
+    worker = spec["workerGroupSpecs"][0]["template"]
+    assert [each["containerPort"] for each in worker["spec"]["containers"][0]["ports"]] == ports
+    assert found["Service"]["spec"]["selector"] == worker["metadata"]["labels"]
+
+
+def test_the_image_of_kuberay_has_the_ray_that_the_cluster_names() -> None:
+    steps = (DEPLOY / "kuberay" / "Containerfile").read_text()
+    assert f"rayproject/ray:{kuberay()['RayCluster']['spec']['rayVersion']}-py3" in steps
+    variables = dict(pair.split("=") for pair in re.findall(r"SESAME_\w+=\S+", steps))
+    assert settings.load({}, variables, None).sandbox == "plain"

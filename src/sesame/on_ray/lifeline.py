@@ -4,6 +4,7 @@ Run by `on_ray.node_process` as `python -m sesame.on_ray.lifeline FD COMMAND …
 to end in peace (SIGTERM), the pipe's end kills it. Exits with the command's code, or 128 and the signal that ended it.
 """
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -66,6 +67,9 @@ def _start(command: Sequence[str]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # Ray starts what it runs with a low priority; an ordinary user may not raise it again (docs/cluster.md).
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
         if os.getppid() == parent:
             os.execvp(command[0], [*command])
     except OSError as error:

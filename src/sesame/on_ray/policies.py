@@ -22,6 +22,11 @@ class Machine(msgspec.Struct, frozen=True):
     address: str
     host: str
 
+    @property
+    def name(self) -> str:
+        """That of its node of Sesame: short, and as good as unique."""
+        return self.id[:12]
+
 
 def machines(told: Iterable[dict[str, Any]]) -> tuple[Machine, ...]:
     """Of what `ray.nodes()` tells, those where Sesame runs, by address.

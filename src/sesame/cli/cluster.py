@@ -1,0 +1,137 @@
+"""`sesame start --cluster`, and `sesame cluster`: one Sesame on every machine of a running Ray.
+
+Ray places and watches the nodes (`on_ray`); this process only says what becomes of them, and has them end.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.cli import output
+from sesame.cli.cluster_order import order_of
+from sesame.cli.json_option import with_json
+from sesame.cli.options import settle, with_settings
+from sesame.cluster.keys import make_key
+from sesame.model.errors import ConfigurationError
+from sesame.on_ray.cluster import begun, described, running
+from sesame.on_ray.order import Report
+from sesame.settings import Settings
+
+EXIT_NOT_RUNNING = 3
+# As a shell counts a process that SIGINT ended.
+EXIT_STOPPED_AT_ONCE = 130
+
+with_ray_address = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Where Ray's head is [RAY_ADDRESS; default: the Ray that runs on this machine].",
+)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What `sesame start --cluster` is told beside the settings."""
+
+    ray_address: str | None
+    key_file: Path | None
+    agent_port: int
+    detach: bool
+
+
+def run(settings: Settings, asked: Asked) -> int:
+    """Has a node run on every machine; until a signal, unless it is to leave them alone. The exit code."""
+    order = order_of(settings, asked.key_file, asked.agent_port)
+    signals = _Signals()
+    output.note("Connecting to Ray …")
+    with begun(asked.ray_address, order) as cluster:
+        output.note("The cluster is placed: a node on every machine of Ray that offers processors.")
+        if asked.detach:
+            output.note(
+                "It runs on without this command: `sesame cluster status` shows it, `sesame cluster stop` ends it."
+            )
+            return 0
+        signals.heed()
+        cluster.watch(output.note, signals.stopped.wait)
+        output.note(
+            f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
+        )
+        return _drained(cluster.drain())
+
+
+def _drained(left: list[Report]) -> int:
+    for report in left:
+        output.note(f"{report.address} ({report.host}): did not say that it has ended, and was given up.")
+    output.note("Stopped.")
+    return 1 if left else 0
+
+
+class _Signals:
+    """The first one to stop sets `stopped`; another one ends this process, and the cluster goes on ending by itself."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def heed(self) -> None:
+        """Ray has its own way with signals until then."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, _number: int, _frame: Any) -> None:
+        if self.stopped.is_set():
+            output.note("Left: the nodes go on stopping.")
+            raise SystemExit(EXIT_STOPPED_AT_ONCE)
+        self.stopped.set()
+
+
+@click.group()
+def cluster() -> None:
+    """Makes a cluster's key; says how its nodes are; stops it. `sesame start --cluster` starts it."""
+
+
+@cluster.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@with_settings("data_dir")
+def key(path: Path | None, **flags: Any) -> None:
+    """Writes a new key of a cluster to PATH, by default `cluster.key` in the data directory."""
+    settings = settle(flags)
+    if path is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        path = settings.data_dir / "cluster.key"
+    make_key(path)
+    output.note(f"The key is in {path}. Whoever has it is taken for a node of the cluster: keep it as a password.")
+
+
+@cluster.command()
+@with_json
+@with_ray_address
+def status(as_json: bool, ray_address: str | None) -> None:
+    """Says how the node of each machine is. Exits with 3 where no cluster runs."""
+    reports = _of_running(ray_address, lambda found: found.reports())
+    if as_json:
+        output.json_document({"running": reports is not None, "nodes": msgspec.to_builtins(reports or [])})
+    elif reports is None:
+        output.out.print("No cluster of Sesame runs on this Ray.", markup=False)
+    for report in reports or () if not as_json else ():
+        output.out.print(output.harmless(described(report)), markup=False)
+    if reports is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+
+
+@cluster.command()
+@with_ray_address
+def stop(ray_address: str | None) -> None:
+    """Ends every node in peace: running calls get `--drain-s` to end. Exits with 3 where no cluster runs."""
+    output.note("Stopping: no new calls; running ones get their time to end …")
+    left = _of_running(ray_address, lambda found: found.drain())
+    if left is None:
+        raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+    raise SystemExit(_drained(left))
+
+
+def _of_running(ray_address: str | None, asked: Callable[[Any], list[Report]]) -> list[Report] | None:
+    with running(ray_address) as found:
+        return None if found is None else asked(found)

@@ -1,0 +1,29 @@
+"""What every node of a cluster needs, and what cannot be had there: checked where it is asked for, and on each machine.
+
+Called by `cli.node` and by `sesame start --cluster`.
+"""
+
+from sesame.model.errors import ConfigurationError
+from sesame.settings import TABLE, Settings
+from sesame.settings_fields import PORT_MAX
+
+# The next one is used as well.
+AGENT_PORT = 9010
+
+
+def require(settings: Settings, agent_port: int) -> None:
+    """Raises `ConfigurationError` for what is missing or does not fit."""
+    missing = [TABLE[name].flag for name in ("database", "objects") if getattr(settings, name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"a node of a cluster needs {' and '.join(missing)}: what all nodes share is in a PostgreSQL database "
+            "(--database postgresql://…) and in an S3-speaking store (--objects s3://…)"
+        )
+    if settings.agents != "1":
+        raise ConfigurationError(
+            f"agents is '{settings.agents}'; expected 1, as a node of a cluster has its own agents"
+        )
+    if settings.tls_cert is not None:
+        raise ConfigurationError("tls_cert is set; expected none in a cluster, and a proxy before it that speaks TLS")
+    if not 0 <= agent_port < PORT_MAX:
+        raise ConfigurationError(f"agent_port is {agent_port}; expected 0 to {PORT_MAX - 1}")
