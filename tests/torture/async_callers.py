@@ -11,6 +11,7 @@ import threading
 
 import msgspec
 from tests.support.signer import API, Api
+from tests.torture.ledger import Ledger
 
 SERVICE = "torture"
 # The functions by what becomes of an event: all of them have destinations for success and for failure.
@@ -34,13 +35,13 @@ class Sent(msgspec.Struct):
 class Caller:
     """One thread. `sent` is complete once the thread has ended."""
 
-    def __init__(self, name: str, api: Api, ledger_port: int, seed: int) -> None:
+    def __init__(self, name: str, api: Api, ledger: Ledger, seed: int) -> None:
         self.sent: list[Sent] = []
         self.refusals: list[str] = []
         self.repeated = 0
         self._name = name
         self._api = api
-        self._ledger_port = ledger_port
+        self._ledger = ledger
         self._random = random.Random(f"{seed}-{name}")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -75,7 +76,8 @@ class Caller:
         function = self._random.choice(FUNCTIONS)
         event = {
             "id": f"{self._name}-{number}",
-            "ledger": self._ledger_port,
+            "ledger": self._ledger.port,
+            "at": self._ledger.address,
             "pause_s": round(self._random.uniform(0, PAUSE_S_MAX), 4),
             "fails": function == FAILS,
         }

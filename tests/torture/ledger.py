@@ -29,7 +29,7 @@ class Report(msgspec.Struct, frozen=True):
 class Ledger:
     """Takes reports on one port, and records of destinations by HTTP on another; listens between enter and exit."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, address: str = "127.0.0.1") -> None:
         self._file = path.open("wb", buffering=0)
         self._lock = threading.Lock()
         self._reports: list[Report] = []
@@ -57,9 +57,10 @@ class Ledger:
             def log_message(self, *_arguments: Any) -> None:
                 """What arrived is in the ledger."""
 
-        self._servers = [_Reports(("127.0.0.1", 0), Reporter), _Records(("127.0.0.1", 0), Destination)]
+        self._servers = [_Reports((address, 0), Reporter), _Records((address, 0), Destination)]
         self.port: int = self._servers[0].server_address[1]
-        self.url = f"http://127.0.0.1:{self._servers[1].server_address[1]}/records"
+        self.address = address
+        self.url = f"http://{address}:{self._servers[1].server_address[1]}/records"
 
     def __enter__(self) -> "Ledger":
         for server in self._servers:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import requests
 from tests.support import postgresql
+from tests.support.signer import Api
 from tests.support.zips import zip_of
 from tests.torture import queue_check
 from tests.torture.async_callers import FAILS, SERVICE, STEADY, WEB, Caller
@@ -63,7 +64,7 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
     try:
         with Ledger(folder / "ledger.jsonl") as ledger:
             sesame.start()
-            deploy(sesame, ledger)
+            deploy(sesame.api(), ledger)
             torture = _Torture(sesame, ledger, server, seed)
             torture.kill_all(plan)
             verdict = torture.judged()
@@ -75,8 +76,7 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
         sesame.close()
 
 
-def deploy(sesame: ForkedSesame, ledger: Ledger) -> None:
-    api = sesame.api()
+def deploy(api: Api, ledger: Ledger) -> None:
     service = {"serviceName": SERVICE, "role": f"acs:ram::{ACCOUNT_ID}:role/{ROLE}"}
     _made(api("POST", "/services", msgspec.json.encode(service)))
     code = msgspec.json.encode(zip_of({"index.py": CODE.read_bytes()})).decode().strip('"')
@@ -102,7 +102,7 @@ class _Torture:
         self._ledger = ledger
         self._server = server
         self._random = random.Random(seed)
-        self._callers = [Caller(f"c{number}", sesame.api(), ledger.port, seed) for number in range(CALLERS)]
+        self._callers = [Caller(f"c{number}", sesame.api(), ledger, seed) for number in range(CALLERS)]
         self._final: Records = {}
 
     def kill_all(self, plan: Plan) -> None:

@@ -24,7 +24,7 @@ def my_destination(event, context):
 
 def tell(asked, what, context, condition=''):
     line = json.dumps({'id': asked['id'], 'what': what, 'retry': int(context.retry_count), 'condition': condition})
-    connection = socket.create_connection(('127.0.0.1', asked['ledger']), 10)
+    connection = socket.create_connection((asked.get('at', '127.0.0.1'), asked['ledger']), 10)
     try:
         connection.sendall(line.encode('utf-8') + b'\n')
         if connection.recv(1) != b'+':

@@ -1,0 +1,9 @@
+"""A machine of a cluster is killed under load; tests/torture/cluster_faults has every fault in `make torture`."""
+
+from pathlib import Path
+
+from tests.torture.cluster_faults import Plan, run
+
+
+def test_a_machine_is_killed_under_load(tmp_path: Path) -> None:
+    run(tmp_path, Plan(killed=("n2",)))
