@@ -18,7 +18,7 @@ import linux
 STOP, RESUME, END_CROWD = b"s", b"r", b"c"
 _SIGNALS = {STOP: signal.SIGSTOP, RESUME: signal.SIGCONT}
 _EVERY_OTHER = -1
-# What was forked before its parent was killed is found at the next look.
+# A timer can have a process continue itself, and it may have forked then: what it made is found at the next look.
 _LOOKS_AT_CROWD = 3
 # POLICY: orders are looked for after so many ended processes, so that a storm of forks cannot hold them up.
 _REAPED_AT_ONCE = 64
@@ -57,14 +57,22 @@ def _obey(orders, handler):
 
 
 def _end_crowd(handler):
-    """Kills every process but the function's own, which can make no more."""
+    """Kills every process but the function's own, which can make no more.
+
+    All are stopped first, by one system call that also reaches what is just being forked: so nothing is forked between
+    a look and its kills, and nobody of the crowd takes a processor from those that end.
+    """
     linux.limit_processes(handler, 0)
+    _signal(_EVERY_OTHER, signal.SIGSTOP)
     own, ended = {str(handler), str(os.getpid())}, set()
     for _ in range(_LOOKS_AT_CROWD):
         found = {name for name in os.listdir("/proc") if name.isdigit()} - own - ended
+        if not found:
+            break
         for name in found:
             _signal(int(name), signal.SIGKILL)
         ended |= found
+    _signal(handler, signal.SIGCONT)
 
 
 def _reap(handler):

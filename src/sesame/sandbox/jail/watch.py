@@ -5,6 +5,7 @@ have refused or killed at once, this finds a moment later.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,8 +20,9 @@ from sesame.sandbox.memory import Census, Gauge
 FREE_DESCRIPTORS = 256
 KB_PER_DESCRIPTOR = 64
 # POLICY: an instance that is found with more threads that want a processor, in so many looks one after the other, has
-# the lowest priority from then on. Without cgroups each thread has as large a share as a whole other instance.
-CROWD_THREADS, CROWDED_LOOKS = 32, 2
+# the lowest priority from then on. Without cgroups each thread has as large a share as a whole other instance. Where
+# one look finds them the next follows soon, ahead of the count of what they hold: of a large crowd that takes a second.
+CROWD_THREADS, CROWDED_LOOKS, LOOK_AGAIN_S = 32, 2, 0.05
 # POLICY: of an instance with more processes all but the function's own end first when its time is up. Else that would
 # wait among them for a processor, to tell what it was doing, and they take some tenths of a second to end.
 CROWD_PROCESSES = 32
@@ -72,10 +74,10 @@ class Watch:
         return SandboxDied(Death.OUT_OF_MEMORY, text)
 
     def _look(self) -> Census:
-        pids = self._gauge.processes()
-        self._processes = len(pids)
-        # Ahead of what takes a millisecond for each process, which is long beside a crowd that grows.
-        self._have_crowd_step_back(pids)
+        pids = self._look_for_crowd()
+        if 0 < self._crowded < CROWDED_LOOKS:
+            time.sleep(LOOK_AGAIN_S)
+            pids = self._look_for_crowd()
         found = self._gauge.census(pids, self._memory_mb)
         buffers_mb = _buffers_mb(found)
         if buffers_mb and found.memory_mb + buffers_mb > self._memory_mb:
@@ -83,6 +85,13 @@ class Watch:
             found = self._gauge.census(pids, self._memory_mb - buffers_mb)
         self._threads = found.threads
         return found
+
+    def _look_for_crowd(self) -> list[int]:
+        """Its processes, which have stepped back if they are too many."""
+        pids = self._gauge.processes()
+        self._processes = len(pids)
+        self._have_crowd_step_back(pids)
+        return pids
 
     def _have_crowd_step_back(self, pids: list[int]) -> None:
         # What threads there were at the last look is enough to tell whether their states are worth a look.
