@@ -28,6 +28,9 @@ _JOIN_BYTES = 64 * 1024
 # So long messages that nobody waits for are gathered: each that leaves by itself wakes another process.
 GATHERED_S = 0.005
 
+# What the decoder raises for bytes that are no message.
+_GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 Take = Callable[[Message, list[int]], None]
 """Takes a message and its descriptors, which are the taker's."""
 
@@ -45,10 +48,20 @@ def framed(message: Message, fds: int) -> bytes:
     return len(body).to_bytes(4, "big") + bytes((fds,)) + body
 
 
+class Garbled(Exception):
+    """What came is no message of an agent's: where the next one begins is not known either."""
+
+
 def unframed(data: bytearray) -> Iterator[tuple[Message, int]]:
-    """The messages that have come completely, each with how many descriptors belong to it; they leave `data`."""
+    """The messages that have come completely, each with how many descriptors belong to it; they leave `data`.
+
+    Raises `Garbled`.
+    """
     while len(data) >= _HEAD_BYTES and len(data) >= (end := _HEAD_BYTES + int.from_bytes(data[:4], "big")):
-        message, fds = _decode(memoryview(data)[_HEAD_BYTES:end].tobytes()), data[4]
+        try:
+            message, fds = _decode(memoryview(data)[_HEAD_BYTES:end].tobytes()), data[4]
+        except _GARBLED as error:
+            raise Garbled(str(error)) from error
         del data[:end]
         yield message, fds
 
@@ -170,7 +183,17 @@ class Link:
             self.close()
             return
         self._unread += data
+        try:
+            self._take_all()
+        except Garbled as garbled:
+            # As if the other process had ended: nothing that it says can be read any more.
+            log.error("another agent sent what is no message", why=str(garbled))
+            self.close()
+
+    def _take_all(self) -> None:
         for message, count in unframed(self._unread):
+            if count > len(self._fds):
+                raise Garbled(f"{type(message).__name__} names {count} descriptors, and {len(self._fds)} came")
             self._hand(message, [self._fds.popleft() for _ in range(count)])
             if not self.open:
                 return
