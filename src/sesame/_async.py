@@ -12,6 +12,7 @@ import msgspec
 
 from sesame._engine import EngineParts
 from sesame._identity import Identity
+from sesame._patience import Patience
 from sesame._storage import Storage
 from sesame.control.async_policies import AsyncPolicies
 from sesame.destinations.deliverer import Deliverer, DelivererNeeds
@@ -36,11 +37,12 @@ from sesame.store.queue.leases import LEASE_S
 
 
 class AsyncNeeds(msgspec.Struct, frozen=True):
-    """What asynchronous invocations are run with. What is started is ended by `teardown`."""
+    """What asynchronous invocations are run with. What is started is ended by `teardown`, with so much `patience`."""
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
+    patience: Patience
 
 
 class _Rights:
@@ -73,7 +75,7 @@ class _Rights:
 
 
 async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, engine: EngineParts) -> None:
-    """At the end, calls that run have `drain_s` to end while the endpoints still serve them."""
+    """At the end, calls that run have their time while the endpoints still serve them."""
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     arns = Arns(settings.region, identity.account_id)
     routes = Routes(arns, settings.destinations)
@@ -114,14 +116,14 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
         )
     )
     tell_silent_destinations(storage.catalog, routes)
-    teardown.push_async_callback(_close, invoker, deliverer, settings.drain_s)
+    teardown.push_async_callback(_close, invoker, deliverer, needs.patience)
     deliverer.start()
     invoker.start()
 
 
-async def _close(invoker: AsyncInvoker, deliverer: Deliverer, drain_s: float) -> None:
+async def _close(invoker: AsyncInvoker, deliverer: Deliverer, patience: Patience) -> None:
     """What ends last leaves its records to the next start."""
-    await asyncio.gather(invoker.close(drain_s), deliverer.close(drain_s))
+    await asyncio.gather(*(patience.end(each.close, each.hurry) for each in (invoker, deliverer)))
 
 
 def _wording(error: CallerError) -> tuple[int, str, str]:

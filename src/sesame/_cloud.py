@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from sesame._patience import Patience
 from sesame.http.interface import Answer, Endpoint, Exchange, Refusal
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
@@ -70,7 +71,7 @@ class CloudNeeds(msgspec.Struct, frozen=True):
     limits: Callable[[], Limits]
     clocks: Clocks
     teardown: AsyncExitStack
-    drain_s: float
+    patience: Patience
     arrivals: FairRate
     region: str
 
@@ -116,7 +117,7 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
             continue
         server.open()
         taking[port] = server.take
-        needs.teardown.push_async_callback(server.stop, needs.drain_s)
+        needs.teardown.push_async_callback(needs.patience.end, server.stop, server.hurry)
     add_trust(answers)
     return taking
 

@@ -17,6 +17,7 @@ from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._network import OwnNetworks, offer_endpoint, offer_network
+from sesame._patience import Patience
 from sesame._storage import Storage
 from sesame._traces import Tracers
 from sesame.background import every
@@ -70,7 +71,7 @@ SHARES_OF_DESCRIPTORS = 9
 
 
 class EndpointNeeds(msgspec.Struct, frozen=True):
-    """What the endpoints are built with. Their servers are stopped by `teardown`.
+    """What the endpoints are built with. Their servers are stopped by `teardown`, with so much `patience`.
 
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
     service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
@@ -81,6 +82,7 @@ class EndpointNeeds(msgspec.Struct, frozen=True):
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
+    patience: Patience
     callers_wall: Callable[[], float]
     log_problem: Callable[[Service], str]
     tracers: Tracers | None
@@ -125,7 +127,7 @@ async def open_endpoints(
     cloud_ports: Mapping[int, Take] = {}
     if needs.trust is not None:
         endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.STS: sts, cloud_names.FC: fc}
-        authority, drain_s = needs.trust.authority, needs.settings.drain_s
+        authority = needs.trust.authority
         cloud_ports = offer_cloud(
             needs.answers,
             CloudNeeds(
@@ -134,7 +136,7 @@ async def open_endpoints(
                 share_of_limits,
                 needs.clocks,
                 needs.teardown,
-                drain_s,
+                needs.patience,
                 needs.arrivals,
                 needs.settings.region,
             ),
@@ -316,7 +318,7 @@ async def _listen(
         writer.serves(server)
     if needs.writer is not None:
         needs.writer.servers[setting] = server
-    serving = Serving(needs.teardown, settings.drain_s, needs.handover)
+    serving = Serving(needs.teardown, needs.patience, needs.handover)
     url = await serve(server, f"{TABLE[setting].flag} {port}", serving)
     offer_endpoint(needs.answers, server)
     return url
@@ -326,15 +328,15 @@ def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
     """What shows buckets as files asks for objects as any client does, without a port and without TLS."""
     server = HttpServer(oss, host=needs.settings.host, limits=share_of_limits(), clocks=needs.clocks)
     server.open()
-    needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
+    needs.teardown.push_async_callback(needs.patience.end, server.stop, server.hurry)
     needs.answers.offer_object_storage(server.take)
 
 
 class Serving(NamedTuple):
-    """How a server ends: by `teardown`, after `drain_s` at most, leaving to the next one what a `handover` takes."""
+    """How a server ends: by `teardown`, with so much `patience`, leaving to the next one what a `handover` takes."""
 
     teardown: AsyncExitStack
-    drain_s: float
+    patience: Patience
     handover: Handover | None
 
 
@@ -368,7 +370,7 @@ async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
     async def stop() -> None:
         if handover is not None and handover.begun:
             handover.leave(await server.hand_over(name))
-        await server.stop(serving.drain_s)
+        await serving.patience.end(server.stop, server.hurry)
 
     serving.teardown.push_async_callback(stop)
     return server.local_url

@@ -11,6 +11,7 @@ from sesame._endpoints import account_settings, addresses, share_of_limits
 from sesame._engine import caps
 from sesame._identity import Identity, identity_of
 from sesame._network import listens_max
+from sesame._patience import Patience
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._traces import Tracers, open_traces
 from sesame.agents.catalog_copy import CatalogCopy
@@ -68,6 +69,7 @@ class FollowerSesame:
         life, away_s = (None, WRITER_AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
         self._follower = Follower(place.agent, self._catalog, clocks, life, away_s)
         self._teardown = AsyncExitStack()
+        self._patience = Patience(settings.drain_s)
 
     async def start(self) -> None:
         """On return it answers, beside the other agents."""
@@ -117,10 +119,14 @@ class FollowerSesame:
         )
         follower.listens(server)
         await server.start(self._place.handover.take(name))
-        teardown.push_async_callback(server.stop, settings.drain_s)
+        teardown.push_async_callback(self._patience.end, server.stop, server.hurry)
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
             self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)
+
+    def hurry(self) -> None:
+        """As `app.Sesame`."""
+        self._patience.lose()
 
     async def stop(self) -> None:
         """Idempotent."""

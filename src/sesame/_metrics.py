@@ -10,6 +10,7 @@ import msgspec
 
 from sesame._endpoints import Serving, serve
 from sesame._engine import EngineParts
+from sesame._patience import Patience
 from sesame._storage import Storage
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Observer, together
@@ -81,7 +82,9 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
     if needs.writer is not None:
         needs.writer.servers["metrics_port"] = server
-    url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", Serving(needs.teardown, 0.0, needs.handover))
+    url = await serve(
+        server, f"{TABLE['metrics_port'].flag} {port}", Serving(needs.teardown, Patience(0.0), needs.handover)
+    )
     lag.start()
     needs.teardown.callback(lag.stop)
     return {"metrics": url + PATH.decode()}

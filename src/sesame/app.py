@@ -21,6 +21,7 @@ from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._network import OwnNetworks
+from sesame._patience import Patience
 from sesame._provided_layers import provide_layers
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
@@ -100,6 +101,7 @@ class Sesame:
         self.data_dir = DataDir(
             settings.data_dir, settings.database, settings.objects, announced_elsewhere=not self._announces
         )
+        self._patience = Patience(settings.drain_s)
         # Where the sandbox was begun before, its functions have the host's network.
         self._trust: CloudTrust | None = None
         if settings.cloud_names == "on" and self._substitutes.sandbox is None:
@@ -128,6 +130,10 @@ class Sesame:
     async def stop(self) -> None:
         """Ends everything, in the reverse order of the start; idempotent."""
         await self._teardown.aclose()
+
+    def hurry(self) -> None:
+        """Calls that run are waited for no longer, in a `stop` that is under way or still to come."""
+        self._patience.lose()
 
     @property
     def endpoints(self) -> Endpoints:
@@ -232,6 +238,7 @@ class Sesame:
             settings,
             clocks,
             teardown,
+            self._patience,
             callers_wall,
             targets.problem,
             tracers,
@@ -250,7 +257,7 @@ class Sesame:
         if given.handover is not None:
             given.handover.forget_rest()
         self._announce(urls, identity.key)
-        await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
+        await open_async(AsyncNeeds(settings, clocks, teardown, self._patience), storage, identity, engine)
         # Last, so that no endpoint waits for what starts ahead of calls.
         start_provisioned(engine, teardown)
 

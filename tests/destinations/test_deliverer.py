@@ -361,6 +361,21 @@ async def test_at_the_end_nothing_is_sent_and_what_did_not_arrive_goes_back(setu
     assert setup.sender.hanging == 0
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_who_hurries_the_end_has_what_is_being_sent_go_back_at_once(setup: Setup, early: bool) -> None:
+    setup.sender.behaviour["h"] = None
+    row = setup.queue.add("http://h/")
+    await setup.work()
+    closing = asyncio.create_task(setup.deliverer.close(5.0))
+    if not early:
+        await setup.work()
+        assert not closing.done()
+    setup.deliverer.hurry()
+    await asyncio.wait_for(closing, 60)
+    assert row.state == "waiting"
+    assert setup.sender.hanging == 0
+
+
 async def test_an_idle_deliverer_asks_nothing_and_sets_no_timer(setup: Setup) -> None:
     await setup.work()
     before = setup.queue.claims

@@ -512,6 +512,21 @@ async def test_a_function_at_its_cap_does_not_hold_up_others(setup: Setup) -> No
     await made.invoker.close(0.0)
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_who_hurries_the_end_has_calls_go_back_at_once(setup: Setup, early: bool) -> None:
+    setup.engine.driver.behaviour = lambda _sandbox, _call: None
+    row: Row = setup.queue.add()
+    await setup.work()
+    closing = asyncio.create_task(setup.invoker.close(10.0))
+    if not early:
+        await settle()
+        assert not closing.done()
+    setup.invoker.hurry()
+    await asyncio.wait_for(closing, 60)
+    assert row.state == State.ENQUEUED
+    assert row.lease.attempts == 0
+
+
 async def test_at_the_end_nothing_starts_what_waits_goes_back_and_what_runs_has_its_time(setup: Setup) -> None:
     setup.engine.driver.behaviour = lambda _sandbox, _call: None
     rows: list[Row] = [setup.queue.add(payload=str(i).encode()) for i in range(6)]

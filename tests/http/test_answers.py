@@ -146,6 +146,32 @@ async def test_an_answer_that_waits_for_others_is_not_lost_when_the_server_stops
             writer.close()
 
 
+async def test_the_grace_of_a_stop_ends_when_somebody_hurries() -> None:
+    came, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(_exchange: Exchange) -> None:
+        came.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with serving(serve) as server:
+        server.hurry()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(GET)
+        async with asyncio.timeout(30):
+            await came.wait()
+            stopping = asyncio.create_task(server.stop(grace_s=3600.0))
+            await asyncio.sleep(0)
+            assert not stopping.done()
+            server.hurry()
+            await stopping
+            assert ended.is_set()
+            await reader.read()
+        writer.close()
+
+
 @pytest.mark.parametrize("size", [0, 5, JOIN_BYTES + 1])
 async def test_a_whole_answer_says_its_length(size: int) -> None:
     body = b"b" * size

@@ -15,6 +15,7 @@ from tests.support import certificates
 from tests.support.fakes import FakeClocks
 
 from sesame._endpoints import Serving, serve
+from sesame._patience import Patience
 from sesame.http import server
 from sesame.http.handover import AT_ONCE, Handed, Handover
 from sesame.http.interface import Answer, Disconnected, Exchange, Refusal, WebSocket
@@ -323,7 +324,7 @@ async def test_an_endpoint_that_is_set_otherwise_listens_where_it_did() -> None:
     second = HttpServer(Endpoint(harness.whole(b"second")), port=first.port)
     async with contextlib.AsyncExitStack() as teardown:
         # Not what was handed over as "it": it speaks TLS now, or listens on another address too.
-        await serve(second, f"--port {first.port}", Serving(teardown, 1.0, handover))
+        await serve(second, f"--port {first.port}", Serving(teardown, Patience(1.0), handover))
         assert await client.ended()
         late = await Client.connected(second.port)
         assert await late.said(b"2") == b"second"

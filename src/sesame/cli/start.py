@@ -47,6 +47,10 @@ _M_MMAP_THRESHOLD = -3
 _MAPPED_BYTES = 1024 * 1024
 
 
+class StoppedAtOnce(Exception):
+    """Everything has ended, and calls that ran were not waited for, as a second signal asked."""
+
+
 @click.command()
 @with_cluster
 @with_settings()
@@ -64,7 +68,7 @@ def start(**flags: Any) -> None:
             sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place))))
     try:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
-    except asyncio.CancelledError:
+    except (StoppedAtOnce, asyncio.CancelledError):
         output.note("Stopped at once.")
         sys.exit(EXIT_STOPPED_AT_ONCE)
     if handover is not None and handover.begun:
@@ -85,7 +89,7 @@ def _be_agent(settings: Settings, place: "Place") -> int:
             uvloop.run(serve(settings, None, lambda: None, place))
         else:
             uvloop.run(follow(settings, place))
-    except asyncio.CancelledError:
+    except (StoppedAtOnce, asyncio.CancelledError):
         return EXIT_STOPPED_AT_ONCE
     return 0
 
@@ -113,14 +117,20 @@ async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | No
     """The same of an agent beside the writer, or of a node's follower."""
     from sesame._follower import FollowerSesame
 
+    follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
     signals = _Signals(None, lambda: None)
     place.stop_by(signals.stop)
-    follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
+
+    def started() -> None:
+        place.ready()
+        signals.hurry_by(follower.hurry)
+
     try:
-        await _until(signals.stopping, follower.start(), place.ready)
+        await _until(signals.stopping, follower.start(), started)
     finally:
         await follower.stop()
         place.end()
+    signals.check_hurry()
 
 
 async def _until(stopping: asyncio.Event, start: Coroutine[Any, Any, None], started: Callable[[], None]) -> None:
@@ -171,6 +181,7 @@ async def serve(
         greet(sesame, settings)
         if place is not None:
             place.ready()
+        signals.hurry_by(sesame.hurry)
         signals.restart_by(sesame.refuse_restart)
 
     try:
@@ -185,6 +196,7 @@ async def serve(
         calls.close()
         if place is not None:
             place.end()
+    signals.check_hurry()
     if handover is not None and handover.begun:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
@@ -194,7 +206,8 @@ async def serve(
 
 
 class _Signals:
-    """Sets `stopping`, at once or to begin anew; another signal to stop then cancels the task that made this.
+    """Sets `stopping`, at once or to begin anew. Another signal to stop then has running calls ended, at whichever step
+    the stop is; a third, or one before Sesame has started, cancels the task that made this.
 
     The first signal to stop during a restart has it stop instead: running calls keep their time.
     """
@@ -204,6 +217,8 @@ class _Signals:
         self._handover = handover
         self._settle_again = settle_again
         self._refuse: Callable[[str], None] | None = None
+        self._hurry: Callable[[], None] | None = None
+        self._hurried = False
         self._asked_early = False
         self._loading: asyncio.Task[None] | None = None
         main, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -220,13 +235,26 @@ class _Signals:
         if self._asked_early:
             self._on_restart()
 
+    def hurry_by(self, hurry: Callable[[], None]) -> None:
+        """It has started: from here on calls may run, which `hurry` has waited for no longer."""
+        self._hurry = hurry
+
+    def check_hurry(self) -> None:
+        """Raises `StoppedAtOnce` where calls were not waited for."""
+        if self._hurried:
+            raise StoppedAtOnce
+
     def stop(self) -> None:
-        """At once when it is asked for again."""
+        """Without time for running calls when it is asked for again."""
         if self._handover is not None and self._handover.begun:
             self._handover.give_up()
             output.note("Stopping in place of restarting: no new calls; running ones keep their time …")
         elif self.stopping.is_set():
-            self._main.cancel()
+            if self._hurry is None or self._hurried:
+                self._main.cancel()
+            else:
+                self._hurried = True
+                self._hurry()
         self.stopping.set()
 
     def _on_restart(self) -> None:

@@ -114,6 +114,8 @@ class Deliverer:
         self._claiming: asyncio.Task[None] | None = None
         self._quiet = False
         self._ended = asyncio.Event()
+        # Whether `close` waits for what is being sent, and whether it is not to.
+        self._patient = self._hurried = False
 
     def start(self) -> None:
         self._needs.queue.on_work(self._on_work)
@@ -133,7 +135,10 @@ class Deliverer:
         await self._release(waiting)
         # A task that is cancelled before its first step would give nothing back.
         await asyncio.sleep(0)
-        await self._until_ended(patience_s)
+        if not self._hurried:
+            self._patient = True
+            await self._until_ended(patience_s)
+            self._patient = False
         for task in self._tasks:
             task.cancel()
         await self._until_ended(LAST_WRITES_S)
@@ -143,6 +148,12 @@ class Deliverer:
         if left:
             await asyncio.wait(left)
         await self._needs.sender.close()
+
+    def hurry(self) -> None:
+        """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
+        self._hurried = True
+        if self._patient:
+            self._ended.set()
 
     def _on_work(self) -> None:
         self._more = True

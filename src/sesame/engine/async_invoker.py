@@ -62,6 +62,8 @@ class AsyncInvoker:
         self._extend: Timer | None = None
         self._quiet = False
         self._ended: asyncio.Event = asyncio.Event()
+        # Whether `close` waits for calls, and whether it is not to.
+        self._patient = self._hurried = False
 
     def start(self) -> None:
         self._given.queue.on_work(self._on_work)
@@ -90,7 +92,10 @@ class AsyncInvoker:
         await self._release(waiting)
         # A task that is cancelled before its first step would give nothing back.
         await asyncio.sleep(0)
-        await self._until_ended(patience_s)
+        if not self._hurried:
+            self._patient = True
+            await self._until_ended(patience_s)
+            self._patient = False
         for attempt in self._running.values():
             if attempt.calling and attempt.task is not None:
                 attempt.task.cancel()
@@ -102,6 +107,12 @@ class AsyncInvoker:
             await asyncio.wait(left)
         if self._extend is not None:
             self._extend.cancel()
+
+    def hurry(self) -> None:
+        """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
+        self._hurried = True
+        if self._patient:
+            self._ended.set()
 
     @property
     def running(self) -> int:

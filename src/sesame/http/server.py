@@ -56,6 +56,8 @@ class HttpServer:
         self.host = host
         self.port = port
         self._shared: Shared | None = None
+        # Of a `stop` that waits for requests.
+        self._grace: asyncio.Timeout | None = None
         self._listeners: set[Listener] = set()
         self._listener: Listener | None = None
         # Connections of the server before, on which a request waits.
@@ -229,11 +231,13 @@ class HttpServer:
         for connection in list(shared.connections):
             connection.stop()
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(grace_s) as self._grace:
                 await shared.quiet()
             return
         except TimeoutError:
             pass
+        finally:
+            self._grace = None
         shared.turns.give_up()
         tasks = {running.task for running in shared.running}
         for task in tasks:
@@ -245,6 +249,11 @@ class HttpServer:
         await asyncio.sleep(0)
         for connection in list(shared.connections):
             connection.abort()
+
+    def hurry(self) -> None:
+        """Ends the grace of a `stop` that is under way: running requests are cancelled now."""
+        if self._grace is not None and not self._grace.expired():
+            self._grace.reschedule(asyncio.get_running_loop().time())
 
 
 def _readable(sockets: Iterable[socket.socket]) -> list[socket.socket]:
