@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fc.conftest import NOW, Endpoint, request_of, scope
+from tests.http.harness import Clock
 from tests.support import acs
 from tests.support.exchanges import FakeWebSocket
-from tests.support.fakes import FakeExecution
+from tests.support.fakes import FakeExecution, ReadFrom
 from tests.support.sdk import KEY_ID, SECRET
 
 from sesame.engine.interface import InstanceInfo, RunningCommand
@@ -210,12 +211,13 @@ async def test_refusals(endpoint: Endpoint, instance: Instance, query: str, path
 
 async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(endpoint: Endpoint, instance: Instance) -> None:
     endpoint.now[0] = time.time()
-    server = HttpServer(endpoint.gateway, limits=Limits(keep_alive_s=0.2))
+    clock = Clock()
+    server = HttpServer(endpoint.gateway, limits=Limits(keep_alive_s=5.0), clocks=ReadFrom(clock))
     await server.start()
     try:
         reading, writing = await asyncio.open_connection(server.host, server.port)
         writing.write(b"GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n")
-        head = await reading.readuntil(b"\r\n\r\n")
+        head = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 30)
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
         await reading.readexactly(int(length.partition(b":")[2]))
         sent = {
@@ -227,9 +229,12 @@ async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(endpoint: End
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         writing.write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
-        assert (await reading.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(reading.read(1), 0.6)
+        upgraded = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 30)
+        assert upgraded.startswith(b"HTTP/1.1 101 ")
+        # Longer than the connection might be idle between two requests.
+        for _ in range(12):
+            clock.now += 1.0
+            server.tick()
         instance.execution.say(1, b"hi")
         assert await asyncio.wait_for(reading.readexactly(5), 30) == b"\x81\x03\x01hi"
         writing.close()

@@ -3,6 +3,7 @@
 Run by what places a cluster on its machines; `_node` has what a node adds to a follower and to a writer.
 """
 
+import asyncio
 import secrets
 import socket
 import sys
@@ -73,15 +74,18 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
 def _be(settings: Settings, this: _node.Node, place: Place) -> int:
     """The life of one of the node's processes."""
     clocks = SystemClocks()
-    if place.is_writer:
-        uvloop.run(
-            _node.lead(
-                settings, this, place, clocks,
-                lambda members: start.serve(settings, None, lambda: None, place, members),
-            )
-        )  # fmt: skip
-    else:
-        uvloop.run(_follow(settings, this, place, clocks))
+    try:
+        if place.is_writer:
+            uvloop.run(
+                _node.lead(
+                    settings, this, place, clocks,
+                    lambda members: start.serve(settings, None, lambda: None, place, members),
+                )
+            )  # fmt: skip
+        else:
+            uvloop.run(_follow(settings, this, place, clocks))
+    except (start.StoppedAtOnce, asyncio.CancelledError):
+        return start.EXIT_STOPPED_AT_ONCE
     return 0
 
 
