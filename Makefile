@@ -46,6 +46,7 @@ check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minu
 	@$(WITH_BYTECODE) $(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
 
 torture: install  ## The tests that take minutes, and property tests with many examples
+	@$(BIN)/uv sync --frozen --inexact --quiet --group fuzz
 	@$(WITH_BYTECODE) $(BIN)/pytest -m torture $(ARGS)
 	@$(WITH_BYTECODE) EXAMPLES_TIMES=20 $(BIN)/pytest $$(grep -rl support.examples tests --include=test_*.py) $(ARGS)
 

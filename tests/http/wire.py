@@ -86,6 +86,10 @@ class Talk:
     def say(self, data: bytes) -> None:
         self.connection.data_received(data)
 
+    def close(self) -> None:
+        """Gives up the descriptor that a server keeps, where very many conversations are held."""
+        self.shared.reserve.give_up()
+
     async def turns(self) -> None:
         """Of the loop, enough for all that came to be answered."""
         for _ in range(TURNS):

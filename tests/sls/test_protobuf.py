@@ -53,13 +53,6 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     refused_or_read(data)
 
 
-@pytest.mark.torture
-@given(st.one_of(st.binary(max_size=5000), NEARLY, GROUPS.map(by_client).map(lambda data: data[:-1])))
-@settings(max_examples=300_000, deadline=None)
-def test_any_bytes_are_read_or_refused_for_long(data: bytes) -> None:
-    refused_or_read(data)
-
-
 def refused_or_read(data: bytes) -> None:
     with contextlib.suppress(SlsError):
         assert all(record.time_s > 0 for record in protobuf.read_group(data).records)
