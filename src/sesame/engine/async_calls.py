@@ -13,6 +13,7 @@ import structlog
 from sesame.engine.async_pace import Pace
 from sesame.engine.async_policies import function_retry_s, throttle_retry_s
 from sesame.engine.async_work import InvokerDependencies
+from sesame.engine.error_bodies import message_of
 from sesame.engine.steps import STOPPED
 from sesame.model.async_invocation import Ending, Leased, State
 from sesame.model.async_result import AsyncResult
@@ -298,12 +299,7 @@ def _error_body(code: str, text: str) -> bytes:
 def _message(outcome: Outcome) -> str:
     """The function's own message, or its error body where that is not of the usual form."""
     assert outcome.error is not None
-    body = outcome.payload[:ERROR_BODY_BYTES_MAX]
-    try:
-        message = msgspec.json.decode(body)["errorMessage"]
-    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
-        message = body.decode(errors="replace")
-    return f"{outcome.error.type}: {message}"
+    return f"{outcome.error.type}: {message_of(outcome.payload[:ERROR_BODY_BYTES_MAX])}"
 
 
 def _shown(lease: Leased) -> dict[str, str]:

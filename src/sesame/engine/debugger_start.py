@@ -26,6 +26,6 @@ async def listen(instance: Instance) -> None:
     except NotStarted:
         await instance.kill(KillReason.FAILED)
         raise
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         await instance.kill(KillReason.FAILED)
         raise NotStarted(f"its debugger did not start: it answered {reply!r}"[:500]) from error

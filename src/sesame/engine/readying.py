@@ -6,9 +6,8 @@ Used for provisioned instances and for those that a function's rhythm asks for.
 import asyncio
 import uuid
 
-import msgspec
-
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
+from sesame.engine.error_bodies import message_of
 from sesame.engine.instance import Instance, State
 from sesame.engine.pool import Pool
 from sesame.engine.startup import initialize
@@ -79,8 +78,4 @@ def _require(steps: Steps, ended: Ended) -> None:
     if ended.error is None:
         return
     steps.log.write(ended.last_line)
-    try:
-        message = msgspec.json.decode(ended.payload)["errorMessage"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = ended.payload.decode(errors="replace")
-    raise NotReady(f"{ended.error.reason}: {message}")
+    raise NotReady(f"{ended.error.reason}: {message_of(ended.payload)}")

@@ -18,7 +18,7 @@ def object_of(text: str, field: str) -> dict[str, Any]:
     """`field` as an error spells it. Raises `InvalidArgument` for other text, and for values that no body may hold."""
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument.of(field, _EXPECTED, text[:_SHOWN_CHARS]) from error
     if not isinstance(found, dict):
         raise InvalidArgument.of(field, _EXPECTED, text[:_SHOWN_CHARS])

@@ -118,5 +118,5 @@ def _list_of(given: Any) -> Any:
         return None
     try:
         return msgspec.json.decode(given)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return given

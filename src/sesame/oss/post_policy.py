@@ -75,7 +75,7 @@ def read_policy(fields: Mapping[str, str], now: float) -> Policy:
         if not _EXPIRATION.match(policy.expiration) or len(policy.conditions) > CONDITIONS_MAX:
             raise ValueError(policy.expiration)
         expires_at = datetime.fromisoformat(policy.expiration.removesuffix("Z")).replace(tzinfo=UTC).timestamp()
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise OssError("InvalidPolicyDocument") from error
     if expires_at < now:
         raise OssError("AccessDenied", "Invalid according to Policy: Policy expired.")
@@ -142,7 +142,7 @@ def file_digest(content_md5: str) -> bytes | None:
         return None
     try:
         digest = base64.b64decode(content_md5, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise OssError("InvalidDigest", details={"Content-MD5": content_md5[:64]}) from error
     if len(digest) != hashlib.md5(usedforsecurity=False).digest_size:
         raise OssError("InvalidDigest", details={"Content-MD5": content_md5[:64]})

@@ -52,5 +52,5 @@ def document(request: Request, item: str, shape: type[T], expected: str) -> T | 
         return None
     try:
         return msgspec.json.decode(text, type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument.of(item[0].upper() + item[1:], expected, text[:64]) from error
