@@ -14,9 +14,9 @@ from tests.support.fuzzing import Kind, Try
 
 from sesame.fc.refusals import ApiError
 from sesame.fc.web.response_heads import ResponseRules, relayed_head, response_head
-from sesame.inside import proxy
 from sesame.inside.bounds import for_descriptors
 from sesame.inside.names import NameServer
+from sesame.inside.proxy import _read_head, _Refused
 from sesame.model.fair_rate import FairRate
 from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.last_head import LastHead
@@ -63,8 +63,8 @@ def named(server: NameServer, question: bytes) -> None:
 
 
 def led_out(head: bytes) -> None:
-    with contextlib.suppress(proxy._Refused):
-        _method, host, port, _passed_on = proxy._read_head(head + b"\r\n\r\n")
+    with contextlib.suppress(_Refused):
+        _method, host, port, _passed_on = _read_head(head + b"\r\n\r\n")
         assert isinstance(host, str)
         assert 0 <= port <= 65535
 
