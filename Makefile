@@ -12,6 +12,7 @@ PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
 WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
 UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/docs --ignore=tests/examples --ignore=tests/security -m 'not torture and not alone'
 INSTALLED := .venv/.installed
+COMPILED := .venv/.compiled
 
 help:  ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -24,13 +25,19 @@ $(INSTALLED): pyproject.toml uv.lock scripts/setup
 	@scripts/setup
 	@touch $@
 
+# Processes that start at once would each compile everything that all of them import.
+$(COMPILED): $(INSTALLED)
+	@$(WITH_BYTECODE) sh -c '$(BIN)/pytest -qq --collect-only tests/[a-i]*/ >/dev/null & \
+		$(BIN)/pytest -qq --collect-only tests/[j-z]*/ tests/test_*.py >/dev/null; wait'
+	@touch $@
+
 demo: install  ## Deploys and calls the manual's functions, start to end, on free ports
 	@$(BIN)/sesame demo $(if $(CI),--strict) $(ARGS)
 
 start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-data
 	@$(BIN)/sesame start $(ARGS)
 
-test: install  ## Every test but the torture tests
+test: install $(COMPILED)  ## Every test but the torture tests
 	@$(WITH_BYTECODE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-user: install  ## The journeys as an ordinary user: as nobody when started by root
@@ -39,7 +46,7 @@ test-user: install  ## The journeys as an ordinary user: as nobody when started 
 test-lowest: install  ## The unit tests with the lowest declared versions, in .venv-lowest
 	@scripts/test-lowest $(PARALLEL) $(UNIT) $(ARGS)
 
-check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
+check: $(INSTALLED) $(COMPILED)  ## Format, lint, types, architecture and unit tests: a minute
 	@$(BIN)/ruff format --check src tests benchmarks
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
