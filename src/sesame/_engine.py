@@ -55,7 +55,10 @@ class EngineParts(msgspec.Struct, frozen=True):
 
 
 class EngineNeeds(msgspec.Struct, frozen=True):
-    """What the engine is built with; `nas` is the directory of NAS servers. What it starts is ended by `teardown`."""
+    """What the engine is built with; `nas` is the directory of NAS servers. What it starts is ended by `teardown`.
+
+    With `of_cluster`, other machines have instances too, and other directories.
+    """
 
     settings: Settings
     clocks: Clocks
@@ -65,14 +68,16 @@ class EngineNeeds(msgspec.Struct, frozen=True):
     debuggable: bool
     tracers: Tracers | None
     nas: Path
+    of_cluster: bool = False
 
 
 def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     driver = needs.sandbox.driver
     resolver = Resolver(storage.catalog)
+    volumes = NasVolumes(None if needs.of_cluster else needs.nas, settings.mounts)
     given = EngineDependencies(
-        launcher=PackagedLauncher(driver, storage.packages, NasVolumes(needs.nas, settings.mounts), storage.images),
+        launcher=PackagedLauncher(driver, storage.packages, volumes, storage.images),
         resolver=resolver,
         clocks=clocks,
         caps=caps(settings, driver.descriptors(listens_max(settings))),

@@ -145,12 +145,14 @@ class FollowerSesame:
         shortage = DiskReserve(self._data_dir.nas.parent).shortage
         credits = CreditCapacity(bounds, shortage, self._clocks.monotonic, follower.give_back)
 
+        volumes = NasVolumes(self._data_dir.nas if self._of_cluster is None else None, settings.mounts)
+
         def around(invoke: Invoke) -> Invoke:
             return follower.around(invoke if tracers is None else tracers.around_calls(invoke))
 
         engine = LocalEngine(
             EngineDependencies(
-                launcher=PackagedLauncher(driver, packages, NasVolumes(self._data_dir.nas, settings.mounts)),
+                launcher=PackagedLauncher(driver, packages, volumes),
                 resolver=resolver,
                 clocks=self._clocks,
                 caps=bounds,
@@ -165,7 +167,14 @@ class FollowerSesame:
                 capacity=credits,
             )
         )
-        follower.use(engine.pool, credits, resolver, self._is_for_writer)
+        runtimes = sandbox.runtimes
+        # Another machine may have a runtime that this one lacks.
+        follower.use(
+            engine.pool,
+            credits,
+            resolver,
+            lambda snapshot: self._is_for_writer(snapshot) or not runtimes.runs(snapshot.runtime),
+        )
         return engine
 
     def _is_for_writer(self, snapshot: Snapshot) -> bool:

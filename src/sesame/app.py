@@ -218,7 +218,15 @@ class Sesame:
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
         engine_needs = EngineNeeds(
-            settings, clocks, sandbox, teardown, observer, self._debuggable, tracers, self.data_dir.nas
+            settings,
+            clocks,
+            sandbox,
+            teardown,
+            observer,
+            self._debuggable,
+            tracers,
+            self.data_dir.nas,
+            given.members is not None,
         )
         engine = open_engine(engine_needs, storage, identity)
         open_function_metrics(clocks, teardown, storage, targets, engine)

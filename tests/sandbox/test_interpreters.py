@@ -211,6 +211,8 @@ def test_a_runtime_without_an_interpreter_says_how_to_get_it_also_when_it_was_re
     found = discover(environ=world(tmp_path, tmp_path / "bin"))
     runtimes = Runtimes(found, SitePackages(tmp_path / "packages", found))
     assert runtimes.launch("python3.9").interpreter == path
+    assert runtimes.runs("python3.9")
+    assert not runtimes.runs("python2.7")
     with pytest.raises(LookupError, match=r"python2\.7 cannot run here: .* not found.*pyenv install 2\.7"):
         runtimes.launch("python2.7")
     path.unlink()

@@ -49,6 +49,15 @@ def test_a_path_of_a_server_lies_within_the_server_s_root(tmp_path: Path) -> Non
     assert (tmp_path / "nas").stat().st_mode & 0o777 == 0o700
 
 
+def test_of_several_machines_there_are_named_directories_alone(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    volumes = NasVolumes(None, {f"{SERVER}:/pictures": tmp_path / "shared"})
+    assert volumes.provide(mount(f"{SERVER}:/pictures/a")).base == tmp_path / "shared"
+    for address in (f"{SERVER}:/", "other.nas.aliyuncs.com:/pictures"):
+        with pytest.raises(VolumeUnavailable, match="in `mounts` of every node"):
+            volumes.provide(mount(address))
+
+
 @AS_ROOT
 def test_what_is_made_belongs_to_the_configured_ids_and_what_is_there_stays(tmp_path: Path) -> None:
     volumes = NasVolumes(tmp_path, {})

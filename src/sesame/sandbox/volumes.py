@@ -60,9 +60,12 @@ class Volume(msgspec.Struct, frozen=True):
 
 
 class NasVolumes:
-    """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path."""
+    """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path.
 
-    def __init__(self, root: Path, named: Mapping[str, Path], *, reserve_mb: int | None = None) -> None:
+    Without a `root`, for one of several machines, there are those that are `named` alone.
+    """
+
+    def __init__(self, root: Path | None, named: Mapping[str, Path], *, reserve_mb: int | None = None) -> None:
         """Raises `ConfigurationError` for a name that is no address and for a directory that is not there."""
         self._root = root
         self._reserve_mb = reserve_mb
@@ -101,7 +104,13 @@ class NasVolumes:
             )
         user_id, group_id = (DEFAULT_ID if each < 0 else each for each in (mount.user_id, mount.group_id))
         named = self._nearest(address)
+        if named is None and self._root is None:
+            raise VolumeUnavailable(
+                f"'{mount.server_addr}' cannot be mounted at {mount.mount_dir}: the nodes of this cluster have no "
+                "directory of it in common; name one on a file system that they share, in `mounts` of every node"
+            )
         if named is None:
+            assert self._root is not None
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             base, parts = self._root.resolve(), (address.server, *address.parts)
         else:

@@ -42,6 +42,14 @@ class Runtimes:
         found = interpreters.discover(of_python, wanted=wanted, own=own_interpreters(packages_root))
         return cls(found, SitePackages(packages_root, found), nodes.discover(of_nodes, os.environ))
 
+    def runs(self, runtime: str) -> bool:
+        """Whether this machine has what runs it."""
+        try:
+            self.launch(runtime)
+        except LookupError:
+            return False
+        return True
+
     def launch(self, runtime: str) -> Launch:
         """How to run the runtime. Raises `LookupError` with the missing interpreter and how to get it."""
         if is_custom(runtime):
