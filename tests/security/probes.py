@@ -3,7 +3,7 @@
 Read by test_walls.py. Where walls stand one behind the other, an attack succeeds only when all of them are gone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,3 +123,11 @@ PROBES = (
     probe("descriptors", "limits", event={"most": 1000}, options={"file_descriptors": 500}),
     probe("core", "limits"),
 )
+
+
+def one_of_each_set(probes: Iterable[Probe]) -> frozenset[str]:
+    """Of each set of walls one attack on it; one that every kernel knows where there is any."""
+    chosen: dict[frozenset[str], Probe] = {}
+    for each in sorted(probes, key=lambda probe: bool(probe.needs)):
+        chosen.setdefault(each.walls, each)
+    return frozenset(probe.attack for probe in chosen.values())

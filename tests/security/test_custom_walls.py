@@ -4,7 +4,7 @@ And from one whose root is a container image. That the walls are what stops them
 """
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
+from tests.security.conftest import OF_ITS_OWN
 from tests.security.grades import GRADES
-from tests.security.probes import PROBES, Probe
+from tests.security.probes import PROBES, Probe, one_of_each_set
 from tests.security.test_walls import Host, Scene, attack, require
 from tests.support.custom import CustomStage
 from tests.support.images import ContainerStage, python_root
@@ -40,13 +41,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python_root(tmp_path_factory.mktemp("image"))
 
 
-# An ordinary user's image has a user's jail, which the other attackers try too: where root makes it, it has its turn in
-# `make torture`.
-LATER = [pytest.mark.torture] if os.geteuid() == 0 else []
-ATTACKERS = ["program", "image-root", pytest.param("image-user", marks=LATER)]
+def attacks() -> Iterator[Any]:
+    """With who attacks. An image's jail has the walls of any other: in every run one attack on each set of them comes
+    from an image, the rest in `make torture`, as all do from an ordinary user's image, where root makes it.
+    """
+    from_an_image = one_of_each_set(probe for probe in PROBES if probe.attack != OF_ITS_OWN)
+    for attacker in ("program", "image-root", "image-user"):
+        for probe in PROBES:
+            later = probe.attack not in from_an_image if attacker == "image-root" else os.geteuid() == 0
+            marks = pytest.mark.torture if later and attacker != "program" else ()
+            yield pytest.param(attacker, probe, marks=marks, id=f"{attacker}-{probe.attack}")
 
 
-@pytest.fixture(scope="module", params=ATTACKERS)
+@pytest.fixture(scope="module")
 def attacker(request: pytest.FixtureRequest) -> str:
     """What attacks come from; an image's jail is also one that an ordinary user makes."""
     return str(request.param)
@@ -83,7 +90,7 @@ async def host_of(
         yield made
 
 
-@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.attack)
+@pytest.mark.parametrize(("attacker", "probe"), list(attacks()), indirect=["attacker"])
 async def test_the_attack_fails(probe: Probe, scene: Scene, host_of: HostOf) -> None:
     require(probe)
     # Between the program and the instance's first process is what started the program.
