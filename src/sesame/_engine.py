@@ -136,13 +136,18 @@ def keep_alive(settings: Settings) -> KeepAlive | None:
 
 
 def caps(settings: Settings, descriptors_of_instance: int) -> Caps:
-    """The engine's bounds. Without a setting, memory is a share of the host's."""
-    host_mb = psutil.virtual_memory().total // MIB
+    """The engine's bounds."""
     return Caps(
         instances_per_function=settings.max_instances,
-        memory_mb=settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN),
+        memory_mb=memory_mb(settings),
         starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_MIN),
         keep_alive_s=settings.keep_alive_s,
         disk_mb=settings.max_disk_mb,
         instances=descriptors.instances_max(descriptors.of_process(), descriptors_of_instance),
     )
+
+
+def memory_mb(settings: Settings) -> int:
+    """How much all instances of this machine may have. Without a setting, a share of the host's."""
+    host_mb = psutil.virtual_memory().total // MIB
+    return settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN)

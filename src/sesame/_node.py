@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from sesame._cloud import CloudTrust
+from sesame._engine import memory_mb
 from sesame._node_packages import PackagesNeeds, open_packages
 from sesame._sandbox import OpenSandbox
 from sesame._tunnels import FollowersNeeds, OfFollower, offer_to_instances, tunnels_of_follower
@@ -75,7 +76,7 @@ class OfCluster:
         self._clocks = clocks
         self._tunnels: OfFollower | None = None
         self._leadership = Leadership(settings.database, f"follower {node.name}")
-        own = Own(node.name, node.address(AGENT_PORT), node.key)
+        own = Own(node.name, node.address(AGENT_PORT), node.key, memory_mb(settings), settings.max_disk_mb)
         self.following = Following(own, self._leadership, place.lives, clocks)
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:

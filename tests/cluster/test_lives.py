@@ -13,10 +13,12 @@ import pytest
 from tests.engine.conftest import Engine, FakeCatalog, build
 from tests.support.fakes import FakeClocks, FakeDriver
 
+from sesame.agents import messages
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
-from sesame.agents.followed import WriterNeeds
+from sesame.agents.followed import Followed, WriterNeeds
 from sesame.agents.follower import Follower
+from sesame.agents.policies import WRITER
 from sesame.agents.writer import Writer
 from sesame.cluster.following import Following, Own
 from sesame.cluster.members import Members
@@ -66,7 +68,7 @@ class _Seat:
 
     def __init__(self, rows: _Rows, epoch: int, inherited: list[str]) -> None:
         self.leadership, self.epoch, self.inherited = rows, epoch, inherited
-        self.does = True
+        self.does, self.node = True, f"w{epoch}"
 
     def leads(self) -> bool:
         return self.does
@@ -114,6 +116,21 @@ class WriterProcess:
             self.members.serve(self.writer)
         rows.seen = Seen(epoch, f"w{epoch}", f"127.0.0.1:{self.members.port.address[1]}", 0.0)
 
+        # By the names of their nodes, once they have said what they hold.
+        self.followers: dict[str, Followed] = {}
+        arrived = self.members.arrived
+
+        def arrives(followed: Followed) -> None:
+            arrived(followed)
+            self.followers[self.members.addresses[followed.agent]] = followed
+
+        self.members.arrived = arrives  # type: ignore[method-assign]
+
+    async def asked_by(self, followed: Followed, function: str) -> messages.Place:
+        target = Target("s", limits.LATEST, function)
+        key = self.engine.resolver.resolve(target).key
+        return await self.writer.place(followed, messages.Ask(1, target, key, 0))
+
     async def edit(self, revision: int) -> None:
         """As an edit that is to be answered."""
         await self.catalog.confirm(revision)
@@ -124,9 +141,11 @@ class WriterProcess:
 
 
 class FollowerProcess:
-    def __init__(self, rows: _Rows, clocks: FakeClocks, engine: Engine) -> None:
+    def __init__(
+        self, rows: _Rows, clocks: FakeClocks, engine: Engine, node: str = "n", *, memory_mb: int = 768
+    ) -> None:
         self.until = 0.0
-        self.following = Following(Own("n", "127.0.0.1:1", KEY), cast(Leadership, rows), self._lives, clocks)
+        self.following = Following(Own(node, node, KEY, memory_mb, None), cast(Leadership, rows), self._lives, clocks)
         self.driver = FakeDriver(lambda _sandbox, _call: None)
         self.follower = Follower(2, cast(CatalogCopy, _CopyOfNothing()), clocks, self.following.life)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
@@ -173,6 +192,9 @@ class Stage:
         self.writer = self.new_writer(1, [])
         self.follower = FollowerProcess(self.rows, self.clocks, self.writer.engine)
         stack.push_async_callback(self.follower.close)
+
+    def closes(self, process: FollowerProcess) -> None:
+        self._stack.push_async_callback(process.close)
 
     def new_writer(self, epoch: int, inherited: list[str], *, serves: bool = True) -> WriterProcess:
         writer = self.writer = WriterProcess(self.rows, self.clocks, epoch, inherited, serves=serves)
@@ -318,3 +340,19 @@ async def test_a_supervisor_is_told_by_when_to_end_a_follower_that_is_stopped(st
     await stage.until(lambda: not stage.follower.driver.alive)
     await stage.passes(2 * STEP_S)
     assert stage.follower.until == 0.0
+
+
+async def test_a_call_that_finds_no_memory_on_its_machine_goes_to_one_that_has_some(stage: Stage) -> None:
+    writer = stage.writer
+    for name in ("large", "larger"):
+        writer.engine.deploy(name, memory_size=512, timeout=600)
+    other = FollowerProcess(stage.rows, stage.clocks, writer.engine, "m", memory_mb=1024)
+    stage.closes(other)
+    await stage.until(lambda: len(writer.followers) == 2)
+    (n, m), capacity = sorted(writer.followers.values(), key=lambda each: each.agent), writer.engine.pool.capacity
+    assert (await writer.asked_by(n, "large")).instance_id
+    place = await writer.asked_by(n, "larger")
+    assert (place.instance_id, place.agent) == ("", m.agent)
+    assert (await writer.asked_by(m, "larger")).instance_id
+    assert [capacity.memory_left(machine) for machine in (0, n.agent, m.agent)] == [768, 768 - 512, 1024 - 512]
+    assert (await writer.asked_by(n, "larger")).agent == WRITER, "it is at its cap"

@@ -74,7 +74,7 @@ class CreditCapacity(Capacity):
             if now - credit.granted_at >= UNUSED_S:
                 self.revoke(credit.instance_id)
 
-    def require(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+    def require(self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0) -> list[Instance] | None:
         if provisioned or snapshot.key not in self._unused:
             raise Exhausted(f"this agent has no credit for one more instance of function '{snapshot.function}'")
         if shortage := self._shortage():

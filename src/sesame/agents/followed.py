@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -82,6 +82,7 @@ class Others(Protocol):
     needs: WriterNeeds
     feed: CatalogFeed
     held: Counter[str]
+    machines: Mapping[int, int]
 
     def arrived(self, followed: "Followed") -> None: ...
 
@@ -263,6 +264,7 @@ class Followed:
             # It was deleted: the follower ends it when it hears so.
             return
         instance = Instance(bare(snapshot), held.instance_id, needs.sink, needs.clocks)
+        instance.machine = self._others.machines.get(self.agent, 0)
         instance.move(State.BUSY)
         needs.pool.capacity.take(instance, was_there=True)
         self.hold(instance)

@@ -16,15 +16,16 @@ from sesame.model.usage import Usage
 from sesame.sandbox.interface import Call, Death, KillReason, Reply, SandboxDied, SandboxStartFailed, StartFailure
 
 
-async def set_aside(pool: Pool, snapshot: Snapshot) -> Instance:
-    """Capacity for an instance that another agent starts, if need be in place of idle ones.
+async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
+    """Capacity for an instance that another agent starts, on its machine, if need be in place of idle ones.
 
     Raises `Exhausted` as a call would.
     """
     while True:
-        leaving = pool.capacity.require(snapshot)
+        leaving = pool.capacity.require(snapshot, machine=machine)
         if leaving is not None:
             admitted = pool.admit(bare(snapshot), leaving)
+            admitted.instance.machine = machine
             admitted.instance.move(State.BUSY)
             if admitted.ending:
                 await asyncio.wait(admitted.ending)

@@ -46,6 +46,8 @@ class Writer:
         # Where no descriptors go to followers, and where each of them is reached.
         self.carry: Carry | None = None
         self.addresses: Mapping[int, str] = {}
+        # On which of several machines each is, as `engine.capacity` counts them; all on this one where it has none.
+        self.machines: Mapping[int, int] = {}
         # All endpoints, by the settings of their ports.
         self.servers: dict[str, HttpServer] = {}
         self._hangs = hangs
@@ -247,14 +249,15 @@ class Writer:
             snapshot = self.needs.resolver.resolve(asked.target)
             if snapshot.key != asked.key:
                 return nowhere
-            room, may_move = pool.capacity.has_free(snapshot), asked.moves < MOVES_MAX
+            machine = self.machines.get(asker.agent, 0)
+            room, may_move = pool.capacity.has_free(snapshot, machine=machine), asked.moves < MOVES_MAX
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
                 return self._place_at(asked, agent)
             try:
-                instance = await set_aside(pool, snapshot)
+                instance = await set_aside(pool, snapshot, machine)
             except Exhausted:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
-                return self._place_at(asked, agent or WRITER)
+                return self._place_at(asked, agent or self._with_room(machine, snapshot) or WRITER)
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
@@ -263,6 +266,20 @@ class Writer:
             return nowhere
         asker.hold(instance)
         return m.Place(asked.n, instance.instance_id, asker.agent)
+
+    def _with_room(self, but: int, snapshot: Snapshot) -> int:
+        """A follower on another machine that may start one more; 0 for none.
+
+        POLICY: of those, the one on the machine that has the most memory left.
+        """
+        capacity = self.needs.pool.capacity
+        roomy = [
+            (capacity.memory_left(machine), each.agent)
+            for each in self._followers.values()
+            if (machine := self.machines.get(each.agent, 0)) != but and each.follows
+            if capacity.has_free(snapshot, machine=machine)
+        ]
+        return max(roomy)[1] if roomy else 0
 
     def _place_at(self, asked: m.Ask, agent: int) -> m.Place:
         return m.Place(asked.n, "", agent, self.addresses.get(agent, ""))

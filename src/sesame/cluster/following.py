@@ -29,11 +29,16 @@ log = structlog.get_logger("sesame.cluster")
 
 
 class Own(msgspec.Struct, frozen=True):
-    """What a node says of itself: `node` is new with each start, `address` is where others reach its follower."""
+    """What a node says of itself: `node` is new with each start, `address` is where others reach its follower.
+
+    Its instances may have so much memory, and as much disk, None for any.
+    """
 
     node: str
     address: str
     key: bytes
+    memory_mb: int
+    disk_mb: int | None
 
 
 class FollowerLife:
@@ -107,9 +112,10 @@ class Following:
         log.info("this node is linked to the writer", epoch=seen.epoch, writer=seen.node, address=seen.address)
 
     async def _joined(self, seen: Seen) -> socket.socket:
-        connected = await connect(address_of(seen.address), self._own.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S)
+        own = self._own
+        connected = await connect(address_of(seen.address), own.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S)
         try:
-            await join(connected, Joins(self._own.node, self._own.address, seen.epoch))
+            await join(connected, Joins(own.node, own.address, seen.epoch, own.memory_mb, own.disk_mb))
         except BaseException:
             connected.close()
             raise

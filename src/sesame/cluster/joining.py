@@ -17,11 +17,16 @@ _BYTES_MAX = 64 * 1024
 
 
 class Joins(msgspec.Struct, frozen=True, array_like=True):
-    """`node` is new with each start of its supervisor; `address` is the agent port of its follower."""
+    """`node` is new with each start of its supervisor; `address` is the agent port of its follower.
+
+    Its instances may have so much memory, and as much disk, None for any.
+    """
 
     node: str
     address: str
     epoch: int
+    memory_mb: int
+    disk_mb: int | None
 
 
 class Joined(msgspec.Struct, frozen=True, array_like=True):

@@ -6,6 +6,7 @@ Built by `_node` for the writer, in the place of what a supervisor says where al
 import asyncio
 import itertools
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -22,6 +23,7 @@ from sesame.cluster.joining import Joined, answer, hear
 from sesame.cluster.port import Address, AgentPort
 from sesame.cluster.rules import Holds
 from sesame.cluster.seat import Seat, holder_of_follower
+from sesame.engine.policies import Caps
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 
@@ -72,6 +74,9 @@ class Members:
         self._reads_rows = False
         # Where each follower's agent port is, by its number.
         self.addresses: dict[int, str] = {}
+        # On which machine each is, 0 for the writer's own, and what instances may have on each.
+        self.machines: dict[int, int] = {}
+        self._caps: dict[int, Caps] = {}
         self.awaited = tuple(self._agent(each) for each in seat.inherited)
 
     @property
@@ -85,6 +90,8 @@ class Members:
     def serve(self, writer: Writer) -> None:
         """From here on they are answered."""
         self._writer = writer
+        capacity = writer.needs.pool.capacity
+        self._caps[0], capacity.machines, writer.machines = capacity.caps, self._caps, self.machines
         early, self._early = self._early, {}
         for name, each in early.items():
             if each.link.open:
@@ -135,6 +142,11 @@ class Members:
             connected.close()
             return
         self.addresses[agent] = joins.address
+        machine = self.machines[agent] = 0 if joins.node == self._seat.node else agent
+        if machine:
+            self._caps[machine] = Caps(
+                sys.maxsize, joins.memory_mb, starts_at_once=1, keep_alive_s=0.0, disk_mb=joins.disk_mb
+            )
         self._heard_at.setdefault(name, self._clocks.monotonic())
         log.info("a node is linked", node=joins.node, agent=agent, address=joins.address)
         if self._writer is not None:
@@ -207,6 +219,8 @@ class Members:
             followed.shows_nothing()
             followed.ended()
             self._writer.lost(followed)
+            if machine := self.machines.pop(followed.agent, 0):
+                del self._caps[machine]
         log.info("nothing is left of a node's instances", node=name)
         self._run(self._release(name))
 

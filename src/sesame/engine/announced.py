@@ -48,7 +48,7 @@ class AnnouncedCalls:
         own = sum(each.key == snapshot.key for each in self._announced)
         if own < self._pool.provisioned_idle(snapshot):
             return snapshot
-        reason = no_capacity_for(snapshot, taken_by(self._pool.instances(), self._announced), self._caps)
+        reason = no_capacity_for(snapshot, taken_by(self._pool.capacity.here(), self._announced), self._caps)
         if reason is not None:
             self._pool.counts.refused += 1
             raise Exhausted(reason)

@@ -5,10 +5,13 @@ itself.
 """
 
 import asyncio
+import sys
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+
+import msgspec
 
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import Caps, victims
@@ -27,24 +30,47 @@ class Capacity:
         self.on_free: Callable[[], None] | None = None
         self._admitted: dict[str, Instance] = {}
         self._memory_mb = 0
+        # Of several machines, what each may have by `Instance.machine`; 0 is this one. Caps of functions hold over all.
+        self.machines: Mapping[int, Caps] | None = None
 
     @property
     def memory_mb(self) -> int:
         return self._memory_mb
 
+    @property
+    def caps(self) -> Caps:
+        """Of this machine, and of functions."""
+        return self._caps
+
+    def memory_left(self, machine: int) -> int:
+        """How many MB of a machine's no instance has."""
+        caps = self._caps if self.machines is None else self.machines.get(machine)
+        there = [instance for instance in self._admitted.values() if instance.machine == machine]
+        return 0 if caps is None else caps.memory_mb - _memory_mb(there)
+
     def instances(self) -> list[Instance]:
         return list(self._admitted.values())
+
+    def here(self) -> list[Instance]:
+        """Those on this machine."""
+        if self.machines is None:
+            return self.instances()
+        return [instance for instance in self._admitted.values() if not instance.machine]
+
+    @property
+    def memory_here_mb(self) -> int:
+        return self._memory_mb if self.machines is None else _memory_mb(self.here())
 
     def instance(self, instance_id: str) -> Instance | None:
         return self._admitted.get(instance_id)
 
-    def require(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+    def require(self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0) -> list[Instance] | None:
         """The idle instances that must be evicted first; None when the caller must wait for one that is ending.
 
         Raises `Exhausted` that names the cap that is reached, or the shortage.
         """
         instances = self.instances()
-        found = victims(instances, snapshot, self._caps, self._memory_mb, provisioned=provisioned)
+        found = self._victims(instances, snapshot, provisioned, machine)
         if not isinstance(found, str):
             # Asked last: it costs a system call, and most calls that are refused are refused for a cap.
             if shortage := self._shortage():
@@ -54,20 +80,37 @@ class Capacity:
         staying = [instance for instance in instances if instance.state is not State.DEAD]
         if len(staying) == len(instances):
             raise Exhausted(found)
-        staying_mb = sum(instance.snapshot.limits.memory_mb for instance in staying)
-        then = victims(staying, snapshot, self._caps, staying_mb, provisioned=provisioned)
+        then = self._victims(staying, snapshot, provisioned, machine)
         if isinstance(then, str):
             raise Exhausted(then)
         return None
+
+    def _victims(
+        self, instances: list[Instance], snapshot: Snapshot, provisioned: bool, machine: int
+    ) -> list[Instance] | str:
+        if self.machines is None:
+            return victims(instances, snapshot, self._caps, _memory_mb(instances), provisioned=provisioned)
+        boundless = msgspec.structs.replace(self._caps, memory_mb=sys.maxsize, disk_mb=None, instances=None)
+        everywhere = victims(instances, snapshot, boundless, 0, provisioned=provisioned)
+        if isinstance(everywhere, str):
+            return everywhere
+        caps = self.machines.get(machine)
+        if caps is None:
+            return "the machine that is to have the instance has gone"
+        there = [instance for instance in instances if instance.machine == machine]
+        on_it = victims(there, snapshot, caps, _memory_mb(there), provisioned=provisioned)
+        if isinstance(on_it, str):
+            return on_it
+        return [*everywhere, *(instance for instance in on_it if instance not in everywhere)]
 
     def name(self, snapshot: Snapshot) -> str:
         """The id of an instance that is taken next."""
         return f"c-{uuid.uuid4()}"
 
-    def has_free(self, snapshot: Snapshot) -> bool:
+    def has_free(self, snapshot: Snapshot, *, machine: int = 0) -> bool:
         """Whether one more may start for which no other instance has to go."""
         try:
-            return self.require(snapshot) == []
+            return self.require(snapshot, machine=machine) == []
         except Exhausted:
             return False
 
@@ -83,7 +126,8 @@ class Capacity:
         """One that `was_there` counts, whatever the cap is now: it was started under another."""
         self._admitted[instance.instance_id] = instance
         self._memory_mb += instance.snapshot.limits.memory_mb
-        assert was_there or self._memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
+        bounded = self.machines is None and not was_there
+        assert not bounded or self._memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
 
     def free(self, instance: Instance) -> None:
         """Idempotent."""
@@ -95,6 +139,10 @@ class Capacity:
         """An instance has gone, or has become one that may be evicted."""
         if self.on_free is not None:
             self.on_free()
+
+
+def _memory_mb(instances: list[Instance]) -> int:
+    return sum(instance.snapshot.limits.memory_mb for instance in instances)
 
 
 class StartSlots:

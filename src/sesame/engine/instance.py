@@ -85,6 +85,8 @@ class Instance:
         self.snapshot = snapshot
         self.instance_id = instance_id
         self.state = State.STARTING
+        # Which of several machines it runs on, as `engine.capacity` counts them; 0: this one.
+        self.machine = 0
         self.initialized = not (snapshot.launch.initializer or snapshot.launch.initializer_command)
         # Unix seconds.
         self.created_at = clocks.wall()

@@ -170,8 +170,8 @@ class Pool:
         self._idle.put(instance)
         self.capacity.told_free()
         self._tick_soon()
-        if self.capacity.memory_mb + instance.snapshot.limits.memory_mb > self._given.caps.memory_mb:
-            for victim in to_free_ahead(self.capacity.instances(), instance.snapshot, self._given.caps):
+        if self.capacity.memory_here_mb + instance.snapshot.limits.memory_mb > self._given.caps.memory_mb:
+            for victim in to_free_ahead(self.capacity.here(), instance.snapshot, self._given.caps):
                 self.counts.evicted += 1
                 self._retire(victim, KillReason.EVICTED)
 

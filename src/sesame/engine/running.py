@@ -149,8 +149,9 @@ class LocalEngine:
             snapshot = self._resolver.resolve(target)
         except CallerError:
             return True
-        fresh, own, instances = self._snapshots(starting), self._snapshots(calling), self.pool.instances()
-        memory_mb = self.pool.memory_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
+        fresh, own = self._snapshots(starting), self._snapshots(calling)
+        instances = self.pool.capacity.here()
+        memory_mb = self.pool.capacity.memory_here_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
         if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
             return True
         if sum(each.key == snapshot.key for each in fresh) < self.pool.provisioned_idle(snapshot):
