@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from tests.support.postgresql import Server
 
 from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.sql import postgresql
 from sesame.store.sql.database import Database
 from sesame.store.sql.leadership import Leadership
-from sesame.store.sql.postgresql import epoch_of
+from sesame.store.sql.postgresql import PostgresqlBackend, epoch_of
 
 EXPIRED_S = 3600.0
 
@@ -143,6 +144,19 @@ async def test_a_database_in_use_by_a_sesame_of_no_cluster_says_so(url: str, sta
     writer = Database(url, "a", epoch=await take(leadership, "a"))
     with pytest.raises(ConfigurationError, match="is in use by another process"):
         await writer.open()
+
+
+async def test_nodes_that_begin_at_once_wait_for_the_one_that_makes_the_tables(
+    url: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "LOCK_PATIENCE_S", 0.0)
+    holder = PostgresqlBackend(url, "makes the tables")
+    await asyncio.to_thread(holder.lock)
+    opening = asyncio.ensure_future(opened(url, "a", stack))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(holder.prepare)
+    await asyncio.to_thread(holder.writer().close)
+    assert (await (await opening).look()).epoch == 0
 
 
 async def test_what_cannot_be_reached_is_said(stack: AsyncExitStack) -> None:

@@ -6,6 +6,7 @@ names the epoch that it is made in, and the server alone says what time it is.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.cluster_schema import LEADERSHIP
 from sesame.store.sql.postgresql import CONNECT_TIMEOUT_S, SESSION, PostgresqlBackend, without_password
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, first_line, refusal
+from sesame.store.sql.refusals import InUse
 
 # Of one statement, connecting apart: below the time after which a writer that could not renew ends.
 ANSWERS_WITHIN_S = 1.5
@@ -80,15 +82,14 @@ class Leadership:
 
     async def open(self) -> None:
         """On return the tables are there. Raises `ConfigurationError` for a database that cannot be used."""
-        try:
-            async with asyncio.timeout(TABLES_PATIENCE_S):
-                while not await self._has_tables():
-                    await asyncio.to_thread(self._make_tables)
-        except TimeoutError as error:
-            raise ConfigurationError(
-                f"the database {self.shown} cannot be used: its tables are not made after {TABLES_PATIENCE_S:g} s; "
-                "expected the Sesame that has it to make them: stop that one, and start again"
-            ) from error
+        gives_up_at = time.monotonic() + TABLES_PATIENCE_S
+        while not await self._has_tables():
+            try:
+                await asyncio.to_thread(self._make_tables)
+            except InUse:
+                # Another node makes them, which may take long on a busy machine; or a Sesame of no cluster has it.
+                if time.monotonic() > gives_up_at:
+                    raise
 
     async def look(self) -> Seen:
         row = await self._ask(_LOOK, LEADERSHIP)
@@ -150,7 +151,7 @@ class Leadership:
         return bool(row["there"])
 
     def _make_tables(self) -> None:
-        """Waits, as others do, for whoever has the database; a `ConfigurationError` says who that is."""
+        """Waits a while for whoever has the database; `InUse` says who that is."""
         backend = PostgresqlBackend(self._url, self._name)
         try:
             backend.prepare()

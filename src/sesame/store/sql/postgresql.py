@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.migrate import migrate
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, URL_EXPECTED, first_line, is_loss, refusal
-from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, of_another_program
+from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, InUse, of_another_program
 
 T = TypeVar("T")
 
@@ -216,7 +216,7 @@ class PostgresqlBackend:
                     "one writes nothing until that one is stopped"
                 )
             if holder is not None and time.monotonic() > deadline:
-                raise ConfigurationError(
+                raise InUse(
                     f"the database {self.shown} is in use by {_named(holder)}: stop that one, or name another database"
                 )
             await asyncio.sleep(LOCK_RETRY_S)

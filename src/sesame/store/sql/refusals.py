@@ -19,6 +19,10 @@ NEXT_STEPS_ELSEWHERE = (
 TABLES_NAMED_MAX = 5
 
 
+class InUse(ConfigurationError):
+    """Another process has the database, and may be done with it soon."""
+
+
 def of_another_program(shown: str, tables: Iterable[str], steps: str) -> ConfigurationError:
     found = ", ".join(sorted(tables)[:TABLES_NAMED_MAX])
     return ConfigurationError(f"{shown} is a database of another program (found tables {found}). {steps}")
