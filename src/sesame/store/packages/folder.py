@@ -93,8 +93,9 @@ class PackageFolder:
 
     def restore(self, sha256: str) -> bool:
         """Brings `code/` back: from the archive, or the whole package from the quarantine; False without either."""
-        if not (self._root / sha256).exists():
-            self._quarantine.bring_back(PACKAGES, sha256, self._root / sha256)
+        package = self._root / sha256
+        if not (package.exists() or self._quarantine.bring_back(PACKAGES, sha256, package)):
+            return False
         return self.code(sha256).is_dir() or self._unpack_again(sha256)
 
     def reconcile(self, live: Collection[str], released: Collection[str]) -> "tuple[int, int]":
