@@ -99,6 +99,44 @@ def test_buckets_and_objects(sesame: Sesame, tmp_path: Path) -> None:
     run(sesame, "buckets", "remove", "pictures")
 
 
+ALONE = """\
+edition: 3.0.0
+name: app
+resources:
+  f:
+    component: fc3
+    props: {region: cn-shanghai, functionName: lone, runtime: python3, handler: index.handler, code: ./code}
+"""
+
+
+def test_a_function_without_a_service_is_published_shown_and_deleted_by_its_name(
+    sesame: Sesame, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    before = json.loads(run(sesame, "status", "--json").stdout)["functions"]
+    for version in ("1", "2"):
+        (tmp_path / "code/index.py").write_text(f"def handler(event, context):\n    return '{version}'\n")
+        (tmp_path / "s.yaml").write_text(ALONE)
+        run(sesame, "deploy", tmp_path)
+        assert run(sesame, "publish", "lone").stdout == f"lone version {version}\n"
+    assert json.loads(run(sesame, "status", "--json").stdout)["functions"] == before + 1
+    assert run(sesame, "alias", "set", "lone", "prod", "1", "-w", "2=0.25").stdout == "prod  version 1 (2 25%)\n"
+    assert run(sesame, "alias", "set", "lone", "prod", "1").stdout == "prod  version 1\n"
+    assert run(sesame, "alias", "list", "lone").stdout == "prod  version 1\n"
+    assert run(sesame, "invoke", "lone:prod").stdout.strip() == "1"
+    assert run(sesame, "invoke", "lone").stdout.strip() == "2"
+    shown = json.loads(run(sesame, "show", "lone:prod", "--json").stdout)
+    assert shown["function"]["functionArn"].endswith(":functions/lone/prod")
+    assert "VersionNotFound" in run(sesame, "show", "lone:9", expect=1).stderr
+    refused = run(sesame, "delete", "lone", expect=1).stderr
+    assert "function lone has 1 aliases, 2 versions: delete them first, or all of it with --all" in refused
+    run(sesame, "alias", "delete", "lone", "prod")
+    deleted = run(sesame, "delete", "lone", "--all").stdout.splitlines()
+    assert deleted == ["- lone/versions/2", "- lone/versions/1", "- lone"]
+    assert "ServiceNotFound" in run(sesame, "show", "lone", expect=1).stderr
+    assert "ServiceNotFound" in run(sesame, "publish", "lone", expect=1).stderr
+
+
 def test_status_and_env(sesame: Sesame, tmp_path: Path) -> None:
     document = json.loads(run(sesame, "status", "--json").stdout)
     assert (document["running"], document["pid"], document["fc"]) == (True, sesame.pid, sesame.endpoint)

@@ -35,8 +35,18 @@ def services(context: click.Context, _parameter: click.Parameter, incomplete: st
     return _found(context, lambda ask: _services(ask, incomplete))
 
 
+def services_and_alone(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of services, and of functions without one."""
+
+    def names(ask: Ask) -> Iterator[str]:
+        yield from _services(ask, incomplete)
+        yield from _alone(ask, incomplete)
+
+    return _found(context, names)
+
+
 def functions(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names `service/function`."""
+    """Names `service/function`, and of functions without a service."""
     return _found(context, lambda ask: _functions(ask, incomplete))
 
 
@@ -70,10 +80,17 @@ def _services(ask: Ask, prefix: str) -> Iterator[str]:
 
 def _functions(ask: Ask, incomplete: str) -> Iterator[str]:
     service, slash, prefix = incomplete.partition("/")
+    if not slash:
+        yield from _alone(ask, incomplete)
     owners = iter([service]) if slash else _services(ask, service)
     for _number, owner in zip(range(SERVICES_MAX), owners, strict=False):
         for each in ask(f"/services/{_quoted(owner)}/functions?prefix={_quoted(prefix)}", "functions"):
             yield f"{owner}/{each['functionName']}"
+
+
+def _alone(ask: Ask, prefix: str) -> Iterator[str]:
+    for each in ask(f"/2023-03-30/functions?fcVersion=v3&prefix={_quoted(prefix)}", "functions"):
+        yield each["functionName"]
 
 
 def _quoted(name: str) -> str:

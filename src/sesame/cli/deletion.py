@@ -1,6 +1,7 @@
 """`sesame delete`: takes a service, a function or a trigger away.
 
-A service with functions, versions or aliases goes with `--all` only, so that a slip of the hand deletes one thing.
+A service with functions, versions or aliases, and a function without a service with versions or aliases, goes with
+`--all` only, so that a slip of the hand deletes one thing.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import click
 from sesame.cli import completing, output
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
+from sesame.cli.versioned import ALONE, SERVICE, versioned
 from sesame.model.errors import ConfigurationError
 
 NAME_PARTS_MAX = 3
@@ -22,7 +24,9 @@ NAME_PARTS_MAX = 3
 )
 @at_server
 def delete(session: Session, name: str, everything: bool) -> None:
-    """Deletes NAME: a SERVICE, a SERVICE/FUNCTION with its triggers, or a SERVICE/FUNCTION/TRIGGER."""
+    """Deletes NAME: a SERVICE, a SERVICE/FUNCTION with its triggers, a SERVICE/FUNCTION/TRIGGER, or a FUNCTION without
+    a service, with its triggers.
+    """
     parts = name.split("/")
     if len(parts) > NAME_PARTS_MAX or not all(parts):
         raise click.UsageError(f"'{name[:80]}': expected SERVICE, SERVICE/FUNCTION or SERVICE/FUNCTION/TRIGGER")
@@ -31,7 +35,7 @@ def delete(session: Session, name: str, everything: bool) -> None:
     for path in paths:
         session.client.ask("DELETE", path)
         if not session.as_json:
-            output.out.print(f"- {path.removeprefix('/services/')}", markup=False)
+            output.out.print(f"- {path.removeprefix('/services/').removeprefix(f'{ALONE}/')}", markup=False)
     if session.as_json:
         session.show({"deleted": paths}, lambda: iter(()))
 
@@ -45,23 +49,30 @@ def _paths(session: Session, parts: list[str], *, everything: bool) -> Iterator[
     if len(parts) == NAME_PARTS_MAX - 1:
         yield from _of_function(session, f"{service}/functions/{quoted(parts[1])}")
         return
-    session.client.ask("GET", service)
-    functions = [each["functionName"] for each in session.client.pages(f"{service}/functions", "functions")]
-    aliases = [each["aliasName"] for each in session.client.pages(f"{service}/aliases", "aliases")]
-    versions = [each["versionId"] for each in session.client.pages(f"{service}/versions", "versions")]
+    found = versioned(session, parts[0])
+    unit = found.path
+    functions = [
+        each["functionName"]
+        for each in (session.client.pages(f"{unit}/functions", "functions") if found.kind == SERVICE else ())
+    ]
+    aliases = [each["aliasName"] for each in session.client.pages(f"{unit}/aliases", "aliases")]
+    versions = [each["versionId"] for each in session.client.pages(f"{unit}/versions", "versions")]
     if (functions or aliases or versions) and not everything:
         have = ", ".join(
             f"{len(found)} {kind}" for kind, found in
             (("functions", functions), ("aliases", aliases), ("versions", versions)) if found
         )  # fmt: skip
-        raise ConfigurationError(f"service {parts[0]} has {have}: delete them first, or all of it with --all")
+        raise ConfigurationError(f"{found.kind} {parts[0]} has {have}: delete them first, or all of it with --all")
     for alias in aliases:
-        yield f"{service}/aliases/{quoted(alias)}"
+        yield f"{unit}/aliases/{quoted(alias)}"
     for function in functions:
-        yield from _of_function(session, f"{service}/functions/{quoted(function)}")
+        yield from _of_function(session, f"{unit}/functions/{quoted(function)}")
     for version in versions:
-        yield f"{service}/versions/{quoted(version)}"
-    yield service
+        yield f"{unit}/versions/{quoted(version)}"
+    if found.kind == SERVICE:
+        yield unit
+    else:
+        yield from _of_function(session, unit)
 
 
 def _of_function(session: Session, path: str) -> Iterator[str]:

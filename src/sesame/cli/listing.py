@@ -3,7 +3,6 @@
 Names are written as every command takes them: `service/function`.
 """
 
-import http.client
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +10,12 @@ import click
 import msgspec
 
 from sesame.cli import completing, naming
-from sesame.cli.client import STANDING_ALONE_PREFIX, Refused, quoted
+from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
+from sesame.cli.versioned import ALONE, FUNCTION, SERVICE, versioned
+from sesame.model.owner import stands_alone
 
 _CODE = "code"
-_ALONE = f"{STANDING_ALONE_PREFIX}/functions"
 _PUBLISHED = ("versions", "aliases")
 
 
@@ -31,7 +31,7 @@ def list_(session: Session, service: str | None, prefix: str) -> None:
     alone: list[dict[str, Any]] = []
     if service is None:
         found = [each["serviceName"] for each in session.client.pages(f"/services?prefix={quoted(prefix)}", "services")]
-        alone = _functions(session, f"{_ALONE}?fcVersion=v3&prefix={quoted(prefix)}")
+        alone = _functions(session, f"{ALONE}?fcVersion=v3&prefix={quoted(prefix)}")
     else:
         session.client.ask("GET", f"/services/{quoted(service)}")
         found = [service]
@@ -43,39 +43,36 @@ def list_(session: Session, service: str | None, prefix: str) -> None:
 @click.argument("name", shell_complete=completing.services_and_functions)
 @at_server
 def show(session: Session, name: str) -> None:
-    """Shows all of a SERVICE, a SERVICE/FUNCTION[:QUALIFIER] or a FUNCTION without a service, with its triggers,
-    versions and aliases.
+    """Shows all of a SERVICE, a SERVICE/FUNCTION[:QUALIFIER] or a FUNCTION[:QUALIFIER] without a service, with its
+    triggers, versions and aliases.
     """
     session.announce(f"Showing {name}")
-    if "/" not in name:
-        document = _shown_service(session, name)
-    else:
-        wanted = naming.function_name(name)
-        path = f"/services/{quoted(wanted.qualified_service)}/functions/{quoted(wanted.function)}"
-        triggers = f"/services/{quoted(wanted.service)}/functions/{quoted(wanted.function)}/triggers"
-        document = {
-            "function": session.client.ask("GET", path),
-            "triggers": list(session.client.pages(triggers, "triggers")),
-            "instances": list(session.client.pages(f"{path}/instances", "instances")),
-        }
+    plain = "/" not in name and ":" not in name
+    document = _shown(session, name) if plain else _shown_function(session, naming.function_name(name))
     session.show(document, lambda: _indented(document, 0))
 
 
-def _shown_service(session: Session, name: str) -> dict[str, Any]:
-    """A service or, where there is none of that name, a function without a service; told as a service if neither."""
-    path, kind = f"/services/{quoted(name)}", "service"
-    try:
-        found = session.client.ask("GET", path)
-    except Refused as no_service:
-        if no_service.status != http.client.NOT_FOUND:
-            raise
-        path, kind = f"{_ALONE}/{quoted(name)}", "function"
-        try:
-            found = session.client.ask("GET", path)
-        except Refused as refused:
-            raise no_service if refused.status == http.client.NOT_FOUND else refused from refused
-    lists = {"service": ("functions",), "function": ("triggers", "instances")}[kind]
-    return {kind: found, **{each: list(session.client.pages(f"{path}/{each}", each)) for each in (*lists, *_PUBLISHED)}}
+def _shown(session: Session, name: str) -> dict[str, Any]:
+    """A service, or a function without one."""
+    found = versioned(session, name)
+    lists = {SERVICE: ("functions",), FUNCTION: ("triggers", "instances")}[found.kind]
+    below = {each: list(session.client.pages(f"{found.path}/{each}", each)) for each in (*lists, *_PUBLISHED)}
+    return {found.kind: found.document, **below}
+
+
+def _shown_function(session: Session, wanted: naming.FunctionName) -> dict[str, Any]:
+    """Under a qualifier, or of a service."""
+    if stands_alone(wanted.service):
+        path = triggers = f"{ALONE}/{quoted(wanted.function)}"
+        asked = f"?qualifier={quoted(wanted.qualifier)}"
+    else:
+        path = f"/services/{quoted(wanted.qualified_service)}/functions/{quoted(wanted.function)}"
+        triggers, asked = f"/services/{quoted(wanted.service)}/functions/{quoted(wanted.function)}", ""
+    return {
+        "function": session.client.ask("GET", path + asked),
+        "triggers": list(session.client.pages(f"{triggers}/triggers", "triggers")),
+        "instances": list(session.client.pages(f"{path}/instances{asked}", "instances")),
+    }
 
 
 def _service(session: Session, name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sesame.cli import output, server
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.server_options import Session
+from sesame.cli.versioned import ALONE
 from sesame.model.clocks import SystemClocks
 
 EXIT_NOT_RUNNING = 3
@@ -38,13 +39,14 @@ def status(as_json: bool, **flags: Any) -> None:
         sys.exit(EXIT_NOT_RUNNING)
     chosen = server.choose(server.Named(data_dir.path, data_dir_given=True))
     session = Session(chosen, settings, as_json=as_json)
-    services = [each["serviceName"] for each in session.client.pages("/services", "services")]
-    functions = sum(len(list(session.client.pages(f"/services/{name}/functions", "functions"))) for name in services)
+    services = sum(1 for _each in session.client.pages("/services", "services"))
+    # Those of services, and those without.
+    functions = sum(1 for _each in session.client.pages(ALONE, "functions"))
     document = {
         "running": True,
         "dataDirectory": str(data_dir.path),
         **msgspec.to_builtins(running),
-        "services": len(services),
+        "services": services,
         "functions": functions,
     }
     session.show(document, lambda: _lines(document))

@@ -1,6 +1,6 @@
-"""`sesame publish` and `sesame alias`: versions of a service, and the names that point to them.
+"""`sesame publish` and `sesame alias`: versions, and the names that point to them.
 
-Versions and aliases belong to a service, as in the API of 2016-08-15.
+They belong to a service, or to a function that has none (FC 3.0).
 """
 
 from typing import Any
@@ -10,38 +10,39 @@ import click
 from sesame.cli import completing
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
+from sesame.cli.versioned import versioned
 
 WEIGHT_MAX = 1.0
 
 
 @click.command()
-@click.argument("service", shell_complete=completing.services)
+@click.argument("service", shell_complete=completing.services_and_alone)
 @click.option("-d", "--description", default="", help="What is new in it.")
 @at_server
 def publish(session: Session, service: str, description: str) -> None:
-    """Publishes what SERVICE is now as its next version, which never changes."""
+    """Publishes what SERVICE, or a function without one, is now as its next version, which never changes."""
     session.announce(f"Publishing {service}")
-    made = session.client.ask("POST", f"/services/{quoted(service)}/versions", {"description": description})
+    made = session.client.ask("POST", f"{versioned(session, service).path}/versions", {"description": description})
     session.show(made, lambda: iter([f"{service} version {made['versionId']}"]))
 
 
 @click.group()
 def alias() -> None:
-    """Lists, sets and deletes names of a service's versions: a function is called as SERVICE/FUNCTION:ALIAS."""
+    """Lists, sets and deletes names of versions: a function is called as SERVICE/FUNCTION:ALIAS, or FUNCTION:ALIAS."""
 
 
 @alias.command("list")
-@click.argument("service", shell_complete=completing.services)
+@click.argument("service", shell_complete=completing.services_and_alone)
 @at_server
 def list_aliases(session: Session, service: str) -> None:
     """One alias a line, with its version and the shares of others."""
     session.announce(f"Listing aliases of {service}")
-    found = list(session.client.pages(f"/services/{quoted(service)}/aliases", "aliases"))
+    found = list(session.client.pages(f"{versioned(session, service).path}/aliases", "aliases"))
     session.show({"aliases": found}, lambda: map(_line, found))
 
 
 @alias.command("set")
-@click.argument("service", shell_complete=completing.services)
+@click.argument("service", shell_complete=completing.services_and_alone)
 @click.argument("name")
 @click.argument("version")
 @click.option(
@@ -54,7 +55,7 @@ def set_alias(
 ) -> None:
     """Points the alias NAME of SERVICE at VERSION; makes it where there is none."""
     session.announce(f"Setting alias {name} of {service}")
-    path = f"/services/{quoted(service)}/aliases"
+    path = f"{versioned(session, service).path}/aliases"
     document: dict[str, Any] = {"versionId": version, "additionalVersionWeight": dict(map(_share, weights))}
     if description is not None:
         document["description"] = description
@@ -67,13 +68,13 @@ def set_alias(
 
 
 @alias.command("delete")
-@click.argument("service", shell_complete=completing.services)
+@click.argument("service", shell_complete=completing.services_and_alone)
 @click.argument("name")
 @at_server
 def delete_alias(session: Session, service: str, name: str) -> None:
     """Deletes the alias; the version that it named stays."""
     session.announce(f"Deleting alias {name} of {service}")
-    session.client.ask("DELETE", f"/services/{quoted(service)}/aliases/{quoted(name)}")
+    session.client.ask("DELETE", f"{versioned(session, service).path}/aliases/{quoted(name)}")
     session.show({"deleted": name}, lambda: iter([f"- {service}:{name}"]))
 
 
