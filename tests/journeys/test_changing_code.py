@@ -15,9 +15,8 @@ from tests.journeys.conftest import Sesame
 from tests.support.signer import Api
 
 CALLERS = 8
-UPDATES = 20
-# In every run, and in `make torture`.
-CALLS_DURING_UPDATES, CALLS_DURING_UPDATES_OF_TORTURE = 1_000, 10_000
+# In every run, and in `make torture`: updates, and calls meanwhile. Each update costs a start for each caller.
+UPDATES, UPDATES_OF_TORTURE = (8, 1_000), (20, 10_000)
 CANARY_CALLS, CANARY_CALLS_OF_TORTURE = 1_000, 5_000
 CANARY_SHARE = 0.2
 # Five standard deviations of the binomial distribution: less than one run in a million is outside by chance.
@@ -82,19 +81,17 @@ class Load:
             assert self.progress.wait_for(lambda: self.made >= made, timeout=120), f"{self.made} calls of {made}"
 
 
-@pytest.mark.parametrize(
-    "calls", [CALLS_DURING_UPDATES, pytest.param(CALLS_DURING_UPDATES_OF_TORTURE, marks=pytest.mark.torture)]
-)
+@pytest.mark.parametrize(("updates", "calls"), [UPDATES, pytest.param(*UPDATES_OF_TORTURE, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_updates_fail_no_call_and_mix_none(
-    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, calls: int
+    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, updates: int, calls: int
 ) -> None:
     client.create_function(service, "f", runtime, "index.my_handler", codeZipFile=code_of(0))
     load = Load(sesame.api(), service, "f", calls)
     with ThreadPoolExecutor(CALLERS) as callers:
         running = [callers.submit(load.run) for _ in range(CALLERS)]
-        for number in range(1, UPDATES + 1):
-            load.wait_for(calls * number // (UPDATES + 2))
+        for number in range(1, updates + 1):
+            load.wait_for(calls * number // (updates + 2))
             client.update_function(service, "f", codeZipFile=code_of(number))
             load.acknowledged = number
         for caller in running:
@@ -107,7 +104,7 @@ def test_updates_fail_no_call_and_mix_none(
         assert len(set(numbers)) == 1, f"a call saw a mix: {numbers}"
         assert numbers[0] >= before, f"a call that began after update {before} was served by the code of {numbers[0]}"
         served[numbers[0]] += 1
-    assert set(served) == set(range(UPDATES + 1))
+    assert set(served) == set(range(updates + 1))
 
 
 @pytest.mark.parametrize("calls", [CANARY_CALLS, pytest.param(CANARY_CALLS_OF_TORTURE, marks=pytest.mark.torture)])
