@@ -4,8 +4,10 @@ Used where `FakeClocks.pass_time` cannot know that something is quiet. Never mov
 """
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 from tests.support.pauses import Pauses
 
@@ -23,3 +25,30 @@ async def eventually(condition: Callable[[], object | Awaitable[object]]) -> Non
             if await held if inspect.isawaitable(held) else held:
                 return
             await pauses.wait()
+
+
+@contextlib.contextmanager
+def waits_in_real_time(at_least_s: float) -> Iterator[list[tuple[float, str]]]:
+    """Gives a list that fills with the timers of the event loop that run out: seconds, and what they call.
+
+    Only of those that were set for `at_least_s` or longer. How fast the machine is makes no difference: a bound on
+    something that comes in time does not run out.
+    """
+    loop: Any = asyncio.get_running_loop()
+    found: list[tuple[float, str]] = []
+    call_at = loop.call_at
+
+    def noting(when: float, callback: Callable[..., object], *arguments: object, context: Any = None) -> Any:
+        delay_s = when - loop.time()
+
+        def run(*given: object) -> None:
+            found.append((delay_s, repr(callback)))
+            callback(*given)
+
+        return call_at(when, run if delay_s >= at_least_s else callback, *arguments, context=context)
+
+    loop.call_at = noting
+    try:
+        yield found
+    finally:
+        del loop.call_at
