@@ -4,6 +4,7 @@ A value is cut into words at the delimiters. A word of Chinese characters is fou
 Chinese by its grammar here; elsewhere a word is found as a whole.
 """
 
+import functools
 import re
 
 import msgspec
@@ -13,6 +14,8 @@ from sesame.store.logs.query.literals import literal, pattern_of
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _CHINESE_RUN = re.compile(f"[{_CHINESE}]+")
+# Of an index each field may have its own; a query needs one for each of its words, in each field.
+_REMEMBERED_RULES = 256
 # A part that has no letters is looked for first: no case has to be folded for it.
 _CASELESS = re.compile(r"[0-9_\-.]{3,}")
 
@@ -86,5 +89,6 @@ def _pattern(inner: str, rule: Rule) -> str:
     return f"{flags}(?:\\A|{boundary}){inner}(?:{boundary}|\\z)"
 
 
+@functools.lru_cache(_REMEMBERED_RULES)
 def _boundary(rule: Rule) -> str:
     return "".join(map(pattern_of, rule.delimiters)) + (_CHINESE if rule.chinese else "")
