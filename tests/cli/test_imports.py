@@ -25,5 +25,17 @@ def test_a_server_starts_without_what_few_servers_use(module: str) -> None:
     assert imported_with(module) & RARELY_USED == set()
 
 
+def test_agents_of_one_machine_start_without_what_several_machines_need() -> None:
+    several = {
+        "sesame.cluster",
+        "sesame._node",
+        "sesame._tunnels",
+        "sesame.on_ray",
+        "sesame.store.sql.leadership",
+        "ray",
+    }
+    assert imported_with("sesame.cli.start, sesame.cli.agents") & several == set()
+
+
 def test_a_server_starts_without_what_only_traces_and_queries_of_logs_need() -> None:
     assert imported_with("sesame.cli.start") & {"opentelemetry", "duckdb", "sqlglot", "lark"} == set()

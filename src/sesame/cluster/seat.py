@@ -115,6 +115,7 @@ class Seat:
                 continue
             if not renewed:
                 self._end(f"another node leads the cluster: epoch {self.epoch} is over")
+                break
             lead.renewed(sent_at)
             self._lives(lead.until + GRACE_S)
         await leadership.close()
