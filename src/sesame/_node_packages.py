@@ -42,7 +42,7 @@ async def open_packages(
     clocks, following = needs.clocks, needs.following
     assert needs.data_dir.bucket is not None
     to_compile = CompileQueue()
-    archives = S3Archives(Bucket(parse_location(needs.data_dir.bucket)), _never)
+    archives = S3Archives(Bucket(parse_location(needs.data_dir.bucket)), _never, _never)
     folder = needs.data_dir.of_follower
     own = Packages(
         folder / "packages",
@@ -65,5 +65,5 @@ async def open_packages(
     return packages
 
 
-async def _never(_sha256: str) -> None:
-    raise AssertionError("a follower puts nothing into the bucket")
+async def _never(*_sha256: str) -> None:
+    raise AssertionError("a follower puts nothing into the bucket, and deletes nothing of it")

@@ -41,7 +41,7 @@ from sesame.store.queue.queue import InvocationQueue
 from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 from sesame.store.sql.lost_database import holds_data, require_database
-from sesame.store.sql.pairing import pair, require_own_database
+from sesame.store.sql.pairing import number_of, pair, require_own_database
 
 MIB = 1024 * 1024
 DAY_S = 86400.0
@@ -109,7 +109,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         to_compile.put,
         quarantine=quarantine,
         clock=clocks.monotonic,
-        archives=None if bucket is None else S3Archives(bucket, _released(database, clocks)),
+        archives=None if bucket is None else S3Archives(bucket, _released(database, clocks), _own(database)),
     )
     await packages.open()
     collector = PackageCollector(catalog, database, packages, clocks.wall)
@@ -199,6 +199,15 @@ def _released(database: Database, clocks: Clocks) -> Callable[[str], Awaitable[N
         await database.write(lambda connection: outbox.add(connection, outbox.PACKAGE_RELEASED, [sha256], at))
 
     return announce
+
+
+def _own(database: Database) -> Callable[[], Awaitable[None]]:
+    """Has the connection that writes, which alone has the database's lock, say that it still is one."""
+
+    async def require() -> None:
+        await database.write(number_of)
+
+    return require
 
 
 async def _open_logs(needs: StorageNeeds, logstores: LogStorage) -> tuple[LogSink, Logs | None, list[str]]:

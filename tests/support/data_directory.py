@@ -47,7 +47,7 @@ class Stores:
         place = None if bucket is None else S3Bucket(parse_location(bucket))
         self.objects = Objects(self.database, FileBlobs(self.data_dir.objects) if place is None else S3Blobs(place))
         self.uploads = Uploads(self.objects, lambda: 1.0)
-        archives = None if place is None else S3Archives(place, self._announce)
+        archives = None if place is None else S3Archives(place, self._announce, self._own)
         self.packages = Packages(self.data_dir.packages, archives=archives)
 
     async def open(self) -> None:
@@ -62,6 +62,9 @@ class Stores:
 
     async def _announce(self, sha256: str) -> None:
         await self.database.write(lambda connection: outbox.add(connection, outbox.PACKAGE_RELEASED, [sha256], 1.0))
+
+    async def _own(self) -> None:
+        """It is, while it is open."""
 
     async def written(self, data: bytes) -> Written:
         async with self.objects.upload() as upload:

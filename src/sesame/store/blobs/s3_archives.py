@@ -13,10 +13,16 @@ SEGMENTS_AT_ONCE = 4
 
 
 class S3Archives:
-    def __init__(self, bucket: Bucket, announce: Callable[[str], Awaitable[None]]) -> None:
-        """`announce` remembers that an archive may be there that no record names yet."""
+    def __init__(
+        self, bucket: Bucket, announce: Callable[[str], Awaitable[None]], require_own: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`announce` remembers that an archive may be there that no record names yet.
+
+        `require_own` raises `PlatformError` where the database belongs to another process by now.
+        """
         self._bucket = bucket
         self._announce = announce
+        self._require_own = require_own
         self._gate = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
     async def has(self, sha256: str, size: int) -> bool:
@@ -41,7 +47,10 @@ class S3Archives:
         return b"".join(await asyncio.gather(*(self._get(each.path) for each in found)))
 
     async def delete(self, sha256: str) -> None:
-        await self._bucket.delete([each.path for each in await self._bucket.listing(folder_of_archive(sha256))])
+        """Of a name that may be put again: by another process too, if this one stood still and was replaced."""
+        paths = [each.path for each in await self._bucket.listing(folder_of_archive(sha256))]
+        await self._require_own()
+        await self._bucket.delete(paths)
 
     async def _put(self, path: str, segment: memoryview) -> None:
         async with self._gate:
