@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class AgentsNeeds(msgspec.Struct, frozen=True):
     """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`.
 
-    With `members`, followers are on other machines, and come by themselves.
+    With `members`, followers are on other machines, and come by themselves. Calls have `drain_s` to end when the writer
+    is replaced.
     """
 
     place: Place
@@ -36,6 +37,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     answers: HostAnswers
     trusted: Path | None
     members: "Members | None" = None
+    drain_s: float = 0.0
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
@@ -52,11 +54,12 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         clocks=needs.clocks,
         trusted="" if needs.trusted is None else str(needs.trusted),
         lives=members,
+        drain_s=needs.drain_s,
     )
     if members is None:
         writer = Writer(writer_needs, place.hangs, place.told.held)
         needs.teardown.push_async_callback(writer.close)
-        place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held))
+        place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
     else:
         writer = Writer(writer_needs, members.give_up, members.awaited)
         needs.teardown.push_async_callback(writer.close)

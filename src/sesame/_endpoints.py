@@ -366,6 +366,8 @@ async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
         await server.start(handed)
     except ConfigurationError as error:
         raise ConfigurationError(f"{asked}: {error}") from error
+    if handover is not None:
+        handover.serves(name, server.go_on_with)
 
     async def stop() -> None:
         if handover is not None and handover.begun:

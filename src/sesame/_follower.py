@@ -7,7 +7,7 @@ sandbox of its own; everything that is kept is the writer's.
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sesame._endpoints import account_settings, addresses, share_of_limits
+from sesame._endpoints import Serving, account_settings, addresses, serve, share_of_limits
 from sesame._engine import caps
 from sesame._identity import Identity, identity_of
 from sesame._network import listens_max
@@ -16,8 +16,9 @@ from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._traces import Tracers, open_traces
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
-from sesame.agents.follower import WRITER_AWAY_S, Follower
+from sesame.agents.follower import Follower
 from sesame.agents.place import Place
+from sesame.agents.presence import AWAY_S
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
@@ -66,7 +67,7 @@ class FollowerSesame:
         # Never opened: that is for the writer. Parts of the endpoint that a follower does not serve are made with it.
         self._database = Database(self._data_dir.path / "of-the-writer.db")
         self._catalog = CatalogCopy(self._database)
-        life, away_s = (None, WRITER_AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
+        life, away_s = (None, AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
         self._follower = Follower(place.agent, self._catalog, clocks, life, away_s)
         self._teardown = AsyncExitStack()
         self._patience = Patience(settings.drain_s)
@@ -75,7 +76,7 @@ class FollowerSesame:
         """On return it answers, beside the other agents."""
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
         if self._of_cluster is None:
-            self._place.attend(lambda _agent, connected, _held: follower.meet(connected))
+            self._place.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
             teardown.callback(follower.close)
         else:
             teardown.callback(follower.close)
@@ -109,6 +110,7 @@ class FollowerSesame:
         teardown.push_async_callback(engine.drain, 0.0)
         endpoint = self._endpoint(identity, engine, resolver)
         (name, (host, port)), *_others = addresses(settings).items()
+        asked, _space, _url = name.rpartition(" ")
         server = HttpServer(
             endpoint if tracers is None else tracers.around_endpoint(endpoint),
             host=host,
@@ -118,8 +120,7 @@ class FollowerSesame:
             keeps=follower.keeps,
         )
         follower.listens(server)
-        await server.start(self._place.handover.take(name))
-        teardown.push_async_callback(self._patience.end, server.stop, server.hurry)
+        await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
             self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)
@@ -156,7 +157,7 @@ class FollowerSesame:
                 resolver=resolver,
                 clocks=self._clocks,
                 caps=bounds,
-                sink=follower.wrote,
+                sink=follower.written.wrote,
                 credentials=identity.issuer.credentials,
                 account_id=identity.account_id,
                 region=settings.region,

@@ -237,7 +237,14 @@ class Sesame:
 
             trusted = None if self._trust is None else self._trust.bundle
             agents_needs = AgentsNeeds(
-                given.place, clocks, after_engine, observer, opening.answers, trusted, given.members
+                given.place,
+                clocks,
+                after_engine,
+                observer,
+                opening.answers,
+                trusted,
+                given.members,
+                settings.drain_s,
             )
             writer = await open_writer(agents_needs, storage, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
@@ -298,7 +305,7 @@ class Sesame:
             sandbox=self._parts.sandbox.driver.name,
             pid=os.getpid() if place is None else place.told.supervisor,
             started_at=self._clocks.wall(),
-            restarts=self._substitutes.handover is not None and place is None,
+            restarts=self._substitutes.handover is not None if place is None else place.told.restarts,
             restart_refused=None,
         )
         if not self._announces:

@@ -75,7 +75,7 @@ class _FollowerProcess:
                 resolver=resolver,
                 clocks=clocks,
                 caps=CAPS,
-                sink=self.follower.wrote,
+                sink=self.follower.written.wrote,
                 credentials=lambda _role, _owner, _valid_s, _chain: Credentials(),
                 account_id="123",
                 region="cn-shanghai",

@@ -82,11 +82,17 @@ class Sesame:
     """One data directory and the server that runs on it, if any."""
 
     def __init__(
-        self, folder: Path, *flags: str, runtime: str | tuple[str, ...] = (), program: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *flags: str,
+        runtime: str | tuple[str, ...] = (),
+        program: tuple[str, ...] = (),
+        agents: str | None = AGENTS,
     ) -> None:
         """Has every runtime that is found, or those that are named: then it starts the sooner.
 
-        Is forked; or started by the interpreter with `program` before `start`.
+        Is forked; or started by the interpreter with `program` before `start`. `agents` are None where its settings
+        say how many.
         """
         self.data_dir = folder / "data"
         self.log = folder / "sesame.log"
@@ -94,6 +100,7 @@ class Sesame:
         self._flags = (*few_runtimes.flags(*few), *flags) if few else flags
         self._environ = few_runtimes.environ() if few else None
         self._program = program
+        self._agents = () if agents is None else ("--agents", agents)
         self._process: Forked | subprocess.Popen[bytes] | None = None
         self._seen: set[psutil.Process] = set()
         self._cgroup: re.Pattern[str] | None = None
@@ -107,7 +114,7 @@ class Sesame:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
         arguments = ["start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX, "--port", "0", "--oss-port", "0"]
-        arguments += ["--account-id", ACCOUNT_ID, "--region", REGION, "--agents", AGENTS]
+        arguments += ["--account-id", ACCOUNT_ID, "--region", REGION, *self._agents]
         arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
         with self.log.open("ab") as log:
             self._process = process = self._started(arguments, log)
@@ -223,9 +230,13 @@ def own_sesame(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sesam
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *flags: str, runtime: str | tuple[str, ...] = (), program: tuple[str, ...] = ()
+    folder: Path,
+    *flags: str,
+    runtime: str | tuple[str, ...] = (),
+    program: tuple[str, ...] = (),
+    agents: str | None = AGENTS,
 ) -> Iterator[Sesame]:
-    server = Sesame(folder, *flags, runtime=runtime, program=program)
+    server = Sesame(folder, *flags, runtime=runtime, program=program, agents=agents)
     try:
         server.start()
         yield server

@@ -1,6 +1,7 @@
 """Several agents on one port: each API at each of them, caps that hold over all, and what dies comes back."""
 
 import concurrent.futures
+import functools
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,17 @@ import fc2
 import psutil
 import pytest
 import requests
+from benchmarks.restart import Load as Calls
+from benchmarks.restart import calling
+from benchmarks.servers import Endpoint
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import FUNCTIONS, Sesame, run, running, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, run, running, wait_until
 
 RUNTIME = "python3"
 AGENTS = 3
 THREADS = 6
+CALLS_A_SECOND = 10.0
+RESTARTS = 2
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
 # An instance, and when its call began and ended there.
 Ran = tuple[str, float, float]
@@ -218,12 +224,67 @@ def test_a_follower_that_hangs_does_not_hold_up_the_next_writer(several: Sesame)
             hung.kill()
 
 
-def test_a_restart_in_place_is_refused_and_nothing_ends(several: Sesame) -> None:
-    wait_until(lambda: len(agents_of(several)) == AGENTS, "all agents")
-    before = agents_of(several)
-    refused = run(several, "restart", expect=1)
-    assert "expected one agent" in refused.stderr
-    assert agents_of(several) == before
+def test_the_writer_that_hangs_is_killed_and_the_next_one_serves(several: Sesame) -> None:
+    client = deployed(several, "hung-writer", HELLO)
+    hung = writer_of(several)
+    hung.send_signal(signal.SIGSTOP)
+    try:
+        assert client.get_function("hung-writer", "f").data["functionName"] == "f"
+    finally:
+        if _lives(hung):
+            hung.kill()
+    assert writer_of(several) != hung
+    assert "Agent 1 does not answer: it is killed" in several.said()
+
+
+@pytest.fixture(scope="module")
+def restarting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    """One that has its own command line, as from a shell, and settings that can change."""
+    folder = tmp_path_factory.mktemp("restarting")
+    (folder / "sesame.toml").write_text(f'agents = "{AGENTS}"\n')
+    flags = ("--config", str(folder / "sesame.toml"), "--drain-s", "60")
+    with running(folder, *flags, runtime=RUNTIME, program=("-m", "sesame"), agents=None) as server:
+        wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
+        yield server
+
+
+def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame) -> None:
+    deployed(restarting, "replaced", TIMES)
+    endpoint = Endpoint(int(restarting.endpoint.rpartition(":")[2]), ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
+    before = agents_of(restarting)
+    load = Calls(endpoint.port, endpoint.signed_invocation("replaced", "f"), rate=CALLS_A_SECOND)
+    with calling(load) as callers:
+        for number in range(1, RESTARTS + 1):
+            assert "ready again" in run(restarting, "restart").stderr
+            wait_until(functools.partial(_all_replaced, restarting, number), "its end")
+        seen = callers.stop()
+    assert seen.failed == {}
+    assert len(seen.waits_s) > AGENTS
+    assert len(agents_of(restarting)) == AGENTS
+    assert not set(agents_of(restarting)).intersection(before)
+
+
+def _all_replaced(server: Sesame, times: int) -> bool:
+    return server.said().count("All agents have been replaced") == times
+
+
+def test_a_restart_with_settings_that_do_not_hold_ends_nothing(restarting: Sesame) -> None:
+    settings, before = restarting.data_dir.parent / "sesame.toml", agents_of(restarting)
+    text = settings.read_text()
+    settings.write_text(text + 'keep_alive = "long"\n')
+    try:
+        assert "goes on as it is" in run(restarting, "restart", expect=1).stderr
+    finally:
+        settings.write_text(text)
+    assert agents_of(restarting) == before
+
+
+@pytest.mark.parametrize("agents", [1, AGENTS])
+def test_a_restart_with_another_number_of_agents_replaces_all_together(restarting: Sesame, agents: int) -> None:
+    (restarting.data_dir.parent / "sesame.toml").write_text(f'agents = "{agents}"\n')
+    assert "ready again" in run(restarting, "restart").stderr
+    wait_until(lambda: len(agents_of(restarting)) == agents, "as many agents as are set")
+    assert restarting.client().get_function("replaced", "f").data["functionName"] == "f"
 
 
 def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:

@@ -14,9 +14,8 @@ import pytest
 import requests
 from benchmarks.restart import Load, calling
 from benchmarks.servers import Endpoint
-from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, one_agent, running, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
 
-pytestmark = one_agent("do not restart in their place: `sesame restart` says so (test_agents.py)")
 RUNTIME = "python3.12"
 PATIENCE_S = 120.0
 # The server that was restarted is restarted again by the next test.

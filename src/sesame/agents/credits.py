@@ -40,6 +40,10 @@ class CreditCapacity(Capacity):
         self._expected[key] += 1
         self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
 
+    def spare(self, key: str, instance_id: str) -> None:
+        """A credit ahead of the call that will need it."""
+        self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
+
     def has_credit(self, key: str) -> bool:
         return key in self._unused
 

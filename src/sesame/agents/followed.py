@@ -61,7 +61,8 @@ class EarlyLink(msgspec.Struct, frozen=True):
 class WriterNeeds(msgspec.Struct, frozen=True):
     """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none.
 
-    Without `lives`, followers die with their link: the kernel closes it.
+    Without `lives`, followers die with their link: the kernel closes it. Calls have `drain_s` to end when the writer is
+    replaced.
     """
 
     catalog: Catalog
@@ -74,6 +75,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
     clocks: Clocks
     trusted: str
     lives: Lives | None = None
+    drain_s: float = 0.0
 
 
 class Others(Protocol):
@@ -90,7 +92,7 @@ class Others(Protocol):
 
     async def place(self, asker: "Followed", asked: m.Ask) -> m.Place: ...
 
-    def pass_on(self, request: m.Request, fd: int) -> None: ...
+    def pass_on(self, request: m.Request, fd: int, sender: "Followed") -> None: ...
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """In a task of its own."""
@@ -193,7 +195,7 @@ class Followed:
             case m.Ended():
                 self._ended(message)
             case m.Request():
-                self._others.pass_on(message, fds[0])
+                self._others.pass_on(message, fds[0], self)
             case m.Ask():
                 self._others.run(self._place(message))
             case m.Gone():

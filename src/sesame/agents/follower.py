@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import structlog
-
 from sesame.agents import messages as m
 from sesame.agents.answers import FollowersAnswers, WritersAnswers
+from sesame.agents.backlog import Backlog
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
@@ -24,8 +23,9 @@ from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
+from sesame.agents.presence import AWAY_S, Presence
+from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
-from sesame.engine.invocation_log import LogSource
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
 from sesame.http.interface import Exchange
@@ -37,18 +37,10 @@ from sesame.model.errors import CallerError, Exhausted, PlatformError
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
 
-# Requests wait so long for a writer that is started again.
-WRITER_AWAY_S = 15.0
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
 TELLS_EVERY_S = 0.25
-# POLICY: of what functions write, so much waits for the writer; what is more is counted and dropped, as a log must not
-# hold up calls.
-LOG_BYTES_MAX = 16 * 1024 * 1024
-
 KNOWN_MAX = 4096
 TO_WRITER = m.Place(0, "", WRITER)
-
-log = structlog.get_logger("sesame.agents")
 
 
 class Life(Protocol):
@@ -65,12 +57,11 @@ class Follower:
     """`meet` the writer, and each that is started in its place; `use` what was built once `followed` has returned."""
 
     def __init__(
-        self, agent: int, catalog: CatalogCopy, clocks: Clocks, life: Life | None = None, away_s: float = WRITER_AWAY_S
+        self, agent: int, catalog: CatalogCopy, clocks: Clocks, life: Life | None = None, away_s: float = AWAY_S
     ) -> None:
         """Without a `life` it serves as long as it lives. Requests wait for a writer for up to `away_s`."""
         self.agent = agent
         self._life = life
-        self._away_s = away_s
         # Where no descriptors go to other agents.
         self.carry: Carry | None = None
         self.catalog = catalog
@@ -79,12 +70,14 @@ class Follower:
         self.trusted = ""
         self._clocks = clocks
         self._link: Link | None = None
-        self._here = asyncio.Event()
+        self._writer = Presence(away_s)
+        # Whether another process comes in the place of this one.
+        self._rests = False
         self._followed = asyncio.Event()
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[m.Message]] = {}
         self._tells_ends = False
-        self._lost_log_bytes = 0
+        self.written = Written(lambda: self._link if self._writer.takes_requests.is_set() else None)
         self._pool: Pool | None = None
         self._resolver: Snapshots | None = None
         self._credits: CreditCapacity | None = None
@@ -95,6 +88,7 @@ class Follower:
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
         self._known: dict[Target, Snapshot | None] = {}
+        self._backlog = Backlog(self._writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
         """Returns when the catalog is there."""
@@ -154,8 +148,9 @@ class Follower:
         if self._link is not link:
             return
         self._link = None
+        self._backlog.writer_goes()
         self.answers.writer_gone()
-        self._here.clear()
+        self._writer.lost()
         answers, self._answers = self._answers, {}
         for answer in answers.values():
             if not answer.done():
@@ -183,11 +178,7 @@ class Follower:
 
     async def until_followed(self) -> None:
         """Returns when there is a writer, whose catalog is here. Raises `PlatformError`."""
-        try:
-            async with asyncio.timeout(self._away_s):
-                await self._here.wait()
-        except TimeoutError:
-            raise PlatformError("the agent that keeps the data directory does not come back") from None
+        await self._writer.waited(self._writer.here)
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
@@ -207,8 +198,12 @@ class Follower:
                 self._known.clear()
                 if self.catalog.take(message.records, first=message.first, last=message.last):
                     self.send(m.Seen(message.revision))
-                    self._here.set()
-                    self._followed.set()
+                    self._is_here()
+            case m.Rest():
+                self._writer.rests(message.within_s)
+            case m.Spare():
+                if self._credits is not None:
+                    self._credits.spare(message.key, message.instance_id)
             case m.EndInstance():
                 assert self._held is not None
                 self._held.end(message)
@@ -219,10 +214,25 @@ class Follower:
             case _:
                 raise AssertionError(f"the writer sent {type(message).__name__}")
 
+    def _is_here(self) -> None:
+        if not self._writer.came():
+            return
+        self._followed.set()
+        if self._link is not None:
+            self.written.send_kept(self._link)
+        self._backlog.step()
+
+    def rest(self) -> None:
+        """Another process comes in the place of this agent: no more calls of other agents."""
+        self._rests = True
+
     # Instances.
 
+    def _running(self) -> int:
+        return 0 if self._pool is None else self._pool.calls
+
     def _takes(self, asked: m.CanTake) -> m.Takes:
-        if self._idle is None:
+        if self._idle is None or self._rests:
             return m.Takes(asked.n, False, False)
         kept, left = self._idle.keep(asked.key, room=asked.room)
         if not left and self._held is not None:
@@ -242,7 +252,8 @@ class Follower:
         self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
         assert self._pool is not None
         assert self._held is not None
-        if (rests := self._held.look()) is not None:
+        self._backlog.step()
+        if (rests := self._held.look(has_writer=self._writer.takes_requests.is_set())) is not None:
             self.send(rests)
         if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
             self.send(counted)
@@ -286,10 +297,26 @@ class Follower:
         moves = MOVES_MAX if connection is None else connection.moves
         if moves >= MOVES_MAX:
             return await self._move(TO_WRITER, exchange, proven=True)
-        place = await self._asked(target, snapshot, moves)
-        if place.instance_id:
-            return False
-        return await self._move(place, exchange, proven=True)
+
+        def has_room() -> bool:
+            assert self._idle is not None
+            assert self._credits is not None
+            spare = not self._writer.here.is_set() and self._credits.has_credit(snapshot.key)
+            return spare or self._idle.has(snapshot, exchange)
+
+        while True:
+            try:
+                async with self._backlog.turn(has_room, self._writer.patience_s):
+                    if has_room():
+                        return False
+                    if not self._writer.here.is_set():
+                        continue
+                    place = await self._asked(target, snapshot, moves)
+                    if place.instance_id:
+                        return False
+            except TimeoutError:
+                raise self._writer.missing() from None
+            return await self._move(place, exchange, proven=True)
 
     async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
         place = await self.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
@@ -311,7 +338,8 @@ class Follower:
 
     async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
         """Raises `PlatformError` where the request cannot move, and so is not answered here."""
-        await self.until_followed()
+        writer = self._writer
+        await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)
         moved = await move(exchange, proven=proven)
         if moved is None:
             raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
@@ -329,6 +357,8 @@ class Follower:
         """Goes on with a connection of another agent, or with one that cannot go there."""
         if self._server is None:
             connected.close()
+        elif self._rests and self._link is not None and self.carry is None:
+            self._link.send(m.Request(WRITER, arrived.data, arrived.moves, arrived.proven), [connected.detach()])
         else:
             self._server.adopt(connected, arrived)
 
@@ -349,7 +379,10 @@ class Follower:
                 place = await self._asked(invocation.target, snapshot, MOVES_MAX)
                 if not place.instance_id:
                     raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
-            return await invoke(invocation, *others)
+            try:
+                return await invoke(invocation, *others)
+            finally:
+                self._backlog.step()
 
         return credited
 
@@ -359,17 +392,6 @@ class Follower:
         if self._held is not None:
             self._held.forget(instance_id)
         self.send(m.Gone(instance_id))
-
-    def wrote(self, source: LogSource, request_id: str, data: bytes, more: bool) -> None:
-        """As a log sink."""
-        link = self._link
-        if link is None or link.waiting_bytes > LOG_BYTES_MAX:
-            self._lost_log_bytes += len(data)
-            return
-        if self._lost_log_bytes:
-            log.error("of functions' logs some was lost while the writer was away", bytes=self._lost_log_bytes)
-            self._lost_log_bytes = 0
-        link.send(m.Wrote(source, request_id, data, more), soon=False)
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
         """As `engine.interface.Observer.ended`."""

@@ -61,9 +61,10 @@ class HeldInstances:
             else:
                 instance.abort()
 
-    def look(self) -> m.Rests | None:
+    def look(self, *, has_writer: bool) -> m.Rests | None:
         """What has changed since it was looked last, for the writer."""
-        self._credits.give_back_old()
+        if has_writer:
+            self._credits.give_back_old()
         for instance_id in list(self._revoked):
             instance = self._pool.instance(instance_id)
             if instance is None:

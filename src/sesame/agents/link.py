@@ -21,7 +21,7 @@ from sesame.http.moving import Moved
 _HEAD_BYTES = 5
 _READ_BYTES = 256 * 1024
 # The kernel takes up to 253 descriptors with one message.
-_FDS_READ = 253
+FDS_READ = 253
 # Messages without descriptors leave together, up to so many bytes.
 _JOIN_BYTES = 64 * 1024
 
@@ -173,7 +173,7 @@ class Link:
 
     def _read(self) -> None:
         try:
-            data, fds, _flags, _address = socket.recv_fds(self._socket, _READ_BYTES, _FDS_READ)
+            data, fds, _flags, _address = socket.recv_fds(self._socket, _READ_BYTES, FDS_READ)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

@@ -36,7 +36,27 @@ class Hangs(_Message, frozen=True):
 
 
 class Stop(_Message, frozen=True):
-    """No new calls; the agent ends when those under way have ended, or after `drain_s`."""
+    """No new calls; the agent ends when those under way have ended, or after `drain_s`.
+
+    With `replaced`, another process comes in its place: the agent leaves its connections to others (`Connections`).
+    """
+
+    replaced: bool = False
+
+
+class Connections(_Message, frozen=True):
+    """With descriptors: connections of an endpoint that wait for a request.
+
+    To the supervisor they are left, and from it they come to an agent that goes on with them.
+    """
+
+    name: str
+
+
+class RestartRefused(_Message, frozen=True):
+    """To the writer: a restart was asked for, and does not come."""
+
+    why: str
 
 
 # From a follower to the writer.
@@ -167,6 +187,19 @@ class EndInside(_Message, frozen=True):
 # From the writer to a follower.
 
 
+class Rest(_Message, frozen=True):
+    """The writer is replaced: requests wait for the next one, for so long at most. It still answers questions."""
+
+    within_s: float
+
+
+class Spare(_Message, frozen=True):
+    """A credit that was not asked for: so that calls of the snapshot find an instance while there is no writer."""
+
+    key: str
+    instance_id: str
+
+
 class Welcome(_Message, frozen=True):
     """The first message of the writer. `trusted` is the file of certificates that functions trust, "" for none.
 
@@ -250,7 +283,7 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Hangs | Stop | Hello | Seen | Ask | Place | Gone | Rests | Counted | Wrote | Ended
-    | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Welcome | Records | Offered | CanTake
-    | Takes | AreYouThere | Here | EndInstance | Request
+    Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Gone | Rests | Counted
+    | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Rest | Spare | Welcome
+    | Records | Offered | CanTake | Takes | AreYouThere | Here | EndInstance | Request
 )  # fmt: skip

@@ -8,7 +8,7 @@ import mmap
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,8 @@ from sesame.http.handover import Handed, Handover
 
 # Of a C double.
 _TIME_BYTES = 8
+# The kernel takes up to 253 descriptors with one message.
+CONNECTIONS_TOGETHER = 200
 
 
 class LivesUntil:
@@ -42,6 +44,7 @@ class Told(msgspec.Struct, frozen=True):
     """`control` and `listening` are descriptors; those that listen by the names that `_endpoints` has for them.
 
     `agent` is one of so many `agents`. `held` are followers that may hold instances from the time of a writer before.
+    `restarts` says that the supervisor has them replaced where it is asked to.
     """
 
     agent: int
@@ -51,6 +54,7 @@ class Told(msgspec.Struct, frozen=True):
     listening: dict[str, int]
     held: tuple[int, ...]
     lives: LivesUntil
+    restarts: bool = False
 
 
 class Place:
@@ -62,20 +66,28 @@ class Place:
         # Which of how many.
         self.number_of = told.agent, told.agents
         self.is_writer = told.agent == WRITER
-        self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()])
+        self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()], self._leave)
         self._control: Link | None = None
         self._ended = False
         self._meet: Callable[[int, socket.socket, bool], None] = _unmet
         self._stop: Callable[[], None] = lambda: None
+        self._rest: Callable[[], None] = lambda: None
+        self._refuse: Callable[[str], None] = lambda _why: None
 
-    def attend(self, meet: Callable[[int, socket.socket, bool], None]) -> None:
-        """From here on other agents are met. Called once, in the event loop."""
-        self._meet = meet
+    def attend(self, meet: Callable[[int, socket.socket, bool], None], rest: Callable[[], None] = lambda: None) -> None:
+        """From here on other agents are met. Called once, in the event loop. `rest` is called before this agent is
+        stopped because another process comes in its place.
+        """
+        self._meet, self._rest = meet, rest
         self._control = Link(socket.socket(fileno=self.told.control), self._take, self._alone)
 
     def stop_by(self, stop: Callable[[], None]) -> None:
         """What ends this agent in peace."""
         self._stop = stop
+
+    def refuse_by(self, refuse: Callable[[str], None]) -> None:
+        """What tells whoever asked for a restart why it does not come."""
+        self._refuse = refuse
 
     def ready(self) -> None:
         """It answers requests."""
@@ -102,9 +114,41 @@ class Place:
             case m.Peer():
                 self._meet(message.agent, socket.socket(fileno=fds[0]), message.held)
             case m.Stop():
-                self._stop()
+                self._stop_or_be_replaced(replaced=message.replaced)
+            case m.Connections():
+                self._go_on_with(message.name, fds)
+            case m.RestartRefused():
+                self._refuse(message.why)
+            case m.AreYouThere():
+                if self._control is not None:
+                    self._control.send(m.Here())
             case _:
                 raise AssertionError(f"the supervisor sent {type(message).__name__}")
+
+    def _stop_or_be_replaced(self, *, replaced: bool) -> None:
+        if self.handover.begun:
+            # It ends already, and nobody comes in its place now. Running calls keep their time.
+            self.handover.give_up()
+            return
+        if replaced:
+            self.handover.begun = True
+            self._rest()
+        self._stop()
+
+    def _leave(self, handed: Handed) -> None:
+        os.close(handed.listening)
+        self._leave_connections(handed.name, handed.connections)
+
+    def _leave_connections(self, name: str, fds: Sequence[int]) -> None:
+        for at in range(0, len(fds), CONNECTIONS_TOGETHER):
+            assert self._control is not None, "connections are left by an agent that attends to the supervisor"
+            self._control.send(m.Connections(name), fds[at : at + CONNECTIONS_TOGETHER])
+
+    def _go_on_with(self, name: str, fds: list[int]) -> None:
+        for fd in fds:
+            connected = socket.socket(fileno=fd)
+            if not self.handover.go_on(name, connected):
+                self._leave_connections(name, [connected.detach()])
 
     def _alone(self) -> None:
         if not self._ended:

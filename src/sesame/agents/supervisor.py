@@ -1,12 +1,12 @@
-"""Starts the agents of one machine, introduces them to each other, starts again what dies, ends them together.
+"""Starts the agents of one machine, introduces them to each other, starts again what dies or hangs, ends them together.
 
 Run by `sesame start --agents N`. Has the listening sockets, so that a connection waits while an agent is started again;
 serves nothing itself. Agents are forked from it, with all that they need imported, so that one is back in half a
-second; so it has neither threads nor an event loop.
+second; so it has neither threads nor an event loop. At `sesame restart` its program starts anew in its process, and
+then has the agents replaced.
 """
 
 import contextlib
-import ctypes
 import gc
 import os
 import selectors
@@ -14,55 +14,48 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 import msgspec
-import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.link import framed, pair, unframed
+from sesame.agents.link import pair
 from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
+from sesame.agents.replacing import Next, Replacing
+from sesame.agents.succession import Anew, Kept, Loading, spoken
+from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable
+from sesame.agents.waiting import Waiting, close
+from sesame.http.handover import Handed
 
 # POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 # Agents that are apart are looked after so often: until when each may be alive.
-LOOKS_EVERY_S = 0.1
+APART_LOOKS_EVERY_S = 0.1
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
-# From linux/prctl.h.
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-
-log = structlog.get_logger("sesame.agents")
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
+# What `sesame restart` sends (`cli.restarting`).
+ASKED_BY = signal.SIGUSR2
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """`run` is an agent's whole life, in its own process, and gives its exit code.
 
-    `listening` by the names that `_endpoints` has for the addresses, that of Function Compute first. Agents that are
-    `apart` find each other by themselves, and each has all that listens.
+    `listening` by the names that `_endpoints` has for the addresses, that of Function Compute first. `waiting` are
+    descriptors of connections from before, by the same names. `anew` is None where the program cannot start anew. What
+    the program before has `kept` is None where there was none. Agents that are `apart` find each other by themselves,
+    and each has all that listens.
     """
 
     agents: int
     listening: Mapping[str, socket.socket]
     run: Callable[[Place], int]
     apart: bool = False
-
-
-class _Agent:
-    """One agent, and its process if there is one."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.pid = 0
-        self.link: socket.socket | None = None
-        # Whether it has been introduced to a writer, and so may hold instances.
-        self.held = False
-        self.ready = False
-        self.failures = 0
-        self.unread = bytearray()
-        self.due_at: float | None = 0.0
+    waiting: Mapping[str, Sequence[int]] = {}
+    anew: Anew | None = None
+    kept: Kept | None = None
 
 
 class Supervisor:
@@ -71,24 +64,50 @@ class Supervisor:
     def __init__(self, wanted: Wanted, note: Callable[[str], None]) -> None:
         self._wanted = wanted
         self._note = note
-        self._agents = [_Agent(number) for number in range(1, wanted.agents + 1)]
+        kept = () if wanted.kept is None else wanted.kept.agents
+        there = {each.number: Supervised.of(each) for each in kept}
+        self._agents = [there.get(number) or Supervised(number) for number in range(1, wanted.agents + 1)]
+        # More than are wanted now.
+        self._agents += [each for each in there.values() if each.pid and each.number > wanted.agents]
         self._writer = self._agents[WRITER - 1]
-        self._stops = self._began = self._told_ready = False
+        self._waiting = Waiting(wanted.waiting)
+        self._stops = self._asked = False
+        self._began = self._told_ready = wanted.kept is not None
+        self._loading: Loading | None = None
+        self._replacing = self._of_before()
+        self._looks_at = 0.0
         self._code = 0
         # One that is stopped does not end by itself.
         self._lives = LivesUntil(wanted.agents)
         self._selector = selectors.DefaultSelector()
         self._wakes, self._woken = os.pipe()
 
+    def _of_before(self) -> Replacing | None:
+        kept, living = self._wanted.kept, [each for each in self._agents if each.pid]
+        if kept is None or not living:
+            return None
+        replacing = Replacing((each.number for each in living), together=kept.speaks != spoken(self._wanted.agents))
+        if replacing.together:
+            for each in self._agents:
+                each.due_at = None
+        return replacing
+
     def run(self) -> int:
         """The exit code. SIGTERM and SIGINT end all agents in peace; a second one ends them at once."""
         for fd in (self._wakes, self._woken):
             os.set_blocking(fd, False)
         self._selector.register(self._wakes, selectors.EVENT_READ)
+        for agent in self._agents:
+            if agent.link is not None:
+                self._selector.register(agent.link, selectors.EVENT_READ, agent)
         signal.set_wakeup_fd(self._woken)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPED_BY:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        if self._wanted.anew is not None:
+            signal.signal(ASKED_BY, self._on_restart)
+        # Those that came while the program started anew.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
         # What is there is shared with the agents, and never searched for garbage.
         gc.collect()
         gc.freeze()
@@ -99,6 +118,11 @@ class Supervisor:
             self._wait()
             self._kill_overdue()
             self._reap()
+            self._look()
+            self._replace()
+            self._load_and_begin_anew()
+
+    # Signals.
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._stops and not self._code:
@@ -109,21 +133,29 @@ class Supervisor:
                     os.kill(agent.pid, signal.SIGKILL)
         self._stop()
 
+    def _on_restart(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
     def _stop(self) -> None:
         self._stops = True
         # Agents have closed theirs in a moment; then nobody can connect.
         for each in self._wanted.listening.values():
             each.close()
+        self._waiting.close()
+        if self._loading is not None:
+            self._loading.close()
+            self._loading = None
         for agent in self._agents:
             agent.due_at = None
-            if agent.link is not None:
-                _send(agent.link, m.Stop())
+            agent.send(m.Stop())
+
+    # Agents.
 
     def _wait(self) -> None:
-        due = [agent.due_at for agent in self._agents if agent.due_at is not None]
-        within_s = max(min(due) - time.monotonic(), 0.0) if due else None
+        due = [self._looks_at, *(agent.due_at for agent in self._agents if agent.due_at is not None)]
+        within_s = max(min(due) - time.monotonic(), 0.0)
         if self._wanted.apart:
-            within_s = LOOKS_EVERY_S if within_s is None else min(within_s, LOOKS_EVERY_S)
+            within_s = min(within_s, APART_LOOKS_EVERY_S)
         for key, _events in self._selector.select(within_s):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
@@ -131,63 +163,74 @@ class Supervisor:
             else:
                 self._hear(key.data)
 
-    def _hear(self, agent: _Agent) -> None:
+    def _hear(self, agent: Supervised) -> None:
         """The end of its link says that it ends."""
-        if agent.link is None:
+        heard = agent.hear()
+        if heard is None:
+            if agent.link is not None:
+                self._selector.unregister(agent.link)
+            agent.disconnect()
             return
-        try:
-            data = agent.link.recv(4096)
-        except OSError:
-            data = b""
-        if not data:
-            self._selector.unregister(agent.link)
-            agent.link.close()
-            agent.link = None
-            return
-        agent.unread += data
-        for message, _fds in unframed(agent.unread):
+        for message, fds in heard:
             match message:
                 case m.Ready():
                     self._is_ready(agent)
+                case m.Here():
+                    agent.unanswered = 0
                 case m.Hangs():
-                    self._kill(message.agent)
+                    self._kill(self._agents[message.agent - 1])
+                case m.Connections():
+                    self._left(message.name, fds)
                 case _:
                     raise AssertionError(f"agent {agent.number} sent {type(message).__name__}")
 
     def _kill_overdue(self) -> None:
-        for agent in self._agents:
+        for agent in self._agents[: self._wanted.agents]:
             if 0 < self._lives.of(agent.number) <= time.monotonic():
-                self._kill(agent.number)
+                self._kill(agent)
+                self._lives.set(agent.number, 0.0)
 
-    def _kill(self, number: int) -> None:
-        pid = self._agents[number - 1].pid
-        if pid:
-            self._note(f"Agent {number} does not answer: it is killed.")
-            os.kill(pid, signal.SIGKILL)
-        self._lives.set(number, 0.0)
+    def _kill(self, agent: Supervised) -> None:
+        if agent.pid:
+            self._note(f"Agent {agent.number} does not answer: it is killed.")
+            os.kill(agent.pid, signal.SIGKILL)
 
-    def _is_ready(self, agent: _Agent) -> None:
+    def _is_ready(self, agent: Supervised) -> None:
         agent.ready, agent.failures = True, 0
         self._began = self._began or agent is self._writer
+        if self._replacing is not None:
+            self._replacing.replaced(agent.number)
+        self._pass_on()
         if not self._told_ready and all(each.ready for each in self._agents):
             self._told_ready = True
             self._note("This node serves." if self._wanted.apart else f"{len(self._agents)} agents serve.")
 
-    def _reap(self) -> None:
+    def _look(self) -> None:
+        if time.monotonic() < self._looks_at or self._wanted.apart:
+            return
+        self._looks_at = time.monotonic() + LOOKS_EVERY_S
         for agent in self._agents:
+            if not agent.look():
+                agent.unanswered = 0
+                self._kill(agent)
+
+    def _reap(self) -> None:
+        for agent in list(self._agents):
             if not agent.pid:
                 continue
             pid, status = os.waitpid(agent.pid, os.WNOHANG)
             if pid:
                 self._ended(agent, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, agent: _Agent, code: int) -> None:
-        was_ready, agent.pid, agent.ready, agent.held = agent.ready, 0, False, False
-        self._lives.set(agent.number, 0.0)
+    def _ended(self, agent: Supervised, code: int) -> None:
+        # What it has said last, such as the connections that it leaves.
+        while agent.link is not None and readable(agent.link):
+            self._hear(agent)
         if agent.link is not None:
             self._selector.unregister(agent.link)
-            agent.link.close()
-            agent.link = None
+        was_ready, was_replaced = agent.ended(), agent.rests
+        if agent.number <= self._wanted.agents:
+            self._lives.set(agent.number, 0.0)
         if self._stops:
             self._code = self._code or max(code, 0)
             return
@@ -196,10 +239,24 @@ class Supervisor:
             self._code = code if code > 0 else 1
             self._stop()
             return
-        agent.failures += not was_ready
+        if agent.number > self._wanted.agents:
+            self._agents.remove(agent)
+        agent.failures += not was_ready and not was_replaced
         wait_s = min(BACKOFF_FIRST_S * 2.0 ** (agent.failures - 1), BACKOFF_MAX_S) if agent.failures else 0.0
         agent.due_at = time.monotonic() + wait_s
-        self._note(f"Agent {agent.number} has ended ({_how(code)}): it is started again.")
+        if self._replacing is not None:
+            self._replacing.ended(agent.number)
+            if self._replacing.together:
+                self._due_together()
+        if not was_replaced:
+            self._note(f"Agent {agent.number} has ended ({how(code)}): it is started again.")
+
+    def _due_together(self) -> None:
+        """New agents start once none is left of the old ones, which could not speak to them."""
+        old = any(agent.pid and agent.rests for agent in self._agents)
+        for agent in self._agents:
+            if not agent.pid:
+                agent.due_at = None if old else agent.due_at or 0.0
 
     def _start_due(self) -> None:
         for agent in self._agents:
@@ -207,23 +264,27 @@ class Supervisor:
                 agent.due_at = None
                 self._start(agent)
 
-    def _start(self, agent: _Agent) -> None:
+    def _start(self, agent: Supervised) -> None:
         ours, theirs = pair()
+        ours.setblocking(False)
         listening = dict(self._wanted.listening)
         if agent is not self._writer and not self._wanted.apart:
             name = next(iter(listening))
             listening = {name: listening[name]}
         held = tuple(each.number for each in self._agents if each.held) if agent is self._writer else ()
-        supervisor = os.getpid()
+        supervisor, restarts = os.getpid(), self._wanted.anew is not None
         sys.stdout.flush()
         sys.stderr.flush()
-        agent.unread.clear()
-        agent.pid = os.fork()
-        if not agent.pid:
+        pid = os.fork()
+        if not pid:
             fds = {name: os.dup(each.fileno()) for name, each in listening.items()}
-            self._be(Told(agent.number, len(self._agents), supervisor, theirs.detach(), fds, held, self._lives))
+            ours.close()
+            told = Told(
+                agent.number, self._wanted.agents, supervisor, theirs.detach(), fds, held, self._lives, restarts
+            )
+            self._be(told)
         theirs.close()
-        agent.link = ours
+        agent.began(pid, ours)
         self._selector.register(ours, selectors.EVENT_READ, agent)
         self._introduce(agent)
 
@@ -232,18 +293,17 @@ class Supervisor:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            _end_with_parent()
-            _be_named(f"sesame-agent-{told.agent}")
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            end_with_parent()
+            be_named(f"sesame-agent-{told.agent}")
+            for number in (*STOPPED_BY, signal.SIGCHLD, ASKED_BY):
                 signal.signal(number, signal.SIG_DFL)
             # So that Ctrl-C comes to the supervisor alone.
             os.setpgid(0, 0)
             self._selector.close()
-            for fd in (self._wakes, self._woken):
-                os.close(fd)
+            close((self._wakes, self._woken))
+            self._waiting.close()
             for agent in self._agents:
-                if agent.link is not None:
-                    agent.link.close()
+                agent.disconnect()
             for each in self._wanted.listening.values():
                 each.close()
             nowhere = os.open(os.devnull, os.O_RDONLY)
@@ -255,38 +315,85 @@ class Supervisor:
         finally:
             os._exit(code)
 
-    def _introduce(self, agent: _Agent) -> None:
+    def _introduce(self, agent: Supervised) -> None:
         """A new agent to the writer, or the new writer to all."""
-        writer = self._writer.link
-        if writer is None or self._wanted.apart:
+        if self._writer.link is None or self._wanted.apart:
             return
         followers = [each for each in self._agents if each is not self._writer and each.link is not None]
         for follower in followers if agent is self._writer else [agent]:
-            assert follower.link is not None
             to_writer, to_follower = pair()
             with to_writer, to_follower:
-                _send(writer, m.Peer(follower.number, follower.held), to_follower.fileno())
-                _send(follower.link, m.Peer(WRITER), to_writer.fileno())
+                self._writer.send(m.Peer(follower.number, follower.held), to_follower.fileno())
+                follower.send(m.Peer(WRITER), to_writer.fileno())
             follower.held = True
 
+    # Connections that an agent leaves when it ends for another one.
 
-def _send(link: socket.socket, message: m.Message, *fds: int) -> None:
-    # One that has just ended is heard of in a moment.
-    with contextlib.suppress(OSError):
-        socket.send_fds(link, [framed(message, len(fds))], list(fds))
+    def _left(self, name: str, fds: list[int]) -> None:
+        if self._stops or name not in self._wanted.listening:
+            close(fds)
+        else:
+            self._waiting.add(name, fds)
+            self._pass_on()
 
+    def _pass_on(self) -> None:
+        """Followers have the first endpoint alone."""
+        there = [each for each in self._agents if each.ready and not each.rests]
+        for number, name in enumerate(self._wanted.listening):
+            self._waiting.pass_on(name, [each for each in there if not number or each is self._writer])
 
-def _end_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends; elsewhere, the end of its link tells it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Starting anew.
 
+    def _load_and_begin_anew(self) -> None:
+        """A step of it, where it was asked for."""
+        anew = self._wanted.anew
+        if self._stops or anew is None:
+            return
+        if self._asked and self._loading is None and self._replacing is None:
+            self._asked = False
+            if why := anew.refusal():
+                self._refuse(why)
+            else:
+                self._loading = anew.load()
+        if self._loading is None or (problem := self._loading.problem()) is None:
+            return
+        self._loading = None
+        if problem:
+            self._refuse(f"what is installed cannot be loaded: {problem}; mend the installation, and restart again")
+            return
+        self._note("Restarting: agents are replaced one after the other …")
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPED_BY)
+        signal.signal(ASKED_BY, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        handed = tuple(
+            Handed(name, each.fileno(), self._waiting.of(name), 0) for name, each in self._wanted.listening.items()
+        )
+        try:
+            anew.begin(Kept(spoken(self._wanted.agents), tuple(each.kept() for each in self._agents), handed))
+        except OSError as error:
+            signal.set_wakeup_fd(self._woken)
+            signal.signal(ASKED_BY, self._on_restart)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
+            self._refuse(f"{sys.executable} cannot be started: {error.strerror}; mend the installation, and try again")
 
-def _be_named(name: str) -> None:
-    """As operators see it in `ps` and `top`, where the kernel keeps a name for each thread."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+    def _refuse(self, why: str) -> None:
+        self._note(f"Not restarted: {why}")
+        self._writer.send(m.RestartRefused(why))
 
-
-def _how(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    def _replace(self) -> None:
+        """A step of it, where the program has started anew."""
+        if self._stops or self._replacing is None:
+            return
+        failures = max(each.failures for each in self._agents)
+        done, numbers = self._replacing.step(all_ready=all(each.ready for each in self._agents), failures=failures)
+        if done is Next.GIVE_UP:
+            self._replacing = None
+            self._refuse("an agent does not start again, and those before it stay as they are; its log says why")
+            return
+        for agent in [each for each in self._agents if each.number in numbers]:
+            agent.rests = True
+            if not agent.send(m.Stop(replaced=True)):
+                self._kill(agent)
+        if self._replacing.done:
+            self._replacing = None
+            self._note("All agents have been replaced.")

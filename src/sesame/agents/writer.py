@@ -17,7 +17,7 @@ from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry
-from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
+from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
 from sesame.agents.stand_in import set_aside
 from sesame.engine.instance import Instance
 from sesame.http.interface import Exchange
@@ -34,6 +34,8 @@ from sesame.store.catalog import Change
 # sixth time is killed: a change of the catalog waits for it, and so do instances that it is to end.
 LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 5
+# Requests wait so long for the next writer once the calls of this one have had their time to end.
+NEXT_WITHIN_S = 60.0
 
 log = structlog.get_logger("sesame.agents")
 
@@ -61,7 +63,7 @@ class Writer:
         self._changed = asyncio.Event()
         # What takes in connections that come from other agents.
         self.server: HttpServer | None = None
-        self._offers = False
+        self._offers = self._rests = False
         self._idle = KeptIdle(needs.pool, needs.clocks.monotonic, self._is_here)
         self._tasks: set[asyncio.Task[None]] = set()
         needs.catalog.on_change(self._tell)
@@ -124,6 +126,30 @@ class Writer:
             if each.follows:
                 await self._offer_to(each)
 
+    def rest(self) -> None:
+        """Another writer comes in its place: requests of followers wait for that one. Theirs is still counted here.
+
+        POLICY: each follower can start an instance of every function that has one anywhere, as far as nothing has to go
+        for it: so calls are served while there is no writer.
+        """
+        self._rests = True
+        self.run(self._prepare())
+
+    async def _prepare(self) -> None:
+        there = {each.snapshot.key: each.snapshot for each in self.needs.pool.instances()}
+        for each in [each for each in self._followers.values() if each.follows]:
+            for key, snapshot in there.items():
+                known = not each.has(key) and followers_serve(snapshot)
+                if known and self.needs.pool.capacity.has_free(snapshot):
+                    instance = await set_aside(self.needs.pool, snapshot)
+                    each.hold(instance)
+                    each.link.send(m.Spare(key, instance.instance_id))
+            self._tell_rest(each)
+
+    def _tell_rest(self, followed: Followed) -> None:
+        if self._rests:
+            followed.link.send(m.Rest(self.needs.drain_s + NEXT_WITHIN_S))
+
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -137,6 +163,7 @@ class Writer:
     # For `Followed`.
 
     def arrived(self, followed: Followed) -> None:
+        self._tell_rest(followed)
         self.released(followed.agent)
         if self._offers:
             self.run(self._offer_to(followed))
@@ -204,7 +231,7 @@ class Writer:
             return False
         arrived, address = moved.arrived, self.addresses.get(agent)
         if self.carry is None:
-            self.pass_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
+            self._hand_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
         elif address is not None:
             self.carry(address, moved)
         else:
@@ -225,8 +252,14 @@ class Writer:
         """Those in flight on followers, as they told last."""
         return sum(each.calls for each in self._followers.values())
 
-    def pass_on(self, request: m.Request, fd: int) -> None:
-        """To the agent that it is for; to the writer where that one has gone."""
+    def pass_on(self, request: m.Request, fd: int, sender: Followed) -> None:
+        """To the agent that it is for; to the writer where that one has gone; back where the writer takes none."""
+        if self._rests and request.to not in self._followers:
+            sender.link.send(request, [fd])
+        else:
+            self._hand_on(request, fd)
+
+    def _hand_on(self, request: m.Request, fd: int) -> None:
         followed = self._followers.get(request.to)
         if followed is not None:
             followed.link.send(request, [fd])

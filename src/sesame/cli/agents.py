@@ -5,14 +5,22 @@ Called by `cli.start`, which is also an agent's life.
 
 import os
 import socket
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
 
 from sesame import _agents, _follower  # noqa: F401 - agents are forked from here, and find them imported
 from sesame._endpoints import addresses
 from sesame.agents.place import Place
+from sesame.agents.succession import Kept
 from sesame.agents.supervisor import Supervisor, Wanted
-from sesame.cli import output
+from sesame.cli import output, restarting
+from sesame.http.handover import Handover
 from sesame.http.listener import listening_socket
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
@@ -25,22 +33,99 @@ def count(settings: Settings) -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def supervise(settings: Settings, run: Callable[[Place], int]) -> int:
-    """Runs the agents to their end; the exit code. Raises `ConfigurationError` when an address cannot be had."""
+def supervise(
+    settings: Settings, run: Callable[[Place], int], handover: Handover | None, settle_again: Callable[[], object]
+) -> int:
+    """Runs the agents to their end; the exit code. Raises `ConfigurationError` when an address cannot be had.
+
+    With a `handover`, which a Sesame of one agent may have left, this is a program that can start anew.
+    """
     step_down(settings)
-    return Supervisor(Wanted(count(settings), listening(settings), run), output.note).run()
+    kept = received()
+    if kept is not None:
+        handover = Handover(kept.handed)
+    sockets, waiting = _sockets(settings, handover or Handover())
+    anew = None if handover is None else _Anew(settle_again)
+    return Supervisor(Wanted(count(settings), sockets, run, waiting=waiting, anew=anew, kept=kept), output.note).run()
 
 
-def listening(settings: Settings) -> dict[str, socket.socket]:
-    """What listens for clients. Raises `ConfigurationError` when an address cannot be had."""
+def _sockets(settings: Settings, handover: Handover) -> tuple[dict[str, socket.socket], dict[str, tuple[int, ...]]]:
+    """What listens, and connections that wait, by the names of the endpoints."""
     found: dict[str, socket.socket] = {}
+    waiting: dict[str, tuple[int, ...]] = {}
     for name, (host, port) in addresses(settings).items():
+        if (handed := handover.take(name)) is not None:
+            found[name], waiting[name] = socket.socket(fileno=handed.listening), handed.connections
+            continue
+        handover.make_room(port)
         try:
             found[name] = listening_socket(host, port)
         except ConfigurationError as error:
             asked, _space, _url = name.rpartition(" ")
             raise ConfigurationError(f"{asked}: {error}") from error
-    return found
+    handover.forget_rest()
+    return found, waiting
+
+
+def listening(settings: Settings) -> dict[str, socket.socket]:
+    """What listens for clients. Raises `ConfigurationError` when an address cannot be had."""
+    return _sockets(settings, Handover())[0]
+
+
+def received() -> Kept | None:
+    """What the supervisor before this one, in the same process, has kept; None where there was none."""
+    pid, _, fd = os.environ.pop(restarting.AGENTS_KEPT, "").partition(":")
+    if pid != str(os.getpid()):
+        return None
+    kept = msgspec.json.decode(restarting.read(int(fd)), type=Kept)
+    for each in kept.descriptors():
+        os.set_inheritable(each, False)
+    return kept
+
+
+class _Anew:
+    """As `agents.succession.Anew`: by an `exec`, as a Sesame of one agent."""
+
+    def __init__(self, settle_again: Callable[[], object]) -> None:
+        self._settle_again = settle_again
+
+    def refusal(self) -> str:
+        try:
+            self._settle_again()
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    def load(self) -> "_Loading":
+        return _Loading()
+
+    def begin(self, kept: Kept) -> NoReturn:
+        restarting.begin(restarting.AGENTS_KEPT, msgspec.json.encode(kept), kept.descriptors())
+
+
+class _Loading:
+    """As `agents.succession.Loading`."""
+
+    def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._until = time.monotonic() + restarting.LOAD_TIMEOUT_S
+        self._process = subprocess.Popen(
+            restarting.loads(__name__), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
+        )
+
+    def problem(self) -> str | None:
+        code, late = self._process.poll(), time.monotonic() >= self._until
+        if code is None and not late:
+            return None
+        self._said.seek(0)
+        problem = "" if code is None else restarting.problem(code, self._said.read())
+        self.close()
+        return f"it did not load within {restarting.LOAD_TIMEOUT_S:g} s" if code is None else problem
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
 
 
 def step_down(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from typing import IO, NoReturn
 
 import msgspec
@@ -24,6 +25,8 @@ _LOAD = "import importlib, sys; sys.path[:0] = sys.argv[2:]; importlib.import_mo
 ASKS = signal.SIGUSR2
 # The process that it is for, and the descriptor of the file.
 VARIABLE = "SESAME_HANDED_OVER"
+# The same from a supervisor of several agents.
+AGENTS_KEPT = "SESAME_KEPT_AGENTS"
 
 
 def received() -> Handover:
@@ -31,11 +34,16 @@ def received() -> Handover:
     pid, _, fd = os.environ.pop(VARIABLE, "").partition(":")
     if pid != str(os.getpid()):
         return Handover()
-    with open(int(fd), "rb") as file:
-        handed = msgspec.json.decode(file.read(), type=list[Handed])
+    handed = msgspec.json.decode(read(int(fd)), type=list[Handed])
     for each in _descriptors(handed):
         os.set_inheritable(each, False)
     return Handover(handed)
+
+
+def read(fd: int) -> bytes:
+    """What the program before this one has written for it."""
+    with open(fd, "rb") as file:
+        return file.read()
 
 
 async def why_not_loaded(module: str = PROGRAM) -> str:
@@ -45,7 +53,7 @@ async def why_not_loaded(module: str = PROGRAM) -> str:
     written here, which takes three times as long as to load it.
     """
     loading = await asyncio.create_subprocess_exec(
-        sys.executable, *_as_this_interpreter(), "-c", _LOAD, module, *_first_place(),
+        *loads(module),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -57,9 +65,17 @@ async def why_not_loaded(module: str = PROGRAM) -> str:
         if loading.returncode is None:
             loading.kill()
             await loading.wait()
-    if not loading.returncode:
-        return ""
-    return said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {loading.returncode}"
+    return problem(loading.returncode or 0, said)
+
+
+def loads(module: str) -> list[str]:
+    """The command that loads a part of the program as it is installed by now."""
+    return [sys.executable, *_as_this_interpreter(), "-c", _LOAD, module, *_first_place()]
+
+
+def problem(code: int, said: bytes) -> str:
+    """Why it was not loaded, or "", by how that command ended and what it said."""
+    return (said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {code}") if code else ""
 
 
 def _as_this_interpreter() -> list[str]:
@@ -75,15 +91,20 @@ def _first_place() -> list[str]:
 
 def begin_anew(handover: Handover) -> NoReturn:
     """Starts the program again with its own command line. Everything in the process must have ended."""
-    for each in _descriptors(handover.handed):
+    begin(VARIABLE, msgspec.json.encode(handover.handed), _descriptors(handover.handed))
+
+
+def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> NoReturn:
+    """Starts the program again, which finds by this variable what was `written` for it. Raises `OSError`."""
+    for each in descriptors:
         os.set_inheritable(each, True)
     with _unnamed_file() as file:
-        file.write(msgspec.json.encode(handover.handed))
+        file.write(written)
         file.seek(0)
         os.set_inheritable(file.fileno(), True)
         sys.stdout.flush()
         sys.stderr.flush()
-        environment = {**os.environ, VARIABLE: f"{os.getpid()}:{file.fileno()}"}
+        environment = {**os.environ, variable: f"{os.getpid()}:{file.fileno()}"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 

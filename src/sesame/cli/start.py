@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import shlex
 import signal
@@ -61,11 +62,18 @@ def start(**flags: Any) -> None:
     handover = restarting.received() if is_the_program() else None
     own_log.configure()
     prepare()
-    if settings.agents != "1":
+    if settings.agents != "1" or restarting.AGENTS_KEPT in os.environ:
         from sesame.cli import agents
 
-        if agents.count(settings) > 1:
-            sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place))))
+        if agents.count(settings) > 1 or restarting.AGENTS_KEPT in os.environ:
+            sys.exit(
+                agents.supervise(
+                    settings,
+                    lambda place: ending.run(lambda: _be_agent(settings, place)),
+                    handover,
+                    lambda: settle(flags),
+                )
+            )
     try:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except (StoppedAtOnce, asyncio.CancelledError):
@@ -180,6 +188,7 @@ async def serve(
     def started() -> None:
         greet(sesame, settings)
         if place is not None:
+            place.refuse_by(sesame.refuse_restart)
             place.ready()
         signals.hurry_by(sesame.hurry)
         signals.restart_by(sesame.refuse_restart)
@@ -189,6 +198,8 @@ async def serve(
         time_left = f"running ones get {settings.drain_s:g} s to end"
         if handover is not None and handover.begun:
             output.note(f"Restarting: new calls wait; {time_left} …")
+        elif place is not None and place.handover.begun:
+            output.note(f"Agent {place.agent} is replaced: {time_left} …")
         else:
             output.note(f"Stopping: no new calls; {time_left}, or less by another signal …")
     finally:
@@ -201,7 +212,7 @@ async def serve(
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
         restarting.ignore_requests()
-    else:
+    elif place is None or not place.handover.begun:
         output.note("Stopped.")
 
 

@@ -1,13 +1,14 @@
 """What a server leaves to the next one in its process's place: what listens, and connections that wait for a request.
 
-Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`. Clients
-notice nothing: what comes meanwhile waits in the kernel.
+Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`; where
+one of several agents is replaced, passed on to another one by `agents.supervisor`. Clients notice nothing: what comes
+meanwhile waits in the kernel.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -34,14 +35,30 @@ class Handed(msgspec.Struct, frozen=True):
 class Handover:
     """Once it has `begun`, servers that stop leave to it what `handed` then has. `received` is from those before."""
 
-    def __init__(self, received: Iterable[Handed] = ()) -> None:
+    def __init__(self, received: Iterable[Handed] = (), leaves: Callable[[Handed], None] | None = None) -> None:
+        """With `leaves`, that takes at once what a server leaves."""
         self._received = {each.name: each for each in received}
+        self._leaves = leaves
+        self._serving: dict[str, Callable[[socket.socket], None]] = {}
         self.handed: list[Handed] = []
         self.begun = False
 
+    def serves(self, name: str, go_on: Callable[[socket.socket], None]) -> None:
+        """A server of this endpoint is there: connections of others can be gone on with."""
+        self._serving[name] = go_on
+
+    def go_on(self, name: str, connected: socket.socket) -> bool:
+        """Has the endpoint's server go on with a connection of another one; False where it takes none any more."""
+        go_on = None if self.begun else self._serving.get(name)
+        if go_on is not None:
+            go_on(connected)
+        return go_on is not None
+
     def leave(self, handed: Handed) -> None:
         """From a server that stops. Closed where the handover was given up meanwhile."""
-        if self.begun:
+        if self.begun and self._leaves is not None:
+            self._leaves(handed)
+        elif self.begun:
             self.handed.append(handed)
         else:
             handed.close()

@@ -62,6 +62,7 @@ class HttpServer:
         self._listener: Listener | None = None
         # Connections of the server before, on which a request waits.
         self._waiting: deque[socket.socket] = deque()
+        self._others: Admission | None = None
         self._catching_up: asyncio.Task[None] | None = None
 
     @property
@@ -104,6 +105,7 @@ class HttpServer:
         self._shared = Shared(
             self._endpoint, self._limits, self._clocks, tls=self._tls is not None, own=own, keeps=self._keeps
         )
+        self._others = Admission(self._shared, self._tls)
 
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
         """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
@@ -131,7 +133,7 @@ class HttpServer:
         silent = set(self._waiting).difference(asking)
         self._waiting = deque([*silent, *asking])
         for number in range(1, len(silent) + 1):
-            self._go_on_with(self._waiting.popleft())
+            self.go_on_with(self._waiting.popleft())
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
         await slow_start(self._shared, ran_before, self._take_one)
@@ -140,18 +142,19 @@ class HttpServer:
     def _take_one(self) -> bool:
         if not self._waiting:
             return self._listener is not None and self._listener.accept(1)
-        self._go_on_with(self._waiting.popleft())
+        self.go_on_with(self._waiting.popleft())
         return True
 
-    def _go_on_with(self, connected: socket.socket) -> None:
-        assert self._shared is not None
+    def go_on_with(self, connected: socket.socket) -> None:
+        """Takes over a connection of another server, one that waits for a request, of a socket that does not block."""
+        assert self._others is not None, "the server has not started"
         try:
             address = connected.getpeername()[0]
         except OSError:
             # The client has left.
             connected.close()
             return
-        Admission(self._shared, self._tls).admit(connected, str(address), "")
+        self._others.admit(connected, str(address), "")
 
     def _catch_up_no_more(self) -> tuple[int, ...]:
         """Descriptors of connections that nobody has gone on with."""
@@ -183,11 +186,11 @@ class HttpServer:
             # The client has left.
             connected.close()
             return
-        if self._shared is None:
+        if self._others is None:
             connected.close()
             return
         connected.setblocking(False)
-        Admission(self._shared, self._tls).admit(connected, address, "", arrived)
+        self._others.admit(connected, address, "", arrived)
 
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
@@ -204,8 +207,10 @@ class HttpServer:
         shared = self._shared
         assert shared is not None, "the server has not started"
         assert self._listener is not None, "the server has only the sockets that it was given"
+        assert self._others is not None
         waiting, running = self._catch_up_no_more(), len(shared.running)
         listening = await self._listener.hand_over(LAST_REQUEST_S)
+        await self._others.opened(LAST_REQUEST_S)
         shared.batch.flush()
         left = await hand_over(shared.connections)
         for connection in list(shared.connections):

@@ -1,0 +1,64 @@
+"""What a supervisor that starts anew in its process keeps: the agents that live, and the sockets.
+
+Made by `agents.supervisor` before the `exec`, carried by `cli.restarting`, and given to the next one.
+"""
+
+import hashlib
+from typing import NoReturn, Protocol
+
+import msgspec
+
+from sesame.agents.messages import Message
+from sesame.http.handover import Handed
+from sesame.model.kinds import KINDS
+
+
+class KeptAgent(msgspec.Struct, frozen=True):
+    """`link` is a descriptor, and `unread` what has come on it."""
+
+    number: int
+    pid: int
+    link: int
+    held: bool
+    ready: bool
+    unread: bytes
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """`speaks` is what `spoken` gave the supervisor that started these agents. `handed` has the sockets."""
+
+    speaks: str
+    agents: tuple[KeptAgent, ...]
+    handed: tuple[Handed, ...]
+
+    def descriptors(self) -> list[int]:
+        of_endpoints = [fd for each in self.handed for fd in (each.listening, *each.connections)]
+        return [*of_endpoints, *(each.link for each in self.agents)]
+
+
+class Loading(Protocol):
+    """The program as it is installed by now, which is loaded once in a process of its own."""
+
+    def problem(self) -> str | None:
+        """Why it cannot be loaded; "" where it can, None while that is not known."""
+
+    def close(self) -> None:
+        """Ends the process."""
+
+
+class Anew(Protocol):
+    """How the supervisor's program starts again."""
+
+    def refusal(self) -> str:
+        """Why the settings as they are by now do not hold, or ""."""
+
+    def load(self) -> Loading: ...
+
+    def begin(self, kept: Kept) -> NoReturn:
+        """Raises `OSError` where it cannot."""
+
+
+def spoken(agents: int) -> str:
+    """What agents must have in common to be of one Sesame: their messages, the catalog's records, how many they are."""
+    schema = msgspec.json.schema_components([Message, *KINDS.values()], schema_hook=lambda kind: {"title": str(kind)})
+    return hashlib.sha256(msgspec.json.encode((agents, schema), order="sorted")).hexdigest()

@@ -1,0 +1,133 @@
+"""One agent as its supervisor has it: its process, if there is one, and the link to it.
+
+Made by `agents.supervisor`, which has neither threads nor an event loop: nothing here waits.
+"""
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections import deque
+
+from sesame.agents import messages as m
+from sesame.agents.link import FDS_READ, framed, unframed
+from sesame.agents.succession import KeptAgent
+
+# POLICY: an agent that is ready is asked so often whether it is there. One that has not answered when it would be asked
+# for the eleventh time is killed: its event loop has stood still for ten seconds, and every caller of it waits.
+LOOKS_EVERY_S = 1.0
+LOOKS_MAX = 10
+_READ_BYTES = 64 * 1024
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
+
+class Supervised:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.link: socket.socket | None = None
+        # Whether it has been introduced to a writer, and so may hold instances.
+        self.held = False
+        self.ready = False
+        # Whether it was told to end because another process comes in its place.
+        self.rests = False
+        self.failures = 0
+        self.unanswered = 0
+        self.due_at: float | None = 0.0
+        self._unread = bytearray()
+        self._fds: deque[int] = deque()
+
+    @classmethod
+    def of(cls, kept: KeptAgent) -> "Supervised":
+        """One that the program before has started."""
+        made = cls(kept.number)
+        made.pid, made.held, made.ready = kept.pid, kept.held, kept.ready
+        made._unread += kept.unread
+        if kept.pid:
+            made.due_at = None
+        if kept.link >= 0:
+            made.link = socket.socket(fileno=kept.link)
+            made.link.setblocking(False)
+        return made
+
+    def kept(self) -> KeptAgent:
+        link = -1 if self.link is None else self.link.fileno()
+        return KeptAgent(self.number, self.pid, link, self.held, self.ready, bytes(self._unread))
+
+    def began(self, pid: int, link: socket.socket) -> None:
+        self.pid, self.link = pid, link
+        self.unanswered = 0
+        self.ready = self.held = self.rests = False
+        self._unread.clear()
+
+    def ended(self) -> bool:
+        """Whether it had been ready."""
+        was_ready, self.pid, self.ready, self.held = self.ready, 0, False, False
+        self.disconnect()
+        return was_ready
+
+    def disconnect(self) -> None:
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+        while self._fds:
+            os.close(self._fds.popleft())
+
+    def send(self, message: m.Message, *fds: int) -> bool:
+        """False where it takes none: it has ended, which is heard of in a moment, or hangs."""
+        if self.link is None:
+            return False
+        with contextlib.suppress(OSError):
+            return bool(socket.send_fds(self.link, [framed(message, len(fds))], list(fds)))
+        return False
+
+    def hear(self) -> list[tuple[m.Message, list[int]]] | None:
+        """What it has said, with descriptors that are the caller's; None where that was the end."""
+        if self.link is None:
+            return None
+        try:
+            data, fds, _flags, _address = socket.recv_fds(self.link, _READ_BYTES, FDS_READ)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError:
+            return None
+        self._fds.extend(fds)
+        if not data:
+            return None
+        self._unread += data
+        return [(message, [self._fds.popleft() for _ in range(count)]) for message, count in unframed(self._unread)]
+
+    def look(self) -> bool:
+        """Asks whether it is there. False where that was asked in vain too often."""
+        if not self.ready or self.link is None:
+            return True
+        if not self.unanswered:
+            self.send(m.AreYouThere())
+        self.unanswered += 1
+        return self.unanswered <= LOOKS_MAX
+
+
+def end_with_parent() -> None:
+    """Has the kernel kill this process when its parent ends; elsewhere, the end of its link tells it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def be_named(name: str) -> None:
+    """As operators see it in `ps` and `top`, where the kernel keeps a name for each thread."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def readable(link: socket.socket) -> bool:
+    with selectors.DefaultSelector() as looking:
+        looking.register(link, selectors.EVENT_READ)
+        return bool(looking.select(0))
+
+
+def how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
