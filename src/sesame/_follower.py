@@ -119,8 +119,9 @@ class FollowerSesame:
             clocks=clocks,
             keeps=follower.keeps,
         )
-        follower.listens(server)
         await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
+        follower.listens(server)
+        teardown.push_async_callback(follower.left)
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
             self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)

@@ -4,7 +4,6 @@ Made by `agents.writer` for each follower that the supervisor introduces.
 """
 
 import asyncio
-import itertools
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,6 +16,7 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.link import Link
+from sesame.agents.questions import Questions
 from sesame.agents.stand_in import ElsewhereSandbox, bare
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Observer
@@ -108,6 +108,8 @@ class Followed:
         # Whether its catalog has been sent, over the link that there is; and whether it may answer calls by it still.
         self.follows = False
         self.serves = False
+        # Whether another process comes in its place: it takes no more requests.
+        self.leaving = False
         # So many times it was looked at without an answer, nor taking what is sent to it.
         self.unanswered = 0
         self._waiting_bytes = 0
@@ -115,8 +117,7 @@ class Followed:
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
         self._seen = 0
         self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
-        self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[m.Takes]] = {}
+        self._questions = Questions(lambda message: self.link.send(message))
         self._leases: dict[int, PackageLease] = {}
         self._inside: dict[int, Callable[[], None]] = {}
         self.link: Link
@@ -154,28 +155,36 @@ class Followed:
             self._waiting_for.append((revision, shown))
             await shown
 
+    def takes(self, key: str) -> bool:
+        """Whether it may have an idle instance for a call that is elsewhere."""
+        return self.link.open and not self.leaving and self.has(key)
+
     def has(self, key: str) -> bool:
         return any(each.snapshot.key == key for each in self.instances.values())
 
     async def keeps(self, key: str, *, room: bool) -> bool:
         """Whether it keeps an idle instance for a call; not where it does not say so in time."""
-        n = next(self._numbers)
-        answer: asyncio.Future[m.Takes] = asyncio.get_running_loop().create_future()
-        self._answers[n] = answer
-        self.link.send(m.CanTake(n, key, room))
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN_S):
-                said = await answer
-        except (TimeoutError, ConnectionResetError):
+        said = await self._asked(lambda n: m.CanTake(n, key, room))
+        if not isinstance(said, m.Takes):
             return False
-        finally:
-            self._answers.pop(n, None)
         if not said.idle:
             # Newer than what it told by itself: these are not to be ended in the place of others now.
             for each in self.instances.values():
                 if each.snapshot.key == key and each.state is State.IDLE:
                     each.move(State.BUSY)
         return said.kept
+
+    async def tell_idle(self) -> None:
+        """Returns when it has told which instances are idle now, or does not say so in time."""
+        await self._asked(m.LookIdle)
+
+    async def _asked(self, question: Callable[[int], m.Message]) -> m.Takes | m.Looked | None:
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                answer: m.Takes | m.Looked = await self._questions.ask(question)
+                return answer
+        except (TimeoutError, ConnectionResetError):
+            return None
 
     def hold(self, instance: Instance) -> None:
         """The follower has the credit for this instance from here on."""
@@ -207,9 +216,11 @@ class Followed:
                 self.calls = message.calls
                 for name, more in message.counts.items():
                     setattr(counts, name, getattr(counts, name) + more)
-            case m.Takes():
-                if (answer := self._answers.get(message.n)) is not None and not answer.done():
-                    answer.set_result(message)
+            case m.Leaving():
+                self.leaving = True
+                self.link.send(m.Looked(message.n))
+            case m.Takes() | m.Looked():
+                self._questions.answered(message.n, message)
             case m.Here():
                 self.unanswered = 0
             case m.AreYouThere():
@@ -341,9 +352,7 @@ class Followed:
 
     def _unlinked(self) -> None:
         self.follows = False
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(ConnectionResetError("the link to the follower has ended"))
+        self._questions.lost()
         for end in self._inside.values():
             end()
         self._inside.clear()

@@ -5,11 +5,11 @@ with the instances that it has: nothing can change in the catalog then. Built by
 """
 
 import asyncio
-import itertools
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sesame.agents import messages as m
 from sesame.agents.answers import FollowersAnswers, WritersAnswers
@@ -23,7 +23,8 @@ from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
-from sesame.agents.presence import AWAY_S, Presence
+from sesame.agents.presence import AWAY_S, Life, Presence
+from sesame.agents.questions import Questions
 from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
 from sesame.engine.pool import Pool
@@ -40,17 +41,8 @@ from sesame.model.snapshot import Snapshot
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
 TELLS_EVERY_S = 0.25
 KNOWN_MAX = 4096
+LEAVES_WITHIN_S = 5.0
 TO_WRITER = m.Place(0, "", WRITER)
-
-
-class Life(Protocol):
-    """How long a follower may serve that does not hear from a writer."""
-
-    def lasts(self) -> bool:
-        """Asked before each call."""
-
-    def answered(self) -> None:
-        """The writer has answered `AreYouThere`."""
 
 
 class Follower:
@@ -74,8 +66,7 @@ class Follower:
         # Whether another process comes in the place of this one.
         self._rests = False
         self._followed = asyncio.Event()
-        self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[m.Message]] = {}
+        self._questions = Questions(self.send)
         self._tells_ends = False
         self.written = Written(lambda: self._link if self._writer.takes_requests.is_set() else None)
         self._pool: Pool | None = None
@@ -151,10 +142,7 @@ class Follower:
         self._backlog.writer_goes()
         self.answers.writer_gone()
         self._writer.lost()
-        answers, self._answers = self._answers, {}
-        for answer in answers.values():
-            if not answer.done():
-                answer.set_exception(ConnectionResetError("the writer has ended"))
+        self._questions.lost()
 
     def send(self, message: m.Message, fds: tuple[int, ...] = ()) -> None:
         """Nothing happens while the writer is away."""
@@ -165,16 +153,9 @@ class Follower:
         """The answer of the writer, or of the one that is started in its place. Raises `PlatformError`."""
         while True:
             await self.until_followed()
-            n = next(self._numbers)
-            answer: asyncio.Future[m.Message] = asyncio.get_running_loop().create_future()
-            self._answers[n] = answer
-            self.send(question(n))
-            try:
-                return await answer
-            except ConnectionResetError:
-                continue
-            finally:
-                self._answers.pop(n, None)
+            with contextlib.suppress(ConnectionResetError):
+                answer: m.Message = await self._questions.ask(question)
+                return answer
 
     async def until_followed(self) -> None:
         """Returns when there is a writer, whose catalog is here. Raises `PlatformError`."""
@@ -182,9 +163,8 @@ class Follower:
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
-            case m.Place() | m.Leased() | m.NotLeased():
-                if (answer := self._answers.get(message.n)) is not None and not answer.done():
-                    answer.set_result(message)
+            case m.Place() | m.Looked() | m.Leased() | m.NotLeased():
+                self._questions.answered(message.n, message)
             case m.Request():
                 self.adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
             case m.AreYouThere():
@@ -194,6 +174,9 @@ class Follower:
                 self._life.answered()
             case m.CanTake():
                 self.send(self._takes(message))
+            case m.LookIdle():
+                self._tell_rests()
+                self.send(m.Looked(message.n))
             case m.Records():
                 self._known.clear()
                 if self.catalog.take(message.records, first=message.first, last=message.last):
@@ -226,6 +209,13 @@ class Follower:
         """Another process comes in the place of this agent: no more calls of other agents."""
         self._rests = True
 
+    async def left(self) -> None:
+        """Where it rests, returns when no request of other agents is under way to it, or the writer does not say so."""
+        if self._rests and self._writer.here.is_set():
+            with contextlib.suppress(TimeoutError, PlatformError):
+                async with asyncio.timeout(LEAVES_WITHIN_S):
+                    await self.ask(m.Leaving)
+
     # Instances.
 
     def _running(self) -> int:
@@ -251,12 +241,14 @@ class Follower:
     def _tick(self) -> None:
         self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
         assert self._pool is not None
-        assert self._held is not None
         self._backlog.step()
-        if (rests := self._held.look(has_writer=self._writer.takes_requests.is_set())) is not None:
-            self.send(rests)
+        self._tell_rests()
         if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
             self.send(counted)
+
+    def _tell_rests(self) -> None:
+        if self._held is not None and (rests := self._held.look(has_writer=self._writer.takes_requests.is_set())):
+            self.send(rests)
 
     # Where calls go.
 
@@ -355,10 +347,11 @@ class Follower:
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
-        if self._server is None:
-            connected.close()
-        elif self._rests and self._link is not None and self.carry is None:
+        not_here = self._rests or self._server is None
+        if not_here and self._link is not None and self.carry is None:
             self._link.send(m.Request(WRITER, arrived.data, arrived.moves, arrived.proven), [connected.detach()])
+        elif self._server is None:
+            connected.close()
         else:
             self._server.adopt(connected, arrived)
 

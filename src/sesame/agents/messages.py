@@ -105,6 +105,12 @@ class Place(_Message, frozen=True):
     address: str = ""
 
 
+class Leaving(_Message, frozen=True):
+    """Another process comes in the follower's place: no more requests. Answered by `Looked`, after the last of them."""
+
+    n: int
+
+
 class Gone(_Message, frozen=True):
     """Nothing is left of the instance, or it never was: its credit is given back."""
 
@@ -255,6 +261,18 @@ class Takes(_Message, frozen=True):
     idle: bool
 
 
+class LookIdle(_Message, frozen=True):
+    """For `Rests` now, which is else told four times a second, and then `Looked`."""
+
+    n: int
+
+
+class Looked(_Message, frozen=True):
+    """From either side: what was sent before has come."""
+
+    n: int
+
+
 class AreYouThere(_Message, frozen=True):
     """Answered by `Here`, in order, which follows all that was done with what was sent before."""
 
@@ -283,7 +301,7 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Gone | Rests | Counted
-    | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Rest | Spare | Welcome
-    | Records | Offered | CanTake | Takes | AreYouThere | Here | EndInstance | Request
+    Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | Gone | Rests
+    | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Rest | Spare
+    | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here | EndInstance | Request
 )  # fmt: skip

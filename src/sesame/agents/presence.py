@@ -1,14 +1,25 @@
-"""Whether a follower has a writer, whether that takes requests, and how long one that does not come is waited for.
+"""Whether a follower has a writer, whether that takes requests, and how long the follower goes on without one.
 
 Used by `agents.follower`.
 """
 
 import asyncio
+from typing import Protocol
 
 from sesame.model.errors import PlatformError
 
 # On one machine. Where the writer is replaced, requests wait for the next one as long as it says (`messages.Rest`).
 AWAY_S = 15.0
+
+
+class Life(Protocol):
+    """How long a follower may serve that does not hear from a writer."""
+
+    def lasts(self) -> bool:
+        """Asked before each call."""
+
+    def answered(self) -> None:
+        """The writer has answered `AreYouThere`."""
 
 
 class Presence:

@@ -5,6 +5,7 @@ loop.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -66,6 +67,10 @@ class Writer:
         self._offers = self._rests = False
         self._idle = KeptIdle(needs.pool, needs.clocks.monotonic, self._is_here)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._prepared: asyncio.Future[None] | None = None
+        # Requests that have come before the endpoints are there.
+        self._early: list[tuple[socket.socket, Arrived]] = []
+        self._telling: asyncio.Future[Any] | None = None
         needs.catalog.on_change(self._tell)
         needs.catalog.confirm = self._confirmed
 
@@ -122,6 +127,9 @@ class Writer:
     async def offer(self) -> None:
         """The endpoints are there: functions of followers reach them from here on."""
         self._offers = True
+        for connected, arrived in self._early:
+            self.adopt(connected, arrived)
+        self._early.clear()
         for each in list(self._followers.values()):
             if each.follows:
                 await self._offer_to(each)
@@ -133,18 +141,21 @@ class Writer:
         for it: so calls are served while there is no writer.
         """
         self._rests = True
-        self.run(self._prepare())
+        self._prepared = asyncio.ensure_future(self._prepare())
 
     async def _prepare(self) -> None:
         there = {each.snapshot.key: each.snapshot for each in self.needs.pool.instances()}
         for each in [each for each in self._followers.values() if each.follows]:
+            machine = self.machines.get(each.agent, 0)
             for key, snapshot in there.items():
                 known = not each.has(key) and followers_serve(snapshot)
-                if known and self.needs.pool.capacity.has_free(snapshot):
-                    instance = await set_aside(self.needs.pool, snapshot)
+                if known and self.needs.pool.capacity.has_free(snapshot, machine=machine):
+                    instance = await set_aside(self.needs.pool, snapshot, machine)
                     each.hold(instance)
                     each.link.send(m.Spare(key, instance.instance_id))
             self._tell_rest(each)
+        # Until none of their requests is under way.
+        await self._tell_idle()
 
     def _tell_rest(self, followed: Followed) -> None:
         if self._rests:
@@ -153,8 +164,12 @@ class Writer:
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._prepared is not None:
+            await asyncio.wait({self._prepared})
         for each in list(self._followers.values()):
             each.link.close()
+        for connected, _arrived in self._early:
+            connected.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -207,7 +222,9 @@ class Writer:
             snapshot, *others = [each for each, _share in self.needs.resolver.shares(target)]
         except CallerError:
             return None
-        if others or self._idle.has(snapshot, exchange) or not self.held[snapshot.key]:
+        if others or self._idle.has(snapshot, exchange):
+            return None
+        if not self.held[snapshot.key] and self.needs.pool.capacity.has_free(snapshot):
             return None
         return asyncio.ensure_future(self._move_to_idle(snapshot, exchange))
 
@@ -239,11 +256,15 @@ class Writer:
         return True
 
     async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        connection, pool = connection_of(exchange), self.needs.pool
-        if connection is None or connection.moves >= MOVES_MAX:
-            return False
-        agent = await self._idle_at(WRITER, snapshot.key, room=pool.capacity.has_free(snapshot))
-        return await self._send_to(agent, exchange, proven=True)
+        connection, room = connection_of(exchange), self.needs.pool.capacity.has_free(snapshot)
+        if connection is not None and connection.moves < MOVES_MAX and self.held[snapshot.key]:
+            agent = await self._idle_at(WRITER, snapshot.key, room=room)
+            if await self._send_to(agent, exchange, proven=True):
+                return True
+        if not room:
+            # One that has become idle on a follower in this moment may have to go for it.
+            await self._tell_idle()
+        return False
 
     def _is_here(self, instance: Instance) -> bool:
         return not any(instance.instance_id in each.instances for each in self._followers.values())
@@ -254,22 +275,24 @@ class Writer:
 
     def pass_on(self, request: m.Request, fd: int, sender: Followed) -> None:
         """To the agent that it is for; to the writer where that one has gone; back where the writer takes none."""
-        if self._rests and request.to not in self._followers:
+        to = self._followers.get(request.to)
+        if self._rests and (to is None or to.leaving):
             sender.link.send(request, [fd])
         else:
             self._hand_on(request, fd)
 
     def _hand_on(self, request: m.Request, fd: int) -> None:
         followed = self._followers.get(request.to)
-        if followed is not None:
+        if followed is not None and not followed.leaving:
             followed.link.send(request, [fd])
             return
         self.adopt(socket.socket(fileno=fd), Arrived(request.data, request.moves, request.proven))
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
-        if self.server is None:
-            connected.close()
+        if self.server is None or not self._offers:
+            # Followers have heard of this writer before its endpoints are there.
+            self._early.append((connected, arrived))
         else:
             self.server.adopt(connected, arrived)
 
@@ -287,7 +310,7 @@ class Writer:
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
                 return self._place_at(asked, agent)
             try:
-                instance = await set_aside(pool, snapshot, machine)
+                instance = await self._set_aside(snapshot, machine)
             except Exhausted:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
                 return self._place_at(asked, agent or self._with_room(machine, snapshot) or WRITER)
@@ -314,6 +337,24 @@ class Writer:
         ]
         return max(roomy)[1] if roomy else 0
 
+    async def _set_aside(self, snapshot: Snapshot, machine: int) -> Instance:
+        """As `set_aside`: one that has become idle on a follower in this moment may have to go."""
+        with contextlib.suppress(Exhausted):
+            return await set_aside(self.needs.pool, snapshot, machine)
+        await self._tell_idle()
+        return await set_aside(self.needs.pool, snapshot, machine)
+
+    async def _tell_idle(self) -> None:
+        """Returns when followers have told which instances are idle now. All who wait for it ask once."""
+        if self._telling is None:
+            asked = [each.tell_idle() for each in self._followers.values() if each.link.open]
+            self._telling = asyncio.gather(*asked)
+            self._telling.add_done_callback(self._told_idle)
+        await asyncio.shield(self._telling)
+
+    def _told_idle(self, _telling: "asyncio.Future[Any]") -> None:
+        self._telling = None
+
     def _place_at(self, asked: m.Ask, agent: int) -> m.Place:
         return m.Place(asked.n, "", agent, self.addresses.get(agent, ""))
 
@@ -322,6 +363,6 @@ class Writer:
         if asker != WRITER and self._idle.keep(key, room=room)[0]:
             return WRITER
         for each in list(self._followers.values()):
-            if each.agent != asker and each.link.open and each.has(key) and await each.keeps(key, room=room):
+            if each.agent != asker and each.takes(key) and await each.keeps(key, room=room):
                 return each.agent
         return 0

@@ -218,6 +218,8 @@ class HttpServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_REQUEST_S):
                 await shared.quiet()
+        # Their answers left before they could say that they are the last.
+        left += await hand_over(shared.connections)
         return Handed(name, listening, (*waiting, *left), running)
 
     async def stop(self, grace_s: float) -> None:

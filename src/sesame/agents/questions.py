@@ -1,0 +1,40 @@
+"""Questions over a link that are not answered yet.
+
+Used by `agents.follower` and `agents.followed`, each for what it asks the other.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from sesame.agents.messages import Message
+
+
+class Questions:
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+
+    async def ask(self, question: Callable[[int], Message]) -> Any:
+        """The answer. Raises `ConnectionResetError` when the link ends before."""
+        n = next(self._numbers)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[n] = answer
+        self._send(question(n))
+        try:
+            return await answer
+        finally:
+            self._answers.pop(n, None)
+
+    def answered(self, n: int, message: Message) -> None:
+        """Nothing for one that nobody waits for any more."""
+        if (answer := self._answers.get(n)) is not None and not answer.done():
+            answer.set_result(message)
+
+    def lost(self) -> None:
+        """The link has ended."""
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the other agent has ended"))
