@@ -136,6 +136,7 @@ class OfCluster:
             started_at=self._clocks.wall(),
             restarts=False,
             restart_refused=None,
+            of_cluster=True,
         )
         data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
         teardown.callback(data_dir.withdraw)

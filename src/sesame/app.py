@@ -307,6 +307,7 @@ class Sesame:
             started_at=self._clocks.wall(),
             restarts=self._substitutes.handover is not None if place is None else place.told.restarts,
             restart_refused=None,
+            of_cluster=self._substitutes.members is not None,
         )
         if not self._announces:
             return

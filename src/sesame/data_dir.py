@@ -33,7 +33,8 @@ class RestartRefused(msgspec.Struct, frozen=True):
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent.
 
-    `restarts` says that it starts again in its place when it is asked to, as `sesame restart` does.
+    `restarts` says that it starts again in its place when it is asked to, as `sesame restart` does. `of_cluster`: it is
+    one of several nodes, of which one leads.
     """
 
     account_id: str
@@ -49,6 +50,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: float
     restarts: bool = False
     restart_refused: RestartRefused | None = None
+    of_cluster: bool = False
 
 
 class Credentials(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import oss2
 import pytest
 import requests
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import FUNCTIONS, KEY_ID, SECRET, wait_until
+from tests.journeys.conftest import FUNCTIONS, KEY_ID, SECRET, run, wait_until
 from tests.support.jails import jail_only
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 
@@ -50,6 +50,7 @@ def test_the_api_answers_at_a_node_without_the_writer(other: Node, cluster: Clus
     for node in (other, cluster.leader()):
         assert node.client().get_function("everywhere", "f").data["functionName"] == "f"
         assert node.client().invoke_function("everywhere", "f", payload=b"x").data
+    assert "FC Invoke End" in wait_until(lambda: _lines(cluster.leader(), "everywhere/f"), "lines of the function")
     with pytest.raises(FcError) as missing:
         client.get_function("everywhere", "none")
     assert missing.value.status_code == 404
@@ -154,6 +155,13 @@ def test_what_begins_while_no_writer_leads_waits_for_the_next(cluster: Cluster, 
     for node in cluster.nodes.values():
         assert bucket_of(node, "meanwhile").get_object("a").read() == b"kept"
         assert node.client().get_service("meanwhile").data["serviceName"] == "meanwhile"
+
+
+def _lines(node: Node, function: str) -> str:
+    """What `sesame logs` prints at a node, which says that other nodes may have lines too."""
+    told = run(node, "logs", function)
+    assert "a node of a cluster" in told.stderr
+    return told.stdout
 
 
 def _echo(client: fc2.Client, instance: str) -> str:
