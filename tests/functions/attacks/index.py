@@ -572,6 +572,18 @@ def sees_cgroups(event, context):
     return answer('sesame-' in read('/proc/self/cgroup').decode())
 
 
+def kernel_settings(event, context):
+    """Those of the kernel's files that can be opened for writing; nothing is written."""
+    opened = []
+    for path in told(event)['paths']:
+        try:
+            os.close(os.open(path, os.O_WRONLY))
+            opened.append(path)
+        except OSError:
+            pass
+    return json.dumps(opened)
+
+
 def boot_parameters(event, context):
     """What the host's kernel was started with: names of its disks, and what its operator passed on."""
     return answer(any(read(path).strip() for path in ('/proc/cmdline', '/proc/bootconfig') if os.path.exists(path)))

@@ -35,6 +35,9 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _INODES_PER_MB = 64
 # What the machine was started with: names of its disks, and whatever its operator passed on.
 _BOOT_PARAMETERS = ("/proc/cmdline", "/proc/bootconfig")
+# What sets something of the whole machine. It is root's on the host, and so is an instance whose Sesame runs as root
+# without the privileges for a better jail.
+_OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
@@ -45,6 +48,7 @@ class _Prepared(object):
     uncounted = None
     hosts = b""
     hidden = ()
+    of_the_kernel = ()
 
 
 def prepare():
@@ -57,6 +61,7 @@ def prepare():
     with open(_HOSTS, "rb") as file:
         _Prepared.hosts = file.read()
     _Prepared.hidden = [path for path in _BOOT_PARAMETERS if os.path.exists(path)]
+    _Prepared.of_the_kernel = [path for path in _OF_THE_KERNEL if os.path.exists(path)]
 
 
 def _read_filter(name):
@@ -116,6 +121,9 @@ def _enter(request, fds, inherited, run_init, shim):
         # In a user namespace it stays writable: the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
         linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
+        for path in _Prepared.of_the_kernel if request["user_namespace"] else ():
+            linux.mount(path, path, None, linux.MS_BIND)
+            linux.mount(None, path, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOEXEC | _FLAGS)
         if "boot parameters" not in without:
             for path in _Prepared.hidden:
                 linux.mount("/dev/null", path, None, linux.MS_BIND)
