@@ -351,6 +351,17 @@ async def test_what_is_under_way_ends_before_a_node_does(monkeypatch: pytest.Mon
         assert await ended(late) == b""
 
 
+async def test_a_client_that_has_asked_nothing_does_not_hold_up_the_end_of_a_node() -> None:
+    async with Node(whole(b"")) as here, Node(echo) as there:
+        here.led_by(there.port.address)
+        reader, writer = await led(here, b"")
+        await until(lambda: there.server.connections == 1, "the tunnel")
+        async with asyncio.timeout(60):
+            await here.tunnels.close(3600)
+        assert await ended(reader) == b""
+        writer.close()
+
+
 async def test_a_tunnel_waits_for_a_process_that_starts_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Arrivals()
     port = AgentPort(listening_socket("127.0.0.1", 0), KEY, {Purpose.TUNNEL: made.take})

@@ -31,7 +31,8 @@ AWAY_S = 15.0
 RETRIES_EVERY_S = 0.2
 # So that the handshakes of one burst do not use up the time of each other.
 CONNECTING_AT_ONCE = 64
-# POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer, may be closed for another.
+# POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer if anything was asked, may be
+# closed for another.
 IDLE_S = 1.0
 # POLICY: a node that has acknowledged nothing for so long, of what was sent or of what asks for room, is gone. TCP by
 # itself would try for a quarter of an hour.
@@ -209,7 +210,8 @@ class Tunnels:
             copying.close()
 
     def _is_idle(self, copying: Copying) -> bool:
-        return copying.answered_last and self._loop.time() - copying.active_at >= IDLE_S
+        nothing_asked = copying.answered_last or not copying.bytes_passed
+        return nothing_asked and self._loop.time() - copying.active_at >= IDLE_S
 
 
 def _is_gone(far: socket.socket) -> bool:
