@@ -24,6 +24,7 @@ from sesame.cluster.following import Following, Own
 from sesame.cluster.members import Members
 from sesame.cluster.rules import BEAT_S, GRACE_S, HOLD_S, LIFE_S, SILENT_S
 from sesame.cluster.seat import Seat, holder_of_follower
+from sesame.engine.instance import State
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
 from sesame.engine.running import EngineDependencies, LocalEngine
@@ -257,6 +258,25 @@ async def test_a_link_that_is_cut_and_comes_back_costs_no_instance(stage: Stage)
     assert stage.writer.engine.pool.instances() == [instance]
     assert not call.done()
     assert len(stage.follower.driver.alive) == 1
+
+
+async def test_an_instance_that_is_idle_may_be_ended_for_others_by_the_next_writer_and_over_the_next_link(
+    stage: Stage,
+) -> None:
+    call = await stage.with_an_instance()
+    next(iter(stage.follower.driver.alive)).answer()
+    await call
+
+    def is_known_to_be_idle() -> bool:
+        return [each.state for each in stage.writer.engine.pool.instances()] == [State.IDLE]
+
+    await stage.until(is_known_to_be_idle)
+    stage.follower.follower.unlink()
+    await stage.until(lambda: stage.follower.follower.is_linked)
+    await stage.until(is_known_to_be_idle)
+    stage.writer.seat.does = False
+    stage.new_writer(2, [holder_of_follower("n")])
+    await stage.until(is_known_to_be_idle)
 
 
 async def test_an_edit_waits_for_a_silent_follower_no_longer_than_its_life(stage: Stage) -> None:

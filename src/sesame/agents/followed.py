@@ -253,10 +253,18 @@ class Followed:
         for instance_id in set(self.instances) - held_there:
             self._gone(instance_id)
         for held in hello.holds:
-            if held.instance_id not in self.instances:
+            instance = self.instances.get(held.instance_id)
+            if instance is None:
                 self._hold_again(held)
-            else:
-                self._sandboxes[held.instance_id].ask_again()
+                continue
+            if instance.state is State.IDLE:
+                # As it says next of those that are.
+                instance.move(State.BUSY)
+            self._sandboxes[held.instance_id].ask_again()
+        former, self._leases = self._leases, {}
+        if former:
+            # Those that it still has are leased again by what comes behind this.
+            self._others.run(self._release_later(former))
         self.link.send(m.Welcome(needs.trusted, needs.observer.ended is not None))
         everything, revision = list(self._others.feed.everything()), needs.catalog.revision
         for at in range(0, max(len(everything), 1), RECORDS_TOGETHER):
@@ -324,17 +332,23 @@ class Followed:
         if tell is not None:
             tell(message.invocation, heard(message))
 
+    async def _release_later(self, leases: dict[int, PackageLease]) -> None:
+        await self._others.needs.clocks.sleep(LINGER_S)
+        for lease in leases.values():
+            lease.release()
+
     async def _lease(self, asked: m.LeasePackages) -> None:
+        link = self.link
         try:
             lease = await self._others.needs.packages.lease(asked.sha256s, asked.runtime)
         except SesameError as error:
-            self.link.send(m.NotLeased(asked.n, str(error), isinstance(error, StoreUnavailable)))
+            link.send(m.NotLeased(asked.n, str(error), isinstance(error, StoreUnavailable)))
             return
-        if not self.link.open:
+        if self.link is not link or not link.open:
             lease.release()
             return
         self._leases[asked.n] = lease
-        self.link.send(m.Leased(asked.n, tuple(map(str, lease.code_dirs)), tuple(map(str, lease.compiled))))
+        link.send(m.Leased(asked.n, tuple(map(str, lease.code_dirs)), tuple(map(str, lease.compiled))))
 
     # Its end.
 

@@ -27,8 +27,10 @@ class HeldInstances:
         return bool(self._pool.instances())
 
     def all(self) -> tuple[m.Held, ...]:
-        """For another writer."""
+        """For another writer, or over another link."""
         self._revoke_unused()
+        # That one has heard of none.
+        self._told_idle = set()
         return tuple(
             m.Held(
                 each.instance_id,
