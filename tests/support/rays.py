@@ -41,6 +41,8 @@ class Ray:
             "RAY_ADDRESS": self.address,
             # Else what it starts has to wait for everything else on the machine.
             "RAY_worker_niceness": "0",
+            # Else a machine ends its Ray, and what runs by it, when the head has been away for a minute.
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
         }
 
     def start(self, *machines: Machine) -> None:

@@ -82,6 +82,8 @@ def run(folder: Path, plan: Plan) -> Verdict:
             faults.deploy()
             faults.go_through(plan)
             verdict = faults.judged()
+            if not plan.head:
+                cluster.stop()
         except AssertionError as error:
             raise AssertionError(f"{error}\n{cluster.said()}") from error
     print(verdict)
@@ -104,13 +106,25 @@ class _Cluster:
         key, config = self._folder / "cluster.key", self._folder / "sesame.toml"
         make_key(key)
         config.write_text(f'[roles.{ROLE}]\npolicies = ["AliyunFCInvocationAccess"]\n')
-        command = [PYTHON, "-m", "sesame", "start", "--cluster", "--detach", "--cluster-key-file", str(key)]
+        command = ["start", "--cluster", "--detach", "--cluster-key-file", str(key)]
         command += ["--config", str(config), "--data-dir", str(OWN / "data"), "--port", str(PORT), "--region", REGION]
         command += ["--sandbox", SANDBOX, "--network", "host", "--account-id", ACCOUNT_ID, "--access-key-id", KEY_ID]
         command += ["--access-key-secret", SECRET, *few_runtimes.flags(RUNTIME), *flags]
-        self.ray.head.run(*command, environ=self.ray.environ)
+        self._sesame(*command)
         for machine in self.nodes.values():
             self.serves(machine)
+
+    def stop(self) -> None:
+        """Asks Ray for the end of all nodes, which had been said to serve."""
+        status = self._sesame("cluster", "status")
+        for machine in self.nodes.values():
+            assert f"{machine.address} ({machine.name}): serves at http://{machine.address}:{PORT}" in status, status
+        self._sesame("cluster", "stop")
+        for machine in self.nodes.values():
+            assert not machine.pids("sesame node"), machine.lines()
+
+    def _sesame(self, *words: str) -> str:
+        return self.ray.head.run(PYTHON, "-m", "sesame", *words, environ=self.ray.environ)
 
     def api(self, machine: Machine) -> Api:
         return Api(f"http://{machine.address}:{PORT}", KEY_ID, SECRET)
@@ -131,9 +145,8 @@ class _Cluster:
             self.ray.start(machine)
 
     def said(self) -> str:
-        command = [PYTHON, "-m", "sesame", "cluster", "status"]
         try:
-            status = self.ray.head.run(*command, environ=self.ray.environ)
+            status = self._sesame("cluster", "status")
         except AssertionError as error:
             status = str(error)
         logs = sorted(self._folder.glob("n*/ray/session_2*/logs/worker-*.err"))
