@@ -77,7 +77,9 @@ def run(folder: Path, plan: Plan) -> Verdict:
         server.sql("CREATE DATABASE sesame TEMPLATE template0")
         database = server.url("sesame").replace("127.0.0.1", made.here)
         try:
-            cluster.start("--database", database, "--objects", store.new_url())
+            # The command loses Ray with the head, and is not needed for what goes on.
+            detached = ("--detach",) if plan.head else ()
+            cluster.start("--database", database, "--objects", store.new_url(), *detached)
             faults = _Faults(cluster, ledger)
             faults.deploy()
             faults.go_through(plan)
@@ -91,13 +93,14 @@ def run(folder: Path, plan: Plan) -> Verdict:
 
 
 class _Cluster:
-    """Ray, and Sesame on it."""
+    """Ray, and Sesame on it, which a command on the head's machine starts and watches unless it is detached."""
 
     def __init__(self, folder: Path, made: Network) -> None:
         self._folder = folder
         self.network = made
         self.ray = Ray(folder, made.add("head"))
         self.nodes = {name: made.add(name) for name in NAMES}
+        self._log = folder / "command.log"
 
     def start(self, *flags: str) -> None:
         """On return every node serves."""
@@ -106,22 +109,28 @@ class _Cluster:
         key, config = self._folder / "cluster.key", self._folder / "sesame.toml"
         make_key(key)
         config.write_text(f'[roles.{ROLE}]\npolicies = ["AliyunFCInvocationAccess"]\n')
-        command = ["start", "--cluster", "--detach", "--cluster-key-file", str(key)]
+        command = [PYTHON, "-m", "sesame", "start", "--cluster", "--cluster-key-file", str(key)]
         command += ["--config", str(config), "--data-dir", str(OWN / "data"), "--port", str(PORT), "--region", REGION]
         command += ["--sandbox", SANDBOX, "--network", "host", "--account-id", ACCOUNT_ID, "--access-key-id", KEY_ID]
         command += ["--access-key-secret", SECRET, *few_runtimes.flags(RUNTIME), *flags]
-        self._sesame(*command)
+        with self._log.open("wb") as log:
+            self._command = self.ray.head.popen(*command, log=log, environ=self.ray.environ)
         for machine in self.nodes.values():
             self.serves(machine)
 
     def stop(self) -> None:
-        """Asks Ray for the end of all nodes, which had been said to serve."""
+        """Asks Ray for the end of all nodes, which had been said to serve; the command that watches ends with them."""
         status = self._sesame("cluster", "status")
         for machine in self.nodes.values():
-            assert f"{machine.address} ({machine.name}): serves at http://{machine.address}:{PORT}" in status, status
+            serves = f"{machine.address} ({machine.name}): serves at http://{machine.address}:{PORT}"
+            assert serves in status, status
+            assert serves in self._log.read_text()
         self._sesame("cluster", "stop")
         for machine in self.nodes.values():
             assert not machine.pids("sesame node"), machine.lines()
+        assert self._command.wait(SERVES_S) == 0
+        # Ray may have more to say.
+        assert "Stopped, by another command.\n" in self._log.read_text()
 
     def _sesame(self, *words: str) -> str:
         return self.ray.head.run(PYTHON, "-m", "sesame", *words, environ=self.ray.environ)
@@ -149,7 +158,7 @@ class _Cluster:
             status = self._sesame("cluster", "status")
         except AssertionError as error:
             status = str(error)
-        logs = sorted(self._folder.glob("n*/ray/session_2*/logs/worker-*.err"))
+        logs = [*self._folder.glob("command.log"), *sorted(self._folder.glob("n*/ray/session_2*/logs/worker-*.err"))]
         return status + "".join(f"--- {path}\n{path.read_text(errors='replace')[-3000:]}\n" for path in logs)
 
 

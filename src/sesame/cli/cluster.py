@@ -18,7 +18,7 @@ from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import make_key
 from sesame.model.errors import ConfigurationError
-from sesame.on_ray.cluster import begun, described, running
+from sesame.on_ray.cluster import Stopped, begun, described, running
 from sesame.on_ray.order import Report
 from sesame.settings import Settings
 
@@ -55,7 +55,11 @@ def run(settings: Settings, asked: Asked) -> int:
             )
             return 0
         signals.heed()
-        cluster.watch(output.note, signals.stopped.wait)
+        try:
+            cluster.watch(output.note, signals.stopped.wait)
+        except Stopped:
+            output.note("Stopped, by another command.")
+            return 0
         output.note(
             f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
         )

@@ -16,6 +16,10 @@ ANSWER_S = 180.0
 WATCHED_EVERY_S = 1.0
 
 
+class Stopped(ConfigurationError):
+    """Somebody else has drained the cluster meanwhile."""
+
+
 class Cluster:
     """The one cluster of this Ray. Valid while Ray is connected."""
 
@@ -35,19 +39,23 @@ class Cluster:
         return left
 
     def watch(self, note: Callable[[str], None], wait: Callable[[float], bool]) -> None:
-        """Notes what changes, until `wait`, which is told how long, says yes."""
+        """Notes what changes, until `wait`, which is told how long, says yes. Raises `Stopped`."""
         before: dict[str, Report] = {}
         away = False
         while not wait(WATCHED_EVERY_S):
             try:
                 reports = self.reports()
+            except Stopped:
+                raise
             except ConfigurationError:
                 if not away:
-                    note("Ray's head does not answer: what runs goes on, and nothing is started anew until it is back.")
+                    note(
+                        "Nothing is heard of the nodes' placer: what runs goes on, and none is placed until it is back."
+                    )
                 away = True
                 continue
             if away:
-                note("Ray's head answers again.")
+                note("The placer is heard of again.")
             away = False
             for line in changes(before, reports):
                 note(line)
@@ -60,6 +68,8 @@ class Cluster:
     def _asked(self, reference: Any, within_s: float | None) -> Any:
         try:
             return self._ray.get(reference, timeout=within_s)
+        except self._ray.exceptions.ActorDiedError as error:
+            raise Stopped("the cluster has been stopped; `sesame start --cluster` starts it again") from error
         except self._ray.exceptions.RayError as error:
             raise ConfigurationError(f"the cluster's placer does not answer: {_first_line(error)}") from error
 
