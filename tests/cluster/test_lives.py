@@ -362,6 +362,21 @@ async def test_a_supervisor_is_told_by_when_to_end_a_follower_that_is_stopped(st
     assert stage.follower.until == 0.0
 
 
+async def test_a_supervisor_is_told_of_a_life_before_anything_is_granted_by_it() -> None:
+    clocks, told = FakeClocks(), list[float]()
+    life = Following(Own("n", "n", KEY, 768, None), cast(Leadership, None), told.append, clocks).life
+    began = clocks.monotonic()
+    life.rule.sent(began)
+    life.answered()
+    assert life.lasts()
+    assert told == [began + LIFE_S + GRACE_S]
+    life.rule.sent(clocks.monotonic())
+    clocks.advance(LIFE_S + GRACE_S)
+    life.answered()
+    assert not life.lasts()
+    assert told == [began + LIFE_S + GRACE_S], "an answer that comes too late ends nobody"
+
+
 async def test_a_call_that_finds_no_memory_on_its_machine_goes_to_one_that_has_some(stage: Stage) -> None:
     writer = stage.writer
     for name in ("large", "larger"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.examples import examples
 
-from sesame.cluster.rules import EXPIRED_S, GRACE_S, Holds, Lead, Life
+from sesame.cluster.rules import EXPIRED_S, GRACE_S, Holds, Lead, Life, Unrenewed
 
 NODES = 3
 CAP = 2
@@ -93,8 +93,12 @@ class RulesMachine(RuleBasedStateMachine):
         super().__init__()
         self.time = 0.0
         self.row = Row()
+        # Of the database's clock, which says when the row was renewed.
+        self.set_forward_s = 0.0
         self.writers: dict[int, Writer] = {}
         self.followers: list[Follower] = []
+        # What each node's candidate has seen of the row.
+        self.unrenewed = [Unrenewed() for _ in range(NODES)]
         # Processes that are stopped: whoever is a node's writer, or is to be, and its follower.
         self.stopped_writers: set[int] = set()
         self.stopped_followers: set[int] = set()
@@ -140,6 +144,10 @@ class RulesMachine(RuleBasedStateMachine):
     def _change(self, faults: set[tuple[str, int]]) -> None:
         for what, node in faults:
             getattr(self, what).symmetric_difference_update({node})
+
+    @rule(seconds=st.sampled_from((-3600.0, -5.0, 5.0, 3600.0)))
+    def the_clock_of_the_database_is_set(self, seconds: float) -> None:
+        self.set_forward_s += seconds
 
     @rule(node=nodes)
     def the_link_ends(self, node: int) -> None:
@@ -191,6 +199,7 @@ class RulesMachine(RuleBasedStateMachine):
 
     def _kill_writer(self, node: int) -> None:
         writer = self.writers.pop(node)
+        self.unrenewed[node] = Unrenewed()
         for link in list(writer.links.values()):
             link.end()
 
@@ -200,7 +209,7 @@ class RulesMachine(RuleBasedStateMachine):
             return
         if writer is not None:
             if row.epoch == writer.epoch:
-                row.renewed_at = self.time
+                row.renewed_at = self.time + self.set_forward_s
                 if node not in self.unanswered:
                     writer.lead.renewed(clock.now())
             elif node not in self.unanswered:
@@ -213,8 +222,9 @@ class RulesMachine(RuleBasedStateMachine):
             return
         # The process before has ended, and so have its instances.
         row.holders.discard(f"writer {node}")
-        if self.time - row.renewed_at >= EXPIRED_S or row.node == node:
-            row.epoch, row.node, row.renewed_at = row.epoch + 1, node, self.time
+        unrenewed_s = self.unrenewed[node].for_s(row.epoch, row.renewed_at, clock.now())
+        if row.node in (-1, node) or unrenewed_s >= EXPIRED_S:
+            row.epoch, row.node, row.renewed_at = row.epoch + 1, node, self.time + self.set_forward_s
             holders = set(row.holders)
             row.holders.add(f"writer {node}")
             if node not in self.unanswered:
@@ -301,6 +311,28 @@ class RulesMachine(RuleBasedStateMachine):
     def no_more_instances_than_the_cap(self) -> None:
         in_use = sum(writer.own for writer in self.writers.values())
         assert in_use + sum(follower.instances for follower in self.followers) <= CAP
+
+
+def _led(machine: RulesMachine) -> RulesMachine:
+    machine.begin([(0.0, 1.0)] * NODES)
+    machine.time_passes(40)
+    return machine
+
+
+def test_a_clock_of_the_database_that_is_set_forward_makes_no_second_writer() -> None:
+    machine = _led(RulesMachine())
+    machine.cut_off.add(machine.row.node)
+    machine.the_clock_of_the_database_is_set(3600.0)
+    machine.time_passes(40)
+    assert machine.row.epoch == 2
+
+
+def test_a_clock_of_the_database_that_is_set_back_keeps_nobody_from_leading() -> None:
+    machine = _led(RulesMachine())
+    machine.cut_off.add(machine.row.node)
+    machine.the_clock_of_the_database_is_set(-3600.0)
+    machine.time_passes(40)
+    assert any(writer.leads for writer in machine.writers.values())
 
 
 TestRules = RulesMachine.TestCase

@@ -44,8 +44,9 @@ class Own(msgspec.Struct, frozen=True):
 class FollowerLife:
     """As `agents.follower.Life`, over the rule."""
 
-    def __init__(self, clocks: Clocks) -> None:
+    def __init__(self, lives: Callable[[float], None], clocks: Clocks) -> None:
         self.rule = Life()
+        self._lives = lives
         self._clocks = clocks
 
     def lasts(self) -> bool:
@@ -53,6 +54,9 @@ class FollowerLife:
 
     def answered(self) -> None:
         self.rule.answered()
+        if self.lasts():
+            # Now, and not with the next look: this process may be stopped in between.
+            self._lives(self.rule.until + GRACE_S)
 
 
 class Following:
@@ -60,7 +64,7 @@ class Following:
 
     def __init__(self, own: Own, leadership: Leadership, lives: Callable[[float], None], clocks: Clocks) -> None:
         """`lives` is told until when this process may be alive."""
-        self.life = FollowerLife(clocks)
+        self.life = FollowerLife(lives, clocks)
         # The epoch of the newest writer that it was linked to; an older one is never followed again.
         self.epoch = 0
         self.writer: Address | None = None
@@ -73,7 +77,6 @@ class Following:
         self._clocks = clocks
         self._follower: Follower | None = None
         self._timer: Timer | None = None
-        self._told = 0.0
         self._logged_at = float("-inf")
 
     def close(self) -> None:
@@ -132,10 +135,7 @@ class Following:
         if not rule.lasts(now) and follower.holds_any():
             log.warning("nothing was heard from a writer for too long: all instances of this node end")
             follower.end_instances()
-        until = rule.until + GRACE_S if rule.lasts(now) or follower.holds_any() else 0.0
-        if until != self._told:
-            self._told = until
-            self._lives(until)
+        self._lives(rule.until + GRACE_S if rule.lasts(now) or follower.holds_any() else 0.0)
         self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
 
     def _tell(self, why: str) -> None:

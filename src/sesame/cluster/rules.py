@@ -17,7 +17,7 @@ HOLD_S = 11.0
 GRACE_S = 0.5
 # POLICY: a link whose beats are not answered for so long is given up, and the writer looked for again.
 SILENT_S = 4.0
-# By the database's clock: a row that is older than this may be taken by another candidate …
+# A candidate may take a row that was not renewed for so long, by the candidate's own clock …
 EXPIRED_S = 5.0
 # … and by its own clock a leader ends so long after it has sent the last renewal that the database has made.
 LEADS_S = 4.0
@@ -64,6 +64,23 @@ class Lead:
 
     def lasts(self, now: float) -> bool:
         return now < self.until
+
+
+class Unrenewed:
+    """For how long a candidate has seen the leader's row without a change.
+
+    By the candidate's clock, as that of the database may be set, or be another machine's from one moment to the next.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, float] | None = None
+        self._since = 0.0
+
+    def for_s(self, epoch: int, renewed_at: float, now: float) -> float:
+        """`now`: after the database has said what the row is."""
+        if self._seen != (epoch, renewed_at):
+            self._seen, self._since = (epoch, renewed_at), now
+        return now - self._since
 
 
 class Holds:

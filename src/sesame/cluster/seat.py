@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from sesame.cluster.rules import BEAT_S, EXPIRED_S, GRACE_S, Lead
+from sesame.cluster.rules import BEAT_S, EXPIRED_S, GRACE_S, Lead, Unrenewed
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 from sesame.store.sql.leadership import Leadership
@@ -38,6 +38,7 @@ class Seat:
         # Who may have instances from before, besides this process.
         self.inherited: list[str] = []
         self._clocks = clocks
+        self._unrenewed = Unrenewed()
         self._lead: Lead | None = None
         self._timer: Timer | None = None
         self._looked_at = 0.0
@@ -81,10 +82,11 @@ class Seat:
 
     async def _try(self) -> None:
         seen = await self.leadership.look()
-        if seen.node and seen.node != self.node and seen.age_s < EXPIRED_S:
+        unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
+        if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
             return
         sent_at = self._clocks.monotonic()
-        epoch = await self.leadership.take(seen, self.node, self.address, self.holder, expired_s=EXPIRED_S)
+        epoch = await self.leadership.take(seen, self.node, self.address, self.holder)
         if not epoch:
             return
         lead = Lead(sent_at)

@@ -1,13 +1,13 @@
 """Who leads a cluster, in PostgreSQL: a row with an epoch that only grows, and the end of those who led before.
 
 Used by `cluster`. Over one connection of its own, opened again when it is lost. Each statement that changes something
-names the epoch that it is made in, and the server alone says what time it is.
+names the epoch that it is made in. The time in the row is the server's, and only tells one renewal from another.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -26,12 +26,12 @@ TABLES_PATIENCE_S = 30.0
 
 _NOW = "extract(epoch FROM clock_timestamp())"
 _BEGIN = "INSERT INTO cluster_leadership VALUES ($1, 0, '', '', 0) ON CONFLICT DO NOTHING"
-_LOOK = f"SELECT epoch, node, address, {_NOW} - renewed_at AS age_s FROM cluster_leadership WHERE name = $1"
+_LOOK = "SELECT epoch, node, address, renewed_at FROM cluster_leadership WHERE name = $1"
 # In one statement, so that two who see the same row cannot both have it.
 _TAKE = f"""
 WITH taken AS (
     UPDATE cluster_leadership SET epoch = epoch + 1, node = $3, address = $4, renewed_at = {_NOW}
-    WHERE name = $1 AND epoch = $2 AND ({_NOW} - renewed_at >= $5 OR node = $3) RETURNING epoch
+    WHERE name = $1 AND epoch = $2 AND (renewed_at = $5 OR node = $3) RETURNING epoch
 ), held AS (
     INSERT INTO cluster_holders SELECT $6 FROM taken ON CONFLICT DO NOTHING
 )
@@ -44,13 +44,17 @@ WITH left_by AS (
 )
 DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM left_by)
 """
-_HOLD = """
-INSERT INTO cluster_holders SELECT $3 FROM cluster_leadership WHERE name = $1 AND epoch = $2
+# With the row locked, so that no epoch ends in the midst of a statement that is made in it: whoever takes the next one
+# sees what it did.
+_LED = "SELECT FROM cluster_leadership WHERE name = $1 AND epoch = $2 FOR SHARE"
+_HOLD = f"""
+WITH led AS ({_LED})
+INSERT INTO cluster_holders SELECT $3 FROM led
 ON CONFLICT (name) DO UPDATE SET name = $3 RETURNING name
 """
-_RELEASE = """
-DELETE FROM cluster_holders
-WHERE name = $3 AND EXISTS (SELECT FROM cluster_leadership WHERE name = $1 AND epoch = $2)
+_RELEASE = f"""
+WITH led AS ({_LED})
+DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM led)
 """
 # Sessions are known by the name that `store.sql.postgresql` gives them.
 _FENCE = """
@@ -61,12 +65,12 @@ WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The row: who leads, where it listens for other nodes, and how long ago it renewed that. Epoch 0: nobody yet."""
+    """The row: who leads, where it listens for other nodes, and when it renewed that. Epoch 0: nobody yet."""
 
     epoch: int
     node: str
     address: str
-    age_s: float
+    renewed_at: float
 
 
 class Leadership:
@@ -93,16 +97,16 @@ class Leadership:
 
     async def look(self) -> Seen:
         row = await self._ask(_LOOK, LEADERSHIP)
-        return Seen(0, "", "", float("inf")) if row is None else Seen(*row)
+        return Seen(0, "", "", 0.0) if row is None else Seen(*row)
 
-    async def take(self, seen: Seen, node: str, address: str, holder: str, *, expired_s: float) -> int:
-        """The new epoch, or 0 where another one was faster, or the row was renewed less than `expired_s` ago.
+    async def take(self, seen: Seen, node: str, address: str, holder: str) -> int:
+        """The new epoch, or 0 where another one was faster, or the row was renewed since it was `seen`.
 
         What the same `node` had before it may take at once: its process has ended. It is a `holder` from then on.
         """
         if not seen.epoch:
             await self._do(_BEGIN, LEADERSHIP)
-        row = await self._ask(_TAKE, LEADERSHIP, seen.epoch, node, address, expired_s, holder)
+        row = await self._ask(_TAKE, LEADERSHIP, seen.epoch, node, address, seen.renewed_at, holder)
         return 0 if row is None else int(row["epoch"])
 
     async def renew(self, epoch: int) -> bool:
@@ -175,15 +179,22 @@ class Leadership:
                 raw = self._raw = await asyncpg.connect(
                     self._url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": self._name}
                 )
-                await raw.execute(SESSION)
-            # asyncpg's own time limits ask the server to cancel, and wait for its answer.
-            watch = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, raw.terminate)
-            try:
+                with _watched(raw):
+                    await raw.execute(SESSION)
+            with _watched(raw):
                 yield raw
-            finally:
-                watch.cancel()
         except (ValueError, TypeError, *DRIVER_ERRORS) as error:
             if raw is not None:
                 raw.terminate()
             self._raw = None
             raise PlatformError(f"the database {self.shown} cannot be reached: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _watched(raw: "asyncpg.Connection[Any]") -> Iterator[None]:
+    """Ends the connection of a server that is silent: asyncpg's own time limits ask it to cancel, and wait for that."""
+    watch = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, raw.terminate)
+    try:
+        yield
+    finally:
+        watch.cancel()
