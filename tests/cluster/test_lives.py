@@ -21,7 +21,10 @@ from sesame.agents.follower import Follower
 from sesame.agents.policies import WRITER
 from sesame.agents.writer import Writer
 from sesame.cluster.following import Following, Own
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.joining import Joins, join
 from sesame.cluster.members import Members
+from sesame.cluster.port import connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, HOLD_S, LIFE_S, SILENT_S
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.instance import State
@@ -362,18 +365,22 @@ async def test_a_supervisor_is_told_by_when_to_end_a_follower_that_is_stopped(st
     assert stage.follower.until == 0.0
 
 
+async def test_a_node_with_another_version_of_sesame_is_refused_with_what_to_do(stage: Stage) -> None:
+    connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
+    with connected, pytest.raises(PlatformError, match=r"it runs Sesame 0\.0\.1, and the writer .*install one version"):
+        await join(connected, Joins("m", "127.0.0.1:1", 1, 768, None, sesame="0.0.1"))
+    assert holder_of_follower("m") not in stage.rows.named
+
+
 async def test_a_supervisor_is_told_of_a_life_before_anything_is_granted_by_it() -> None:
     clocks, told = FakeClocks(), list[float]()
     life = Following(Own("n", "n", KEY, 768, None), cast(Leadership, None), told.append, clocks).life
-    began = clocks.monotonic()
-    life.rule.sent(began)
+    life.rule.sent(began := clocks.monotonic())
     life.answered()
-    assert life.lasts()
     assert told == [began + LIFE_S + GRACE_S]
     life.rule.sent(clocks.monotonic())
     clocks.advance(LIFE_S + GRACE_S)
     life.answered()
-    assert not life.lasts()
     assert told == [began + LIFE_S + GRACE_S], "an answer that comes too late ends nobody"
 
 

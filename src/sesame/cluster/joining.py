@@ -8,6 +8,7 @@ import socket
 
 import msgspec
 
+from sesame import __version__
 from sesame.model.errors import PlatformError
 
 # Of what is said before there is a link.
@@ -19,7 +20,7 @@ _BYTES_MAX = 64 * 1024
 class Joins(msgspec.Struct, frozen=True, array_like=True):
     """`node` is new with each start of its supervisor; `address` is the agent port of its follower.
 
-    Its instances may have so much memory, and as much disk, None for any.
+    Its instances may have so much memory, and as much disk, None for any. `sesame` is its version of Sesame.
     """
 
     node: str
@@ -27,6 +28,14 @@ class Joins(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     memory_mb: int
     disk_mb: int | None
+    sesame: str = __version__
+
+
+def other_version(joins: Joins) -> str:
+    """Why the node cannot be linked, "" where it can: messages are those of one version."""
+    if joins.sesame == __version__:
+        return ""
+    return f"it runs Sesame {joins.sesame}, and the writer {__version__}: install one version on every node"
 
 
 class Joined(msgspec.Struct, frozen=True, array_like=True):

@@ -19,7 +19,7 @@ from sesame.agents.link import Link
 from sesame.agents.writer import Writer
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.joining import Joined, answer, hear
+from sesame.cluster.joining import Joined, answer, hear, other_version
 from sesame.cluster.port import Address, AgentPort
 from sesame.cluster.rules import Holds
 from sesame.cluster.seat import Seat, holder_of_follower
@@ -126,6 +126,9 @@ class Members:
     async def _join(self, connected: socket.socket) -> None:
         try:
             joins = await hear(connected)
+            if why := other_version(joins):
+                await answer(connected, Joined(0, why))
+                raise PlatformError(f"{joins.node} at {joins.address}: {why}")
             if joins.epoch != self._seat.epoch or not self._seat.leads():
                 why = "its right to lead has ended" if joins.epoch == self.epoch else f"its epoch is {self.epoch}"
                 await answer(connected, Joined(0, why))
