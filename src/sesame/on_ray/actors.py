@@ -97,7 +97,7 @@ class Node:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SESAME_"))}
         environment |= {name: filled(value, machine.name, machine.address) for name, value in order.environment.items()}
         if order.files:
-            self._folder = Path(tempfile.mkdtemp(prefix="sesame-node-"))
+            self._folder = _folder_of(machine)
             for name, content in order.files.items():
                 path = self._folder / name.lower()
                 path.touch(0o600)
@@ -105,6 +105,14 @@ class Node:
                 environment[name] = str(path)
         command = [sys.executable, *(filled(word, machine.name, machine.address) for word in order.command)]
         return NodeProcess(command, environment, Path(order.tells) if order.tells else None)
+
+
+def _folder_of(machine: Machine) -> Path:
+    """For what holds secrets. That of an actor before this one, which was killed, goes here."""
+    prefix = f"sesame-node-{machine.name}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=prefix))
 
 
 class Placer:
