@@ -44,3 +44,13 @@ def test_those_that_could_not_speak_to_new_ones_go_together() -> None:
         replacing.ended(number)
         replacing.replaced(number)
     assert replacing.done
+
+
+def test_one_in_whose_place_none_comes_is_not_waited_for() -> None:
+    replacing = Replacing([1, 2, 3], together=True)
+    replacing.step(all_ready=True, failures=0)
+    for number in (1, 2, 3):
+        replacing.ended(number, comes_again=number == 1)
+    assert not replacing.done
+    replacing.replaced(1)
+    assert replacing.done

@@ -41,11 +41,13 @@ class Replacing:
         self._under_way.update(stopped)
         return (Next.STOP, stopped) if stopped else (Next.WAIT, [])
 
-    def ended(self, number: int) -> None:
-        """The old process has ended, also by itself."""
+    def ended(self, number: int, *, comes_again: bool = True) -> None:
+        """The old process has ended, also by itself. Where none `comes_again` in its place, that was all."""
         if number in self._left:
             self._left.remove(number)
             self._under_way.add(number)
+        if not comes_again:
+            self._under_way.discard(number)
 
     def replaced(self, number: int) -> None:
         """Its next process is ready."""

@@ -245,7 +245,7 @@ class Supervisor:
         wait_s = min(BACKOFF_FIRST_S * 2.0 ** (agent.failures - 1), BACKOFF_MAX_S) if agent.failures else 0.0
         agent.due_at = time.monotonic() + wait_s
         if self._replacing is not None:
-            self._replacing.ended(agent.number)
+            self._replacing.ended(agent.number, comes_again=agent.number <= self._wanted.agents)
             if self._replacing.together:
                 self._due_together()
         if not was_replaced:
