@@ -104,7 +104,8 @@ def test_without_the_official_sdk_the_demo_says_how_to_get_it(
 def test_nothing_but_the_demo_needs_the_official_sdk() -> None:
     """Every module of Sesame is imported with the SDK absent; the demo's too, so that `--help` works.
 
-    But what exports traces: older exporters of OpenTelemetry, which belong to `[otel]`, need requests, as the SDK does.
+    But what exports traces, and what uses Ray: older exporters of OpenTelemetry, which belong to `[otel]`, and Ray need
+    requests, as the SDK does.
     """
     code = (
         "import importlib, pathlib, sys\n"
@@ -113,7 +114,7 @@ def test_nothing_but_the_demo_needs_the_official_sdk() -> None:
         "root = pathlib.Path(sesame.__file__).parent\n"
         "for path in sorted(root.rglob('*.py')):\n"
         "    parts = path.relative_to(root).with_suffix('').parts\n"
-        "    apart = parts[0] in ('runtime', '__main__') or parts == ('traces', 'provider')\n"
+        "    apart = parts[0] in ('runtime', '__main__', 'on_ray') or parts == ('traces', 'provider')\n"
         "    if not apart and 'migrations' not in parts and 'functions' not in parts:\n"
         "        importlib.import_module('.'.join(('sesame', *parts)).removesuffix('.__init__'))\n"
     )

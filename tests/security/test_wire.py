@@ -233,7 +233,15 @@ async def test_a_chain_of_forks_ends_with_its_instance(stage: Any) -> None:
 
 
 def stopped(init: int) -> bool:
-    return any(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in tree(init)[1:])
+    """Whether one of its processes is; others may end meanwhile."""
+    return any(is_stopped(pid) for pid in tree(init)[1:])
+
+
+def is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def ends_in_time(actor: Any, calling: asyncio.Task[Reply]) -> None:

@@ -98,14 +98,17 @@ def cluster() -> None:
 
 @cluster.command()
 @click.argument("path", type=click.Path(path_type=Path), required=False)
+@with_json
 @with_settings("data_dir")
-def key(path: Path | None, **flags: Any) -> None:
+def key(path: Path | None, as_json: bool, **flags: Any) -> None:
     """Writes a new key of a cluster to PATH, by default `cluster.key` in the data directory."""
     settings = settle(flags)
     if path is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         path = settings.data_dir / "cluster.key"
     make_key(path)
+    if as_json:
+        output.json_document({"path": str(path)})
     output.note(f"The key is in {path}. Whoever has it is taken for a node of the cluster: keep it as a password.")
 
 
@@ -126,13 +129,16 @@ def status(as_json: bool, ray_address: str | None) -> None:
 
 
 @cluster.command()
+@with_json
 @with_ray_address
-def stop(ray_address: str | None) -> None:
+def stop(as_json: bool, ray_address: str | None) -> None:
     """Ends every node in peace: running calls get `--drain-s` to end. Exits with 3 where no cluster runs."""
     output.note("Stopping: no new calls; running ones get their time to end …")
     left = _of_running(ray_address, lambda found: found.drain())
     if left is None:
         raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+    if as_json:
+        output.json_document({"given_up": msgspec.to_builtins(left)})
     raise SystemExit(_drained(left))
 
 
