@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sesame.cluster import accepting
 from sesame.cluster import port as cluster_port
 from sesame.cluster.handshake import ANSWER_BYTES, LINE, NotOfCluster, Opening, Purpose
 from sesame.cluster.port import Address, AgentPort, connect
@@ -218,7 +219,7 @@ async def test_a_purpose_that_nobody_takes_is_closed() -> None:
 
 
 async def test_without_descriptors_it_goes_on_once_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_port, "PAUSE_S", 0.01)
+    monkeypatch.setattr(accepting, "PAUSE_S", 0.01)
 
     class Scarce(socket.socket):
         failures = 3

@@ -18,12 +18,12 @@ from sesame.cluster.port import Address, address_of, connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, Life
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
+from sesame.model.seldom import Seldom
 from sesame.store.sql.leadership import Leadership, Seen
 
 # So often it is looked whether its life is over.
 LOOKS_EVERY_S = 0.25
 CONNECTS_WITHIN_S = 3.0
-LOG_EVERY_S = 10.0
 
 log = structlog.get_logger("sesame.cluster")
 
@@ -77,7 +77,7 @@ class Following:
         self._clocks = clocks
         self._follower: Follower | None = None
         self._timer: Timer | None = None
-        self._logged_at = float("-inf")
+        self._says = Seldom(clocks.monotonic)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -139,7 +139,5 @@ class Following:
         self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
 
     def _tell(self, why: str) -> None:
-        now = self._clocks.monotonic()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
+        if self._says.may():
             log.warning("no writer of the cluster can be reached; trying again", why=why)

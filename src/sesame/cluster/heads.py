@@ -3,11 +3,11 @@
 Written by `tunnels`, read by `arrivals`. Everything behind it is what the client says, byte for byte.
 """
 
-import asyncio
 import socket
 
 import msgspec
 
+from sesame.cluster.reading import read_exactly
 from sesame.http.shared import Way
 from sesame.model.errors import PlatformError
 from sesame.sandbox.network import Listen
@@ -59,23 +59,13 @@ def framed(head: Head) -> bytes:
 
 async def read_head(connected: socket.socket) -> Head:
     """Reads the head, and nothing behind it. Raises `OSError` for a connection that ends, and `UnreadableHead`."""
-    size = int.from_bytes(await _read(connected, LENGTH_BYTES), "big")
+    size = int.from_bytes(await read_exactly(connected, LENGTH_BYTES), "big")
     if size > HEAD_BYTES_MAX:
         raise UnreadableHead(f"a tunnel begins with {size} bytes of head; expected at most {HEAD_BYTES_MAX}")
     try:
-        head: Head = _decode(await _read(connected, size))
+        head: Head = _decode(await read_exactly(connected, size))
     except msgspec.MsgspecError as error:
         raise UnreadableHead(
             f"a tunnel begins with what this version of Sesame does not know: {error}; install one Sesame on all nodes"
         ) from error
     return head
-
-
-async def _read(connected: socket.socket, count: int) -> bytes:
-    loop, data = asyncio.get_running_loop(), b""
-    while len(data) < count:
-        part = await loop.sock_recv(connected, count - len(data))
-        if not part:
-            raise ConnectionResetError("the other node has ended a tunnel before it began")
-        data += part
-    return data

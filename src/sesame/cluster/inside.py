@@ -7,20 +7,16 @@ connection to an endpoint, or to a name of the cloud, is led to the writer unrea
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-
-import structlog
+from typing import Any
 
 from sesame.cluster import heads
-from sesame.cluster.tunnels import Client, Tunnels, Where
+from sesame.cluster.accepting import Accepting
+from sesame.cluster.tunnels import Client, Tunnels, Where, close_unheard
 from sesame.inside.bounds import CONNECTIONS_MAX
-from sesame.model.fair_rate import FairRate, Share
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import HostAnswers, Inside, Listen, Take
 
 ACCEPTED_AT_ONCE = 16
-# Without descriptors nothing is accepted for so long.
-PAUSE_S = 0.5
-
-log = structlog.get_logger("sesame.cluster")
 
 
 class NodeAnswers:
@@ -76,7 +72,7 @@ class NodeAnswers:
     def _taking(self, listen: Listen) -> Take:
         def take(connected: socket.socket, instance: str) -> None:
             name = f"{self._node}, {instance}"
-            client = Client(connected, name, b"", _close, CONNECTIONS_MAX)
+            client = Client(connected, name, b"", close_unheard, CONNECTIONS_MAX)
             self._tunnels.lead(client, heads.Inside(listen, name), self._writer, away_s=self._away_s)
 
         return take
@@ -85,55 +81,18 @@ class NodeAnswers:
         take = self._taking(listen)
 
         def serve(listening: socket.socket, instance: str) -> Callable[[], None]:
-            return _Accepting(listening, instance, take, self._arrivals.of(instance)).end
+            share = self._arrivals.of(instance)
+
+            def take_counted(connected: socket.socket, _address: Any) -> None:
+                share.charge()
+                take(connected, instance)
+
+            def gate(resume: Callable[[], None]) -> Callable[[], object] | None:
+                return None if share.allows() else share.wait(resume)
+
+            accepting = Accepting(listening, take_counted, instance, ACCEPTED_AT_ONCE, gate)
+            accepting.start()
+            # What was accepted ends with the instance.
+            return accepting.close
 
         return serve
-
-
-class _Accepting:
-    """Of one socket in an instance's network."""
-
-    def __init__(self, listening: socket.socket, instance: str, take: Take, share: Share) -> None:
-        listening.setblocking(False)
-        self._socket = listening
-        self._instance = instance
-        self._take = take
-        self._share = share
-        self._loop = asyncio.get_running_loop()
-        self._wait_no_longer: Callable[[], object] = lambda: None
-        self._read()
-
-    def end(self) -> None:
-        """What was accepted ends with the instance."""
-        self._wait_no_longer()
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-
-    def _read(self) -> None:
-        self._wait_no_longer = lambda: None
-        self._loop.add_reader(self._socket.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            if not self._share.allows():
-                self._loop.remove_reader(self._socket.fileno())
-                self._wait_no_longer = self._share.wait(self._read)
-                return
-            try:
-                accepted, _address = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                log.warning("a function's connection cannot be accepted; trying again", error=str(error))
-                self._loop.remove_reader(self._socket.fileno())
-                self._wait_no_longer = self._loop.call_later(PAUSE_S, self._read).cancel
-                return
-            self._share.charge()
-            accepted.setblocking(False)
-            self._take(accepted, self._instance)
-
-
-def _close(connected: socket.socket, _why: str) -> None:
-    """Nobody knows what the client speaks, and so how to tell it."""
-    connected.close()

@@ -9,6 +9,7 @@ import socket
 import msgspec
 
 from sesame import __version__
+from sesame.cluster.reading import read_exactly
 from sesame.model.errors import PlatformError
 
 # Of what is said before there is a link.
@@ -71,17 +72,7 @@ async def _say(connected: socket.socket, said: bytes) -> None:
 
 
 async def _hear(connected: socket.socket) -> bytes:
-    size = int.from_bytes(await _exactly(connected, _SIZE_BYTES), "big")
+    size = int.from_bytes(await read_exactly(connected, _SIZE_BYTES), "big")
     if size > _BYTES_MAX:
         raise ConnectionResetError(f"{size} bytes are announced, expected at most {_BYTES_MAX}")
-    return await _exactly(connected, size)
-
-
-async def _exactly(connected: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = await asyncio.get_running_loop().sock_recv(connected, count - len(data))
-        if not part:
-            raise ConnectionResetError(f"the other node has ended the connection after {len(data)} of {count} bytes")
-        data += part
-    return data
+    return await read_exactly(connected, size)

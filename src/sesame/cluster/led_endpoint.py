@@ -3,20 +3,13 @@
 Made by `_tunnels` in a follower's process for object storage, the Log Service, STS and the others.
 """
 
-import asyncio
 import socket
-
-import structlog
+from typing import Any
 
 from sesame.cluster import heads
+from sesame.cluster.accepting import Accepting
 from sesame.cluster.carrying import onward, way_of
-from sesame.cluster.tunnels import Client, Tunnels, Where
-
-# Without descriptors nothing is accepted for so long.
-PAUSE_S = 0.2
-LOG_EVERY_S = 10.0
-
-log = structlog.get_logger("sesame.cluster")
+from sesame.cluster.tunnels import Client, Tunnels, Where, close_unheard
 
 
 class LedEndpoint:
@@ -24,42 +17,21 @@ class LedEndpoint:
 
     def __init__(self, name: str, listening: socket.socket, tunnels: Tunnels, writer: Where, away_s: float) -> None:
         """`name` is the setting of its port. A connection waits for a writer for up to `away_s`."""
-        listening.setblocking(False)
         self._name = name
-        self._socket = listening
         self._tunnels = tunnels
         self._writer = writer
         self._away_s = away_s
-        self._loop = asyncio.get_running_loop()
-        self._paused: asyncio.TimerHandle | None = None
-        self._logged_at = -LOG_EVERY_S
+        # One at a time: where the writer is on this node, it takes its part of them.
+        self._accepting = Accepting(listening, self._lead, f"clients of {name}", 1)
 
     def start(self) -> None:
-        self._paused = None
-        # One at a time: where the writer is on this node, it takes its part of them.
-        self._loop.add_reader(self._socket.fileno(), self._accept)
+        self._accepting.start()
 
     def close(self) -> None:
         """Idempotent. What was accepted is the tunnels'."""
-        if self._paused is not None:
-            self._paused.cancel()
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        self._accepting.close()
 
-    def _accept(self) -> None:
-        try:
-            accepted, _address = self._socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            if self._loop.time() - self._logged_at >= LOG_EVERY_S:
-                self._logged_at = self._loop.time()
-                log.error("connections cannot be accepted; trying again", endpoint=self._name, error=str(error))
-            self._loop.remove_reader(self._socket.fileno())
-            self._paused = self._loop.call_later(PAUSE_S, self.start)
-            return
-        accepted.setblocking(False)
+    def _lead(self, accepted: socket.socket, _address: Any) -> None:
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             way = way_of(accepted)
@@ -67,10 +39,5 @@ class LedEndpoint:
             # The client has gone already.
             accepted.close()
             return
-        client = Client(accepted, way.client[0], b"", _close)
+        client = Client(accepted, way.client[0], b"", close_unheard)
         self._tunnels.lead(client, heads.Endpoint(self._name, onward(way)), self._writer, away_s=self._away_s)
-
-
-def _close(connected: socket.socket, _why: str) -> None:
-    """Nobody knows what the client speaks, and so how to tell it."""
-    connected.close()

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
+from sesame.cluster.accepting import Accepting
 from sesame.cluster.handshake import (
     ANSWER_BYTES,
     LINE,
@@ -22,6 +24,8 @@ from sesame.cluster.handshake import (
     Purpose,
     is_sesame,
 )
+from sesame.cluster.reading import read_exactly
+from sesame.model.seldom import Seldom
 
 # One round trip between machines that share a network.
 HANDSHAKE_S = 5.0
@@ -29,9 +33,8 @@ HANDSHAKE_S = 5.0
 # there are none such, further ones wait in the kernel.
 UNPROVEN_MAX, UNPROVEN_S = 1024, 1.0
 ACCEPTED_AT_ONCE = 64
-# Without descriptors, or without place, it is tried again after so long.
-PAUSE_S, PLACE_PAUSE_S = 0.2, 0.05
-LOG_EVERY_S = 10.0
+# Without place it is tried again after so long.
+PLACE_PAUSE_S = 0.05
 # A connection on which nothing is under way is looked after: the other machine may be gone without a word.
 KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 10, 5, 3
 
@@ -46,15 +49,14 @@ class AgentPort:
     """Belongs to the event loop that is running. `start` once, then `close` once."""
 
     def __init__(self, listening: socket.socket, key: bytes, takers: Mapping[Purpose, Take]) -> None:
-        listening.setblocking(False)
         self._socket = listening
         self._key = key
         self._takers = takers
         self._loop = asyncio.get_running_loop()
         # And since when, the oldest first.
         self._unproven: dict[asyncio.Task[None], float] = {}
-        self._paused: asyncio.TimerHandle | None = None
-        self._logged_at = -LOG_EVERY_S
+        self._accepting = Accepting(listening, self._accepted, "other nodes", ACCEPTED_AT_ONCE, self._for_place)
+        self._says = Seldom(self._loop.time)
 
     @property
     def address(self) -> Address:
@@ -62,38 +64,22 @@ class AgentPort:
         return host, port
 
     def start(self) -> None:
-        self._paused = None
-        self._loop.add_reader(self._socket.fileno(), self._accept)
+        self._accepting.start()
 
     def close(self) -> None:
         """Idempotent. Handshakes under way are broken off; what was taken is the takers'."""
-        if self._paused is not None:
-            self._paused.cancel()
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        self._accepting.close()
         for task in self._unproven:
             task.cancel()
 
-    def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            if not self._has_place():
-                self._pause(PLACE_PAUSE_S)
-                return
-            try:
-                accepted, address = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                self._tell("connections of other nodes cannot be accepted; trying again", str(error))
-                self._pause(PAUSE_S)
-                return
-            accepted.setblocking(False)
-            task = self._loop.create_task(self._admit(accepted, (str(address[0]), int(address[1]))))
-            self._unproven[task] = self._loop.time()
-            task.add_done_callback(lambda task, accepted=accepted: self._ended(task, accepted))  # type: ignore[misc]
+    def _accepted(self, accepted: socket.socket, address: Any) -> None:
+        task = self._loop.create_task(self._admit(accepted, (str(address[0]), int(address[1]))))
+        self._unproven[task] = self._loop.time()
+        task.add_done_callback(lambda task: self._ended(task, accepted))
+
+    def _for_place(self, resume: Callable[[], None]) -> Callable[[], object] | None:
+        """As `accepting.Gate`."""
+        return None if self._has_place() else self._loop.call_later(PLACE_PAUSE_S, resume).cancel
 
     def _has_place(self) -> bool:
         if len(self._unproven) < UNPROVEN_MAX:
@@ -104,10 +90,6 @@ class AgentPort:
         del self._unproven[oldest]
         oldest.cancel()
         return True
-
-    def _pause(self, pause_s: float) -> None:
-        self._loop.remove_reader(self._socket.fileno())
-        self._paused = self._loop.call_later(pause_s, self.start)
 
     def _ended(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         self._unproven.pop(task, None)
@@ -135,7 +117,7 @@ class AgentPort:
                 taker(accepted, address)
 
     async def _prove(self, accepted: socket.socket) -> Purpose:
-        answering, first = Answering(self._key), await _read(accepted, OPENING_BYTES)
+        answering, first = Answering(self._key), await read_exactly(accepted, OPENING_BYTES)
         try:
             answer = answering.opened(first)
         except NotOfCluster:
@@ -145,13 +127,11 @@ class AgentPort:
                     accepted.send(LINE)
             raise
         await self._loop.sock_sendall(accepted, answer)
-        return answering.proved(await _read(accepted, PROOF_BYTES))
+        return answering.proved(await read_exactly(accepted, PROOF_BYTES))
 
-    def _tell(self, what: str, why: str, address: Address | None = None) -> None:
-        now = self._loop.time()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
-            log.warning(what, why=why, address="" if address is None else address[0])
+    def _tell(self, what: str, why: str, address: Address) -> None:
+        if self._says.may():
+            log.warning(what, why=why, address=address[0])
 
 
 async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: float = HANDSHAKE_S) -> socket.socket:
@@ -180,20 +160,9 @@ async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: f
 
 
 async def _read_answer(connected: socket.socket) -> bytes:
-    line = await _read(connected, len(LINE))
+    line = await read_exactly(connected, len(LINE))
     # A node of another version says no more than that.
-    return line if line != LINE else line + await _read(connected, ANSWER_BYTES - len(LINE))
-
-
-async def _read(connected: socket.socket, count: int) -> bytes:
-    """So many bytes, and none of those behind them. Raises `ConnectionResetError` where there are fewer."""
-    loop, data = asyncio.get_running_loop(), b""
-    while len(data) < count:
-        part = await loop.sock_recv(connected, count - len(data))
-        if not part:
-            raise ConnectionResetError(f"the other side has ended after {len(data)} of {count} bytes")
-        data += part
-    return data
+    return line if line != LINE else line + await read_exactly(connected, ANSWER_BYTES - len(LINE))
 
 
 def _watch(connected: socket.socket) -> None:

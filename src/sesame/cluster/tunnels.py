@@ -23,6 +23,7 @@ from sesame.cluster.port import Address, connect
 from sesame.http.admission import EVICTED_SHARE, TOO_MANY
 from sesame.http.limits import PEER_SHARE
 from sesame.model.errors import PlatformError
+from sesame.model.seldom import Seldom
 
 # One round trip for the connection, one for the handshake; a node that is gone says nothing.
 CONNECTS_WITHIN_S = 2.0
@@ -43,7 +44,6 @@ _PROBES, _UNACKNOWLEDGED, _LAST_ACK_MS, _TCP_INFO_BYTES = 3, 24, 56, 60
 # To clients, who need not know the nodes.
 STOPS = "this node stops; try again later"
 AWAY = "the node that serves this does not answer; try again later"
-LOG_EVERY_S = 10.0
 
 Where = Callable[[], Awaitable[Address]]
 """Whom a tunnel leads to: waits until it is known. Asked again where that node does not answer."""
@@ -65,6 +65,11 @@ class Client(msgspec.Struct, frozen=True):
     most: int = 0
 
 
+def close_unheard(connected: socket.socket, _why: str) -> None:
+    """For `Client.failed`: nobody knows what the client speaks, and so how to tell it."""
+    connected.close()
+
+
 class Tunnels:
     """Belongs to the event loop that is running. `close` once."""
 
@@ -82,7 +87,7 @@ class Tunnels:
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._closed = False
         self._looking: asyncio.TimerHandle | None = None
-        self._logged_at = -LOG_EVERY_S
+        self._says = Seldom(self._loop.time)
 
     def __len__(self) -> int:
         return len(self._open) + len(self._opening)
@@ -140,8 +145,7 @@ class Tunnels:
         client.failed(client.connected, failed)
 
     def _tell(self, why: str, error: BaseException | None) -> None:
-        if error is not None or self._loop.time() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = self._loop.time()
+        if self._says.may() or error is not None:
             log.error("a connection could not be led to another node", why=why, exc_info=error)
 
     async def _lead(self, client: Client, head: bytes, where: Where, away_s: float) -> None:

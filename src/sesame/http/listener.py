@@ -18,6 +18,7 @@ from sesame.http.tls import NamedHandshakes
 from sesame.model.clocks import Timer
 from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import Share
+from sesame.model.seldom import Seldom
 
 BACKLOG = 2048
 # Connections accepted before the event loop turns to other work.
@@ -25,7 +26,6 @@ ACCEPTED_AT_ONCE = 64
 PAUSE_S = 0.2
 # A handshake takes 0.8 ms of the event loop, as long as so many connections without one (`fair_rate`).
 HANDSHAKE_UNITS = 8.0
-LOG_EVERY_S = 10.0
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = structlog.get_logger("sesame.http")
@@ -78,7 +78,7 @@ class Listener:
         self._socket = listening
         self._shared = shared
         self._paused: Timer | None = None
-        self._logged_at = -LOG_EVERY_S
+        self._says = Seldom(shared.clock)
 
     def start(self) -> None:
         # Where several processes accept from one socket, each takes one at a time, so that they have equally many.
@@ -137,9 +137,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         """Without descriptors: closes one waiting connection unheard, makes place, and tries again shortly."""
         shared = self._shared
-        now = shared.clock()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
+        if self._says.may():
             log.error("connections cannot be accepted; trying again", error=str(error), open=len(shared.connections))
         if error.errno in _OUT_OF_RESOURCES:
             self._admission.evict(None, shared.limits.connections)

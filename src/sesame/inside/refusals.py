@@ -3,21 +3,17 @@
 import structlog
 
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
-
-LOG_EVERY_S = 10.0
+from sesame.model.seldom import Seldom
 
 log = structlog.get_logger("sesame.network")
 
 
 class Refusals:
     def __init__(self, clocks: Clocks = SYSTEM_CLOCKS) -> None:
-        self._clocks = clocks
-        self._said_at = float("-inf")
+        self._says = Seldom(clocks.monotonic)
 
     def say(self, client: str, host: str, port: int) -> None:
-        now = self._clocks.monotonic()
-        if now - self._said_at >= LOG_EVERY_S:
-            self._said_at = now
+        if self._says.may():
             log.warning(
                 "a function may not reach an address: it is in a network of this machine's own; the setting "
                 "network_allow names what functions may",
