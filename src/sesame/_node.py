@@ -81,7 +81,7 @@ class OfCluster:
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
         """From here on it looks for a writer."""
-        self._place.attend(_nobody)
+        self._place.attend()
         needs = FollowersNeeds(
             self._settings,
             self._node.name,
@@ -148,7 +148,7 @@ async def lead(
     """The life of a candidate: waits until it leads, then is the writer. `serve` is the writer's whole life."""
     assert settings.database is not None
     stopping = asyncio.Event()
-    place.attend(_nobody)
+    place.attend()
     place.stop_by(stopping.set)
     database = settings.database
     seat = Seat(lambda: Leadership(database, f"candidate {node.name}"), node.name, node.address(WRITER_PORT), clocks)
@@ -192,10 +192,6 @@ def _end(why: str) -> None:
     log.error("this node's writer ends", why=why)
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _nobody(_agent: int, connected: socket.socket, _held: bool) -> None:
-    connected.close()
 
 
 def _ends_with(task: "asyncio.Task[None]") -> None:

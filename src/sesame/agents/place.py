@@ -22,6 +22,9 @@ _TIME_BYTES = 8
 # The kernel takes up to 253 descriptors with one message.
 CONNECTIONS_TOGETHER = 200
 
+Meet = Callable[[int, socket.socket, bool], None]
+"""Takes the number of another agent, the connection to it, and whether it may hold instances."""
+
 
 class LivesUntil:
     """Until when each agent may be alive, by its own word: memory that the supervisor shares with all of them.
@@ -57,6 +60,10 @@ class Told(msgspec.Struct, frozen=True):
     restarts: bool = False
 
 
+def _unmet(_agent: int, connected: socket.socket, _held: bool) -> None:
+    connected.close()
+
+
 class Place:
     """This process among the agents."""
 
@@ -69,12 +76,12 @@ class Place:
         self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()], self._leave)
         self._control: Link | None = None
         self._ended = False
-        self._meet: Callable[[int, socket.socket, bool], None] = _unmet
+        self._meet: Meet = _unmet
         self._stop: Callable[[], None] = lambda: None
         self._rest: Callable[[], None] = lambda: None
         self._refuse: Callable[[str], None] = lambda _why: None
 
-    def attend(self, meet: Callable[[int, socket.socket, bool], None], rest: Callable[[], None] = lambda: None) -> None:
+    def attend(self, meet: Meet = _unmet, rest: Callable[[], None] = lambda: None) -> None:
         """From here on other agents are met. Called once, in the event loop. `rest` is called before this agent is
         stopped because another process comes in its place.
         """
@@ -153,7 +160,3 @@ class Place:
     def _alone(self) -> None:
         if not self._ended:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _unmet(_agent: int, connected: socket.socket, _held: bool) -> None:
-    connected.close()
