@@ -142,7 +142,7 @@ def file_digest(content_md5: str) -> bytes | None:
         return None
     try:
         digest = base64.b64decode(content_md5, validate=True)
-    except (binascii.Error, ValueError, RecursionError) as error:
+    except (binascii.Error, ValueError) as error:
         raise OssError("InvalidDigest", details={"Content-MD5": content_md5[:64]}) from error
     if len(digest) != hashlib.md5(usedforsecurity=False).digest_size:
         raise OssError("InvalidDigest", details={"Content-MD5": content_md5[:64]})
