@@ -31,6 +31,7 @@ from sesame.destinations.sender import NotDelivered, Sender
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
+from sesame.model.last_wait import LastWait
 from sesame.model.owner import label
 from sesame.model.recursion import extended
 from sesame.model.shortened import shortened
@@ -113,9 +114,7 @@ class Deliverer:
         self._more = False
         self._claiming: asyncio.Task[None] | None = None
         self._quiet = False
-        self._ended = asyncio.Event()
-        # Whether `close` waits for what is being sent, and whether it is not to.
-        self._patient = self._hurried = False
+        self._wait = LastWait(needs.clocks, lambda: self._tasks)
 
     def start(self) -> None:
         self._needs.queue.on_work(self._on_work)
@@ -135,13 +134,10 @@ class Deliverer:
         await self._release(waiting)
         # A task that is cancelled before its first step would give nothing back.
         await asyncio.sleep(0)
-        if not self._hurried:
-            self._patient = True
-            await self._until_ended(patience_s)
-            self._patient = False
+        await self._wait.patiently(patience_s)
         for task in self._tasks:
             task.cancel()
-        await self._until_ended(LAST_WRITES_S)
+        await self._wait.at_most(LAST_WRITES_S)
         left = list(self._tasks)
         for task in left:
             task.cancel()
@@ -151,9 +147,7 @@ class Deliverer:
 
     def hurry(self) -> None:
         """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
-        self._hurried = True
-        if self._patient:
-            self._ended.set()
+        self._wait.hurry()
 
     def _on_work(self) -> None:
         self._more = True
@@ -233,8 +227,7 @@ class Deliverer:
         finally:
             del self._held[delivery.lease.seq]
             self._tasks.discard(task)
-            if not self._tasks:
-                self._ended.set()
+            self._wait.look()
         self._pump()
 
     async def _post(self, host: _Host, delivery: _Delivery, route: UrlRoute) -> None:
@@ -360,13 +353,6 @@ class Deliverer:
                 await self._needs.queue.release(leases)
             except Exception as error:  # noqa: BLE001 - whatever the database has, the leases end by themselves
                 log.warning("deliveries were not given back", count=len(leases), error=str(error))
-
-    async def _until_ended(self, patience_s: float) -> None:
-        self._ended.clear()
-        if self._tasks and patience_s > 0:
-            timer = self._needs.clocks.call_later(patience_s, self._ended.set)
-            await self._ended.wait()
-            timer.cancel()
 
 
 def _cancel(task: "asyncio.Future[None]") -> None:

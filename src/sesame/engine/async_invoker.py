@@ -17,6 +17,7 @@ from sesame.engine.async_work import InvokerDependencies
 from sesame.model.async_invocation import Leased
 from sesame.model.clocks import Timer
 from sesame.model.invocation import Target
+from sesame.model.last_wait import LastWait
 
 # So many invocations are claimed ahead of the calls that may run, so that none of these waits for the database.
 CLAIMED_AHEAD_MAX = 128
@@ -61,9 +62,7 @@ class AsyncInvoker:
         self._resume: Timer | None = None
         self._extend: Timer | None = None
         self._quiet = False
-        self._ended: asyncio.Event = asyncio.Event()
-        # Whether `close` waits for calls, and whether it is not to.
-        self._patient = self._hurried = False
+        self._wait = LastWait(given.clocks, lambda: self._running)
 
     def start(self) -> None:
         self._given.queue.on_work(self._on_work)
@@ -92,14 +91,11 @@ class AsyncInvoker:
         await self._release(waiting)
         # A task that is cancelled before its first step would give nothing back.
         await asyncio.sleep(0)
-        if not self._hurried:
-            self._patient = True
-            await self._until_ended(patience_s)
-            self._patient = False
+        await self._wait.patiently(patience_s)
         for attempt in self._running.values():
             if attempt.calling and attempt.task is not None:
                 attempt.task.cancel()
-        await self._until_ended(LAST_WRITES_S)
+        await self._wait.at_most(LAST_WRITES_S)
         tasks = [attempt.task for attempt in self._running.values() if attempt.task is not None]
         for task in (*tasks, *self._upkeep):
             task.cancel()
@@ -110,9 +106,7 @@ class AsyncInvoker:
 
     def hurry(self) -> None:
         """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
-        self._hurried = True
-        if self._patient:
-            self._ended.set()
+        self._wait.hurry()
 
     @property
     def running(self) -> int:
@@ -276,8 +270,7 @@ class AsyncInvoker:
             log.exception("an asynchronous invocation was not recorded", invocation=attempt.lease.invocation_id)
         finally:
             del self._running[attempt.lease.seq]
-            if not self._running:
-                self._ended.set()
+            self._wait.look()
             self._leave(attempt)
         if self._more or self._waiting:
             self._pump()
@@ -288,17 +281,6 @@ class AsyncInvoker:
                 await self._given.queue.release(leases)
             except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
                 log.warning("leases were not given back and end by themselves", count=len(leases), error=str(error))
-
-    async def _until_ended(self, patience_s: float) -> None:
-        """Waits until nothing runs, but no longer than `patience_s`."""
-        self._ended.clear()
-        if not self._running:
-            return
-        if patience_s <= 0:
-            return
-        timer = self._given.clocks.call_later(patience_s, self._ended.set)
-        await self._ended.wait()
-        timer.cancel()
 
     def _extend_later(self) -> None:
         delay_s = self._given.lease_s / EXTENSIONS_PER_LEASE
