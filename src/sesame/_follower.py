@@ -124,7 +124,7 @@ class FollowerSesame:
         teardown.push_async_callback(follower.left)
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
-            self._of_cluster.announce(self._data_dir, identity.key, sandbox.driver.name, teardown)
+            self._of_cluster.announce(identity.key, sandbox.driver.name, teardown)
 
     def hurry(self) -> None:
         """As `app.Sesame`."""

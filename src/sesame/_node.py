@@ -74,6 +74,7 @@ class OfCluster:
         self._node = node
         self._place = place
         self._clocks = clocks
+        self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
         self._tunnels: OfFollower | None = None
         self._leadership = Leadership(settings.database, f"follower {node.name}")
         own = Own(node.name, node.address(AGENT_PORT), node.key, memory_mb(settings), settings.max_disk_mb)
@@ -103,9 +104,7 @@ class OfCluster:
         self, writers: LeasedPackages, catalog: Catalog, sandbox: OpenSandbox, teardown: AsyncExitStack
     ) -> NodePackages:
         """Where this node has its code packages."""
-        settings = self._settings
-        data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
-        needs = PackagesNeeds(data_dir, self._clocks, self.following, teardown)
+        needs = PackagesNeeds(self._data_dir, self._clocks, self.following, teardown)
         return await open_packages(needs, writers, catalog, sandbox)
 
     def answers(self, server: HttpServer) -> None:
@@ -117,7 +116,7 @@ class OfCluster:
         """The file of certificates that functions trust."""
         if self._settings.cloud_names != "on":
             return None
-        folder = DataDir(self._settings.data_dir).of_follower / "authority"
+        folder = self._data_dir.of_follower / "authority"
         return await asyncio.to_thread(CloudTrust(folder, self._node.key).open)
 
     def offer(self, sandbox: OpenSandbox, teardown: AsyncExitStack) -> None:
@@ -125,7 +124,7 @@ class OfCluster:
         assert self._tunnels is not None
         offer_to_instances(self._settings, self._tunnels.answers, sandbox.driver, teardown)
 
-    def announce(self, data_dir: DataDir, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
+    def announce(self, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
         """The node answers."""
         endpoints = Endpoints(
             account_id=key.account_id,
@@ -138,8 +137,8 @@ class OfCluster:
             restart_refused=None,
             of_cluster=True,
         )
-        data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
-        teardown.callback(data_dir.withdraw)
+        self._data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
+        teardown.callback(self._data_dir.withdraw)
 
 
 async def lead(
