@@ -6,7 +6,7 @@ Made by `agents.writer` for each follower that the supervisor introduces.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -84,7 +84,8 @@ class Others(Protocol):
     needs: WriterNeeds
     feed: CatalogFeed
     held: Counter[str]
-    machines: Mapping[int, int]
+
+    def machine_of(self, agent: int) -> int: ...
 
     def arrived(self, followed: "Followed") -> None: ...
 
@@ -285,7 +286,7 @@ class Followed:
             # It was deleted: the follower ends it when it hears so.
             return
         instance = Instance(bare(snapshot), held.instance_id, needs.sink, needs.clocks)
-        instance.machine = self._others.machines.get(self.agent, 0)
+        instance.machine = self._others.machine_of(self.agent)
         instance.move(State.BUSY)
         needs.pool.capacity.take(instance, was_there=True)
         self.hold(instance)

@@ -146,7 +146,7 @@ class Writer:
     async def _prepare(self) -> None:
         there = {each.snapshot.key: each.snapshot for each in self.needs.pool.instances()}
         for each in [each for each in self._followers.values() if each.follows]:
-            machine = self.machines.get(each.agent, 0)
+            machine = self.machine_of(each.agent)
             for key, snapshot in there.items():
                 known = not each.has(key) and followers_serve(snapshot)
                 if known and self.needs.pool.capacity.has_free(snapshot, machine=machine):
@@ -269,6 +269,10 @@ class Writer:
     def _is_here(self, instance: Instance) -> bool:
         return not any(instance.instance_id in each.instances for each in self._followers.values())
 
+    def machine_of(self, agent: int) -> int:
+        """As `engine.capacity` counts them: 0, this one, where there are no others."""
+        return self.machines.get(agent, 0)
+
     def calls_elsewhere(self) -> int:
         """Those in flight on followers, as they told last."""
         return sum(each.calls for each in self._followers.values())
@@ -305,7 +309,7 @@ class Writer:
             snapshot = self.needs.resolver.resolve(asked.target)
             if snapshot.key != asked.key:
                 return nowhere
-            machine = self.machines.get(asker.agent, 0)
+            machine = self.machine_of(asker.agent)
             room, may_move = pool.capacity.has_free(snapshot, machine=machine), asked.moves < MOVES_MAX
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
                 return self._place_at(asked, agent)
@@ -332,7 +336,7 @@ class Writer:
         roomy = [
             (capacity.memory_left(machine), each.agent)
             for each in self._followers.values()
-            if (machine := self.machines.get(each.agent, 0)) != but and each.follows
+            if (machine := self.machine_of(each.agent)) != but and each.follows
             if capacity.has_free(snapshot, machine=machine)
         ]
         return max(roomy)[1] if roomy else 0
