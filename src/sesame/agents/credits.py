@@ -38,7 +38,7 @@ class CreditCapacity(Capacity):
 
     def grant(self, key: str, instance_id: str) -> None:
         self._expected[key] += 1
-        self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
+        self.spare(key, instance_id)
 
     def spare(self, key: str, instance_id: str) -> None:
         """A credit ahead of the call that will need it."""
