@@ -35,8 +35,6 @@ class HeldInstances:
             m.Held(
                 each.instance_id,
                 Target(each.snapshot.service, each.snapshot.version_id, each.snapshot.function),
-                each.snapshot.key,
-                each.state is State.IDLE,
             )
             for each in self._pool.instances()
         )

@@ -67,8 +67,6 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
     instance_id: str
     target: Target
-    key: str
-    idle: bool
 
 
 class Hello(_Message, frozen=True):
