@@ -5,6 +5,7 @@ import os
 
 from sesame.agents import messages as m
 from sesame.agents.link import Link, pair
+from sesame.http.moving import Arrived
 
 
 class Heard:
@@ -41,7 +42,7 @@ async def test_messages_come_in_order_and_descriptors_with_theirs() -> None:
     for number, (reading, writing) in enumerate(pipes):
         os.write(writing, b"%d" % number)
         os.close(writing)
-        large = m.Request(1, bytes([number]) * (number * 40_000), number, True)
+        large = m.Request(1, Arrived(bytes([number]) * (number * 40_000), number, True))
         sender.send(large, [reading])
         sender.send(m.Gone(f"c-{number}"))
         sent += [large, m.Gone(f"c-{number}")]

@@ -166,7 +166,7 @@ class Follower:
             case m.Place() | m.Looked() | m.Leased() | m.NotLeased():
                 self._questions.answered(message.n, message)
             case m.Request():
-                self.adopt(socket.socket(fileno=fds[0]), Arrived(message.data, message.moves, message.proven))
+                self.adopt(socket.socket(fileno=fds[0]), message.arrived)
             case m.AreYouThere():
                 self.send(m.Here())
             case m.Here():
@@ -341,15 +341,14 @@ class Follower:
         elif self.carry is not None:
             self.carry(place.address, moved)
         else:
-            arrived = moved.arrived
-            self._link.send(m.Request(place.agent, arrived.data, arrived.moves, arrived.proven), [moved.fd])
+            self._link.send(m.Request(place.agent, moved.arrived), [moved.fd])
         return True
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
         not_here = self._rests or self._server is None
         if not_here and self._link is not None and self.carry is None:
-            self._link.send(m.Request(WRITER, arrived.data, arrived.moves, arrived.proven), [connected.detach()])
+            self._link.send(m.Request(WRITER, arrived), [connected.detach()])
         elif self._server is None:
             connected.close()
         else:

@@ -7,6 +7,7 @@ travel beside it.
 import msgspec
 
 from sesame.engine.invocation_log import LogSource
+from sesame.http.moving import Arrived
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.network import Inside, Listen
 
@@ -293,9 +294,7 @@ class Request(_Message, frozen=True):
     """With a descriptor: a connection in the midst of a request, for `to`; 1 is the writer."""
 
     to: int
-    data: bytes
-    moves: int
-    proven: bool
+    arrived: Arrived
 
 
 Message = (

@@ -246,13 +246,13 @@ class Writer:
     async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
         if agent not in self._followers or (moved := await move(exchange, proven=proven)) is None:
             return False
-        arrived, address = moved.arrived, self.addresses.get(agent)
+        address = self.addresses.get(agent)
         if self.carry is None:
-            self._hand_on(m.Request(agent, arrived.data, arrived.moves, arrived.proven), moved.fd)
+            self._hand_on(m.Request(agent, moved.arrived), moved.fd)
         elif address is not None:
             self.carry(address, moved)
         else:
-            self.adopt(socket.socket(fileno=moved.fd), arrived)
+            self.adopt(socket.socket(fileno=moved.fd), moved.arrived)
         return True
 
     async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
@@ -290,7 +290,7 @@ class Writer:
         if followed is not None and not followed.leaving:
             followed.link.send(request, [fd])
             return
-        self.adopt(socket.socket(fileno=fd), Arrived(request.data, request.moves, request.proven))
+        self.adopt(socket.socket(fileno=fd), request.arrived)
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
