@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -90,15 +90,18 @@ class Machine:
 
     def popen(self, *command: str, log: IO[bytes], environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         """Runs a command there. It ends with the machine, whatever becomes of the process that is returned."""
-        inside = ["nsenter", f"--target={self._first}", "--net", "--pid", "--mount", "--uts", *command]
-        return subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd="/")
+        return subprocess.Popen(
+            self._inside(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd="/"
+        )
 
     def run(self, *command: str, environ: Mapping[str, str]) -> str:
         """What a command there says; it must succeed."""
-        inside = ["nsenter", f"--target={self._first}", "--net", "--pid", "--mount", "--uts", *command]
-        done = subprocess.run(inside, capture_output=True, text=True, check=False, env=environ, cwd="/")
+        done = subprocess.run(self._inside(command), capture_output=True, text=True, check=False, env=environ, cwd="/")
         assert done.returncode == 0, f"{' '.join(command)} on {self.name}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def _inside(self, command: Sequence[str]) -> list[str]:
+        return ["nsenter", f"--target={self._first}", "--net", "--pid", "--mount", "--uts", *command]
 
     def pids(self, words: str, *without: str) -> list[int]:
         """Of processes there whose command line has these words, and none of the others."""
