@@ -201,28 +201,24 @@ def _wait(asked: dict[Machine, Any], within_s: float) -> None:
 
 def _placed(machine: Machine, order: Order) -> Any:
     """The actor of a machine, which is there already where the placer is the one that was made again."""
-    options = {
-        "name": actor_name(machine),
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": NEVER_GIVE_UP,
-        "max_concurrency": CONCURRENCY,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(machine.id, soft=False),
-    }
-    return ray.remote(Node).options(**options).remote(machine, order)
+    there = NodeAffinitySchedulingStrategy(machine.id, soft=False)
+    return _lasting(Node, actor_name(machine), scheduling_strategy=there).remote(machine, order)
 
 
 def placer(order: Order) -> Any:
     """The cluster's placer, made if there is none."""
-    options = {
-        "name": PLACER,
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": NEVER_GIVE_UP,
-        "max_concurrency": CONCURRENCY,
-    }
-    return ray.remote(Placer).options(**options).remote(order)
+    return _lasting(Placer, PLACER).remote(order)
+
+
+def _lasting(actor: type, name: str, **options: Any) -> Any:
+    """How to make an actor that outlives whoever makes it, and is made again when its process ends; one of a name."""
+    return ray.remote(actor).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=NEVER_GIVE_UP,
+        max_concurrency=CONCURRENCY,
+        **options,
+    )
