@@ -9,28 +9,10 @@ from collections.abc import Iterator
 
 from tests.http.harness import GET
 from tests.http.test_requests import CHUNKED, HIDDEN, POST
-from tests.http.wire import Talk
+from tests.http.wire import Talk, whole_answers
 from tests.support.fuzzing import Kind, Try
 
-from sesame.http.interface import BodyTooLarge, Exchange, Reason
-
-
-def whole_answers(written: bytes) -> int:
-    """How many answers these are. Raises AssertionError for one that is cut off."""
-    count = 0
-    while written:
-        head, mark, rest = written.partition(b"\r\n\r\n")
-        assert mark
-        assert head.startswith(b"HTTP/1.1 ")
-        if head.startswith(b"HTTP/1.1 100 "):
-            written = rest
-            continue
-        lengths = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
-        assert len(lengths) <= 1
-        size = int(lengths[0].partition(b": ")[2]) if lengths else 0
-        assert len(rest) >= size
-        written, count = rest[size:], count + 1
-    return count
+from sesame.http.interface import BodyTooLarge, Exchange
 
 
 async def answer(exchange: Exchange) -> None:
@@ -46,22 +28,14 @@ async def answer(exchange: Exchange) -> None:
 
 async def talk(stream: bytes, step: int) -> bytes:
     talking = Talk(answer)
-    for at in range(0, len(stream), step):
-        talking.say(stream[at : at + step])
-        await asyncio.sleep(0)
-    await talking.turns()
+    await talking.say_in_pieces(stream, step)
     if talking.shared.running:
         # What waits for more is given up in time.
         talking.passes(200)
         await talking.turns()
-    talking.connection.connection_lost(None)
-    await talking.turns()
-    assert not talking.shared.running
-    assert not talking.shared.connections
-    assert talking.shared.budget.left_bytes == talking.shared.limits.bodies_bytes
+    written = await talking.hang_up()
     talking.close()
-    assert all(refusal.reason is not Reason.OVERLOADED for refusal in talking.endpoint.refused)
-    return talking.wire.written
+    return written
 
 
 @contextlib.contextmanager

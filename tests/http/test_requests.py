@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.http.harness import GET, TIMEOUT_S, Endpoint, all_of, echo, serving, told
-from tests.http.wire import Talk
+from tests.http.wire import Talk, whole_answers
 from tests.support.examples import examples
 
-from sesame.http.interface import Exchange, Reason
+from sesame.http.interface import Exchange
 from sesame.http.limits import Limits
 
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -227,29 +227,9 @@ def test_whatever_comes_nothing_breaks(sent: list[bytes], step: int) -> None:
 
     async def talk() -> bytes:
         talking = Talk(echo)
-        stream = b"".join(sent)
-        for at in range(0, len(stream), step):
-            talking.say(stream[at : at + step])
-            await asyncio.sleep(0)
-        await talking.turns()
+        await talking.say_in_pieces(b"".join(sent), step)
         talking.passes(200)
         await talking.turns()
-        talking.connection.connection_lost(None)
-        await talking.turns()
-        assert not talking.shared.running
-        assert not talking.shared.connections
-        assert talking.shared.budget.left_bytes == talking.shared.limits.bodies_bytes
-        assert all(refusal.reason is not Reason.OVERLOADED for refusal in talking.endpoint.refused)
-        return talking.wire.written
+        return await talking.hang_up()
 
-    written = asyncio.run(talk())
-    while written:
-        head, mark, rest = written.partition(b"\r\n\r\n")
-        assert mark
-        assert head.startswith(b"HTTP/1.1 ")
-        length = next(
-            (line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), b"Content-Length: 0"
-        )
-        size = int(length.partition(b": ")[2])
-        assert len(rest) >= size
-        written = rest[size:]
+    whole_answers(asyncio.run(talk()))

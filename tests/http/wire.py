@@ -7,7 +7,7 @@ from tests.http.harness import Clock, Endpoint, Serve
 from tests.support.fakes import ReadFrom
 
 from sesame.http.connection import Connection
-from sesame.http.interface import Disconnected, Exchange
+from sesame.http.interface import Disconnected, Exchange, Reason
 from sesame.http.limits import Limits
 from sesame.http.shared import Shared, Way
 
@@ -56,6 +56,24 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
+def whole_answers(written: bytes) -> int:
+    """How many answers these are. Raises AssertionError for one that is cut off."""
+    count = 0
+    while written:
+        head, mark, rest = written.partition(b"\r\n\r\n")
+        assert mark
+        assert head.startswith(b"HTTP/1.1 ")
+        if head.startswith(b"HTTP/1.1 100 "):
+            written = rest
+            continue
+        lengths = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
+        assert len(lengths) <= 1
+        size = int(lengths[0].partition(b": ")[2]) if lengths else 0
+        assert len(rest) >= size
+        written, count = rest[size:], count + 1
+    return count
+
+
 class Opening:
     """What a connection takes the place of."""
 
@@ -89,6 +107,22 @@ class Talk:
     def close(self) -> None:
         """Gives up the descriptor that a server keeps, where very many conversations are held."""
         self.shared.reserve.give_up()
+
+    async def say_in_pieces(self, stream: bytes, step: int) -> None:
+        for at in range(0, len(stream), step):
+            self.say(stream[at : at + step])
+            await asyncio.sleep(0)
+        await self.turns()
+
+    async def hang_up(self) -> bytes:
+        """The client has gone, and nothing is under way or held any more; gives what it was told."""
+        self.connection.connection_lost(None)
+        await self.turns()
+        assert not self.shared.running
+        assert not self.shared.connections
+        assert self.shared.budget.left_bytes == self.shared.limits.bodies_bytes
+        assert all(refusal.reason is not Reason.OVERLOADED for refusal in self.endpoint.refused)
+        return self.wire.written
 
     async def turns(self) -> None:
         """Of the loop, enough for all that came to be answered."""
