@@ -11,7 +11,8 @@ from typing import Any, cast
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.engine.conftest import Engine, FakeCatalog, build
+from tests.agents.quiet_catalog import CopyOfNothing, QuietCatalog
+from tests.engine.conftest import Engine, build
 from tests.support.examples import examples
 from tests.support.fakes import FakeClocks, FakeDriver, FakeSandbox
 
@@ -27,7 +28,6 @@ from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Invocation, Target
-from sesame.model.records import Record
 from sesame.sandbox.interface import InstanceSpec
 from sesame.sandbox.network import HostAnswers
 
@@ -47,27 +47,12 @@ def _never_hangs(agent: int) -> None:
     raise AssertionError(f"agent {agent} hangs")
 
 
-class _Catalog(FakeCatalog):
-    """What a writer follows changes of; here nothing changes."""
-
-    revision = 0
-    confirm: object = None
-
-    def everything(self) -> list[Record]:
-        return []
-
-
-class _CopyOfNothing:
-    def take(self, _records: Iterable[object], *, first: bool, last: bool) -> bool:
-        return last
-
-
 class _FollowerProcess:
     """A follower with its engine; the resolver stands for its copy of the catalog."""
 
     def __init__(self, agent: int, resolver: Resolver, clocks: FakeClocks) -> None:
         self.driver = FakeDriver(lambda _sandbox, _call: None)
-        self.follower = Follower(agent, cast(CatalogCopy, _CopyOfNothing()), clocks)
+        self.follower = Follower(agent, cast(CatalogCopy, CopyOfNothing()), clocks)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
         self.engine = LocalEngine(
             EngineDependencies(
@@ -107,7 +92,7 @@ class CreditsMachine(RuleBasedStateMachine):
         for name, memory_mb in MEMORY_MB.items():
             self.engine.deploy(name, memory_size=memory_mb)
         needs = WriterNeeds(
-            catalog=cast(Any, _Catalog()),
+            catalog=cast(Any, QuietCatalog()),
             resolver=self.engine.resolver,
             pool=self.engine.pool,
             sink=lambda _source, _request_id, _data, _more: None,

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
-from tests.engine.conftest import Engine, FakeCatalog, build
+from tests.agents.quiet_catalog import CopyOfNothing, QuietCatalog
+from tests.engine.conftest import Engine, build
 from tests.support.fakes import FakeClocks, FakeDriver
 
 from sesame.agents import messages
@@ -34,7 +35,6 @@ from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Credentials, Invocation, Target
-from sesame.model.records import Record
 from sesame.sandbox.network import HostAnswers
 from sesame.store.sql.leadership import Leadership, Seen
 
@@ -78,19 +78,6 @@ class _Seat:
         return self.does
 
 
-class _Catalog(FakeCatalog):
-    revision = 0
-    confirm: Any = None
-
-    def everything(self) -> list[Record]:
-        return []
-
-
-class _CopyOfNothing:
-    def take(self, _records: object, *, first: bool, last: bool) -> bool:
-        return last
-
-
 class WriterProcess:
     def __init__(
         self, rows: _Rows, clocks: FakeClocks, epoch: int, inherited: list[str], *, serves: bool = True
@@ -98,7 +85,7 @@ class WriterProcess:
         self.engine: Engine = build(CAPS)
         self.engine.driver.behaviour = lambda _sandbox, _call: None
         self.engine.deploy("f", memory_size=128, timeout=600)
-        self.catalog = _Catalog()
+        self.catalog = QuietCatalog()
         self.seat = _Seat(rows, epoch, inherited)
         listening = socket.create_server(("127.0.0.1", 0))
         self.members = Members(cast(Seat, self.seat), listening, KEY, clocks)
@@ -151,7 +138,7 @@ class FollowerProcess:
         self.until = 0.0
         self.following = Following(Own(node, node, KEY, memory_mb, None), cast(Leadership, rows), self._lives, clocks)
         self.driver = FakeDriver(lambda _sandbox, _call: None)
-        self.follower = Follower(2, cast(CatalogCopy, _CopyOfNothing()), clocks, self.following.life)
+        self.follower = Follower(2, cast(CatalogCopy, CopyOfNothing()), clocks, self.following.life)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
         self.engine = LocalEngine(
             EngineDependencies(
