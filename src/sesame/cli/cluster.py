@@ -16,7 +16,7 @@ from sesame.cli import output
 from sesame.cli.cluster_order import order_of
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
-from sesame.cluster.keys import make_key
+from sesame.cluster.keys import KEY_FILE, make_key
 from sesame.model.errors import ConfigurationError
 from sesame.on_ray.cluster import Stopped, begun, described, running
 from sesame.on_ray.order import Report
@@ -105,7 +105,7 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
     settings = settle(flags)
     if path is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        path = settings.data_dir / "cluster.key"
+        path = settings.data_dir / KEY_FILE
     make_key(path)
     if as_json:
         output.json_document({"path": str(path)})
@@ -122,8 +122,9 @@ def status(as_json: bool, ray_address: str | None) -> None:
         output.json_document({"running": reports is not None, "nodes": msgspec.to_builtins(reports or [])})
     elif reports is None:
         output.out.print("No cluster of Sesame runs on this Ray.", markup=False)
-    for report in reports or () if not as_json else ():
-        output.out.print(output.harmless(described(report)), markup=False)
+    else:
+        for report in reports:
+            output.out.print(output.harmless(described(report)), markup=False)
     if reports is None:
         raise SystemExit(EXIT_NOT_RUNNING)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sesame import __version__
 from sesame.cli import cluster_needs
-from sesame.cluster.keys import read_key
+from sesame.cluster.keys import KEY_FILE, read_key
 from sesame.data_dir import ENDPOINTS_FILE
 from sesame.on_ray.order import ADDRESS, NODE, Order
 from sesame.settings import TABLE, Settings
@@ -23,7 +23,7 @@ STORE_VARIABLES = "AWS_"
 def order_of(settings: Settings, key_file: Path | None, agent_port: int) -> Order:
     """Raises `ConfigurationError` for what no node could run with. Paths are the same on every machine."""
     cluster_needs.require(settings, agent_port)
-    key = read_key(key_file or settings.data_dir / "cluster.key")
+    key = read_key(key_file or settings.data_dir / KEY_FILE)
     return Order(
         version=__version__,
         command=("-m", "sesame", "node"),

@@ -20,7 +20,7 @@ from sesame.agents.supervisor import Supervisor, Wanted
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.options import settle, with_settings
-from sesame.cluster.keys import read_key
+from sesame.cluster.keys import KEY_FILE, read_key
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.settings import TABLE, Settings
@@ -56,7 +56,7 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
     """Runs this machine as a node of a cluster."""
     settings = settle(flags)
     cluster_needs.require(settings, agent_port)
-    key = read_key(cluster_key_file or settings.data_dir / "cluster.key")
+    key = read_key(cluster_key_file or settings.data_dir / KEY_FILE)
     own_log.configure()
     start.prepare()
     agents.step_down(settings)

@@ -11,6 +11,8 @@ from pathlib import Path
 from sesame.model.errors import ConfigurationError
 
 KEY_BYTES = 32
+# Its name in a data directory.
+KEY_FILE = "cluster.key"
 _READ_BYTES = 4096
 
 
