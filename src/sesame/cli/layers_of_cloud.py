@@ -3,6 +3,7 @@
 `cli.layers` has the command. A function that names the cloud's ARN finds the layer under its name and version.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -169,11 +170,10 @@ def _node(session: Session, major: str, folder: Path) -> str:
     from sesame.build import programs as elf
     from sesame.sandbox.runtimes import nodes
 
-    overrides = {name: path for name, path in session.settings.interpreters.items() if name == f"nodejs{major}"}
-    path = overrides.get(f"nodejs{major}") or shutil.which(f"node{major}") or shutil.which("node")
+    path = nodes.find(f"nodejs{major}", session.settings.interpreters, os.environ)
     if path is None:
         raise ConfigurationError(f"there is no Node.js on this machine: {nodes.HOW_TO_GET}")
-    program = Path(path).resolve()
+    program = path.resolve()
     program_layer.lay_out([("node", elf.read(program))], folder)
     (folder / f"nodejs{major}").mkdir()
     (folder / "bin").rename(folder / f"nodejs{major}" / "bin")

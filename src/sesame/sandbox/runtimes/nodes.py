@@ -21,26 +21,28 @@ _VERSION = re.compile(r"v(\d+\.\d+\.\d+)\s*\Z")
 
 
 def discover(overrides: Mapping[str, Path], environ: Mapping[str, str]) -> dict[str, Path]:
-    """The program of each runtime that has one: what `overrides` name, else `node20` on PATH, else `node`.
+    """The program of each runtime that has one, as `find` finds it."""
+    found = ((runtime, find(runtime, overrides, environ)) for runtime in NODE_RUNTIMES)
+    return {runtime: path for runtime, path in found if path is not None}
+
+
+def find(runtime: str, overrides: Mapping[str, Path], environ: Mapping[str, str]) -> Path | None:
+    """What `overrides` name for this runtime, else `node20` on PATH, else `node`.
 
     Raises `ConfigurationError` for an override that is no program.
     """
-    found: dict[str, Path] = {}
-    for runtime in NODE_RUNTIMES:
-        major = runtime.removeprefix("nodejs")
-        override = overrides.get(runtime)
-        if override is not None:
-            if not (override.is_file() and os.access(override, os.X_OK)):
-                raise ConfigurationError(f"interpreters: {runtime} is set to {override}, which is no program")
-            found[runtime] = override
-            continue
-        own = (f"node{major}",) if int(major) >= OLDEST_MAJOR else ()
-        for name in (*own, "node", "nodejs"):
-            path = shutil.which(name, path=environ.get("PATH", os.defpath))
-            if path is not None:
-                found[runtime] = Path(path)
-                break
-    return found
+    override = overrides.get(runtime)
+    if override is not None:
+        if not (override.is_file() and os.access(override, os.X_OK)):
+            raise ConfigurationError(f"interpreters: {runtime} is set to {override}, which is no program")
+        return override
+    major = runtime.removeprefix("nodejs")
+    own = (f"node{major}",) if int(major) >= OLDEST_MAJOR else ()
+    for name in (*own, "node", "nodejs"):
+        path = shutil.which(name, path=environ.get("PATH", os.defpath))
+        if path is not None:
+            return Path(path)
+    return None
 
 
 def version_of(path: Path) -> str:
