@@ -1,6 +1,5 @@
 """Several agents on one port: each API at each of them, caps that hold over all, and what dies comes back."""
 
-import concurrent.futures
 import functools
 import signal
 import threading
@@ -16,15 +15,13 @@ from benchmarks.restart import calling
 from benchmarks.servers import Endpoint
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, run, running, wait_until
+from tests.support.timed_calls import THREADS, require_cap, timed_calls
 
 RUNTIME = "python3"
 AGENTS = 3
-THREADS = 6
 CALLS_A_SECOND = 10.0
 RESTARTS = 2
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
-# An instance, and when its call began and ended there.
-Ran = tuple[str, float, float]
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +60,6 @@ def deployed(server: Sesame, service: str, folder: str) -> fc2.Client:
     return client
 
 
-def in_parallel(client: fc2.Client, service: str, calls: int) -> list[Ran]:
-    """Each call that was not refused at a cap."""
-
-    def call(_number: int) -> Ran | None:
-        try:
-            answer = client.invoke_function(service, "f", payload=b"0.05")
-        except FcError as error:
-            if error.status_code != 429:
-                raise
-            return None
-        began, ended = map(float, answer.data.decode().split())
-        return answer.headers["X-Fc-Instance-Id"], began, ended
-
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
-        return [each for each in threads.map(call, range(calls)) if each is not None]
-
-
 def test_a_function_that_is_called_now_and_then_has_one_instance(several: Sesame) -> None:
     client = deployed(several, "seldom", HELLO)
     answers = [client.invoke_function("seldom", "f") for _ in range(3 * AGENTS)]
@@ -92,7 +72,7 @@ def test_every_agent_serves_calls_and_all_instances_are_listed(several: Sesame) 
     served: set[str] = set()
 
     def every_agent_has_some() -> bool:
-        served.update(instance for instance, _began, _ended in in_parallel(client, "spread", 5 * THREADS))
+        served.update(instance for instance, _began, _ended in timed_calls([client], "spread", 5 * THREADS))
         return len({_agent_of(each, several) for each in several.instances()} - {0}) == AGENTS
 
     wait_until(every_agent_has_some, "instances on every agent")
@@ -114,10 +94,7 @@ def test_a_cap_holds_over_all_agents(several: Sesame, cap: int) -> None:
     service = f"cap-{cap}"
     client = deployed(several, service, TIMES)
     client.put_on_demand_config(service, "LATEST", "f", cap)
-    calls = in_parallel(client, service, 20 * THREADS)
-    assert calls
-    for _instance, began, _ended in calls:
-        assert sum(other[1] <= began < other[2] for other in calls) <= cap
+    require_cap(timed_calls([client], service, 20 * THREADS), cap)
 
 
 def test_an_update_is_seen_by_every_agent_from_the_moment_it_is_answered(several: Sesame, tmp_path: Path) -> None:
@@ -289,7 +266,7 @@ def test_a_restart_with_another_number_of_agents_replaces_all_together(restartin
 
 def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:
     client = deployed(several, "commanded", TIMES)
-    in_parallel(client, "commanded", 5 * THREADS)
+    timed_calls([client], "commanded", 5 * THREADS)
     instances = client.list_instances("commanded", "LATEST", "f").data["instances"]
     assert instances
     for each in instances:
@@ -308,7 +285,7 @@ def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:
 
 def test_what_every_agent_ran_is_in_the_functions_log(several: Sesame) -> None:
     client = deployed(several, "logged", TIMES)
-    calls = len(in_parallel(client, "logged", 5 * THREADS))
+    calls = len(timed_calls([client], "logged", 5 * THREADS))
 
     def ends() -> int:
         return run(several, "logs", "logged/f").stdout.count("FC Invoke End")

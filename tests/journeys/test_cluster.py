@@ -1,6 +1,5 @@
 """Nodes of a cluster, on one machine: each serves, caps hold over all, and one that is lost is replaced."""
 
-import concurrent.futures
 import contextlib
 import signal
 import threading
@@ -15,13 +14,11 @@ import requests
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import FUNCTIONS, lives, wait_until
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
+from tests.support.timed_calls import THREADS, Ran, require_cap, timed_calls
 
 RUNTIME = "python3"
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
 NAMES = ("a", "b", "c")
-THREADS = 6
-# An instance, and when its call began and ended there.
-Ran = tuple[str, float, float]
 
 
 @pytest.fixture(scope="module")
@@ -36,30 +33,6 @@ def deployed(cluster: Cluster, service: str, folder: str, cap: int = 0) -> None:
     client.create_function(service, "f", RUNTIME, "index.my_handler", codeDir=folder, memorySize=128)
     if cap:
         client.put_on_demand_config(service, "LATEST", "f", cap)
-
-
-def spread_calls(cluster: Cluster, service: str, calls: int, seconds: str = "0.05") -> list[Ran]:
-    """Each call that was not refused at a cap, at every node in turn."""
-    clients = [node.client() for node in cluster.nodes.values()]
-
-    def call(number: int) -> Ran | None:
-        try:
-            answer = clients[number % len(clients)].invoke_function(service, "f", payload=seconds.encode())
-        except FcError as error:
-            if error.status_code != 429:
-                raise
-            return None
-        began, ended = map(float, answer.data.decode().split())
-        return answer.headers["X-Fc-Instance-Id"], began, ended
-
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
-        return [each for each in threads.map(call, range(calls)) if each is not None]
-
-
-def require_cap(calls: list[Ran], cap: int) -> None:
-    assert calls
-    for _instance, began, _ended in calls:
-        assert sum(other[1] <= began < other[2] for other in calls) <= cap
 
 
 def test_an_edit_by_one_is_seen_by_all_from_the_moment_it_is_answered(cluster: Cluster, tmp_path: Path) -> None:
@@ -82,7 +55,8 @@ def test_an_edit_by_one_is_seen_by_all_from_the_moment_it_is_answered(cluster: C
 @pytest.mark.parametrize("cap", [pytest.param(1, marks=pytest.mark.torture), 3])
 def test_a_cap_holds_over_all_nodes(cluster: Cluster, cap: int) -> None:
     deployed(cluster, f"cap-{cap}", TIMES, cap)
-    require_cap(spread_calls(cluster, f"cap-{cap}", 10 * THREADS), cap)
+    clients = [node.client() for node in cluster.nodes.values()]
+    require_cap(timed_calls(clients, f"cap-{cap}", 10 * THREADS), cap)
 
 
 class Load:
