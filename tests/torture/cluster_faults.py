@@ -19,17 +19,15 @@ from tests.support.postgresql import own_server
 from tests.support.rays import PYTHON, Ray
 from tests.support.s3 import own_store
 from tests.support.signer import Api
-from tests.support.zips import zip_of
 from tests.torture import async_callers, cluster_calls, queue_check
 from tests.torture.cluster_calls import ANYWHERE, CAP, CAPPED, Fault
 from tests.torture.forked_sesame import ACCOUNT_ID, KEY_ID, REGION, SANDBOX, SECRET
 from tests.torture.ledger import Ledger
 from tests.torture.queue_check import Kill
-from tests.torture.queue_kill import ROLE, RUNTIME, deploy
+from tests.torture.queue_kill import ROLE, RUNTIME, deploy, deploy_function
 
 from sesame.cluster.keys import make_key
 
-CODE = Path(__file__).parents[1] / "functions" / "cluster_calls" / "index.py"
 NAMES = ("n1", "n2", "n3")
 PORT = 9000
 # Everything of a machine starts: Ray, its actor, the node, zygotes.
@@ -179,14 +177,10 @@ class _Faults:
     def deploy(self) -> None:
         api = self._cluster.api(self._cluster.nodes["n1"])
         deploy(api, self._ledger)
-        code = msgspec.json.encode(zip_of({"index.py": CODE.read_bytes()})).decode().strip('"')
-        service = async_callers.SERVICE
         for name in (ANYWHERE, CAPPED):
-            function = {"functionName": name, "runtime": RUNTIME, "handler": "index.my_handler", "memorySize": 128}
-            function |= {"timeout": 20, "code": {"zipFile": code}}
-            assert api("POST", f"/services/{service}/functions", msgspec.json.encode(function)).status_code == 200
+            deploy_function(api, name, "my_call")
         limit = msgspec.json.encode({"maximumInstanceCount": CAP})
-        answer = api("PUT", f"/services/{service}/functions/{CAPPED}/on-demand-config", limit)
+        answer = api("PUT", f"/services/{async_callers.SERVICE}/functions/{CAPPED}/on-demand-config", limit)
         assert answer.status_code == 200, answer.text
 
     def go_through(self, plan: Plan) -> None:

@@ -79,11 +79,8 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
 def deploy(api: Api, ledger: Ledger) -> None:
     service = {"serviceName": SERVICE, "role": f"acs:ram::{ACCOUNT_ID}:role/{ROLE}"}
     _made(api("POST", "/services", msgspec.json.encode(service)))
-    code = msgspec.json.encode(zip_of({"index.py": CODE.read_bytes()})).decode().strip('"')
     for name, handler in ((STEADY, "my_handler"), (WEB, "my_handler"), (FAILS, "my_handler"), ("to", "my_destination")):
-        function = {"functionName": name, "runtime": RUNTIME, "handler": f"index.{handler}", "memorySize": 128}
-        function |= {"timeout": 20, "code": {"zipFile": code}}
-        _made(api("POST", f"/services/{SERVICE}/functions", msgspec.json.encode(function)))
+        deploy_function(api, name, handler)
     to_function = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/{SERVICE}/functions/to"
     for name, destination in ((STEADY, to_function), (WEB, ledger.url), (FAILS, to_function)):
         config = {
@@ -93,6 +90,13 @@ def deploy(api: Api, ledger: Ledger) -> None:
         }
         path = f"/services/{SERVICE}/functions/{name}/async-invoke-config"
         _made(api("PUT", path, msgspec.json.encode(config)))
+
+
+def deploy_function(api: Api, name: str, handler: str) -> None:
+    code = msgspec.json.encode(zip_of({"index.py": CODE.read_bytes()})).decode().strip('"')
+    function = {"functionName": name, "runtime": RUNTIME, "handler": f"index.{handler}", "memorySize": 128}
+    function |= {"timeout": 20, "code": {"zipFile": code}}
+    _made(api("POST", f"/services/{SERVICE}/functions", msgspec.json.encode(function)))
 
 
 class _Torture:

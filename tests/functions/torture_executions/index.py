@@ -2,6 +2,9 @@
 import json
 import socket
 import time
+import uuid
+
+INSTANCE = uuid.uuid4().hex
 
 
 def my_handler(event, context):
@@ -13,6 +16,16 @@ def my_handler(event, context):
         raise ValueError('asked to fail')
     tell(asked, 'ended', context)
     return asked['id']
+
+
+def my_call(event, context):
+    """Says also in which instance and on which machine."""
+    asked = json.loads(event.decode('utf-8'))
+    where = INSTANCE + ' ' + socket.gethostname()
+    tell(asked, 'began', context, condition=where)
+    time.sleep(asked['pause_s'])
+    tell(asked, 'ended', context, condition=where)
+    return socket.gethostname()
 
 
 def my_destination(event, context):
