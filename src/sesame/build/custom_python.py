@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sesame.deploy.archive import BOOTSTRAP
 from sesame.deploy.project import Function
 from sesame.model.limits import IMAGE_RUNTIME
 from sesame.model.web_server import is_custom
@@ -18,7 +19,6 @@ from sesame.sandbox.runtimes import web_servers
 from sesame.sandbox.runtimes.interpreters import Interpreter, probe
 from sesame.sandbox.web.setup import BOOTSTRAP_VARIABLE
 
-BOOTSTRAP = "bootstrap"
 SCRIPT_BYTES_MAX = 64 * 1024
 # Programs that packages bring, and that run under whichever Python they are installed for.
 _SERVERS = "gunicorn|uvicorn|hypercorn|daphne|waitress-serve|flask|streamlit|granian"
