@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.cli import output
 from sesame.cli.cluster_order import order_of
+from sesame.cli.ending import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, make_key
@@ -21,10 +22,6 @@ from sesame.model.errors import ConfigurationError
 from sesame.on_ray.cluster import Stopped, begun, described, running
 from sesame.on_ray.order import Report
 from sesame.settings import Settings
-
-EXIT_NOT_RUNNING = 3
-# As a shell counts a process that SIGINT ended.
-EXIT_STOPPED_AT_ONCE = 130
 
 with_ray_address = click.option(
     "--ray-address",
@@ -87,7 +84,7 @@ class _Signals:
     def _stop(self, _number: int, _frame: Any) -> None:
         if self.stopped.is_set():
             output.note("Left: the nodes go on stopping.")
-            raise SystemExit(EXIT_STOPPED_AT_ONCE)
+            raise SystemExit(EXIT_INTERRUPTED)
         self.stopped.set()
 
 

@@ -21,6 +21,8 @@ from sesame.model.errors import SesameError
 EXIT_FAILED = 1
 # As a shell counts a process that SIGINT ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+# Nothing runs whose status is asked for: as the status of a service says it.
+EXIT_NOT_RUNNING = 3
 # As click ends where it sees the pipe break first.
 EXIT_BROKEN_PIPE = 1
 

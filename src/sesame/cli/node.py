@@ -21,6 +21,7 @@ from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, read_key
+from sesame.cluster.port import text_of
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.settings import TABLE, Settings
@@ -85,7 +86,7 @@ def _be(settings: Settings, this: _node.Node, place: Place) -> int:
         else:
             uvloop.run(_follow(settings, this, place, clocks))
     except (start.StoppedAtOnce, asyncio.CancelledError):
-        return start.EXIT_STOPPED_AT_ONCE
+        return ending.EXIT_INTERRUPTED
     return 0
 
 
@@ -101,6 +102,5 @@ def _listen(settings: Settings) -> tuple[dict[str, socket.socket], dict[str, str
     for name, (host, _port) in addresses(settings).items():
         flag, _port_asked, url = name.split(" ")
         if flag in named:
-            shown = f"[{host}]" if ":" in host else host
-            urls[named[flag]] = f"{url.partition(':')[0]}://{shown}:{listening[name].getsockname()[1]}"
+            urls[named[flag]] = f"{url.partition(':')[0]}://{text_of(host, listening[name].getsockname()[1])}"
     return listening, urls

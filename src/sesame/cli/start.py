@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from sesame.agents.place import Place
     from sesame.cluster.members import Members
 
-# As a shell counts a process that SIGINT ended.
-EXIT_STOPPED_AT_ONCE = 130
 # After so long a thread that runs Python lets one run that waits, not after ten times as long, as by default. The
 # database's thread gives the interpreter up with each statement, and until it has it again, all callers whose change
 # is in the commit wait (docs/adr/0013-a-queue-of-leases.md).
@@ -78,7 +76,7 @@ def start(**flags: Any) -> None:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except (StoppedAtOnce, asyncio.CancelledError):
         output.note("Stopped at once.")
-        sys.exit(EXIT_STOPPED_AT_ONCE)
+        sys.exit(ending.EXIT_INTERRUPTED)
     if handover is not None and handover.begun:
         restarting.begin_anew(handover)
 
@@ -98,7 +96,7 @@ def _be_agent(settings: Settings, place: "Place") -> int:
         else:
             uvloop.run(follow(settings, place))
     except (StoppedAtOnce, asyncio.CancelledError):
-        return EXIT_STOPPED_AT_ONCE
+        return ending.EXIT_INTERRUPTED
     return 0
 
 

@@ -12,13 +12,12 @@ import click
 import msgspec
 
 from sesame.cli import output, server
+from sesame.cli.ending import EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.server_options import Session
 from sesame.cli.versioned import ALONE
 from sesame.model.clocks import SystemClocks
-
-EXIT_NOT_RUNNING = 3
 
 
 @click.command()
