@@ -171,6 +171,14 @@ async def test_stateful_by_header_and_by_configuration(demo: Endpoint) -> None:
     assert (wrong.status, wrong.json()["ErrorCode"]) == (400, "InvalidArgument")
 
 
+@pytest.mark.parametrize("unset", [{}, {"destination": None}, {"Destination": ""}, None])
+async def test_a_destination_that_nothing_is_set_in_is_none(demo: Endpoint, unset: Any) -> None:
+    body = {"destinationConfig": {"onSuccess": unset, "onFailure": unset}}
+    answer = await demo.call("PUT", "/services/demo/functions/f/async-invoke-config", body)
+    assert answer.status == 200
+    assert answer.json()["destinationConfig"] == {"onSuccess": None, "onFailure": None}
+
+
 async def test_the_largest_event_and_one_that_is_larger(demo: Endpoint) -> None:
     largest = bytes(limits.ASYNC_PAYLOAD_BYTES)
     assert (await demo.call("POST", CALL, largest, ASYNC)).status == 202

@@ -229,6 +229,10 @@ async def test_tasks(sdk_of_f: Client) -> None:
     asked = models.InvokeFunctionHeaders(x_fc_invocation_type="Async", x_fc_async_task_id="task-1")
     answer = await sdk_of_f.answer("invoke_function", "f", body=io.BytesIO(b"e"), headers=asked)
     assert (answer.status_code, answer.headers["x-fc-async-task-id"]) == (202, "task-1")
+    bad = models.InvokeFunctionHeaders(x_fc_invocation_type="Async", x_fc_async_task_id="1-task")
+    refused = await sdk_of_f.failure("invoke_function", "f", body=io.BytesIO(b"e"), headers=bad)
+    assert refused[:2] == (400, "InvalidArgument")
+    assert "AsyncTaskId is set to an invalid value" in refused[2]
     task = await sdk_of_f("get_async_task", "f", "task-1")
     assert (task["taskId"], task["status"], task["functionArn"]) == ("task-1", "Enqueued", ARN)
     tasks = (await sdk_of_f("list_async_tasks", "f", include_payload=True, prefix="task"))["tasks"]

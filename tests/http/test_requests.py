@@ -120,6 +120,21 @@ async def test_chunks_are_joined_and_their_extensions_ignored() -> None:
     assert raw.count(b"200 OK") == 2
 
 
+async def test_white_space_around_a_value_is_no_part_of_it() -> None:
+    seen: list[tuple[tuple[bytes, bytes], ...]] = []
+
+    async def serve(exchange: Exchange) -> None:
+        seen.append(exchange.request.headers)
+        exchange.send_whole(200, (), b"", bytes(await exchange.read_body(100)))
+
+    head = b"POST / HTTP/1.1\r\nHost: x \r\nTransfer-Encoding:\t chunked \r\nX-A:  a b \t\r\nX-B: \r\n\r\n"
+    chunked = head + b"3\r\nabc\r\n0\r\n\r\n"
+    raw = await all_of(serve, chunked + POST + b"Content-Length: 3 \r\nConnection: close \r\n\r\nabc")
+    assert raw.count(b"200 OK") == 2
+    assert raw.count(b"abc") == 2
+    assert seen[0] == ((b"host", b"x"), (b"transfer-encoding", b"chunked"), (b"x-a", b"a b"), (b"x-b", b""))
+
+
 async def test_trailers_are_dropped() -> None:
     seen: list[tuple[tuple[bytes, bytes], ...]] = []
 

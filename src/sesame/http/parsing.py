@@ -145,7 +145,8 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is HEAD:
-            self._headers.append((name.lower(), value))
+            # The parser leaves the white space behind a value, which is no part of it (RFC 9110 §5.5).
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
         elif not self._resuming:
             # A trailer: nothing here acts on one, and to merge it into the headers would let it forge them.
             self._trailer_bytes += len(name) + len(value)

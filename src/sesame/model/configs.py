@@ -18,7 +18,9 @@ ALWAYS = ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 
 
 class Destination(msgspec.Struct, frozen=True, rename="camel"):
-    destination: str
+    """An empty one names none: SDKs send `{}` or `{"destination": null}` for a destination that nothing was set in."""
+
+    destination: str = ""
 
 
 class DestinationConfig(msgspec.Struct, frozen=True, rename="camel"):

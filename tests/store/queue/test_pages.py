@@ -6,6 +6,7 @@ Run by pytest, on every database.
 import itertools
 import math
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.support.fakes import FakeClocks
@@ -141,6 +142,7 @@ async def test_pages_stay_in_order_while_invocations_go_on(queue: InvocationQueu
         if page.next_token is None:
             break
         start = page.next_token
+        assert quote(start, safe="") == start, "it goes into a query as it is"
     assert seen == sorted(seen, reverse=True)
     assert len(seen) == 9, "what comes later is on no later page"
 

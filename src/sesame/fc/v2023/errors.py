@@ -69,6 +69,8 @@ def worded(error: errors.CallerError) -> ApiError:
         case errors.NotEmpty() if stands_alone(error.name):
             text = f"function '{spoken_owner(error.name)}' has {error.held}: delete them first"
             return ApiError(409, "FunctionNotEmpty", text)
+        case errors.Invalid(field="stateful_async_invocation_id"):
+            return wording.worded(errors.Invalid("async_task_id", error.allowed, error.actual))
         case errors.Unchanged():
             name = spoken_owner(error.name)
             text = f"function '{name}' has not changed since version '{error.version}': nothing to publish"

@@ -111,7 +111,8 @@ def _of(target: Target) -> tuple["sa.ColumnElement[bool]", ...]:
 
 
 def _token(last: AsyncInvocation) -> str:
-    return f"{float(last.enqueued_at).hex()}_{last.seq}"
+    """Nothing that a query would have to encode: the plus sign before an exponent would read as a space."""
+    return f"{float(last.enqueued_at).hex().replace('+', '')}_{last.seq}"
 
 
 def _position(token: str) -> tuple[float, int]:
