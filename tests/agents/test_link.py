@@ -1,10 +1,14 @@
 """Messages and descriptors between two processes, over a real pair of sockets."""
 
 import asyncio
+import contextlib
 import os
+import socket
+
+import pytest
 
 from sesame.agents import messages as m
-from sesame.agents.link import Link, pair
+from sesame.agents.link import FRAME_BYTES_MAX, Link, framed, pair
 from sesame.http.moving import Arrived
 
 
@@ -83,3 +87,49 @@ async def test_what_nobody_waits_for_leaves_in_order_with_the_next_that_somebody
     assert there.messages == [m.Gone("c-1"), m.Gone("c-2"), m.Gone("c-3")]
     sender.close()
     receiver.close()
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"\0\0\0\2\0\xc1\xc1",
+        (FRAME_BYTES_MAX + 1).to_bytes(4, "big") + b"\0",
+        framed(m.Gone("c-2"), 1),
+        framed(m.Request(1, Arrived(b"", 0)), 0),
+        framed(m.Request(1, Arrived(b"", 0)), 1),
+        framed(m.Connections("port"), 2),
+    ],
+    ids=[
+        "no message",
+        "too large",
+        "with a descriptor",
+        "without its descriptor",
+        "that did not come",
+        "nor did these",
+    ],
+)
+async def test_what_is_no_message_ends_that_one_link(bytes_: bytes) -> None:
+    ours, theirs = pair()
+    there = Heard()
+    receiver = Link(theirs, there.take, there.lost)
+    with ours:
+        ours.send(framed(m.Gone("c-1"), 0) + bytes_)
+        await there.until(1, ends=1)
+        assert there.messages == [m.Gone("c-1")]
+        ours.settimeout(60.0)
+        with contextlib.suppress(ConnectionResetError):
+            assert ours.recv(1) == b"", "the other end is closed"
+    receiver.close()
+
+
+async def test_descriptors_of_what_is_no_message_are_closed() -> None:
+    ours, theirs = pair()
+    there = Heard()
+    Link(theirs, there.take, there.lost)
+    reading, writing = os.pipe()
+    with ours:
+        socket.send_fds(ours, [framed(m.Gone("c-1"), 1)], [writing])
+        os.close(writing)
+        await there.until(0, ends=1)
+    assert os.read(reading, 1) == b"", "nobody has the other end any more"
+    os.close(reading)

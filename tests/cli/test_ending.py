@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from sesame.cli import ending
 from sesame.cli.main import COMMANDS, cli
 from sesame.model.errors import ConfigurationError
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 # Streams are buffered, as they are for most users.
 CLEAN = {
@@ -137,7 +138,7 @@ def test_ctrl_c_ends_a_command_at_any_moment_without_a_traceback(
     # While the interpreter itself starts, or looks for the module to run, it is the interpreter that complains.
     starting = b"/sesame/" not in said or b"_get_module_details" in said
     if b"Traceback" not in said or not starting:
-        assert process.returncode in (0, ending.EXIT_INTERRUPTED, -signal.SIGINT), said
+        assert process.returncode in (0, EXIT_INTERRUPTED, -signal.SIGINT), said
         assert b"Traceback" not in said
         assert b"Exception ignored" not in said
 

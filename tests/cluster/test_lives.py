@@ -136,7 +136,9 @@ class FollowerProcess:
         self, rows: _Rows, clocks: FakeClocks, engine: Engine, node: str = "n", *, memory_mb: int = 768
     ) -> None:
         self.until = 0.0
-        self.following = Following(Own(node, node, KEY, memory_mb, None), cast(Leadership, rows), self._lives, clocks)
+        self.following = Following(
+            Own(node, f"{node}:1", KEY, memory_mb, None), cast(Leadership, rows), self._lives, clocks
+        )
         self.driver = FakeDriver(lambda _sandbox, _call: None)
         self.follower = Follower(2, cast(CatalogCopy, CopyOfNothing()), clocks, self.following.life)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 import structlog
 
-from sesame.agents.messages import Message
+from sesame.agents.messages import Connections, Message, Peer, Request, ServeInside
 from sesame.http.moving import Moved
 
 # Of a frame: the length of what follows, and how many descriptors come with it.
@@ -28,8 +28,12 @@ _JOIN_BYTES = 64 * 1024
 # So long messages that nobody waits for are gathered: each that leaves by itself wakes another process.
 GATHERED_S = 0.005
 
-# What the decoder raises for bytes that are no message.
-_GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Above the largest message: RECORDS_TOGETHER records of `limits.DOCUMENT_BYTES` each.
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+# What msgspec's decoders raise for bytes that are no message.
+GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What comes with one descriptor; Connections come with any number of them, and all else with none.
+_WITH_ONE = (Peer, ServeInside, Request)
 
 Take = Callable[[Message, list[int]], None]
 """Takes a message and its descriptors, which are the taker's."""
@@ -57,13 +61,27 @@ def unframed(data: bytearray) -> Iterator[tuple[Message, int]]:
 
     Raises `Garbled`.
     """
-    while len(data) >= _HEAD_BYTES and len(data) >= (end := _HEAD_BYTES + int.from_bytes(data[:4], "big")):
+    while len(data) >= _HEAD_BYTES:
+        if (size := int.from_bytes(data[:4], "big")) > FRAME_BYTES_MAX:
+            raise Garbled(f"{size} bytes are announced, expected at most {FRAME_BYTES_MAX}")
+        if len(data) < (end := _HEAD_BYTES + size):
+            return
         try:
             message, fds = _decode(memoryview(data)[_HEAD_BYTES:end].tobytes()), data[4]
-        except _GARBLED as error:
+        except GARBLED as error:
             raise Garbled(str(error)) from error
+        if not isinstance(message, Connections) and fds != isinstance(message, _WITH_ONE):
+            raise Garbled(f"{type(message).__name__} names {fds} descriptors")
         del data[:end]
         yield message, fds
+
+
+def with_own(received: Iterable[tuple[Message, int]], fds: deque[int]) -> Iterator[tuple[Message, list[int]]]:
+    """Each message with its descriptors, which leave `fds`. Raises `Garbled`."""
+    for message, count in received:
+        if count > len(fds):
+            raise Garbled(f"{type(message).__name__} names {count} descriptors, and {len(fds)} came")
+        yield message, [fds.popleft() for _ in range(count)]
 
 
 class Link:
@@ -191,10 +209,8 @@ class Link:
             self.close()
 
     def _take_all(self) -> None:
-        for message, count in unframed(self._unread):
-            if count > len(self._fds):
-                raise Garbled(f"{type(message).__name__} names {count} descriptors, and {len(self._fds)} came")
-            self._hand(message, [self._fds.popleft() for _ in range(count)])
+        for message, fds in with_own(unframed(self._unread), self._fds):
+            self._hand(message, fds)
             if not self.open:
                 return
 

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 
 from sesame.agents import messages as m
-from sesame.agents.link import FDS_READ, framed, unframed
+from sesame.agents.link import FDS_READ, Garbled, framed, unframed, with_own
 from sesame.agents.succession import KeptAgent
 
 # POLICY: an agent that is ready is asked so often whether it is there. One that has not answered when it would be asked
@@ -21,6 +21,8 @@ from sesame.agents.succession import KeptAgent
 LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 10
 _READ_BYTES = 64 * 1024
+# What agents say to their supervisor.
+_HEARD = (m.Ready, m.Here, m.Hangs, m.Connections)
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -38,6 +40,8 @@ class Supervised:
         self.failures = 0
         self.unanswered = 0
         self.due_at: float | None = 0.0
+        # Why nothing that it says can be read any more, "" while it can.
+        self.garbled = ""
         self._unread = bytearray()
         self._fds: deque[int] = deque()
 
@@ -62,6 +66,7 @@ class Supervised:
         self.pid, self.link = pid, link
         self.unanswered = 0
         self.ready = self.held = self.rests = False
+        self.garbled = ""
         self._unread.clear()
 
     def ended(self) -> bool:
@@ -99,7 +104,20 @@ class Supervised:
         if not data:
             return None
         self._unread += data
-        return [(message, [self._fds.popleft() for _ in range(count)]) for message, count in unframed(self._unread)]
+        heard: list[tuple[m.Message, list[int]]] = []
+        try:
+            for message, own in with_own(unframed(self._unread), self._fds):
+                if not isinstance(message, _HEARD):
+                    self._fds.extend(own)
+                    raise Garbled(f"{type(message).__name__} is not for the supervisor")
+                heard.append((message, own))
+        except Garbled as garbled:
+            self.garbled = str(garbled)
+        return heard
+
+    def kill(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def look(self) -> bool:
         """Asks whether it is there. False where that was asked in vain too often."""

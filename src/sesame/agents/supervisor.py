@@ -28,13 +28,12 @@ from sesame.agents.succession import Anew, Kept, Loading, spoken
 from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable
 from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 # POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 # Agents that are apart are looked after so often: until when each may be alive.
 APART_LOOKS_EVERY_S = 0.1
-# As a shell counts a process that SIGINT ended.
-EXIT_STOPPED_AT_ONCE = 130
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 # What `sesame restart` sends (`cli.restarting`).
 ASKED_BY = signal.SIGUSR2
@@ -127,10 +126,9 @@ class Supervisor:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._stops and not self._code:
             self._note("Stopped at once.")
-            self._code = EXIT_STOPPED_AT_ONCE
+            self._code = EXIT_INTERRUPTED
             for agent in self._agents:
-                if agent.pid:
-                    os.kill(agent.pid, signal.SIGKILL)
+                agent.kill()
         self._stop()
 
     def _on_restart(self, _number: int, _frame: FrameType | None) -> None:
@@ -167,22 +165,21 @@ class Supervisor:
         """The end of its link says that it ends."""
         heard = agent.hear()
         if heard is None:
-            if agent.link is not None:
-                self._selector.unregister(agent.link)
-            agent.disconnect()
-            return
-        for message, fds in heard:
+            self._unlink(agent)
+        for message, fds in heard or ():
             match message:
                 case m.Ready():
                     self._is_ready(agent)
                 case m.Here():
                     agent.unanswered = 0
                 case m.Hangs():
-                    self._kill(self._agents[message.agent - 1])
+                    for each in [each for each in self._agents if each.number == message.agent]:
+                        self._kill(each)
                 case m.Connections():
                     self._left(message.name, fds)
-                case _:
-                    raise AssertionError(f"agent {agent.number} sent {type(message).__name__}")
+        if agent.garbled:
+            self._unlink(agent)
+            self._kill(agent, f"sent what is no message: {agent.garbled}")
 
     def _kill_overdue(self) -> None:
         for agent in self._agents[: self._wanted.agents]:
@@ -190,10 +187,15 @@ class Supervisor:
                 self._kill(agent)
                 self._lives.set(agent.number, 0.0)
 
-    def _kill(self, agent: Supervised) -> None:
+    def _kill(self, agent: Supervised, why: str = "does not answer") -> None:
         if agent.pid:
-            self._note(f"Agent {agent.number} does not answer: it is killed.")
-            os.kill(agent.pid, signal.SIGKILL)
+            self._note(f"Agent {agent.number} {why}: it is killed.")
+            agent.kill()
+
+    def _unlink(self, agent: Supervised) -> None:
+        if agent.link is not None:
+            self._selector.unregister(agent.link)
+        agent.disconnect()
 
     def _is_ready(self, agent: Supervised) -> None:
         agent.ready, agent.failures = True, 0
@@ -226,8 +228,7 @@ class Supervisor:
         # What it has said last, such as the connections that it leaves.
         while agent.link is not None and readable(agent.link):
             self._hear(agent)
-        if agent.link is not None:
-            self._selector.unregister(agent.link)
+        self._unlink(agent)
         was_ready, was_replaced = agent.ended(), agent.rests
         if agent.number <= self._wanted.agents:
             self._lives.set(agent.number, 0.0)

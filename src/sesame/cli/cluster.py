@@ -14,11 +14,12 @@ import msgspec
 
 from sesame.cli import output
 from sesame.cli.cluster_order import order_of
-from sesame.cli.ending import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
+from sesame.cli.ending import EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, make_key
 from sesame.model.errors import ConfigurationError
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.on_ray.cluster import Stopped, begun, described, running
 from sesame.on_ray.order import Report
 from sesame.settings import Settings

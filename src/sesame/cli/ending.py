@@ -17,10 +17,9 @@ import click
 
 from sesame.cli import output
 from sesame.model.errors import SesameError
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 EXIT_FAILED = 1
-# As a shell counts a process that SIGINT ended.
-EXIT_INTERRUPTED = 128 + signal.SIGINT
 # Nothing runs whose status is asked for: as the status of a service says it.
 EXIT_NOT_RUNNING = 3
 # As click ends where it sees the pipe break first.

@@ -24,6 +24,7 @@ from sesame.cluster.keys import KEY_FILE, read_key
 from sesame.cluster.port import text_of
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.settings import TABLE, Settings
 
 # The candidate, which becomes the writer, and the follower.
@@ -86,7 +87,7 @@ def _be(settings: Settings, this: _node.Node, place: Place) -> int:
         else:
             uvloop.run(_follow(settings, this, place, clocks))
     except (start.StoppedAtOnce, asyncio.CancelledError):
-        return ending.EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -28,6 +28,7 @@ from sesame.engine.interface import Observer
 from sesame.http.handover import Handover
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
+from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
 
@@ -76,7 +77,7 @@ def start(**flags: Any) -> None:
         uvloop.run(serve(settings, handover, lambda: settle(flags)))
     except (StoppedAtOnce, asyncio.CancelledError):
         output.note("Stopped at once.")
-        sys.exit(ending.EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     if handover is not None and handover.begun:
         restarting.begin_anew(handover)
 
@@ -96,7 +97,7 @@ def _be_agent(settings: Settings, place: "Place") -> int:
         else:
             uvloop.run(follow(settings, place))
     except (StoppedAtOnce, asyncio.CancelledError):
-        return ending.EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -7,6 +7,7 @@ import socket
 
 import msgspec
 
+from sesame.agents.link import GARBLED
 from sesame.cluster.reading import read_exactly
 from sesame.http.shared import Way
 from sesame.model.errors import PlatformError
@@ -64,7 +65,7 @@ async def read_head(connected: socket.socket) -> Head:
         raise UnreadableHead(f"a tunnel begins with {size} bytes of head; expected at most {HEAD_BYTES_MAX}")
     try:
         head: Head = _decode(await read_exactly(connected, size))
-    except msgspec.MsgspecError as error:
+    except GARBLED as error:
         raise UnreadableHead(
             f"a tunnel begins with what this version of Sesame does not know: {error}; install one Sesame on all nodes"
         ) from error

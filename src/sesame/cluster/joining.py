@@ -5,10 +5,12 @@ Said by `cluster.following`, answered by `cluster.members`, on a connection that
 
 import asyncio
 import socket
+from typing import TypeVar
 
 import msgspec
 
 from sesame import __version__
+from sesame.agents.link import GARBLED
 from sesame.cluster.reading import read_exactly
 from sesame.model.errors import PlatformError
 
@@ -16,6 +18,8 @@ from sesame.model.errors import PlatformError
 JOINS_WITHIN_S = 3.0
 _SIZE_BYTES = 4
 _BYTES_MAX = 64 * 1024
+
+Said = TypeVar("Said")
 
 
 class Joins(msgspec.Struct, frozen=True, array_like=True):
@@ -50,16 +54,16 @@ async def join(connected: socket.socket, joins: Joins) -> Joined:
     """Raises `OSError`, among them `TimeoutError`, and `PlatformError` where the other side refuses."""
     async with asyncio.timeout(JOINS_WITHIN_S):
         await _say(connected, msgspec.msgpack.encode(joins))
-        joined = msgspec.msgpack.decode(await _hear(connected), type=Joined)
+        joined = await _hear(connected, Joined)
     if joined.refused:
         raise PlatformError(f"the writer of the cluster refuses this node: {joined.refused}")
     return joined
 
 
 async def hear(connected: socket.socket) -> Joins:
-    """Raises as `join`, and `msgspec.MsgspecError`."""
+    """Raises as `join`."""
     async with asyncio.timeout(JOINS_WITHIN_S):
-        return msgspec.msgpack.decode(await _hear(connected), type=Joins)
+        return await _hear(connected, Joins)
 
 
 async def answer(connected: socket.socket, joined: Joined) -> None:
@@ -71,8 +75,11 @@ async def _say(connected: socket.socket, said: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(connected, len(said).to_bytes(_SIZE_BYTES, "big") + said)
 
 
-async def _hear(connected: socket.socket) -> bytes:
+async def _hear(connected: socket.socket, expected: type[Said]) -> Said:
     size = int.from_bytes(await read_exactly(connected, _SIZE_BYTES), "big")
     if size > _BYTES_MAX:
-        raise ConnectionResetError(f"{size} bytes are announced, expected at most {_BYTES_MAX}")
-    return await read_exactly(connected, size)
+        raise PlatformError(f"the other node announces {size} bytes, expected at most {_BYTES_MAX}")
+    try:
+        return msgspec.msgpack.decode(await read_exactly(connected, size), type=expected)
+    except GARBLED as error:
+        raise PlatformError(f"the other node says what is no message of a node's: {error}") from error

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import msgspec
 import structlog
 
 from sesame.agents import messages as m
@@ -20,7 +19,7 @@ from sesame.agents.writer import Writer
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joined, answer, hear, other_version
-from sesame.cluster.port import Address, AgentPort
+from sesame.cluster.port import Address, AgentPort, address_of
 from sesame.cluster.rules import Holds
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.policies import Caps
@@ -129,6 +128,7 @@ class Members:
             if why := other_version(joins):
                 await answer(connected, Joined(0, why))
                 raise PlatformError(f"{joins.node} at {joins.address}: {why}")
+            address_of(joins.address)
             if joins.epoch != self._seat.epoch or not self._seat.leads():
                 why = "its right to lead has ended" if joins.epoch == self.epoch else f"its epoch is {self.epoch}"
                 await answer(connected, Joined(0, why))
@@ -140,7 +140,7 @@ class Members:
                 raise PlatformError("another node leads the cluster")
             agent = self._agent(name)
             await answer(connected, Joined(agent))
-        except (OSError, PlatformError, msgspec.MsgspecError) as error:
+        except (OSError, PlatformError) as error:
             log.warning("a node could not be linked", error=str(error) or type(error).__name__)
             connected.close()
             return

@@ -25,6 +25,7 @@ from sesame.cluster.handshake import (
     is_sesame,
 )
 from sesame.cluster.reading import read_exactly
+from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
 
 # One round trip between machines that share a network.
@@ -180,8 +181,10 @@ def _watch(connected: socket.socket) -> None:
 
 
 def address_of(text: str) -> Address:
-    """Of HOST:PORT."""
+    """Of HOST:PORT. Raises `PlatformError`."""
     host, _colon, port = text.rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        raise PlatformError(f"a node is said to be at '{text}'; expected HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

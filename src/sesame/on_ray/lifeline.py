@@ -12,10 +12,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from sesame.model.exit_codes import EXIT_SIGNALLED
+
 # Any byte does.
 ASKS_TO_END = b"T"
-# As a shell says that a program could not be started, or was ended by a signal.
-EXIT_NOT_STARTED, EXIT_SIGNALLED = 127, 128
+# As a shell says that a program could not be started.
+EXIT_NOT_STARTED = 127
 TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG = 1

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sesame.on_ray.lifeline import ASKS_TO_END, EXIT_SIGNALLED
+from sesame.model.exit_codes import EXIT_SIGNALLED
+from sesame.on_ray.lifeline import ASKS_TO_END
 from sesame.on_ray.policies import RAN_S, backoff_s
 
 # Of what the process writes to its stderr, so many lines are kept to tell why it ended.
@@ -73,10 +74,10 @@ class NodeProcess:
             if self._tells is None or self._state is not State.RUNNING:
                 return {}
             try:
-                told: dict[str, Any] = json.loads(self._tells.read_bytes())
-            except (OSError, ValueError):
+                told = json.loads(self._tells.read_bytes())
+            except (OSError, ValueError, RecursionError):
                 return {}
-            return told
+            return told if isinstance(told, dict) else {}
 
     def stop(self, within_s: float) -> bool:
         """Asks it to end in peace, and waits; False if it still runs after so long. Idempotent."""
