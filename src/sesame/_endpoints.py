@@ -195,9 +195,14 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
         deliveries=storage.queue.deliveries,
         wall_clock=needs.clocks.wall,
         no_buckets=needs.no_buckets,
-        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, LOG_SERVICE_HOST)),
+        own_hosts=own_hosts(settings),
     )
     return Control.over(storage.catalog, given)
+
+
+def own_hosts(settings: Settings) -> OwnHosts:
+    """The names under which this server answers by itself."""
+    return OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, LOG_SERVICE_HOST))
 
 
 def account_settings(region: str, account_id: str) -> AccountSettings:

@@ -7,7 +7,7 @@ sandbox of its own; everything that is kept is the writer's.
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sesame._endpoints import Serving, account_settings, addresses, serve, share_of_limits
+from sesame._endpoints import Serving, account_settings, addresses, own_hosts, serve, share_of_limits
 from sesame._engine import caps
 from sesame._identity import Identity, identity_of
 from sesame._network import listens_max
@@ -21,7 +21,6 @@ from sesame.agents.place import Place
 from sesame.agents.presence import AWAY_S
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
-from sesame.control.own_hosts import OwnHosts
 from sesame.control.recorder import Recorder
 from sesame.data_dir import DataDir
 from sesame.engine.interface import Invoke, Observer
@@ -201,7 +200,7 @@ class FollowerSesame:
                 code=CodeSource(packages, None),
                 check_role=identity.roles.require_assumable,
                 arns=arns,
-                own_hosts=OwnHosts.of((settings.host,), ()),
+                own_hosts=own_hosts(settings),
                 queue=queue,
                 deliveries=queue.deliveries,
                 wall_clock=clocks.wall,

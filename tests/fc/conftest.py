@@ -37,6 +37,7 @@ from sesame.engine.resolver import Resolver
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.links import secret_from
+from sesame.fc.placement import Placement
 from sesame.fc.replays import Replays
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
@@ -273,7 +274,13 @@ async def asgi(endpoint: FcEndpoint, described: dict[str, Any], chunks: list[byt
 
 
 @pytest.fixture
-async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
+def placement() -> Placement | None:
+    """That of several agents, where a test has one of them."""
+    return None
+
+
+@pytest.fixture
+async def endpoint(tmp_path: Path, placement: Placement | None) -> AsyncIterator[Endpoint]:
     database = Database(new_database(tmp_path / "sesame.db"))
     await database.open()
     catalog = Catalog(database, KINDS)
@@ -325,6 +332,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             log_problem=lambda service: "no such logstore" if service.log_config.project else "",
             recorder=recorder,
             replays=Replays(recorder, Resolver(catalog).resolve, trials, CodeSource(packages, None), packages),
+            placement=placement,
         )
     )
     yield Endpoint(gateway, engine, catalog, now, tokens, queue, recordings, trials)

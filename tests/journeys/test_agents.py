@@ -73,14 +73,14 @@ def test_every_agent_serves_calls_and_all_instances_are_listed(several: Sesame) 
 
     def every_agent_has_some() -> bool:
         served.update(instance for instance, _began, _ended in timed_calls([client], "spread", 5 * THREADS))
-        return len({_agent_of(each, several) for each in several.instances()} - {0}) == AGENTS
+        return len({agent_of(each, several) for each in several.instances()} - {0}) == AGENTS
 
     wait_until(every_agent_has_some, "instances on every agent")
     listed = {each["instanceId"] for each in client.list_instances("spread", "LATEST", "f").data["instances"]}
     assert served <= listed
 
 
-def _agent_of(instance: psutil.Process, server: Sesame) -> int:
+def agent_of(instance: psutil.Process, server: Sesame) -> int:
     """The process below the supervisor from which the instance comes; 0 for one that has ended meanwhile."""
     try:
         line = [instance.pid, *(each.pid for each in instance.parents())]

@@ -18,9 +18,11 @@ _KINDS: dict[str, type[BaseException]] = {
 
 
 def told(invocation: Invocation, outcome: Outcome | BaseException) -> m.Ended:
-    """Without the call's event."""
+    """Without the call's event, and without what an HTTP function answered."""
     call = msgspec.structs.replace(invocation, event=b"", stream=None)
     if isinstance(outcome, Outcome):
+        if outcome.http_params is not None:
+            outcome = msgspec.structs.replace(outcome, http_params=None)
         return m.Ended(call, outcome, "", "")
     kind = next((name for name, each in _KINDS.items() if isinstance(outcome, each)), PlatformError.__name__)
     return m.Ended(call, None, kind, str(outcome))

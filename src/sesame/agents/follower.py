@@ -1,7 +1,8 @@
 """A follower's side of agents: its link to the writer, its credits, and where its calls go.
 
-Serves synchronous calls by itself, and moves every other request to the writer. While the writer is away it goes on
-with the instances that it has: nothing can change in the catalog then. Built by `_follower`.
+Serves synchronous calls by itself, of the API and of HTTP functions, and moves every other request to the writer. While
+the writer is away it goes on with the instances that it has: nothing can change in the catalog then. Built by
+`_follower`.
 """
 
 import asyncio
@@ -22,9 +23,10 @@ from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.packages import LeasedPackages
-from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
+from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
 from sesame.agents.questions import Questions
+from sesame.agents.served import ServedHere
 from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
 from sesame.engine.pool import Pool
@@ -34,13 +36,12 @@ from sesame.http.moving import Arrived, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import CallerError, Exhausted, PlatformError
+from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
 
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
 TELLS_EVERY_S = 0.25
-KNOWN_MAX = 4096
 LEAVES_WITHIN_S = 5.0
 TO_WRITER = m.Place(0, "", WRITER)
 
@@ -70,15 +71,13 @@ class Follower:
         self._tells_ends = False
         self.written = Written(lambda: self._link if self._writer.takes_requests.is_set() else None)
         self._pool: Pool | None = None
-        self._resolver: Snapshots | None = None
         self._credits: CreditCapacity | None = None
         self._server: HttpServer | None = None
-        self._for_writer: Callable[[Snapshot], bool] = lambda _snapshot: False
         self._untold = Untold()
         self._held: HeldInstances | None = None
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
-        self._known: dict[Target, Snapshot | None] = {}
+        self._served: ServedHere | None = None
         self._backlog = Backlog(self._writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
@@ -93,7 +92,7 @@ class Follower:
         self, pool: Pool, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
     ) -> None:
         """`for_writer` says of which functions the writer serves every call."""
-        self._pool, self._credits, self._resolver, self._for_writer = pool, credits, resolver, for_writer
+        self._pool, self._credits, self._served = pool, credits, ServedHere(resolver, for_writer)
         self._idle = KeptIdle(pool, self._clocks.monotonic)
         self._held = HeldInstances(pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
         self._tick()
@@ -178,7 +177,8 @@ class Follower:
                 self._tell_rests()
                 self.send(m.Looked(message.n))
             case m.Records():
-                self._known.clear()
+                if self._served is not None:
+                    self._served.changed()
                 if self.catalog.take(message.records, first=message.first, last=message.last):
                     self.send(m.Seen(message.revision))
                     self._is_here()
@@ -252,10 +252,16 @@ class Follower:
 
     # Where calls go.
 
+    def serves_calls_of(self, target: Target) -> bool:
+        """As `fc.placement.Placement`."""
+        assert self._served is not None
+        return self._may_serve() and self._served.of(target) is not None
+
     def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`."""
         assert self._idle is not None
-        snapshot = self._own(target)
+        assert self._served is not None
+        snapshot = self._served.of(target)
         if snapshot is None or not self._may_serve():
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.has(snapshot, exchange):
@@ -264,25 +270,6 @@ class Follower:
 
     def _may_serve(self) -> bool:
         return self._life is None or self._life.lasts()
-
-    def _own(self, target: Target) -> Snapshot | None:
-        """What a call of `target` runs, where it may run here; remembered until the catalog changes."""
-        if target in self._known:
-            return self._known[target]
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
-        found = self._known[target] = self._find(target)
-        return found
-
-    def _find(self, target: Target) -> Snapshot | None:
-        assert self._resolver is not None
-        try:
-            shares = self._resolver.shares(target)
-        except CallerError:
-            # The writer confirms it, and says so.
-            return None
-        snapshot = shares[0][0]
-        return snapshot if len(shares) == 1 and followers_serve(snapshot) and not self._for_writer(snapshot) else None
 
     async def _find_place(self, target: Target, snapshot: Snapshot, exchange: Exchange) -> bool:
         connection = connection_of(exchange)
@@ -360,15 +347,19 @@ class Follower:
         async def credited(invocation: Invocation, *others: Any) -> Outcome:
             assert self._pool is not None
             assert self._credits is not None
+            assert self._served is not None
             if not self._may_serve():
                 raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
-            snapshot = self._own(invocation.target)
+            target = invocation.target
+            if invocation.version:
+                target = Target(target.service, invocation.version, target.function)
+            snapshot = self._served.of(target)
             if snapshot is None:
                 raise PlatformError("the function changed while its event was read: call it again")
             warm = self._pool.has_idle(snapshot)
             self._credits.begun(snapshot.key, warm=warm)
             if not warm and not self._credits.has_credit(snapshot.key):
-                place = await self._asked(invocation.target, snapshot, MOVES_MAX)
+                place = await self._asked(target, snapshot, MOVES_MAX)
                 if not place.instance_id:
                     raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
             try:

@@ -214,6 +214,10 @@ class Writer:
 
     # Where calls go.
 
+    def serves_calls_of(self, _target: Target) -> bool:
+        """As `fc.placement.Placement`."""
+        return True
+
     def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`, for a call that came to the writer."""
         if not self.held and not self._idle.keeps_any:

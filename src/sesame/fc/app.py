@@ -27,13 +27,14 @@ from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
 from sesame.fc.links import PATH_PREFIX, CodeLinks
 from sesame.fc.operations import INVOKE, OWN_PREFIX
+from sesame.fc.placement import Placement
 from sesame.fc.refusals import Failure, InvalidArgument, PathNotSupported
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import version as v2016
 from sesame.fc.v2021 import version as v2021
 from sesame.fc.v2023 import version as v2023
 from sesame.fc.web import ways
-from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
+from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds, is_plain
 from sesame.fc.web.ways import Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
@@ -41,7 +42,7 @@ from sesame.http.moving import settle
 from sesame.http.request import Request as HttpRequest
 from sesame.identity.acs_signature import NONCE
 from sesame.identity.authorization import Requester
-from sesame.model.errors import PlatformError
+from sesame.model.errors import CallerError, PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _OWN_PREFIX = OWN_PREFIX.encode() + b"/"
@@ -80,6 +81,7 @@ class FcEndpoint:
                 invoker=self._invoker,
                 account_id=parts.arns.account_id,
                 wall_clock=parts.clocks.wall,
+                placement=parts.placement,
             )
         )
         self._placement = parts.placement
@@ -125,19 +127,14 @@ class FcEndpoint:
         raw_path = request.raw_path
         face = self._faces.of(raw_path)
         try:
-            proven = self._placement is not None and self._placement.proven(exchange)
-            if self._placement is not None and not _is_call(face, head, raw_path, proven=proven):
-                moving = self._placement.to_writer(exchange)
-                if moving is not None and await moving:
+            if face is None or raw_path.startswith(targets.PROXY_PREFIX):
+                await self._serve_web(request_id, face, exchange)
+                return
+            proven = False
+            if self._placement is not None:
+                proven = self._placement.proven(exchange)
+                if not _is_call(head, raw_path, proven=proven) and await self._has_gone_to_writer(exchange):
                     return
-            if face is None:
-                settle(exchange)
-                await self._elsewhere(request_id, exchange)
-                return
-            if raw_path.startswith(targets.PROXY_PREFIX):
-                settle(exchange)
-                await self._http.serve(request_id, ways.proxy_way(request), exchange)
-                return
             if head.origin:
                 cors.name_origin(exchange, head.origin)
                 if cors.is_preflight(request):
@@ -166,23 +163,43 @@ class FcEndpoint:
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
             self._fail(request_id, exchange, error, face)
 
-    async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
-        """Links to code on every host; all other paths belong to custom domains, and to functions under local URLs."""
-        request = exchange.request
-        way = await self._way(request)
-        if way is None:
-            asked = unserved.asked_of(request, self._faces.names)
-            if asked is not None:
-                self._send(exchange, unserved.refusal(request, self._date(), request_id, asked, self._faces.names))
+    async def _has_gone_to_writer(self, exchange: Exchange) -> bool:
+        """Whether the writer has taken the request over, which is none that any agent serves."""
+        assert self._placement is not None
+        moving = self._placement.to_writer(exchange)
+        return moving is not None and await moving
+
+    async def _serve_web(self, request_id: str, face: Face | None, exchange: Exchange) -> None:
+        """Requests to HTTP functions, under `/2016-08-15/proxy/` and on their hosts."""
+        request, placement = exchange.request, self._placement
+        try:
+            way = await self._way(request) if face is None else ways.proxy_way(request)
+        except CallerError:
+            if placement is not None and await self._has_gone_to_writer(exchange):
                 return
-            requester = None
-            if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):
-                head = head_of(request)
-                caller = self._verifier.verify(head, request.query)
-                requester = self._permissions.require(caller, head, request, request.method)
-            await self._route(request_id, exchange, requester, None)
+            raise
+        may_stay = placement is None or (way is not None and _is_web_call(placement, way, exchange))
+        if not may_stay and await self._has_gone_to_writer(exchange):
             return
-        await self._http.serve(request_id, way, exchange)
+        if way is None:
+            settle(exchange)
+            await self._elsewhere(request_id, exchange)
+        else:
+            await self._http.serve(request_id, way, exchange)
+
+    async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
+        """Links to code on every host, and Sesame's own operations."""
+        request = exchange.request
+        asked = unserved.asked_of(request, self._faces.names)
+        if asked is not None:
+            self._send(exchange, unserved.refusal(request, self._date(), request_id, asked, self._faces.names))
+            return
+        requester = None
+        if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):
+            head = head_of(request)
+            caller = self._verifier.verify(head, request.query)
+            requester = self._permissions.require(caller, head, request, request.method)
+        await self._route(request_id, exchange, requester, None)
 
     async def _way(self, request: HttpRequest) -> Way | None:
         """To the HTTP function that a request outside every API version is for; None where it is for none."""
@@ -241,16 +258,26 @@ class FcEndpoint:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
 
 
-def _is_call(face: Face | None, head: RequestHead, raw_path: bytes, *, proven: bool) -> bool:
+def _is_call(head: RequestHead, raw_path: bytes, *, proven: bool) -> bool:
     """Whether it is a synchronous invocation by the path of the API, from no web page.
 
     One with a nonce that nobody has looked at is none: a single agent must know all of them.
     """
-    if not proven and any(name == NONCE for name, _value in head.headers):
+    if not proven and _has_nonce(head):
         return False
-    if face is None or head.method != b"POST" or not raw_path.endswith(targets.INVOCATIONS_SUFFIX):
+    if head.method != b"POST" or not raw_path.endswith(targets.INVOCATIONS_SUFFIX):
         return False
-    return head.invocation_type != ASYNC and not head.origin and not raw_path.startswith(targets.PROXY_PREFIX)
+    return head.invocation_type != ASYNC and not head.origin
+
+
+def _is_web_call(placement: Placement, way: Way, exchange: Exchange) -> bool:
+    """Whether it is a call of an HTTP function that this agent may serve."""
+    unseen = _has_nonce(head_of(exchange.request)) and not placement.proven(exchange)
+    return is_plain(exchange.request) and not unseen and placement.serves_calls_of(way.target)
+
+
+def _has_nonce(head: RequestHead) -> bool:
+    return any(name == NONCE for name, _value in head.headers)
 
 
 class Routers:

@@ -19,6 +19,9 @@ class Placement(Protocol):
     def proven(self, exchange: Exchange) -> bool:
         """Whether another agent has checked the request's signature, and used its nonce."""
 
+    def serves_calls_of(self, target: Target) -> bool:
+        """Whether synchronous calls of it may be served here. What is refused before, the writer refuses, too."""
+
     def moves(self, target: Target, exchange: Exchange) -> Awaitable[bool] | None:
         """Before a synchronous call is served; None where it is served here."""
 

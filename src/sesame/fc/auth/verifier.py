@@ -142,14 +142,17 @@ class Verifier:
             raise NonceUsed
         return caller
 
-    def verify_trigger(self, request: RequestHead, query: bytes) -> Caller:
-        """Who signed this request to an HTTP function, in its headers or in its URL; its query is signed too."""
+    def verify_trigger(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
+        """Who signed this request to an HTTP function, in its headers or in its URL; its query is signed too.
+
+        `proven` is as in `verify`.
+        """
         resources = signature.trigger_resources(request.raw_path, query)
         items = _own_items(query)
         if signature.SIGNATURE_ITEM in items:
             return self._verify_link(request, items, resources)
         if _is_acs(request):
-            return self._verify_acs(request, query)
+            return self._verify_acs(request, query, proven=proven)
         caller, claimed = self._presented(request, _token(request, items))
         self._check_clock(_date_of(request), self._proven_at(request, caller, claimed, resources))
         return _of_its_account(request, caller)

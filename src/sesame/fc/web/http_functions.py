@@ -18,6 +18,7 @@ from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import body_if_here
 from sesame.fc.invoke import Invoker
+from sesame.fc.placement import Placement
 from sesame.fc.refusals import AccessDenied, ApiError
 from sesame.fc.tracing import tracing_of
 from sesame.fc.web import http_events
@@ -25,6 +26,7 @@ from sesame.fc.web.response_heads import ResponseRules, response_head
 from sesame.fc.web.streaming import Handshake, WebRequest, WebStream
 from sesame.fc.web.ways import ANONYMOUS, Way, host_of, not_allowed
 from sesame.http.interface import Disconnected, Exchange, WebSocket
+from sesame.http.moving import settle
 from sesame.http.request import Request
 from sesame.model.invocation import Invocation, Target
 from sesame.model.recursion import Chain
@@ -44,7 +46,10 @@ _HIDDEN = b"Internal Server Error"
 
 
 class HttpNeeds(msgspec.Struct, frozen=True):
-    """What HTTP functions are served with. `wall_clock` gives Unix seconds."""
+    """What HTTP functions are served with. `wall_clock` gives Unix seconds.
+
+    `placement` is there where this is one of several agents.
+    """
 
     triggers: HttpTriggers
     verifier: Verifier
@@ -52,6 +57,7 @@ class HttpNeeds(msgspec.Struct, frozen=True):
     invoker: Invoker
     account_id: str
     wall_clock: Callable[[], float]
+    placement: Placement | None = None
 
 
 T = TypeVar("T")
@@ -66,9 +72,12 @@ class HttpFunctions:
         self._invoker = needs.invoker
         self._account_id = needs.account_id
         self._wall_clock = needs.wall_clock
+        self._placement = needs.placement
 
     async def serve(self, request_id: str, way: Way, exchange: Exchange) -> None:
         """Answers with the function's response, or with 202 where the client asks for an asynchronous invocation.
+
+        Beside other agents, one of these may do so in the place of this one.
 
         Raises a `CallerError` for clients that the trigger does not admit, and for a response that cannot be sent
         (502).
@@ -78,7 +87,9 @@ class HttpFunctions:
         trigger = entry.config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        chain = self._admit(trigger, way.target, request)
+        chain = self._admit(trigger, way.target, request, exchange)
+        if self._placement is not None and await self._has_gone(self._placement, way.target, exchange):
+            return
         head = head_of(request)
         event_of = self._event_maker(request_id, way, entry, request) if entry.takes_events else None
         if head.invocation_type and async_invoke.is_async(head):
@@ -114,6 +125,15 @@ class HttpFunctions:
         status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
+
+    async def _has_gone(self, placement: Placement, target: Target, exchange: Exchange) -> bool:
+        """Whether the call goes on at another agent."""
+        if is_plain(exchange.request):
+            moving = placement.moves(target, exchange)
+            if moving is not None and await moving:
+                return True
+        settle(exchange)
+        return False
 
     async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
         """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
@@ -188,7 +208,7 @@ class HttpFunctions:
         )
         return lambda body: http_events.event(seen, body, origin)
 
-    def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> Chain:
+    def _admit(self, trigger: HttpConfig, target: Target, request: Request, exchange: Exchange | None = None) -> Chain:
         """The chain of the caller; a caller who does not sign has none."""
         if trigger.auth_type == ANONYMOUS:
             return ()
@@ -198,9 +218,15 @@ class HttpFunctions:
                 f"use '{ANONYMOUS}' or '{_FUNCTION}'"
             )
         head = head_of(request)
-        caller = self._verifier.verify_trigger(head, request.query)
+        proven = self._placement is not None and exchange is not None and self._placement.proven(exchange)
+        caller = self._verifier.verify_trigger(head, request.query, proven=proven)
         self._permissions.require_invoke(caller, head, request, target)
         return caller.principal.chain
+
+
+def is_plain(request: Request) -> bool:
+    """Whether any agent may serve it: a synchronous call that asks for no websocket."""
+    return head_of(request).invocation_type != async_invoke.ASYNC and request.header(b"upgrade") is None
 
 
 def _web_request(way: Way, request: Request) -> WebRequest:

@@ -1,0 +1,143 @@
+"""One of several agents: which requests it serves, and which go to another before anything of them is answered."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from tests.fc.conftest import NOW, Endpoint, request_of, scope
+from tests.support import acs
+from tests.support.exchanges import FakeExchange
+from tests.support.sdk import KEY_ID, SECRET
+
+from sesame.http.interface import Exchange
+from sesame.model.invocation import Target
+
+F = Target("demo", "LATEST", "f")
+PROXY = "/2016-08-15/proxy/demo/f/"
+CALL = "/2016-08-15/services/demo/functions/f/invocations"
+ALL = ["GET", "POST"]
+
+
+class Follower:
+    """A `fc.placement.Placement` that serves calls of `f`; `full`, none of them. A writer before `follows`."""
+
+    def __init__(self) -> None:
+        self.follows = self.full = self.seen = False
+        self.to: list[str] = []
+
+    def proven(self, _exchange: Exchange) -> bool:
+        return self.seen
+
+    def serves_calls_of(self, target: Target) -> bool:
+        return not self.follows or target == F
+
+    def moves(self, target: Target, _exchange: Exchange) -> Awaitable[bool] | None:
+        return self._went(f"calls of {target.function}") if self.follows and self.full else None
+
+    def to_writer(self, _exchange: Exchange) -> Awaitable[bool] | None:
+        return self._went("the writer") if self.follows else None
+
+    def _went(self, where: str) -> Awaitable[bool]:
+        self.to.append(where)
+        gone = asyncio.get_running_loop().create_future()
+        gone.set_result(True)
+        return gone
+
+
+@pytest.fixture
+def placement() -> Follower:
+    return Follower()
+
+
+@pytest.fixture
+async def web(endpoint: Endpoint, placement: Follower, function_body: dict[str, Any]) -> Endpoint:
+    """The functions `f` and `g`, both with an HTTP trigger, and a domain of `f`, at an agent that follows from here."""
+    assert (await endpoint.call("POST", "/services", {"serviceName": "demo"})).status == 200
+    for name in ("f", "g"):
+        made = await endpoint.call("POST", "/services/demo/functions", {**function_body, "functionName": name})
+        assert made.status == 200
+        await trigger(endpoint, name, authType="anonymous")
+    route = {"path": "/f/*", "serviceName": "demo", "functionName": "f"}
+    domain = {"domainName": "e.com", "protocol": "HTTP", "routeConfig": {"routes": [route]}}
+    assert (await endpoint.call("POST", "/custom-domains", domain)).status == 200
+    placement.follows = True
+    return endpoint
+
+
+async def trigger(endpoint: Endpoint, function: str, **config: Any) -> None:
+    body = {"triggerName": "web", "triggerType": "http", "triggerConfig": {"methods": ALL, **config}}
+    path = f"/services/demo/functions/{function}/triggers"
+    answer = await endpoint.call("POST", path, body)
+    if answer.status == 409:
+        answer = await endpoint.call("PUT", f"{path}/web", body)
+    assert answer.status == 200, answer.body
+
+
+async def ask(endpoint: Endpoint, path: str, method: str = "GET", **headers: str) -> FakeExchange:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    exchange = FakeExchange(request_of(scope(method, path, {"host": "127.0.0.1:9000", **named})))
+    await endpoint.gateway.serve(exchange)
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("path", "host"), [(PROXY, "127.0.0.1:9000"), ("/f/x", "e.com"), ("/", "f.demo.localhost:9000")]
+)
+async def test_calls_of_http_functions_are_served(web: Endpoint, placement: Follower, path: str, host: str) -> None:
+    assert (await ask(web, path, host=host)).complete
+    assert web.engine.asked[-1].target == F
+    assert placement.to == []
+
+
+async def test_a_call_moves_once_its_caller_is_admitted(web: Endpoint, placement: Follower) -> None:
+    placement.full = True
+    assert not (await ask(web, PROXY)).begun
+    assert placement.to == ["calls of f"]
+    assert (await ask(web, PROXY, "PUT")).status == 405
+    placement.follows = False
+    await trigger(web, "f", authType="function")
+    placement.follows = True
+    assert (await ask(web, PROXY)).status == 400
+    signed = acs.signed("GET", PROXY, {}, b"", keys=(KEY_ID, SECRET), at=NOW)
+    assert not (await ask(web, PROXY, **signed)).begun
+    assert placement.to == ["calls of f", "calls of f"]
+    assert web.engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/2016-08-15/proxy/demo/g/", {}),
+        ("/2016-08-15/proxy/demo/nothing/", {}),
+        ("/2016-08-15/proxy/demo", {}),
+        (PROXY, {"x_fc_invocation_type": "Async"}),
+        (PROXY, {"upgrade": "websocket"}),
+        (PROXY, {"x_acs_signature_nonce": "one"}),
+        ("/elsewhere", {"host": "e.com"}),
+        ("/", {"host": "g.demo.localhost"}),
+        ("/sesame/code/abc.zip", {}),
+        ("/nothing", {}),
+    ],
+)
+async def test_what_it_does_not_serve_goes_to_the_writer(
+    web: Endpoint, placement: Follower, path: str, headers: dict[str, str]
+) -> None:
+    assert not (await ask(web, path, **headers)).begun
+    assert placement.to == ["the writer"]
+    assert web.engine.asked == []
+    placement.follows = False
+    assert (await ask(web, path, **headers)).begun
+
+
+async def test_a_nonce_that_another_agent_has_used_is_good_here(web: Endpoint, placement: Follower) -> None:
+    placement.follows = False
+    await trigger(web, "f", authType="function")
+    headers = {"x-acs-signature-nonce": "one"}
+    names = (*acs.SIGNED, "x-acs-signature-nonce")
+    signed = acs.signed("GET", PROXY, headers, b"", keys=(KEY_ID, SECRET), at=NOW, names=names)
+    assert (await ask(web, PROXY, **signed)).status == 200
+    assert json.loads((await ask(web, PROXY, **signed)).body)["ErrorCode"] == "SignatureNonceUsed"
+    placement.follows = placement.seen = True
+    assert (await ask(web, PROXY, **signed)).status == 200

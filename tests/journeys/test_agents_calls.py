@@ -1,0 +1,98 @@
+"""Calls that every one of several agents serves, beside those of the API that `test_agents` makes."""
+
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from tests.journeys.conftest import Sesame, running, wait_until
+from tests.journeys.test_agents import AGENTS, RUNTIME, agent_of
+from tests.support.timed_calls import THREADS
+
+# Answers what it was sent, a little later, so that calls are many at a time.
+WEB = """
+import time
+
+def my_handler(environ, start_response):
+    time.sleep(0.05)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))]
+"""
+ALL = {"authType": "anonymous", "methods": ["GET", "POST"]}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("agents"), "--agents", str(AGENTS), runtime=RUNTIME, agents=None) as server:
+        wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
+        yield server
+
+
+def instances_on_every_agent(server: Sesame, calls: Callable[[], object]) -> None:
+    """Makes calls until each agent has instances of its own."""
+
+    def made() -> bool:
+        calls()
+        return len({agent_of(each, server) for each in server.instances()} - {0}) == AGENTS
+
+    wait_until(made, "instances on every agent")
+
+
+@pytest.fixture
+def site(several: Sesame, tmp_path: Path) -> str:
+    """The service of an HTTP function `f`, which `t` lets anybody call."""
+    (tmp_path / "index.py").write_text(WEB)
+    client, service = several.client(), f"web-{next(_numbers)}"
+    client.create_service(service)
+    client.create_function(service, "f", RUNTIME, "index.my_handler", codeDir=str(tmp_path), memorySize=128)
+    client.create_trigger(service, "f", "t", "http", ALL, None, None)
+    return service
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.mark.parametrize("way", ["proxy", "domain"])
+def test_http_functions_are_served_by_every_agent(several: Sesame, site: str, way: str) -> None:
+    host, path = several.endpoint.removeprefix("http://"), f"/2016-08-15/proxy/{site}/f/"
+    if way == "domain":
+        host, path = f"{site}.example.com", "/a"
+        route = {"path": "/*", "serviceName": site, "functionName": "f"}
+        several.client().create_custom_domain(host, "HTTP", {"routes": [route]})
+
+    def called(number: int) -> str:
+        body = b"%d" % number * 1000
+        return requests.post(several.endpoint + path, data=body, headers={"host": host}, timeout=60).text
+
+    def calls() -> None:
+        numbers = range(5 * THREADS)
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+            assert list(threads.map(called, numbers)) == [str(number) * 1000 for number in numbers]
+
+    instances_on_every_agent(several, calls)
+    if way == "proxy":
+        gone = 404
+        several.client().delete_trigger(site, "f", "t")
+    else:
+        gone = 400
+        several.client().delete_custom_domain(host)
+    answers = [requests.post(several.endpoint + path, headers={"host": host}, timeout=60) for _ in range(2 * AGENTS)]
+    assert [each.status_code for each in answers] == [gone] * (2 * AGENTS)
+
+
+def test_a_change_of_an_http_trigger_is_seen_by_every_agent(several: Sesame, site: str) -> None:
+    client, url = several.client(), f"{several.endpoint}/2016-08-15/proxy/{site}/f/"
+
+    def statuses() -> set[int]:
+        return {requests.post(url, timeout=60).status_code for _ in range(2 * AGENTS)}
+
+    assert statuses() == {200}
+    for _ in range(5):
+        client.update_trigger(site, "f", "t", triggerConfig={**ALL, "methods": ["GET"]})
+        assert statuses() == {405}
+        client.update_trigger(site, "f", "t", triggerConfig={**ALL, "authType": "function"})
+        assert statuses() == {400}
+        client.update_trigger(site, "f", "t", triggerConfig=ALL)
+        assert statuses() == {200}
