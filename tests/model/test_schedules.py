@@ -115,6 +115,27 @@ def test_what_comes_every_hour_or_minute_comes_at_every_such_moment_that_there_i
     assert len(due_on(AUTUMN, "0 */10 2 * * *")) == 2 * 6
 
 
+def test_changes_of_half_an_hour_and_at_no_whole_hour_pass_over_nothing() -> None:
+    lord_howe, chatham = "Australia/Lord_Howe", "Pacific/Chatham"
+    # 2:00 becomes 2:30 on 3 October 2027, and 2:00 becomes 1:30 on 4 April.
+    spring, autumn = (2027, 10, 3), (2027, 4, 4)
+    assert due_on(spring, "0 30 * * * *", lord_howe)[1:4] == ["01:30:00+1030", "02:30:00+1100", "03:30:00+1100"]
+    assert due_on(spring, "0 0 * * * *", lord_howe)[1:3] == ["01:00:00+1030", "03:00:00+1100"]
+    assert due_on(autumn, "0 30 * * * *", lord_howe)[1:4] == ["01:30:00+1100", "01:30:00+1030", "02:30:00+1030"]
+    assert len(due_on(autumn, "0 */15 1 * * *", lord_howe)) == 4 + 2
+    assert due_on(autumn, "0 */20 2 * * *", lord_howe) == ["02:00:00+1030", "02:20:00+1030", "02:40:00+1030"]
+    # 2:45 becomes 3:45 on 26 September 2027, and 3:45 becomes 2:45 on 4 April.
+    assert due_on((2027, 9, 26), "0 45 */3 * * *", chatham)[:3] == ["00:45:00+1245", "03:45:00+1345", "06:45:00+1345"]
+    assert due_on(autumn, "0 50 * * * *", chatham)[2:5] == ["02:50:00+1345", "02:50:00+1245", "03:50:00+1245"]
+
+
+def test_what_matches_seldom_is_found_across_all_changes_between() -> None:
+    after = datetime(2024, 3, 1, tzinfo=UTC).timestamp()
+    due = next_time(schedules.timer(f"CRON_TZ={BERLIN} 0 * 2 29 FEB *"), after)
+    assert due is not None
+    assert datetime.fromtimestamp(due, ZoneInfo(BERLIN)).isoformat() == "2028-02-29T02:00:00+01:00"
+
+
 def test_a_zone_without_daylight_saving_time_and_utc_have_the_same_day_all_year() -> None:
     for day in (SPRING, AUTUMN):
         for zone, offset in (("Asia/Shanghai", "+0800"), ("UTC", "+0000")):

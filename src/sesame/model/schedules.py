@@ -27,7 +27,7 @@ TIMERS = "'@every 5m' or six cron fields such as '0 0 4 * * *'"
 
 _EVERY = re.compile(r"@every[ \t]+((?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+)\Z")
 _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
-_MINUTE_S = 60.0
+_MINUTE_S, _DAY_S = 60.0, 86400.0
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S*)\s+(\S.*)\Z", re.DOTALL)
 _WRAPPED = re.compile(r"(at|cron)\((.*)\)\Z", re.DOTALL)
@@ -127,8 +127,7 @@ def next_time(schedule: Every | Cron | At, after: float) -> float | None:
             minutes, hours = schedule.fields.split()[1:3]
             if not (minutes.startswith("*") or hours.startswith("*")):
                 return _next_time_of_day(schedule.fields, zone, after)
-            found = next(CronSim(schedule.fields, datetime.fromtimestamp(after, zone)), None)
-            return None if found is None else found.timestamp()
+            return _next_match(schedule.fields, zone, after)
 
 
 def newest_due(schedule: Every | Cron | At, first: float, now: float) -> float:
@@ -157,6 +156,50 @@ def _next_time_of_day(fields: str, zone: ZoneInfo, after: float) -> float | None
             if (due := minute.timestamp() + second) > after:
                 return due
     return None
+
+
+def _next_match(fields: str, zone: ZoneInfo, after: float) -> float | None:
+    """The next moment whose local time matches.
+
+    cronsim is asked for local times without a zone, because with one it passes over what follows a change that is no
+    whole hour, or comes at no whole hour. Until the zone's next change each moment has one local time.
+    """
+    at, offset_s = after, _offset_s(zone, after)
+    while True:
+        found = next(CronSim(fields, datetime.fromtimestamp(at + offset_s, UTC).replace(tzinfo=None)), None)
+        if found is None:
+            return None
+        due = found.replace(tzinfo=UTC).timestamp() - offset_s
+        day_after = min(due, at + _DAY_S)
+        if _offset_s(zone, day_after) != offset_s:
+            change = _first_change(zone, at, day_after)
+            if due < change:
+                return due
+            at, offset_s = change - 1, _offset_s(zone, change)
+        elif due == day_after:
+            return due
+        else:
+            # Nothing matches from here to the day before, wherever clocks are set back or forward on the way.
+            at = max(day_after, due - 2 * _DAY_S)
+            offset_s = _offset_s(zone, at)
+
+
+def _first_change(zone: ZoneInfo, before: float, after: float) -> float:
+    """The first whole second that has another offset than `before`, at most a day later."""
+    offset_s, earlier, later = _offset_s(zone, before), math.floor(before), math.ceil(after)
+    while later - earlier > 1:
+        middle = (earlier + later) // 2
+        if _offset_s(zone, middle) == offset_s:
+            earlier = middle
+        else:
+            later = middle
+    return later
+
+
+def _offset_s(zone: ZoneInfo, at: float) -> float:
+    offset = datetime.fromtimestamp(at, zone).utcoffset()
+    assert offset is not None
+    return offset.total_seconds()
 
 
 def _interval_s(text: str) -> float:
