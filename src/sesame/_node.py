@@ -19,17 +19,21 @@ from sesame._cloud import CloudTrust
 from sesame._engine import memory_mb
 from sesame._node_packages import PackagesNeeds, open_packages
 from sesame._sandbox import OpenSandbox
+from sesame._shared_settings import shared
 from sesame._tunnels import FollowersNeeds, OfFollower, offer_to_instances, tunnels_of_follower
 from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.place import Place
-from sesame.cluster.following import Following, Own
+from sesame.cluster.following import CONNECTS_WITHIN_S, Following, Own
+from sesame.cluster.handshake import Purpose
+from sesame.cluster.joining import Joins, join
 from sesame.cluster.members import Members
 from sesame.cluster.node_packages import NodePackages
-from sesame.cluster.port import text_of
+from sesame.cluster.port import address_of, connect, text_of
 from sesame.cluster.rules import BEAT_S
-from sesame.cluster.seat import Seat, holder_of_writer
+from sesame.cluster.sameness import Same, key_digest
+from sesame.cluster.seat import OtherSettings, Seat, holder_of_writer
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.http.server import HttpServer
 from sesame.model.account import AccessKey
@@ -77,7 +81,14 @@ class OfCluster:
         self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
         self._tunnels: OfFollower | None = None
         self._leadership = Leadership(settings.database, f"follower {node.name}")
-        own = Own(node.name, node.address(AGENT_PORT), node.key, memory_mb(settings), settings.max_disk_mb)
+        own = Own(
+            node.name,
+            node.address(AGENT_PORT),
+            node.key,
+            memory_mb(settings),
+            settings.max_disk_mb,
+            shared(settings, node.key),
+        )
         self.following = Following(own, self._leadership, place.lives, clocks)
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
@@ -149,10 +160,17 @@ async def lead(
     stopping = asyncio.Event()
     place.attend()
     place.stop_by(stopping.set)
-    database = settings.database
-    seat = Seat(lambda: Leadership(database, f"candidate {node.name}"), node.name, node.address(WRITER_PORT), clocks)
+    database, same = settings.database, shared(settings, node.key)
+    seat = Seat(
+        lambda: Leadership(database, f"candidate {node.name}"), node.name, node.address(WRITER_PORT), clocks, same
+    )
     try:
         await seat.leadership.open()
+        try:
+            await seat.belong(key_digest(node.key))
+        except OtherSettings as refused:
+            await _tell_leader(refused, node, same)
+            raise
         place.ready()
         # The process before this one may have led, and its instances have ended by then.
         await clocks.sleep(LINGER_S)
@@ -184,6 +202,17 @@ async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
             log.warning("the database of the cluster does not answer; trying again", error=str(error))
             await clocks.sleep(BEAT_S)
     await seat.wait(_end, place.lives)
+
+
+async def _tell_leader(refused: OtherSettings, node: Node, same: Same) -> None:
+    """So that its log has it too."""
+    leader = refused.leader
+    asks = Joins(node.name, node.address(AGENT_PORT), leader.epoch, 0, None, settings=dict(same), only_asks=True)
+    try:
+        with await connect(address_of(leader.address), node.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S) as connected:
+            await join(connected, asks)
+    except (OSError, PlatformError) as answer:
+        log.info("the node that leads was told why this one does not join", leader=leader.node, answer=str(answer))
 
 
 def _end(why: str) -> None:

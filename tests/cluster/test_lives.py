@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
+import structlog
 from tests.agents.quiet_catalog import CopyOfNothing, QuietCatalog
 from tests.engine.conftest import Engine, build
 from tests.support.fakes import FakeClocks, FakeDriver
@@ -23,10 +24,11 @@ from sesame.agents.policies import WRITER
 from sesame.agents.writer import Writer
 from sesame.cluster.following import Following, Own
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.joining import Joins, join
+from sesame.cluster.joining import Joined, Joins, join
 from sesame.cluster.members import Members
 from sesame.cluster.port import connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, HOLD_S, LIFE_S, SILENT_S
+from sesame.cluster.sameness import told
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.instance import State
 from sesame.engine.interface import Observer
@@ -40,12 +42,15 @@ from sesame.store.sql.leadership import Leadership, Seen
 
 CAPS = Caps(instances_per_function=1, memory_mb=768, starts_at_once=2, keep_alive_s=300)
 KEY = b"k" * 32
+SAME = {"objects": told(KEY, "objects", "s3://one"), "access_key_secret": told(KEY, "access_key_secret", "a", shown="")}
 # Below what any of the clocks here looks at.
 STEP_S = 0.25
 
 
 class _Rows:
     """The row of the leadership and those of holders, without a database."""
+
+    shown = "postgresql://10.0.0.9/sesame"
 
     def __init__(self) -> None:
         self.seen = Seen(0, "", "", 0.0)
@@ -73,6 +78,7 @@ class _Seat:
     def __init__(self, rows: _Rows, epoch: int, inherited: list[str]) -> None:
         self.leadership, self.epoch, self.inherited = rows, epoch, inherited
         self.does, self.node = True, f"w{epoch}"
+        self.same = SAME
 
     def leads(self) -> bool:
         return self.does
@@ -137,7 +143,7 @@ class FollowerProcess:
     ) -> None:
         self.until = 0.0
         self.following = Following(
-            Own(node, f"{node}:1", KEY, memory_mb, None), cast(Leadership, rows), self._lives, clocks
+            Own(node, f"{node}:1", KEY, memory_mb, None, SAME), cast(Leadership, rows), self._lives, clocks
         )
         self.driver = FakeDriver(lambda _sandbox, _call: None)
         self.follower = Follower(2, cast(CatalogCopy, CopyOfNothing()), clocks, self.following.life)
@@ -359,6 +365,44 @@ async def test_a_node_with_another_version_of_sesame_is_refused_with_what_to_do(
     with connected, pytest.raises(PlatformError, match=r"it runs Sesame 0\.0\.1, and the writer .*install one version"):
         await join(connected, Joins("m", "127.0.0.1:1", 1, 768, None, sesame="0.0.1"))
     assert holder_of_follower("m") not in stage.rows.named
+
+
+async def test_a_node_with_other_settings_is_refused_and_both_say_which_without_secrets(stage: Stage) -> None:
+    others = {
+        "objects": told(KEY, "objects", "s3://two"),
+        "access_key_secret": told(KEY, "access_key_secret", "a secret of theirs", shown=""),
+    }
+    joins = Joins("m", "127.0.0.1:1", 1, 768, None, settings=others)
+    with structlog.testing.capture_logs() as logs:
+        connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
+        with connected, pytest.raises(PlatformError) as refused:
+            await join(connected, joins)
+        await stage.settles()
+    for said in (str(refused.value), str(logs)):
+        assert 'objects is "s3://two" on m and "s3://one" on w1' in said.replace("\\", "")
+        assert "access_key_secret, a secret, is another one on m than on w1" in said
+        assert "stop every node first" in said
+        assert "secret of theirs" not in said
+    assert holder_of_follower("m") not in stage.rows.named
+
+
+async def test_who_only_asks_is_not_linked(stage: Stage) -> None:
+    connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
+    with connected:
+        asks = Joins("m", "127.0.0.1:1", 1, 768, None, settings=SAME, only_asks=True)
+        assert await join(connected, asks) == Joined(0)
+    await stage.settles()
+    assert holder_of_follower("m") not in stage.rows.named
+
+
+async def test_a_node_whose_database_is_a_copy_does_not_follow_the_writer_of_the_other(stage: Stage) -> None:
+    copied = _Rows()
+    copied.seen = stage.rows.seen
+    other = FollowerProcess(copied, stage.clocks, stage.writer.engine, "m")
+    stage.closes(other)
+    with structlog.testing.capture_logs() as logs:
+        await stage.until(lambda: "has another database than postgresql://10.0.0.9/sesame" in str(logs))
+    assert not other.follower.is_linked
 
 
 async def test_a_supervisor_is_told_of_a_life_before_anything_is_granted_by_it() -> None:

@@ -11,9 +11,14 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.support.postgresql import Server
 
-from sesame.cluster.seat import Seat, holder_of_writer
+from sesame.cluster.sameness import key_digest, told
+from sesame.cluster.seat import OtherSettings, Seat, holder_of_writer
 from sesame.model.clocks import SystemClocks
-from sesame.store.sql.leadership import Leadership
+from sesame.model.errors import ConfigurationError
+from sesame.store.sql import leadership
+from sesame.store.sql.database import Database
+from sesame.store.sql.leadership import Leadership, rekey
+from sesame.store.sql.refusals import InUse
 
 PATIENCE_S = 60.0
 
@@ -25,11 +30,15 @@ def database(postgresql_server: Server) -> Iterator[str]:
     postgresql_server.drop(name)
 
 
+KEY = b"k" * 32
+
+
 class Process:
     """A candidate's process, as far as its seat goes."""
 
-    def __init__(self, url: str, node: str) -> None:
-        self.seat = Seat(lambda: Leadership(url, node), node, f"{node}:9011", SystemClocks())
+    def __init__(self, url: str, node: str, place: str = "s3://one") -> None:
+        same = {"objects": told(KEY, "objects", place)}
+        self.seat = Seat(lambda: Leadership(url, node), node, f"{node}:9011", SystemClocks(), same)
         self.why: list[str] = []
         self.over = threading.Event()
         self.until: list[float] = []
@@ -43,12 +52,18 @@ class Process:
         self.over.set()
 
 
-@pytest.fixture
-async def process(postgresql_server: Server, database: str) -> AsyncIterator[Callable[[str], Process]]:
-    async with AsyncExitStack() as stack:
+Made = Callable[..., Process]
 
-        def made(node: str) -> Process:
-            process = Process(postgresql_server.url(database), node)
+
+@pytest.fixture
+async def process(postgresql_server: Server, database: str) -> AsyncIterator[Made]:
+    async with AsyncExitStack() as stack:
+        tables = Leadership(postgresql_server.url(database), "makes the tables")
+        await tables.open()
+        await tables.close()
+
+        def made(node: str, place: str = "s3://one") -> Process:
+            process = Process(postgresql_server.url(database), node, place)
             stack.push_async_callback(process.seat.leave)
             return process
 
@@ -61,7 +76,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_it_is_renewed_by_a_thread_and_given_back_in_the_end(process: Callable[[str], Process]) -> None:
+async def test_it_is_renewed_by_a_thread_and_given_back_in_the_end(process: Made) -> None:
     first, second = process("a"), process("b")
     await first.leads()
     assert (first.seat.epoch, first.seat.leads(), first.seat.inherited) == (1, True, [])
@@ -76,9 +91,7 @@ async def test_it_is_renewed_by_a_thread_and_given_back_in_the_end(process: Call
     assert not first.why
 
 
-async def test_one_that_finds_a_newer_epoch_ends(
-    process: Callable[[str], Process], postgresql_server: Server, database: str
-) -> None:
+async def test_one_that_finds_a_newer_epoch_ends(process: Made, postgresql_server: Server, database: str) -> None:
     first = process("a")
     await first.leads()
     postgresql_server.sql("UPDATE cluster_leadership SET epoch = 7, node = 'b'", database)
@@ -87,7 +100,7 @@ async def test_one_that_finds_a_newer_epoch_ends(
 
 
 async def test_one_that_is_killed_is_inherited_by_another_node_and_led_again_by_its_own(
-    process: Callable[[str], Process], postgresql_server: Server, database: str
+    process: Made, postgresql_server: Server, database: str
 ) -> None:
     first = process("a")
     await first.leads()
@@ -99,3 +112,72 @@ async def test_one_that_is_killed_is_inherited_by_another_node_and_led_again_by_
     other = process("b")
     await other.leads()
     assert (other.seat.epoch, other.seat.inherited) == (4, [holder_of_writer("a")])
+
+
+async def test_one_with_another_key_is_refused_until_all_nodes_have_stopped_and_the_key_is_changed(
+    process: Made, postgresql_server: Server, database: str
+) -> None:
+    ours, theirs, url = key_digest(KEY), key_digest(b"o" * 32), postgresql_server.url(database)
+    first, other = process("a"), process("b")
+    await first.seat.belong(ours)
+    await first.leads()
+    for led in (True, False):
+        with pytest.raises(ConfigurationError, match=r"is that of a cluster with another key.*sesame cluster rekey"):
+            await other.seat.belong(theirs)
+        if led:
+            with pytest.raises(InUse, match=r"is that of a cluster, which node 'a' at a:9011 has led .* stop all its"):
+                await asyncio.to_thread(rekey, url, theirs)
+            await first.seat.leave()
+    await asyncio.to_thread(rekey, url, theirs)
+    await other.seat.belong(theirs)
+    with pytest.raises(ConfigurationError, match="another key"):
+        await process("c").seat.belong(ours)
+
+
+async def test_one_with_other_settings_is_refused_while_others_may_lead(process: Made) -> None:
+    first, other = process("a"), process("b", "s3://two")
+    await first.seat.belong(key_digest(KEY))
+    await first.leads()
+    with pytest.raises(OtherSettings, match='objects is "s3://two" on b and "s3://one" on a') as refused:
+        await other.seat.belong(key_digest(KEY))
+    assert refused.value.leader.address == "a:9011"
+    await first.seat.leave()
+    await other.seat.belong(key_digest(KEY))
+    await other.leads()
+    assert other.seat.leads(), "the first one has resigned: all have stopped, and settings may change"
+    late = process("c")
+    with pytest.raises(OtherSettings):
+        await late.leads()
+
+
+async def test_settings_of_a_leader_that_is_lost_are_forgotten_after_a_while(
+    process: Made, postgresql_server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesame.cluster.seat.FORGOTTEN_S", 2.0)
+    first, other = process("a"), process("b", "s3://two")
+    await first.seat.belong(key_digest(KEY))
+    await first.leads()
+    postgresql_server.sql("UPDATE cluster_leadership SET epoch = 2, node = 'lost'", database)
+    await other.seat.belong(key_digest(KEY))
+    await other.leads()
+
+
+async def test_a_sesame_of_no_cluster_and_a_cluster_have_no_database_together(
+    process: Made, postgresql_server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "TABLES_PATIENCE_S", 0.5)
+    alone, node = Database(postgresql_server.url(database), "/var/lib/sesame"), process("a")
+    await alone.open()
+    with pytest.raises(InUse, match="which is of no cluster: stop that one"):
+        await node.seat.belong(key_digest(KEY))
+    await alone.close()
+    await node.seat.belong(key_digest(KEY))
+    await node.leads()
+    again = Database(postgresql_server.url(database), "/var/lib/sesame")
+    with pytest.raises(InUse, match="is that of a cluster, which node 'a' at a:9011 has led"):
+        await again.open()
+    await again.close()
+    await node.seat.leave()
+    again = Database(postgresql_server.url(database), "/var/lib/sesame")
+    await again.open()
+    await again.close()

@@ -1,6 +1,7 @@
 """Nodes of a cluster, on one machine: each serves, caps hold over all, and one that is lost is replaced."""
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -12,9 +13,11 @@ import psutil
 import pytest
 import requests
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import FUNCTIONS, lives, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, lives, wait_until
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 from tests.support.timed_calls import THREADS, Ran, require_cap, timed_calls
+
+from sesame.cluster.keys import make_key
 
 RUNTIME = "python3"
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
@@ -50,6 +53,31 @@ def test_an_edit_by_one_is_seen_by_all_from_the_moment_it_is_answered(cluster: C
         with pytest.raises(FcError) as missing:
             client.invoke_function("edited", "f")
         assert missing.value.status_code == 404
+
+
+def ended(node: Node) -> str:
+    """What a node said that does not start."""
+    node.begin()
+    process = psutil.Process(node.pid)
+    try:
+        wait_until(lambda: not lives(process), f"the end of node {node.name}", PATIENCE_S)
+    finally:
+        node.power_off()
+    return node.said()
+
+
+def test_a_node_with_other_settings_or_another_key_ends_and_says_why(cluster: Cluster, tmp_path: Path) -> None:
+    leader, epoch = cluster.leader(), cluster.epoch()
+    said = ended(cluster.another("d", "--account-id", "4711"))
+    differs = f'account_id is "4711" on d-.* and "{ACCOUNT_ID}" on {leader.name}-.*'
+    assert re.search(f"error: settings must be the same on every node: {differs}stop every node first", said), said
+    wait_until(
+        lambda: re.search(differs, leader.said().replace("\\", "")), "a line in the log of the writer", PATIENCE_S
+    )
+    make_key(tmp_path / "another.key")
+    said = ended(cluster.another("e", "--cluster-key-file", str(tmp_path / "another.key")))
+    assert "is that of a cluster with another key" in said
+    assert cluster.epoch() == epoch, "the cluster goes on"
 
 
 @pytest.mark.parametrize("cap", [pytest.param(1, marks=pytest.mark.torture), 3])

@@ -19,7 +19,7 @@ from tests.support.postgresql import Server, own_server
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.catalog import Catalog
-from sesame.store.sql import postgresql
+from sesame.store.sql import postgresql, postgresql_fit
 from sesame.store.sql.database import Database
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ def test_a_password_is_never_shown() -> None:
 
 
 async def test_an_old_server_is_refused(server: Server, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "VERSION_LEAST", 99)
+    monkeypatch.setattr(postgresql_fit, "VERSION_LEAST", 99)
     with pytest.raises(ConfigurationError, match=r"its server is PostgreSQL \d+\.\d+, expected 99 or newer\. Upgrade"):
         await Database(server.url(name)).open()
 

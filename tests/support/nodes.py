@@ -108,16 +108,21 @@ class Cluster:
     def __init__(self, folder: Path, flags: Sequence[str], runtime: str, database: Server, name: str) -> None:
         key = folder / "cluster.key"
         make_key(key)
-        self._new = lambda node: Node(node, folder / node, "--cluster-key-file", str(key), *flags, runtime=runtime)
+        self._flags, self._runtime = ("--cluster-key-file", str(key), *flags), runtime
+        self._folder = folder
         self._database = database
         self._database_name = name
         self.nodes: dict[str, Node] = {}
 
     def start(self, *names: str) -> None:
         for name in names:
-            self.nodes.setdefault(name, self._new(name)).begin()
+            self.nodes.setdefault(name, self.another(name)).begin()
         for name in names:
             self.nodes[name].ready()
+
+    def another(self, name: str, *flags: str) -> Node:
+        """One that has not been started, with its own `flags` in the place of those of the others."""
+        return Node(name, self._folder / name, *self._flags, *flags, runtime=self._runtime)
 
     def leader(self) -> Node:
         """The node whose writer the database names, once it has the data directory."""

@@ -17,7 +17,8 @@ from sesame.cli.cluster_order import order_of
 from sesame.cli.ending import EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
-from sesame.cluster.keys import KEY_FILE, make_key
+from sesame.cluster.keys import KEY_FILE, make_key, read_key
+from sesame.cluster.sameness import key_digest
 from sesame.model.errors import ConfigurationError
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.on_ray.cluster import Stopped, begun, described, running
@@ -91,7 +92,7 @@ class _Signals:
 
 @click.group()
 def cluster() -> None:
-    """Makes a cluster's key; says how its nodes are; stops it. `sesame start --cluster` starts it."""
+    """Makes a cluster's key, or changes it; says how its nodes are; stops it. `sesame start --cluster` starts it."""
 
 
 @cluster.command()
@@ -108,6 +109,27 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
     if as_json:
         output.json_document({"path": str(path)})
     output.note(f"The key is in {path}. Whoever has it is taken for a node of the cluster: keep it as a password.")
+
+
+@cluster.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@with_settings("data_dir", "database")
+def rekey(path: Path | None, **flags: Any) -> None:
+    """Has a cluster whose nodes are all stopped take the key in PATH from here on.
+
+    PATH is `cluster.key` in the data directory by default. Every node then starts with a copy of that file.
+    """
+    settings = settle(flags)
+    if settings.database is None or "://" not in settings.database:
+        raise ConfigurationError(
+            "database is not given; expected that of the cluster: --database postgresql://USER:PASSWORD@HOST:PORT/NAME"
+        )
+    path = path or settings.data_dir / KEY_FILE
+    # It needs a database alone.
+    from sesame.store.sql.leadership import rekey as change
+
+    change(settings.database, key_digest(read_key(path)))
+    output.note(f"The key in {path} is the cluster's from here on: copy the file to every node, then start them.")
 
 
 @cluster.command()

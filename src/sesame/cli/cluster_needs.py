@@ -3,12 +3,27 @@
 Called by `cli.node` and by `sesame start --cluster`.
 """
 
+import re
+
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings
 from sesame.settings_fields import PORT_MAX
 
 # The next one is used as well.
 AGENT_PORT = 9010
+
+
+# It stands in rows, names of sessions and logs.
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def require_name(node: str) -> None:
+    """Raises `ConfigurationError`."""
+    if not _NODE.match(node):
+        raise ConfigurationError(
+            f"node is {node!r}; expected a name of letters, digits, '.', '_' and '-', of at most 64, such as that of "
+            "the machine (--node)"
+        )
 
 
 def require(settings: Settings, agent_port: int) -> None:

@@ -58,6 +58,7 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
     """Runs this machine as a node of a cluster."""
     settings = settle(flags)
     cluster_needs.require(settings, agent_port)
+    cluster_needs.require_name(node)
     key = read_key(cluster_key_file or settings.data_dir / KEY_FILE)
     own_log.configure()
     start.prepare()

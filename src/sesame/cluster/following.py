@@ -16,6 +16,8 @@ from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join
 from sesame.cluster.port import Address, address_of, connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, Life
+from sesame.cluster.sameness import Same
+from sesame.cluster.seat import holder_of_follower
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
@@ -31,7 +33,8 @@ log = structlog.get_logger("sesame.cluster")
 class Own(msgspec.Struct, frozen=True):
     """What a node says of itself: `node` is new with each start, `address` is where others reach its follower.
 
-    Its instances may have so much memory, and as much disk, None for any.
+    Its instances may have so much memory, and as much disk, None for any. `settings` are those that every node has in
+    common.
     """
 
     node: str
@@ -39,6 +42,7 @@ class Own(msgspec.Struct, frozen=True):
     key: bytes
     memory_mb: int
     disk_mb: int | None
+    settings: Same = {}
 
 
 class FollowerLife:
@@ -118,7 +122,13 @@ class Following:
         own = self._own
         connected = await connect(address_of(seen.address), own.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S)
         try:
-            await join(connected, Joins(own.node, own.address, seen.epoch, own.memory_mb, own.disk_mb))
+            joins = Joins(own.node, own.address, seen.epoch, own.memory_mb, own.disk_mb, settings=dict(own.settings))
+            await join(connected, joins)
+            if holder_of_follower(own.node) not in await self._leadership.holders():
+                raise PlatformError(
+                    f"the writer at {seen.address} has another database than {self._leadership.shown}, which this node "
+                    "has, and which may be a copy of it: have every node use the same one"
+                )
         except BaseException:
             connected.close()
             raise

@@ -12,6 +12,7 @@ import msgspec
 from sesame import __version__
 from sesame.agents.link import GARBLED
 from sesame.cluster.reading import read_exactly
+from sesame.cluster.sameness import Told
 from sesame.model.errors import PlatformError
 
 # Of what is said before there is a link.
@@ -25,7 +26,8 @@ Said = TypeVar("Said")
 class Joins(msgspec.Struct, frozen=True, array_like=True):
     """`node` is new with each start of its supervisor; `address` is the agent port of its follower.
 
-    Its instances may have so much memory, and as much disk, None for any. `sesame` is its version of Sesame.
+    Its instances may have so much memory, and as much disk, None for any. `sesame` is its version of Sesame, `settings`
+    are those that every node has in common. One that `only_asks` is told whether it would be refused, and not linked.
     """
 
     node: str
@@ -34,6 +36,8 @@ class Joins(msgspec.Struct, frozen=True, array_like=True):
     memory_mb: int
     disk_mb: int | None
     sesame: str = __version__
+    settings: dict[str, Told] = {}
+    only_asks: bool = False
 
 
 def other_version(joins: Joins) -> str:

@@ -22,8 +22,8 @@ def make_key(path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise ConfigurationError(
-            f"{path} is there already, and nodes may use it: a cluster has one key. To change it, stop every node, "
-            "remove the file and make another"
+            f"{path} is there already, and nodes may use it: a cluster has one key. To change it, make another file, "
+            "stop every node, and run `sesame cluster rekey`"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot make {path}: {error.strerror}; choose another file") from error

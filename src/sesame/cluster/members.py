@@ -4,10 +4,12 @@ Built by `_node` for the writer, in the place of what a supervisor says where al
 """
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import structlog
@@ -21,10 +23,12 @@ from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joined, answer, hear, other_version
 from sesame.cluster.port import Address, AgentPort, address_of
 from sesame.cluster.rules import Holds
+from sesame.cluster.sameness import difference
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.policies import Caps
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
+from sesame.model.seldom import Seldom
 
 LOOKS_EVERY_S = 0.25
 # The row of holders is read so often while a writer waits for those of the time before.
@@ -69,6 +73,8 @@ class Members:
         self._writer: Writer | None = None
         self._timer: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._joining: Counter[str] = Counter()
+        self._says = Seldom(clocks.monotonic)
         self._rows_at = clocks.monotonic()
         self._reads_rows = False
         # Where each follower's agent port is, by its number.
@@ -120,14 +126,30 @@ class Members:
 
     def take(self, connected: socket.socket, _address: Address) -> None:
         """As `cluster.port.Take`: a node that wants a link."""
-        self._run(self._join(connected))
+        self._run(self._joined(connected))
 
-    async def _join(self, connected: socket.socket) -> None:
+    async def _joined(self, connected: socket.socket) -> None:
+        with contextlib.ExitStack() as joining:
+            await self._join(connected, joining)
+
+    @contextlib.contextmanager
+    def _joins(self, name: str) -> Iterator[None]:
+        """Its row is not removed meanwhile, by what is known of the time before."""
+        self._joining[name] += 1
+        try:
+            yield
+        finally:
+            self._joining[name] -= 1
+            if not self._joining[name]:
+                del self._joining[name]
+
+    async def _join(self, connected: socket.socket, joining: contextlib.ExitStack) -> None:
         try:
             joins = await hear(connected)
-            if why := other_version(joins):
+            why = other_version(joins) or difference(joins.settings, self._seat.same, joins.node, self._seat.node)
+            if why or joins.only_asks:
                 await answer(connected, Joined(0, why))
-                raise PlatformError(f"{joins.node} at {joins.address}: {why}")
+                raise PlatformError(f"{joins.node} at {joins.address}: {why or 'it only asks'}")
             address_of(joins.address)
             if joins.epoch != self._seat.epoch or not self._seat.leads():
                 why = "its right to lead has ended" if joins.epoch == self.epoch else f"its epoch is {self.epoch}"
@@ -136,12 +158,14 @@ class Members:
                 return
             # The row comes first: from here on a writer after this one waits for it.
             name = holder_of_follower(joins.node)
+            joining.enter_context(self._joins(name))
             if not await self._seat.leadership.hold(self._seat.epoch, name):
                 raise PlatformError("another node leads the cluster")
             agent = self._agent(name)
             await answer(connected, Joined(agent))
         except (OSError, PlatformError) as error:
-            log.warning("a node could not be linked", error=str(error) or type(error).__name__)
+            if self._says.may():
+                log.warning("a node could not be linked", error=str(error) or type(error).__name__)
             connected.close()
             return
         self.addresses[agent] = joins.address
@@ -229,7 +253,7 @@ class Members:
 
     async def _release(self, name: str) -> None:
         try:
-            if name not in self._linked:
+            if name not in self._linked and name not in self._joining:
                 await self._seat.leadership.release(self._seat.epoch, name)
         except PlatformError as error:
             # The next writer waits for it in vain.

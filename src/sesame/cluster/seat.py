@@ -12,23 +12,39 @@ from collections.abc import Callable
 import structlog
 
 from sesame.cluster.rules import BEAT_S, EXPIRED_S, GRACE_S, Lead, Unrenewed
+from sesame.cluster.sameness import Same, decoded, difference, encoded
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import PlatformError
-from sesame.store.sql.leadership import Leadership
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.sql.leadership import Leadership, Seen
 
 # So often the writer looks whether it still leads.
 LOOKS_EVERY_S = 0.25
 # POLICY: a writer whose event loop stands still for so long does not renew any more: another one leads then.
 HANGS_S = 15.0
 
+# POLICY: settings of a leader that was not renewed for so long are no reason against others: no node takes its place.
+FORGOTTEN_S = 3 * EXPIRED_S
+
 log = structlog.get_logger("sesame.cluster")
 
 
-class Seat:
-    """`wait` once; `leads` from then on, until `leave` or the end of the process."""
+class OtherSettings(ConfigurationError):
+    """Another node leads, with other settings, by this row."""
 
-    def __init__(self, connect: Callable[[], Leadership], node: str, address: str, clocks: Clocks) -> None:
-        """`address` is where other nodes reach this process once it leads."""
+    def __init__(self, why: str, leader: Seen) -> None:
+        super().__init__(why)
+        self.leader = leader
+
+
+class Seat:
+    """`belong`, then `wait` once; `leads` from then on, until `leave` or the end of the process."""
+
+    def __init__(
+        self, connect: Callable[[], Leadership], node: str, address: str, clocks: Clocks, same: Same | None = None
+    ) -> None:
+        """`address` is where other nodes reach this process once it leads. `same` are settings of every node."""
+        self.same = same or {}
+        self._of_others: Seen | None = None
         self.leadership = connect()
         self._connect = connect
         self.node = node
@@ -46,6 +62,18 @@ class Seat:
         self._left = False
         self._end: Callable[[str], None] = lambda _why: None
         self._lives: Callable[[float], None] = lambda _until: None
+
+    async def belong(self, key_digest: str) -> None:
+        """Returns when nothing speaks against that this node leads. Raises `ConfigurationError`, then another leads."""
+        await self.leadership.require_free()
+        if await self.leadership.know(key_digest) != key_digest:
+            raise ConfigurationError(
+                f"the database {self.leadership.shown} is that of a cluster with another key: give this node a copy of "
+                "its key file, or another database. To change a cluster's key, stop every node and run `sesame cluster "
+                "rekey`"
+            )
+        while self._is_of_others(await self.leadership.look()):
+            await self._clocks.sleep(BEAT_S)
 
     async def wait(self, end: Callable[[str], None], lives: Callable[[float], None]) -> None:
         """Returns once this process leads. From then on `end`, which does not return, is called when it does not.
@@ -82,11 +110,13 @@ class Seat:
 
     async def _try(self) -> None:
         seen = await self.leadership.look()
+        if self._is_of_others(seen):
+            return
         unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
         if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
             return
         sent_at = self._clocks.monotonic()
-        epoch = await self.leadership.take(seen, self.node, self.address, self.holder)
+        epoch = await self.leadership.take(seen, self.node, self.address, self.holder, encoded(self.same))
         if not epoch:
             return
         lead = Lead(sent_at)
@@ -100,6 +130,20 @@ class Seat:
             target=lambda: asyncio.run(self._renew(lead)), name="sesame-leadership", daemon=True
         )
         self._renewing.start()
+
+    def _is_of_others(self, seen: Seen) -> bool:
+        """Whether one with other settings may lead; raises `OtherSettings` where it does. Not one that resigned."""
+        others = decoded(seen.settings)
+        if seen.node in ("", self.node) or others is None:
+            return False
+        unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
+        why = difference(self.same, others, self.node, seen.node)
+        if not why or unrenewed_s >= FORGOTTEN_S:
+            return False
+        before = self._of_others = self._of_others or seen
+        if (before.epoch, before.renewed_at) != (seen.epoch, seen.renewed_at):
+            raise OtherSettings(why, seen)
+        return True
 
     async def _renew(self, lead: Lead) -> None:
         """On the thread."""

@@ -18,6 +18,10 @@ cluster_leadership = sa.Table(
     sa.Column("node", TEXT, nullable=False),
     sa.Column("address", TEXT, nullable=False),
     sa.Column("renewed_at", sa.Float, nullable=False),
+    # By which the database knows its cluster; "" before it has one.
+    sa.Column("key_digest", TEXT, nullable=False, server_default=""),
+    # Of the node that led last, as it told them.
+    sa.Column("settings", TEXT, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 

@@ -12,10 +12,21 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store.sql.cluster_schema import LEADERSHIP
-from sesame.store.sql.postgresql import CONNECT_TIMEOUT_S, SESSION, PostgresqlBackend, without_password
+from sesame.store.sql.cluster_schema import LEADERSHIP, cluster_leadership
+from sesame.store.sql.postgresql import (
+    CONNECT_TIMEOUT_S,
+    HOLDER,
+    LOCK,
+    LOCK_RETRY_S,
+    SESSION,
+    PostgresqlBackend,
+    epoch_of,
+    named,
+    without_password,
+)
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, first_line, refusal
 from sesame.store.sql.refusals import InUse
 
@@ -25,12 +36,19 @@ ANSWERS_WITHIN_S = 1.5
 TABLES_PATIENCE_S = 30.0
 
 _NOW = "extract(epoch FROM clock_timestamp())"
-_BEGIN = "INSERT INTO cluster_leadership VALUES ($1, 0, '', '', 0) ON CONFLICT DO NOTHING"
-_LOOK = "SELECT epoch, node, address, renewed_at FROM cluster_leadership WHERE name = $1"
+_BEGIN = """
+INSERT INTO cluster_leadership (name, epoch, node, address, renewed_at) VALUES ($1, 0, '', '', 0) ON CONFLICT DO NOTHING
+"""
+_LOOK = "SELECT epoch, node, address, renewed_at, settings FROM cluster_leadership WHERE name = $1"
+# In one statement, so that of two keys one comes first.
+_KNOW = """
+UPDATE cluster_leadership SET key_digest = CASE key_digest WHEN '' THEN $2 ELSE key_digest END WHERE name = $1
+RETURNING key_digest
+"""
 # In one statement, so that two who see the same row cannot both have it.
 _TAKE = f"""
 WITH taken AS (
-    UPDATE cluster_leadership SET epoch = epoch + 1, node = $3, address = $4, renewed_at = {_NOW}
+    UPDATE cluster_leadership SET epoch = epoch + 1, node = $3, address = $4, renewed_at = {_NOW}, settings = $7
     WHERE name = $1 AND epoch = $2 AND (renewed_at = $5 OR node = $3) RETURNING epoch
 ), held AS (
     INSERT INTO cluster_holders SELECT $6 FROM taken ON CONFLICT DO NOTHING
@@ -56,6 +74,12 @@ _RELEASE = f"""
 WITH led AS ({_LED})
 DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM led)
 """
+# Also where a Sesame before this one has made them.
+_HAS_TABLES = """
+SELECT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass('cluster_leadership') AND attname = 'settings'
+) AS there
+"""
 # Sessions are known by the name that `store.sql.postgresql` gives them.
 _FENCE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -65,12 +89,16 @@ WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The row: who leads, where it listens for other nodes, and when it renewed that. Epoch 0: nobody yet."""
+    """The row: who leads, where it listens for other nodes, and when it renewed that. Epoch 0: nobody yet.
+
+    `settings` are those of whoever led last, as it told them.
+    """
 
     epoch: int
     node: str
     address: str
     renewed_at: float
+    settings: str = ""
 
 
 class Leadership:
@@ -99,14 +127,33 @@ class Leadership:
         row = await self._ask(_LOOK, LEADERSHIP)
         return Seen(0, "", "", 0.0) if row is None else Seen(*row)
 
-    async def take(self, seen: Seen, node: str, address: str, holder: str) -> int:
+    async def know(self, key_digest: str) -> str:
+        """The digest of the key of the cluster that has this database: this one, where there was none."""
+        await self._do(_BEGIN, LEADERSHIP)
+        row = await self._ask(_KNOW, LEADERSHIP, key_digest)
+        assert row is not None
+        return str(row["key_digest"])
+
+    async def require_free(self) -> None:
+        """Raises `InUse` where a Sesame of no cluster has the database, and does not leave it within a while."""
+        gives_up_at = time.monotonic() + TABLES_PATIENCE_S
+        while (holder := await self._ask(HOLDER, LOCK >> 32, LOCK & 0xFFFF_FFFF)) and not epoch_of(holder["name"]):
+            if time.monotonic() > gives_up_at:
+                raise InUse(
+                    f"the database {self.shown} is in use by {named(holder)}, which is of no cluster: stop that one, "
+                    "or name another database"
+                )
+            await asyncio.sleep(LOCK_RETRY_S)
+
+    async def take(self, seen: Seen, node: str, address: str, holder: str, settings: str = "") -> int:
         """The new epoch, or 0 where another one was faster, or the row was renewed since it was `seen`.
 
-        What the same `node` had before it may take at once: its process has ended. It is a `holder` from then on.
+        What the same `node` had before it may take at once: its process has ended. It is a `holder` from then on, and
+        `settings` are what it tells of its own.
         """
         if not seen.epoch:
             await self._do(_BEGIN, LEADERSHIP)
-        row = await self._ask(_TAKE, LEADERSHIP, seen.epoch, node, address, seen.renewed_at, holder)
+        row = await self._ask(_TAKE, LEADERSHIP, seen.epoch, node, address, seen.renewed_at, holder, settings)
         return 0 if row is None else int(row["epoch"])
 
     async def renew(self, epoch: int) -> bool:
@@ -144,7 +191,7 @@ class Leadership:
 
     async def _has_tables(self) -> bool:
         try:
-            row = await self._ask("SELECT to_regclass('cluster_leadership') IS NOT NULL AS there")
+            row = await self._ask(_HAS_TABLES)
         except PlatformError as error:
             cause = error.__cause__
             if cause is None or isinstance(cause, ConfigurationError):
@@ -188,6 +235,24 @@ class Leadership:
                 raw.terminate()
             self._raw = None
             raise PlatformError(f"the database {self.shown} cannot be reached: {first_line(error)}") from error
+
+
+def rekey(url: str, key_digest: str) -> None:
+    """Has the database know its cluster by another key. Raises `ConfigurationError` while anybody uses it."""
+    backend = PostgresqlBackend(url, "sesame cluster rekey")
+
+    def change(connection: sa.Connection) -> None:
+        connection.execute(sa.text(_BEGIN.replace("$1", ":name")), {"name": LEADERSHIP})
+        # The settings were told by the key before.
+        changed = sa.update(cluster_leadership).values(key_digest=key_digest, settings="")
+        connection.execute(changed)
+        connection.commit()
+
+    try:
+        backend.prepare()
+        backend.writer().run(change)
+    finally:
+        backend.close()
 
 
 @contextlib.contextmanager

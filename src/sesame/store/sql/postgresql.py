@@ -21,11 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.migrate import migrate
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, URL_EXPECTED, first_line, is_loss, refusal
+from sesame.store.sql.postgresql_fit import require_no_cluster, require_usable
 from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, InUse, of_another_program
 
 T = TypeVar("T")
 
-VERSION_LEAST = 14
 CONNECT_TIMEOUT_S = 10.0
 # No transaction of Sesame's takes this long, but for those that are given time; a server that leaves one without an
 # end for so long counts as gone.
@@ -175,7 +175,7 @@ class PostgresqlBackend:
             # What asyncpg's parser of URLs does not catch, such as a port that is no number.
             raise asyncpg.ClientConfigurationError(str(error)) from error
         try:
-            await self._require_usable(connection)
+            await require_usable(connection, self.shown)
             await connection.execute(SESSION)
         except BaseException:
             connection.terminate()
@@ -212,14 +212,16 @@ class PostgresqlBackend:
                 await raw.execute("SELECT pg_terminate_backend($1)", holder["pid"])
             elif holder is not None and self._prepared:
                 raise PlatformError(
-                    f"{_named(holder)} took the database {self.shown} while this Sesame had lost its connection: this "
+                    f"{named(holder)} took the database {self.shown} while this Sesame had lost its connection: this "
                     "one writes nothing until that one is stopped"
                 )
             if holder is not None and time.monotonic() > deadline:
                 raise InUse(
-                    f"the database {self.shown} is in use by {_named(holder)}: stop that one, or name another database"
+                    f"the database {self.shown} is in use by {named(holder)}: stop that one, or name another database"
                 )
             await asyncio.sleep(LOCK_RETRY_S)
+        if not self._epoch and not self._prepared:
+            await require_no_cluster(raw, self.shown)
         if self._epoch:
             # With the lock, so that none that is newer can have begun to write.
             led = await raw.fetchval(LED)
@@ -228,26 +230,6 @@ class PostgresqlBackend:
                     f"epoch {led} of the cluster has begun, and this is the writer of epoch {self._epoch}: it writes "
                     "nothing any more"
                 )
-
-    async def _require_usable(self, connection: "asyncpg.Connection[Any]") -> None:
-        """Raises `ConfigurationError` for a server or a database that cannot keep what Sesame keeps."""
-        version = connection.get_server_version()
-        if version.major < VERSION_LEAST:
-            raise ConfigurationError(
-                f"the database {self.shown} cannot be used: its server is PostgreSQL {version.major}.{version.minor}, "
-                f"expected {VERSION_LEAST} or newer. Upgrade the server, or name another"
-            )
-        encoding = await connection.fetchval("SHOW server_encoding")
-        if encoding != "UTF8":
-            raise ConfigurationError(
-                f"the database {self.shown} cannot be used: it has the encoding {encoding}, expected UTF8. Make one "
-                "with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-            )
-        if await connection.fetchval("SELECT pg_is_in_recovery()"):
-            raise ConfigurationError(
-                f"the database {self.shown} cannot be used: its server is a standby, which cannot be written. Name the "
-                "primary"
-            )
 
     async def _migrate(self) -> None:
         """On a connection of its own, however long it takes to change a large table."""
@@ -388,7 +370,7 @@ def _application_name(used_by: str, epoch: int) -> str:
     return f"{name} {used_by[-left:]}".strip().encode("ascii", "replace").decode()
 
 
-def _named(holder: "asyncpg.Record") -> str:
+def named(holder: "asyncpg.Record") -> str:
     where = f" from {holder['address']}" if holder["address"] else ""
     return f"another process ('{holder['name']}'{where}, backend {holder['pid']})"
 
