@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-agents bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-placement bench-full clean
+.PHONY: help install demo start test test-all test-thorough test-user test-lowest check lock torture bench bench-invoke bench-agents bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-restart bench-soak bench-placement bench-full clean
 
 BIN := .venv/bin
 # Four processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -10,7 +10,7 @@ PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
 # Tests start hundreds of processes. Each compiles everything that it imports unless it finds bytecode. It is kept in .venv,
 # also where the environment forbids it beside the sources.
 WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
-UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/docs --ignore=tests/examples --ignore=tests/security -m 'not torture and not alone'
+UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/docs --ignore=tests/examples --ignore=tests/security
 INSTALLED := .venv/.installed
 COMPILED := .venv/.compiled
 
@@ -37,25 +37,31 @@ demo: install  ## Deploys and calls the manual's functions, start to end, on fre
 start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-data
 	@$(BIN)/sesame start $(ARGS)
 
-test: install $(COMPILED)  ## Every test but the torture tests
+test: install $(COMPILED)  ## Every promise, by its cheapest tests
 	@$(WITH_BYTECODE) $(BIN)/pytest $(PARALLEL) $(ARGS)
+
+test-thorough: install $(COMPILED)  ## The tests that repeat a promise: other runtimes, databases, tools, longer runs
+	@$(WITH_BYTECODE) $(BIN)/pytest $(PARALLEL) -m 'thorough and not torture' $(ARGS)
+
+test-all: install $(COMPILED)  ## Both: every test but the torture tests
+	@$(WITH_BYTECODE) $(BIN)/pytest $(PARALLEL) -m 'not torture' $(ARGS)
 
 test-user: install  ## The journeys as an ordinary user: as nobody when started by root
 	@scripts/as-nobody $(BIN)/pytest -q -p no:cacheprovider tests/journeys $(ARGS)
 
 test-lowest: install  ## The unit tests with the lowest declared versions, in .venv-lowest
-	@scripts/test-lowest $(PARALLEL) $(UNIT) $(ARGS)
+	@scripts/test-lowest $(PARALLEL) $(UNIT) -m 'not torture and not alone' $(ARGS)
 
 check: $(INSTALLED) $(COMPILED)  ## Format, lint, types, architecture and unit tests: a minute
 	@$(BIN)/ruff format --check src tests benchmarks
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
-	@$(WITH_BYTECODE) $(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/pytest -q $(PARALLEL) $(UNIT) -m 'not torture and not thorough and not alone' $(ARGS)
 
 torture: install  ## The tests that take minutes, and property tests with many examples
 	@$(BIN)/uv sync --frozen --inexact --quiet --group fuzz
 	@$(WITH_BYTECODE) $(BIN)/pytest -m torture $(ARGS)
-	@$(WITH_BYTECODE) EXAMPLES_TIMES=20 $(BIN)/pytest $$(grep -rl support.examples tests --include=test_*.py) $(ARGS)
+	@$(WITH_BYTECODE) EXAMPLES_TIMES=20 $(BIN)/pytest -m 'not torture' $$(grep -rl support.examples tests --include=test_*.py) $(ARGS)
 
 .PHONY: docs
 docs: $(INSTALLED)  ## The documentation site, into site/; a link that leads nowhere fails

@@ -84,7 +84,7 @@ def built(made: Project, cache: Path, *, fresh: bool = False, said: list[str] | 
     return one.folder
 
 
-@pytest.mark.parametrize("runtime", ["python2.7", "python3.12"])
+@pytest.mark.parametrize("runtime", ["python2.7", pytest.param("python3.12", marks=pytest.mark.thorough)])
 def test_packages_lie_beside_the_code_and_import_under_the_functions_interpreter(
     tmp_path: Path, index: Path, cache: Path, runtime: str
 ) -> None:
@@ -250,7 +250,7 @@ def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert installer.default_cache() == tmp_path / "sesame" / "build"
 
 
-@pytest.mark.parametrize("runtime", ["python2.7", "python3.12"])
+@pytest.mark.parametrize("runtime", ["python2.7", pytest.param("python3.12", marks=pytest.mark.thorough)])
 def test_no_module_of_the_users_folder_is_imported_by_pip(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:

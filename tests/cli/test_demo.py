@@ -54,6 +54,7 @@ def test_every_call_is_answered_as_the_manual_says_under_both_runtimes() -> None
     assert "How to go on:" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path: Path) -> None:
     one = tmp_path / "bin"
     one.mkdir()

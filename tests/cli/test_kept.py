@@ -123,7 +123,7 @@ def test_a_function_that_ends_its_process_is_started_again(keeping: Kept) -> Non
     assert keeping.answer("-e", "again", "--keep-s", "0") == [1, "WORD", "again"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGKILL])
 def test_a_command_after_its_end_starts_it_anew(keeping: Kept, number: signal.Signals) -> None:
     assert keeping.answer("-e", "one") == [1, "WORD", "one"]
     processes = keeping.processes()

@@ -75,7 +75,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         server.process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
 def test_a_server_starts_prints_its_endpoints_and_stops_cleanly(server: Server, number: int) -> None:
     endpoints = server.ready()
     assert endpoints["account_id"] == "1234567890"
@@ -122,6 +122,7 @@ def test_a_port_that_is_taken_is_an_error_with_the_next_step(tmp_path: Path) -> 
     assert not (tmp_path / "data" / "endpoints.json").exists()
 
 
+@pytest.mark.thorough
 def test_after_a_kill_nothing_is_left_and_the_next_start_has_everything(server: Server, tmp_path: Path) -> None:
     server.ready()
     client = server.client()

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.docs import blocks
@@ -19,6 +20,7 @@ from tests.journeys.conftest import Sesame
 MANY = 40
 # What tests/packaging runs, with nothing but the wheel.
 BY_THE_WHEEL = ("docs/tutorial.md",)
+FIRST_PAGES = ("README.md", "docs/async.md", "docs/build.md", "docs/deploy.md", "docs/http.md", "docs/local.md")
 
 
 def name_of(page: Path) -> str:
@@ -30,6 +32,14 @@ def has_commands(page: Path) -> bool:
         isinstance(each, Block) and each.language == blocks.COMMANDS and not each.skipped
         for each in blocks.blocks(page.read_text())
     )
+
+
+def pages_with_commands() -> Iterator[Any]:
+    """What a reader does first in `make test`, every page by `make test-all`."""
+    for page in blocks.pages():
+        name = name_of(page)
+        if has_commands(page) and name not in BY_THE_WHEEL:
+            yield pytest.param(page, marks=() if name in FIRST_PAGES else pytest.mark.thorough, id=name)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +68,7 @@ def _clear(shell: Shell) -> None:
         shell.run(f"sesame delete {service['serviceName']} --all")
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in blocks.pages() if has_commands(page) and name_of(page) not in BY_THE_WHEEL], ids=name_of
-)
+@pytest.mark.parametrize("page", list(pages_with_commands()))
 def test_the_commands_of_a_page_print_what_it_shows(page: Path, shell: Shell) -> None:
     if page.is_relative_to(blocks.REPOSITORY / "examples"):
         shutil.copytree(page.parent, shell.folder, dirs_exist_ok=True)

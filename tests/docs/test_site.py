@@ -81,6 +81,7 @@ def test_a_limit_without_a_description_is_shown_by_its_name(monkeypatch: pytest.
     assert "files and folders in a code package" not in page
 
 
+@pytest.mark.thorough
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     """A site of one page, with the same hook and checks."""
     (tmp_path / "docs").mkdir()

@@ -52,21 +52,30 @@ def one_agent(why: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(AGENTS != "1", reason=f"{AGENTS} agents {why}")
 
 
-def oldest_and_newest(runtimes: Sequence[Any]) -> list[Any]:
+def oldest_and_newest(runtimes: Sequence[Any], between: pytest.MarkDecorator = pytest.mark.torture) -> list[Any]:
     """Those between them have their turn in `make torture`: tests/runtime holds the contract under each."""
-    between = [pytest.param(*each.values, marks=[*each.marks, pytest.mark.torture]) for each in runtimes[1:-1]]
-    return [runtimes[0], *between, *runtimes[-1:]]
+    return [runtimes[0], *(_later(each, between) for each in runtimes[1:-1]), *runtimes[-1:]]
+
+
+def newest(runtimes: Sequence[Any]) -> list[Any]:
+    """The same, with the oldest by `make test-all` only."""
+    oldest, *others = oldest_and_newest(runtimes)
+    return [_later(oldest, pytest.mark.thorough), *others]
+
+
+def _later(runtime: Any, tier: pytest.MarkDecorator) -> Any:
+    return pytest.param(*runtime.values, marks=[*runtime.marks, tier])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The oldest and the newest runtime, unless a test names its own.
+    """The newest runtime, and the oldest by `make test-all`, unless a test names its own.
 
     Where the promise is of each runtime, `EVERY_RUNTIME`; tests that wait in real time are content with `THE_MANUALS`.
     """
     marks = metafunc.definition.iter_markers("parametrize")
     named = {name for mark in marks for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])}
     if "runtime" in metafunc.fixturenames and "runtime" not in named:
-        metafunc.parametrize("runtime", oldest_and_newest(RUNTIMES))
+        metafunc.parametrize("runtime", newest(RUNTIMES))
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:

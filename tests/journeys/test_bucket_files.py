@@ -19,7 +19,9 @@ from tests.support.jails import buckets_only
 pytestmark = buckets_only
 RUNTIMES = tuple(each for each in ("python2.7", "python3.12") if each in INTERPRETERS)
 # What depends on how a runtime's own files work is tried with both.
-BOTH = pytest.mark.parametrize("runtime", RUNTIMES)
+BOTH = pytest.mark.parametrize(
+    "runtime", [*(pytest.param(each, marks=pytest.mark.thorough) for each in RUNTIMES[:-1]), *RUNTIMES[-1:]]
+)
 ONE = pytest.mark.parametrize("runtime", RUNTIMES[-1:])
 
 
@@ -172,6 +174,7 @@ def test_a_file_that_is_moved_or_removed_while_it_is_open(server: Sesame, bucket
     assert {key: text(bucket, key) for key in keys(bucket)} == {"moved": "new", "older": "old and more"}
 
 
+@pytest.mark.thorough
 @ONE
 def test_a_directory_of_many_objects(server: Sesame, bucket: oss2.Bucket, runtime: str) -> None:
     with ThreadPoolExecutor(16) as callers:

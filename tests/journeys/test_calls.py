@@ -8,7 +8,9 @@ from pathlib import Path
 
 import fc2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy, failure
+from tests.journeys.conftest import ACCOUNT_ID, REGION, RUNTIMES, Deploy, failure, oldest_and_newest
+
+pytestmark = pytest.mark.parametrize("runtime", oldest_and_newest(RUNTIMES))
 
 
 def test_hello_world(deploy: Deploy) -> None:

@@ -15,9 +15,18 @@ from tests.journeys.conftest import Sesame
 from tests.support.signer import Api
 
 CALLERS = 8
-# In every run, and in `make torture`: updates, and calls meanwhile. Each update costs a start for each caller.
-UPDATES, UPDATES_OF_TORTURE = (8, 1_000), (20, 10_000)
-CANARY_CALLS, CANARY_CALLS_OF_TORTURE = 1_000, 5_000
+# In `make test`, by `make test-all` and by `make torture`. Updates, and calls meanwhile; each update costs a start for
+# each caller.
+UPDATES = [
+    (3, 300),
+    pytest.param(8, 1_000, marks=pytest.mark.thorough),
+    pytest.param(20, 10_000, marks=pytest.mark.torture),
+]
+CANARY_CALLS = [
+    300,
+    pytest.param(1_000, marks=pytest.mark.thorough),
+    pytest.param(5_000, marks=pytest.mark.torture),
+]
 CANARY_SHARE = 0.2
 # Five standard deviations of the binomial distribution: less than one run in a million is outside by chance.
 DEVIATIONS = 5
@@ -85,7 +94,7 @@ class Load:
             assert self.progress.wait_for(lambda: self.made >= made, timeout=120), f"{self.made} calls of {made}"
 
 
-@pytest.mark.parametrize(("updates", "calls"), [UPDATES, pytest.param(*UPDATES_OF_TORTURE, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(("updates", "calls"), UPDATES)
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_updates_fail_no_call_and_mix_none(
     sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, updates: int, calls: int
@@ -115,7 +124,7 @@ def test_updates_fail_no_call_and_mix_none(
     assert set(served) == set(range(updates + 1))
 
 
-@pytest.mark.parametrize("calls", [CANARY_CALLS, pytest.param(CANARY_CALLS_OF_TORTURE, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("calls", CANARY_CALLS)
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_a_canary_gets_its_share(
     sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, calls: int

@@ -10,13 +10,25 @@ from pathlib import Path
 
 import oss2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, EVERY_RUNTIME, KEY_ID, RUNTIMES, SECRET, Deploy, Sesame, run, running
+from tests.journeys.conftest import (
+    ACCOUNT_ID,
+    KEY_ID,
+    RUNTIMES,
+    SECRET,
+    Deploy,
+    Sesame,
+    oldest_and_newest,
+    run,
+    running,
+)
 from tests.support.jails import jail_only
 
 from sesame.sandbox.network import HOST_ADDRESS
 
 pytestmark = jail_only
 ROLE = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
+# The oldest and the newest in `make test`.
+EACH = pytest.mark.parametrize("runtime", oldest_and_newest(RUNTIMES, between=pytest.mark.thorough))
 _numbers = itertools.count(1)
 
 
@@ -33,7 +45,7 @@ def bucket(server: Sesame) -> str:
     return "published"
 
 
-@EVERY_RUNTIME
+@EACH
 def test_a_published_function_finds_object_storage(server: Sesame, bucket: str, runtime: str) -> None:
     client, service = server.client(), f"names-{next(_numbers)}"
     client.create_service(service, role=ROLE)
@@ -44,7 +56,7 @@ def test_a_published_function_finds_object_storage(server: Sesame, bucket: str, 
 
 
 # Under 3.12 the SDK's own copy of urllib3 sends no server's name.
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EACH
 def test_a_package_that_brings_certificates_of_its_own_trusts_the_names(server: Sesame, runtime: str) -> None:
     client, service = server.client(), f"names-{next(_numbers)}"
     client.create_service(service, role=ROLE)

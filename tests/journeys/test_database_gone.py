@@ -24,6 +24,7 @@ def made(client: fc2.Client, name: str) -> bool:
     return True
 
 
+@pytest.mark.thorough
 def test_calls_go_on_changes_are_refused_and_everything_is_there_afterwards(tmp_path: Path) -> None:
     with own_server() as server:
         server.sql("CREATE DATABASE journey")

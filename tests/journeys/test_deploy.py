@@ -108,6 +108,7 @@ def test_a_service_with_other_functions_stays(sesame: Sesame, shop: Path, tmp_pa
     run(sesame, "remove", tmp_path / "more", "--name", "shop/more")
 
 
+@pytest.mark.thorough
 def test_what_a_function_requires_is_deployed_with_it(
     sesame: Sesame, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import fc2
 import psutil
 import pytest
-from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running, wait_until
+from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, newest, running, wait_until
 from tests.support.signer import API, Api
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -20,9 +20,9 @@ STDIN, STDOUT, STDERR, SERVER_ERROR, RESIZE, SERVER_CLOSE = range(6)
 PATIENCE_S = 60.0
 CLOSE_TIMEOUT_S = 1.0
 PROMPT = "what next? "
-# The oldest and the newest: what enters an instance runs under its runtime's interpreter.
+# What enters an instance runs under its runtime's interpreter.
 RUNTIME = ("python2.7", "python3.12")
-pytestmark = pytest.mark.parametrize("runtime", [RUNTIMES[0], RUNTIMES[-1]])
+pytestmark = pytest.mark.parametrize("runtime", newest([RUNTIMES[0], RUNTIMES[-1]]))
 
 
 class Exec:

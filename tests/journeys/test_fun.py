@@ -116,6 +116,7 @@ def fun(program: Path, sesame: Sesame, tmp_path: Path) -> Fun:
     return run
 
 
+@pytest.mark.thorough
 def test_a_project_is_deployed_called_and_changed(fun: Fun, sesame: Sesame) -> None:
     said = fun(SHOP, "deploy", "-y")
     assert "trigger tick deploy success" in said

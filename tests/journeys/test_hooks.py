@@ -4,7 +4,7 @@ import json
 
 import fc2
 import pytest
-from tests.journeys.conftest import FUNCTIONS, RUNTIMES, Sesame, oldest_and_newest, wait_until
+from tests.journeys.conftest import FUNCTIONS, RUNTIMES, Sesame, newest, wait_until
 from tests.support import command_line
 
 CODE = str(FUNCTIONS / "journey_hooks")
@@ -18,7 +18,7 @@ def logs_of(sesame: Sesame, service: str) -> str:
     return command_line.sesame("logs", f"{service}/f", "--data-dir", sesame.data_dir, expect=None).stdout
 
 
-@pytest.mark.parametrize("runtime", oldest_and_newest(RUNTIMES[1:]))
+@pytest.mark.parametrize("runtime", newest(RUNTIMES[1:]))
 def test_an_instance_is_told_before_it_freezes_and_before_it_goes(
     sesame: Sesame, client: fc2.Client, service: str, runtime: str
 ) -> None:

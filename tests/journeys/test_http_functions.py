@@ -121,14 +121,15 @@ def test_a_custom_domain(publish: Callable[..., Site], sesame: Sesame, client: A
     assert requests.get(sesame.endpoint + "/shop/a", headers={"Host": host}, timeout=60).status_code == 400
 
 
-# Each framework in every run, of the oldest kind and of the newest; all others by `make torture`.
+# One of the oldest kind in `make test`, one of the newest by `make test-all`, all others by `make torture`.
+TIERS = {("flask", RUNTIMES[0]): (), ("django", RUNTIMES[-1]): (pytest.mark.thorough,)}
 PAIRS = [
     pytest.param(
         *runtime.values,
         framework,
-        marks=[*runtime.marks, *([] if runtime is always else [pytest.mark.torture])],
+        marks=[*runtime.marks, *TIERS.get((framework, runtime), (pytest.mark.torture,))],
     )
-    for framework, always in (("flask", RUNTIMES[0]), ("django", RUNTIMES[-1]))
+    for framework in ("flask", "django")
     for runtime in RUNTIMES
 ]
 

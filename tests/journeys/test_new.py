@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.journeys.conftest import RUNTIMES, Sesame, wait_until
+from tests.journeys.conftest import RUNTIMES, Sesame, newest, wait_until
 from tests.journeys.test_http_functions import install
 from tests.support import command_line, plain_pytest
 
-OLD_AND_NEW = pytest.mark.parametrize("runtime", [RUNTIMES[0], RUNTIMES[-1]])
+OLD_AND_NEW = pytest.mark.parametrize("runtime", newest([RUNTIMES[0], RUNTIMES[-1]]))
 Command = Callable[..., command_line.Done]
 
 
@@ -80,6 +80,7 @@ def test_an_object(run: Command, start: Callable[[str], str], sesame: Sesame, mo
     assert json.loads(Path("found.json").read_text()) == {"lines": content.count(b"\n"), "bytes": len(content)}
 
 
+@pytest.mark.thorough
 @OLD_AND_NEW
 def test_a_flask_application(run: Command, start: Callable[[str], str], runtime: str) -> None:
     name = start("http")

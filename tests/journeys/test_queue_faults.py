@@ -207,7 +207,7 @@ FAULTS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] = {
 SLOW = pytest.param("silent", marks=pytest.mark.torture)
 
 
-@pytest.mark.parametrize("fault", ["stopped", "killed", SLOW])
+@pytest.mark.parametrize("fault", [pytest.param("stopped", marks=pytest.mark.thorough), "killed", SLOW])
 def test_a_database_that_is_gone_is_said_and_comes_back(tmp_path: Path, server: Server, fault: str) -> None:
     break_it, mend_it = FAULTS[fault]
     with on_postgresql(tmp_path, server) as sesame:

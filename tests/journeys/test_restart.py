@@ -82,6 +82,7 @@ def test_calls_during_restarts_wait_and_none_fails(restarting: Sesame) -> None:
     assert after["fc"] == before["fc"]
 
 
+@pytest.mark.thorough
 def test_a_call_that_runs_ends_before(restarting: Sesame) -> None:
     answers: list[bytes] = []
     client = restarting.client()
@@ -105,6 +106,7 @@ def test_with_settings_that_do_not_hold_it_goes_on_as_it_is(restarting: Sesame, 
     assert restarting.client().invoke_function("s", "f", b"0").data == b"slept"
 
 
+@pytest.mark.thorough
 def test_told_to_stop_while_it_restarts_it_stops_once_running_calls_have_ended(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "main.py").write_text(CODE)

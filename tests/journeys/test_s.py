@@ -159,6 +159,14 @@ def by_http(sesame: Sesame, function: str, body: str) -> str:
     return requests.post(sesame.endpoint, data=body, headers={"Host": host}, timeout=60).text
 
 
+def test_a_function_is_deployed_and_called(shell: Shell) -> None:
+    """As the page begins; `s` takes seconds for each command."""
+    page = NOT_RUN.sub("", (REPOSITORY / "docs/s.md").read_text())
+    beginning, _later = page.split("$ sed ")
+    follow("docs/s.md", f"{beginning}```\n", shell)
+
+
+@pytest.mark.thorough
 def test_the_page_about_s_does_what_it_shows(shell: Shell, sesame: Sesame) -> None:
     """Deploys, calls, changes, shows and removes an event function with an HTTP trigger and a timer."""
     page = NOT_RUN.sub("", (REPOSITORY / "docs/s.md").read_text())
@@ -166,6 +174,7 @@ def test_the_page_about_s_does_what_it_shows(shell: Shell, sesame: Sesame) -> No
     assert "hello" not in listed(sesame)
 
 
+@pytest.mark.thorough
 def test_functions_and_all_that_belongs_to_them_are_deployed_again_and_removed(shell: Shell, sesame: Sesame) -> None:
     def run(typed: str) -> str:
         status, said = shell.run(typed)

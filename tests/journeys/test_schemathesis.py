@@ -317,8 +317,9 @@ def kept(server: Sesame) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("version", "examples"),
     [
-        (FIRST, EXAMPLES),
-        ("2021-04-06", EXAMPLES_LATER),
+        (FIRST, 1),
+        pytest.param(FIRST, EXAMPLES, marks=pytest.mark.thorough),
+        pytest.param("2021-04-06", EXAMPLES_LATER, marks=pytest.mark.thorough),
         pytest.param(FIRST, EXAMPLES_LONG, marks=pytest.mark.torture),
         pytest.param("2021-04-06", EXAMPLES_LONG, marks=pytest.mark.torture),
     ],

@@ -78,7 +78,7 @@ def refused_events(sesame: Sesame) -> None:
         assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("visit", [upload, bad_uploads, refused_events])
+@pytest.mark.parametrize("visit", [upload, pytest.param(bad_uploads, marks=pytest.mark.thorough), refused_events])
 def test_the_loop_goes_on_turning(tmp_path: Path, visit: Any) -> None:
     stall_s, allowed_s = longest_stall(tmp_path, visit)
     assert stall_s <= allowed_s

@@ -36,6 +36,7 @@ def deployed(client: fc2.Client) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thorough
 def test_a_restart_keeps_everything(own_sesame: Sesame) -> None:
     client = own_sesame.client()
     for number in range(3):
@@ -86,6 +87,7 @@ def _ignore_the_end(client: fc2.Client, function: str) -> None:
         print(f"the call that was cut off: {type(error).__name__}")
 
 
+@pytest.mark.thorough
 def test_an_acknowledged_change_survives_kill_9_at_any_moment(
     own_sesame: Sesame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_calls_while_instances_are_killed_at_random_thousandfold(own_sesame: Ses
     calls_while_killing(own_sesame, calls=5 * CALLS)
 
 
+@pytest.mark.thorough
 def test_calls_while_instances_are_killed_at_random(own_sesame: Sesame) -> None:
     calls_while_killing(own_sesame, calls=CALLS)
 

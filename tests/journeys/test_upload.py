@@ -14,7 +14,17 @@ from typing import Any
 import fc2
 import oss2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, SECRET, Sesame, failure, running
+from tests.journeys.conftest import (
+    ACCOUNT_ID,
+    FUNCTIONS,
+    KEY_ID,
+    RUNTIMES,
+    SECRET,
+    Sesame,
+    failure,
+    oldest_and_newest,
+    running,
+)
 
 DEFAULT_ROLE = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
 READER = f"acs:ram::{ACCOUNT_ID}:role/reader"
@@ -72,6 +82,7 @@ class Upload:
         return self._client.invoke_function(self.service, case, payload=json.dumps(event))
 
 
+@pytest.mark.parametrize("runtime", oldest_and_newest(RUNTIMES))
 def test_the_manuals_upload(server: Sesame, bucket: oss2.Bucket, runtime: str) -> None:
     key = f"dir/{runtime} ä.txt"
     upload = Upload(server, bucket, runtime, DEFAULT_ROLE)

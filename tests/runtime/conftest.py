@@ -23,9 +23,11 @@ from sesame.sandbox.process.driver import PlainDriver
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 PATIENCE_S = 60.0
-# The contract is held under each runtime and by each driver. In every run each runtime has its turn under one of them,
-# which is the jail for these (tests/sandbox/test_jail_contract.py); each pair is tried by `make torture`.
-IN_A_JAIL = (OLDEST, BETWEEN[0], NEWEST)
+# The contract is held under each runtime and by each driver. By `make test-all` each runtime has its turn under one of
+# them, which is the jail for these (tests/sandbox/test_jail_contract.py); in `make test` the first two of the jail and
+# the first of the other driver; each pair is tried by `make torture`.
+IN_A_JAIL, IN_THE_OPEN = (OLDEST, NEWEST, BETWEEN[0]), (BETWEEN[2], BETWEEN[1])
+IN_EVERY_RUN = (*IN_A_JAIL[:2], IN_THE_OPEN[0])
 
 _serial = itertools.count(1)
 # By driver, which ends them: those of `Stage.shared`.
@@ -184,11 +186,15 @@ def resolve(runtime: str) -> Launch:
 
 def runtimes(*, jail: bool) -> list[Any]:
     """Those of one driver, as parameters; the plain one has every runtime where no jail can be made."""
-    of_every_run = IN_A_JAIL if jail else BETWEEN[1:] if ISOLATION.possible else (OLDEST, *BETWEEN, NEWEST)
-    return [
-        pytest.param(each, marks=() if each in of_every_run else pytest.mark.torture)
-        for each in (OLDEST, *BETWEEN, NEWEST)
-    ]
+    every = (OLDEST, *BETWEEN, NEWEST)
+    its_own = IN_A_JAIL if jail else IN_THE_OPEN if ISOLATION.possible else every
+
+    def marks(each: str) -> Any:
+        if each not in its_own:
+            return pytest.mark.torture
+        return () if each in IN_EVERY_RUN or its_own == every else pytest.mark.thorough
+
+    return [pytest.param(each, marks=marks(each)) for each in every]
 
 
 @pytest.fixture(scope="module", params=runtimes(jail=False))

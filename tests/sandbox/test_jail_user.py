@@ -21,22 +21,30 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 WALLS = "tests/security/test_walls.py"
+JAIL, MOST = "tests/sandbox/test_jail.py", "processes_are_limited"
+IMAGES, ROOT_OF_ITS_OWN = "tests/sandbox/test_jail_images.py", "its_root_is"
 # Not what runs the same code below the driver: the contract is held once for each driver, not for each isolation.
 # Of the attacks one for each set of walls, which are those from the oldest runtime; the others by `make torture`.
 TESTS = {
-    "tests/sandbox/test_jail.py": "python3.12 or not python",
+    JAIL: f"python3.12 and not {MOST}",
     "tests/sandbox/test_jail_death.py": "gone",
     "tests/sandbox/test_jail_volumes.py": "python3.12",
     "tests/sandbox/test_jail_network.py": "python3.12",
-    "tests/sandbox/test_jail_images.py": "user",
-    "tests/security/test_custom_walls.py": "image-user and (opens_sysctl or forks or threads)",
+    IMAGES: f"user and {ROOT_OF_ITS_OWN}",
     WALLS: "test_the_attack_fails and python2.7",
     "tests/security/ordinary_user.py": "test",
 }
+# What takes longer, by `make test-all`.
+LATER = {
+    JAIL: f"{MOST} and python3.12 or not python",
+    IMAGES: f"user and not {ROOT_OF_ITS_OWN}",
+    "tests/security/test_custom_walls.py": "image-user and (opens_sysctl or forks or threads)",
+}
 WAY_OUT = "tests/security/test_way_out.py"
+FILES, FAILURES = "tests/journeys/test_bucket_files.py", "tests/journeys/test_bucket_failures.py"
 BUCKETS = {
-    "tests/journeys/test_bucket_files.py": "python3.12 and (become_objects or any_place or inherits)",
-    "tests/journeys/test_bucket_failures.py": "killed or role_decides or nothing_is_left",
+    FILES: "python3.12 and (become_objects or any_place or inherits)",
+    FAILURES: "killed or role_decides or nothing_is_left",
 }
 # As most systems have it; in a mount namespace of its own.
 OPEN_FUSE = """
@@ -64,6 +72,11 @@ def test_as_nobody(folder: Path) -> None:
     as_nobody(TESTS, folder)
 
 
+@pytest.mark.thorough
+def test_more_as_nobody(folder: Path) -> None:
+    as_nobody(LATER, folder)
+
+
 @pytest.mark.torture
 def test_every_attack_as_nobody(folder: Path) -> None:
     as_nobody({WALLS: "test_the_attack_fails and python3.12"}, folder)
@@ -76,7 +89,7 @@ def test_the_way_out_as_nobody(folder: Path) -> None:
 
 
 @buckets_only
-@pytest.mark.parametrize("file", BUCKETS)
+@pytest.mark.parametrize("file", [FILES, pytest.param(FAILURES, marks=pytest.mark.thorough)])
 def test_buckets_as_nobody(file: str, folder: Path) -> None:
     as_nobody({file: BUCKETS[file]}, folder, before=("unshare", "--mount", "sh", "-eu", "-c", OPEN_FUSE, "sh"))
 

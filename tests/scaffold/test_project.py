@@ -39,7 +39,14 @@ def test_the_template_is_read_without_a_note(
     assert (made.folder / "code" / "requirements.txt").exists() == (kind == "http")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in project.KINDS if kind != "http"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.thorough if kind == "timer" else ())
+        for kind in project.KINDS
+        if kind != "http"
+    ],
+)
 def test_its_own_tests_pass(tmp_path: Path, kind: str) -> None:
     made = make(tmp_path / "shop", kind)
     command = [sys.executable, "-m", "pytest", "-q", *plain_pytest.OPTIONS, "-p", "no:asyncio", str(made.folder)]

@@ -41,9 +41,13 @@ def _has_no_wall(item: pytest.Item) -> bool:
     return attack in OF_ROOT and attacker == "image-user" and os.geteuid() == 0
 
 
-# The kernel holds the walls, whatever attacks them: the oldest and the newest runtime in every run, one between them by
-# `make torture`. Which wall it is that holds is shown with the newest, and with the others there.
-RUNTIMES = ("python2.7", pytest.param("python3", marks=pytest.mark.torture), "python3.12")
+# The kernel holds the walls, whatever attacks them: the newest runtime in `make test`, the oldest by `make test-all`,
+# one between them by `make torture`. Which wall it is that holds is shown with the newest, and with the others there.
+RUNTIMES = (
+    pytest.param("python2.7", marks=pytest.mark.thorough),
+    pytest.param("python3", marks=pytest.mark.torture),
+    "python3.12",
+)
 NEWEST = [*(pytest.param(each, marks=pytest.mark.torture) for each in ("python2.7", "python3")), "python3.12"]
 
 

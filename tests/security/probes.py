@@ -41,10 +41,11 @@ SMALL: dict[str, Any] = {"memory_mb": 128}
 PROBES = (
     # Another instance.
     probe("sees_processes", SEES),
+    probe("takes_descriptor", REACHES, "seccomp"),
+    # These two look at every process of the machine: one that costs less comes first for its set of walls.
+    probe("reads_tmp", REACHES),
     probe("reads_environment", REACHES),
     probe("reads_credentials", REACHES),
-    probe("takes_descriptor", REACHES, "seccomp"),
-    probe("reads_tmp", REACHES),
     probe("reads_shm", REACHES),
     probe("reads_code", REACHES),
     probe("reads_memory", REACHES),

@@ -42,15 +42,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def attacks() -> Iterator[Any]:
-    """With who attacks. An image's jail has the walls of any other: in every run one attack on each set of them comes
-    from an image, the rest in `make torture`, as all do from an ordinary user's image, where root makes it.
+    """With who attacks. Its jail has the walls of any other: `make test` tries one attack on each set of them from a
+    program, `make test-all` every one, and one on each set from an image. The rest of an image's come in
+    `make torture`, as all do from an ordinary user's image, where root makes it.
     """
-    from_an_image = one_of_each_set(probe for probe in PROBES if probe.attack != OF_ITS_OWN)
+    chosen = one_of_each_set(probe for probe in PROBES if probe.attack != OF_ITS_OWN)
     for attacker in ("program", "image-root", "image-user"):
         for probe in PROBES:
-            later = probe.attack not in from_an_image if attacker == "image-root" else os.geteuid() == 0
-            marks = pytest.mark.torture if later and attacker != "program" else ()
-            yield pytest.param(attacker, probe, marks=marks, id=f"{attacker}-{probe.attack}")
+            yield pytest.param(
+                attacker, probe, marks=tier(attacker, probe.attack in chosen), id=f"{attacker}-{probe.attack}"
+            )
+
+
+def tier(attacker: str, for_its_set: bool) -> Any:
+    if attacker == "image-user":
+        return pytest.mark.torture if os.geteuid() == 0 else ()
+    if attacker == "program":
+        return () if for_its_set else pytest.mark.thorough
+    return pytest.mark.thorough if for_its_set else pytest.mark.torture
 
 
 @pytest.fixture(scope="module")

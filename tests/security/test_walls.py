@@ -150,7 +150,12 @@ def _without(probe: Probe) -> str:
     return f"{sorted(probe.walls)} {sorted(probe.options.items())}"
 
 
-ONE_HOST_AFTER_THE_OTHER: list[Probe] = sorted(PROBES, key=_without)
+def without_walls_in_turn() -> Iterator[Any]:
+    """Those that need the same walls gone follow each other; one of each set in `make test`, all by `make test-all`."""
+    chosen = one_of_each_set(PROBES)
+    for probe in sorted(PROBES, key=_without):
+        marks = () if probe.attack in chosen else pytest.mark.thorough
+        yield pytest.param(probe, marks=marks, id=probe.attack)
 
 
 async def attack(host: Host, probe: Probe, scene: Scene) -> Any:
@@ -203,7 +208,7 @@ async def test_the_attack_fails(probe: Probe, runtime: str, scene: Scene, with_w
 
 @root_only
 @pytest.mark.parametrize("runtime", NEWEST, indirect=True)
-@pytest.mark.parametrize("probe", ONE_HOST_AFTER_THE_OTHER, ids=lambda probe: probe.attack)
+@pytest.mark.parametrize("probe", list(without_walls_in_turn()))
 async def test_the_attack_succeeds_without_the_wall(
     probe: Probe, runtime: str, scene: Scene, without_walls: WithoutWalls
 ) -> None:

@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs on a server's database and in a bucket at once has its turn in `make torture`: each is tried alone."""
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if callspec is not None and {"postgresql", "s3"} <= {str(each) for each in callspec.params.values()}:
+        if callspec is not None and {"postgresql", "s3"} <= {
+            each for each in callspec.params.values() if isinstance(each, str)
+        }:
             item.add_marker(pytest.mark.torture)
 
 

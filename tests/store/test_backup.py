@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support import forked
 from tests.support.data_directory import Stores, fill
+from tests.support.databases import FILE_FIRST
 
 from sesame.cli.backup import backup, restore
 from sesame.data_dir import DataDir
@@ -87,6 +88,7 @@ def test_a_backup_goes_from_and_to_a_database_elsewhere(whole: Path, tmp_path: P
     assert not (tmp_path / "fourth").exists()
 
 
+@FILE_FIRST
 async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path, place: Path | str) -> None:
     stores = Stores(tmp_path / "data", place if isinstance(place, str) else None)
     await stores.open()

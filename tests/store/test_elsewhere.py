@@ -61,6 +61,7 @@ async def test_a_start_that_was_killed_between_the_two_numbers_is_made_up_for(
     await refused(tmp_path / "other", postgresql_url, None, "belongs to another data directory")
 
 
+@pytest.mark.thorough
 def test_records_move_to_postgresql_and_back_with_a_sesame_on_each_end(data: Path, postgresql_url: str) -> None:
     account = asyncio.run(start_and_stop(data, None))
     told = copied(data, postgresql_url)
@@ -104,7 +105,10 @@ LOST = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", LOST)
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(each, marks=() if each in ("emptied", "made anew") else pytest.mark.thorough) for each in LOST],
+)
 def test_a_database_that_was_lost_is_refused_and_nothing_is_touched(
     damage: str, data: Path, postgresql_url: str, postgresql_server: Server
 ) -> None:

@@ -11,6 +11,10 @@ import pytest
 
 from sesame.store.sql.backends import backend_of
 
+# For a test that takes long, with the same fixture: on a file, and on a server by `make test-all`.
+FILE_FIRST = pytest.mark.parametrize(
+    "place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
+)
 # For a test whose rule is of what uses a store, with the fixture `place`: on a file, and on a server by `make torture`.
 ONE_DATABASE = pytest.mark.parametrize(
     "place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.torture)], indirect=True

@@ -16,10 +16,7 @@ INTERPRETERS, DEBUGGERS = _FOUND.found, _FOUND.debuggers
 OLDEST, *BETWEEN, NEWEST = MINOR_VERSIONS
 
 
-def runtimes(*, every_run: bool = False) -> list[Any]:
-    """Each runtime as a parameter: the oldest and the newest in every run, those between them by `make torture`.
-
-    `every_run` is for what depends on the runtime: tests/runtime, and the journeys whose promise names each runtime.
-    """
-    later = () if every_run else (pytest.mark.torture,)
-    return [pytest.param(runtime, marks=later if runtime in BETWEEN else ()) for runtime in MINOR_VERSIONS]
+def runtimes() -> list[Any]:
+    """As parameters: the newest in `make test`, the oldest by `make test-all`, those between by `make torture`."""
+    later = {OLDEST: pytest.mark.thorough, **dict.fromkeys(BETWEEN, pytest.mark.torture)}
+    return [pytest.param(each, marks=later.get(each, ())) for each in MINOR_VERSIONS]

@@ -247,7 +247,7 @@ def test_each_process_of_a_parallel_run_has_its_own(pytester: pytest.Pytester) -
     assert not any(map(lives, found))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGKILL])
 def test_a_session_that_is_ended_leaves_nothing(pytester: pytest.Pytester, number: signal.Signals) -> None:
     path = pytester.makepyfile(
         """

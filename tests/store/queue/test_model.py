@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from tests.support.databases import FILE_FIRST
 from tests.support.fakes import FakeClocks
 from tests.support.invocations import TARGET, ended, new_invocation
 
@@ -399,6 +400,7 @@ def world(place: Path | str) -> Iterator[World]:
     world.close()
 
 
+@FILE_FIRST
 def test_the_queue_does_what_its_model_does(world: World) -> None:
     class InThisWorld(Machine):
         def __init__(self) -> None:
