@@ -5,6 +5,7 @@ Executions and arrivals come from the ledger, records from the API; neither is b
 
 import collections
 import itertools
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,8 @@ PROCESS_EXITED = "Process exited unexpectedly"
 PAGE = 100
 # An execution that was under way when something was killed may tell so late that it began.
 LATE_S = 0.5
+# How many faulty events a judgement tells in whole; it counts them all.
+TOLD_MAX = 5
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -104,31 +107,51 @@ def judge(sent: list[Sent], found: Records, reports: list[Report], kills: list[K
     known = {event.id for event in sent}
     assert told.keys() <= known, f"executed, but never sent: {sorted(told.keys() - known)[:5]}"
     assert found.keys() <= known, f"recorded, but never sent: {sorted(found.keys() - known)[:5]}"
+    # Records have the time of day, kills that of the monotonic clock.
+    day_s = time.time() - time.monotonic()
+    faults = []
     for event in sent:
-        record, happened = found.get(event.id), told[event.id]
-        everything = f"{event}\n{record}\n" + "\n".join(str(report) for report in happened)
-        if record is None:
-            assert not event.accepted, f"accepted and lost: {everything}"
-            assert not happened, f"executed without a record: {everything}"
-            continue
-        expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
-        assert record["status"] == expected, f"not {expected}: {everything}"
-        ended = any(report.what == last for report in happened) or _was_killed(record, happened, kills)
-        assert ended, f"recorded, but not executed to its end: {everything}"
-        verdict.accepted += event.accepted
-        _add_executions(verdict, happened, kills, everything)
-        arrivals = sum(report.what == "arrived" for report in happened)
-        verdict.repeated_arrivals += max(0, arrivals - 1)
+        try:
+            _add_event(verdict, event, found.get(event.id), told[event.id], kills, day_s)
+        except AssertionError as fault:
+            faults.append(str(fault))
+    assert not faults, f"{len(faults)} of {len(sent)} events: " + "\n".join(faults[:TOLD_MAX])
     return verdict
 
 
-def _was_killed(record: dict[str, Any], happened: list[Report], kills: list[Kill]) -> bool:
-    """Whether a kill met the last attempt. It counts as a function error, and the function could report no end."""
-    begun = [report.at for report in happened if report.what == "began"]
-    if not begun or PROCESS_EXITED not in record.get("invocationErrorMessage", ""):
+def _add_event(
+    verdict: Verdict,
+    event: Sent,
+    record: dict[str, Any] | None,
+    happened: list[Report],
+    kills: list[Kill],
+    day_s: float,
+) -> None:
+    everything = f"{event}\n{record}\n" + "\n".join(str(report) for report in happened)
+    if record is None:
+        assert not event.accepted, f"accepted and lost: {everything}"
+        assert not happened, f"executed without a record: {everything}"
+        return
+    expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
+    assert record["status"] == expected, f"not {expected}: {everything}"
+    ended = any(report.what == last for report in happened) or _was_killed(record, kills, day_s)
+    assert ended, f"recorded, but not executed to its end: {everything}"
+    verdict.accepted += event.accepted
+    _add_executions(verdict, happened, kills, everything)
+    arrivals = sum(report.what == "arrived" for report in happened)
+    verdict.repeated_arrivals += max(0, arrivals - 1)
+
+
+def _was_killed(record: dict[str, Any], kills: list[Kill], day_s: float) -> bool:
+    """Whether a kill met the last attempt. It counts as a function error, and the function could report no end.
+
+    By the record's own times: an instance may be killed before its function could report that it began.
+    """
+    running = [event["timestamp"] for event in record.get("events", ()) if event["status"] == "Running"]
+    if not running or PROCESS_EXITED not in record.get("invocationErrorMessage", ""):
         return False
-    until = begun[-1] + record["durationMs"] / 1000 + LATE_S
-    return any(begun[-1] <= kill.ended + LATE_S and kill.began <= until for kill in kills)
+    began, until = running[-1] / 1000 - day_s - LATE_S, record["endTime"] / 1000 - day_s + LATE_S
+    return any(began <= kill.ended and kill.began <= until for kill in kills)
 
 
 def _add_executions(verdict: Verdict, happened: list[Report], kills: list[Kill], everything: str) -> None:

@@ -1,9 +1,11 @@
 """The judge of the kill test sees each kind of loss and repetition that it is there to see."""
 
+import time
+
 import pytest
 from tests.torture.async_callers import FAILS, STEADY, Sent
 from tests.torture.ledger import Report
-from tests.torture.queue_check import Kill, Records, judge, missing_arrivals
+from tests.torture.queue_check import TOLD_MAX, Kill, Records, judge, missing_arrivals
 
 RECORD = {"invocationId": "a", "status": "Succeeded"}
 EVENT = Sent("a", STEADY, b"{}", accepted=True)
@@ -75,9 +77,16 @@ def test_a_retry_is_no_repetition() -> None:
         judge([event], {"a": record}, reports("began", "failed", "began", "failed"), [])
 
 
+def failed_at(began: float) -> dict[str, object]:
+    """The record of an event whose last attempt ran for 40 ms from this moment of the monotonic clock on."""
+    began_ms = int((began + time.time() - time.monotonic()) * 1000)
+    events = [{"status": "Running", "timestamp": began_ms}, {"status": "Failed", "timestamp": began_ms + 40}]
+    why = "UnhandledInvocationError: Process exited unexpectedly before completing request"
+    return {**RECORD, "status": "Failed", "endTime": began_ms + 40, "invocationErrorMessage": why, "events": events}
+
+
 def test_only_a_kill_explains_an_attempt_that_told_no_end() -> None:
-    event = Sent("a", FAILS, b"{}", accepted=True)
-    record = {**RECORD, "status": "Failed", "durationMs": 40, "invocationErrorMessage": "Process exited unexpectedly"}
+    event, record = Sent("a", FAILS, b"{}", accepted=True), failed_at(1.1)
     told = reports("began", "began", "arrived", retries=(0, 1, 0))
     kills = [Kill("instance", 0.1, 0.1), Kill("instance", 1.1, 1.1)]
     assert judge([event], {"a": record}, told, kills).executions == len(kills)
@@ -86,6 +95,20 @@ def test_only_a_kill_explains_an_attempt_that_told_no_end() -> None:
             judge([event], {"a": record}, told, missing)
     with pytest.raises(AssertionError, match="recorded, but not executed to its end"):
         judge([event], {"a": {**record, "invocationErrorMessage": "no"}}, told, kills)
+
+
+def test_a_kill_explains_an_attempt_that_could_not_tell_that_it_began() -> None:
+    event, record, told = Sent("a", FAILS, b"{}", accepted=True), failed_at(3.0), reports("arrived")
+    assert judge([event], {"a": record}, told, [Kill("instance", 3.02, 3.02)]).accepted == 1
+    with pytest.raises(AssertionError, match="recorded, but not executed to its end"):
+        judge([event], {"a": record}, told, [Kill("instance", 1.0, 1.0)])
+
+
+def test_every_faulty_event_is_counted() -> None:
+    sent = [Sent(name, STEADY, b"{}", accepted=True) for name in "abcdefgh"]
+    with pytest.raises(AssertionError, match="7 of 8 events: accepted and lost") as raised:
+        judge(sent, {"a": RECORD}, SOUND, [])
+    assert str(raised.value).count("accepted and lost") == TOLD_MAX
 
 
 def test_a_destination_that_heard_of_another_outcome_was_left_out() -> None:
