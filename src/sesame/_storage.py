@@ -4,12 +4,12 @@ Called by `app`, before anything that reads or writes them.
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import msgspec
 
+from sesame._shared_logs import LogsNeeds, open_own_logs, open_shared_logs
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
@@ -31,7 +31,7 @@ from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
 from sesame.store.logs.logstores.store import LogStorage
-from sesame.store.logs.writer import Logstores, LogWriterProcess
+from sesame.store.logs.writer import Logstores
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.compiling import CompileQueue
@@ -149,7 +149,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await images.collect(live_images(catalog))
 
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collect))
-    sink, logs, notices = await _open_logs(needs, logstores)
+    sink, logs, notices = await _open_logs(needs, logstores, background, database, bucket)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
         notices.append(
@@ -210,7 +210,9 @@ def _own(database: Database) -> Callable[[], Awaitable[None]]:
     return require
 
 
-async def _open_logs(needs: StorageNeeds, logstores: LogStorage) -> tuple[LogSink, Logs | None, list[str]]:
+async def _open_logs(
+    needs: StorageNeeds, logstores: LogStorage, background: BackgroundTasks, database: Database, bucket: Bucket | None
+) -> tuple[LogSink, Logs | None, list[str]]:
     """Where lines of functions go, the store of logs if it is open, and what an operator should know about it.
 
     When the settings keep no logs, it takes only lines that a logstore may get.
@@ -226,9 +228,11 @@ async def _open_logs(needs: StorageNeeds, logstores: LogStorage) -> tuple[LogSin
         age_s=settings.log_retention_days * DAY_S,
     )
     copies = Logstores(needs.data_dir.logstores, logstores.written)
-    logs = Logs(path, retention, needs.clocks, functools.partial(LogWriterProcess, logstores=copies))
-    await logs.open()
-    needs.teardown.push_async_callback(logs.close)
+    logs_needs = LogsNeeds(path, retention, needs.clocks, copies, background, needs.teardown)
+    if needs.epoch and bucket is not None and settings.log_retention_days:
+        logs = await open_shared_logs(logs_needs, database, bucket, needs.epoch)
+    else:
+        logs = await open_own_logs(logs_needs)
     sink = logs.append if settings.log_retention_days else _only_for_logstores(logs.append)
     return sink, logs, list(logs.notices)
 

@@ -1,6 +1,7 @@
 """Nodes of a cluster, on one machine: each serves, caps hold over all, and one that is lost is replaced."""
 
 import contextlib
+import functools
 import re
 import signal
 import threading
@@ -18,6 +19,7 @@ from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 from tests.support.timed_calls import THREADS, Ran, require_cap, timed_calls
 
 from sesame.cluster.keys import make_key
+from sesame.store.logs.reader import LINE_BITS, LogLine, LogReader, Query
 
 RUNTIME = "python3"
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
@@ -227,10 +229,32 @@ def test_a_whole_node_is_stopped_for_longer_than_its_life_and_goes_on(cluster: C
     assert cluster.leader() is not leader
 
 
+def lines_of(node: Node, request_id: str) -> list[LogLine]:
+    return LogReader(node.data_dir / "logs.db").read(Query(request_id=request_id))
+
+
+def logged_call(cluster: Cluster, node: Node, service: str) -> tuple[str, list[str]]:
+    """The request id of a call, and its lines, which are in the bucket by now."""
+    deployed(cluster, service, TIMES)
+    request_id = node.client().invoke_function(service, "f", payload=b"0.05").headers["X-Fc-Request-Id"]
+    leader = cluster.leader()
+    wait_until(lambda: len(lines_of(leader, request_id)) >= 2, "the lines of a call", PATIENCE_S)
+    lines = lines_of(leader, request_id)
+    asked = f"SELECT count(*) FROM log_segments WHERE end_id > {lines[-1].id >> LINE_BITS}"
+    wait_until(lambda: cluster.sql(asked) != "0", "a segment with these lines", PATIENCE_S)
+    return request_id, [line.text for line in lines]
+
+
 def test_a_whole_node_is_killed_and_comes_back(cluster: Cluster) -> None:
     leader = cluster.leader()
     others = [node for node in cluster.nodes.values() if node is not leader]
+    calls = [logged_call(cluster, node, f"logged-{number}") for number, node in enumerate((leader, others[0]))]
     lost_and_replaced(cluster, "node-killed", Node.power_off, others)
+    # What was logged before is read where the writer is now.
+    after = cluster.leader()
+    for request_id, texts in calls:
+        wait_until(functools.partial(lines_of, after, request_id), "lines from before", PATIENCE_S)
+        assert [line.text for line in lines_of(after, request_id)] == texts
     leader.start()
     assert _answers(leader.client(), "node-killed")
     assert cluster.leader() is not leader

@@ -4,6 +4,7 @@ Run by pytest.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 from tests.support.postgresql import Server
 
 from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.segment import Range, Segment
 from sesame.store.sql import leadership as statements
 from sesame.store.sql import postgresql
 from sesame.store.sql.database import Database
@@ -110,7 +113,10 @@ async def test_nothing_is_written_in_an_epoch_that_is_over(url: str, stack: Asyn
     for _ in range(3):
         with pytest.raises(PlatformError):
             await write(first, "too late")
+    with pytest.raises(PlatformError):
+        await SegmentIndex(first, 1, time.time).add(Segment("too late", Range(1, 2), 0, 0, 1))
     await write(second, "of the second")
+    assert await SegmentIndex(second, 2, time.time).newest() == []
     # Also where the second has lost its connection, and the lock with it.
     await second.close()
     with pytest.raises(PlatformError, match="epoch 2 of the cluster has begun"):

@@ -505,7 +505,7 @@ def test_a_missing_file_has_no_lines_and_a_foreign_file_is_an_error(tmp_path: Pa
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version=99")
     for refused in (lambda: LogReader(newer).read(Query()), LogWriter(newer).open):
-        with pytest.raises(ConfigurationError, match=r"found version 99, expected 2"):
+        with pytest.raises(ConfigurationError, match=r"found version 99, expected 3"):
             refused()
 
 
@@ -572,14 +572,18 @@ async def test_the_qualifier_is_kept_as_the_caller_wrote_it(make: Make) -> None:
     assert [line.qualifier for line in await logs.read(Query())] == ["prod", "1", "prod"]
 
 
-async def test_a_file_of_the_version_before_is_read_and_then_upgraded(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_a_version_before_is_read_and_then_upgraded(make: Make, tmp_path: Path, version: int) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"old\n")
     await logs.close()
     path = tmp_path / "logs.db"
     with sqlite3.connect(path) as db:
-        db.execute("ALTER TABLE sources DROP COLUMN qualifier")
-        db.execute("PRAGMA user_version=1")
+        for table in ("sealed", "segments"):
+            db.execute(f"DROP TABLE {table}")
+        if version == 1:
+            db.execute("ALTER TABLE sources DROP COLUMN qualifier")
+        db.execute(f"PRAGMA user_version={version}")
     db.close()
     assert [(line.text, line.qualifier) for line in LogReader(path).read(Query())] == [("old", "")]
     assert LogReader(path).read(Query(qualifier="prod")) == []

@@ -17,6 +17,10 @@ BLOB_REMOVED = "blob.removed"
 BLOB_ANNOUNCED = "blob.announced"
 # The subject is the SHA-256 of a package that a record no longer names; others may still name it.
 PACKAGE_RELEASED = "package.released"
+# The subject is the digest of a log segment that is on its way to the bucket and has no row yet.
+SEGMENT_ANNOUNCED = "segment.announced"
+# The subject is the digest of a log segment whose row is gone.
+SEGMENT_REMOVED = "segment.removed"
 # The subject is the trigger (`service/function/trigger`), the payload a `model.object_event.ObjectEvent`.
 OBJECT_EVENT = "object.event"
 

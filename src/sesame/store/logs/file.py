@@ -5,9 +5,9 @@ Used by `store.logs.writer_process`; `store.logs.reader` reads the file.
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +17,7 @@ from sesame.store.logs.lines import Chunk
 from sesame.store.logs.shares import Shares
 from sesame.store.sql import sqlite_file
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 # One statement inserts at most so many rows: the interpreter's lock changes hands once for all of them.
 ROWS_TOGETHER = 512
@@ -26,6 +26,8 @@ COLUMNS = 6
 ROWS_DELETED_TOGETHER = 200
 # A source's time of last use may be this much behind, which spares a write with each batch.
 SOURCE_STALE_MS = 60_000
+# So many sources of rows from elsewhere are remembered; one that is forgotten gets another row.
+ADOPTED_SOURCES_MAX = 10_000
 # Space that retention freed beyond this goes back to the file system, a little at a time.
 FREE_BYTES_MAX = 32 * 1024 * 1024
 VACUUM_PAGES = 512
@@ -44,12 +46,15 @@ CREATE TABLE chunks (
     request_id TEXT NOT NULL, at_ms INTEGER NOT NULL, marks BLOB, data BLOB NOT NULL
 );
 """
-_TO_VERSION_2 = """
-BEGIN IMMEDIATE;
-ALTER TABLE sources ADD COLUMN qualifier TEXT NOT NULL DEFAULT '';
-PRAGMA user_version=2;
-COMMIT;
+# Of a cluster: which rows are in the bucket, by ranges of ids, and which segments the rows of this file make up.
+_SHARED = """
+CREATE TABLE sealed (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);
+CREATE TABLE segments (digest TEXT PRIMARY KEY, last_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX segments_by_age ON segments (last_ms);
 """
+_TO_VERSION_2 = "ALTER TABLE sources ADD COLUMN qualifier TEXT NOT NULL DEFAULT '';"
+# What each version lacks of the present one.
+_CHANGES = {0: _SCHEMA + _SHARED, 1: _TO_VERSION_2 + _SHARED, 2: _SHARED}
 
 
 class SourceKey(NamedTuple):
@@ -70,16 +75,43 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     chunk: Chunk
 
 
+class Adopted(Protocol):
+    """A row that another process numbered; its source is told apart."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def batch_ms(self) -> int: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def at_ms(self) -> int: ...
+    @property
+    def marks(self) -> bytes | None: ...
+    @property
+    def data(self) -> bytes: ...
+
+
 class LogWriter:
     """The only writer. Not safe for use by several threads at a time; `write` and `expire` raise sqlite_file.Error."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, next_id: int = 0) -> None:
+        """In a cluster, new rows have ids from `next_id` on."""
         self._path = path
+        self._next_id = next_id
         self._connection: Any = None
         self._shares = Shares(None)
         # source → its id, and the time of last use that the file knows
         self._known: dict[SourceKey, tuple[int, int]] = {}
+        # The same of sources that `adopt` brought.
+        self._adopted: dict[SourceKey, tuple[int, int]] = {}
         self._batch_ms = 0
+
+    @property
+    def connection(self) -> sqlite_file.Connection:
+        """Another one after `replace`."""
+        connection: sqlite_file.Connection = self._connection
+        return connection
 
     def open(self) -> str:
         """Returns a notice when the file was damaged: then it has been set aside, and a new one is begun.
@@ -95,7 +127,7 @@ class LogWriter:
         """Sets a file aside that turned out to be damaged, and begins a new one; returns the notice about that."""
         self.close()
         aside = _set_aside(self._path)
-        self._known, self._batch_ms = {}, 0
+        self._known, self._adopted, self._batch_ms = {}, {}, 0
         self._open()
         return f"the logs of functions in {self._path} were damaged: they lie in {aside} now, and new ones are kept"
 
@@ -121,12 +153,12 @@ class LogWriter:
         db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit={FREE_BYTES_MAX}")
         found = version_of(db)
-        if found == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        elif found == 1:
-            db.executescript(_TO_VERSION_2)
+        if found in _CHANGES:
+            db.executescript(f"BEGIN IMMEDIATE; {_CHANGES[found]} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         elif found != SCHEMA_VERSION:
             raise wrong_version(self._path, found)
+        if self._next_id:
+            _begin_at(db, self._next_id)
         self._shares = Shares(db)
         newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
         self._batch_ms = newest[0] if newest else 0
@@ -150,11 +182,50 @@ class LogWriter:
                 values += (batch_ms, source, row.request_id, chunk.at_ms, chunk.marks, chunk.data)
             start = 0
             for count in _portions(len(rows)):
-                _insert(db, count, values[start * COLUMNS : (start + count) * COLUMNS])
+                last = _insert(db, count, values[start * COLUMNS : (start + count) * COLUMNS])
                 start += count
         self._known = known
+        if self._next_id and rows:
+            # A file that takes the place of this one goes on from here.
+            self._next_id = last + 1
         for row in rows:
             self._shares.added(row.source.service, row.source.function, len(row.chunk.data))
+
+    def adopt(self, rows: Sequence[tuple[Adopted, SourceKey]], also: Callable[[sqlite_file.Connection], None]) -> None:
+        """Takes in rows that have their ids already; those that are here stay. `also` acts in the same transaction."""
+        db = self._connection
+        if len(self._adopted) > ADOPTED_SOURCES_MAX:
+            self._adopted = {}
+        known = dict(self._adopted)
+        with sqlite_file.transaction(db):
+            before = db.total_changes
+            values = [
+                (
+                    row.id,
+                    row.batch_ms,
+                    self._source(known, key, row.batch_ms),
+                    row.request_id,
+                    row.at_ms,
+                    row.marks,
+                    row.data,
+                )
+                for row, key in rows
+            ]
+            sources = db.total_changes - before
+            db.executemany(
+                "INSERT OR IGNORE INTO chunks (id, batch_ms, source, request_id, at_ms, marks, data) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            new = db.total_changes - before - sources
+            also(db)
+        self._adopted = known
+        self._shares.inserted_before()
+        if new == len(rows):
+            for row, key in rows:
+                self._shares.added(key.service, key.function, len(row.data))
+        elif new:
+            self._shares.forget()
 
     def expire(self, before_ms: int, size_max: int) -> bool:
         """Deletes some of what is older; False when nothing was left to do.
@@ -176,7 +247,9 @@ class LogWriter:
             first = db.execute("SELECT batch_ms FROM chunks ORDER BY id LIMIT 1").fetchone()
             unused_ms = first[0] - 2 * SOURCE_STALE_MS if first else self._batch_ms + 1
             db.execute("DELETE FROM sources WHERE last_ms < ?", (unused_ms,))
+            db.execute("DELETE FROM segments WHERE last_ms < ?", (before_ms,))
         self._known = {key: known for key, known in self._known.items() if known[1] >= unused_ms}
+        self._adopted = {key: known for key, known in self._adopted.items() if known[1] >= unused_ms}
         self._shares.removed(oldest)
         return True
 
@@ -227,9 +300,17 @@ def _portions(count: int) -> Iterator[int]:
         count -= size
 
 
-def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> None:
-    """`values` has COLUMNS for each of `count` rows."""
-    db.execute(_insertion(count), values)
+def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> int:
+    """`values` has COLUMNS for each of `count` rows. Returns the id of the last one."""
+    return db.execute(_insertion(count), values).lastrowid or 0
+
+
+def _begin_at(db: sqlite_file.Connection, next_id: int) -> None:
+    """New rows have ids from there on, or from the last one on if that is more."""
+    with sqlite_file.transaction(db):
+        if db.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'chunks'").fetchone() is None:
+            db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('chunks', 0)")
+        db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'chunks'", (next_id - 1,))
 
 
 @functools.cache

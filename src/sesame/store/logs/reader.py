@@ -16,7 +16,7 @@ from sesame.store.sql import sqlite_file
 
 PAGE_LINES_DEFAULT = 1000
 # A line's id is its chunk's with the line's number below; a chunk of 64 KiB has fewer lines than this.
-_LINE_BITS = 17
+LINE_BITS = 17
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class LogReader:
             lines = list(_read(db, query))
             full = len(lines) >= query.limit
             last = lines[-1].id if lines else query.after_id
-            return [(lines, last if full else max(last, (newest << _LINE_BITS) - 1))]
+            return [(lines, last if full else max(last, (newest << LINE_BITS) - 1))]
 
         found = self._run(ask)
         return found[0] if found else ([], query.after_id)
@@ -116,7 +116,7 @@ class LogReader:
 
 
 def _read(db: sqlite_file.Connection, query: Query) -> Iterator[LogLine]:
-    first = query.after_id >> _LINE_BITS
+    first = query.after_id >> LINE_BITS
     if query.since is not None:
         first = max(first, _first_of(db, int(query.since * 1000)))
     where, values = ["chunks.id >= ?"], [first]
@@ -138,7 +138,7 @@ def _read(db: sqlite_file.Connection, query: Query) -> Iterator[LogLine]:
     for chunk_id, at_ms, marks, data, request_id, *source in rows:
         service, function, version_id, instance_id, project, logstore, qualifier = source
         for number, (entry_ms, entry) in enumerate(entries(Chunk(at_ms, marks, data))):
-            line_id = chunk_id << _LINE_BITS | number
+            line_id = chunk_id << LINE_BITS | number
             time_s = entry_ms / 1000
             if line_id <= query.after_id or not _within(time_s, query):
                 continue

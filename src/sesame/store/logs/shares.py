@@ -43,6 +43,14 @@ class Shares:
         if self._bytes is not None:
             self._bytes[Owner(service, function)] += length
 
+    def inserted_before(self) -> None:
+        """Rows came whose ids are lower than those of others."""
+        self._begins = {}
+
+    def forget(self) -> None:
+        """The next question counts anew."""
+        self._bytes = None
+
     def removed(self, rows: Iterable[Stored]) -> None:
         if self._bytes is not None:
             for row in rows:

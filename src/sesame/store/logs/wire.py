@@ -10,6 +10,7 @@ import msgspec
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import Piece
 from sesame.store.logs.routes import Route
+from sesame.store.logs.shared.segment import InBucket, Sealed, Segment
 
 _HEAD = struct.Struct(">IQ")
 
@@ -35,7 +36,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     cut: bool = False
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """`now_ms` is the sender's clock, the only one that counts; `expire` asks for old lines to be deleted.
 
     Lines of the sources in `routes` go to logstores too.
@@ -45,6 +46,26 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     outputs: list[Output | Whole]
     expire: bool = False
     routes: list[tuple[SourceKey, Route]] = []
+
+
+class Seal(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """In a cluster: rows of `done` are in the bucket. Asks for the oldest of the others, in `Tried.sealed`."""
+
+    done: list[InBucket]
+
+
+class Take(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """In a cluster: a segment, without `data` where the bucket has none. `Tried.notice` says why it is lost."""
+
+    segment: Segment
+    data: bytes | None
+
+
+class WhatIsHere(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """In a cluster: asks for the digests of the segments whose rows are in the file, in `Tried.here`."""
+
+
+Asked = Seal | Take | WhatIsHere
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):
@@ -59,12 +80,14 @@ class Tried(msgspec.Struct, frozen=True, array_like=True):
     expired: bool = False
     notice: str = ""
     logstores: list[int] = []
+    sealed: Sealed | None = None
+    here: list[str] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def frame(number: int, message: Batch | Tried) -> bytes:
+def frame(number: int, message: Batch | Asked | Tried) -> bytes:
     body = _encode(message)
     return _HEAD.pack(len(body), number) + body
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from sesame.model.errors import ConfigurationError
-from sesame.store.logs.wire import Batch, Frames, Tried, frame
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.logs.shared.segment import InBucket, Sealed, Segment
+from sesame.store.logs.wire import Asked, Batch, Frames, Seal, Take, Tried, WhatIsHere, frame
 
 RESTART_AFTER_S = 1.0
 DEATHS_MAX = 3
@@ -77,8 +78,12 @@ class LogWriterProcess(asyncio.Protocol):
         age_s: float,
         on_settled: Callable[[int], None],
         logstores: Logstores | None = None,
+        next_id: int = 0,
     ) -> None:
-        self._arguments = (str(path), str(total_bytes), str(age_s), *([str(logstores.path)] if logstores else []))
+        """In a cluster, new rows have ids from `next_id` on."""
+        self._path = path
+        self._limits = str(total_bytes), str(age_s)
+        self._next_id = next_id
         self._logstores = logstores
         self._on_settled = on_settled
         self._child: subprocess.Popen[bytes] | None = None
@@ -95,6 +100,8 @@ class LogWriterProcess(asyncio.Protocol):
         self._opened: asyncio.Future[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._notices: list[str] = []
+        # What was asked for, by its number.
+        self._asked: dict[int, asyncio.Future[Tried]] = {}
 
     @property
     def notices(self) -> list[str]:
@@ -113,11 +120,40 @@ class LogWriterProcess(asyncio.Protocol):
 
     def send(self, batch: Batch, weight: int) -> None:
         """`weight` is what `on_settled` will say of it."""
+        self._send(batch, weight)
+
+    def _send(self, message: Batch | Asked, weight: int) -> None:
         self._number += 1
-        sent = _Sent(self._number, weight, frame(self._number, batch))
+        sent = _Sent(self._number, weight, frame(self._number, message))
         self._sent.append(sent)
         if self._transport is not None:
             self._transport.write(sent.frame)
+
+    async def _ask(self, message: Asked) -> Tried:
+        if self._closing:
+            raise PlatformError("the log writer process has ended")
+        self._send(message, 0)
+        answer: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
+        self._asked[self._number] = answer
+        tried = await answer
+        if tried.error:
+            raise PlatformError(f"{self._path} cannot be used: {tried.error}")
+        return tried
+
+    async def seal(self, done: list[InBucket]) -> Sealed | None:
+        """The oldest rows that are in no segment, once it is noted that those of `done` are. Raises `PlatformError`."""
+        if any(each.digest for each in done):
+            # A file that takes the place of a damaged one goes on from there.
+            self._next_id = max(self._next_id, *(each.ids.end for each in done if each.digest))
+        return (await self._ask(Seal(done))).sealed
+
+    async def take(self, segment: Segment, data: bytes | None) -> str:
+        """Takes in what others wrote; returns why it is lost, if it is. Raises `PlatformError`."""
+        return (await self._ask(Take(segment, data))).notice
+
+    async def here(self) -> list[str]:
+        """The digests of the segments whose rows are in the file. Raises `PlatformError`."""
+        return (await self._ask(WhatIsHere())).here
 
     async def tried(self) -> None:
         """Returns when every batch sent so far has been tried: it is in the file, or Sesame's log says why not."""
@@ -145,6 +181,8 @@ class LogWriterProcess(asyncio.Protocol):
             status = await asyncio.to_thread(child.wait)
         transport.abort()
         self._transport = None
+        for number in list(self._asked):
+            self._refuse(number)
         if status:
             log.error("log lines could not be written and are lost", status=status)
 
@@ -170,7 +208,7 @@ class LogWriterProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), *self._arguments],
+                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), *self._arguments()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 # So that the terminal's Ctrl-C does not reach it. Not a session of its own: the scheduler would give
@@ -178,6 +216,10 @@ class LogWriterProcess(asyncio.Protocol):
                 process_group=0,
             )
         return ours
+
+    def _arguments(self) -> list[str]:
+        logstores = [str(self._logstores.path)] if self._logstores is not None else []
+        return [str(self._path), *self._limits, str(self._next_id), *logstores]
 
     async def _connect(self, ours: socket.socket) -> asyncio.WriteTransport:
         self._frames = Frames()
@@ -215,6 +257,11 @@ class LogWriterProcess(asyncio.Protocol):
         if tried.expired:
             self._expired.reach(number)
             return
+        if (asked := self._asked.pop(number, None)) is not None:
+            if not asked.done():
+                asked.set_result(tried)
+            self._settle(number)
+            return
         if tried.error and not tried.given_up:
             if not self._failing:
                 log.error("the log of functions cannot be written; trying again", error=tried.error)
@@ -244,5 +291,13 @@ class LogWriterProcess(asyncio.Protocol):
 
     def _settle(self, number: int) -> None:
         while self._sent and self._sent[0].number <= number:
-            self._on_settled(self._sent.popleft().weight)
+            sent = self._sent.popleft()
+            self._on_settled(sent.weight)
+            self._refuse(sent.number)
         self._tried.reach(number)
+
+    def _refuse(self, number: int) -> None:
+        """Who still waits for the answer to this gets none."""
+        asked = self._asked.pop(number, None)
+        if asked is not None and not asked.done():
+            asked.set_result(Tried("the log writer process has ended"))

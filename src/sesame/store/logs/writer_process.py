@@ -19,7 +19,8 @@ from sesame.store.logs.file import ROWS_DELETED_TOGETHER, LogWriter, Row, Source
 from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
 from sesame.store.logs.logstores.function_logs import FunctionLogs
 from sesame.store.logs.routes import Route
-from sesame.store.logs.wire import Batch, Frames, Output, Tried, Whole, frame
+from sesame.store.logs.shared.sealing import Sealing
+from sesame.store.logs.wire import Asked, Batch, Frames, Output, Seal, Take, Tried, Whole, frame
 from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
@@ -136,7 +137,8 @@ class _Conversation:
         self._batches = batches
         self._frames = Frames()
         self._number = 0
-        self._decode = msgspec.msgpack.Decoder(Batch).decode
+        self._sealing = Sealing(writer)
+        self._decode = msgspec.msgpack.Decoder(Batch | Asked).decode
 
     def run(self) -> None:
         """Raises sqlite_file.Error when, after the end, the last lines cannot be written."""
@@ -166,9 +168,13 @@ class _Conversation:
             return b""
 
     def _keep(self, number: int, body: bytes) -> None:
-        """Writes one batch; tries again until that succeeds or Sesame is gone."""
+        """Writes one batch; tries again until that succeeds or Sesame is gone. Answers what is no batch."""
         try:
-            self._batches.take(self._decode(body))
+            batch = self._decode(body)
+            if not isinstance(batch, Batch):
+                self._say(number, self._answer(batch))
+                return
+            self._batches.take(batch)
             while isinstance(written := self._try_to_write(), sqlite_file.Error):
                 if sqlite_file.is_damage(written):
                     self._say(0, Tried(notice=self._writer.replace()))
@@ -188,6 +194,19 @@ class _Conversation:
         for _step in range(1 + written // ROWS_DELETED_TOGETHER):
             if self._batches.expiring:
                 self._expire()
+
+    def _answer(self, asked: Asked) -> Tried:
+        try:
+            if isinstance(asked, Seal):
+                self._sealing.mark(asked.done)
+                return Tried(sealed=self._sealing.next())
+            if isinstance(asked, Take):
+                return Tried(notice=self._sealing.take(asked.segment, asked.data))
+            return Tried(here=self._sealing.here())
+        except sqlite_file.Error as error:
+            if sqlite_file.is_damage(error):
+                self._say(0, Tried(notice=self._writer.replace()))
+            return Tried(str(error))
 
     def _try_to_write(self) -> int | sqlite_file.Error:
         try:
@@ -226,10 +245,10 @@ class _Conversation:
             return
 
 
-def main(fd: str, path: str, total_bytes: str, age_s: str, logstores: str = "") -> int:
+def main(fd: str, path: str, total_bytes: str, age_s: str, next_id: str = "0", logstores: str = "") -> int:
     os.nice(NICENESS)
     sock = socket.socket(fileno=int(fd))
-    writer = LogWriter(Path(path))
+    writer = LogWriter(Path(path), int(next_id))
     try:
         notice = writer.open() if float(age_s) else ""
     except ConfigurationError as error:

@@ -19,6 +19,7 @@ from sesame.store.sql.backends import backend_of
 from sesame.store.sql.cluster_schema import cluster_holders, cluster_leadership
 from sesame.store.sql.dialect import storable_text
 from sesame.store.sql.interface import Backend
+from sesame.store.sql.log_schema import log_segments
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
 from sesame.store.sql.schema import PAIR, counters
 from sesame.store.sql.sqlite import SqliteBackend
@@ -111,13 +112,14 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def make_own(database: Path) -> None:
-    """Has a copied file forget what the database that it is a copy of belongs to."""
+    """Has a copied file forget what the database that it is a copy of belongs to, and segments of a cluster's log."""
     backend = SqliteBackend(database)
     line = backend.writer()
 
     def forget(connection: sa.Connection) -> None:
         with connection.begin():
             connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
+            connection.execute(sa.delete(log_segments))
 
     try:
         line.run(forget)

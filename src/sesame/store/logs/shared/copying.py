@@ -1,0 +1,86 @@
+"""Copies what other nodes wrote from the bucket into `logs.db` of this node, which is what readers look at.
+
+Run where a node begins to lead, behind the answers: the newest segments first, and no more than the settings keep.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError
+from sesame.store.logs.shared.index import Indexed
+from sesame.store.logs.shared.segment import Segment
+from sesame.store.logs.shared.shipping import Limits, Objects, path_of
+
+# So many are fetched at a time: as much as that is in memory.
+FETCHED_TOGETHER = 4
+AGAIN_AFTER_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Taker(Protocol):
+    """The part of `store.logs.writer.LogWriterProcess` that is used here."""
+
+    async def take(self, segment: Segment, data: bytes | None) -> str: ...
+    async def here(self) -> list[str]: ...
+
+
+class Index(Protocol):
+    async def newest(self, before: int | None = None) -> list[Indexed]: ...
+
+
+class Copying:
+    def __init__(self, taker: Taker, index: Index, bucket: Objects, limits: Limits, clocks: Clocks) -> None:
+        self._taker = taker
+        self._index = index
+        self._bucket = bucket
+        self._limits = limits
+        self._clocks = clocks
+
+    async def run(self) -> None:
+        """Until all is here; what fails is tried again. Then it waits for ever: nobody else writes meanwhile."""
+        while True:
+            try:
+                copied = await self.copy()
+            except PlatformError as error:
+                log.warning("the log of other nodes cannot be copied from the bucket; trying again", error=str(error))
+                await self._clocks.sleep(AGAIN_AFTER_S)
+                continue
+            if copied:
+                log.info("the log of other nodes is here", segments=copied)
+            await asyncio.get_running_loop().create_future()
+
+    async def copy(self) -> int:
+        """Copies what is not here; returns how many segments. Raises `PlatformError`."""
+        here = set(await self._taker.here())
+        room, copied, before = self._limits.total_bytes, 0, None
+        while page := await self._index.newest(before):
+            wanted: list[Segment] = []
+            for each in page:
+                room -= each.segment.size
+                if room >= 0 and each.segment.digest not in here:
+                    wanted.append(each.segment)
+            for start in range(0, len(wanted), FETCHED_TOGETHER):
+                await self._take(wanted[start : start + FETCHED_TOGETHER])
+            copied += len(wanted)
+            before = page[-1].number
+            if room < 0:
+                break
+        return copied
+
+    async def _take(self, segments: Sequence[Segment]) -> None:
+        found = await asyncio.gather(*(self._fetch(each) for each in segments))
+        for segment, data in zip(segments, found, strict=True):
+            problem = await self._taker.take(segment, data)
+            if problem:
+                log.error("a segment of the log of functions is lost", digest=segment.digest, problem=problem)
+
+    async def _fetch(self, segment: Segment) -> bytes | None:
+        try:
+            return (await self._bucket.get(path_of(segment.digest))).data
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,103 @@
+"""A segment of a cluster's log: lines that one process numbered, compressed, under the SHA-256 of its bytes.
+
+Made and taken by the log writer process (`sealing`), which must load little.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import lz4.block
+import msgspec
+
+from sesame.store.logs.file import SourceKey
+
+# A segment is sealed at the latest with so many bytes of lines in it: what one request to the bucket carries, and what
+# a process holds of it.
+SEGMENT_BYTES = 2 * 1024 * 1024
+# Of so many functions a lost segment tells that lines are missing.
+OWNERS_MAX = 100
+
+Owner = tuple[str, str]
+
+
+class Numbered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of `logs.db`, with the number that it has on every node; `source` counts in the segment's sources."""
+
+    id: int
+    batch_ms: int
+    source: int
+    request_id: str
+    at_ms: int
+    marks: bytes | None
+    data: bytes
+
+
+class Content(msgspec.Struct, frozen=True, array_like=True):
+    sources: Sequence[SourceKey]
+    rows: Sequence[Numbered]
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True):
+    """Numbers of rows; `end` is exclusive."""
+
+    first: int
+    end: int
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """What the database says of a segment: times in ms since 1970, `size` in bytes of lines, whose lines they are."""
+
+    digest: str
+    ids: Range
+    first_ms: int
+    last_ms: int
+    size: int
+    owners: tuple[Owner, ...] = ()
+
+
+class InBucket(msgspec.Struct, frozen=True, array_like=True):
+    """Rows that are in the bucket, in the segment with this digest, or in several ("")."""
+
+    ids: Range
+    digest: str = ""
+    last_ms: int = 0
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    segment: Segment
+    data: bytes
+
+
+class Damaged(Exception):
+    """The bytes are not those of the segment; the message says what was found."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Content).decode
+
+
+def seal(content: Content) -> Sealed:
+    """`content` has one row at the least, in the order of their numbers."""
+    rows = content.rows
+    data = lz4.block.compress(_encode(content))
+    owners = dict.fromkeys((source.service, source.function) for source in content.sources)
+    segment = Segment(
+        digest=hashlib.sha256(data).hexdigest(),
+        ids=Range(rows[0].id, rows[-1].id + 1),
+        first_ms=min(row.batch_ms for row in rows),
+        last_ms=max(row.batch_ms for row in rows),
+        size=sum(len(row.data) for row in rows),
+        owners=tuple(owners)[:OWNERS_MAX],
+    )
+    return Sealed(segment, data)
+
+
+def opened(digest: str, data: bytes) -> Content:
+    """Raises `Damaged`. Bytes that have the digest are those that a Sesame sealed."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise Damaged(f"it is damaged: its {len(data)} bytes have the SHA-256 {found}")
+    try:
+        return _decode(lz4.block.decompress(data))
+    except (lz4.block.LZ4BlockError, msgspec.DecodeError) as error:
+        raise Damaged(f"it cannot be read: {error}; it may be of a newer Sesame") from error

@@ -1,0 +1,88 @@
+"""The rows that say which segments a cluster's log has, on each database. Run by pytest."""
+
+import pytest
+import sqlalchemy as sa
+
+from sesame.store import outbox
+from sesame.store.logs.shared import index as rules
+from sesame.store.logs.shared.index import GIVEN_UP_S, SegmentIndex
+from sesame.store.logs.shared.sealing import NUMBERS
+from sesame.store.logs.shared.segment import Range, Segment
+from sesame.store.sql.database import Database
+from sesame.store.sql.log_schema import log_segments
+
+NOW_S = 1_000_000.0
+
+
+class Wall:
+    now_s = NOW_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def segment(first: int, count: int = 10, *, at_ms: int = 1_000, size: int = 100) -> Segment:
+    owners = (("demo", "a"), ("", "ü"))
+    return Segment(f"{first:064x}", Range(first, first + count), at_ms, at_ms + 5_000, size, owners)
+
+
+async def test_each_writer_has_numbers_of_its_own(database: Database) -> None:
+    index = SegmentIndex(database, 1, Wall())
+    first = await index.reserve()
+    second = await index.reserve()
+    assert (first, second) == (NUMBERS, 2 * NUMBERS)
+    # One that has used nearly all of them gets more.
+    await index.add(segment(3 * NUMBERS - 11))
+    assert await index.reserve() == 3 * NUMBERS - 1 + NUMBERS // 2
+
+
+async def test_segments_are_listed_the_newest_first_and_are_there_once(database: Database) -> None:
+    index = SegmentIndex(database, 7, Wall())
+    added = [segment(NUMBERS), segment(NUMBERS + 10), segment(3 * NUMBERS)]
+    for each in (*added, added[0]):
+        await index.announce(each.digest)
+        await index.add(each)
+    found = await index.newest()
+    assert [each.segment for each in found] == added[::-1]
+    assert [each.segment for each in await index.newest(found[1].number)] == [added[0]]
+    assert await index.ranges() == [Range(NUMBERS, NUMBERS + 20), Range(3 * NUMBERS, 3 * NUMBERS + 10)]
+    epochs = await database.read(lambda c: c.execute(sa.select(log_segments.c.epoch)).scalars().all())
+    assert set(epochs) == {7}
+    assert await database.read(lambda c: outbox.pending(c, outbox.SEGMENT_ANNOUNCED)) == []
+
+
+async def test_what_is_too_old_or_too_much_loses_its_row_and_is_to_be_deleted(database: Database) -> None:
+    index = SegmentIndex(database, 1, Wall())
+    added = [segment(NUMBERS + 10 * number, at_ms=1_000 * number) for number in range(6)]
+    for each in added:
+        await index.add(each)
+    assert await index.expire(before_ms=5_500, size_max=10_000) == 1
+    assert await index.expire(before_ms=0, size_max=300) == 2
+    assert [each.segment for each in await index.newest()] == added[:2:-1]
+    gone = await index.to_delete()
+    assert gone == [each.digest for each in added[:3]]
+    await index.deleted(gone)
+    assert await index.to_delete() == []
+
+
+async def test_more_than_one_page_is_removed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = SegmentIndex(database, 1, Wall())
+    for number in range(5):
+        await index.add(segment(NUMBERS + 10 * number))
+    monkeypatch.setattr(rules, "AT_ONCE", 2)
+    assert await index.expire(before_ms=10_000, size_max=10_000) == 5
+
+
+async def test_an_object_that_got_no_row_is_deleted_a_day_later(database: Database) -> None:
+    wall = Wall()
+    index = SegmentIndex(database, 1, wall)
+    await index.announce("early")
+    wall.now_s += GIVEN_UP_S / 2
+    await index.announce("later")
+    wall.now_s += GIVEN_UP_S / 2
+    await index.give_up()
+    assert await index.to_delete() == ["early"]
+    await index.deleted(["early"])
+    assert [each.subject for each in await database.read(lambda c: outbox.pending(c, outbox.SEGMENT_ANNOUNCED))] == [
+        "later"
+    ]

@@ -1,0 +1,251 @@
+"""A node's log gets into a bucket and from there into that of the next writer. Real processes write the files.
+
+Run by pytest.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import structlog
+from tests.support.databases import ONE_DATABASE
+
+from sesame.model.clocks import SYSTEM_CLOCKS
+from sesame.model.errors import PlatformError, StoreUnavailable
+from sesame.store.blobs.bucket import Piece
+from sesame.store.logs.intake import Logs, Retention
+from sesame.store.logs.reader import LogReader, Query
+from sesame.store.logs.shared.copying import Copying
+from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.shipping import Shipping, path_of
+from sesame.store.logs.writer import LogWriterProcess
+from sesame.store.sql.database import Database
+
+pytestmark = ONE_DATABASE
+
+
+class Objects:
+    """A bucket in memory; while `away` it does not answer."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.fetched = 0
+        self.away = False
+
+    async def put(self, path: str, data: bytes) -> None:
+        self._require()
+        self.held[path] = data
+
+    async def get(self, path: str) -> Piece:
+        self._require()
+        self.fetched += 1
+        if path not in self.held:
+            raise FileNotFoundError(path)
+        return Piece(self.held[path], "")
+
+    async def delete(self, paths: Collection[str]) -> None:
+        self._require()
+        for path in paths:
+            self.held.pop(path, None)
+
+    def _require(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the bucket is away")
+
+
+class Source:
+    """What `Logs.append` asks of an instance."""
+
+    service, version_id, log_project, logstore, qualifier = "demo", "LATEST", "", "", ""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self.instance_id = f"c-{function}"
+
+
+class Writer:
+    """What the writer of a cluster has of the log."""
+
+    def __init__(self, logs: Logs, process: LogWriterProcess, shipping: Shipping, copying: Copying, path: Path) -> None:
+        self.logs = logs
+        self.process = process
+        self.shipping = shipping
+        self.copying = copying
+        self.path = path
+
+    async def write(self, *texts: str, function: str = "f") -> None:
+        for text in texts:
+            self.logs.append(Source(function), f"r-{text}", f"{text}\n".encode())
+        await self.logs.flush()
+
+    def texts(self) -> list[str]:
+        return [line.text for line in LogReader(self.path).read(Query())]
+
+
+class Cluster:
+    """Nodes that lead one after the other."""
+
+    def __init__(self, database: Database, objects: Objects, folder: Path, stack: AsyncExitStack) -> None:
+        self.objects = objects
+        self._database = database
+        self._folder = folder
+        self._stack = stack
+        self._epoch = 0
+
+    async def lead(self, node: str, retention: Retention | None = None) -> Writer:
+        self._epoch += 1
+        index = SegmentIndex(self._database, self._epoch, SYSTEM_CLOCKS.wall)
+        next_id = await index.reserve()
+        limits = retention or Retention()
+        made: list[LogWriterProcess] = []
+        path = self._folder / f"{node}.db"
+
+        def writer(path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> LogWriterProcess:
+            made.append(LogWriterProcess(path, total_bytes, age_s, on_settled, next_id=next_id))
+            return made[0]
+
+        logs = Logs(path, limits, writer=writer)
+        await logs.open()
+        self._stack.push_async_callback(logs.close)
+        return Writer(
+            logs,
+            made[0],
+            Shipping(made[0], index, self.objects, limits, SYSTEM_CLOCKS),
+            Copying(made[0], index, self.objects, limits, SYSTEM_CLOCKS),
+            path,
+        )
+
+
+@pytest.fixture
+async def cluster(database: Database, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        yield Cluster(database, Objects(), tmp_path, stack)
+
+
+async def test_the_next_writer_shows_what_the_one_before_wrote(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await first.write("1")
+    await first.shipping.ship()
+    await first.write("2", "3")
+    await first.shipping.ship()
+    assert len(cluster.objects.held) == 2
+    second = await cluster.lead("n2")
+    await second.write("4")
+    assert await second.copying.copy() == 2
+    assert second.texts() == ["1", "2", "3", "4"]
+    # Nothing is fetched twice, and nothing is put twice.
+    assert await second.copying.copy() == 0
+    await second.shipping.ship()
+    assert len(cluster.objects.held) == 3
+    third = await cluster.lead("n3")
+    assert await third.copying.copy() == 3
+    assert third.texts() == ["1", "2", "3", "4"]
+
+
+async def test_lines_that_a_lost_writer_had_not_brought_away_are_there_once_it_leads_again(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await first.write("1")
+    await first.shipping.ship()
+    await first.write("late")
+    await first.logs.close()
+    second = await cluster.lead("n2")
+    await second.copying.copy()
+    await second.write("2")
+    await second.shipping.ship()
+    assert second.texts() == ["1", "2"]
+    again = await cluster.lead("n1")
+    await again.shipping.ship()
+    assert await again.copying.copy() == 1
+    assert again.texts() == ["1", "late", "2"]
+    third = await cluster.lead("n3")
+    assert await third.copying.copy() == 3
+    assert third.texts() == ["1", "late", "2"]
+
+
+async def test_a_crash_between_the_bucket_and_the_nodes_own_note_puts_nothing_twice(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await first.write("1")
+    sealed = await first.process.seal([])
+    assert sealed is not None
+    await first.shipping.ship()
+    await first.logs.close()
+    first.path.unlink()
+    # The file as it was before the note: with the rows, and without the mark.
+    again = await cluster.lead("n1")
+    await again.process.take(sealed.segment, sealed.data)
+    await again.shipping.ship()
+    assert list(cluster.objects.held) == [path_of(sealed.segment.digest)]
+
+
+async def test_while_the_bucket_is_away_lines_wait_in_the_file(cluster: Cluster) -> None:
+    writer = await cluster.lead("n1")
+    cluster.objects.away = True
+    with structlog.testing.capture_logs() as said:
+        for text in ("1", "2"):
+            await writer.write(text)
+            await writer.shipping.try_to_ship()
+    assert [each["event"] for each in said] == ["lines of functions do not get into the bucket; trying again"]
+    assert writer.texts() == ["1", "2"]
+    cluster.objects.away = False
+    await writer.shipping.try_to_ship()
+    (held,) = cluster.objects.held.values()
+    assert held
+    second = await cluster.lead("n2")
+    await second.copying.copy()
+    assert second.texts() == ["1", "2"]
+
+
+async def test_a_missing_and_a_damaged_segment_cost_their_own_lines_alone(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    for text in ("1", "2", "3", "4"):
+        await first.write(text)
+        await first.shipping.ship()
+    paths = list(cluster.objects.held)
+    del cluster.objects.held[paths[1]]
+    cluster.objects.held[paths[2]] = b"x"
+    second = await cluster.lead("n2")
+    with structlog.testing.capture_logs() as said:
+        await second.copying.copy()
+    assert [each["event"] for each in said] == ["a segment of the log of functions is lost"] * 2
+    texts = second.texts()
+    assert (texts[0], texts[3]) == ("1", "4")
+    assert texts[1].endswith("cannot be read: it is not in the bucket")
+    assert "cannot be read: it is damaged: its 1 bytes have the SHA-256 " in texts[2]
+    assert await second.copying.copy() == 0
+
+
+async def test_no_more_is_copied_than_the_settings_keep(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    for text in ("1", "2", "3"):
+        await first.write(text * 100)
+        await first.shipping.ship()
+    second = await cluster.lead("n2", Retention(total_bytes=250))
+    assert await second.copying.copy() == 2
+    assert cluster.objects.fetched == 2
+    assert second.texts() == ["2" * 100, "3" * 100]
+
+
+async def test_what_is_too_old_is_deleted_in_the_bucket(cluster: Cluster) -> None:
+    writer = await cluster.lead("n1", Retention(age_s=-1.0))
+    await writer.write("1")
+    await writer.shipping.ship()
+    assert len(cluster.objects.held) == 1
+    cluster.objects.away = True
+    with pytest.raises(PlatformError):
+        await writer.shipping.expire()
+    # The row is gone, and the object goes as soon as the bucket answers.
+    cluster.objects.away = False
+    await writer.shipping.expire()
+    assert cluster.objects.held == {}
+
+
+async def test_who_asks_a_process_that_ends_is_told(cluster: Cluster) -> None:
+    writer = await cluster.lead("n1")
+    asked = asyncio.ensure_future(writer.process.seal([]))
+    await asyncio.sleep(0)
+    await writer.logs.close()
+    assert (await asked) is None
+    with pytest.raises(PlatformError, match="the log writer process has ended"):
+        await writer.process.seal([])
