@@ -26,7 +26,8 @@ from benchmarks.load import Answer, KeptConnections, whole_answer
 from benchmarks.servers import HELLO, Endpoint, package, sesame
 
 HOST, SERVICE, NAME = "127.0.0.1", "restart", "hello"
-OK = 200
+# Of a call, and of one that was accepted to be made later.
+OK, ACCEPTED = 200, 202
 FAILED_MAX = 0.0002
 PATIENCE_S = 180.0
 SAID_MAX = 200
@@ -35,15 +36,22 @@ NEW_EVERY = 2
 
 
 class Load(msgspec.Struct, frozen=True):
+    """`requests` are sent in turn, `rate` of them a second."""
+
     port: int
-    request: bytes
+    requests: tuple[bytes, ...]
     rate: float
 
 
 class Seen(msgspec.Struct):
-    """`failed` counts calls by what went wrong; `waits_s` has those that were answered well."""
+    """`failed` counts calls by what went wrong; the others have those that were answered well.
+
+    `answered_at` is by the machine's monotonic clock. `accepted` of them are to be made later.
+    """
 
     waits_s: list[float] = []
+    answered_at: list[float] = []
+    accepted: int = 0
     failed: Counter[str] = msgspec.field(default_factory=Counter)
 
     @property
@@ -62,7 +70,7 @@ def main(*, restarts: int, rate: float, pause: float, sandbox: str, runtime: str
     with sesame("--sandbox", sandbox) as endpoint:
         deploy(endpoint, runtime)
         data_dir = Path(psutil.Process(endpoint.pid).cwd()) / "data"
-        load = Load(endpoint.port, endpoint.signed_invocation(SERVICE, NAME), rate)
+        load = Load(endpoint.port, (endpoint.signed_invocation(SERVICE, NAME),), rate)
         with calling(load) as callers:
             took_s = [restarted(data_dir, pause) for _ in range(restarts)]
             time.sleep(pause)
@@ -136,7 +144,8 @@ class _Calls:
         self._kept = KeptConnections(HOST, load.port)
 
     async def run(self, told: Connection) -> Seen:
-        await self._one(keep=True)
+        requests = itertools.cycle(self._load.requests)
+        await self._one(next(requests), keep=True)
         told.send(None)
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_reader(told.fileno(), stopped.set)
@@ -147,7 +156,7 @@ class _Calls:
                     await stopped.wait()
             if stopped.is_set():
                 break
-            call = asyncio.create_task(self._one(keep=number % NEW_EVERY != 0))
+            call = asyncio.create_task(self._one(next(requests), keep=self._is_kept(number)))
             calls.add(call)
             call.add_done_callback(calls.discard)
         asyncio.get_running_loop().remove_reader(told.fileno())
@@ -156,24 +165,31 @@ class _Calls:
         self._kept.close()
         return self._seen
 
-    async def _one(self, *, keep: bool) -> None:
+    def _is_kept(self, number: int) -> bool:
+        """Of each request in the same share."""
+        return (number // len(self._load.requests)) % NEW_EVERY != 0
+
+    async def _one(self, request: bytes, *, keep: bool) -> None:
         asked = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                answer = await self._ask(keep=keep)
+                answer = await self._ask(request, keep=keep)
         except (OSError, EOFError, TimeoutError) as error:
             self._seen.failed[f"{type(error).__name__} {error}"[:SAID_MAX]] += 1
             return
-        if answer.status == OK:
-            self._seen.waits_s.append(time.monotonic() - asked)
+        if answer.status in (OK, ACCEPTED):
+            now = time.monotonic()
+            self._seen.waits_s.append(now - asked)
+            self._seen.answered_at.append(now)
+            self._seen.accepted += answer.status == ACCEPTED
         else:
             self._seen.failed[f"{answer.status} {answer.body.decode(errors='replace')}"[:SAID_MAX]] += 1
 
-    async def _ask(self, *, keep: bool) -> Answer:
+    async def _ask(self, request: bytes, *, keep: bool) -> Answer:
         reader, writer = await (self._kept.take() if keep else asyncio.open_connection(HOST, self._load.port))
         goes_on = False
         try:
-            writer.write(self._load.request)
+            writer.write(request)
             answer = await whole_answer(reader)
             goes_on = answer.goes_on
         finally:

@@ -21,7 +21,8 @@ class CommitHook(BuildHookInterface):
             return
         # `sesame.cli.version` needs nothing that a build does not have.
         sys.path.insert(0, str(Path(self.root) / "src"))
-        from sesame.cli.version import COMMIT_FILE, commit_checked_out
+        from sesame._installed import COMMIT_FILE
+        from sesame.cli.version import commit_checked_out
 
         commit = commit_checked_out(Path(self.root))
         if not commit:

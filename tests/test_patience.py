@@ -65,7 +65,7 @@ async def signalled(*, started: bool, signals: int) -> tuple[list[str], bool]:
     called: list[str] = []
 
     async def serve() -> None:
-        heard = _Signals(None, lambda: None)
+        heard = _Signals(None)
         if started:
             heard.hurry_by(lambda: called.append("hurry"))
         for _ in range(signals):

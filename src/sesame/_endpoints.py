@@ -111,7 +111,7 @@ async def open_endpoints(
     )
     untraced, tracers = _fc(needs, storage, identity, engine, control), needs.tracers
     fc = untraced if tracers is None else tracers.around_endpoint(untraced)
-    tls = _own_tls(needs.settings)
+    tls = own_tls(needs.settings)
     oss, sls, sts = _oss(needs, storage, identity), _sls(needs, storage, identity), _sts(needs, identity)
     urls = {
         "oss": await _listen(needs, oss, "oss_port", tls),
@@ -165,7 +165,7 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _own_tls(settings: Settings) -> ssl.SSLContext | None:
+def own_tls(settings: Settings) -> ssl.SSLContext | None:
     """With the certificate of the settings. Raises `ConfigurationError` for one that cannot be used."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None

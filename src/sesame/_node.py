@@ -17,6 +17,7 @@ import structlog
 
 from sesame._cloud import CloudTrust
 from sesame._engine import memory_mb
+from sesame._installed import ENVIRONMENT, VERSION
 from sesame._node_packages import PackagesNeeds, open_packages
 from sesame._sandbox import OpenSandbox
 from sesame._shared_settings import shared
@@ -147,6 +148,8 @@ class OfCluster:
             restarts=False,
             restart_refused=None,
             of_cluster=True,
+            version=VERSION,
+            environment=ENVIRONMENT,
         )
         self._data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
         teardown.callback(self._data_dir.withdraw)

@@ -18,6 +18,7 @@ from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisioned
 from sesame._identity import Identity, open_identity
+from sesame._installed import ENVIRONMENT, VERSION
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._network import OwnNetworks
@@ -308,6 +309,8 @@ class Sesame:
             restarts=self._substitutes.handover is not None if place is None else place.told.restarts,
             restart_refused=None,
             of_cluster=self._substitutes.members is not None,
+            version=VERSION,
+            environment=ENVIRONMENT,
         )
         if not self._announces:
             return

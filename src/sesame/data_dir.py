@@ -34,7 +34,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent.
 
     `restarts` says that it starts again in its place when it is asked to, as `sesame restart` does. `of_cluster`: it is
-    one of several nodes, of which one leads.
+    one of several nodes, of which one leads. `version` is that of the Sesame that runs, of this `environment` of Python
+    (`sys.prefix`).
     """
 
     account_id: str
@@ -51,6 +52,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restarts: bool = False
     restart_refused: RestartRefused | None = None
     of_cluster: bool = False
+    version: str = ""
+    environment: str = ""
 
 
 class Credentials(msgspec.Struct, frozen=True):

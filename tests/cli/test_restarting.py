@@ -1,7 +1,8 @@
-"""A restart: what is installed is loaded once, beside the Sesame that runs; what an `exec` hands over then."""
+"""A restart: what is installed is tried once, beside the Sesame that runs; what an `exec` hands over then."""
 
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +10,24 @@ from typing import NoReturn
 
 import pytest
 
-from sesame.cli import restarting
+from sesame.cli import agents, restarting
 from sesame.cli.restarting import VARIABLE, begin_anew, received
 from sesame.http.handover import Handed, Handover
 
 
-async def test_the_program_itself_loads() -> None:
-    assert await restarting.why_not_loaded() == ""
-
-
-async def test_nothing_of_the_working_directory_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_program_itself_can_start_and_nothing_of_the_working_directory_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be a function's folder, or one that others write to."""
     (tmp_path / "click.py").write_text("raise ImportError('of the working directory')")
     monkeypatch.chdir(tmp_path)
-    assert await restarting.why_not_loaded() == ""
+    monkeypatch.setattr(sys, "argv", ["sesame", "start", "--agents", "2"])
+    assert await restarting.why_not() == ""
+
+
+async def test_what_it_refuses_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sesame", "start", "--agents", "many"])
+    assert (await restarting.why_not()).startswith("agents is 'many'; expected")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,7 @@ async def test_nothing_of_the_working_directory_is_loaded(tmp_path: Path, monkey
     [
         ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("raise SystemExit(3)", "it ended with status 3"),
+        ("", "AttributeError: module 'broken' has no attribute 'run'"),
     ],
 )
 async def test_what_does_not_load_is_told(
@@ -37,14 +43,24 @@ async def test_what_does_not_load_is_told(
 ) -> None:
     (tmp_path / "broken.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert await restarting.why_not_loaded("broken") == said
+    told = f"what is installed cannot be loaded: {said}; mend the installation, and restart again"
+    assert await restarting.why_not("broken") == told
+
+
+async def test_an_interpreter_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    told = "/nowhere/python cannot be started: No such file or directory; mend the installation, and restart again"
+    assert await restarting.why_not() == told
+    trial = agents.Trial()
+    assert trial.problem() == told
+    trial.close()
 
 
 async def test_what_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hangs.py").write_text("import time; time.sleep(3600)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(restarting, "LOAD_TIMEOUT_S", 0.1)
-    assert await restarting.why_not_loaded("hangs") == "it did not load within 0.1 s"
+    monkeypatch.setattr(restarting, "TRIAL_TIMEOUT_S", 0.1)
+    assert await restarting.why_not("hangs") == restarting.LATE
 
 
 class Executed(Exception):

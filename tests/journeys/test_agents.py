@@ -229,7 +229,7 @@ def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame) ->
     deployed(restarting, "replaced", TIMES)
     endpoint = Endpoint(int(restarting.endpoint.rpartition(":")[2]), ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
     before = agents_of(restarting)
-    load = Calls(endpoint.port, endpoint.signed_invocation("replaced", "f"), rate=CALLS_A_SECOND)
+    load = Calls(endpoint.port, (endpoint.signed_invocation("replaced", "f"),), rate=CALLS_A_SECOND)
     with calling(load) as callers:
         for number in range(1, RESTARTS + 1):
             assert "ready again" in run(restarting, "restart").stderr

@@ -1,7 +1,9 @@
-"""`sesame restart`: Sesame starts again in its process, and whoever calls meanwhile waits for the answer."""
+"""`sesame restart` and `upgrade`: Sesame starts again in its process, and whoever calls meanwhile is answered then."""
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,14 +20,19 @@ from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, 
 
 RUNTIME = "python3.12"
 PATIENCE_S = 120.0
-# The server that was restarted is restarted again by the next test.
-RESTARTS = 1
 CODE = """
 import time
 
 def my_handler(event, context):
     time.sleep(float(event or 0))
     return "slept"
+"""
+
+INSTALLED = """
+import pathlib, sesame
+sesame.__version__ = pathlib.Path("{version}").read_text()
+from sesame.cli.main import main
+main()
 """
 
 
@@ -38,11 +45,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def restarting(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Sesame]:
-    """One that has its own command line, as from a shell."""
+    """One that has its own command line, as from a shell, and whose version is what a file says at its start."""
     folder = tmp_path_factory.mktemp("restart")
+    program = INSTALLED.format(version=config.with_name("version"))
+    config.with_name("version").write_text("1.0.0")
     (folder / "code").mkdir()
     (folder / "code" / "main.py").write_text(CODE)
-    with running(folder, "--config", str(config), runtime=RUNTIME, program=("-m", "sesame")) as made:
+    with running(folder, "--config", str(config), runtime=RUNTIME, program=("-c", program)) as made:
         client = made.client()
         client.create_service("s")
         client.create_function(
@@ -58,28 +67,48 @@ def endpoints(sesame: Sesame) -> dict[str, Any]:
     return found
 
 
-def restart(sesame: Sesame, *options: str, expect: int = 0) -> str:
+def restart(sesame: Sesame, *options: str, command: str = "restart", expect: int = 0) -> str:
     """What the command says, or with --json prints."""
-    command = [sys.executable, "-m", "sesame", "restart", "--data-dir", str(sesame.data_dir), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    words = [sys.executable, "-m", "sesame", command, "--data-dir", str(sesame.data_dir), *options]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == expect, done.stderr
     return done.stdout or done.stderr
 
 
-def test_calls_during_restarts_wait_and_none_fails(restarting: Sesame) -> None:
+def test_calls_during_an_upgrade_wait_and_none_fails_and_both_versions_are_named(
+    restarting: Sesame, config: Path
+) -> None:
     before = endpoints(restarting)
     port = int(before["fc"].rsplit(":", 1)[1])
     endpoint = Endpoint(port, ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
-    with calling(Load(port, endpoint.signed_invocation("s", "f"), rate=2.0)) as callers:
-        for _ in range(RESTARTS):
-            assert "ready again" in restart(restarting)
+    with calling(Load(port, (endpoint.signed_invocation("s", "f"),), rate=2.0)) as callers:
+        config.with_name("version").write_text("1.0.1")
+        said = restart(restarting, command="upgrade")
         seen = callers.stop()
     after = endpoints(restarting)
     assert seen.failed == {}
-    assert len(seen.waits_s) > RESTARTS
+    assert len(seen.waits_s) > 1
+    assert said.startswith("Sesame 1.0.0 ran, Sesame 1.0.1 runs now.\n")
+    assert "ready again" in said
+    assert (before["version"], after["version"]) == ("1.0.0", "1.0.1")
     assert after["pid"] == before["pid"]
     assert after["started_at"] > before["started_at"]
     assert after["fc"] == before["fc"]
+
+
+def test_a_version_that_does_not_know_the_database_is_refused_and_the_one_that_runs_goes_on(
+    restarting: Sesame,
+) -> None:
+    before = endpoints(restarting)
+    with contextlib.closing(sqlite3.connect(restarting.data_dir / "sesame.db", isolation_level=None)) as database:
+        (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        try:
+            assert "was written by a newer Sesame" in restart(restarting, command="upgrade", expect=1)
+        finally:
+            database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    assert endpoints(restarting)["started_at"] == before["started_at"]
+    assert restarting.client().invoke_function("s", "f", b"0").data == b"slept"
 
 
 @pytest.mark.thorough

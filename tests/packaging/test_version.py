@@ -8,6 +8,7 @@ import pytest
 from tests.support import command_line
 
 from sesame import __version__
+from sesame._installed import COMMIT_FILE
 from sesame.cli import version
 
 
@@ -46,7 +47,7 @@ def test_a_variable_of_gits_hooks_does_not_name_another_repository(
 
 
 def test_the_stamp_of_a_build_outweighs_the_repository_around_it(checkout: Path) -> None:
-    (checkout / version.COMMIT_FILE).write_text("0123456789ab\n")
+    (checkout / COMMIT_FILE).write_text("0123456789ab\n")
     assert version.commit_of(checkout) == "0123456789ab"
 
 

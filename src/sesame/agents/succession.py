@@ -36,11 +36,11 @@ class Kept(msgspec.Struct, frozen=True):
         return [*of_endpoints, *(each.link for each in self.agents)]
 
 
-class Loading(Protocol):
-    """The program as it is installed by now, which is loaded once in a process of its own."""
+class Trial(Protocol):
+    """The program as it is installed by now, which is tried in a process of its own."""
 
     def problem(self) -> str | None:
-        """Why it cannot be loaded; "" where it can, None while that is not known."""
+        """Why it cannot start, with the next step; "" where it can, None while that is not known."""
 
     def close(self) -> None:
         """Ends the process."""
@@ -49,10 +49,7 @@ class Loading(Protocol):
 class Anew(Protocol):
     """How the supervisor's program starts again."""
 
-    def refusal(self) -> str:
-        """Why the settings as they are by now do not hold, or ""."""
-
-    def load(self) -> Loading: ...
+    def attempt(self) -> Trial: ...
 
     def begin(self, kept: Kept) -> NoReturn:
         """Raises `OSError` where it cannot."""

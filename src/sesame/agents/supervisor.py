@@ -24,7 +24,7 @@ from sesame.agents.link import pair
 from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
 from sesame.agents.replacing import Next, Replacing
-from sesame.agents.succession import Anew, Kept, Loading, spoken
+from sesame.agents.succession import Anew, Kept, Trial, spoken
 from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable
 from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
@@ -72,7 +72,7 @@ class Supervisor:
         self._waiting = Waiting(wanted.waiting)
         self._stops = self._asked = False
         self._began = self._told_ready = wanted.kept is not None
-        self._loading: Loading | None = None
+        self._trial: Trial | None = None
         self._replacing = self._of_before()
         self._looks_at = 0.0
         self._code = 0
@@ -119,7 +119,7 @@ class Supervisor:
             self._reap()
             self._look()
             self._replace()
-            self._load_and_begin_anew()
+            self._try_and_begin_anew()
 
     # Signals.
 
@@ -140,9 +140,9 @@ class Supervisor:
         for each in self._wanted.listening.values():
             each.close()
         self._waiting.close()
-        if self._loading is not None:
-            self._loading.close()
-            self._loading = None
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
         for agent in self._agents:
             agent.due_at = None
             agent.send(m.Stop())
@@ -345,22 +345,19 @@ class Supervisor:
 
     # Starting anew.
 
-    def _load_and_begin_anew(self) -> None:
+    def _try_and_begin_anew(self) -> None:
         """A step of it, where it was asked for."""
         anew = self._wanted.anew
         if self._stops or anew is None:
             return
-        if self._asked and self._loading is None and self._replacing is None:
+        if self._asked and self._trial is None and self._replacing is None:
             self._asked = False
-            if why := anew.refusal():
-                self._refuse(why)
-            else:
-                self._loading = anew.load()
-        if self._loading is None or (problem := self._loading.problem()) is None:
+            self._trial = anew.attempt()
+        if self._trial is None or (problem := self._trial.problem()) is None:
             return
-        self._loading = None
+        self._trial = None
         if problem:
-            self._refuse(f"what is installed cannot be loaded: {problem}; mend the installation, and restart again")
+            self._refuse(problem)
             return
         self._note("Restarting: agents are replaced one after the other …")
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPED_BY)

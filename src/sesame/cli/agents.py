@@ -33,9 +33,7 @@ def count(settings: Settings) -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def supervise(
-    settings: Settings, run: Callable[[Place], int], handover: Handover | None, settle_again: Callable[[], object]
-) -> int:
+def supervise(settings: Settings, run: Callable[[Place], int], handover: Handover | None) -> int:
     """Runs the agents to their end; the exit code. Raises `ConfigurationError` when an address cannot be had.
 
     With a `handover`, which a Sesame of one agent may have left, this is a program that can start anew.
@@ -45,7 +43,7 @@ def supervise(
     if kept is not None:
         handover = Handover(kept.handed)
     sockets, waiting = _sockets(settings, handover or Handover())
-    anew = None if handover is None else _Anew(settle_again)
+    anew = None if handover is None else _Anew()
     return Supervisor(Wanted(count(settings), sockets, run, waiting=waiting, anew=anew, kept=kept), output.note).run()
 
 
@@ -86,45 +84,44 @@ def received() -> Kept | None:
 class _Anew:
     """As `agents.succession.Anew`: by an `exec`, as a Sesame of one agent."""
 
-    def __init__(self, settle_again: Callable[[], object]) -> None:
-        self._settle_again = settle_again
-
-    def refusal(self) -> str:
-        try:
-            self._settle_again()
-        except ConfigurationError as error:
-            return str(error)
-        return ""
-
-    def load(self) -> "_Loading":
-        return _Loading()
+    def attempt(self) -> "Trial":
+        return Trial()
 
     def begin(self, kept: Kept) -> NoReturn:
         restarting.begin(restarting.AGENTS_KEPT, msgspec.json.encode(kept), kept.descriptors())
 
 
-class _Loading:
-    """As `agents.succession.Loading`."""
+class Trial:
+    """As `agents.succession.Trial`."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self._until = time.monotonic() + restarting.LOAD_TIMEOUT_S
-        self._process = subprocess.Popen(
-            restarting.loads(__name__), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
-        )
+        self._until = time.monotonic() + restarting.TRIAL_TIMEOUT_S
+        self._process: subprocess.Popen[bytes] | None = None
+        self._not_started = ""
+        try:
+            self._process = subprocess.Popen(
+                restarting.trial(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
+            )
+        except OSError as error:
+            self._not_started = restarting.not_started(error)
 
     def problem(self) -> str | None:
+        if self._process is None:
+            self.close()
+            return self._not_started
         code, late = self._process.poll(), time.monotonic() >= self._until
         if code is None and not late:
             return None
         self._said.seek(0)
-        problem = "" if code is None else restarting.problem(code, self._said.read())
+        problem = restarting.LATE if code is None else restarting.problem(code, self._said.read())
         self.close()
-        return f"it did not load within {restarting.LOAD_TIMEOUT_S:g} s" if code is None else problem
+        return problem
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._said.close()
 
 

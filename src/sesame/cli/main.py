@@ -37,6 +37,7 @@ COMMANDS = {
     "layers": ("sesame.cli.layers", "Publishes, lists and deletes layers."),
     "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
     "restart": ("sesame.cli.restart", "Has the running Sesame start again; calls wait meanwhile."),
+    "upgrade": ("sesame.cli.restart", "Has what is installed by now take the place of what runs."),
     "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "top": ("sesame.cli.top", "Shows calls, durations and memory by function, live."),

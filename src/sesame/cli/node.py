@@ -82,7 +82,7 @@ def _be(settings: Settings, this: _node.Node, place: Place) -> int:
             uvloop.run(
                 _node.lead(
                     settings, this, place, clocks,
-                    lambda members: start.serve(settings, None, lambda: None, place, members),
+                    lambda members: start.serve(settings, None, place, members),
                 )
             )  # fmt: skip
         else:

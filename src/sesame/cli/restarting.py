@@ -5,6 +5,7 @@ nothing. New code and new settings hold from then on.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -16,10 +17,17 @@ import msgspec
 
 from sesame.http.handover import Handed, Handover
 
-PROGRAM = "sesame.cli.start"
-# A busy machine takes some ten seconds for it where no bytecode is kept.
-LOAD_TIMEOUT_S = 120.0
-_LOAD = "import importlib, sys; sys.path[:0] = sys.argv[2:]; importlib.import_module(sys.argv[1])"
+TRIAL = "sesame.cli.trial"
+# A busy machine takes some ten seconds to load it where no bytecode is kept.
+TRIAL_TIMEOUT_S = 120.0
+_RUN = (
+    "import importlib, json, sys; sys.path[:0] = json.loads(sys.argv[2]); "
+    "importlib.import_module(sys.argv[1]).run(json.loads(sys.argv[3]))"
+)
+# As of `cli.trial`, which is of the version that is installed by now.
+_REFUSES = 4
+_NEXT = "; mend the installation, and restart again"
+LATE = f"what is installed did not load within {TRIAL_TIMEOUT_S:g} s{_NEXT}"
 
 # What `sesame restart` sends. Not SIGHUP, which a terminal sends when it is closed.
 ASKS = signal.SIGUSR2
@@ -46,36 +54,49 @@ def read(fd: int) -> bytes:
         return file.read()
 
 
-async def why_not_loaded(module: str = PROGRAM) -> str:
-    """Loads the program as it is installed by now, in a process that ends; what goes wrong, or "".
+async def why_not(module: str = TRIAL) -> str:
+    """Why what is installed by now cannot take this one's place, with the next step; "" where it can.
 
-    Calls are still served then: an installation that is broken is no outage, and one that is new has its bytecode
-    written here, which takes three times as long as to load it.
+    Tried in a process that ends, with this one's command line, while calls are still served: an installation that is
+    broken is no outage, and one that is new has its bytecode written here, which takes three times as long as to load
+    it.
     """
-    loading = await asyncio.create_subprocess_exec(
-        *loads(module),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
-            _out, said = await loading.communicate()
+        trying = await asyncio.create_subprocess_exec(
+            *trial(module),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        return not_started(error)
+    try:
+        async with asyncio.timeout(TRIAL_TIMEOUT_S):
+            _out, said = await trying.communicate()
     except TimeoutError:
-        return f"it did not load within {LOAD_TIMEOUT_S:g} s"
+        return LATE
     finally:
-        if loading.returncode is None:
-            loading.kill()
-            await loading.wait()
-    return problem(loading.returncode or 0, said)
+        if trying.returncode is None:
+            trying.kill()
+            await trying.wait()
+    return problem(trying.returncode or 0, said)
 
 
-def loads(module: str) -> list[str]:
-    """The command that loads a part of the program as it is installed by now."""
-    return [sys.executable, *_as_this_interpreter(), "-c", _LOAD, module, *_first_place()]
+def trial(module: str = TRIAL) -> list[str]:
+    """The command that tries whether what is installed by now can start as this process was started."""
+    places = json.dumps(_first_place())
+    return [sys.executable, *_as_this_interpreter(), "-c", _RUN, module, places, json.dumps(sys.argv[1:])]
 
 
 def problem(code: int, said: bytes) -> str:
-    """Why it was not loaded, or "", by how that command ended and what it said."""
-    return (said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {code}") if code else ""
+    """As of `why_not`, by how that command ended and what it said."""
+    if not code:
+        return ""
+    last = said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {code}"
+    return last if code == _REFUSES else f"what is installed cannot be loaded: {last}{_NEXT}"
+
+
+def not_started(error: OSError) -> str:
+    """As of `why_not`, where the interpreter itself cannot be run."""
+    return f"{sys.executable} cannot be started: {error.strerror}{_NEXT}"
 
 
 def _as_this_interpreter() -> list[str]:

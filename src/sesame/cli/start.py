@@ -27,7 +27,6 @@ from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
 from sesame.http.handover import Handover
 from sesame.model.clocks import SystemClocks
-from sesame.model.errors import ConfigurationError
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
@@ -65,16 +64,9 @@ def start(**flags: Any) -> None:
         from sesame.cli import agents
 
         if agents.count(settings) > 1 or restarting.AGENTS_KEPT in os.environ:
-            sys.exit(
-                agents.supervise(
-                    settings,
-                    lambda place: ending.run(lambda: _be_agent(settings, place)),
-                    handover,
-                    lambda: settle(flags),
-                )
-            )
+            sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place)), handover))
     try:
-        uvloop.run(serve(settings, handover, lambda: settle(flags)))
+        uvloop.run(serve(settings, handover))
     except (StoppedAtOnce, asyncio.CancelledError):
         output.note("Stopped at once.")
         sys.exit(EXIT_INTERRUPTED)
@@ -93,7 +85,7 @@ def _be_agent(settings: Settings, place: "Place") -> int:
     """The life of one of several agents, in its own process."""
     try:
         if place.is_writer:
-            uvloop.run(serve(settings, None, lambda: None, place))
+            uvloop.run(serve(settings, None, place))
         else:
             uvloop.run(follow(settings, place))
     except (StoppedAtOnce, asyncio.CancelledError):
@@ -125,7 +117,7 @@ async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | No
     from sesame._follower import FollowerSesame
 
     follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
-    signals = _Signals(None, lambda: None)
+    signals = _Signals(None)
     place.stop_by(signals.stop)
 
     def started() -> None:
@@ -163,7 +155,6 @@ async def _until(stopping: asyncio.Event, start: Coroutine[Any, Any, None], star
 async def serve(
     settings: Settings,
     handover: Handover | None,
-    settle_again: Callable[[], object],
     place: "Place | None" = None,
     members: "Members | None" = None,
 ) -> None:
@@ -172,7 +163,7 @@ async def serve(
     There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents;
     with `members` that of a cluster.
     """
-    signals = _Signals(handover, settle_again)
+    signals = _Signals(handover)
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
@@ -222,15 +213,14 @@ class _Signals:
     The first signal to stop during a restart has it stop instead: running calls keep their time.
     """
 
-    def __init__(self, handover: Handover | None, settle_again: Callable[[], object]) -> None:
+    def __init__(self, handover: Handover | None) -> None:
         self.stopping = asyncio.Event()
         self._handover = handover
-        self._settle_again = settle_again
         self._refuse: Callable[[str], None] | None = None
         self._hurry: Callable[[], None] | None = None
         self._hurried = False
         self._asked_early = False
-        self._loading: asyncio.Task[None] | None = None
+        self._trying: asyncio.Task[None] | None = None
         main, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert main is not None
         self._main = main
@@ -271,22 +261,17 @@ class _Signals:
         if self._refuse is None:
             self._asked_early = True
             return
-        if self.stopping.is_set() or self._handover is None or self._loading is not None:
+        if self.stopping.is_set() or self._handover is None or self._trying is not None:
             return
-        try:
-            self._settle_again()
-        except ConfigurationError as error:
-            self._go_on(str(error))
-            return
-        self._loading = asyncio.create_task(self._load_and_begin(self._handover))
+        self._trying = asyncio.create_task(self._try_and_begin(self._handover))
 
-    async def _load_and_begin(self, handover: Handover) -> None:
-        problem = await restarting.why_not_loaded()
-        self._loading = None
+    async def _try_and_begin(self, handover: Handover) -> None:
+        problem = await restarting.why_not()
+        self._trying = None
         if self.stopping.is_set():
             return
         if problem:
-            self._go_on(f"what is installed cannot be loaded: {problem}; mend the installation, and restart again")
+            self._go_on(problem)
             return
         handover.begun = True
         self.stopping.set()

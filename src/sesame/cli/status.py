@@ -54,6 +54,8 @@ def status(as_json: bool, **flags: Any) -> None:
 def _lines(document: dict[str, Any]) -> Iterator[str]:
     up_s = int(SystemClocks().wall() - document["started_at"])
     yield f"running   process {document['pid']}, for {datetime.timedelta(seconds=up_s)}, sandbox {document['sandbox']}"
+    if document.get("version"):
+        yield f"version   {document['version']}"
     yield f"data      {document['dataDirectory']}"
     yield f"account   {document['account_id']} in {document['region']}"
     for name in ("fc", "fc_https", "oss", "sls", "sts", "metrics"):

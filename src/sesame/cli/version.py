@@ -7,19 +7,15 @@ import os
 import subprocess
 from pathlib import Path
 
-from sesame import __version__
+from sesame._installed import PACKAGE, named, stamped
 
-PACKAGE = Path(__file__).parents[1]
-# Written into wheels and source archives by scripts/hatch_commit.py.
-COMMIT_FILE = "commit.txt"
 GIT_TIMEOUT_S = 5
 SHORT = 12
 
 
 def describe(package: Path = PACKAGE) -> str:
     """`0.2.0 (commit 0123456789ab)`; without the parenthesis where the commit is unknown."""
-    commit = commit_of(package)
-    return f"{__version__} (commit {commit})" if commit else __version__
+    return named(commit_of(package))
 
 
 def commit_of(package: Path) -> str:
@@ -27,10 +23,7 @@ def commit_of(package: Path) -> str:
 
     A checkout with changes to committed files says so: `0123456789ab, changed`.
     """
-    try:
-        return (package / COMMIT_FILE).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return commit_checked_out(package.parents[1]) if package.parent.name == "src" else ""
+    return stamped(package) or (commit_checked_out(package.parents[1]) if package.parent.name == "src" else "")
 
 
 def commit_checked_out(root: Path) -> str:

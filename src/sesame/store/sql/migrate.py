@@ -46,27 +46,35 @@ def create(connection: sa.Connection) -> None:
 
 def upgrade(connection: sa.Connection, shown: str) -> None:
     """Runs the migrations that a database lacks; arguments and errors as of `migrate`."""
-    found, expected = revision_of(connection), newest_migration()
+    require_known(connection, shown)
     # Imported here because the import takes longer than the rest of a start, and is needed once a release.
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise ConfigurationError(
-            f"{shown} was written by a newer Sesame (found revision {found}, expected {expected} or older): upgrade "
-            "Sesame, or choose another data directory or database"
-        )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
+def require_known(connection: sa.Connection, shown: str) -> None:
+    """Raises `ConfigurationError` for a database that a newer Sesame wrote. Changes nothing."""
+    found, known = revision_of(connection), known_migrations()
+    if found is not None and found not in known:
+        raise ConfigurationError(
+            f"{shown} was written by a newer Sesame (found revision {found}, expected {max(known)} or older): upgrade "
+            "Sesame, or choose another data directory or database"
+        )
+
+
 def newest_migration() -> str:
-    """The revision that this code expects; files of migrations are called v<revision>_<what>.py."""
-    return max(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
+    """The revision that this code expects."""
+    return max(known_migrations())
+
+
+def known_migrations() -> frozenset[str]:
+    """All revisions; files of migrations are called v<revision>_<what>.py."""
+    return frozenset(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
 def revision_of(connection: sa.Connection) -> str | None:
