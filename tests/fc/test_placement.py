@@ -1,6 +1,5 @@
 """One of several agents: which requests it serves, and which go to another before anything of them is answered."""
 
-import asyncio
 import json
 from collections.abc import Awaitable
 from typing import Any
@@ -12,6 +11,7 @@ from tests.support.exchanges import FakeExchange
 from tests.support.sdk import KEY_ID, SECRET
 
 from sesame.http.interface import Exchange
+from sesame.identity.nonces import UsedNonces, digest_of
 from sesame.model.invocation import Target
 
 F = Target("demo", "LATEST", "f")
@@ -26,9 +26,18 @@ class Follower:
     def __init__(self) -> None:
         self.follows = self.full = self.seen = False
         self.to: list[str] = []
+        self.nonces = UsedNonces(lambda: NOW)
+        self.of_others: set[bytes] = set()
+        self.asked = 0
 
     def proven(self, _exchange: Exchange) -> bool:
         return self.seen
+
+    def first_use(self, nonce: bytes) -> Awaitable[bool] | None:
+        if not self.follows:
+            return None
+        self.asked += 1
+        return self._said(nonce not in self.of_others)
 
     def serves_calls_of(self, target: Target) -> bool:
         return not self.follows or target == F
@@ -41,9 +50,10 @@ class Follower:
 
     def _went(self, where: str) -> Awaitable[bool]:
         self.to.append(where)
-        gone = asyncio.get_running_loop().create_future()
-        gone.set_result(True)
-        return gone
+        return self._said(True)
+
+    async def _said(self, said: bool) -> bool:
+        return said
 
 
 @pytest.fixture
@@ -114,7 +124,6 @@ async def test_a_call_moves_once_its_caller_is_admitted(web: Endpoint, placement
         ("/2016-08-15/proxy/demo", {}),
         (PROXY, {"x_fc_invocation_type": "Async"}),
         (PROXY, {"upgrade": "websocket"}),
-        (PROXY, {"x_acs_signature_nonce": "one"}),
         ("/elsewhere", {"host": "e.com"}),
         ("/", {"host": "g.demo.localhost"}),
         ("/sesame/code/abc.zip", {}),
@@ -131,13 +140,62 @@ async def test_what_it_does_not_serve_goes_to_the_writer(
     assert (await ask(web, path, **headers)).begun
 
 
-async def test_a_nonce_that_another_agent_has_used_is_good_here(web: Endpoint, placement: Follower) -> None:
+def with_nonce(method: str, path: str) -> dict[str, str]:
+    names = (*acs.SIGNED, "x-acs-signature-nonce")
+    headers = {"x-acs-signature-nonce": "one"}
+    return acs.signed(method, path, headers, b"", keys=(KEY_ID, SECRET), at=NOW, names=names)
+
+
+@pytest.fixture(params=[CALL, PROXY])
+async def path(request: pytest.FixtureRequest, web: Endpoint, placement: Follower) -> str:
+    """One that needs a signature."""
     placement.follows = False
     await trigger(web, "f", authType="function")
-    headers = {"x-acs-signature-nonce": "one"}
-    names = (*acs.SIGNED, "x-acs-signature-nonce")
-    signed = acs.signed("GET", PROXY, headers, b"", keys=(KEY_ID, SECRET), at=NOW, names=names)
-    assert (await ask(web, PROXY, **signed)).status == 200
-    assert json.loads((await ask(web, PROXY, **signed)).body)["ErrorCode"] == "SignatureNonceUsed"
-    placement.follows = placement.seen = True
-    assert (await ask(web, PROXY, **signed)).status == 200
+    placement.follows = True
+    found: str = request.param
+    return found
+
+
+async def refused(endpoint: Endpoint, path: str, headers: dict[str, str]) -> str:
+    exchange = await ask(endpoint, path, "POST", **headers)
+    code: str = json.loads(exchange.body)["ErrorCode"]
+    return code
+
+
+async def test_a_nonce_is_good_for_one_request_to_all_agents(web: Endpoint, placement: Follower, path: str) -> None:
+    signed = with_nonce("POST", path)
+    assert (await ask(web, path, "POST", **signed)).status == 200
+    assert placement.asked == 1
+    assert await refused(web, path, signed) == "SignatureNonceUsed"
+    assert placement.asked == 1
+    placement.nonces = UsedNonces(lambda: NOW)
+    placement.seen = True
+    # Moved here by an agent that has asked.
+    assert (await ask(web, path, "POST", **signed)).status == 200
+    assert placement.asked == 1
+
+
+async def test_a_nonce_that_another_agent_has_seen_is_refused(web: Endpoint, placement: Follower, path: str) -> None:
+    placement.of_others.add(digest_of(KEY_ID, b"one"))
+    assert await refused(web, path, with_nonce("POST", path)) == "SignatureNonceUsed"
+    assert web.engine.asked == []
+
+
+async def test_a_nonce_is_asked_for_once_its_signature_is_right(web: Endpoint, placement: Follower, path: str) -> None:
+    forged = {**with_nonce("POST", path), "x-acs-signature-nonce": "two"}
+    assert await refused(web, path, forged) == "SignatureNotMatch"
+    unsigned = {**web.signed("POST", CALL, whole_path=True), "x-acs-signature-nonce": "one"}
+    assert (await ask(web, CALL, "POST", **unsigned)).status == 200
+    assert placement.asked == 0
+
+
+async def test_nonces_of_calls_that_the_writer_serves_are_not_asked_for(web: Endpoint, placement: Follower) -> None:
+    other = CALL.replace("/f/", "/g/")
+    assert not (await ask(web, other, "POST", **with_nonce("POST", other))).begun
+    assert (placement.to, placement.asked) == (["the writer"], 0)
+
+
+async def test_a_nonce_in_a_request_that_anybody_may_send_is_none(web: Endpoint, placement: Follower) -> None:
+    for _ in range(2):
+        assert (await ask(web, PROXY, **with_nonce("GET", PROXY))).status == 200
+    assert placement.asked == 0

@@ -2,13 +2,15 @@
 
 import concurrent.futures
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from tests.journeys.conftest import Sesame, running, wait_until
-from tests.journeys.test_agents import AGENTS, RUNTIME, agent_of
+from tests.journeys.conftest import KEY_ID, SECRET, Sesame, running, wait_until
+from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES, agent_of, deployed
+from tests.support import acs
 from tests.support.timed_calls import THREADS
 
 # Answers what it was sent, a little later, so that calls are many at a time.
@@ -96,3 +98,24 @@ def test_a_change_of_an_http_trigger_is_seen_by_every_agent(several: Sesame, sit
         assert statuses() == {400}
         client.update_trigger(site, "f", "t", triggerConfig=ALL)
         assert statuses() == {200}
+
+
+def test_calls_signed_with_a_nonce_are_served_by_every_agent_and_none_twice(several: Sesame) -> None:
+    deployed(several, "nonces", TIMES)
+    host, path = several.endpoint.removeprefix("http://"), "/2021-04-06/services/nonces/functions/f/invocations"
+    names = (*acs.SIGNED, "x-acs-signature-nonce")
+
+    def called(nonce: str) -> int:
+        headers = {"host": host, "x-acs-signature-nonce": nonce, "x-acs-version": "2021-04-06"}
+        sent = acs.signed("POST", path, headers, b"0.05", keys=(KEY_ID, SECRET), at=time.time(), names=names)
+        return requests.post(several.endpoint + path, b"0.05", headers=sent, timeout=60).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+
+        def calls() -> None:
+            new = [f"new-{next(_numbers)}" for _ in range(5 * THREADS)]
+            assert list(threads.map(called, new)) == [200] * len(new)
+
+        instances_on_every_agent(several, calls)
+        for number in range(5):
+            assert sorted(threads.map(called, [f"same-{number}"] * THREADS)) == [200] + [400] * (THREADS - 1)

@@ -16,6 +16,8 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.link import Link
+from sesame.agents.nonces import NoncesOfOne
+from sesame.agents.packages import LentPackages
 from sesame.agents.questions import Questions
 from sesame.agents.stand_in import ElsewhereSandbox, bare
 from sesame.engine.instance import Instance, State
@@ -23,9 +25,10 @@ from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSink
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
+from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks
-from sesame.model.errors import CallerError, SesameError, StoreUnavailable
-from sesame.sandbox.launch import PackageLease, Packages
+from sesame.model.errors import CallerError
+from sesame.sandbox.launch import Packages
 from sesame.sandbox.network import HostAnswers
 from sesame.store.catalog import Catalog
 
@@ -84,6 +87,7 @@ class Others(Protocol):
     needs: WriterNeeds
     feed: CatalogFeed
     held: Counter[str]
+    nonces: UsedNonces
 
     def machine_of(self, agent: int) -> int: ...
 
@@ -119,7 +123,8 @@ class Followed:
         self._seen = 0
         self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
         self._questions = Questions(lambda message: self.link.send(message))
-        self._leases: dict[int, PackageLease] = {}
+        self._lent = LentPackages(others.needs.packages)
+        self._nonces = NoncesOfOne(others.nonces)
         self._inside: dict[int, Callable[[], None]] = {}
         self.link: Link
         self._linked(connected)
@@ -208,6 +213,8 @@ class Followed:
                 self._others.pass_on(message, fds[0], self)
             case m.Ask():
                 self._others.run(self._place(message))
+            case m.UseNonces():
+                self.link.send(self._nonces.use(message))
             case m.Gone():
                 self._gone(message.instance_id)
             case m.Rests():
@@ -231,10 +238,9 @@ class Followed:
             case m.Seen():
                 self._has_seen(message.revision)
             case m.LeasePackages():
-                self._others.run(self._lease(message))
+                self._others.run(self._lent.lend(message, self.link))
             case m.Release():
-                if (lease := self._leases.pop(message.n, None)) is not None:
-                    lease.release()
+                self._lent.release(message.n)
             case m.ServeInside():
                 served = socket.socket(fileno=fds[0])
                 self._inside[message.number] = self._others.needs.answers.serve(
@@ -262,8 +268,7 @@ class Followed:
                 # As it says next of those that are.
                 instance.move(State.BUSY)
             self._sandboxes[held.instance_id].ask_again()
-        former, self._leases = self._leases, {}
-        if former:
+        if (former := self._lent.taken_out()) is not None:
             # Those that it still has are leased again by what comes behind this.
             self._others.run(self._release_later(former))
         self.link.send(m.Welcome(needs.trusted, needs.observer.ended is not None))
@@ -333,23 +338,9 @@ class Followed:
         if tell is not None:
             tell(message.invocation, heard(message))
 
-    async def _release_later(self, leases: dict[int, PackageLease]) -> None:
+    async def _release_later(self, lent: LentPackages) -> None:
         await self._others.needs.clocks.sleep(LINGER_S)
-        for lease in leases.values():
-            lease.release()
-
-    async def _lease(self, asked: m.LeasePackages) -> None:
-        link = self.link
-        try:
-            lease = await self._others.needs.packages.lease(asked.sha256s, asked.runtime)
-        except SesameError as error:
-            link.send(m.NotLeased(asked.n, str(error), isinstance(error, StoreUnavailable)))
-            return
-        if self.link is not link or not link.open:
-            lease.release()
-            return
-        self._leases[asked.n] = lease
-        link.send(m.Leased(asked.n, tuple(map(str, lease.code_dirs)), tuple(map(str, lease.compiled))))
+        lent.release_all()
 
     # Its end.
 
@@ -387,6 +378,4 @@ class Followed:
         """Nothing is left of its instances."""
         for instance_id in list(self.instances):
             self._gone(instance_id)
-        for lease in self._leases.values():
-            lease.release()
-        self._leases.clear()
+        self._lent.release_all()

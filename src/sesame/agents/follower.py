@@ -22,6 +22,7 @@ from sesame.agents.endings import told
 from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
+from sesame.agents.nonces import NoncesOfAll
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
@@ -35,6 +36,7 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
+from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -78,6 +80,8 @@ class Follower:
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
         self._served: ServedHere | None = None
+        self.nonces = UsedNonces(clocks.wall)
+        self._nonces_of_all = NoncesOfAll(self.ask)
         self._backlog = Backlog(self._writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
@@ -162,7 +166,7 @@ class Follower:
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
-            case m.Place() | m.Looked() | m.Leased() | m.NotLeased():
+            case m.Place() | m.Looked() | m.NoncesUsed() | m.Leased() | m.NotLeased():
                 self._questions.answered(message.n, message)
             case m.Request():
                 self.adopt(socket.socket(fileno=fds[0]), message.arrived)
@@ -251,6 +255,10 @@ class Follower:
             self.send(rests)
 
     # Where calls go.
+
+    def first_use(self, nonce: bytes) -> "asyncio.Future[bool]":
+        """As `fc.placement.Placement`."""
+        return self._nonces_of_all.first_use(nonce)
 
     def serves_calls_of(self, target: Target) -> bool:
         """As `fc.placement.Placement`."""

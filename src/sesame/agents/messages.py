@@ -110,6 +110,24 @@ class Leaving(_Message, frozen=True):
     n: int
 
 
+class UseNonces(_Message, frozen=True):
+    """Of requests that came to the follower, which has not seen them before: digests of `identity.nonces` in a row.
+
+    Answered by `NoncesUsed`. With `again`, the answer may have been given, and was lost with the link.
+    """
+
+    n: int
+    nonces: bytes
+    again: bool
+
+
+class NoncesUsed(_Message, frozen=True):
+    """Which of them were used before, by their numbers."""
+
+    n: int
+    used: tuple[int, ...]
+
+
 class Gone(_Message, frozen=True):
     """Nothing is left of the instance, or it never was: its credit is given back."""
 
@@ -298,7 +316,8 @@ class Request(_Message, frozen=True):
 
 
 Message = (
-    Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | Gone | Rests
-    | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside | EndInside | Rest | Spare
-    | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here | EndInstance | Request
+    Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | UseNonces
+    | NoncesUsed | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside
+    | EndInside | Rest | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here
+    | EndInstance | Request
 )  # fmt: skip

@@ -25,6 +25,7 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
+from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Timer
 from sesame.model.errors import CallerError, Exhausted, SesameError
 from sesame.model.invocation import Target
@@ -59,6 +60,8 @@ class Writer:
         self.feed = CatalogFeed(needs.catalog)
         # How many instances of each snapshot followers have, or may start.
         self.held: Counter[str] = Counter()
+        # Those that any agent has seen.
+        self.nonces = UsedNonces(needs.clocks.wall)
         self._followers: dict[int, Followed] = {}
         self._awaited = set(held)
         self._changed = asyncio.Event()
@@ -213,6 +216,9 @@ class Writer:
                 await each.shows(revision)
 
     # Where calls go.
+
+    def first_use(self, _nonce: bytes) -> None:
+        """As `fc.placement.Placement`."""
 
     def serves_calls_of(self, _target: Target) -> bool:
         """As `fc.placement.Placement`."""

@@ -27,7 +27,7 @@ from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
 from sesame.fc.links import PATH_PREFIX, CodeLinks
 from sesame.fc.operations import INVOKE, OWN_PREFIX
-from sesame.fc.placement import Placement
+from sesame.fc.placement import Placement, require_first_use
 from sesame.fc.refusals import Failure, InvalidArgument, PathNotSupported
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import version as v2016
@@ -67,7 +67,8 @@ class FcEndpoint:
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.clocks.wall)
         self._faces = Faces(VERSIONS, self._date)
-        self._verifier = Verifier(parts.authentication, parts.callers_wall or parts.clocks.wall)
+        nonces = None if parts.placement is None else parts.placement.nonces
+        self._verifier = Verifier(parts.authentication, parts.callers_wall or parts.clocks.wall, nonces)
         self._permissions = Permissions(
             parts.authorization, Actions(VERSIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
@@ -130,17 +131,21 @@ class FcEndpoint:
             if face is None or raw_path.startswith(targets.PROXY_PREFIX):
                 await self._serve_web(request_id, face, exchange)
                 return
-            proven = False
-            if self._placement is not None:
-                proven = self._placement.proven(exchange)
-                if not _is_call(head, raw_path, proven=proven) and await self._has_gone_to_writer(exchange):
-                    return
             if head.origin:
                 cors.name_origin(exchange, head.origin)
                 if cors.is_preflight(request):
                     cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
-            caller = self._verifier.verify(head, request.query, proven=proven)
+            if self._placement is None:
+                caller = self._verifier.verify(head, request.query)
+            else:
+                proven = self._placement.proven(exchange)
+                may_stay = _is_call(head, raw_path) and (proven or self._serves(self._placement, face, request))
+                if not may_stay and await self._has_gone_to_writer(exchange):
+                    return
+                caller = self._verifier.verify(head, request.query, proven=proven)
+                if not proven:
+                    await require_first_use(self._placement, self._verifier.nonce_of(head))
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 target = face.version.naming.invoked(raw_path, request.query)
@@ -163,6 +168,14 @@ class FcEndpoint:
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
             self._fail(request_id, exchange, error, face)
 
+    def _serves(self, placement: Placement, face: Face, request: HttpRequest) -> bool:
+        """Whether a call may be served here: the writer is asked for a nonce of those alone."""
+        if not any(name == NONCE for name, _value in request.headers):
+            # Looked at later, once its caller is known.
+            return True
+        target = face.version.naming.invoked(request.raw_path, request.query)
+        return target is not None and placement.serves_calls_of(target)
+
     async def _has_gone_to_writer(self, exchange: Exchange) -> bool:
         """Whether the writer has taken the request over, which is none that any agent serves."""
         assert self._placement is not None
@@ -178,7 +191,9 @@ class FcEndpoint:
             if placement is not None and await self._has_gone_to_writer(exchange):
                 return
             raise
-        may_stay = placement is None or (way is not None and _is_web_call(placement, way, exchange))
+        may_stay = placement is None or (
+            way is not None and is_plain(request) and placement.serves_calls_of(way.target)
+        )
         if not may_stay and await self._has_gone_to_writer(exchange):
             return
         if way is None:
@@ -258,26 +273,11 @@ class FcEndpoint:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
 
 
-def _is_call(head: RequestHead, raw_path: bytes, *, proven: bool) -> bool:
-    """Whether it is a synchronous invocation by the path of the API, from no web page.
-
-    One with a nonce that nobody has looked at is none: a single agent must know all of them.
-    """
-    if not proven and _has_nonce(head):
-        return False
+def _is_call(head: RequestHead, raw_path: bytes) -> bool:
+    """Whether it is a synchronous invocation by the path of the API, from no web page."""
     if head.method != b"POST" or not raw_path.endswith(targets.INVOCATIONS_SUFFIX):
         return False
     return head.invocation_type != ASYNC and not head.origin
-
-
-def _is_web_call(placement: Placement, way: Way, exchange: Exchange) -> bool:
-    """Whether it is a call of an HTTP function that this agent may serve."""
-    unseen = _has_nonce(head_of(exchange.request)) and not placement.proven(exchange)
-    return is_plain(exchange.request) and not unseen and placement.serves_calls_of(way.target)
-
-
-def _has_nonce(head: RequestHead) -> bool:
-    return any(name == NONCE for name, _value in head.headers)
 
 
 class Routers:

@@ -6,7 +6,9 @@ Implemented by `agents`; a Sesame of one agent has none.
 from collections.abc import Awaitable
 from typing import Protocol
 
+from sesame.fc.refusals import NonceUsed
 from sesame.http.interface import Exchange
+from sesame.identity.nonces import UsedNonces
 from sesame.model.invocation import Target
 
 
@@ -16,8 +18,18 @@ class Placement(Protocol):
     Both raise `PlatformError` for a request that cannot be served here, and cannot move.
     """
 
+    @property
+    def nonces(self) -> UsedNonces:
+        """Those that this agent has seen."""
+
     def proven(self, exchange: Exchange) -> bool:
         """Whether another agent has checked the request's signature, and used its nonce."""
+
+    def first_use(self, nonce: bytes) -> Awaitable[bool] | None:
+        """Whether no agent has seen the nonce before, which is new to this one; by `identity.nonces.digest_of`.
+
+        None where this agent has seen those of all. Raises `PlatformError` where nobody can say so.
+        """
 
     def serves_calls_of(self, target: Target) -> bool:
         """Whether synchronous calls of it may be served here. What is refused before, the writer refuses, too."""
@@ -27,3 +39,11 @@ class Placement(Protocol):
 
     def to_writer(self, exchange: Exchange) -> Awaitable[bool] | None:
         """Before anything else is served; None where it is served here."""
+
+
+async def require_first_use(placement: Placement, nonce: bytes | None) -> None:
+    """Raises `NonceUsed` unless the nonce of a verified request, if it has one, is new to every agent."""
+    if nonce is not None:
+        asking = placement.first_use(nonce)
+        if asking is not None and not await asking:
+            raise NonceUsed

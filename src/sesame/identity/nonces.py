@@ -14,7 +14,13 @@ REMEMBERED_S = 2.0 * limits.CLOCK_SKEW_S
 # POLICY: of more requests than this in `REMEMBERED_S` the oldest are forgotten, and could be repeated. A nonce takes 90
 # bytes (measured, CPython 3.11): 17 MiB for the two generations.
 GENERATION_MAX = 100_000
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
+
+
+def digest_of(access_key_id: str, nonce: bytes) -> bytes:
+    """What is remembered of a nonce: DIGEST_BYTES."""
+    key = access_key_id.encode("latin-1", "replace")
+    return blake2b(b"%b\0%b" % (key, nonce), digest_size=DIGEST_BYTES).digest()
 
 
 class UsedNonces:
@@ -33,8 +39,10 @@ class UsedNonces:
 
     def use(self, access_key_id: str, nonce: bytes) -> bool:
         """Whether this is its first use with this key."""
-        key = access_key_id.encode("latin-1", "replace")
-        used = blake2b(b"%b\0%b" % (key, nonce), digest_size=_DIGEST_BYTES).digest()
+        return self.use_digest(digest_of(access_key_id, nonce))
+
+    def use_digest(self, used: bytes) -> bool:
+        """The same of what `digest_of` gave."""
         if used in self._younger or used in self._older:
             return False
         now = self._wall_clock()

@@ -27,7 +27,7 @@ from sesame.fc.refusals import (
 from sesame.http.dates import unix_time
 from sesame.identity import acs_signature
 from sesame.identity.authentication import Authentication, Caller
-from sesame.identity.nonces import UsedNonces
+from sesame.identity.nonces import UsedNonces, digest_of
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
 
@@ -69,11 +69,14 @@ class Verifier:
     is another's; the nonce was used.
     """
 
-    def __init__(self, authentication: Authentication, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, authentication: Authentication, wall_clock: Callable[[], float], nonces: UsedNonces | None = None
+    ) -> None:
+        """`nonces` are there where another part of this process uses some, too."""
         self._authentication = authentication
         self._wall_clock = wall_clock
         self._keys = signature.SigningKeys()
-        self._nonces = UsedNonces(wall_clock)
+        self._nonces = nonces or UsedNonces(wall_clock)
         # Of the last request that was proven: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
@@ -156,6 +159,15 @@ class Verifier:
         caller, claimed = self._presented(request, _token(request, items))
         self._check_clock(_date_of(request), self._proven_at(request, caller, claimed, resources))
         return _of_its_account(request, caller)
+
+    def nonce_of(self, request: RequestHead) -> bytes | None:
+        """The digest of the nonce that a request is signed with which was verified; None for one without."""
+        memory = request.memory
+        if BODY_SHA256 not in memory or _PROVEN in memory:
+            return None
+        authorization = acs_signature.parse(request.authorization or b"")
+        assert authorization is not None
+        return digest_of(authorization.access_key_id, dict(request.headers)[acs_signature.NONCE])
 
     def _presented(self, request: RequestHead, token: str | None = None) -> tuple[Caller, bytes]:
         """Whose key the Authorization header names, and the signature that it claims; nothing is proven yet."""

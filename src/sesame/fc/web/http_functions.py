@@ -18,7 +18,7 @@ from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import body_if_here
 from sesame.fc.invoke import Invoker
-from sesame.fc.placement import Placement
+from sesame.fc.placement import Placement, require_first_use
 from sesame.fc.refusals import AccessDenied, ApiError
 from sesame.fc.tracing import tracing_of
 from sesame.fc.web import http_events
@@ -87,9 +87,15 @@ class HttpFunctions:
         trigger = entry.config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        chain = self._admit(trigger, way.target, request, exchange)
-        if self._placement is not None and await self._has_gone(self._placement, way.target, exchange):
-            return
+        if self._placement is None:
+            chain = self._admit(trigger, way.target, request)
+        else:
+            proven = self._placement.proven(exchange)
+            chain = self._admit(trigger, way.target, request, proven=proven)
+            if trigger.auth_type == _FUNCTION and not proven:
+                await require_first_use(self._placement, self._verifier.nonce_of(head_of(request)))
+            if await self._has_gone(self._placement, way.target, exchange):
+                return
         head = head_of(request)
         event_of = self._event_maker(request_id, way, entry, request) if entry.takes_events else None
         if head.invocation_type and async_invoke.is_async(head):
@@ -208,7 +214,7 @@ class HttpFunctions:
         )
         return lambda body: http_events.event(seen, body, origin)
 
-    def _admit(self, trigger: HttpConfig, target: Target, request: Request, exchange: Exchange | None = None) -> Chain:
+    def _admit(self, trigger: HttpConfig, target: Target, request: Request, *, proven: bool = False) -> Chain:
         """The chain of the caller; a caller who does not sign has none."""
         if trigger.auth_type == ANONYMOUS:
             return ()
@@ -218,7 +224,6 @@ class HttpFunctions:
                 f"use '{ANONYMOUS}' or '{_FUNCTION}'"
             )
         head = head_of(request)
-        proven = self._placement is not None and exchange is not None and self._placement.proven(exchange)
         caller = self._verifier.verify_trigger(head, request.query, proven=proven)
         self._permissions.require_invoke(caller, head, request, target)
         return caller.principal.chain
