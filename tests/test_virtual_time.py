@@ -116,6 +116,7 @@ async def test_an_instance_is_measured_every_ten_seconds_where_its_service_asks(
     assert second.keys().isdisjoint({"cpuQuotaPercent", "rxBytes", "txBytes", "rxTotalBytes", "txTotalBytes"})
 
 
+@pytest.mark.thorough
 async def test_objects_expire_days_later(sesame: Sesame, clocks: FakeClocks) -> None:
     key = sesame.data_dir.credentials()
     bucket = oss2.Bucket(oss2.Auth(key.access_key_id, key.access_key_secret), sesame.endpoints.oss, "logs")

@@ -38,6 +38,7 @@ def answer(body: bytes, *, failed: bool = False, log: str = "") -> Answer:
     return Answer(body=body, failed=failed, request_id="rid", round_trip_ms=1.0, log=log)
 
 
+@pytest.mark.thorough
 def test_every_call_is_answered_as_the_manual_says_under_both_runtimes() -> None:
     done = demo("--strict", "--verbose")
     calls = 2 * sum(map(len, CALLS.values()))

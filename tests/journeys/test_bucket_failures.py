@@ -191,7 +191,7 @@ def test_a_custom_runtime_has_buckets_too(server: Sesame, bucket: oss2.Bucket, t
     assert client.invoke_function(service, "f", b"").data == b"x"
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.thorough)])
 def test_nobody_waits_for_ever_for_the_process_that_serves_buckets(
     server: Sesame, bucket: oss2.Bucket, end: signal.Signals
 ) -> None:

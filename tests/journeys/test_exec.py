@@ -88,7 +88,7 @@ def instance_of(client: fc2.Client, service: str, function: str) -> str:
     return str(client.list_instances(service, "LATEST", function).data["instances"][0]["instanceId"])
 
 
-@pytest.fixture(params=["auto", "plain"], scope="module")
+@pytest.fixture(params=["auto", pytest.param("plain", marks=pytest.mark.thorough)], scope="module")
 def sesame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     """Both drivers, unless the strongest here is the plain one."""
     with running(tmp_path_factory.mktemp("exec"), "--sandbox", request.param, runtime=RUNTIME) as server:

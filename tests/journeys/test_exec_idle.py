@@ -21,7 +21,7 @@ RUNTIME = list(MINOR_VERSIONS)[-1]
 pytestmark = pytest.mark.parametrize("runtime", RUNTIMES[-1:])
 
 
-@pytest.fixture(params=["auto", "plain"], scope="module")
+@pytest.fixture(params=["auto", pytest.param("plain", marks=pytest.mark.thorough)], scope="module")
 def sesame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     with running(
         tmp_path_factory.mktemp("idle"),

@@ -224,8 +224,8 @@ def try_all(
             if operation.path.endswith("/exec"):
                 continue
             taken[operation.label] = try_one(Requests(server, session, there, version, fitting), operation, examples)
-            # Requests that only read have deleted nothing.
-            if operation.method.upper() != "GET":
+            # Requests that only read, or were refused, have deleted nothing.
+            if operation.method.upper() != "GET" and taken[operation.label]:
                 there = furnish(server)
     return taken
 

@@ -97,10 +97,12 @@ def test_a_function_is_deployed_and_called_by_the_wheel_alone(server: Installed)
     assert [each["serviceName"] for each in json.loads(server.sesame("list", "--json"))["services"]] == ["demo"]
 
 
+@pytest.mark.thorough
 def test_the_demo_runs_from_the_wheel(installed: Installed) -> None:
     assert "came back as the manual says" in installed.sesame("demo")
 
 
+@pytest.mark.thorough
 def test_the_tutorial_can_be_followed_with_the_wheel_alone(server: Installed) -> None:
     folder = server.folder / "tutorial"
     folder.mkdir()
@@ -112,6 +114,7 @@ def test_the_tutorial_can_be_followed_with_the_wheel_alone(server: Installed) ->
     follow("docs/tutorial.md", text, Terminal(folder, environ))
 
 
+@pytest.mark.thorough
 def test_a_breakpoint_is_hit_with_the_wheel_alone(installed: Installed) -> None:
     """The tutorial's step that a page cannot show: an editor attaches as `.vscode/launch.json` says."""
     folder = installed.folder / "debugged"

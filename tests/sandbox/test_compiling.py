@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.support.interpreters import INTERPRETERS
+from tests.support.interpreters import BETWEEN, INTERPRETERS
 from tests.support.jails import ISOLATION, resolve
 
 from sesame.model import limits
@@ -46,7 +46,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-@pytest.mark.parametrize("runtime", sorted(INTERPRETERS))
+@pytest.mark.parametrize(
+    "runtime",
+    [pytest.param(each, marks=pytest.mark.thorough if each in BETWEEN else ()) for each in sorted(INTERPRETERS)],
+)
 async def test_a_package_is_compiled_and_left_as_it_is(
     compiler: SandboxedCompiler, code: Path, tmp_path: Path, runtime: str
 ) -> None:

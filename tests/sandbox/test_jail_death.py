@@ -75,7 +75,10 @@ def groups(name: str) -> bool:
     return name in dict(jail_sweep.hierarchies().leftovers())
 
 
-FREEZERS = [pytest.param(False, id="freezer-2"), pytest.param(True, id="freezer-1", marks=root_only)]
+FREEZERS = [
+    pytest.param(False, id="freezer-2"),
+    pytest.param(True, id="freezer-1", marks=[root_only, pytest.mark.thorough]),
+]
 
 
 @pytest.mark.parametrize("version_1_freezer", FREEZERS)

@@ -22,7 +22,7 @@ FOUND = INTERPRETERS
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 
-@pytest.fixture(scope="module", params=["python2.7", "python3"])
+@pytest.fixture(scope="module", params=[pytest.param("python2.7", marks=pytest.mark.thorough), "python3"])
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param not in FOUND:
         pytest.skip(f"no interpreter found for {request.param}")

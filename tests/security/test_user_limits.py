@@ -150,7 +150,11 @@ def priorities(init: int) -> set[int]:
     return {os.getpriority(os.PRIO_PROCESS, pid) for pid in tree(init)[1:]}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(GRADES))
+# An ordinary user's in `make test`.
+UNSCOPED = [pytest.param(each, marks=() if each == "user" else pytest.mark.thorough) for each in GRADES]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=UNSCOPED)
 async def unscoped(
     tmp_path_factory: pytest.TempPathFactory, runtime: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[Stage]:

@@ -21,7 +21,7 @@ from sesame.store.blobs.location import parse_location
 from sesame.store.blobs.segments import DATA, SEGMENT_BYTES
 from sesame.store.objects import objects as objects_module
 
-ROUNDS = 4
+ROUNDS = [2, pytest.param(4, marks=pytest.mark.thorough)]
 WRITERS = 3
 
 
@@ -67,8 +67,9 @@ def acknowledges(line: bytes) -> bool:
     return line.startswith((b"put ", b"append "))
 
 
+@pytest.mark.parametrize("rounds", ROUNDS)
 async def test_nothing_acknowledged_is_lost_and_nothing_else_stays(
-    tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
     stores = Stores(tmp_path, None, s3_url)
     await stores.open()
@@ -77,7 +78,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_else_stays(
     await stores.close()
     chance = random.Random(17)
     newest: dict[str, int] = {}
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         first, after = turn * 1000, chance.randrange(5, 40)
         for _what, name, number in await asyncio.to_thread(run_and_kill, tmp_path, s3_url, first, after):
             newest[name] = int(number)

@@ -17,10 +17,15 @@ SERVICE = "torture"
 # The functions by what becomes of an event: all of them have destinations for success and for failure.
 STEADY, WEB, FAILS = "steady", "web", "fails"
 FUNCTIONS = (STEADY, WEB, FAILS)
-PAUSE_S_MAX = 0.03
-BETWEEN_CALLS_S = 0.02
 AFTER_A_FAILURE_S = 0.1
 ALREADY_THERE = 409
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long each caller waits between two calls, and how long a function takes, at most."""
+
+    between_calls_s: float = 0.02
+    call_s: float = 0.03
 
 
 class Sent(msgspec.Struct):
@@ -35,13 +40,14 @@ class Sent(msgspec.Struct):
 class Caller:
     """One thread. `sent` is complete once the thread has ended."""
 
-    def __init__(self, name: str, api: Api, ledger: Ledger, seed: int) -> None:
+    def __init__(self, name: str, api: Api, ledger: Ledger, seed: int, pace: Pace) -> None:
         self.sent: list[Sent] = []
         self.refusals: list[str] = []
         self.repeated = 0
         self._name = name
         self._api = api
         self._ledger = ledger
+        self._pace = pace
         self._random = random.Random(f"{seed}-{name}")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -58,7 +64,7 @@ class Caller:
         connection: http.client.HTTPConnection | None = None
         unanswered: Sent | None = None
         for number in itertools.count():
-            if self._over.wait(self._random.uniform(0, BETWEEN_CALLS_S)):
+            if self._over.wait(self._random.uniform(0, self._pace.between_calls_s)):
                 return
             again = unanswered is not None and self._random.random() < 0.5
             event = unanswered if again and unanswered is not None else self._new(number)
@@ -78,7 +84,7 @@ class Caller:
             "id": f"{self._name}-{number}",
             "ledger": self._ledger.port,
             "at": self._ledger.address,
-            "pause_s": round(self._random.uniform(0, PAUSE_S_MAX), 4),
+            "pause_s": round(self._random.uniform(0, self._pace.call_s), 4),
             "fails": function == FAILS,
         }
         self.sent.append(Sent(f"{self._name}-{number}", function, json.dumps(event).encode()))

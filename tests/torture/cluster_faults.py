@@ -166,7 +166,8 @@ class _Faults:
         self.faults: list[Fault] = []
         nodes = cluster.nodes.items()
         self._events = [
-            async_callers.Caller(f"event-{name}", cluster.api(machine), ledger, 1) for name, machine in nodes
+            async_callers.Caller(f"event-{name}", cluster.api(machine), ledger, 1, async_callers.Pace())
+            for name, machine in nodes
         ]
         self._calls = [
             cluster_calls.Caller(function, name, cluster.api(machine), ledger)

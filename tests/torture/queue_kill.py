@@ -20,7 +20,7 @@ from tests.support import postgresql
 from tests.support.signer import Api
 from tests.support.zips import zip_of
 from tests.torture import queue_check
-from tests.torture.async_callers import FAILS, SERVICE, STEADY, WEB, Caller
+from tests.torture.async_callers import FAILS, SERVICE, STEADY, WEB, Caller, Pace
 from tests.torture.forked_sesame import ACCOUNT_ID, REGION, ForkedSesame
 from tests.torture.ledger import Ledger
 from tests.torture.queue_check import FINAL, Kill, Records, Verdict
@@ -41,11 +41,15 @@ RETRIES, RETRIES_OF_FAILURES = 8, 1
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How many kills of Sesame, its zygotes and instances, and how many more of PostgreSQL; for at most so long."""
+    """How many kills of Sesame, its zygotes and instances, and how many more of PostgreSQL; for at most so long.
+
+    Meanwhile calls come at this pace.
+    """
 
     moments: int
     of_postgresql: int = 0
     seconds_max: float = 3600.0
+    pace: Pace = Pace()
 
 
 def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Verdict:
@@ -65,7 +69,7 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
         with Ledger(folder / "ledger.jsonl") as ledger:
             sesame.start()
             deploy(sesame.api(), ledger)
-            torture = _Torture(sesame, ledger, server, seed)
+            torture = _Torture(sesame, ledger, server, seed, plan.pace)
             torture.kill_all(plan)
             verdict = torture.judged()
         print(f"{len(torture.kills)} kills: {verdict}")
@@ -100,13 +104,15 @@ def deploy_function(api: Api, name: str, handler: str) -> None:
 
 
 class _Torture:
-    def __init__(self, sesame: ForkedSesame, ledger: Ledger, server: postgresql.Server | None, seed: int) -> None:
+    def __init__(
+        self, sesame: ForkedSesame, ledger: Ledger, server: postgresql.Server | None, seed: int, pace: Pace
+    ) -> None:
         self.kills: list[Kill] = []
         self._sesame = sesame
         self._ledger = ledger
         self._server = server
         self._random = random.Random(seed)
-        self._callers = [Caller(f"c{number}", sesame.api(), ledger, seed) for number in range(CALLERS)]
+        self._callers = [Caller(f"c{number}", sesame.api(), ledger, seed, pace) for number in range(CALLERS)]
         self._final: Records = {}
 
     def kill_all(self, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """Kills the OSS endpoint at random moments under concurrent uploads: what was acknowledged is there, nothing else is.
 
-Ten rounds in every test run, 200 in `make torture`; SESAME_TORTURE_ROUNDS sets another number, SESAME_TORTURE_SEED
-the random numbers. Never kills anything but the endpoint that it was told the pid of.
+Five rounds in `make test`, ten by `make test-all`, 200 in `make torture`; SESAME_TORTURE_ROUNDS sets another number,
+SESAME_TORTURE_SEED the random numbers. Never kills anything but the endpoint that it was told the pid of.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ def strays(root: Path) -> set[str]:
 def rounds() -> list[object]:
     asked = os.environ.get("SESAME_TORTURE_ROUNDS")
     long = pytest.param(int(asked) if asked else 200, marks=pytest.mark.torture, id="long")
-    return [pytest.param(10, id="short"), long]
+    return [pytest.param(5, id="short"), pytest.param(10, marks=pytest.mark.thorough, id="longer"), long]
 
 
 @pytest.mark.parametrize("count", rounds())

@@ -77,7 +77,9 @@ async def plan_of(database: Database, statement: str, parameters: Any) -> str:
     return await database.write(explain)
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 86_400.0], ids=["due", "later"])
+@pytest.mark.parametrize(
+    "delay_s", [pytest.param(0.0, id="due"), pytest.param(86_400.0, id="later", marks=pytest.mark.thorough)]
+)
 async def test_no_statement_looks_through_the_rows(
     queue: InvocationQueue, clocks: FakeClocks, database: Database, open_queue: Opener, delay_s: float
 ) -> None:
