@@ -30,6 +30,7 @@ from sesame.store.images.places import ImagePlaces
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
+from sesame.store.logs.logstores.shared import TOLD_EVERY_S, SharedRows
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.writer import Logstores
 from sesame.store.objects.multipart import Uploads
@@ -125,7 +126,10 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(collector.close)
     query_processes = QueryProcesses()
     teardown.callback(query_processes.close)
-    logstores = LogStorage(data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable)
+    shared = SharedRows(database, data_dir.logstores) if needs.epoch else None
+    logstores = LogStorage(
+        data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable, shared=shared
+    )
     await logstores.open()
     teardown.push_async_callback(logstores.close)
     background = BackgroundTasks(clocks)
@@ -141,6 +145,8 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await queue.deliveries.prune(now - settings.dead_letter_retention_days * DAY_S, settings.dead_letters_max)
 
     background.keep("sealing logs", logstores.seal_for_ever)
+    if shared is not None:
+        background.keep("telling numbers of logs", lambda: every(clocks, TOLD_EVERY_S, shared.tell_numbers))
     background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
 

@@ -126,7 +126,7 @@ class LogWriter:
     def replace(self) -> str:
         """Sets a file aside that turned out to be damaged, and begins a new one; returns the notice about that."""
         self.close()
-        aside = _set_aside(self._path)
+        aside = set_aside(self._path)
         self._known, self._adopted, self._batch_ms = {}, {}, 0
         self._open()
         return f"the logs of functions in {self._path} were damaged: they lie in {aside} now, and new ones are kept"
@@ -330,7 +330,7 @@ def wrong_version(path: Path, found: int) -> ConfigurationError:
     )
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Moves the file, with the log and the index that SQLite keeps beside it, to the data directory's quarantine."""
     folder = path.parent / "quarantine" / "logs"
     make_folder(folder)

@@ -1,6 +1,7 @@
-"""The table of the log segments that a cluster has in its bucket, used by `store.logs.shared`.
+"""The tables of a cluster's logs: the segments that it has in its bucket, and what its Log Service has.
 
-Created by `store/sql/migrations` in every database.
+Used by `store.logs.shared` and `store.logs.logstores.shared`. Created by
+`store/sql/migrations` in every database.
 """
 
 import sqlalchemy as sa
@@ -25,4 +26,15 @@ log_segments = sa.Table(
     sa.Column("owners", sa.LargeBinary, nullable=False),
     sa.Index("log_segments_by_digest", "digest", unique=True),
     sqlite_autoincrement=True,
+)
+
+# Rows of the small tables of `logstores.db`, by the table's name and the row's key, a JSON array; `document` has the
+# other columns, as MessagePack.
+log_service = sa.Table(
+    "log_service",
+    metadata,
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )

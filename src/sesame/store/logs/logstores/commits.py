@@ -4,7 +4,7 @@ Used by the parts of `logstores`. A write is on the disk when it is answered.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,9 @@ class Commits:
     def __init__(self, path: Path, *, durable: bool) -> None:
         self._path = path
         self._durable = durable
+        # Set by `watch`: what brings changes of small tables elsewhere, and whether there are any.
+        self._bring: Callable[[], Awaitable[None]] | None = None
+        self._changed = False
         self._group = GroupCommit("logstores", self._commit)
 
     async def open(self) -> None:
@@ -44,14 +47,28 @@ class Commits:
         What `act` raises undoes only what `act` did. Raises `PlatformError` when the transaction fails, `StorageFull`
         for want of room. A caller that goes away does not take back what is being written.
         """
+        result = await self.ask(act)
+        if self._changed and self._bring is not None:
+            await self._bring()
+        return result
+
+    async def ask(self, act: Callable[[sqlite_file.Connection], T]) -> T:
+        """As `write`, without bringing anything elsewhere."""
         if not self._group.is_open:
             raise PlatformError("the logstores are closed")
         return await self._group.ask(act)
 
+    def watch(self, bring: Callable[[], Awaitable[None]]) -> None:
+        """From here on `write` is answered after `bring`, where there are rows in the connection's table `changed`."""
+        self._bring = bring
+
     def _commit(self, requests: Sequence[_Request]) -> list[_Done]:
         try:
             with sqlite_file.transaction(self._db):
-                return [_attempt(self._db, request) for request in requests]
+                done = [_attempt(self._db, request) for request in requests]
+                if self._bring is not None:
+                    self._changed = bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM temp.changed)").fetchone()[0])
+                return done
         except sqlite_file.Error as error:
             kind = StorageFull if sqlite_file.is_full(error) else PlatformError
             failure = kind(f"{self._path} cannot be written: {error}")

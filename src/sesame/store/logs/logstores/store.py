@@ -30,6 +30,7 @@ from sesame.store.logs.logstores.retention import Retention
 from sesame.store.logs.logstores.sealing import Sealer, forget_segments
 from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.logs.logstores.shards import check_key, require_shard, shards_of
+from sesame.store.logs.logstores.shared import SharedRows
 from sesame.store.sql import sqlite_file
 
 log = structlog.get_logger(__name__)
@@ -39,12 +40,20 @@ class LogStorage:
     """As `interface.Logstores` says. One for each data directory; belongs to one event loop."""
 
     def __init__(
-        self, path: Path, segments: Path, clocks: Clocks, processes: QueryProcesses, *, durable: bool = True
+        self,
+        path: Path,
+        segments: Path,
+        clocks: Clocks,
+        processes: QueryProcesses,
+        *,
+        durable: bool = True,
+        shared: SharedRows | None = None,
     ) -> None:
         """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk.
 
-        `processes` answer the queries; who made them closes them after this.
+        `processes` answer the queries; who made them closes them after this. In a cluster, all but logs is `shared`.
         """
+        self._shared = shared
         self._clocks = clocks
         self._path = path
         self._segments = segments
@@ -70,7 +79,11 @@ class LogStorage:
     async def open(self) -> None:
         """Raises `ConfigurationError` if the file cannot be used."""
         await asyncio.to_thread(self._files.open)
+        if self._shared is not None:
+            await self._shared.prepare()
         await self._commits.open()
+        if self._shared is not None:
+            await self._shared.begin(self._commits)
         await self._commits.write(self._load)
 
     async def close(self) -> None:

@@ -13,9 +13,8 @@ from sesame.store import outbox
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Owner, Range, Segment
 from sesame.store.sql.database import Database
-from sesame.store.sql.dialect import upsert
 from sesame.store.sql.log_schema import log_segments
-from sesame.store.sql.schema import counters
+from sesame.store.sql.numbers import keep_ahead, reserve
 
 # From this number on the next writer numbers its rows.
 NEXT_ID = "log_ids"
@@ -45,14 +44,7 @@ class SegmentIndex:
 
     async def reserve(self) -> int:
         """From which number on this writer may number its rows: no other has, or will have, numbers from there on."""
-
-        def act(connection: sa.Connection) -> int:
-            found = connection.execute(sa.select(counters.c.value).where(counters.c.name == NEXT_ID)).scalar()
-            first = max(NUMBERS, found or 0)
-            connection.execute(upsert(counters), {"name": NEXT_ID, "value": first + NUMBERS})
-            return first
-
-        return await self._database.write(act)
+        return await self._database.write(lambda connection: reserve(connection, NEXT_ID, NUMBERS, NUMBERS))
 
     async def announce(self, digest: str) -> None:
         """On return it is committed that the object may be there."""
@@ -78,10 +70,7 @@ class SegmentIndex:
             if known is None:
                 connection.execute(sa.insert(log_segments), row)
             # The next writer begins so far behind that nothing that this one has not sealed yet gets there.
-            least = {"value": segment.ids.end + NUMBERS // 2}
-            connection.execute(
-                sa.update(counters).where(counters.c.name == NEXT_ID, counters.c.value < least["value"]).values(least)
-            )
+            keep_ahead(connection, NEXT_ID, segment.ids.end + NUMBERS // 2)
 
         await self._database.write(act)
 

@@ -1,0 +1,194 @@
+"""A cluster's Log Service has its projects, logstores, indexes and consumers wherever its writer is. Run by pytest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.support.databases import ONE_DATABASE
+from tests.support.query_processes import query_processes
+
+from sesame.model.clocks import SYSTEM_CLOCKS
+from sesame.model.errors import NotFound, PlatformError
+from sesame.model.logstore import LineIndex, LogGroup, LogIndex, LogProject, LogRecord, Logstore
+from sesame.store.logs.logstores.interface import ConsumerGroup
+from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT, SharedRows
+from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.sql.database import Database
+
+NOW_S = 1_700_000_000
+INDEX = LogIndex(line=LineIndex((" ",)))
+
+
+def group(*texts: str) -> LogGroup:
+    records = tuple(LogRecord(NOW_S, 0, (("message", text),)) for text in texts)
+    return LogGroup(records, topic="t", source="s")
+
+
+class Cluster:
+    """Nodes that lead one after the other, each with a file of its own."""
+
+    def __init__(self, database: Database, folder: Path, stack: AsyncExitStack) -> None:
+        self.database = database
+        self.folder = folder
+        self._stack = stack
+
+    async def lead(self, node: str) -> LogStorage:
+        path = self.file(node)
+        path.parent.mkdir(exist_ok=True)
+        return await self._opened(path, SharedRows(self.database, path))
+
+    async def alone(self, node: str) -> LogStorage:
+        """As it was before the cluster."""
+        path = self.file(node)
+        path.parent.mkdir()
+        return await self._opened(path, None)
+
+    def file(self, node: str) -> Path:
+        return self.folder / node / "logstores.db"
+
+    async def _opened(self, path: Path, shared: SharedRows | None) -> LogStorage:
+        storage = LogStorage(
+            path, path.parent / "segments", SYSTEM_CLOCKS, query_processes(), durable=False, shared=shared
+        )
+        await storage.open()
+        self._stack.push_async_callback(storage.close)
+        return storage
+
+
+@pytest.fixture
+async def cluster(database: Database, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        yield Cluster(database, tmp_path / "nodes", stack)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+
+
+async def texts(storage: LogStorage, cursor: int = 0) -> list[str]:
+    pulled = await storage.pull("p", "l", 0, cursor, 100)
+    return [record.contents[0][1] for each in pulled.groups for record in each.records]
+
+
+async def filled(storage: LogStorage) -> None:
+    await storage.create_project(LogProject("p", "a shop"))
+    await storage.create_logstore(Logstore("p", "l", ttl_days=7, shards=1))
+
+
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
+async def test_the_next_writer_has_what_the_one_before_had_but_its_logs(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.create_index("p", "l", INDEX)
+    await first.create_group("p", "l", ConsumerGroup("g", 60))
+    await first.append("p", "l", group("1"))
+    end = await first.cursor("p", "l", 0, "end")
+    await first.set_checkpoint("p", "l", "g", 0, end)
+    await first.split_shard("p", "l", 0)
+    await first.reader_cursors.set("p", "l", "service:trigger", {0: end})
+
+    second = await cluster.lead("n2")
+    assert [each.description for each in await second.projects()] == ["a shop"]
+    assert await second.logstore("p", "l") == await first.logstore("p", "l")
+    assert (await second.index("p", "l")).line == INDEX.line
+    assert await second.groups("p", "l") == [ConsumerGroup("g", 60)]
+    assert (await second.checkpoints("p", "l", "g"))[0].cursor == end
+    assert await second.reader_cursors.get("p", "l", "service:trigger") == {0: end}
+    # A reader goes on from where it was.
+    assert await texts(second, end) == []
+    for _ in range(2):
+        await second.append("p", "l", group("2"))
+    pulled = [text for shard in (1, 2) for each in (await second.pull("p", "l", shard, end, 10)).groups
+              for text in (each.records[0].contents[0][1],)]  # fmt: skip
+    assert pulled == ["2", "2"]
+
+    # Where the lines of before are, those of both are in order.
+    await second.delete_group("p", "l", "g")
+    await second.create_project(LogProject("q"))
+    again = await cluster.lead("n1")
+    assert await texts(again) == ["1"]
+    assert await again.groups("p", "l") == []
+    assert [each.name for each in await again.projects()] == ["p", "q"]
+
+
+@ONE_DATABASE
+async def test_numbers_are_given_once(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    second = await cluster.lead("n2")
+    await second.create_logstore(Logstore("p", "m", ttl_days=7))
+    ids = {known.logstore.name: known.id for known in second.metadata.all()}
+    assert ids["m"] > ids["l"] + IDS_COUNT // 4
+    assert await second.cursor("p", "l", 0, "end") >= GROUPS_COUNT
+    third = await cluster.lead("n3")
+    assert await third.cursor("p", "l", 0, "end") >= await second.cursor("p", "l", 0, "end") + GROUPS_COUNT // 4
+
+
+@ONE_DATABASE
+async def test_what_was_deleted_elsewhere_goes_here_too_with_its_logs(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    second = await cluster.lead("n2")
+    await second.delete_project("p")
+    await filled(second)
+    again = await cluster.lead("n1")
+    assert await texts(again) == []
+    await again.expire()
+    assert (await again.kept()).lines == 0
+
+
+@ONE_DATABASE
+async def test_what_a_node_had_before_the_cluster_is_the_first_ones_alone(cluster: Cluster) -> None:
+    for node in ("n1", "n2"):
+        alone = await cluster.alone(node)
+        await filled(alone)
+        await alone.append("p", "l", group(f"of {node}"))
+        await alone.close()
+    first = await cluster.lead("n1")
+    assert await texts(first) == ["of n1"]
+    second = await cluster.lead("n2")
+    assert await texts(second) == []
+    assert (await second.logstore("p", "l")) == (await first.logstore("p", "l"))
+    aside = cluster.file("n2").parent / "quarantine" / "logs" / "logstores.db.1"
+    assert aside.exists()
+    again = await cluster.lead("n1")
+    assert await texts(again) == ["of n1"]
+
+
+@ONE_DATABASE
+async def test_a_change_that_the_database_does_not_take_is_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await cluster.lead("n1")
+    write = cluster.database.write
+
+    async def refuse(*_arguments: object, **_named: object) -> None:
+        raise PlatformError("the database is away")
+
+    monkeypatch.setattr(cluster.database, "write", refuse)
+    with pytest.raises(PlatformError, match="is away"):
+        await first.create_project(LogProject("p"))
+    monkeypatch.setattr(cluster.database, "write", write)
+    with pytest.raises(NotFound):
+        await first.project("p")
+    # It goes with the next change, as the file has it.
+    await first.create_project(LogProject("q"))
+    second = await cluster.lead("n2")
+    assert [each.name for each in await second.projects()] == ["p", "q"]
+
+
+@ONE_DATABASE
+async def test_changes_of_many_at_a_time_are_all_there(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await asyncio.gather(*(first.create_logstore(Logstore("p", f"l{n}", ttl_days=1)) for n in range(20)))
+    await asyncio.gather(*(first.delete_logstore("p", f"l{n}") for n in range(0, 20, 2)))
+    second = await cluster.lead("n2")
+    assert await second.logstores("p") == await first.logstores("p")
+    found = await cluster.database.read(lambda c: c.execute(sa.text("SELECT count(*) FROM log_service")).scalar())
+    assert found == 12
