@@ -61,6 +61,8 @@ def test_a_key_in_cdata_is_taken_as_it_stands(endpoint: RunningEndpoint, bucket:
         b"&#1;" * (xml.BODY_BYTES_MAX // 4),
         b">" + b"a\r" * 500_000,
         b"<Delete><Quiet>maybe</Quiet></Delete>",
+        b'<?xml version="1.0" encoding="gbk"?><Delete><Object><Key>\xc4\xbf</Key></Object></Delete>',
+        b"<?xml version='1.0' encoding = 'UTF-16'?><Delete/>",
     ],
 )
 def test_other_bodies_are_refused_in_bounded_time(body: bytes) -> None:
@@ -69,6 +71,13 @@ def test_other_bodies_are_refused_in_bounded_time(body: bytes) -> None:
         xml.flag(xml.parse(body, "Delete"), "Quiet")
     assert caught.value.code == "MalformedXML"
     assert time.thread_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "start", [b"\xef\xbb\xbf", b'<?xml version="1.0" encoding="utf-8"?>', b"<?xml version='1.0'?>"]
+)
+def test_documents_in_utf_8_are_read(start: bytes) -> None:
+    assert xml.text(xml.parse(start + "<Delete><Quiet>目</Quiet></Delete>".encode(), "Delete"), "Quiet") == "目"
 
 
 def test_a_version_of_an_object_is_deleted_by_its_only_name(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:

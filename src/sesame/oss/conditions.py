@@ -13,7 +13,8 @@ from sesame.oss.errors import OssError
 from sesame.oss.metadata import brief_headers
 from sesame.oss.request import Request
 
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z", re.ASCII)
+# The name of a unit has any case (RFC 9110 §14.1); a number may be larger than any object.
+_RANGE = re.compile(r"bytes=(\d{0,99})-(\d{0,99})\Z", re.ASCII | re.IGNORECASE)
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ def range_inside(header: str, size: int) -> Range | None:
 def _bounds(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte that the header asks for, which may lie outside; None unless it is one valid range."""
     match = _RANGE.match(header)
-    if match is None or match[0] == "bytes=-":
+    if match is None or not (match[1] or match[2]):
         return None
     if not match[1]:
         return size - int(match[2]), size - 1
@@ -80,8 +81,11 @@ def _check(request: Request, stored: StoredObject, prefix: str) -> None:
     if unmodified_since is not None and modified_at > unmodified_since:
         raise OssError("PreconditionFailed", details={"Condition": "If-Unmodified-Since"})
     unwanted = request.header(f"{prefix}none-match")
-    if unwanted and _names(unwanted, stored.etag):
-        raise OssError("NotModified", headers=brief_headers(stored))
+    if unwanted:
+        if _names(unwanted, stored.etag):
+            raise OssError("NotModified", headers=brief_headers(stored))
+        # A tag tells two contents of one second apart, the time does not (RFC 9110 §13.1.3).
+        return
     modified_since = _time(request.header(f"{prefix}modified-since"))
     if modified_since is not None and modified_at <= modified_since:
         raise OssError("NotModified", headers=brief_headers(stored))

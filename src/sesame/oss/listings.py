@@ -48,7 +48,7 @@ async def list_objects_v2(call: Call) -> Answer:
     token, start_after = query.get("continuation-token", ""), query.get("start-after", "")
     encode = key_encoder(call.request)
     page = await _page(call, _after(token) if token else start_after)
-    following = base64.b64encode(page.next_after.encode()).decode() if page.next_after is not None else None
+    following = _token(page.next_after) if page.next_after is not None else None
     return xml_answer(
         "ListBucketResult",
         [
@@ -148,8 +148,14 @@ def _folded(call: Call, page: ObjectPage) -> list[xml.Element]:
     return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
 
 
+def _token(after: str) -> str:
+    """The same with `encoding-type=url` and without: some clients decode tokens then, and some do not."""
+    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
+
+
 def _after(token: str) -> str:
+    padding = "=" * (-len(token) % 4)
     try:
-        return base64.b64decode(token, validate=True).decode()
+        return base64.b64decode(token + padding, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as exc:
         raise invalid_argument("continuation-token", token, "The continuation token is invalid.") from exc

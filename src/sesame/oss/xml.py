@@ -32,6 +32,9 @@ PARSE_ON_LOOP_BYTES_MAX = 32 * 1024
 _FORBIDDEN = frozenset([*range(0x20), 0xFFFE, 0xFFFF]) - {0x09, 0x0A, 0x0D}
 _STAND_IN_BASES = (0xE000, 0xE800, 0xF000, 0xF0000, 0xF8000, 0x100000)
 _REFERENCE = re.compile(r"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
+_DECLARED = re.compile(r"\s*<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"']*)[\"']")
+# All of whose documents are documents in UTF-8, which is what bodies are read as.
+_ENCODINGS = ("utf-8", "utf8", "us-ascii", "ascii")
 # What an element holds, unless it holds elements.
 _TEXT = re.compile(r"(?<=>)[^<>]+(?=</)")
 # What is written in their place; a parser would turn a bare carriage return into a newline.
@@ -67,7 +70,9 @@ async def read_bytes(body: bytes, root_name: str) -> Node:
 def parse(body: bytes, root_name: str) -> Node:
     """Blocks, up to some hundred milliseconds for the longest body. Raises OssError MalformedXML."""
     try:
-        given = body.decode()
+        given = body.decode("utf-8-sig")
+        if (declared := _DECLARED.match(given)) and declared[1].lower() not in _ENCODINGS:
+            raise ValueError("the document is in another encoding than UTF-8")
         stand_ins = _stand_ins(given)
         parser = DefusedXMLParser(target=_Bounded(), forbid_dtd=True)
         parser.feed(_replace_forbidden(given, stand_ins))
