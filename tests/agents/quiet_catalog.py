@@ -8,6 +8,7 @@ from typing import Any
 from tests.engine.conftest import FakeCatalog
 
 from sesame.model.records import Record
+from sesame.store.catalog import Change
 
 
 class QuietCatalog(FakeCatalog):
@@ -16,12 +17,19 @@ class QuietCatalog(FakeCatalog):
     revision = 0
     confirm: Any = None
 
+    def tells(self, change: Change) -> None:
+        self._tell(change)
+
     def everything(self) -> list[Record]:
         return []
 
 
 class CopyOfNothing:
-    """The part of `agents.catalog_copy.CatalogCopy` that a follower uses."""
+    """The part of `agents.catalog_copy.CatalogCopy` that a follower uses. With `fails`, it can take nothing."""
+
+    fails = False
 
     def take(self, _records: object, *, first: bool, last: bool) -> bool:
-        return last
+        if self.fails:
+            raise OSError("No space left on device")
+        return last or not first

@@ -38,6 +38,7 @@ from sesame.model import limits
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Credentials, Invocation, Target
 from sesame.sandbox.network import HostAnswers
+from sesame.store.catalog import Change
 from sesame.store.sql.leadership import Leadership, Seen
 
 CAPS = Caps(instances_per_function=1, memory_mb=768, starts_at_once=2, keep_alive_s=300)
@@ -117,9 +118,9 @@ class WriterProcess:
         self.followers: dict[str, Followed] = {}
         arrived = self.members.arrived
 
-        def arrives(followed: Followed) -> None:
-            arrived(followed)
+        def arrives(followed: Followed) -> bool:
             self.followers[self.members.addresses[followed.agent]] = followed
+            return arrived(followed)
 
         self.members.arrived = arrives  # type: ignore[method-assign]
 
@@ -130,6 +131,8 @@ class WriterProcess:
 
     async def edit(self, revision: int) -> None:
         """As an edit that is to be answered."""
+        self.catalog.revision = revision
+        self.catalog.tells(Change("thing", "", "a", None, revision))
         await self.catalog.confirm(revision)
 
     async def close(self) -> None:
@@ -146,7 +149,8 @@ class FollowerProcess:
             Own(node, f"{node}:1", KEY, memory_mb, None, SAME), cast(Leadership, rows), self._lives, clocks
         )
         self.driver = FakeDriver(lambda _sandbox, _call: None)
-        self.follower = Follower(2, cast(CatalogCopy, CopyOfNothing()), clocks, self.following.life)
+        self.catalog = CopyOfNothing()
+        self.follower = Follower(2, cast(CatalogCopy, self.catalog), clocks, self.following.life)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
         self.engine = LocalEngine(
             EngineDependencies(
@@ -287,6 +291,33 @@ async def test_an_edit_waits_for_a_silent_follower_no_longer_than_its_life(stage
     assert not edit.done(), "the follower still answers calls as before the edit"
     await stage.until(lambda: edit.done())
     assert not stage.follower.driver.alive
+
+
+async def test_an_edit_waits_for_a_follower_that_cannot_take_it_no_longer_than_its_life(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    await stage.writer.edit(1)
+    stage.follower.catalog.fails = True
+    began = stage.clocks.monotonic()
+    edit = asyncio.ensure_future(stage.writer.edit(2))
+    await stage.until(lambda: not stage.follower.driver.alive)
+    assert stage.clocks.monotonic() - began <= LIFE_S, "it asks for everything again, and is not answered meanwhile"
+    await call
+    with pytest.raises(PlatformError, match="not heard from the writer"):
+        await stage.follower.call()
+    await stage.until(lambda: edit.done())
+    assert stage.clocks.monotonic() - began <= HOLD_S + 2 * BEAT_S
+    assert not stage.follower.following.life.lasts()
+    # It is tried again all the time, and holds up no other edit: it may answer no call.
+    began = stage.clocks.monotonic()
+    await stage.writer.edit(3)
+    assert stage.clocks.monotonic() == began
+    stage.follower.catalog.fails = False
+    await stage.until(stage.follower.following.life.lasts)
+    call = stage.follower.call()
+    await stage.until(lambda: stage.follower.driver.alive)
+    edit = asyncio.ensure_future(stage.writer.edit(4))
+    await stage.until(lambda: edit.done())
+    assert not call.done()
 
 
 async def test_a_new_writer_grants_nothing_until_it_has_heard_from_those_that_were_there(stage: Stage) -> None:

@@ -3,10 +3,15 @@
 Filled by `agents.follower`. Read by everything above as `store.catalog.Catalog`; nothing is edited through it.
 """
 
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from sesame.agents.messages import CatalogRecord
+import structlog
+
+from sesame.agents.messages import CatalogRecord, Records
 from sesame.model.errors import PlatformError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
@@ -15,6 +20,8 @@ from sesame.store.documents import Codec
 from sesame.store.sql.database import Database
 
 T = TypeVar("T")
+
+log = structlog.get_logger("sesame.agents")
 
 
 class CatalogCopy(Catalog):
@@ -50,6 +57,23 @@ class CatalogCopy(Catalog):
     def _change(self, sent: CatalogRecord) -> Change:
         record = None if sent.document is None else self._codec_of_writer.record(sent)
         return Change(sent.kind, sent.parent, sent.name, record, sent.revision)
+
+
+def has_taken(catalog: CatalogCopy, changed: Records, ask_again: Callable[[], None] | None) -> bool:
+    """As `CatalogCopy.take`. A catalog that lacks a change takes none behind it: all of it is asked for again.
+
+    Where nobody can be asked, this process ends, and its supervisor starts it anew.
+    """
+    try:
+        return catalog.take(changed.records, first=changed.first, last=changed.last)
+    except Exception:
+        log.exception("changes of the catalog cannot be taken", revision=changed.revision)
+    if ask_again is None:
+        sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        ask_again()
+    return False
 
 
 class CatalogFeed:

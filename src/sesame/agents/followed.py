@@ -17,6 +17,7 @@ from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.link import Link
 from sesame.agents.nonces import NoncesOfOne
+from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.questions import Questions
 from sesame.agents.stand_in import ElsewhereSandbox, bare
@@ -45,10 +46,10 @@ class Lives(Protocol):
     """How the writer knows that nothing is left of a follower whose link has ended."""
 
     def answers(self, followed: "Followed") -> bool:
-        """Whether a follower that asks is told that its writer is there."""
+        """Whether a follower that asks is told that its writer is there: it may answer calls from then on."""
 
-    def arrived(self, followed: "Followed") -> None:
-        """It has said what it holds."""
+    def arrived(self, followed: "Followed") -> bool:
+        """It has said what it holds. Whether it may answer calls already, by what it was told before."""
 
     def lost(self, followed: "Followed") -> None:
         """Its link has ended. Calls `shows_nothing` when it answers no call any more, and `ended` in the end."""
@@ -120,8 +121,7 @@ class Followed:
         self._waiting_bytes = 0
         self._others = others
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
-        self._seen = 0
-        self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
+        self.owed = Owed()
         self._questions = Questions(lambda message: self.link.send(message))
         self._lent = LentPackages(others.needs.packages)
         self._nonces = NoncesOfOne(others.nonces)
@@ -150,16 +150,20 @@ class Followed:
         """Asks whether it is there."""
         if not self.unanswered:
             self.link.send(m.AreYouThere())
-        if self.link.waiting_bytes >= self._waiting_bytes:
-            self.unanswered += 1
+        takes = self.link.waiting_bytes < self._waiting_bytes
+        self.unanswered += not takes
+        self.owed.look(takes=takes)
         self._waiting_bytes = self.link.waiting_bytes
 
     async def shows(self, revision: int) -> None:
         """Returns when its catalog shows the change, or when it answers no call by it any more."""
-        if self._seen < revision and self.serves:
-            shown = asyncio.get_running_loop().create_future()
-            self._waiting_for.append((revision, shown))
-            await shown
+        if self.serves:
+            await self.owed.shown(revision)
+
+    def tell(self, changed: m.Records) -> None:
+        """Its catalog is to show these."""
+        self.owed.sent(changed.revision)
+        self.link.send(changed)
 
     def takes(self, key: str) -> bool:
         """Whether it may have an idle instance for a call that is elsewhere."""
@@ -232,11 +236,11 @@ class Followed:
             case m.Here():
                 self.unanswered = 0
             case m.AreYouThere():
-                lives = self._others.needs.lives
-                if lives is not None and lives.answers(self):
-                    self.link.send(m.Here())
+                self.owed.asked()
+                self._answer()
             case m.Seen():
-                self._has_seen(message.revision)
+                self.owed.seen(message.revision)
+                self._answer()
             case m.LeasePackages():
                 self._others.run(self._lent.lend(message, self.link))
             case m.Release():
@@ -276,11 +280,18 @@ class Followed:
         for at in range(0, max(len(everything), 1), RECORDS_TOGETHER):
             part = tuple(everything[at : at + RECORDS_TOGETHER])
             last = at + RECORDS_TOGETHER >= len(everything)
-            self.link.send(m.Records(part, revision, first=at == 0, last=last))
-        self.follows = self.serves = True
-        if needs.lives is not None:
-            needs.lives.arrived(self)
+            self.tell(m.Records(part, revision, first=at == 0, last=last))
+        self.follows = True
+        self.serves = needs.lives is None or needs.lives.arrived(self)
         self._others.arrived(self)
+
+    def _answer(self) -> None:
+        """That its writer is there: from then on it may answer calls, for a while."""
+        lives = self._others.needs.lives
+        for _ in range(self.owed.to_answer()):
+            if lives is not None and lives.answers(self):
+                self.serves = self.follows
+                self.link.send(m.Here())
 
     def _hold_again(self, held: m.Held) -> None:
         """An instance that the follower has by the word of the writer before."""
@@ -298,13 +309,6 @@ class Followed:
 
     async def _place(self, asked: m.Ask) -> None:
         self.link.send(await self._others.place(self, asked))
-
-    def _has_seen(self, revision: int) -> None:
-        self._seen = max(self._seen, revision)
-        for wanted, shown in self._waiting_for:
-            if wanted <= self._seen and not shown.done():
-                shown.set_result(None)
-        self._waiting_for = [each for each in self._waiting_for if not each[1].done()]
 
     def _rests(self, message: m.Rests) -> None:
         """Those that are idle may be ended for others, as the writer's own."""
@@ -358,6 +362,7 @@ class Followed:
 
     def _unlinked(self) -> None:
         self.follows = False
+        self.owed.another_link()
         self._questions.lost()
         for end in self._inside.values():
             end()
@@ -366,9 +371,7 @@ class Followed:
     def shows_nothing(self) -> None:
         """It answers no call any more."""
         self.serves = False
-        for _wanted, shown in self._waiting_for:
-            if not shown.done():
-                shown.set_result(None)
+        self.owed.nothing()
 
     async def _clear(self) -> None:
         await self._others.needs.clocks.sleep(LINGER_S)

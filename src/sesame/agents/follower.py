@@ -15,7 +15,7 @@ from typing import Any
 from sesame.agents import messages as m
 from sesame.agents.answers import FollowersAnswers, WritersAnswers
 from sesame.agents.backlog import Backlog
-from sesame.agents.catalog_copy import CatalogCopy
+from sesame.agents.catalog_copy import CatalogCopy, has_taken
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import told
@@ -183,7 +183,7 @@ class Follower:
             case m.Records():
                 if self._served is not None:
                     self._served.changed()
-                if self.catalog.take(message.records, first=message.first, last=message.last):
+                if has_taken(self.catalog, message, None if self._life is None else self.unlink):
                     self.send(m.Seen(message.revision))
                     self._is_here()
             case m.Rest():

@@ -90,8 +90,9 @@ class Writer:
             # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
             if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
-            if each.unanswered == LOOKS_MAX:
-                log.error("an agent does not answer, and is killed", agent=each.agent)
+            if each.unanswered == LOOKS_MAX or each.owed.unshown == LOOKS_MAX:
+                what = "answer" if each.unanswered == LOOKS_MAX else "take changes of the catalog"
+                log.error(f"an agent does not {what}, and is given up", agent=each.agent)
                 self._hangs(each.agent)
             each.look()
 
@@ -207,7 +208,7 @@ class Writer:
         if following:
             sent = m.Records((self.feed.of(change),), change.revision)
             for each in following:
-                each.link.send(sent)
+                each.tell(sent)
 
     async def _confirmed(self, revision: int) -> None:
         """Returns when no follower answers any more as before the change. One that hangs is killed (`watch`)."""

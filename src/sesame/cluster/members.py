@@ -22,7 +22,7 @@ from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joined, answer, hear, other_version
 from sesame.cluster.port import Address, AgentPort, address_of
-from sesame.cluster.rules import Holds
+from sesame.cluster.rules import HOLD_S, Holds
 from sesame.cluster.sameness import difference
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.policies import Caps
@@ -68,6 +68,9 @@ class Members:
         self._names: dict[int, str] = {}
         self._linked: dict[str, Followed] = {}
         self._heard_at: dict[str, float] = {}
+        self._linked_at: dict[str, float] = {}
+        # Of whose instances nothing is left, and which have not been answered since.
+        self._without_right: set[str] = set()
         self._early: dict[str, _Early] = {}
         self._holds = Holds(seat.inherited, clocks.monotonic())
         self._writer: Writer | None = None
@@ -196,13 +199,17 @@ class Members:
     def answers(self, followed: Followed) -> bool:
         if not self._seat.leads():
             return False
-        self._heard_at[self._names[followed.agent]] = self._clocks.monotonic()
+        name = self._names[followed.agent]
+        self._heard_at[name] = self._clocks.monotonic()
+        self._without_right.discard(name)
         return True
 
-    def arrived(self, followed: Followed) -> None:
+    def arrived(self, followed: Followed) -> bool:
         name = self._names[followed.agent]
         self._linked[name] = followed
+        self._linked_at[name] = self._clocks.monotonic()
         self._holds.told(name)
+        return name not in self._without_right
 
     def lost(self, followed: Followed) -> None:
         name = self._names[followed.agent]
@@ -214,6 +221,10 @@ class Members:
 
     def _look(self) -> None:
         now = self._clocks.monotonic()
+        for name, followed in self._linked.items():
+            # It is linked, and yet not answered: it does not take what it is sent.
+            if followed.link.open and now - self._linked_at[name] >= HOLD_S:
+                self._holds.silent(name, self._heard_at[name])
         for name in self._holds.over(now):
             self._ended(name)
         if self._holds.awaited and now - self._rows_at >= ROWS_EVERY_S and not self._reads_rows:
@@ -236,6 +247,7 @@ class Members:
 
     def _ended(self, name: str) -> None:
         assert self._writer is not None
+        self._without_right.add(name)
         followed = self._linked.pop(name, None)
         if followed is None:
             self._writer.released(self._agents[name])
