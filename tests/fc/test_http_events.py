@@ -157,16 +157,6 @@ async def test_custom_runtimes_get_the_request_itself(sdk: Client, endpoint: End
     assert endpoint.engine.asked[-1].http_params is not None
 
 
-async def test_a_domain_that_asks_for_what_is_not_checked_here_is_closed(web: Endpoint, sdk_of_f: Client) -> None:
-    routes = {"routes": [{"path": "/*", "functionName": "f"}]}
-    body: dict[str, Any] = {"domainName": "d.example.com", "protocol": "HTTP", "routeConfig": routes}
-    await sdk_of_f("create_custom_domain", body=body)
-    assert (await ask(web, "/", host="d.example.com")).status == 200
-    await sdk_of_f("update_custom_domain", "d.example.com", body={"authConfig": {"authType": "jwt", "authInfo": "{}"}})
-    refused = await ask(web, "/", host="d.example.com")
-    assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")
-
-
 async def test_a_domain_leads_to_functions_without_an_http_trigger(sdk_of_f: Client, endpoint: Endpoint) -> None:
     """As the vendor's own applications have it: a function, and a domain beside it."""
     routes = [{"path": "/*", "functionName": "f"}, {"path": "/get", "functionName": "f", "methods": ["GET"]}]

@@ -275,12 +275,6 @@ async def test_the_sdk_signs_for_http_functions(web: Endpoint, client: Client) -
     assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 403
 
 
-async def test_jwt_is_said_not_to_be_served(web: Endpoint) -> None:
-    await trigger(web, authType="jwt")
-    refused = await visit(web, WEB)
-    assert (refused.status, "not served" in refused.json()["ErrorMessage"]) == (403, True)
-
-
 async def test_header_names_with_an_underscore_reach_no_function(web: Endpoint) -> None:
     twins = {"X_Fc_Request_Id": "mine", "x_forwarded-proto": "https", "X_Custom": "a", "x-custom": "b", "_": "c"}
     await visit(web, WEB, headers=twins)

@@ -8,7 +8,7 @@ import re
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, rewrites
+from sesame.control import checks, jwt_auth, rewrites
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.own_hosts import OwnHosts
@@ -50,6 +50,7 @@ class Domains:
         domain = _merged(CustomDomain(domain_name=name), sent)
         _check(domain)
         await _check_certificate(sent)
+        await _check_tokens(sent)
         if self.find(name) is not None:
             raise AlreadyExists(records.CUSTOM_DOMAIN, name)
 
@@ -76,6 +77,7 @@ class Domains:
         require_pass_role(by, sent)
         name = (await self.get(domain)).name
         await _check_certificate(sent)
+        await _check_tokens(sent)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.CUSTOM_DOMAIN, "", name)
@@ -143,6 +145,11 @@ async def _check_certificate(sent: CustomDomainInput) -> None:
         from sesame.control import certificates
 
         await certificates.check(sent.cert_config)
+
+
+async def _check_tokens(sent: CustomDomainInput) -> None:
+    if sent.auth_config is not UNSET and sent.auth_config.get("authType") == jwt_auth.JWT:
+        await jwt_auth.read_in_thread(sent.auth_config.get("authInfo"), "auth_config.auth_info")
 
 
 def _check(domain: CustomDomain) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from sesame.control import checks
+from sesame.control import checks, jwt_auth
 from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.tick_json import tick_json
 
 HTTP_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
-AUTH_TYPES = ("anonymous", "function", "jwt")
+AUTH_TYPES = ("anonymous", "function", jwt_auth.JWT)
 LOG_RETRIES_MAX = 100
 LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX = 3, 600
 NOTIFY_FORMATS = ("STREAM", "JSON", "")
@@ -56,6 +56,12 @@ def check_config(trigger_type: str, trigger_name: str, config: dict[str, Any]) -
             checks.one_of("trigger_config.notify_strategy", read.notify_strategy, NOTIFY_STRATEGIES)
         case configs.EventBridgeConfig():
             _require("event_source_config.event_source_type", read.event_source_config.event_source_type)
+
+
+async def check_tokens(trigger_type: str, config: dict[str, Any]) -> None:
+    """Raises `Rejected` where an HTTP trigger is to verify tokens, and cannot."""
+    if trigger_type == configs.HTTP and config.get("authType") == jwt_auth.JWT:
+        await jwt_auth.read_in_thread(config.get("authConfig"), "trigger_config.auth_config")
 
 
 def _check_oss(config: configs.OssConfig) -> None:

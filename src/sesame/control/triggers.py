@@ -14,7 +14,7 @@ from sesame.control.inputs import Listing, Page, TriggerInput
 from sesame.control.listing import page_of
 from sesame.control.oss_triggers import require_no_overlap, require_source
 from sesame.control.requester import Requester, require_pass_role
-from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config
+from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config, check_tokens
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
@@ -40,6 +40,7 @@ class Triggers:
         function_view(self._catalog, service, function)
         trigger = self._new(service, function, sent)
         require_source(trigger, self._arns, by)
+        await check_tokens(trigger.trigger_type, trigger.trigger_config)
         function_view(self._catalog, service, function, trigger.qualifier)
         parent = trigger_parent(service, function)
 
@@ -75,6 +76,7 @@ class Triggers:
         function_view(self._catalog, service, function, wanted.qualifier)
         if sent.trigger_config is not UNSET:
             require_source(wanted, self._arns, by)
+            await check_tokens(wanted.trigger_type, wanted.trigger_config)
         parent = trigger_parent(service, function)
 
         def edit(tx: Transaction) -> Record:

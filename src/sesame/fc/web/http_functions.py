@@ -18,22 +18,21 @@ from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import body_if_here
 from sesame.fc.invoke import Invoker
-from sesame.fc.placement import Placement, require_first_use
-from sesame.fc.refusals import AccessDenied, ApiError
+from sesame.fc.placement import Placement
+from sesame.fc.refusals import ApiError
 from sesame.fc.tracing import tracing_of
 from sesame.fc.web import http_events
+from sesame.fc.web.admission import Admission, AdmissionNeeds
+from sesame.fc.web.claims import callers_own
 from sesame.fc.web.response_heads import ResponseRules, response_head
 from sesame.fc.web.streaming import Handshake, WebRequest, WebStream
-from sesame.fc.web.ways import ANONYMOUS, Way, host_of, not_allowed
+from sesame.fc.web.ways import Way, host_of, not_allowed
 from sesame.http.interface import Disconnected, Exchange, WebSocket
 from sesame.http.moving import settle
 from sesame.http.request import Request
 from sesame.model.invocation import Invocation, Target
-from sesame.model.recursion import Chain
 from sesame.model.relaying import FORWARDED_PROTO, named_by_connection, with_sender
-from sesame.model.trigger_configs import HttpConfig
 
-_FUNCTION = "function"
 _BASE_PATH = "x-fc-base-path"
 _FORWARDED_PROTO = FORWARDED_PROTO.decode()
 # About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
@@ -67,9 +66,12 @@ EventOf = Callable[[bytes], Awaitable[bytes]]
 class HttpFunctions:
     def __init__(self, needs: HttpNeeds) -> None:
         self._triggers = needs.triggers
-        self._verifier = needs.verifier
-        self._permissions = needs.permissions
         self._invoker = needs.invoker
+        self._admission = Admission(
+            AdmissionNeeds(
+                needs.verifier, needs.permissions, needs.invoker.read_event, needs.wall_clock, needs.placement
+            )
+        )
         self._account_id = needs.account_id
         self._wall_clock = needs.wall_clock
         self._placement = needs.placement
@@ -87,15 +89,10 @@ class HttpFunctions:
         trigger = entry.config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        if self._placement is None:
-            chain = self._admit(trigger, way.target, request)
-        else:
-            proven = self._placement.proven(exchange)
-            chain = self._admit(trigger, way.target, request, proven=proven)
-            if trigger.auth_type == _FUNCTION and not proven:
-                await require_first_use(self._placement, self._verifier.nonce_of(head_of(request)))
-            if await self._has_gone(self._placement, way.target, exchange):
-                return
+        chain, way, admitted = await self._admission.of(trigger, way, exchange)
+        if self._placement is not None and await self._has_gone(self._placement, way.target, exchange):
+            return
+        exchange, request = admitted, admitted.request
         head = head_of(request)
         event_of = self._event_maker(request_id, way, entry, request) if entry.takes_events else None
         if head.invocation_type and async_invoke.is_async(head):
@@ -147,7 +144,7 @@ class HttpFunctions:
         trigger = self._triggers.of(way.target, on_domain=way.on_domain).config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        chain = self._admit(trigger, way.target, request)
+        chain, way = await self._admission.of_websocket(trigger, way, request)
         session = await self._invoker.session_of(way.target, request)
         key, named = (None, []) if session is None else (session.key, session.headers)
         destined = self._invoker.destined(way.target, key)
@@ -201,7 +198,7 @@ class HttpFunctions:
             path=way.path,
             raw_path=way.raw_path.decode("latin-1"),
             query=way.query.decode("latin-1"),
-            headers=tuple((name, value) for name, value in _passed_on(request)),
+            headers=tuple((name, value) for name, value in _passed_on(way, request)),
             protocol=f"HTTP/{request.http_version}",
             client_ip=str(request.client[0]),
         )
@@ -213,20 +210,6 @@ class HttpFunctions:
             at=self._wall_clock(),
         )
         return lambda body: http_events.event(seen, body, origin)
-
-    def _admit(self, trigger: HttpConfig, target: Target, request: Request, *, proven: bool = False) -> Chain:
-        """The chain of the caller; a caller who does not sign has none."""
-        if trigger.auth_type == ANONYMOUS:
-            return ()
-        if trigger.auth_type != _FUNCTION:
-            raise AccessDenied(
-                f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
-                f"use '{ANONYMOUS}' or '{_FUNCTION}'"
-            )
-        head = head_of(request)
-        caller = self._verifier.verify_trigger(head, request.query, proven=proven)
-        self._permissions.require_invoke(caller, head, request, target)
-        return caller.principal.chain
 
 
 def is_plain(request: Request) -> bool:
@@ -252,12 +235,12 @@ def _read_web_request(way: Way, request: Request) -> WebRequest:
     hop = _NOT_PASSED_ON | named_by_connection(request.headers)
     passed = [
         header
-        for header in request.headers
+        for header in callers_own(way, request.headers)
         # A WSGI server in the function may read an underscore as a hyphen.
         if header[0] not in hop and not header[0].replace(b"_", b"-").startswith(b"x-fc-")
     ]
     headers = with_sender(passed, str(request.client[0]), request.scheme)
-    headers.append((_BASE_PATH.encode(), way.base_path.encode("latin-1")))
+    headers += [*way.given, (_BASE_PATH.encode(), way.base_path.encode("latin-1"))]
     target = way.raw_path + (b"?" + way.query if way.query else b"")
     return WebRequest(request.method, target, tuple(headers), way.attachment)
 
@@ -268,8 +251,8 @@ def _params(way: Way, request: Request) -> dict[str, object]:
 
 
 def _read_params(way: Way, request: Request) -> dict[str, object]:
-    query: bytes = request.query
-    headers = [*_passed_on(request), [_BASE_PATH, way.base_path]]
+    query: bytes = request.query if way.asked_query is None else way.asked_query
+    headers = [*_passed_on(way, request), [_BASE_PATH, way.base_path]]
     if request.scheme == "https":
         # This server speaks TLS, so it sets the header. Otherwise the header stays: a proxy in front may speak TLS.
         headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
@@ -285,14 +268,15 @@ def _read_params(way: Way, request: Request) -> dict[str, object]:
     }
 
 
-def _passed_on(request: Request) -> list[list[str]]:
+def _passed_on(way: Way, request: Request) -> list[list[str]]:
     """The headers that functions see of a request."""
     hop = _NOT_PASSED_ON | named_by_connection(request.headers)
-    return [
+    passed = [
         [name.decode("latin-1"), value.decode("latin-1")]
-        for name, value in request.headers
+        for name, value in callers_own(way, request.headers)
         if name not in hop and not name.startswith(b"x-fc-") and b"_" not in name
     ]
+    return [*passed, *([name.decode("latin-1"), value.decode("latin-1")] for name, value in way.given)]
 
 
 def _path(path: str) -> dict[str, object]:

@@ -5,6 +5,7 @@ Called by `fc.app`, which has `web.http_functions` serve the request then. Does 
 
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -33,8 +34,22 @@ _PROXY_WAY = "proxy_way"
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 
 
+class DomainAuth(msgspec.Struct, frozen=True):
+    """What a custom domain asks of callers. `path` is the decoded path that was asked for, before it was rewritten."""
+
+    domain: str
+    auth_type: str
+    auth_info: str | dict[str, Any]
+    path: str
+
+
 class Way(msgspec.Struct, frozen=True):
-    """Which function a request is for, and what the function sees of its URL. `path` is decoded, the others are not."""
+    """Which function a request is for, and what the function sees of its URL. `path` is decoded, the others are not.
+
+    Where claims of a token are passed to the function (`fc.web.claims`): `given` are its headers for them, `withheld`
+    the names of headers that no caller sends then (`control.jwt_auth.header_key`), `asked_query` stands for the query
+    that was asked for.
+    """
 
     target: Target
     path: str
@@ -43,6 +58,10 @@ class Way(msgspec.Struct, frozen=True):
     base_path: str
     attachment: bool
     on_domain: bool = False
+    asks: DomainAuth | None = None
+    given: tuple[tuple[bytes, bytes], ...] = ()
+    withheld: frozenset[str] = frozenset()
+    asked_query: bytes | None = None
 
 
 def proxy_way(request: Request) -> Way:
@@ -117,12 +136,6 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
             f"domain name '{domain.domain_name}' is not served over {request.scheme.upper()}: its protocol is "
             f"'{domain.protocol}'"
         )
-    asked = str((domain.auth_config or {}).get("authType", "")) or ANONYMOUS
-    if asked != ANONYMOUS:
-        raise AccessDenied(
-            f"the authType '{asked}' of domain name '{domain.domain_name}' is stored but not served here: "
-            f"use '{ANONYMOUS}'"
-        )
     path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
     route = domain_paths.route_of(domain.route_config.routes, path)
     if route is None:
@@ -142,7 +155,16 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
         base_path="/",
         attachment=False,
         on_domain=True,
+        asks=_asks(domain, path),
     )
+
+
+def _asks(domain: CustomDomain, path: str) -> DomainAuth | None:
+    config = domain.auth_config or {}
+    auth_type = str(config.get("authType") or "") or ANONYMOUS
+    if auth_type == ANONYMOUS:
+        return None
+    return DomainAuth(domain.domain_name, auth_type, config.get("authInfo") or "", path)
 
 
 def _query(rewritten: str) -> bytes:

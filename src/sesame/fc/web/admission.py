@@ -1,0 +1,138 @@
+"""Who may come to an HTTP function: by the custom domain that leads to it, and by its trigger; both must admit.
+
+Called by `fc.web.http_functions` with each request and each websocket, before anything of a request's body is read. A
+form is read here where a token or its claims stand in forms.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from sesame.control import jwt_auth
+from sesame.control.jwt_auth import JWT, JwtAuth
+from sesame.fc.auth.permissions import Permissions
+from sesame.fc.auth.request_head import head_of
+from sesame.fc.auth.verifier import Verifier
+from sesame.fc.placement import Placement, require_first_use
+from sesame.fc.refusals import AccessDenied
+from sesame.fc.web import claims
+from sesame.fc.web.forms import is_form, with_body
+from sesame.fc.web.ways import ANONYMOUS, Way
+from sesame.http.interface import Exchange
+from sesame.http.request import Request
+from sesame.model.errors import Rejected
+from sesame.model.invocation import Target
+from sesame.model.recursion import Chain
+from sesame.model.trigger_configs import HttpConfig
+
+FUNCTION = "function"
+# So many configurations are kept ready; when there are more, all are read anew.
+_KNOWN_MAX = 256
+
+ReadEvent = Callable[[Target, Exchange], Awaitable[bytes]]
+
+
+class AdmissionNeeds(msgspec.Struct, frozen=True):
+    """`read_event` reads a body as that of an invocation is read, `wall_clock` gives Unix seconds.
+
+    `placement` is there where this is one of several agents.
+    """
+
+    verifier: Verifier
+    permissions: Permissions
+    read_event: ReadEvent
+    wall_clock: Callable[[], float]
+    placement: Placement | None
+
+
+class Admission:
+    def __init__(self, needs: AdmissionNeeds) -> None:
+        self._needs = needs
+        self._known: dict[str | bytes, JwtAuth] = {}
+
+    async def of(self, trigger: HttpConfig, way: Way, exchange: Exchange) -> tuple[Chain, Way, Exchange]:
+        """The chain of the caller, and the request as the function is to see it. Callers who do not sign have no chain.
+
+        Raises a `CallerError` for those who are not admitted.
+        """
+        if trigger.auth_type == ANONYMOUS and way.asks is None:
+            return (), way, exchange
+        request = exchange.request
+        chain: Chain = ()
+        if _wants_signature(trigger, way):
+            placement = self._needs.placement
+            proven = placement is not None and placement.proven(exchange)
+            chain = self._signed(way, request, proven=proven)
+            if placement is not None and not proven:
+                await require_first_use(placement, self._needs.verifier.nonce_of(head_of(request)))
+        for auth, path in await self._asked(trigger, way):
+            form: bytes | None = None
+            if auth.uses_forms and is_form(request):
+                form = await self._needs.read_event(way.target, exchange)
+            way, form = await self._claimed(auth, path, way, request, form)
+            if form is not None:
+                exchange = with_body(exchange, form)
+        return chain, way, exchange
+
+    async def of_websocket(self, trigger: HttpConfig, way: Way, request: Request) -> tuple[Chain, Way]:
+        """The same for a request that has no body."""
+        chain = self._signed(way, request, proven=False) if _wants_signature(trigger, way) else ()
+        for auth, path in await self._asked(trigger, way):
+            way, _form = await self._claimed(auth, path, way, request, None)
+        return chain, way
+
+    def _signed(self, way: Way, request: Request, *, proven: bool) -> Chain:
+        """Raises a `CallerError` for who did not sign, and who may not invoke the function."""
+        head = head_of(request)
+        caller = self._needs.verifier.verify_trigger(head, request.query, proven=proven)
+        self._needs.permissions.require_invoke(caller, head, request, way.target)
+        return caller.principal.chain
+
+    async def _asked(self, trigger: HttpConfig, way: Way) -> list[tuple[JwtAuth, str]]:
+        """What is asked of tokens, and the path that it looks at: the domain's first, of the path before rewriting."""
+        asked = []
+        if way.asks is not None and way.asks.auth_type == JWT:
+            asked.append((await self._read(way.asks.auth_info, f"domain name '{way.asks.domain}'"), way.asks.path))
+        if trigger.auth_type == JWT:
+            asked.append((await self._read(trigger.auth_config, "the HTTP trigger"), way.path))
+        return asked
+
+    async def _read(self, sent: str | dict[str, Any], owner: str) -> JwtAuth:
+        """Read once, in a thread, for all requests with the same configuration."""
+        key = claims.key_of(sent)
+        known = self._known.get(key)
+        if known is None:
+            try:
+                known = await jwt_auth.read_in_thread(sent, "auth_config")
+            except Rejected as error:
+                # Earlier versions kept what was sent.
+                raise AccessDenied(f"the authConfig of {owner} cannot be used, set it again: {error}") from error
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    async def _claimed(
+        self, auth: JwtAuth, path: str, way: Way, request: Request, form: bytes | None
+    ) -> tuple[Way, bytes | None]:
+        """The way, and the form where there is one, with the claims of the token that the request needs."""
+        incoming = claims.Incoming(request, way, form)
+        claimed = None
+        if auth.needs_token(path):
+            claimed = await claims.of_token(auth, incoming, self._needs.wall_clock())
+        return await claims.passed(auth, incoming, claimed)
+
+
+def _wants_signature(trigger: HttpConfig, way: Way) -> bool:
+    """Raises `AccessDenied` where the domain or the trigger asks for what is not served."""
+    wanted = {trigger.auth_type: "the HTTP trigger"}
+    if way.asks is not None:
+        wanted[way.asks.auth_type] = f"domain name '{way.asks.domain}'"
+    for auth_type, owner in wanted.items():
+        if auth_type not in (ANONYMOUS, FUNCTION, JWT):
+            raise AccessDenied(
+                f"the authType '{auth_type}' of {owner} is stored but not served here: use '{ANONYMOUS}', "
+                f"'{FUNCTION}' or '{JWT}'"
+            )
+    return FUNCTION in wanted

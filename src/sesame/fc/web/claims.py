@@ -1,0 +1,172 @@
+"""Finds the token of a request, and passes its claims to the function; nobody but a token can set what they set.
+
+Called by `fc.web.admission`. A parameter that claims are passed in never comes from the caller, also where a path needs
+no token or the token lacks the claim.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import msgspec
+
+from sesame.control import jwt_auth
+from sesame.control.jwt_auth import COOKIE, FORM, HEADER, QUERY, JwtAuth, Lookup, header_key
+from sesame.fc.refusals import AccessDenied
+from sesame.fc.web import forms
+from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
+from sesame.fc.web.ways import URL_BYTES_MAX, Way
+from sesame.http.request import Request
+
+Header = tuple[bytes, bytes]
+
+_COOKIE = b"cookie"
+# Forms beyond this are read and written in a thread.
+_AT_ONCE_BYTES = 64 * 1024
+# RFC 6265: what a cookie's value may hold, beside letters and digits.
+_COOKIE_SAFE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A request, its way so far, and its body where that is a form that is looked at."""
+
+    request: Request
+    way: Way
+    form: bytes | None
+
+
+def callers_own(way: Way, headers: Iterable[Header]) -> Iterator[Header]:
+    """The headers of a request that its caller may set."""
+    if not way.withheld:
+        return iter(headers)
+    return (header for header in headers if header_key(header[0].decode("latin-1")) not in way.withheld)
+
+
+def key_of(sent: str | dict[str, Any]) -> str | bytes:
+    """What tells configurations apart."""
+    return sent if isinstance(sent, str) else msgspec.json.encode(sent)
+
+
+async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, Any]:
+    """The claims of the token that is found first. Raises `AccessDenied` where there is none, or it does not hold."""
+    from sesame.control.jwt_keys import TokenRefused  # its library was imported with the keys
+
+    for lookup in auth.lookups:
+        found = await _found(lookup, incoming)
+        if len(found) > 1:
+            _refuse(f"{lookup.place} '{lookup.name}' holds {len(found)} of them, expected one")
+        if found:
+            try:
+                return auth.keys.claims(found[0], now)
+            except TokenRefused as error:
+                _refuse(str(error))
+    places = ", ".join(f"{lookup.place} '{lookup.name}'" for lookup in auth.lookups)
+    raise AccessDenied(f"the JSON Web Token is missing: expected it in {places}")
+
+
+async def passed(auth: JwtAuth, incoming: Incoming, claimed: dict[str, Any] | None) -> tuple[Way, bytes | None]:
+    """The way with the claims, and the form, with the claims that it holds."""
+    names: dict[str, set[str]] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for each in auth.passed:
+        names.setdefault(each.place, set()).add(each.name)
+        value = (claimed or {}).get(each.claim) if each.claim else None
+        if value is not None:
+            pairs.setdefault(each.place, []).append((each.name, _text(value)))
+    way = _with_headers(incoming, names, pairs)
+    if QUERY in names:
+        way = _with_query(incoming, way, names[QUERY], pairs.get(QUERY, []))
+    form = incoming.form
+    if FORM in names and form is not None:
+        written = pairs.get(FORM, [])
+        if len(form) > _AT_ONCE_BYTES:
+            form = await asyncio.to_thread(forms.replaced, form, names[FORM], written)
+        else:
+            form = forms.replaced(form, names[FORM], written)
+    return way, form
+
+
+async def _found(lookup: Lookup, incoming: Incoming) -> list[str]:
+    """All that stand at this place, without what is empty."""
+    match lookup.place:
+        case jwt_auth.HEADER:
+            name = lookup.name.encode()
+            values = [
+                _unprefixed(value.decode("latin-1"), lookup.prefix)
+                for sent, value in incoming.request.headers
+                if sent == name
+            ]
+        case jwt_auth.COOKIE:
+            parts = [part for sent, part in _cookies(incoming.request.headers) if sent == lookup.name]
+            values = [part.partition("=")[2].strip().strip('"') for part in parts]
+        case jwt_auth.QUERY:
+            values = forms.values(incoming.way.query, lookup.name)
+        case _ if incoming.form is None:
+            values = []
+        case _ if len(incoming.form) > _AT_ONCE_BYTES:
+            values = await asyncio.to_thread(forms.values, incoming.form, lookup.name)
+        case _:
+            values = forms.values(incoming.form, lookup.name)
+    return [value for value in values if value]
+
+
+def _unprefixed(value: str, prefix: str) -> str:
+    """ "" where the value has another prefix: it is no token then. As schemes, prefixes are in any case (RFC 9110)."""
+    if value[: len(prefix)].lower() != prefix.lower():
+        return ""
+    return value[len(prefix) :].strip()
+
+
+def _cookies(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:
+    """The name of each, and all of it as it was sent."""
+    for name, value in headers:
+        if name == _COOKIE:
+            for part in value.decode("latin-1").split(";"):
+                yield part.partition("=")[0].strip(), part.strip()
+
+
+def _with_headers(incoming: Incoming, names: dict[str, set[str]], pairs: dict[str, list[tuple[str, str]]]) -> Way:
+    way = incoming.way
+    withheld = {header_key(name) for name in names.get(HEADER, ())}
+    given = [(name.lower().encode(), _header_value(name, value)) for name, value in pairs.get(HEADER, ())]
+    if COOKIE in names:
+        withheld.add("cookie")
+        kept = [part for name, part in _cookies(_all(incoming)) if part and name not in names[COOKIE]]
+        kept += [f"{name}={quote(value, safe=_COOKIE_SAFE)}" for name, value in pairs.get(COOKIE, ())]
+        if kept:
+            given.append((_COOKIE, "; ".join(kept).encode("latin-1")))
+    if not withheld:
+        return way
+    former = [header for header in way.given if header_key(header[0].decode()) not in withheld]
+    if sum(len(name) + len(value) for name, value in given) > HEADERS_BYTES_MAX:
+        _refuse(f"its claims take more than the {HEADERS_BYTES_MAX} bytes that headers may have in all")
+    return msgspec.structs.replace(way, given=(*former, *given), withheld=way.withheld | withheld)
+
+
+def _all(incoming: Incoming) -> list[Header]:
+    return [*callers_own(incoming.way, incoming.request.headers), *incoming.way.given]
+
+
+def _with_query(incoming: Incoming, way: Way, names: set[str], pairs: list[tuple[str, str]]) -> Way:
+    """Also of the query that was asked for, which some functions are told beside the one that was rewritten."""
+    asked = incoming.request.query if way.asked_query is None else way.asked_query
+    query = forms.replaced(way.query, names, pairs)
+    if pairs and len(query) > URL_BYTES_MAX:
+        _refuse(f"with its claims the query has {len(query)} bytes, more than the {URL_BYTES_MAX} that are allowed")
+    return msgspec.structs.replace(way, query=query, asked_query=forms.replaced(asked, names, pairs))
+
+
+def _header_value(name: str, value: str) -> bytes:
+    """In UTF-8, as headers have text that is not ASCII."""
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
+        _refuse(f"the claim for header '{name}' has control characters, which no header may have")
+    return value.encode("utf-8", "replace")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise AccessDenied(f"the JSON Web Token is refused: {reason}")

@@ -1,0 +1,97 @@
+"""Parameters in queries and in forms (`application/x-www-form-urlencoded`), and a request whose form was changed.
+
+Used by `fc.web.claims` and `fc.web.admission`. What is not changed stays as the client wrote it.
+"""
+
+from collections.abc import Collection
+from typing import Any, cast
+from urllib.parse import quote, unquote_plus
+
+from sesame.fc.refusals import AccessDenied
+from sesame.http.interface import BodyTooLarge, Exchange
+from sesame.http.request import Request
+
+_FORM = b"application/x-www-form-urlencoded"
+_LENGTH, _ENCODING = b"content-length", b"transfer-encoding"
+
+
+def is_form(request: Request) -> bool:
+    """Raises `AccessDenied` for a body that a function may take for a form, and that is none that is read here."""
+    kinds = [value.partition(b";")[0].strip().lower() for name, value in request.headers if name == b"content-type"]
+    if kinds == [_FORM]:
+        return True
+    if any(b"form" in kind for kind in kinds):
+        found = b", ".join(kinds).decode("latin-1")
+        raise AccessDenied(
+            f"the HTTP trigger or the domain looks for tokens or claims in forms: expected the Content-Type "
+            f"'{_FORM.decode()}' once, found '{found}'"
+        )
+    return False
+
+
+def values(encoded: bytes, name: str) -> list[str]:
+    """Those of the parameter of this name, in their order."""
+    pairs = (part.partition(b"=") for part in encoded.split(b"&"))
+    return [_decoded(value) for sent, _mark, value in pairs if _decoded(sent) == name]
+
+
+def replaced(encoded: bytes, names: Collection[str], pairs: list[tuple[str, str]]) -> bytes:
+    """Without the parameters of these names, and with these pairs at its end."""
+    kept = [part for part in encoded.split(b"&") if part and _decoded(part.partition(b"=")[0]) not in names]
+    kept += [f"{quote(name, safe='')}={quote(value, safe='', errors='replace')}".encode() for name, value in pairs]
+    return b"&".join(kept)
+
+
+def with_body(exchange: Exchange, body: bytes) -> Exchange:
+    """The same exchange, with this body in the place of the one that was read."""
+    return cast(Exchange, _Rewritten(exchange, body))
+
+
+def _decoded(part: bytes) -> str:
+    return (
+        unquote_plus(part.decode("latin-1"), errors="surrogateescape") if b"%" in part or b"+" in part else _text(part)
+    )
+
+
+def _text(part: bytes) -> str:
+    return part.decode("utf-8", "surrogateescape")
+
+
+class _Rewritten:
+    """An `Exchange` in front of another. All that is not about the request's body is the other's."""
+
+    def __init__(self, exchange: Exchange, body: bytes) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._given = False
+        self.request = _with_length(exchange.request, len(body))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    @property
+    def body_read(self) -> bool:
+        return True
+
+    def body_if_here(self) -> bytes:
+        self._given = True
+        return self._body
+
+    async def receive(self) -> bytes:
+        piece = b"" if self._given else self._body
+        self._given = True
+        return piece
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        if len(self._body) > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        self._given = True
+        return self._body
+
+
+def _with_length(request: Request, length: int) -> Request:
+    """A new head, whose signature was verified before: of the body that it has now, no digest was signed."""
+    headers = [header for header in request.headers if header[0] not in (_LENGTH, _ENCODING)]
+    headers.append((_LENGTH, b"%d" % length))
+    addresses = (request.scheme, request.client, request.server)
+    return Request(request.method, (request.raw_path, request.query), tuple(headers), request.http_version, addresses)
