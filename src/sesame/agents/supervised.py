@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Iterable
 
 from sesame.agents import messages as m
 from sesame.agents.link import FDS_READ, Garbled, framed, unframed, with_own
@@ -20,6 +21,8 @@ from sesame.agents.succession import KeptAgent
 # for the eleventh time is killed: its event loop has stood still for ten seconds, and every caller of it waits.
 LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 10
+# Agents that are apart are looked after so often: until when each may be alive.
+APART_LOOKS_EVERY_S = 0.1
 _READ_BYTES = 64 * 1024
 # What agents say to their supervisor.
 _HEARD = (m.Ready, m.Here, m.Hangs, m.Connections)
@@ -127,6 +130,12 @@ class Supervised:
             self.send(m.AreYouThere())
         self.unanswered += 1
         return self.unanswered <= LOOKS_MAX
+
+
+def sleeps_s(now: float, due: Iterable[float | None], looks_at: float | None) -> float:
+    """How long a supervisor may sleep that starts agents when they are due, and looks at them then; None: all apart."""
+    looks_at = now + APART_LOOKS_EVERY_S if looks_at is None else looks_at
+    return max(min([looks_at, *(each for each in due if each is not None)]) - now, 0.0)
 
 
 def end_with_parent() -> None:

@@ -25,15 +25,13 @@ from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
 from sesame.agents.replacing import Next, Replacing
 from sesame.agents.succession import Anew, Kept, Trial, spoken
-from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable
+from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable, sleeps_s
 from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 # POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
-# Agents that are apart are looked after so often: until when each may be alive.
-APART_LOOKS_EVERY_S = 0.1
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 # What `sesame restart` sends (`cli.restarting`).
 ASKED_BY = signal.SIGUSR2
@@ -150,10 +148,8 @@ class Supervisor:
     # Agents.
 
     def _wait(self) -> None:
-        due = [self._looks_at, *(agent.due_at for agent in self._agents if agent.due_at is not None)]
-        within_s = max(min(due) - time.monotonic(), 0.0)
-        if self._wanted.apart:
-            within_s = min(within_s, APART_LOOKS_EVERY_S)
+        due = [agent.due_at for agent in self._agents]
+        within_s = sleeps_s(time.monotonic(), due, None if self._wanted.apart else self._looks_at)
         for key, _events in self._selector.select(within_s):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
