@@ -6,6 +6,7 @@ Used by tests whose functions have no other runtime.
 import os
 
 from tests.support.interpreters import INTERPRETERS
+from tests.support.wanted_runtimes import WANTED
 
 NOWHERE = "/nowhere"
 
@@ -17,8 +18,9 @@ def flags(*runtimes: str) -> tuple[str, ...]:
     return ("--interpreters", ",".join(f"{runtime}={INTERPRETERS[runtime].path}" for runtime in runtimes))
 
 
-def environ() -> dict[str, str]:
+def environ(*runtimes: str) -> dict[str, str]:
     """This process's, without the places where pyenv and uv keep interpreters."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     kept = os.pathsep.join(folder for folder in folders if "pyenv" not in folder)
-    return {**os.environ, "PATH": kept, "PYENV_ROOT": NOWHERE, "UV_PYTHON_INSTALL_DIR": NOWHERE}
+    hidden = {"PATH": kept, "PYENV_ROOT": NOWHERE, "UV_PYTHON_INSTALL_DIR": NOWHERE}
+    return {**os.environ, **hidden, WANTED: ",".join(runtimes)}

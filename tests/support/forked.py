@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from tests.support import wanted_runtimes
+
 REPOSITORY = Path(__file__).parents[2]
 ORDER_BYTES_MAX = 200_000
 TIMEOUT_S = 120.0
@@ -235,6 +237,7 @@ def _run(order: dict[str, Any], streams: list[int]) -> NoReturn:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
         module, _colon, name = order["target"].partition(":")
         function = getattr(importlib.import_module(module), name)
+        wanted_runtimes.look_for_those_of(os.environ)
         if order["target"] == CLI:
             sys.argv = order["arguments"]
             function()

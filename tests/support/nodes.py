@@ -37,7 +37,7 @@ class Node(Sesame):
         arguments += ["--account-id", ACCOUNT_ID, "--region", REGION]
         arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._arguments]
         with self.log.open("ab") as log:
-            self._process = forked.start(*arguments, log=log.fileno(), environ=few_runtimes.environ())
+            self._process = forked.start(*arguments, log=log.fileno(), environ=self._environ)
 
     def ready(self) -> None:
         """Waits until it answers."""

@@ -32,6 +32,7 @@ class ForkedSesame:
         self._arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET]
         self._executable = os.path.realpath(discover(wanted=[runtime])[runtime].path)
         self._arguments += [*few_runtimes.flags(runtime), *flags]
+        self._environ = few_runtimes.environ(runtime)
 
     @property
     def pid(self) -> int | None:
@@ -48,7 +49,7 @@ class ForkedSesame:
         """On return it answers."""
         assert self._process is None
         with self.log.open("ab") as log:
-            self._process = forked.start(*self._arguments, log=log.fileno(), environ=few_runtimes.environ())
+            self._process = forked.start(*self._arguments, log=log.fileno(), environ=self._environ)
         ready, deadline = self.data_dir / "endpoints.json", time.monotonic() + READY_TIMEOUT_S
         while not ready.exists():
             assert self.lives(), f"Sesame ended while it started:\n{self.said()}"
