@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests.support.fakes import FakeClocks
 
 from sesame.app import Sesame, Substitutes
@@ -16,8 +17,9 @@ from sesame.model.clocks import pause
 from sesame.settings import Settings
 from sesame.store.sql import migrate
 from sesame.store.sql.database import Database
+from sesame.store.sql.queue_schema import invocations
 from sesame.store.sql.sqlite import write_engine
-from sesame.testing.state import State
+from sesame.testing.state import THROTTLES_WAITED, State
 from sesame.testing.virtual_clocks import VirtualClocks
 
 
@@ -182,3 +184,39 @@ def _sample(table: str, column: str, kind: str) -> object:
         # Far ahead: what is due would be claimed.
         return 1e12
     return {"FLOAT": 1e12, "BIGINT": 1, "INTEGER": 1, "BOOLEAN": 0, "BLOB": b"{}"}.get(kind, "")
+
+
+async def test_an_invocation_that_found_no_instance_is_waited_for_until_its_function_is_called(tmp_path: Path) -> None:
+    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
+    clocks = VirtualClocks()
+    sesame = Sesame(settings, clocks, substitutes=Substitutes(log_sink=lambda *_line: None, durable=False))
+    await sesame.start()
+    try:
+        storage = sesame.parts.storage
+        state, database, queue = State(sesame.parts, clocks), storage.objects.database, storage.queue
+
+        async def waits(name: str, in_s: float, *, attempts: int, throttles: int) -> None:
+            row = {
+                "service": "s", "function": name, "qualifier": "LATEST", "invocation_id": name, "request_id": name,
+                "stateful": False, "source": "", "state": "Retrying", "due_at": queue.clock.now() + in_s,
+                "enqueued_at": 0.0, "expires_at": queue.clock.now() + 3600, "attempts": attempts,
+                "throttles": throttles, "error": "there is no room", "payload": b"",
+            }  # fmt: skip
+            await database.write(lambda connection: connection.execute(sa.insert(invocations).values(row)))
+
+        async def waiting() -> set[str]:
+            asked = sa.select(invocations.c.function).where(invocations.c.due_at.is_not(None))
+            return set(await database.read(lambda connection: connection.execute(asked).scalars().all()))
+
+        await waits("failed", 600.0, attempts=1, throttles=1)
+        assert await state.settle() == [], "its next call is due later"
+        await waits("throttled", 0.2, attempts=0, throttles=1)
+        clocks.call_later(0.3, queue.notify)
+        assert await state.settle() == []
+        assert await waiting() == {"failed"}
+        await waits("without room", 600.0, attempts=0, throttles=THROTTLES_WAITED)
+        said = "an asynchronous invocation of s/without room still has no instance: there is no room"
+        assert await state.settle() == [said]
+        assert await waiting() == {"failed", "without room"}
+    finally:
+        await sesame.stop()

@@ -4,6 +4,7 @@ The pytest plugin hands one out as the fixture `sesame`. What is public here is 
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -92,8 +93,14 @@ class Cloud:
             self._server.new_log()
 
     def settle(self) -> None:
-        """Returns when all that is due has been done: asynchronous calls, events of objects, timers."""
-        self._process().ask("settle")
+        """Returns when all that is due has been done: asynchronous calls, events of objects, timers.
+
+        An asynchronous call that finds no instance, or whose instance does not start, is waited for a few tries long;
+        after that a warning says that it still waits. Calls of a function that failed come again in their time, as
+        `clock.advance` makes it pass.
+        """
+        for waits in self._process().ask("settle"):
+            warnings.warn(waits, stacklevel=2)
 
     @property
     def clock(self) -> Clock:

@@ -136,7 +136,7 @@ class _Server:
             case "now":
                 return self._clocks.wall()
             case "settle":
-                await self._state.settle()
+                return await self._state.settle()
             case "advance":
                 await self._advance(request.seconds)
             case "reset":

@@ -25,6 +25,9 @@ from sesame.testing.virtual_clocks import VirtualClocks
 PATIENCE_S = 70.0
 # What runs now and then, such as the rules of a bucket, may take so long (real seconds) once its time has come.
 BACKGROUND_S = 5.0
+# POLICY: a function that has not been called once, as no instance was there or none started, is waited for so often: up
+# to 7.5 s in all (`engine.async_policies.throttle_retry_s`).
+THROTTLES_WAITED = 4
 _LOOK_EVERY_S = 0.002
 _TURNS = 10
 # Their rows are the catalog's own, or are taken by the consumer of their topic.
@@ -46,10 +49,13 @@ class State:
         self._database = parts.storage.objects.database
         self._first = {_key(record): record for record in self._all()}
 
-    async def settle(self) -> None:
+    async def settle(self) -> list[str]:
         """Returns when everything that is due has been done: timers, events of objects, asynchronous invocations.
 
-        Synchronous calls are not waited for. Raises `NotQuiet` after PATIENCE_S real seconds.
+        An asynchronous invocation has been done when its function was called: one for which there was no instance is
+        waited for. What still has none after THROTTLES_WAITED tries is left to its time, and returned in words. Retries
+        of functions that failed are not due, nor are synchronous calls waited for. Raises `NotQuiet` after PATIENCE_S
+        real seconds.
         """
         began_at = time.monotonic()
         while True:
@@ -60,7 +66,7 @@ class State:
             busy = await self._database.read(self._busy)
             took_s = time.monotonic() - began_at
             if not busy and (took_s > BACKGROUND_S or not self._clocks.awake()):
-                return
+                return await self._database.read(self._uncalled)
             if took_s > PATIENCE_S:
                 raise NotQuiet(f"still at work after {PATIENCE_S:g} s: {', '.join(busy)}")
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -155,6 +161,11 @@ class State:
         timers, topics = timer_schema.timers.c, outbox_table.c
         asked = (
             ("asynchronous invocations", _queue.seq, sa.or_(_queue.due_at <= now, _queue.holder != "")),
+            (
+                "asynchronous invocations without an instance",
+                _queue.seq,
+                _throttled(now, sa.and_(_queue.throttles > 0, _queue.throttles < THROTTLES_WAITED)),
+            ),
             ("records for destinations", _deliveries.seq, sa.or_(_deliveries.due_at <= now, _deliveries.holder != "")),
             ("timers", timers.name, timers.next_at <= wall),
             ("events of objects", topics.id, topics.topic == outbox.OBJECT_EVENT),
@@ -164,9 +175,25 @@ class State:
         ]
         return [f"{count} {what}" for what, count in found if count]
 
+    def _uncalled(self, connection: sa.Connection) -> list[str]:
+        """What waits for an instance, and not for its turn."""
+        now = self._parts.storage.queue.clock.now()
+        asked = sa.select(_queue.service, _queue.function, _queue.error).where(
+            _throttled(now, _queue.throttles >= THROTTLES_WAITED)
+        )
+        return [
+            f"an asynchronous invocation of {'/'.join(filter(None, row[:2]))} still has no instance: {row.error}"
+            for row in connection.execute(asked.order_by(_queue.seq))
+        ]
+
     async def _turns(self) -> None:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+
+
+def _throttled(now: float, how_often: "sa.ColumnElement[bool]") -> "sa.ColumnElement[bool]":
+    """Invocations that wait for another try, and whose function has not been called yet."""
+    return sa.and_(_queue.due_at > now, _queue.attempts == 0, how_often)
 
 
 def _key(record: Record) -> tuple[str, str, str]:
