@@ -56,12 +56,14 @@ log = structlog.get_logger("sesame.network")
 class OwnNetworks(msgspec.Struct, frozen=True):
     """Of instances: `kind` is host, egress or none, `leads_out` as `SandboxDriver.leads_out` has it.
 
-    Where `kind` is host, some runtimes have networks of their own all the same.
+    Where `kind` is host, some runtimes have networks of their own all the same. `closed` are ports that no instance
+    reaches outside, as `inside.rules` has them.
     """
 
     kind: str
     leads_out: frozenset[int] = frozenset()
     has_route_6: Callable[[], bool] = lambda: has_route_6()
+    closed: frozenset[int] = frozenset()
 
 
 def listens_max(settings: Settings) -> int:
@@ -118,7 +120,7 @@ def offer_network(
     if networks.leads_out:
         _lead_out(answers, networks, reached, bounds)
         return
-    egress = proxy.EgressProxy(EgressRules(reached), bounds, own=proxy.Own(is_own, cloud_ports))
+    egress = proxy.EgressProxy(EgressRules(reached, closed=networks.closed), bounds, own=proxy.Own(is_own, cloud_ports))
     if not answers.offer(Listen("tcp", HOST_ADDRESS, PROXY_PORT), egress.serve):
         _tell_no_way_out(PROXY_PORT)
         return
@@ -136,7 +138,7 @@ def offer_network(
 
 def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[Allowed], bounds: Bounds) -> None:
     """Every connection and every datagram for another address comes to this process, which passes it on."""
-    rules = EgressRules(reached)
+    rules = EgressRules(reached, closed=networks.closed)
     for each in reached:
         if is_instances_own(each.network) and not each.is_one_service:
             log.error(

@@ -64,6 +64,11 @@ class Node(msgspec.Struct, frozen=True):
     urls: Mapping[str, str]
     ports: Mapping[str, int]
 
+    @property
+    def agent_ports(self) -> frozenset[int]:
+        """Those of the other nodes too, unless each has others."""
+        return frozenset(self.ports.values())
+
     def address(self, port: str) -> str:
         return text_of(self.host, self.ports[port])
 
@@ -134,7 +139,7 @@ class OfCluster:
     def offer(self, sandbox: OpenSandbox, teardown: AsyncExitStack) -> None:
         """What instances with networks of their own find there."""
         assert self._tunnels is not None
-        offer_to_instances(self._settings, self._tunnels.answers, sandbox.driver, teardown)
+        offer_to_instances(self._settings, self._tunnels.answers, sandbox.driver, self._node.agent_ports, teardown)
 
     def announce(self, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
         """The node answers."""
@@ -188,7 +193,7 @@ async def lead(
         waiting.result()
         handed = place.handover.take(WRITER_PORT)
         assert handed is not None
-        members = Members(seat, socket.socket(fileno=handed.listening), node.key, clocks)
+        members = Members(seat, socket.socket(fileno=handed.listening), node.key, clocks, node.agent_ports)
         members.begin()
         if not stopping.is_set():
             await serve(members)

@@ -97,16 +97,19 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
 
 
 def offer_to_instances(
-    settings: Settings, answers: NodeAnswers, driver: SandboxDriver, teardown: AsyncExitStack
+    settings: Settings, answers: NodeAnswers, driver: SandboxDriver, closed: frozenset[int], teardown: AsyncExitStack
 ) -> None:
-    """Once the writer has said what it takes: that, the names and the way out of this machine are in every network."""
+    """Once the writer has said what it takes: that, the names and the way out of this machine are in every network.
+
+    `closed` are ports of nodes, which no function reaches.
+    """
     bounds = for_descriptors(FairRate(), share_of_limits().connections)
 
     def offer_own(host: HostAnswers, cloud_ports: Mapping[int, Take]) -> None:
         add_host(host, settings.host)
         if settings.cloud_names == "on":
             add_trust(host)
-        offer_network(host, settings, OwnNetworks(driver.network, driver.leads_out), bounds, cloud_ports)
+        offer_network(host, settings, OwnNetworks(driver.network, driver.leads_out, closed=closed), bounds, cloud_ports)
 
     task = asyncio.get_running_loop().create_task(answers.complete(offer_own))
     task.add_done_callback(_say)

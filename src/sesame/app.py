@@ -259,7 +259,11 @@ class Sesame:
             targets.problem,
             tracers,
             opening.answers,
-            OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out),
+            OwnNetworks(
+                sandbox.driver.network,
+                sandbox.driver.leads_out,
+                closed=frozenset() if given.members is None else given.members.agent_ports,
+            ),
             sandbox.driver.no_buckets,
             self._trust,
             given.handover,

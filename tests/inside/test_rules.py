@@ -81,3 +81,20 @@ def test_one_service_can_be_forwarded() -> None:
     assert parse("[fd00::7]:80").host == "fd00::7"
     assert not parse("10.0.0.0/8").is_one_service
     assert not parse("10.0.0.1").is_one_service
+
+
+def test_a_closed_port_is_reached_nowhere_unless_it_is_named_itself() -> None:
+    closed = (9010, 9011)
+
+    def permits(address: str, port: int, *allowed: str) -> bool:
+        of = EgressRules([parse(text) for text in allowed], lambda: [MINE], closed)
+        return may(address, port, of=of)
+
+    for address in OUTSIDE:
+        assert permits(address, 9012)
+        assert not permits(address, 9010)
+        assert not permits(address, 9011, f"{MINE}:9011")
+    assert not permits("10.0.0.2", 9010, "10.0.0.0/8")
+    assert not permits("2606:4700::1111", 9010, "::/0")
+    assert permits("10.0.0.2", 9009, "10.0.0.0/8")
+    assert permits("10.0.0.2", 9010, "10.0.0.2:9010")

@@ -55,9 +55,17 @@ class _Early:
 class Members:
     """`agents.followed.Lives`. `begin` once, as soon as the seat is taken, and `serve` once there is a `Writer`."""
 
-    def __init__(self, seat: Seat, listening: socket.socket, key: bytes, clocks: Clocks) -> None:
-        """`listening` is the port on which other nodes link."""
+    def __init__(
+        self,
+        seat: Seat,
+        listening: socket.socket,
+        key: bytes,
+        clocks: Clocks,
+        agent_ports: frozenset[int] = frozenset(),
+    ) -> None:
+        """`listening` is the port on which other nodes link. `agent_ports` are this node's two."""
         self.key = key
+        self.agent_ports = agent_ports
         self._arrivals = Arrivals()
         takers = {Purpose.LINK: self.take, Purpose.TUNNEL: self._arrivals.take}
         self.port = AgentPort(listening, key, takers)

@@ -6,7 +6,7 @@ no name can change its meaning in between.
 
 import ipaddress
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -81,8 +81,15 @@ def own_addresses() -> frozenset[Address]:
 
 
 class EgressRules:
-    def __init__(self, allowed: Sequence[Allowed] = (), own: Callable[[], Iterable[Address]] = own_addresses) -> None:
+    def __init__(
+        self,
+        allowed: Sequence[Allowed] = (),
+        own: Callable[[], Iterable[Address]] = own_addresses,
+        closed: Collection[int] = (),
+    ) -> None:
+        """`closed` are ports that are refused at every address, unless an entry of `allowed` names the port itself."""
         self._allowed = tuple(allowed)
+        self._closed = frozenset(closed)
         self._read_own = own
         self._own: frozenset[Address] = frozenset()
         self._own_until = float("-inf")
@@ -90,8 +97,11 @@ class EgressRules:
     def permit(self, address: Address, port: int) -> bool:
         meant = carried(address)
         for each in self._allowed:
-            if each.port in (0, port) and any(one in each.network for one in (address, meant)):
+            ports = (port,) if port in self._closed else (0, port)
+            if each.port in ports and any(one in each.network for one in (address, meant)):
                 return True
+        if port in self._closed:
+            return False
         if any(one in network for one in (address, meant) for network in REFUSED):
             return False
         if time.monotonic() >= self._own_until:
