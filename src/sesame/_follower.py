@@ -183,7 +183,8 @@ class FollowerSesame:
         catalog, service, function = self._catalog, snapshot.service, snapshot.function
         if self._settings.record != "none" or catalog.get(records.RECORDING_CONFIG, service, function) is not None:
             return True
-        provisioned = catalog.children(records.PROVISION_CONFIG, service)
+        kinds = (records.PROVISION_CONFIG, records.SCALING_CONFIG)
+        provisioned = [each for kind in kinds for each in catalog.children(kind, service)]
         return any(each.name == provision_config_name(function, each.document.qualifier) for each in provisioned)
 
     def _endpoint(self, identity: Identity, engine: LocalEngine, resolver: Resolver) -> FcEndpoint:

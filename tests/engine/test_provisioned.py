@@ -18,7 +18,7 @@ from sesame.engine.provision_targets import ProvisionTargets
 from sesame.engine.provisioned import ROOM_LOOKED_FOR_EVERY_S, STARTS_AT_ONCE, Provision
 from sesame.model import limits, records
 from sesame.model.alias import Alias
-from sesame.model.configs import OnDemandConfig, ProvisionConfig, provision_config_name
+from sesame.model.configs import OnDemandConfig, ProvisionConfig, ScalingConfig, provision_config_name
 from sesame.model.errors import Exhausted
 from sesame.model.invocation import Target
 from sesame.model.service import Service
@@ -180,6 +180,31 @@ async def test_the_on_demand_limit_neither_counts_nor_bounds_them() -> None:
         await engine.call()
     engine.driver.made[0].answer()
     await call
+
+
+async def test_without_on_demand_scaling_there_are_no_others() -> None:
+    engine = provisioning()
+    name = provision_config_name("f", "LATEST")
+    engine.catalog.put(
+        records.SCALING_CONFIG, "s", name,
+        ScalingConfig(
+            service="s", function="f", qualifier="LATEST", min_instances=1, enable_on_demand_scaling=False,
+        ),
+    )  # fmt: skip
+    await engine.clocks.settle()
+    assert status(engine) == Provisioned(1, 1)
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    call = asyncio.create_task(engine.call())
+    await settle()
+    with pytest.raises(Exhausted, match="limit of 0 instances"):
+        await engine.call()
+    engine.catalog.delete(records.SCALING_CONFIG, "s", name)
+    other = asyncio.create_task(engine.call())
+    await settle()
+    assert len(engine.driver.made) == 2
+    for each in engine.driver.made:
+        each.answer()
+    await asyncio.gather(call, other)
 
 
 async def test_a_failing_start_is_told_and_tried_again_ever_later() -> None:

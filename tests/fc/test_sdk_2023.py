@@ -324,6 +324,18 @@ async def test_scaling_that_cannot_be_followed_is_refused(sdk_of_f: Client, wron
     assert said in text
 
 
+async def test_on_demand_scaling_is_turned_off_where_that_can_be_followed(sdk_of_f: Client) -> None:
+    off = {"minInstances": 1, "enableOnDemandScaling": False}
+    assert (await sdk_of_f("put_scaling_config", "f", body=off))["enableOnDemandScaling"] is False
+    await sdk_of_f("publish_function_version", "f", body={})
+    assert (await sdk_of_f("put_scaling_config", "f", qualifier="1", body=off))["enableOnDemandScaling"] is False
+    await sdk_of_f("create_alias", "f", body={"aliasName": "prod", "versionId": "1"})
+    status, code, text = await sdk_of_f.failure("put_scaling_config", "f", qualifier="prod", body=off)
+    assert (status, code) == (400, "InvalidArgument")
+    assert "EnableOnDemandScaling is set to an invalid value" in text
+    await sdk_of_f("put_scaling_config", "f", qualifier="prod", body={"minInstances": 1})
+
+
 async def test_disabled_functions(sdk_of_f: Client, endpoint: Endpoint) -> None:
     assert await sdk_of_f("disable_function_invocation", "f", reason="paused") == {"success": True}
     restriction = (await sdk_of_f("get_function", "f"))["invocationRestriction"]

@@ -31,6 +31,9 @@ class ScalingConfigs:
         except msgspec.ValidationError as error:
             raise Invalid("scaling_policies", "policies with the API's fields", str(error)) from error
         check_config(provision, SCALING_WORDS)
+        if not config.enable_on_demand_scaling and not _is_version(config.qualifier):
+            # Its calls use the same instances as those of the version that it points to.
+            raise Invalid("enable_on_demand_scaling", "true under an alias; false under LATEST or a version", False)
 
         def edit(tx: Transaction) -> Record:
             function_view(tx, config.service, config.function, config.qualifier)
@@ -55,3 +58,7 @@ class ScalingConfigs:
     async def list(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
         """Of one function (owner, name), or of all."""
         return page_of_function(self._catalog, records.SCALING_CONFIG, wanted, of)
+
+
+def _is_version(qualifier: str) -> bool:
+    return qualifier in ("", limits.LATEST) or qualifier.isdecimal()

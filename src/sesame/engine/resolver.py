@@ -13,7 +13,7 @@ import msgspec
 
 from sesame.model import limits, records
 from sesame.model.alias import Alias
-from sesame.model.configs import OnDemandConfig, on_demand_resource
+from sesame.model.configs import OnDemandConfig, on_demand_resource, provision_config_name
 from sesame.model.errors import Disabled, NotFound, Unusable
 from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
@@ -34,6 +34,7 @@ _SOURCES = frozenset(
         records.ALIAS,
         records.LAYER_VERSION,
         records.ON_DEMAND_CONFIG,
+        records.SCALING_CONFIG,
         records.FUNCTION_STATE,
     }
 )
@@ -239,6 +240,10 @@ class Resolver:
 
     def _instance_cap(self, target: Target) -> int | None:
         resource = on_demand_resource(target.service, target.qualifier, target.function)
+        name = provision_config_name(target.function, target.qualifier)
+        scaling = self._catalog.get(records.SCALING_CONFIG, target.service, name)
+        if scaling is not None and not scaling.document.enable_on_demand_scaling:
+            return 0
         record = self._catalog.get(records.ON_DEMAND_CONFIG, "", resource)
         if record is None:
             return None

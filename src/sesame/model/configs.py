@@ -111,7 +111,8 @@ class ScalingPolicy(msgspec.Struct, frozen=True, rename="camel"):
 class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Kind `scaling_config`, parent the owner, name as `provision_config_name` says. Policies are as sent.
 
-    `min_instances` is as many provisioned instances; scheduled and horizontal policies change how many.
+    `min_instances` is as many provisioned instances; scheduled and horizontal policies change how many. Without
+    `enable_on_demand_scaling` there are no others.
     """
 
     service: str
