@@ -20,7 +20,8 @@ from tests.support.timed_calls import THREADS, require_cap, timed_calls
 RUNTIME = "python3"
 AGENTS = 3
 CALLS_A_SECOND = 10.0
-RESTARTS = 2
+RESTARTS = [1, pytest.param(2, marks=pytest.mark.thorough)]
+REPLACED = "All agents have been replaced"
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
 
 
@@ -225,13 +226,15 @@ def restarting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
         yield server
 
 
-def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame) -> None:
-    deployed(restarting, "replaced", TIMES)
+@pytest.mark.parametrize("restarts", RESTARTS)
+def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame, restarts: int) -> None:
+    service, times = f"replaced-{restarts}", restarting.said().count(REPLACED)
+    deployed(restarting, service, TIMES)
     endpoint = Endpoint(int(restarting.endpoint.rpartition(":")[2]), ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
     before = agents_of(restarting)
-    load = Calls(endpoint.port, (endpoint.signed_invocation("replaced", "f"),), rate=CALLS_A_SECOND)
+    load = Calls(endpoint.port, (endpoint.signed_invocation(service, "f"),), rate=CALLS_A_SECOND)
     with calling(load) as callers:
-        for number in range(1, RESTARTS + 1):
+        for number in range(times + 1, times + restarts + 1):
             assert "ready again" in run(restarting, "restart").stderr
             wait_until(functools.partial(_all_replaced, restarting, number), "its end")
         seen = callers.stop()
@@ -242,7 +245,7 @@ def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame) ->
 
 
 def _all_replaced(server: Sesame, times: int) -> bool:
-    return server.said().count("All agents have been replaced") == times
+    return server.said().count(REPLACED) == times
 
 
 def test_a_restart_with_settings_that_do_not_hold_ends_nothing(restarting: Sesame) -> None:
@@ -256,12 +259,15 @@ def test_a_restart_with_settings_that_do_not_hold_ends_nothing(restarting: Sesam
     assert agents_of(restarting) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("agents", [1, AGENTS])
 def test_a_restart_with_another_number_of_agents_replaces_all_together(restarting: Sesame, agents: int) -> None:
+    service = f"with-{agents}"
+    deployed(restarting, service, TIMES)
     (restarting.data_dir.parent / "sesame.toml").write_text(f'agents = "{agents}"\n')
     assert "ready again" in run(restarting, "restart").stderr
     wait_until(lambda: len(agents_of(restarting)) == agents, "as many agents as are set")
-    assert restarting.client().get_function("replaced", "f").data["functionName"] == "f"
+    assert restarting.client().get_function(service, "f").data["functionName"] == "f"
 
 
 def test_commands_reach_the_instances_of_every_agent(several: Sesame) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.interpreters import INTERPRETERS
+from tests.support.interpreters import BETWEEN, INTERPRETERS
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import site_packages
@@ -46,7 +46,10 @@ def test_every_lock_pins_exact_versions_of_all_required_packages(runtime: str) -
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("runtime", MINOR_VERSIONS)
+@pytest.mark.parametrize(
+    "runtime",
+    [pytest.param(each, marks=pytest.mark.thorough if each in BETWEEN[1:] else ()) for each in MINOR_VERSIONS],
+)
 def test_installed_packages_import_under_their_interpreter(runtime: str) -> None:
     interpreter = FOUND[runtime]
     folder = SitePackages(default_root(), FOUND).path(runtime)
