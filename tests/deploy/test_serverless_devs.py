@@ -397,3 +397,23 @@ def test_a_bucket_is_mounted_as_the_template_says(tmp_path: Path) -> None:
     found = read(tmp_path, ONE.replace("description: of tests}", f"ossMountConfig: {{mountPoints: [{point}]}}}}"))
     assert found.services[0].fields == {"ossMountConfig": {"mountPoints": [point]}}
     assert not found.notes
+
+
+def test_what_verifies_tokens_is_said_as_the_tool_says_it(tmp_path: Path) -> None:
+    """Of fc3: objects for the places of tokens and of claims, which its own tool makes texts of."""
+    (tmp_path / "code").mkdir()
+    config = """{authType: jwt, methods: [GET], authConfig: {
+          jwks: {keys: [{kty: oct, alg: HS256, k: secret}]},
+          tokenLookup: [{readPosition: header, parameterName: Authorization, prefix: 'Bearer '},
+            {readPosition: cookie, parameterName: t, prefix: no}, 'query:t'],
+          claimPassBy: [{claimName: uid, mappingParameterName: user, mappingParameterPosition: header},
+            {mappingParameterName: adsa, mappingParameterPosition: query}],
+          blackList: [/black/*]}}"""
+    found = read(tmp_path, WHOLE.replace("{authType: anonymous, methods: [GET]}", config))
+    assert not found.errors
+    assert found.triggers[0].fields["triggerConfig"]["authConfig"] == {
+        "jwks": {"keys": [{"kty": "oct", "alg": "HS256", "k": "secret"}]},
+        "tokenLookup": ["header:Authorization:Bearer ", "cookie:t", "query:t"],
+        "claimPassBy": ["header:uid:user", "query::adsa"],
+        "blackList": ["/black/*"],
+    }

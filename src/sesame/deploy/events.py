@@ -78,6 +78,30 @@ def auth_type(node: Node) -> str:
     return node.one_of(*AUTH_TYPES)
 
 
+def auth_config(sent: Any) -> Any:
+    """What verifies tokens, with the lists of Serverless Devs as the texts that its own tool makes of them."""
+    if not isinstance(sent, dict):
+        return sent
+    return {name: _auth_texts(name.lower(), value) for name, value in sent.items()}
+
+
+def _auth_texts(name: str, value: Any) -> Any:
+    if not isinstance(value, list) or name not in ("tokenlookup", "claimpassby"):
+        return value
+    make = _lookup if name == "tokenlookup" else _passed_claim
+    return [make(each) if isinstance(each, dict) else each for each in value]
+
+
+def _lookup(entry: dict[str, Any]) -> str:
+    place, name, prefix = (str(entry.get(key) or "") for key in ("readPosition", "parameterName", "prefix"))
+    return f"{place}:{name}:{prefix}" if prefix and place == "header" else f"{place}:{name}"
+
+
+def _passed_claim(entry: dict[str, Any]) -> str:
+    keys = ("mappingParameterPosition", "claimName", "mappingParameterName")
+    return ":".join(str(entry.get(key) or "") for key in keys)
+
+
 def methods(node: Node) -> list[str]:
     return [text.upper() for text in texts(node)]
 

@@ -172,11 +172,9 @@ DOMAIN_KEYS = {
     "certId": Key(why="certificates of the cloud's store are not here: give certConfig"),
     "tlsConfig": Key("tlsConfig", Node.plain),
     "wafConfig": Key("wafConfig", Node.plain),
-}
-_HTTP = trigger_keys.HTTP | {
-    "disableURLInternet": Key("disableURLInternet", Node.boolean),
     "authConfig": Key("authConfig", Node.plain),
 }
+_HTTP = trigger_keys.HTTP | {"disableURLInternet": Key("disableURLInternet", Node.boolean)}
 _LOG = {
     "logConfig": Key("logConfig", _log), "jobConfig": Key("jobConfig", Node.plain),
     "sourceConfig": Key("sourceConfig", Node.plain), "functionParameter": Key("functionParameter", Node.plain),

@@ -32,7 +32,11 @@ TIMER: Table = {
     "enable": Key("enable", Node.boolean),
     "payload": Key("payload", Node.text),
 }
-HTTP: Table = {"authType": Key("authType", events.auth_type), "methods": Key("methods", events.methods)}
+HTTP: Table = {
+    "authType": Key("authType", events.auth_type),
+    "authConfig": Key("authConfig", Node.plain),
+    "methods": Key("methods", events.methods),
+}
 OSS: Table = {
     "bucketName": Key("bucketName", Node.text),
     "events": Key("events", events.texts),
@@ -71,6 +75,8 @@ def api_fields(kind: str, config: dict[str, Any], source: SourceArn | None, owne
     fields: dict[str, Any] = {"triggerType": api_type, "triggerConfig": config}
     if source is not None:
         fields["sourceArn"] = source(config, owner)
+    if api_type == "http" and "authConfig" in config:
+        config["authConfig"] = events.auth_config(config["authConfig"])
     if api_type == "timer":
         config.setdefault("enable", True)
     elif api_type != "http":
