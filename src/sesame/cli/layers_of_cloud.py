@@ -127,7 +127,7 @@ def _lay_out(session: Session, name: str, order: Order, folder: Path) -> str:
         named = _RUNTIMES.get(python[1] + python[2], _RUNTIME) if python else _RUNTIME
         return _packages(session, packages, order.runtime or named, folder)
     if node := _NODE.match(name):
-        return _node(session, node[1], folder)
+        return lay_out_node(session, node[1], folder)
     if programs := _PROGRAMS.match(name):
         return lay_out_known(session, programs[1].lower(), folder)
     if python:
@@ -163,7 +163,7 @@ def _packages(session: Session, packages: Sequence[str], runtime: str, folder: P
     return f"{', '.join(packages)} for {own.version if own else runtime}"
 
 
-def _node(session: Session, major: str, folder: Path) -> str:
+def lay_out_node(session: Session, major: str, folder: Path) -> str:
     """Where the cloud's layers have it: /opt/nodejs20/bin/node. Its libraries are below /opt/lib, as all are."""
     # Needed for this command alone.
     from sesame.build import program_layer
