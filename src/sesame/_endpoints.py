@@ -47,6 +47,7 @@ from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import FairRate
+from sesame.model.host_and_port import bracketed
 from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
@@ -353,7 +354,7 @@ def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
             continue
         host = settings.metrics_host if setting == "metrics_port" else settings.host
         port, scheme = settings.resolved_port(setting), "https" if setting == "https_port" else "http"
-        shown = f"[{host}]" if ":" in host else host
+        shown = bracketed(host)
         found[f"{TABLE[setting].flag} {port} {scheme}://{shown}:{port}"] = (host, port)
     return found
 

@@ -31,7 +31,7 @@ from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join
 from sesame.cluster.members import Members
 from sesame.cluster.node_packages import NodePackages
-from sesame.cluster.port import address_of, connect, text_of
+from sesame.cluster.port import address_of, connect
 from sesame.cluster.rules import BEAT_S
 from sesame.cluster.sameness import Same, key_digest
 from sesame.cluster.seat import OtherSettings, Seat, holder_of_writer
@@ -40,6 +40,7 @@ from sesame.http.server import HttpServer
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
+from sesame.model.host_and_port import text_of
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.sql.leadership import Leadership

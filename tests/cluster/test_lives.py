@@ -338,6 +338,21 @@ async def test_a_new_writer_grants_nothing_until_it_has_heard_from_those_that_we
         await _called(writer.engine.local)
 
 
+async def test_an_instance_of_a_function_that_has_changed_since_counts_as_what_it_is(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    (there,) = stage.follower.engine.pool.instances()
+    stage.writer.seat.does = False
+    writer = stage.new_writer(2, [holder_of_follower("n")])
+    writer.engine.deploy("f", memory_size=512, timeout=600)
+    writer.engine.deploy("f", memory_size=768, timeout=600)
+    gathered = asyncio.ensure_future(writer.writer.open())
+    await stage.until(lambda: gathered.done())
+    (stand_in,) = writer.engine.pool.instances()
+    assert (stand_in.snapshot.key, stand_in.snapshot.limits.memory_mb) == (there.snapshot.key, 128)
+    assert writer.engine.resolver.resolve(Target("s", limits.LATEST, "f")).key != there.snapshot.key
+    assert not call.done()
+
+
 async def test_instances_outlive_a_writer_that_takes_long_to_start(stage: Stage) -> None:
     call = await stage.with_an_instance()
     stage.writer.seat.does = False

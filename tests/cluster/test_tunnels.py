@@ -16,7 +16,7 @@ from sesame.cluster import tunnels as cluster_tunnels
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.carrying import Carrier, onward, way_of
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.port import Address, AgentPort, address_of, connect, text_of
+from sesame.cluster.port import Address, AgentPort, address_of, connect
 from sesame.cluster.tunnels import Client, Tunnels
 from sesame.http.admission import TOO_MANY
 from sesame.http.interface import Exchange
@@ -24,6 +24,7 @@ from sesame.http.listener import listening_socket
 from sesame.http.moving import Arrived, move, settle
 from sesame.http.server import HttpServer
 from sesame.http.shared import Way
+from sesame.model.host_and_port import text_of
 
 KEY = b"k" * 32
 POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"

@@ -20,7 +20,7 @@ from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.questions import Questions
-from sesame.agents.stand_in import ElsewhereSandbox, bare
+from sesame.agents.stand_in import ElsewhereSandbox, bare_of
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSink
@@ -301,7 +301,7 @@ class Followed:
         except CallerError:
             # It was deleted: the follower ends it when it hears so.
             return
-        instance = Instance(bare(snapshot), held.instance_id, needs.sink, needs.clocks)
+        instance = Instance(bare_of(snapshot, held), held.instance_id, needs.sink, needs.clocks)
         instance.machine = self._others.machine_of(self.agent)
         instance.move(State.BUSY)
         needs.pool.capacity.take(instance, was_there=True)

@@ -35,6 +35,9 @@ class HeldInstances:
             m.Held(
                 each.instance_id,
                 Target(each.snapshot.service, each.snapshot.version_id, each.snapshot.function),
+                each.snapshot.key,
+                each.snapshot.limits.memory_mb,
+                each.snapshot.limits.disk_mb,
             )
             for each in self._pool.instances()
         )

@@ -64,10 +64,16 @@ class RestartRefused(_Message, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """An instance that a follower has, under a credit of the writer before."""
+    """An instance that a follower has, under a credit of the writer before.
+
+    It is of the snapshot `key` of `target`, which may have another one by now, and has so much memory and disk.
+    """
 
     instance_id: str
     target: Target
+    key: str
+    memory_mb: int
+    disk_mb: int
 
 
 class Hello(_Message, frozen=True):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from sesame.agents.messages import Held
 from sesame.engine.instance import Instance, State
 from sesame.engine.pool import Pool
 from sesame.model.command import Command, Execution
@@ -37,6 +38,12 @@ def bare(snapshot: Snapshot) -> Snapshot:
     """Without hooks, which are run where the instance is."""
     launch = msgspec.structs.replace(snapshot.launch, pre_freeze=None, pre_stop=None)
     return msgspec.structs.replace(snapshot, launch=launch)
+
+
+def bare_of(snapshot: Snapshot, held: Held) -> Snapshot:
+    """As `bare`, of what the instance was started with: the function may have changed since."""
+    limits = msgspec.structs.replace(snapshot.limits, memory_mb=held.memory_mb, disk_mb=held.disk_mb)
+    return msgspec.structs.replace(bare(snapshot), key=held.key, limits=limits)
 
 
 class ElsewhereSandbox:

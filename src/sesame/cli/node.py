@@ -21,10 +21,10 @@ from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, read_key
-from sesame.cluster.port import text_of
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.model.exit_codes import EXIT_INTERRUPTED
+from sesame.model.host_and_port import text_of
 from sesame.settings import TABLE, Settings
 
 # The candidate, which becomes the writer, and the follower.

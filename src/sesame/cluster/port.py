@@ -181,13 +181,8 @@ def _watch(connected: socket.socket) -> None:
 
 
 def address_of(text: str) -> Address:
-    """Of HOST:PORT. Raises `PlatformError`."""
+    """Of HOST:PORT, as `model.host_and_port` writes it. Raises `PlatformError`."""
     host, _colon, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit()):
         raise PlatformError(f"a node is said to be at '{text}'; expected HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def text_of(host: str, port: int) -> str:
-    """As `address_of` reads it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlencode
 
 from sesame.fc.refusals import AccessDenied, InvalidArgument
 from sesame.model.function import Package
+from sesame.model.host_and_port import bracketed, text_of
 
 PATH_PREFIX = "/sesame/code/"
 VALID_S = 30 * 60
@@ -70,9 +71,7 @@ def base_url(scheme: str, server: tuple[str, int | None] | None, host_header: st
     if colon and host and port.isascii() and port.isdigit() and _is_host(host):
         return f"{scheme}://{host_header}"
     address, number = server if server is not None else ("127.0.0.1", None)
-    if ":" in address:
-        address = f"[{address}]"
-    return f"{scheme}://{address}" + (f":{number}" if number is not None else "")
+    return f"{scheme}://{bracketed(address) if number is None else text_of(address, number)}"
 
 
 def _is_host(host: str) -> bool:

@@ -23,6 +23,7 @@ from sesame.http.slow_start import slow_start
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
 from sesame.model.fair_rate import FairRate
+from sesame.model.host_and_port import text_of
 
 LAST_REQUEST_S = 1.0
 
@@ -67,8 +68,7 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{text_of(self.host, self.port)}"
 
     @property
     def local_url(self) -> str:

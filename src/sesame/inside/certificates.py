@@ -14,6 +14,7 @@ import structlog
 from sesame.inside.authority import Authority, bare_context
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
 from sesame.model.fair_rate import FairRate, Rates, Share
+from sesame.model.seldom import Seldom
 
 # Certificates that are kept, those that were asked for last.
 CONTEXTS_MAX = 256
@@ -23,7 +24,6 @@ NEW_NAMES = Rates(each_per_s=10, each_burst=32, all_per_s=40, all_burst=128)
 WAITING_MAX = 16
 # Instances whose rate is remembered, those that asked last.
 PEERS_MAX = 4096
-LOG_EVERY_S = 10.0
 
 log = structlog.get_logger("sesame.network")
 
@@ -101,16 +101,14 @@ class Certificates:
     def _peer(self, name: str) -> "_Peer":
         peer = self._peers.get(name)
         if peer is None:
-            peer = self._peers[name] = _Peer(self._rate.of(name))
+            peer = self._peers[name] = _Peer(self._rate.of(name), Seldom(self._clocks.monotonic))
             if len(self._peers) > PEERS_MAX:
                 self._peers.popitem(last=False)
         self._peers.move_to_end(name)
         return peer
 
     def _say(self, asking: "_Peer", name: str, peer: str) -> None:
-        now = self._clocks.monotonic()
-        if now - asking.said_at >= LOG_EVERY_S:
-            asking.said_at = now
+        if asking.says.may():
             log.warning(
                 "connections of a function are refused: it asks for new names of the cloud over HTTPS faster than "
                 "certificates are made; it may use few names, or HTTP",
@@ -121,10 +119,10 @@ class Certificates:
 
 
 class _Peer:
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, says: Seldom) -> None:
         self.share = share
         self.waiting = 0
-        self.said_at = float("-inf")
+        self.says = says
 
 
 def _refuse(_connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int:
