@@ -14,8 +14,13 @@ from sesame.background import BackgroundTasks, every
 from sesame.model.clocks import Clocks
 from sesame.store.blobs.bucket import Bucket
 from sesame.store.logs.intake import Logs, Retention
+from sesame.store.logs.logstores.shared import TOLD_EVERY_S, SharedRows
+from sesame.store.logs.logstores.shared_groups import SharedGroups
+from sesame.store.logs.logstores.store import Shared
 from sesame.store.logs.shared.copying import Copying
+from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import Logstores, LogWriterProcess
 from sesame.store.sql.database import Database
@@ -51,18 +56,39 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, bucket: Bucket,
         return made[0]
 
     logs = await _opened(needs, writer)
-    shipping = Shipping(made[0], index, bucket, limits, clocks)
+    objects = SegmentObjects(database, bucket, clocks.wall)
+    shipping = Shipping(made[0], index, objects, limits, clocks)
 
     async def last_lines() -> None:
         await logs.flush()
         await shipping.close()
 
     needs.teardown.push_async_callback(last_lines)
-    copying = Copying(made[0], index, bucket, limits, clocks)
+    copying = Copying(made[0], index, objects, limits, clocks)
     needs.background.keep("bringing logs into the bucket", shipping.run)
     needs.background.keep("copying logs from the bucket", copying.run)
     needs.background.keep("deleting old logs in the bucket", lambda: every(clocks, EXPIRE_EVERY_S, shipping.expire))
     return logs
+
+
+def shared_logstores(
+    database: Database, bucket: Bucket | None, epoch: int, path: Path, clocks: Clocks
+) -> Shared | None:
+    """What the Log Service shares, for the writer of a cluster; None for one of no cluster."""
+    if not epoch or bucket is None:
+        return None
+    index, objects = GroupIndex(database, epoch, clocks.wall), SegmentObjects(database, bucket, clocks.wall)
+    return Shared(SharedRows(database, path), SharedGroups(index, objects, path, clocks))
+
+
+def share_logstores(background: BackgroundTasks, shared: Shared, clocks: Clocks) -> None:
+    """Once the store is open."""
+    background.keep("telling numbers of logs", lambda: every(clocks, TOLD_EVERY_S, shared.rows.tell_numbers))
+    background.keep("copying logs of logstores from the bucket", shared.groups.copy_for_ever)
+    background.keep("bringing logs of logstores into the bucket", shared.groups.bring_for_ever)
+    background.keep(
+        "deleting old logs of logstores in the bucket", lambda: every(clocks, EXPIRE_EVERY_S, shared.groups.expire)
+    )
 
 
 async def _opened(

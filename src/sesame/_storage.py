@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from sesame._shared_logs import LogsNeeds, open_own_logs, open_shared_logs
+from sesame._shared_logs import LogsNeeds, open_own_logs, open_shared_logs, share_logstores, shared_logstores
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
@@ -30,7 +30,6 @@ from sesame.store.images.places import ImagePlaces
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
-from sesame.store.logs.logstores.shared import TOLD_EVERY_S, SharedRows
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.writer import Logstores
 from sesame.store.objects.multipart import Uploads
@@ -126,7 +125,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(collector.close)
     query_processes = QueryProcesses()
     teardown.callback(query_processes.close)
-    shared = SharedRows(database, data_dir.logstores) if needs.epoch else None
+    shared = shared_logstores(database, bucket, needs.epoch, data_dir.logstores, clocks)
     logstores = LogStorage(
         data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable, shared=shared
     )
@@ -146,7 +145,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
 
     background.keep("sealing logs", logstores.seal_for_ever)
     if shared is not None:
-        background.keep("telling numbers of logs", lambda: every(clocks, TOLD_EVERY_S, shared.tell_numbers))
+        share_logstores(background, shared, clocks)
     background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
 

@@ -2,19 +2,21 @@
 
 import contextlib
 import functools
+import json
 import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fc2
 import psutil
 import pytest
 import requests
+from aliyun.log import LogClient, LogItem, PutLogsRequest
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, lives, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, SECRET, lives, wait_until
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 from tests.support.timed_calls import THREADS, Ran, require_cap, timed_calls
 
@@ -245,11 +247,39 @@ def logged_call(cluster: Cluster, node: Node, service: str) -> tuple[str, list[s
     return request_id, [line.text for line in lines]
 
 
+@contextlib.contextmanager
+def log_client(node: Node) -> Iterator[LogClient]:
+    """Of the Log Service of a node, as long as the block lasts: others would take its proxy too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("http_proxy", json.loads((node.data_dir / "endpoints.json").read_text())["sls"])
+        yield LogClient("127.0.0.1:80", KEY_ID, SECRET)
+
+
+def put_logs(cluster: Cluster, node: Node, numbers: Sequence[int]) -> None:
+    """In a logstore that is new, in the bucket by now."""
+    with log_client(node) as client:
+        client.create_project("shop", "")
+        client.create_logstore("shop", "orders", ttl=7, shard_count=1)
+        for number in numbers:
+            item = LogItem(int(time.time()), contents=[("number", str(number))])
+            client.put_logs(PutLogsRequest("shop", "orders", "", "", [item]))
+    # All of them are brought together, or in several segments one after the other.
+    wait_until(lambda: cluster.sql("SELECT count(*) FROM group_segments") != "0", "logs in the bucket", PATIENCE_S)
+
+
+def pulled(node: Node) -> list[str]:
+    with log_client(node) as client:
+        cursor = client.get_begin_cursor("shop", "orders", 0).get_cursor()
+        return [each["number"] for each in client.pull_logs("shop", "orders", 0, cursor).get_flatten_logs_json()]
+
+
 def test_a_whole_node_is_killed_and_comes_back(cluster: Cluster) -> None:
     leader = cluster.leader()
     others = [node for node in cluster.nodes.values() if node is not leader]
     calls = [logged_call(cluster, node, f"logged-{number}") for number, node in enumerate((leader, others[0]))]
+    put_logs(cluster, others[0], [1])
     lost_and_replaced(cluster, "node-killed", Node.power_off, others)
+    assert pulled(others[1]) == ["1"]
     # What was logged before is read where the writer is now.
     after = cluster.leader()
     for request_id, texts in calls:

@@ -1,17 +1,37 @@
 """The rows that say which segments a cluster's log has, on each database. Run by pytest."""
 
+from collections.abc import Collection
+
 import pytest
 import sqlalchemy as sa
 
 from sesame.store import outbox
+from sesame.store.blobs.bucket import Piece
+from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part
 from sesame.store.logs.shared import index as rules
-from sesame.store.logs.shared.index import GIVEN_UP_S, SegmentIndex
+from sesame.store.logs.shared.group_index import GroupIndex
+from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.objects import GIVEN_UP_S, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Range, Segment
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import log_segments
 
 NOW_S = 1_000_000.0
+
+
+class Bucket:
+    """It takes what comes, and remembers what was deleted."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def put(self, _path: str, _data: bytes) -> None: ...
+    async def get(self, path: str) -> Piece:
+        raise FileNotFoundError(path)
+
+    async def delete(self, paths: Collection[str]) -> None:
+        self.deleted += paths
 
 
 class Wall:
@@ -37,10 +57,10 @@ async def test_each_writer_has_numbers_of_its_own(database: Database) -> None:
 
 
 async def test_segments_are_listed_the_newest_first_and_are_there_once(database: Database) -> None:
-    index = SegmentIndex(database, 7, Wall())
+    index, objects = SegmentIndex(database, 7, Wall()), SegmentObjects(database, Bucket(), Wall())
     added = [segment(NUMBERS), segment(NUMBERS + 10), segment(3 * NUMBERS)]
     for each in (*added, added[0]):
-        await index.announce(each.digest)
+        await objects.put(each.digest, b"")
         await index.add(each)
     found = await index.newest()
     assert [each.segment for each in found] == added[::-1]
@@ -59,10 +79,12 @@ async def test_what_is_too_old_or_too_much_loses_its_row_and_is_to_be_deleted(da
     assert await index.expire(before_ms=5_500, size_max=10_000) == 1
     assert await index.expire(before_ms=0, size_max=300) == 2
     assert [each.segment for each in await index.newest()] == added[:2:-1]
-    gone = await index.to_delete()
-    assert gone == [each.digest for each in added[:3]]
-    await index.deleted(gone)
-    assert await index.to_delete() == []
+    bucket = Bucket()
+    objects = SegmentObjects(database, bucket, Wall())
+    await objects.clean()
+    assert bucket.deleted == [path_of(each.digest) for each in added[:3]]
+    await objects.clean()
+    assert len(bucket.deleted) == 3
 
 
 async def test_more_than_one_page_is_removed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,15 +96,36 @@ async def test_more_than_one_page_is_removed(database: Database, monkeypatch: py
 
 
 async def test_an_object_that_got_no_row_is_deleted_a_day_later(database: Database) -> None:
-    wall = Wall()
-    index = SegmentIndex(database, 1, wall)
-    await index.announce("early")
+    wall, bucket = Wall(), Bucket()
+    objects = SegmentObjects(database, bucket, wall)
+    await objects.put("early", b"")
     wall.now_s += GIVEN_UP_S / 2
-    await index.announce("later")
+    await objects.put("later", b"")
     wall.now_s += GIVEN_UP_S / 2
-    await index.give_up()
-    assert await index.to_delete() == ["early"]
-    await index.deleted(["early"])
+    await objects.clean()
+    assert bucket.deleted == [path_of("early")]
     assert [each.subject for each in await database.read(lambda c: outbox.pending(c, outbox.SEGMENT_ANNOUNCED))] == [
         "later"
     ]
+
+
+async def test_segments_of_logstores_are_kept_while_a_logstore_keeps_one_of_their_groups(database: Database) -> None:
+    bucket = Bucket()
+    index, objects = GroupIndex(database, 1, Wall()), SegmentObjects(database, bucket, Wall())
+    added = [
+        GroupSegment("a", (Part(1, 0, 5, 100, ("t",)), Part(2, 0, 1, 200))),
+        GroupSegment("b", (Part(1, 5, 6, 300),)),
+        GroupSegment("c", (Part(3, 0, 1, 400),)),
+    ]
+    for each in (*added, added[0]):
+        await objects.put(each.digest, b"")
+        await index.add(each)
+    page = await index.page()
+    assert [each for _number, each in page] == added
+    assert [each for _number, each in await index.page(page[0][0])] == added[1:]
+    await index.expire({1: 300, 2: 200})
+    assert [each for _number, each in await index.page()] == added[:2]
+    await index.expire({1: 300, 2: 201})
+    assert [each for _number, each in await index.page()] == added[1:2]
+    await objects.clean()
+    assert bucket.deleted == [path_of("c"), path_of("a")]

@@ -4,55 +4,27 @@ Run by pytest.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import structlog
 from tests.support.databases import ONE_DATABASE
+from tests.support.objects_in_memory import Objects
 
 from sesame.model.clocks import SYSTEM_CLOCKS
-from sesame.model.errors import PlatformError, StoreUnavailable
-from sesame.store.blobs.bucket import Piece
+from sesame.model.errors import PlatformError
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.index import SegmentIndex
-from sesame.store.logs.shared.shipping import Shipping, path_of
+from sesame.store.logs.shared.objects import SegmentObjects, path_of
+from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import LogWriterProcess
 from sesame.store.sql.database import Database
 
 pytestmark = ONE_DATABASE
-
-
-class Objects:
-    """A bucket in memory; while `away` it does not answer."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-        self.fetched = 0
-        self.away = False
-
-    async def put(self, path: str, data: bytes) -> None:
-        self._require()
-        self.held[path] = data
-
-    async def get(self, path: str) -> Piece:
-        self._require()
-        self.fetched += 1
-        if path not in self.held:
-            raise FileNotFoundError(path)
-        return Piece(self.held[path], "")
-
-    async def delete(self, paths: Collection[str]) -> None:
-        self._require()
-        for path in paths:
-            self.held.pop(path, None)
-
-    def _require(self) -> None:
-        if self.away:
-            raise StoreUnavailable("the bucket is away")
 
 
 class Source:
@@ -97,6 +69,7 @@ class Cluster:
     async def lead(self, node: str, retention: Retention | None = None) -> Writer:
         self._epoch += 1
         index = SegmentIndex(self._database, self._epoch, SYSTEM_CLOCKS.wall)
+        objects = SegmentObjects(self._database, self.objects, SYSTEM_CLOCKS.wall)
         next_id = await index.reserve()
         limits = retention or Retention()
         made: list[LogWriterProcess] = []
@@ -112,8 +85,8 @@ class Cluster:
         return Writer(
             logs,
             made[0],
-            Shipping(made[0], index, self.objects, limits, SYSTEM_CLOCKS),
-            Copying(made[0], index, self.objects, limits, SYSTEM_CLOCKS),
+            Shipping(made[0], index, objects, limits, SYSTEM_CLOCKS),
+            Copying(made[0], index, objects, limits, SYSTEM_CLOCKS),
             path,
         )
 

@@ -17,7 +17,7 @@ from sesame.http.interface import Answer as HttpAnswer
 from sesame.http.interface import BodyTooLarge, Disconnected, Exchange, Headers, Reason, Refusal, TooManyBodies
 from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication
 from sesame.identity.authorization import Authorization
-from sesame.model.errors import CallerError
+from sesame.model.errors import CallerError, StoreUnavailable
 from sesame.sls.answers import Answer, error_answer
 from sesame.sls.auth import Authenticator, check_body
 from sesame.sls.bodies import off_loop, too_large, unpacked
@@ -84,6 +84,9 @@ class SlsEndpoint:
             # Not one of the 5xx, with which clients try again for ever.
             log.error("the Log Service cannot write: free some space on its disk", error=str(full))
             answer = error_answer(SlsError("WriteQuotaExceed"))
+        except StoreUnavailable as unavailable:
+            log.warning("the Log Service cannot answer yet", error=str(unavailable))
+            answer = error_answer(SlsError("ServerBusy"))
         except Exception:
             # Whatever it was, the caller learns only that it was our fault.
             log.exception("the Log Service endpoint failed", request_id=request_id, method=exchange.request.method)

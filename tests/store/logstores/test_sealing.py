@@ -131,3 +131,5 @@ def test_small_neighbours_are_joined_and_big_ones_stay() -> None:
     segments = [(n, n + 1, each) for n, each in enumerate(small)]
     assert sealing.neighbours(segments) == (2, 2 + sealing.JOINED)
     assert sealing.neighbours(segments[: sealing.JOINED]) is None
+    apart = [(n + (n > 5), n + 1 + (n > 5), True) for n in range(6 + sealing.JOINED)]
+    assert sealing.neighbours(apart) == (7, 7 + sealing.JOINED)

@@ -8,54 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.support.databases import ONE_DATABASE
-from tests.support.query_processes import query_processes
+from tests.support.logstores_of_cluster import INDEX, Cluster, filled, group, texts
 
-from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import NotFound, PlatformError
-from sesame.model.logstore import LineIndex, LogGroup, LogIndex, LogProject, LogRecord, Logstore
+from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.logstores.interface import ConsumerGroup
-from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT, SharedRows
-from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT
 from sesame.store.sql.database import Database
-
-NOW_S = 1_700_000_000
-INDEX = LogIndex(line=LineIndex((" ",)))
-
-
-def group(*texts: str) -> LogGroup:
-    records = tuple(LogRecord(NOW_S, 0, (("message", text),)) for text in texts)
-    return LogGroup(records, topic="t", source="s")
-
-
-class Cluster:
-    """Nodes that lead one after the other, each with a file of its own."""
-
-    def __init__(self, database: Database, folder: Path, stack: AsyncExitStack) -> None:
-        self.database = database
-        self.folder = folder
-        self._stack = stack
-
-    async def lead(self, node: str) -> LogStorage:
-        path = self.file(node)
-        path.parent.mkdir(exist_ok=True)
-        return await self._opened(path, SharedRows(self.database, path))
-
-    async def alone(self, node: str) -> LogStorage:
-        """As it was before the cluster."""
-        path = self.file(node)
-        path.parent.mkdir()
-        return await self._opened(path, None)
-
-    def file(self, node: str) -> Path:
-        return self.folder / node / "logstores.db"
-
-    async def _opened(self, path: Path, shared: SharedRows | None) -> LogStorage:
-        storage = LogStorage(
-            path, path.parent / "segments", SYSTEM_CLOCKS, query_processes(), durable=False, shared=shared
-        )
-        await storage.open()
-        self._stack.push_async_callback(storage.close)
-        return storage
 
 
 @pytest.fixture
@@ -69,18 +28,8 @@ def folder(tmp_path: Path) -> None:
     (tmp_path / "nodes").mkdir()
 
 
-async def texts(storage: LogStorage, cursor: int = 0) -> list[str]:
-    pulled = await storage.pull("p", "l", 0, cursor, 100)
-    return [record.contents[0][1] for each in pulled.groups for record in each.records]
-
-
-async def filled(storage: LogStorage) -> None:
-    await storage.create_project(LogProject("p", "a shop"))
-    await storage.create_logstore(Logstore("p", "l", ttl_days=7, shards=1))
-
-
 @pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
-async def test_the_next_writer_has_what_the_one_before_had_but_its_logs(cluster: Cluster) -> None:
+async def test_the_next_writer_has_what_the_one_before_had(cluster: Cluster) -> None:
     first = await cluster.lead("n1")
     await filled(first)
     await first.create_index("p", "l", INDEX)

@@ -19,7 +19,7 @@ from sesame.store.sql.backends import backend_of
 from sesame.store.sql.cluster_schema import cluster_holders, cluster_leadership
 from sesame.store.sql.dialect import storable_text
 from sesame.store.sql.interface import Backend
-from sesame.store.sql.log_schema import log_segments
+from sesame.store.sql.log_schema import group_segments, log_segments
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
 from sesame.store.sql.schema import PAIR, counters
 from sesame.store.sql.sqlite import SqliteBackend
@@ -120,6 +120,7 @@ def make_own(database: Path) -> None:
         with connection.begin():
             connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
             connection.execute(sa.delete(log_segments))
+            connection.execute(sa.delete(group_segments))
 
     try:
         line.run(forget)

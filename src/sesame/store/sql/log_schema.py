@@ -38,3 +38,15 @@ log_service = sa.Table(
     sa.Column("document", sa.LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Segments with groups of the Log Service, as `log_segments`; `parts` says which, as MessagePack.
+group_segments = sa.Table(
+    "group_segments",
+    metadata,
+    sa.Column("number", COUNTER, primary_key=True),
+    sa.Column("digest", TEXT, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("parts", sa.LargeBinary, nullable=False),
+    sa.Index("group_segments_by_digest", "digest", unique=True),
+    sqlite_autoincrement=True,
+)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sesame import __version__
 from sesame.model.errors import ConfigurationError, Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree
+from sesame.store.logs.logstores.bucket_groups import forget_bucket
 from sesame.store.logs.shared.sealing import unseal
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
@@ -118,6 +119,7 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
         (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
         make_own(partial / _DATABASE)
         unseal(partial / _LOGS)
+        forget_bucket(partial / _LOGSTORES)
         if isinstance(paths.database, str):
             copy_database(partial / _DATABASE, paths.database, progress)
             for path in partial.glob(f"{_DATABASE}*"):

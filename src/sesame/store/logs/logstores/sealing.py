@@ -191,6 +191,9 @@ def neighbours(segments: Sequence[tuple[int, int, bool]]) -> tuple[int, int] | N
         if not segment[2]:
             run = []
             continue
+        if run and run[-1][1] != segment[0]:
+            # Between them are numbers of groups that another node of the cluster gave.
+            run = []
         run.append(segment)
         if len(run) == JOINED:
             return run[0][0], run[-1][1]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import structlog
 
 from sesame.model.clocks import Clocks
@@ -31,9 +32,17 @@ from sesame.store.logs.logstores.sealing import Sealer, forget_segments
 from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.logs.logstores.shards import check_key, require_shard, shards_of
 from sesame.store.logs.logstores.shared import SharedRows
+from sesame.store.logs.logstores.shared_groups import SharedGroups
 from sesame.store.sql import sqlite_file
 
 log = structlog.get_logger(__name__)
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What a cluster's Log Service has wherever its writer is: all but logs, and these."""
+
+    rows: SharedRows
+    groups: SharedGroups
 
 
 class LogStorage:
@@ -47,11 +56,11 @@ class LogStorage:
         processes: QueryProcesses,
         *,
         durable: bool = True,
-        shared: SharedRows | None = None,
+        shared: Shared | None = None,
     ) -> None:
         """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk.
 
-        `processes` answer the queries; who made them closes them after this. In a cluster, all but logs is `shared`.
+        `processes` answer the queries; who made them closes them after this. In a cluster all is `shared`.
         """
         self._shared = shared
         self._clocks = clocks
@@ -72,7 +81,6 @@ class LogStorage:
         self._listeners: list[interface.Listener] = []
         self._turns = itertools.count()
         # The background tasks of the store, for who keeps them alive.
-        self.seal_for_ever = self._sealer.run
         self.seal = self._sealer.seal
         self.expire = self._retention.expire
 
@@ -80,13 +88,22 @@ class LogStorage:
         """Raises `ConfigurationError` if the file cannot be used."""
         await asyncio.to_thread(self._files.open)
         if self._shared is not None:
-            await self._shared.prepare()
+            await self._shared.rows.prepare()
         await self._commits.open()
         if self._shared is not None:
-            await self._shared.begin(self._commits)
+            await self._shared.rows.begin(self._commits)
+            await self._shared.groups.begin(self._commits, self.metadata.all)
         await self._commits.write(self._load)
 
+    async def seal_for_ever(self) -> None:
+        if self._shared is not None:
+            # What comes from other nodes is sealed together, once all is here.
+            await self._shared.groups.settled()
+        await self._sealer.run()
+
     async def close(self) -> None:
+        if self._shared is not None:
+            await self._shared.groups.close()
         await self._queries.close()
         await self._commits.close()
 
@@ -206,7 +223,13 @@ class LogStorage:
     async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[interface.Shard]:
         return await self.metadata.merge_shards(project, logstore, shard)
 
+    async def _whole(self) -> None:
+        """In a cluster: what other nodes took is here. Raises `StoreUnavailable` when that takes long."""
+        if self._shared is not None:
+            await self._shared.groups.whole()
+
     async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
+        await self._whole()
         known = self._shard(project, logstore, shard)
         if at == "begin":
             return await asyncio.to_thread(self._reader.begin, known.id, shard)
@@ -215,6 +238,7 @@ class LogStorage:
         return await asyncio.to_thread(self._reader.cursor_at, known.id, shard, at)
 
     async def cursor_time(self, project: str, logstore: str, shard: int, cursor: int) -> int:
+        await self._whole()
         known = self._shard(project, logstore, shard)
         found = await asyncio.to_thread(self._reader.received_at, known.id, shard, cursor)
         return int(self._clocks.wall()) if found is None else found
@@ -222,13 +246,16 @@ class LogStorage:
     async def pull(
         self, project: str, logstore: str, shard: int, cursor: int, count: int, end: int | None = None
     ) -> interface.Pulled:
+        await self._whole()
         known = self._shard(project, logstore, shard)
         return await asyncio.to_thread(self._reader.pull, known.id, shard, cursor, count, end)
 
     async def query(self, project: str, logstore: str, query: interface.Query) -> interface.Result:
+        await self._whole()
         return await self._queries.query(self.metadata.known(project, logstore), query)
 
     async def histogram(self, project: str, logstore: str, query: interface.Query) -> Sequence[interface.Bar]:
+        await self._whole()
         return await self._queries.histogram(self.metadata.known(project, logstore), query)
 
     async def project_sql(self, sql: str) -> tuple[str, str]:
@@ -237,9 +264,11 @@ class LogStorage:
     async def context(
         self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int
     ) -> interface.Surroundings:
+        await self._whole()
         return await self._queries.context(self.metadata.known(project, logstore), pack_id, pack_meta, back, forward)
 
     async def topics(self, project: str, logstore: str, *, after: str | None, most: int) -> Sequence[str]:
+        await self._whole()
         return await asyncio.to_thread(self._reader.topics, self.metadata.known(project, logstore).id, after, most)
 
     def subscribe(self, listener: interface.Listener) -> Callable[[], None]:

@@ -12,8 +12,9 @@ import structlog
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.index import Indexed
+from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Segment
-from sesame.store.logs.shared.shipping import Limits, Objects, path_of
+from sesame.store.logs.shared.shipping import Limits
 
 # So many are fetched at a time: as much as that is in memory.
 FETCHED_TOGETHER = 4
@@ -34,10 +35,10 @@ class Index(Protocol):
 
 
 class Copying:
-    def __init__(self, taker: Taker, index: Index, bucket: Objects, limits: Limits, clocks: Clocks) -> None:
+    def __init__(self, taker: Taker, index: Index, objects: SegmentObjects, limits: Limits, clocks: Clocks) -> None:
         self._taker = taker
         self._index = index
-        self._bucket = bucket
+        self._objects = objects
         self._limits = limits
         self._clocks = clocks
 
@@ -73,14 +74,8 @@ class Copying:
         return copied
 
     async def _take(self, segments: Sequence[Segment]) -> None:
-        found = await asyncio.gather(*(self._fetch(each) for each in segments))
+        found = await asyncio.gather(*(self._objects.get(each.digest) for each in segments))
         for segment, data in zip(segments, found, strict=True):
             problem = await self._taker.take(segment, data)
             if problem:
                 log.error("a segment of the log of functions is lost", digest=segment.digest, problem=problem)
-
-    async def _fetch(self, segment: Segment) -> bytes | None:
-        try:
-            return (await self._bucket.get(path_of(segment.digest))).data
-        except FileNotFoundError:
-            return None

@@ -1,15 +1,14 @@
 """Which segments a cluster's log has in the bucket: rows of the database, written by the writer alone.
 
-Used by `shipping` and `copying`. No row is written in an epoch that is over, as `Database.write` refuses that. An
-object is announced in the outbox before it is put, so that one that gets no row is deleted in the end.
+Used by `shipping` and `copying`. No row is written in an epoch that is over, as `Database.write` refuses that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import sqlalchemy as sa
 
-from sesame.store import outbox
+from sesame.store.logs.shared import objects
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Owner, Range, Segment
 from sesame.store.sql.database import Database
@@ -18,8 +17,6 @@ from sesame.store.sql.numbers import keep_ahead, reserve
 
 # From this number on the next writer numbers its rows.
 NEXT_ID = "log_ids"
-# A segment that was announced so long ago and has no row will have none.
-GIVEN_UP_S = 86400.0
 AT_ONCE = 500
 
 _columns = log_segments.c
@@ -46,11 +43,6 @@ class SegmentIndex:
         """From which number on this writer may number its rows: no other has, or will have, numbers from there on."""
         return await self._database.write(lambda connection: reserve(connection, NEXT_ID, NUMBERS, NUMBERS))
 
-    async def announce(self, digest: str) -> None:
-        """On return it is committed that the object may be there."""
-        at = self._wall()
-        await self._database.write(lambda connection: outbox.add(connection, outbox.SEGMENT_ANNOUNCED, [digest], at))
-
     async def add(self, segment: Segment) -> None:
         """The object is there. Idempotent."""
         row = {
@@ -65,7 +57,7 @@ class SegmentIndex:
         }
 
         def act(connection: sa.Connection) -> None:
-            outbox.remove(connection, outbox.SEGMENT_ANNOUNCED, [segment.digest])
+            objects.take(connection, segment.digest)
             known = connection.execute(sa.select(_columns.number).where(_columns.digest == segment.digest)).first()
             if known is None:
                 connection.execute(sa.insert(log_segments), row)
@@ -103,28 +95,6 @@ class SegmentIndex:
             gone += removed
         return gone
 
-    async def give_up(self) -> None:
-        """What was announced long ago is to be deleted."""
-        before, at = self._wall() - GIVEN_UP_S, self._wall()
-
-        def act(connection: sa.Connection) -> None:
-            found = outbox.pending(connection, outbox.SEGMENT_ANNOUNCED, AT_ONCE)
-            _remove_objects(connection, [each.subject for each in found if each.created_at <= before], at)
-            outbox.remove_each(connection, [each for each in found if each.created_at <= before])
-
-        await self._database.write(act)
-
-    async def to_delete(self) -> list[str]:
-        """Digests of objects that no row mentions any more."""
-
-        def act(connection: sa.Connection) -> list[str]:
-            return [each.subject for each in outbox.pending(connection, outbox.SEGMENT_REMOVED, AT_ONCE)]
-
-        return await self._database.read(act)
-
-    async def deleted(self, digests: Sequence[str]) -> None:
-        await self._database.write(lambda connection: outbox.remove(connection, outbox.SEGMENT_REMOVED, digests))
-
 
 def _indexed(row: "sa.Row[tuple[object, ...]]") -> Indexed:
     each = row._mapping
@@ -154,9 +124,5 @@ def _expire(connection: sa.Connection, before_ms: int, size_max: int, at: float)
         gone.append((number, digest))
     if gone:
         connection.execute(sa.delete(log_segments).where(_columns.number <= gone[-1][0]))
-        _remove_objects(connection, [digest for _number, digest in gone], at)
+        objects.remove(connection, [digest for _number, digest in gone], at)
     return len(gone)
-
-
-def _remove_objects(connection: sa.Connection, digests: Sequence[str], at: float) -> None:
-    outbox.add(connection, outbox.SEGMENT_REMOVED, digests, at)

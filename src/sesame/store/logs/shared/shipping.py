@@ -5,15 +5,14 @@ node that leads. They are safe from the loss of that node once their segment has
 """
 
 import asyncio
-from collections.abc import Collection
 from typing import Protocol
 
 import structlog
 
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
-from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import InBucket, Sealed
 
 # POLICY: so much of the log may be lost with the node that leads. Each second less would cost as many more objects:
@@ -21,27 +20,14 @@ from sesame.store.logs.shared.segment import InBucket, Sealed
 SEAL_EVERY_S = 5.0
 # So long a clean stop waits for the bucket; what is not there then is added when the node leads again.
 STOP_PATIENCE_S = 10.0
-FOLDER = "logs"
 
 log = structlog.get_logger(__name__)
-
-
-def path_of(digest: str) -> str:
-    return f"{FOLDER}/{digest}"
 
 
 class Sealer(Protocol):
     """The part of `store.logs.writer.LogWriterProcess` that is used here."""
 
     async def seal(self, done: list[InBucket]) -> Sealed | None: ...
-
-
-class Objects(Protocol):
-    """The part of `store.blobs.bucket.Bucket` that is used here."""
-
-    async def put(self, path: str, data: bytes) -> None: ...
-    async def get(self, path: str) -> Piece: ...
-    async def delete(self, paths: Collection[str]) -> None: ...
 
 
 class Limits(Protocol):
@@ -54,10 +40,12 @@ class Limits(Protocol):
 
 
 class Shipping:
-    def __init__(self, sealer: Sealer, index: SegmentIndex, bucket: Objects, limits: Limits, clocks: Clocks) -> None:
+    def __init__(
+        self, sealer: Sealer, index: SegmentIndex, objects: SegmentObjects, limits: Limits, clocks: Clocks
+    ) -> None:
         self._sealer = sealer
         self._index = index
-        self._bucket = bucket
+        self._objects = objects
         self._limits = limits
         self._clocks = clocks
         self._turn = asyncio.Lock()
@@ -98,8 +86,7 @@ class Shipping:
                 if sealed is None:
                     return
                 segment = sealed.segment
-                await self._index.announce(segment.digest)
-                await self._bucket.put(path_of(segment.digest), sealed.data)
+                await self._objects.put(segment.digest, sealed.data)
                 await self._index.add(segment)
                 self._done = [InBucket(segment.ids, segment.digest, segment.last_ms)]
 
@@ -115,7 +102,4 @@ class Shipping:
         """Deletes what is older or more than the settings keep. Raises `PlatformError`."""
         before_ms = int((self._clocks.wall() - self._limits.age_s) * 1000)
         await self._index.expire(before_ms, self._limits.total_bytes)
-        await self._index.give_up()
-        while digests := await self._index.to_delete():
-            await self._bucket.delete([path_of(digest) for digest in digests])
-            await self._index.deleted(digests)
+        await self._objects.clean()

@@ -1,0 +1,222 @@
+"""Which groups in the file of the logstores are in the bucket of a cluster, what is not yet, and what comes from there.
+
+Used by `shared_groups`; everything here blocks. Rows have one number on every node, as `shared` reserves them. What
+comes from there lies before what this node's writer adds, and is sealed into segments for queries as its own logs are.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from sesame.store.logs.logstores.file import BUSY_TIMEOUT_S, recount_tail
+from sesame.store.logs.logstores.sealing import SEGMENT_ROWS_MAX
+from sesame.store.sql import sqlite_file
+
+# A segment holds so much at the most, and one group: what one request to the bucket carries, and is in memory of it.
+SEGMENT_BYTES = 4 * 1024 * 1024
+# Only the files of a cluster have these: a Sesame of one machine has nothing to remember.
+_TABLES = """
+CREATE TABLE IF NOT EXISTS in_bucket (
+    logstore INTEGER NOT NULL, first_group INTEGER NOT NULL, end_group INTEGER NOT NULL,
+    PRIMARY KEY (logstore, first_group)
+) WITHOUT ROWID
+"""
+_DIGESTS = "CREATE TABLE IF NOT EXISTS bucket_segments (digest TEXT PRIMARY KEY) WITHOUT ROWID"
+_BEYOND_ALL = (1 << 63) - 1
+_COLUMNS = "number, shard, received_s, first_s, last_s, row_count, data"
+
+
+class GroupRow(NamedTuple):
+    """A row of the file, without its logstore."""
+
+    number: int
+    shard: int
+    received_s: int
+    first_s: int
+    last_s: int
+    row_count: int
+    data: bytes
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """Groups of one logstore whose numbers follow each other. `received_s`: the last one's."""
+
+    logstore: int
+    first: int
+    end: int
+    received_s: int
+    topics: tuple[str, ...] = ()
+
+
+class GroupSegment(msgspec.Struct, frozen=True):
+    """What the database says of one; `digest` is the SHA-256 of its bytes."""
+
+    digest: str
+    parts: tuple[Part, ...]
+
+
+class SealedGroups(msgspec.Struct, frozen=True):
+    segment: GroupSegment
+    data: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[list[GroupRow]]).decode
+
+
+def begin(db: sqlite_file.Connection) -> None:
+    """Within a transaction: numbers of before belong to segments, so that none spans those that others gave."""
+    db.execute(_TABLES)
+    db.execute(_DIGESTS)
+    for logstore, sealed, next_group in db.execute("SELECT id, sealed, next_group FROM logstores").fetchall():
+        first, end = db.execute(
+            "SELECT min(number), max(number) + 1 FROM groups WHERE logstore = ? AND number >= ?", (logstore, sealed)
+        ).fetchone()
+        if first is not None:
+            _to_seal(db, logstore, first, end)
+        db.execute("UPDATE logstores SET sealed = ? WHERE id = ?", (next_group, logstore))
+        recount_tail(db, logstore)
+
+
+def forget_bucket(path: Path) -> None:
+    """Of a copy of the file for another bucket, which has none of its groups."""
+    if path.exists():
+        with closing(sqlite_file.open_for_writing(path, BUSY_TIMEOUT_S)) as db:
+            db.executescript("DROP TABLE IF EXISTS in_bucket; DROP TABLE IF EXISTS bucket_segments;")
+
+
+def known(db: sqlite_file.Connection) -> set[str]:
+    """The digests of the segments whose groups were written, or taken in, here."""
+    return {digest for (digest,) in db.execute("SELECT digest FROM bucket_segments")}
+
+
+def forget(db: sqlite_file.Connection, digests: Sequence[str]) -> None:
+    db.executemany("DELETE FROM bucket_segments WHERE digest = ?", [(digest,) for digest in digests])
+
+
+def mark(db: sqlite_file.Connection, segment: GroupSegment) -> None:
+    """Within a transaction: these groups are in the bucket."""
+    db.execute("INSERT OR IGNORE INTO bucket_segments VALUES (?)", (segment.digest,))
+    for part in segment.parts:
+        mark_range(db, part.logstore, part.first, part.end)
+
+
+def mark_range(db: sqlite_file.Connection, logstore: int, first: int, end: int) -> None:
+    """Joins it with the ranges that it touches, so that there are few."""
+    touching = (logstore, end, first)
+    condition = "WHERE logstore = ? AND first_group <= ? AND end_group >= ?"
+    before, behind = db.execute(
+        f"SELECT min(first_group), max(end_group) FROM in_bucket {condition}", touching
+    ).fetchone()
+    if before is not None:
+        db.execute(f"DELETE FROM in_bucket {condition}", touching)
+        first, end = min(before, first), max(behind, end)
+    db.execute("INSERT INTO in_bucket VALUES (?, ?, ?)", (logstore, first, end))
+
+
+def next_groups(db: sqlite_file.Connection) -> dict[int, int]:
+    """Of each logstore the number of its next group: a change says that it got some."""
+    return dict(db.execute("SELECT id, next_group FROM logstores").fetchall())
+
+
+def topics(db: sqlite_file.Connection, logstore: int) -> set[str]:
+    return {topic for (topic,) in db.execute("SELECT topic FROM topics WHERE logstore = ?", (logstore,))}
+
+
+def sealed(db: sqlite_file.Connection, logstores: Sequence[int], new: Mapping[int, set[str]]) -> SealedGroups | None:
+    """The oldest groups of these logstores that are in no segment; None if there are none. `new`: topics to tell."""
+    parts: list[Part] = []
+    rows: list[list[GroupRow]] = []
+    size = 0
+    for logstore in logstores:
+        for run in _runs(db, logstore, SEGMENT_BYTES - size):
+            told = tuple(sorted(new.get(logstore, ()))) if not any(each.logstore == logstore for each in parts) else ()
+            parts.append(Part(logstore, run[0].number, run[-1].number + 1, run[-1].received_s, told))
+            rows.append(run)
+            size += sum(len(each.data) for each in run)
+        if size >= SEGMENT_BYTES:
+            break
+    if not parts:
+        return None
+    data = _encode(rows)
+    return SealedGroups(GroupSegment(hashlib.sha256(data).hexdigest(), tuple(parts)), data)
+
+
+def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, oldest_s: Mapping[int, int]) -> str:
+    """Within a transaction: takes the groups in; returns what is wrong with the segment, whose groups are lost then.
+
+    `oldest_s`: what a logstore received before is too old. Logstores that are not in it are gone.
+    """
+    mark(db, segment)
+    if data is None:
+        return "it is not in the bucket"
+    found = hashlib.sha256(data).hexdigest()
+    if found != segment.digest:
+        return f"it is damaged: its {len(data)} bytes have the SHA-256 {found}"
+    for part, rows in zip(segment.parts, _decode(data), strict=True):
+        if part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]:
+            _take(db, part, rows)
+    return ""
+
+
+def _take(db: sqlite_file.Connection, part: Part, rows: Sequence[GroupRow]) -> None:
+    here = "SELECT 1 FROM groups WHERE logstore = ? AND number >= ? AND number < ? LIMIT 1"
+    if db.execute(here, (part.logstore, part.first, part.end)).fetchone():
+        # This node wrote them, and was killed before it noted that they were in the bucket.
+        return
+    db.executemany(
+        f"INSERT INTO groups (logstore, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(part.logstore, *row) for row in rows],
+    )
+    db.executemany("INSERT OR IGNORE INTO topics VALUES (?, ?)", [(part.logstore, topic) for topic in part.topics])
+    _to_seal(db, part.logstore, part.first, part.end)
+
+
+def _to_seal(db: sqlite_file.Connection, logstore: int, first: int, end: int) -> None:
+    """These groups are to be a segment for queries, together with those before that are to be one."""
+    received, first_s, last_s, rows = db.execute(
+        "SELECT max(received_s), min(first_s), max(last_s), sum(row_count) FROM groups "
+        "WHERE logstore = ? AND number >= ? AND number < ?",
+        (logstore, first, end),
+    ).fetchone()
+    joined = db.execute(
+        "UPDATE segments SET end_group = ?, received_s = max(received_s, ?), first_s = min(first_s, ?), "
+        "last_s = max(last_s, ?), row_count = row_count + ? "
+        "WHERE logstore = ? AND end_group = ? AND document IS NULL AND row_count + ? <= ?",
+        (end, received, first_s, last_s, rows, logstore, first, rows, SEGMENT_ROWS_MAX),
+    )
+    if not joined.rowcount:
+        db.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+            (logstore, first, end, received, first_s, last_s, rows),
+        )
+
+
+def _runs(db: sqlite_file.Connection, logstore: int, room: int) -> Iterator[list[GroupRow]]:
+    """Groups that are in no segment, in runs of numbers that follow each other; what has room, and a group."""
+    ranges = db.execute(
+        "SELECT first_group, end_group FROM in_bucket WHERE logstore = ? ORDER BY first_group", (logstore,)
+    ).fetchall()
+    start = 0
+    for first, end in [*ranges, (_BEYOND_ALL, 0)]:
+        run: list[GroupRow] = []
+        for row in db.execute(
+            f"SELECT {_COLUMNS} FROM groups WHERE logstore = ? AND number >= ? AND number < ? ORDER BY number",
+            (logstore, start, first),
+        ):
+            group = GroupRow(*row)
+            if run and group.number != run[-1].number + 1:
+                yield run
+                run = []
+            run.append(group)
+            room -= len(group.data)
+            if room <= 0:
+                yield run
+                return
+        if run:
+            yield run
+        start = end

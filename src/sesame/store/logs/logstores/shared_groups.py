@@ -1,0 +1,186 @@
+"""Brings the logs of a cluster's logstores into the bucket, and those that other nodes took from there.
+
+Used by `store.LogStorage` for the writer of a cluster. Until all that others took is here, nothing is read: a reader
+that goes by cursors would pass over what is missing.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError, StoreUnavailable
+from sesame.model.logstore import TTL_FOREVER_DAYS
+from sesame.store.logs.logstores import bucket_groups
+from sesame.store.logs.logstores.bucket_groups import GroupSegment, SealedGroups
+from sesame.store.logs.logstores.commits import Commits
+from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.shared.group_index import GroupIndex
+from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.sql import sqlite_file
+
+# POLICY: as of the lines of functions: so much of the logs may be lost with the node that leads.
+BRING_EVERY_S = 5.0
+STOP_PATIENCE_S = 10.0
+AGAIN_AFTER_S = 5.0
+FETCHED_TOGETHER = 4
+# POLICY: who reads waits so long for what is not here yet, before he is told to come again.
+READS_WAIT_S = 20.0
+DAY_S = 86_400
+
+log = structlog.get_logger(__name__)
+
+
+class SharedGroups:
+    def __init__(self, index: GroupIndex, objects: SegmentObjects, path: Path, clocks: Clocks) -> None:
+        """`path` of the file of the logstores."""
+        self._index = index
+        self._objects = objects
+        self._reader = Reader(path)
+        self._clocks = clocks
+        self._commits: Commits | None = None
+        self._logstores: Callable[[], Sequence[Known]] = lambda: ()
+        self._turn = asyncio.Lock()
+        self._whole = asyncio.Event()
+        # Of each logstore the number of the next group when all before were in the bucket, and the topics told.
+        self._brought: dict[int, int] = {}
+        self._told: dict[int, set[str]] = {}
+        self._failing = False
+
+    async def begin(self, commits: Commits, logstores: Callable[[], Sequence[Known]]) -> None:
+        """Once numbers are reserved, before the first log."""
+        self._commits, self._logstores = commits, logstores
+        await commits.ask(bucket_groups.begin)
+
+    async def whole(self) -> None:
+        """Returns when all is here. Raises `StoreUnavailable` when that takes long."""
+        if not self._whole.is_set():
+            try:
+                async with asyncio.timeout(READS_WAIT_S):
+                    await self._whole.wait()
+            except TimeoutError:
+                raise StoreUnavailable(
+                    "logs that other nodes took are being copied to this one: ask again in a while"
+                ) from None
+
+    async def settled(self) -> None:
+        """Returns when all is here, however long that takes."""
+        await self._whole.wait()
+
+    async def copy_for_ever(self) -> None:
+        """Until all is here; what fails is tried again."""
+        while not self._whole.is_set():
+            try:
+                copied = await self.copy()
+            except PlatformError as error:
+                log.warning("logs of logstores cannot be copied from the bucket; trying again", error=str(error))
+                await self._clocks.sleep(AGAIN_AFTER_S)
+            else:
+                log.info("the logs that other nodes took are here", segments=copied)
+        await asyncio.get_running_loop().create_future()
+
+    async def copy(self) -> int:
+        """Copies what is not here, the oldest first; returns how many segments. Raises `PlatformError`."""
+        assert self._commits is not None
+        here = await self._commits.ask(bucket_groups.known)
+        copied, after, there = 0, 0, set[str]()
+        while page := await self._index.page(after):
+            after = page[-1][0]
+            there.update(segment.digest for _number, segment in page)
+            wanted = [segment for _number, segment in page if segment.digest not in here]
+            for start in range(0, len(wanted), FETCHED_TOGETHER):
+                await self._take(wanted[start : start + FETCHED_TOGETHER])
+            copied += len(wanted)
+        gone = sorted(here - there)
+        await self._commits.ask(lambda db: bucket_groups.forget(db, gone))
+        self._whole.set()
+        return copied
+
+    async def bring_for_ever(self) -> None:
+        # Not before it is known what is in the bucket.
+        await self._whole.wait()
+        while True:
+            await self.try_to_bring()
+            await self._clocks.sleep(BRING_EVERY_S)
+
+    async def try_to_bring(self) -> None:
+        """As `bring`; what fails is told in Sesame's log, once, and done at the next try."""
+        try:
+            await self.bring()
+        except PlatformError as error:
+            if not self._failing:
+                log.warning("logs of logstores do not get into the bucket; trying again", error=str(error))
+            self._failing = True
+        else:
+            self._failing = False
+
+    async def bring(self) -> None:
+        """On return all groups that were in the file are in the bucket. Raises `PlatformError`."""
+        assert self._commits is not None
+        async with self._turn:
+            while (found := await asyncio.to_thread(self._sealed)) is not None:
+                segment = found.segment
+                await self._objects.put(segment.digest, found.data)
+                await self._index.add(segment)
+                await self._commits.ask(functools.partial(_mark, segment))
+                for part in segment.parts:
+                    self._told.setdefault(part.logstore, set()).update(part.topics)
+
+    async def close(self) -> None:
+        """The last logs too, if the bucket takes them soon."""
+        if self._commits is None or not self._whole.is_set():
+            return
+        try:
+            async with asyncio.timeout(STOP_PATIENCE_S):
+                await self.try_to_bring()
+        except TimeoutError:
+            log.warning("the last logs of logstores are not in the bucket; they get there when this node leads again")
+
+    async def expire(self) -> None:
+        """Deletes in the bucket what logstores do not keep any more. Raises `PlatformError`."""
+        await self._index.expire(self._oldest_s())
+        await self._objects.clean()
+
+    def _sealed(self) -> SealedGroups | None:
+        """On a thread."""
+        with self._reader.connection() as db:
+            found = bucket_groups.next_groups(db)
+            changed = [logstore for logstore, number in found.items() if self._brought.get(logstore) != number]
+            new = {each: bucket_groups.topics(db, each) - self._told.get(each, set()) for each in changed}
+            sealed = bucket_groups.sealed(db, changed, new)
+        if sealed is None:
+            self._brought = found
+        return sealed
+
+    async def _take(self, segments: Sequence[GroupSegment]) -> None:
+        assert self._commits is not None
+        found = await asyncio.gather(*(self._objects.get(each.digest) for each in segments))
+        oldest_s = self._oldest_s()
+        for segment, data in zip(segments, found, strict=True):
+            problem = await self._commits.ask(functools.partial(_take, segment, data, oldest_s))
+            if problem:
+                numbers = {part.logstore for part in segment.parts}
+                lost = [
+                    f"{each.logstore.project}/{each.logstore.name}" for each in self._logstores() if each.id in numbers
+                ]
+                log.error("a segment of logs is lost", digest=segment.digest, problem=problem, logstores=lost)
+
+    def _oldest_s(self) -> dict[int, int]:
+        """Of each logstore, when the oldest logs came that it keeps."""
+        now_s = int(self._clocks.wall())
+        return {
+            each.id: now_s - each.logstore.ttl_days * DAY_S if 0 < each.logstore.ttl_days < TTL_FOREVER_DAYS else 0
+            for each in self._logstores()
+        }
+
+
+def _mark(segment: GroupSegment, db: sqlite_file.Connection) -> None:
+    bucket_groups.mark(db, segment)
+
+
+def _take(segment: GroupSegment, data: bytes | None, oldest_s: Mapping[int, int], db: sqlite_file.Connection) -> str:
+    return bucket_groups.take(db, segment, data, oldest_s)

@@ -1,0 +1,74 @@
+"""Which segments with groups of the Log Service are in the bucket: rows of the database, written by the writer alone.
+
+Used by `store.logs.logstores.shared_groups`. As `index`, for logs that are kept as long as their logstores say.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part
+from sesame.store.logs.shared import objects
+from sesame.store.sql.database import Database
+from sesame.store.sql.log_schema import group_segments
+
+AT_ONCE = 500
+
+_columns = group_segments.c
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
+
+
+class GroupIndex:
+    """`wall` in Unix seconds. Every method raises `PlatformError` where the database does not answer."""
+
+    def __init__(self, database: Database, epoch: int, wall: Callable[[], float]) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._wall = wall
+
+    async def add(self, segment: GroupSegment) -> None:
+        """The object is there. Idempotent."""
+        row = {"digest": segment.digest, "epoch": self._epoch, "parts": _encode(segment.parts)}
+
+        def act(connection: sa.Connection) -> None:
+            objects.take(connection, segment.digest)
+            known = connection.execute(sa.select(_columns.number).where(_columns.digest == segment.digest)).first()
+            if known is None:
+                connection.execute(sa.insert(group_segments), row)
+
+        await self._database.write(act)
+
+    async def page(self, after: int = 0) -> list[tuple[int, GroupSegment]]:
+        """Some that come after that number, with their numbers, in the order in which they were added."""
+        chosen = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)
+        chosen = chosen.order_by(_columns.number).limit(AT_ONCE)
+
+        def act(connection: sa.Connection) -> list[tuple[int, GroupSegment]]:
+            return [
+                (number, GroupSegment(digest, _decode(parts))) for number, digest, parts in connection.execute(chosen)
+            ]
+
+        return await self._database.read(act)
+
+    async def expire(self, oldest_s: Mapping[int, int]) -> None:
+        """Removes rows of which every group is older than its logstore keeps. Logstores not in `oldest_s` are gone."""
+        after = 0
+        while page := await self.page(after):
+            after = page[-1][0]
+            gone = [
+                (number, each.digest) for number, each in page if not any(_kept(part, oldest_s) for part in each.parts)
+            ]
+            if gone:
+                await self._database.write(functools.partial(self._remove, gone))
+
+    def _remove(self, gone: list[tuple[int, str]], connection: sa.Connection) -> None:
+        numbers = [number for number, _digest in gone]
+        connection.execute(sa.delete(group_segments).where(_columns.number.in_(numbers)))
+        objects.remove(connection, [digest for _number, digest in gone], self._wall())
+
+
+def _kept(part: Part, oldest_s: Mapping[int, int]) -> bool:
+    return part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]

@@ -1,0 +1,154 @@
+"""Logs in a cluster's logstores are in the bucket, and with whoever is the writer. Run by pytest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+from tests.support.databases import ONE_DATABASE
+from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, group, texts
+
+from sesame.model.errors import StoreUnavailable
+from sesame.model.logstore import Logstore
+from sesame.store.logs.logstores import bucket_groups, shared_groups
+from sesame.store.logs.logstores.interface import Query
+from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.sql.database import Database
+
+
+@pytest.fixture
+async def cluster(database: Database, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        yield Cluster(database, tmp_path / "nodes", stack)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+
+
+async def every_text(storage: LogStorage) -> list[str]:
+    """As a query finds them."""
+    result = await storage.query("p", "l", Query("*", NOW_S - 10, NOW_S + 10))
+    return [row["message"] for row in msgspec.json.decode(result.rows)]
+
+
+@ONE_DATABASE
+async def test_the_next_writer_has_the_logs_that_were_brought_into_the_bucket(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.create_index("p", "l", INDEX)
+    for text in ("1", "2"):
+        await first.append("p", "l", group(text))
+    await cluster.groups.bring()
+    await first.append("p", "l", group("3"))
+    await cluster.groups.bring()
+    await first.append("p", "l", group("late"))
+    held = len(cluster.objects.held)
+    assert held == 2
+
+    second = await cluster.lead("n2")
+    await second.append("p", "l", group("4"))
+    assert await texts(second) == ["1", "2", "3", "4"]
+    assert sorted(await every_text(second)) == ["1", "2", "3", "4"]
+    assert await second.topics("p", "l", after=None, most=10) == ["t"]
+    # They are one segment for queries, and found there too.
+    await second.seal()
+    assert (await second.kept()).segments == 1
+    assert sorted(await every_text(second)) == ["1", "2", "3", "4"]
+    await cluster.groups.bring()
+    assert len(cluster.objects.held) == held + 1
+
+    again = await cluster.lead("n1")
+    assert await texts(again) == ["1", "2", "3", "late", "4"]
+    await cluster.groups.bring()
+    third = await cluster.lead("n3")
+    assert await texts(third) == ["1", "2", "3", "late", "4"]
+    assert await cluster.groups.copy() == 0
+    for storage in (again, third):
+        await storage.seal()
+        assert sorted(await every_text(storage)) == ["1", "2", "3", "4", "late"]
+
+
+@ONE_DATABASE
+async def test_nothing_is_read_before_all_is_here(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    await cluster.groups.bring()
+    second = await cluster.lead("n2", whole=False)
+    reading = asyncio.ensure_future(texts(second))
+    # What comes is taken meanwhile.
+    await second.append("p", "l", group("2"))
+    assert not reading.done()
+    monkeypatch.setattr(shared_groups, "READS_WAIT_S", 0.0)
+    with pytest.raises(StoreUnavailable, match="ask again"):
+        await second.cursor("p", "l", 0, "begin")
+    await cluster.groups.copy()
+    assert await reading == ["1", "2"]
+
+
+@ONE_DATABASE
+async def test_a_lost_segment_costs_its_own_logs_alone(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    for text in ("1", "2", "3"):
+        await first.append("p", "l", group(text))
+        await cluster.groups.bring()
+    paths = list(cluster.objects.held)
+    del cluster.objects.held[paths[0]]
+    cluster.objects.held[paths[1]] = b"x"
+    with structlog.testing.capture_logs() as said:
+        second = await cluster.lead("n2")
+    lost = [each for each in said if each["event"] == "a segment of logs is lost"]
+    assert [each["logstores"] for each in lost] == [["p/l"]] * 2
+    assert [each["problem"].partition(":")[0] for each in lost] == ["it is not in the bucket", "it is damaged"]
+    assert await texts(second) == ["3"]
+
+
+@ONE_DATABASE
+async def test_what_a_logstore_does_not_keep_goes_from_the_bucket_too(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.create_logstore(Logstore("p", "m", ttl_days=7, shards=1))
+    await first.append("p", "m", group("of m"))
+    await cluster.groups.bring()
+    await first.append("p", "l", group("of l"))
+    await cluster.groups.bring()
+    await cluster.groups.expire()
+    assert len(cluster.objects.held) == 2
+    await first.delete_logstore("p", "m")
+    await cluster.groups.expire()
+    assert len(cluster.objects.held) == 1
+    second = await cluster.lead("n2")
+    assert await texts(second) == ["of l"]
+
+
+@ONE_DATABASE
+async def test_a_node_that_was_killed_before_its_own_note_has_nothing_twice(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    await cluster.groups.bring()
+    await first.close()
+    bucket_groups.forget_bucket(cluster.file("n1"))
+    again = await cluster.lead("n1")
+    await cluster.groups.bring()
+    assert await texts(again) == ["1"]
+    assert len(cluster.objects.held) == 1
+
+
+@ONE_DATABASE
+async def test_many_groups_are_several_segments(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket_groups, "SEGMENT_BYTES", 100)
+    first = await cluster.lead("n1")
+    await filled(first)
+    for number in range(9):
+        await first.append("p", "l", group(f"{number}"))
+    await cluster.groups.bring()
+    assert 1 < len(cluster.objects.held) < 9
+    second = await cluster.lead("n2")
+    assert await texts(second) == [f"{number}" for number in range(9)]
