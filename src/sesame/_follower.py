@@ -224,6 +224,6 @@ class FollowerSesame:
                 recorder=recorder,
                 replays=Replays(recorder, resolver.resolve, trials, CodeSource(packages, None), packages),
                 log_problem=lambda _service: "",
-                placement=self._follower,
+                placement=self._follower.calls,
             )
         )

@@ -32,7 +32,9 @@ from sesame.sandbox.interface import InstanceSpec
 from sesame.sandbox.network import HostAnswers
 
 CAPS = Caps(instances_per_function=3, memory_mb=768, starts_at_once=2, keep_alive_s=300)
-MEMORY_MB = {"a": 128, "b": 128, "c": 256}
+MEMORY_MB = {"a": 128, "b": 128, "c": 256, "several": 128}
+# Of "several", so many calls run in one instance.
+ROOM = 2
 FOLLOWERS = (2, 3)
 WRITER = 1
 # Turns in which messages of several processes have come and gone.
@@ -90,7 +92,8 @@ class CreditsMachine(RuleBasedStateMachine):
         self.engine: Engine = build(CAPS)
         self.engine.driver.behaviour = lambda _sandbox, _call: None
         for name, memory_mb in MEMORY_MB.items():
-            self.engine.deploy(name, memory_size=memory_mb)
+            room: dict[str, Any] = {"runtime": "custom", "instance_concurrency": ROOM} if name == "several" else {}
+            self.engine.deploy(name, memory_size=memory_mb, **room)
         needs = WriterNeeds(
             catalog=cast(Any, QuietCatalog()),
             resolver=self.engine.resolver,

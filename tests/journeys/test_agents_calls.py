@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.journeys.conftest import KEY_ID, SECRET, Sesame, running, wait_until
+from tests.journeys.conftest import FUNCTIONS, KEY_ID, SECRET, Sesame, running, wait_until
 from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES, agent_of, deployed
 from tests.support import acs
 from tests.support.timed_calls import THREADS
@@ -119,3 +119,37 @@ def test_calls_signed_with_a_nonce_are_served_by_every_agent_and_none_twice(seve
         instances_on_every_agent(several, calls)
         for number in range(5):
             assert sorted(threads.map(called, [f"same-{number}"] * THREADS)) == [200] + [400] * (THREADS - 1)
+
+
+def several_calls(server: Sesame, service: str, **options: object) -> Callable[[bytes], Callable[[int], str]]:
+    """Deploys a function whose instances serve THREADS calls at a time; gives calls with an event, and who served."""
+    client = server.client()
+    client.create_service(service)
+    options = {"runtime": "custom", "memorySize": 128, "timeout": 20, "instanceConcurrency": THREADS, **options}
+    client.create_function(service, "f", handler="index.handler", codeDir=str(FUNCTIONS / "custom_server"), **options)
+
+    def of(event: bytes) -> Callable[[int], str]:
+        def call(_number: int) -> str:
+            # On a connection of its own, to whichever agent.
+            answer = server.client().invoke_function(service, "f", event)
+            assert answer.data == b"slept"
+            return str(answer.headers["X-Fc-Instance-Id"])
+
+        return call
+
+    return of
+
+
+def test_one_instance_serves_several_calls_that_come_to_any_agent(several: Sesame) -> None:
+    calling = several_calls(several, "one-instance")
+    several.client().put_on_demand_config("one-instance", "LATEST", "f", 1)
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        # More than one at a time would be refused, if each needed an instance. Cold, and warm.
+        for _ in range(3):
+            assert len(set(threads.map(calling(b"sleep 0.5"), range(THREADS)))) == 1
+
+
+def test_instances_of_several_calls_are_on_every_agent(several: Sesame) -> None:
+    calling = several_calls(several, "on-every-agent", instanceConcurrency=2)
+    with concurrent.futures.ThreadPoolExecutor(2 * THREADS) as threads:
+        instances_on_every_agent(several, lambda: list(threads.map(calling(b"sleep 0.1"), range(5 * THREADS))))

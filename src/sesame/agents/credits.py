@@ -4,7 +4,7 @@
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -16,6 +16,10 @@ from sesame.model.snapshot import Snapshot
 
 # POLICY: a credit that no call has used for so long is given back: its call was refused, or found an idle instance.
 UNUSED_S = 10.0
+
+
+Ask = Callable[[Snapshot], Awaitable[None]]
+"""Has one granted for the snapshot. Raises `Exhausted` where the writer grants none."""
 
 
 class _Credit(msgspec.Struct, frozen=True):
@@ -30,6 +34,8 @@ class CreditCapacity(Capacity):
         self, caps: Caps, shortage: Callable[[], str], clock: Callable[[], float], give_back: Callable[[str], None]
     ) -> None:
         super().__init__(caps, shortage)
+        # How the writer is asked for one more, by a call that finds none.
+        self.ask: Ask | None = None
         self._clock = clock
         self._give_back = give_back
         self._unused: dict[str, deque[_Credit]] = {}
@@ -43,6 +49,17 @@ class CreditCapacity(Capacity):
     def spare(self, key: str, instance_id: str) -> None:
         """A credit ahead of the call that will need it."""
         self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
+
+    def joins(self, snapshot: Snapshot) -> bool:
+        """Whether a call waits for the instance of a credit that others will start, and which has room for it, too.
+
+        Then it is counted in.
+        """
+        key = snapshot.key
+        if self._expected[key] >= len(self._unused.get(key, ())) * snapshot.limits.concurrency:
+            return False
+        self._expected[key] += 1
+        return True
 
     def has_credit(self, key: str) -> bool:
         return key in self._unused
@@ -77,6 +94,11 @@ class CreditCapacity(Capacity):
         for credit in [each for credits in self._unused.values() for each in credits]:
             if now - credit.granted_at >= UNUSED_S:
                 self.revoke(credit.instance_id)
+
+    async def granted(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+        if self.ask is not None and not self.has_credit(snapshot.key):
+            await self.ask(snapshot)
+        return self.require(snapshot, provisioned=provisioned)
 
     def require(self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0) -> list[Instance] | None:
         if provisioned or snapshot.key not in self._unused:

@@ -1,8 +1,8 @@
-"""A follower's side of agents: its link to the writer, its credits, and where its calls go.
+"""A follower's side of agents: its link to the writer, and what it has by the writer's word.
 
-Serves synchronous calls by itself, of the API and of HTTP functions, and moves every other request to the writer. While
-the writer is away it goes on with the instances that it has: nothing can change in the catalog then. Built by
-`_follower`.
+Serves synchronous calls by itself (`agents.calls`), of the API and of HTTP functions, and moves every other request to
+the writer. While the writer is away it goes on with the instances that it has: nothing can change in the catalog then.
+Built by `_follower`.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 from sesame.agents import messages as m
 from sesame.agents.answers import FollowersAnswers, WritersAnswers
 from sesame.agents.backlog import Backlog
+from sesame.agents.calls import Calls, OwnInstances
 from sesame.agents.catalog_copy import CatalogCopy, has_taken
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
@@ -22,9 +23,8 @@ from sesame.agents.endings import told
 from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
-from sesame.agents.nonces import NoncesOfAll
 from sesame.agents.packages import LeasedPackages
-from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
+from sesame.agents.policies import WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
 from sesame.agents.questions import Questions
 from sesame.agents.served import ServedHere
@@ -32,20 +32,18 @@ from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
-from sesame.http.interface import Exchange
-from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.moving import Arrived
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import Exhausted, PlatformError
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.errors import PlatformError
+from sesame.model.invocation import Invocation, Outcome
 from sesame.model.snapshot import Snapshot
 
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
 TELLS_EVERY_S = 0.25
 LEAVES_WITHIN_S = 5.0
-TO_WRITER = m.Place(0, "", WRITER)
 
 
 class Follower:
@@ -56,7 +54,7 @@ class Follower:
     ) -> None:
         """Without a `life` it serves as long as it lives. Requests wait for a writer for up to `away_s`."""
         self.agent = agent
-        self._life = life
+        self.life = life
         # Where no descriptors go to other agents.
         self.carry: Carry | None = None
         self.catalog = catalog
@@ -65,13 +63,13 @@ class Follower:
         self.trusted = ""
         self._clocks = clocks
         self._link: Link | None = None
-        self._writer = Presence(away_s)
+        self.writer = Presence(away_s)
         # Whether another process comes in the place of this one.
         self._rests = False
         self._followed = asyncio.Event()
-        self._questions = Questions(self.send)
+        self._questions = Questions(self.send, self._unclaimed)
         self._tells_ends = False
-        self.written = Written(lambda: self._link if self._writer.takes_requests.is_set() else None)
+        self.written = Written(lambda: self._link if self.writer.takes_requests.is_set() else None)
         self._pool: Pool | None = None
         self._credits: CreditCapacity | None = None
         self._server: HttpServer | None = None
@@ -80,9 +78,10 @@ class Follower:
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
         self._served: ServedHere | None = None
+        # There is one from `use` on.
+        self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
-        self._nonces_of_all = NoncesOfAll(self.ask)
-        self._backlog = Backlog(self._writer.here.is_set, self._running, clocks.monotonic)
+        self.backlog = Backlog(self.writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
         """Returns when the catalog is there."""
@@ -99,6 +98,7 @@ class Follower:
         self._pool, self._credits, self._served = pool, credits, ServedHere(resolver, for_writer)
         self._idle = KeptIdle(pool, self._clocks.monotonic)
         self._held = HeldInstances(pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
+        self.calls = Calls(self, OwnInstances(credits, self._served, self._idle, self._held))
         self._tick()
 
     def listens(self, server: HttpServer) -> None:
@@ -118,6 +118,10 @@ class Follower:
             self._link.close()
 
     # The link.
+
+    @property
+    def link(self) -> Link | None:
+        return self._link
 
     @property
     def is_linked(self) -> bool:
@@ -142,9 +146,9 @@ class Follower:
         if self._link is not link:
             return
         self._link = None
-        self._backlog.writer_goes()
+        self.backlog.writer_goes()
         self.answers.writer_gone()
-        self._writer.lost()
+        self.writer.lost()
         self._questions.lost()
 
     def send(self, message: m.Message, fds: tuple[int, ...] = ()) -> None:
@@ -162,7 +166,7 @@ class Follower:
 
     async def until_followed(self) -> None:
         """Returns when there is a writer, whose catalog is here. Raises `PlatformError`."""
-        await self._writer.waited(self._writer.here)
+        await self.writer.waited(self.writer.here)
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
@@ -173,8 +177,8 @@ class Follower:
             case m.AreYouThere():
                 self.send(m.Here())
             case m.Here():
-                assert self._life is not None
-                self._life.answered()
+                assert self.life is not None
+                self.life.answered()
             case m.CanTake():
                 self.send(self._takes(message))
             case m.LookIdle():
@@ -183,11 +187,11 @@ class Follower:
             case m.Records():
                 if self._served is not None:
                     self._served.changed()
-                if has_taken(self.catalog, message, None if self._life is None else self.unlink):
+                if has_taken(self.catalog, message, None if self.life is None else self.unlink):
                     self.send(m.Seen(message.revision))
                     self._is_here()
             case m.Rest():
-                self._writer.rests(message.within_s)
+                self.writer.rests(message.within_s)
             case m.Spare():
                 if self._credits is not None:
                     self._credits.spare(message.key, message.instance_id)
@@ -201,13 +205,20 @@ class Follower:
             case _:
                 raise AssertionError(f"the writer sent {type(message).__name__}")
 
+    def _unclaimed(self, answer: m.Message) -> None:
+        """The call that asked has been cancelled: what it was given is nobody's."""
+        if isinstance(answer, m.Place) and answer.instance_id:
+            self.send(m.Gone(answer.instance_id))
+        elif isinstance(answer, m.Leased):
+            self.send(m.Release(answer.n))
+
     def _is_here(self) -> None:
-        if not self._writer.came():
+        if not self.writer.came():
             return
         self._followed.set()
         if self._link is not None:
             self.written.send_kept(self._link)
-        self._backlog.step()
+        self.backlog.step()
 
     def rest(self) -> None:
         """Another process comes in the place of this agent: no more calls of other agents."""
@@ -215,7 +226,7 @@ class Follower:
 
     async def left(self) -> None:
         """Where it rests, returns when no request of other agents is under way to it, or the writer does not say so."""
-        if self._rests and self._writer.here.is_set():
+        if self._rests and self.writer.here.is_set():
             with contextlib.suppress(TimeoutError, PlatformError):
                 async with asyncio.timeout(LEAVES_WITHIN_S):
                     await self.ask(m.Leaving)
@@ -245,99 +256,16 @@ class Follower:
     def _tick(self) -> None:
         self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
         assert self._pool is not None
-        self._backlog.step()
+        self.backlog.step()
         self._tell_rests()
         if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
             self.send(counted)
 
     def _tell_rests(self) -> None:
-        if self._held is not None and (rests := self._held.look(has_writer=self._writer.takes_requests.is_set())):
+        if self._held is not None and (rests := self._held.look(has_writer=self.writer.takes_requests.is_set())):
             self.send(rests)
 
     # Where calls go.
-
-    def first_use(self, nonce: bytes) -> "asyncio.Future[bool]":
-        """As `fc.placement.Placement`."""
-        return self._nonces_of_all.first_use(nonce)
-
-    def serves_calls_of(self, target: Target) -> bool:
-        """As `fc.placement.Placement`."""
-        assert self._served is not None
-        return self._may_serve() and self._served.of(target) is not None
-
-    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`."""
-        assert self._idle is not None
-        assert self._served is not None
-        snapshot = self._served.of(target)
-        if snapshot is None or not self._may_serve():
-            return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
-        if self._idle.has(snapshot, exchange):
-            return None
-        return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
-
-    def _may_serve(self) -> bool:
-        return self._life is None or self._life.lasts()
-
-    async def _find_place(self, target: Target, snapshot: Snapshot, exchange: Exchange) -> bool:
-        connection = connection_of(exchange)
-        moves = MOVES_MAX if connection is None else connection.moves
-        if moves >= MOVES_MAX:
-            return await self._move(TO_WRITER, exchange, proven=True)
-
-        def has_room() -> bool:
-            assert self._idle is not None
-            assert self._credits is not None
-            spare = not self._writer.here.is_set() and self._credits.has_credit(snapshot.key)
-            return spare or self._idle.has(snapshot, exchange)
-
-        while True:
-            try:
-                async with self._backlog.turn(has_room, self._writer.patience_s):
-                    if has_room():
-                        return False
-                    if not self._writer.here.is_set():
-                        continue
-                    place = await self._asked(target, snapshot, moves)
-                    if place.instance_id:
-                        return False
-            except TimeoutError:
-                raise self._writer.missing() from None
-            return await self._move(place, exchange, proven=True)
-
-    async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
-        place = await self.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
-        assert isinstance(place, m.Place)
-        if place.instance_id:
-            assert self._credits is not None
-            self._credits.grant(snapshot.key, place.instance_id)
-        return place
-
-    def proven(self, exchange: Exchange) -> bool:
-        """As `fc.placement.Placement`."""
-        return is_proven(exchange)
-
-    def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`: all but what names an instance that is here."""
-        if self.keeps(exchange.request):
-            return None
-        return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=False))
-
-    async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
-        """Raises `PlatformError` where the request cannot move, and so is not answered here."""
-        writer = self._writer
-        await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)
-        moved = await move(exchange, proven=proven)
-        if moved is None:
-            raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
-        if self._link is None:
-            # It has ended in this moment: back here, and then to the next one.
-            self.adopt(socket.socket(fileno=moved.fd), moved.arrived)
-        elif self.carry is not None:
-            self.carry(place.address, moved)
-        else:
-            self._link.send(m.Request(place.agent, moved.arrived), [moved.fd])
-        return True
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
@@ -350,32 +278,13 @@ class Follower:
             self._server.adopt(connected, arrived)
 
     def around(self, invoke: Invoke) -> Invoke:
-        """Has each call that needs an instance have a credit: what was idle may be taken since its place was found."""
+        """As `calls.Calls.serve`, which is there once the engine is."""
 
-        async def credited(invocation: Invocation, *others: Any) -> Outcome:
-            assert self._pool is not None
-            assert self._credits is not None
-            assert self._served is not None
-            if not self._may_serve():
-                raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
-            target = invocation.target
-            if invocation.version:
-                target = Target(target.service, invocation.version, target.function)
-            snapshot = self._served.of(target)
-            if snapshot is None:
-                raise PlatformError("the function changed while its event was read: call it again")
-            warm = self._pool.has_idle(snapshot)
-            self._credits.begun(snapshot.key, warm=warm)
-            if not warm and not self._credits.has_credit(snapshot.key):
-                place = await self._asked(target, snapshot, MOVES_MAX)
-                if not place.instance_id:
-                    raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
-            try:
-                return await invoke(invocation, *others)
-            finally:
-                self._backlog.step()
+        async def served(*call: Any) -> Outcome:
+            assert self.calls is not None
+            return await self.calls.serve(invoke, *call)
 
-        return credited
+        return served
 
     # What is told to the writer.
 

@@ -53,6 +53,7 @@ class HeldInstances:
             # With its hook, as any that is not wanted any more.
             self._pool.release_provisioned(instance)
         else:
+            self._pool.shared.close(instance)
             self._revoked.add(asked.instance_id)
 
     def end_all(self) -> None:
@@ -68,18 +69,22 @@ class HeldInstances:
         """What has changed since it was looked last, for the writer."""
         if has_writer:
             self._credits.give_back_old()
-        for instance_id in list(self._revoked):
-            instance = self._pool.instance(instance_id)
-            if instance is None:
-                self._revoked.discard(instance_id)
-            elif instance.state is State.IDLE:
-                self._pool.release_provisioned(instance)
+        self.end_revoked()
         there = self._pool.instances()
         idle = {each.instance_id for each in there if each.state is State.IDLE}
         busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
         resting = idle - self._told_idle
         self._told_idle = idle
         return m.Rests(tuple(resting), tuple(busy)) if resting or busy else None
+
+    def end_revoked(self) -> None:
+        """Those that were to end, and are idle now."""
+        for instance_id in list(self._revoked):
+            instance = self._pool.instance(instance_id)
+            if instance is None:
+                self._revoked.discard(instance_id)
+            elif instance.state is State.IDLE:
+                self._pool.release_provisioned(instance)
 
     def are_busy(self, instance_ids: Iterable[str]) -> None:
         """The writer has been told so."""

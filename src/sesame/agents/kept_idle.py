@@ -31,23 +31,36 @@ class KeptIdle:
         return [each for each in self._pool.instances() if each.snapshot.key == key and self._is_here(each)]
 
     def has(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """Whether this call has an idle instance here, beside those that are kept for others."""
+        """Whether this call has an idle instance here, or a place in one, beside those that are kept for others."""
         if not self._promises:
-            return self._pool.has_idle(snapshot)
+            return self.has_now(snapshot)
         connection = connection_of(exchange)
         if connection is not None and connection.moves:
             self._promises.redeem(snapshot.key)
-        return _idle(self.of(snapshot.key)) > self._promises.count(snapshot.key)
+        return self._places(snapshot.key, self.of(snapshot.key)) > self._promises.count(snapshot.key)
+
+    def has_now(self, snapshot: Snapshot) -> bool:
+        """The same of a call that asks for an instance, whatever is kept for others."""
+        if self._pool.has_idle(snapshot):
+            return True
+        return snapshot.limits.concurrency > 1 and self._pool.shared.places(snapshot.key) > 0
 
     def keep(self, key: str, *, room: bool) -> tuple[bool, bool]:
         """Whether one is kept for a call of another agent from here on, and whether a further one would be left."""
         own, promised = self.of(key), self._promises.count(key)
-        idle = _idle(own)
-        kept = takes_in(idle=idle, promised=promised, running=sum(each.calls for each in own), room=room)
+        kept = takes_in(
+            idle=self._places(key, own),
+            promised=promised,
+            running=sum(each.calls for each in own),
+            room=room,
+            shared=any(each.shared for each in own),
+        )
         if kept:
             self._promises.add(key)
-        return kept, idle - promised - kept > 0
+        # Each that is kept may be a place in another instance.
+        return kept, sum(each.state is State.IDLE for each in own) - promised - kept > 0
 
-
-def _idle(instances: list[Instance]) -> int:
-    return sum(each.state is State.IDLE for each in instances)
+    def _places(self, key: str, own: list[Instance]) -> int:
+        """How many calls they take now, or once they are ready."""
+        idle = sum(each.snapshot.limits.concurrency for each in own if each.state is State.IDLE)
+        return idle + self._pool.shared.places(key)

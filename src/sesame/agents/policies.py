@@ -16,15 +16,18 @@ MOVES_MAX = 4
 PROMISED_S = 0.5
 
 
-def takes_in(*, idle: int, promised: int, running: int, room: bool) -> bool:
+def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool = False) -> bool:
     """Whether an agent keeps one of its idle instances for a call that came to another agent.
+
+    Of instances that serve several calls at a time (`shared`), each such place counts as an idle one.
 
     POLICY: a function that is called now and then has one warm instance, wherever its calls come in: an idle instance
     of an agent on which nothing else of the function runs is taken rather than another one started. Where calls of it
     run, instances on several agents are what spreads them; an idle one is then taken only where there is no `room` for
-    another. One that is promised to a call that is on its way is not there for the next.
+    another. One that is promised to a call that is on its way is not there for the next. Instances that are shared are
+    filled first, as on one agent: what comes to them together may be about the same.
     """
-    return idle > promised and (not room or running + promised == 0)
+    return idle > promised and (shared or not room or running + promised == 0)
 
 
 class Promises:
@@ -63,12 +66,11 @@ class Promises:
 def followers_serve(snapshot: Snapshot) -> bool:
     """Whether an agent beside the writer may serve calls of it.
 
-    POLICY: the writer alone has what these need: sessions, instances with several calls at a time, buckets that are
-    mounted, images, rows of metrics for logstores.
+    POLICY: the writer alone has what these need: sessions, buckets that are mounted, images, rows of metrics for
+    logstores.
     """
     return not (
         snapshot.affinity is not None
-        or snapshot.limits.concurrency > 1
         or snapshot.buckets
         or snapshot.launch.image is not None
         or snapshot.log_target.request_metrics

@@ -12,8 +12,12 @@ from sesame.agents.messages import Message
 
 
 class Questions:
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    def __init__(
+        self, send: Callable[[Message], None], unclaimed: Callable[[Any], None] = lambda _answer: None
+    ) -> None:
+        """`unclaimed` gets each answer whose asker was cancelled meanwhile."""
         self._send = send
+        self._unclaimed = unclaimed
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
@@ -25,12 +29,18 @@ class Questions:
         self._send(question(n))
         try:
             return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._unclaimed(answer.result())
+            raise
         finally:
             self._answers.pop(n, None)
 
     def answered(self, n: int, message: Message) -> None:
-        """Nothing for one that nobody waits for any more."""
-        if (answer := self._answers.get(n)) is not None and not answer.done():
+        answer = self._answers.get(n)
+        if answer is None or answer.done():
+            self._unclaimed(message)
+        else:
             answer.set_result(message)
 
     def lost(self) -> None:

@@ -267,15 +267,22 @@ class Writer:
         return True
 
     async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        connection, room = connection_of(exchange), self.needs.pool.capacity.has_free(snapshot)
-        if connection is not None and connection.moves < MOVES_MAX and self.held[snapshot.key]:
-            agent = await self._idle_at(WRITER, snapshot.key, room=room)
-            if await self._send_to(agent, exchange, proven=True):
-                return True
-        if not room:
-            # One that has become idle on a follower in this moment may have to go for it.
-            await self._tell_idle()
-        return False
+        room = self.needs.pool.capacity.has_free(snapshot)
+        if await self._moved_to_idle(snapshot, exchange, room=room):
+            return True
+        if room:
+            return False
+        # One that has become idle on a follower in this moment may have to go for it.
+        await self._tell_idle()
+        # And one that was granted before is being started there, with room for this call, too.
+        return snapshot.limits.concurrency > 1 and await self._moved_to_idle(snapshot, exchange, room=False)
+
+    async def _moved_to_idle(self, snapshot: Snapshot, exchange: Exchange, *, room: bool) -> bool:
+        connection = connection_of(exchange)
+        if connection is None or connection.moves >= MOVES_MAX or not self.held[snapshot.key]:
+            return False
+        agent = await self._idle_at(WRITER, snapshot.key, room=room)
+        return await self._send_to(agent, exchange, proven=True)
 
     def _is_here(self, instance: Instance) -> bool:
         return not any(instance.instance_id in each.instances for each in self._followers.values())

@@ -85,6 +85,10 @@ class Capacity:
             raise Exhausted(then)
         return None
 
+    async def granted(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+        """As `require`, of who decides about it, where that is another process."""
+        return self.require(snapshot, provisioned=provisioned)
+
     def _victims(
         self, instances: list[Instance], snapshot: Snapshot, provisioned: bool, machine: int
     ) -> list[Instance] | str:

@@ -45,8 +45,8 @@ class Pool:
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
-        self._shared = SharedInstances()
-        self._health = HealthChecks(given.clocks, self._shared, self.end)
+        self.shared = SharedInstances()
+        self._health = HealthChecks(given.clocks, self.shared, self.end)
         self.sessions = SessionInstances(given.clocks, self._take, self.acquire, self.is_current)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -152,10 +152,10 @@ class Pool:
         died_since = instance.death is not None
         self.sessions.room(instance)
         if instance.spent or died_since:
-            self._shared.close(instance)
+            self.shared.close(instance)
         if instance.state is DEAD or instance.calls:
             return
-        self._shared.close(instance)
+        self.shared.close(instance)
         if instance.spent:
             self.end(instance, KillReason.FAILED if instance.serves_on else KillReason.DONE)
             return
@@ -181,12 +181,12 @@ class Pool:
             self._idle.remove(instance)
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
-        self._shared.close(instance)
+        self.shared.close(instance)
         return self._background(self._end(instance, reason))
 
     def readied(self, instance: Instance) -> None:
         """It is initialized, so that it may serve other calls beside the one that started it."""
-        if self._shared.open(instance):
+        if self.shared.open(instance):
             self.sessions.room(instance, every=True)
 
     def call_ended(self) -> None:
@@ -195,7 +195,7 @@ class Pool:
             self.calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
-        if snapshot.limits.concurrency > 1 and (shared := self._shared.take(snapshot)) is not None:
+        if snapshot.limits.concurrency > 1 and (shared := self.shared.take(snapshot)) is not None:
             return Lease(shared, cold=False)
         instance = self._idle.take(snapshot.key)
         if instance is None:
@@ -206,14 +206,14 @@ class Pool:
     def _begin(self, instance: Instance) -> None:
         instance.move(BUSY)
         instance.thaw()
-        self._shared.begin(instance)
+        self.shared.begin(instance)
 
     def _take(self, instance: Instance) -> Lease | None:
         """For a call of a session that it has; None while it has no room."""
         if instance.state is State.IDLE:
             self._idle.remove(instance)
             self._begin(instance)
-        elif not self._shared.has_room(instance):
+        elif not self.shared.has_room(instance):
             return None
         self.counts.warm += 1
         return Lease(instance, cold=False)
@@ -229,12 +229,12 @@ class Pool:
         asked_at = self._given.clocks.monotonic()
         while True:
             self._refuse_when_closed()
-            if provisioned_for is None and await self._shared.soon(snapshot):
+            if provisioned_for is None and await self.shared.soon(snapshot):
                 if (warm := self._warm_after(snapshot, asked_at)) is not None:
                     return warm
                 self._startup.require_startable(snapshot)
                 continue
-            leaving = self.capacity.require(snapshot, provisioned=provisioned_for is not None)
+            leaving = await self.capacity.granted(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
                 return await self._cold(self.admit(snapshot, leaving, provisioned_for), asked_at)
             await self.an_end()
@@ -244,7 +244,7 @@ class Pool:
     async def _cold(self, admitted: Admitted, asked_at: float) -> Lease:
         clocks, instance, ending = self._given.clocks, admitted.instance, admitted.ending
         snapshot = instance.snapshot
-        self._shared.begin(instance)
+        self.shared.begin(instance)
         try:
             if ending:
                 # Cancelling this call does not cancel the evicted instances' ends.
@@ -253,13 +253,13 @@ class Pool:
                 # While this call waited for its slot, another may have ended and left a warm instance.
                 if instance.provisioned_for is None and (warm := self._warm_after(snapshot, asked_at)) is not None:
                     instance.move(State.DEAD)
-                    self._shared.close(instance)
+                    self.shared.close(instance)
                     self.capacity.free(instance)
                     return warm
                 started_at = clocks.monotonic()
                 await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
-            self._shared.close(instance)
+            self.shared.close(instance)
             self.capacity.free(instance)
             raise
         if instance.state is State.DEAD:

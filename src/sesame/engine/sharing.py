@@ -44,6 +44,14 @@ class SharedInstances:
                 fullest = each
         return fullest
 
+    def places(self, key: str) -> int:
+        """How many calls they take beside those that they serve, and those that wait until one is ready."""
+        open_now = sum(
+            each.snapshot.limits.concurrency - each.calls for each in self._open.get(key, ()) if each.death is None
+        )
+        readying = self._readying.get(key, ())
+        return open_now + sum(max(each.instance.snapshot.limits.concurrency - 1 - each.waiting, 0) for each in readying)
+
     def has_room(self, instance: Instance) -> bool:
         """Whether it is open and takes one more call, of a session that it has."""
         snapshot = instance.snapshot

@@ -1,0 +1,190 @@
+"""Where a follower's calls go: to an instance that it has or may start, to one of another agent, or to the writer.
+
+Made by `agents.follower`, whose endpoint asks it (`fc.placement`), and whose engine has it around each call.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from sesame.agents import messages as m
+from sesame.agents.backlog import Backlog
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.held import HeldInstances
+from sesame.agents.kept_idle import KeptIdle
+from sesame.agents.link import Carry, Link
+from sesame.agents.nonces import NoncesOfAll
+from sesame.agents.policies import MOVES_MAX, WRITER
+from sesame.agents.presence import Life, Presence
+from sesame.agents.served import ServedHere
+from sesame.engine.interface import Invoke
+from sesame.http.interface import Exchange
+from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.request import Request
+from sesame.identity.nonces import UsedNonces
+from sesame.model.errors import Exhausted, PlatformError
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.snapshot import Snapshot
+
+TO_WRITER = m.Place(0, "", WRITER)
+
+
+class OfFollower(Protocol):
+    """The part of `agents.follower.Follower` that is used here."""
+
+    carry: Carry | None
+    life: Life | None
+    writer: Presence
+    backlog: Backlog
+    nonces: UsedNonces
+
+    @property
+    def link(self) -> Link | None: ...
+
+    def ask(self, question: Callable[[int], m.Message]) -> Awaitable[m.Message]: ...
+
+    def keeps(self, request: Request) -> bool: ...
+
+    def adopt(self, connected: socket.socket, arrived: Arrived) -> None: ...
+
+
+class OwnInstances(msgspec.Struct, frozen=True):
+    """Those that the follower has or may start, and of which functions."""
+
+    credits: CreditCapacity
+    served: ServedHere
+    idle: KeptIdle
+    held: HeldInstances
+
+
+class Calls:
+    """A `fc.placement.Placement`."""
+
+    def __init__(self, follower: OfFollower, own: OwnInstances) -> None:
+        self.nonces = follower.nonces
+        self._follower = follower
+        self._writer = follower.writer
+        self._backlog = follower.backlog
+        self._credits, self._served, self._idle, self._held = own.credits, own.served, own.idle, own.held
+        self._nonces_of_all = NoncesOfAll(follower.ask)
+        # Of calls whose instance may serve several, by snapshot; each is there while somebody waits.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        own.credits.ask = self._lend
+
+    def first_use(self, nonce: bytes) -> "asyncio.Future[bool]":
+        return self._nonces_of_all.first_use(nonce)
+
+    def proven(self, exchange: Exchange) -> bool:
+        return is_proven(exchange)
+
+    def serves_calls_of(self, target: Target) -> bool:
+        return self._may_serve() and self._served.of(target) is not None
+
+    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        snapshot = self._served.of(target)
+        if snapshot is None or not self._may_serve():
+            return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
+        if self._idle.has(snapshot, exchange):
+            return None
+        return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
+
+    def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        """All but what names an instance that is here."""
+        if self._follower.keeps(exchange.request):
+            return None
+        return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=False))
+
+    async def serve(self, invoke: Invoke, invocation: Invocation, *others: Any) -> Outcome:
+        """`invoke`, unless the call may not be served here any more."""
+        if not self._may_serve():
+            raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
+        target = invocation.target
+        if invocation.version:
+            target = Target(target.service, invocation.version, target.function)
+        snapshot = self._served.of(target)
+        if snapshot is None:
+            raise PlatformError("the function changed while its event was read: call it again")
+        self._credits.begun(snapshot.key, warm=self._idle.has_now(snapshot))
+        try:
+            return await invoke(invocation, *others)
+        finally:
+            self._held.end_revoked()
+            self._backlog.step()
+
+    def _may_serve(self) -> bool:
+        life = self._follower.life
+        return life is None or life.lasts()
+
+    async def _find_place(self, target: Target, snapshot: Snapshot, exchange: Exchange) -> bool:
+        connection = connection_of(exchange)
+        moves = MOVES_MAX if connection is None else connection.moves
+        if moves >= MOVES_MAX:
+            return await self._move(TO_WRITER, exchange, proven=True)
+
+        def has_room() -> bool:
+            spare = not self._writer.here.is_set() and self._credits.has_credit(snapshot.key)
+            return spare or self._idle.has(snapshot, exchange)
+
+        while True:
+            try:
+                async with self._backlog.turn(has_room, self._writer.patience_s):
+                    if has_room():
+                        return False
+                    if not self._writer.here.is_set():
+                        continue
+                    place = await self._place(target, snapshot, moves, has_room)
+                    if place is None:
+                        return False
+            except TimeoutError:
+                raise self._writer.missing() from None
+            return await self._move(place, exchange, proven=True)
+
+    async def _place(
+        self, target: Target, snapshot: Snapshot, moves: int, has_room: Callable[[], bool]
+    ) -> m.Place | None:
+        """Another agent's; None for one here, which the call is counted in for."""
+        if snapshot.limits.concurrency == 1:
+            place = await self._asked(target, snapshot, moves)
+        else:
+            # One call asks at a time: what it gets may have room for those behind it.
+            async with self._turns.setdefault(snapshot.key, asyncio.Lock()):
+                if has_room() or self._credits.joins(snapshot):
+                    return None
+                place = await self._asked(target, snapshot, moves)
+        if not place.instance_id:
+            return place
+        self._credits.grant(snapshot.key, place.instance_id)
+        return None
+
+    async def _lend(self, snapshot: Snapshot) -> None:
+        """As `credits.Ask`: what a call has found may be taken, or have failed to start, since its place was found."""
+        target = Target(snapshot.service, snapshot.version_id, snapshot.function)
+        place = await self._asked(target, snapshot, MOVES_MAX)
+        if not place.instance_id:
+            raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
+        self._credits.spare(snapshot.key, place.instance_id)
+
+    async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
+        place = await self._follower.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
+        assert isinstance(place, m.Place)
+        return place
+
+    async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
+        """Raises `PlatformError` where the request cannot move, and so is not answered here."""
+        follower, writer = self._follower, self._writer
+        await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)
+        moved = await move(exchange, proven=proven)
+        if moved is None:
+            raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
+        if follower.link is None:
+            # It has ended in this moment: back here, and then to the next one.
+            follower.adopt(socket.socket(fileno=moved.fd), moved.arrived)
+        elif follower.carry is not None:
+            follower.carry(place.address, moved)
+        else:
+            follower.link.send(m.Request(place.agent, moved.arrived), [moved.fd])
+        return True

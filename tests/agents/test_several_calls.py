@@ -1,0 +1,77 @@
+"""Instances of followers that serve several calls at a time: who finds room in them, and who starts another."""
+
+import asyncio
+
+import pytest
+from tests.agents.test_credits_machine import CAPS, CreditsMachine
+from tests.engine.conftest import Engine, build
+from tests.engine.test_sharing import ROOM, answers, finish, hang
+
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.kept_idle import KeptIdle
+from sesame.engine.instance import State
+from sesame.model.invocation import Invocation, Target
+
+
+def shared() -> Engine:
+    engine = build(CAPS)
+    engine.deploy(runtime="custom", instance_concurrency=ROOM)
+    engine.driver.behaviour = answers
+    return engine
+
+
+async def test_room_in_an_instance_is_kept_as_an_idle_one_is() -> None:
+    engine = shared()
+    idle, snapshot = KeptIdle(engine.pool, lambda: 0.0), engine.resolver.resolve(Target("s", "LATEST", "f"))
+    assert not idle.has_now(snapshot)
+    assert idle.keep(snapshot.key, room=False) == (False, False)
+    calls = await hang(engine, 1)
+    assert idle.has_now(snapshot)
+    # Also where there is room for another instance.
+    assert [idle.keep(snapshot.key, room=True)[0] for _ in range(ROOM)] == [True] * (ROOM - 1) + [False]
+    calls += await hang(engine, ROOM - 1)
+    assert not idle.has_now(snapshot)
+    await finish(engine, calls)
+    assert [each.state for each in engine.pool.instances()] == [State.IDLE]
+    assert idle.has_now(snapshot)
+
+
+async def test_an_instance_that_is_to_end_takes_no_more_calls() -> None:
+    engine = shared()
+    calls = await hang(engine, 1)
+    (instance,) = engine.pool.instances()
+    assert engine.pool.shared.places(instance.snapshot.key) == ROOM - 1
+    engine.pool.shared.close(instance)
+    assert engine.pool.shared.places(instance.snapshot.key) == 0
+    calls += await hang(engine, 1)
+    assert len(engine.driver.made) == 2
+    await finish(engine, calls)
+
+
+async def test_calls_join_a_credit_until_its_instance_would_be_full() -> None:
+    engine = shared()
+    snapshot = engine.resolver.resolve(Target("s", "LATEST", "f"))
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+    assert not credits.joins(snapshot)
+    credits.grant(snapshot.key, "c-1")
+    assert [credits.joins(snapshot) for _ in range(ROOM)] == [True] * (ROOM - 1) + [False]
+    credits.begun(snapshot.key, warm=False)
+    assert credits.joins(snapshot)
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+def test_a_call_that_is_cancelled_while_it_asks_leaves_no_credit_behind(turns: int) -> None:
+    machine = CreditsMachine()
+
+    async def ask_and_go() -> None:
+        call = Invocation("r", Target("s", "LATEST", "a"), b"e")
+        asked = asyncio.ensure_future(machine.followers[2].engine.invoke(call))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait({asked})
+
+    machine.loop.run_until_complete(ask_and_go())
+    machine.time_passes(11.0)
+    assert machine.engine.pool.instances() == []
+    machine.teardown()
