@@ -38,7 +38,6 @@ def test_the_spellings_of_sdks_and_tools(sent: dict[str, Any]) -> None:
         assert found.lookups == (Lookup("header", "token", "Bearer "), Lookup("cookie", "c"))
         assert found.passed == (Passed("query", "uid", "id"), Passed("header", "name", "X-Name"))
         assert list(found.keys.keys) == [""]
-        assert not found.uses_forms
 
 
 def test_nothing_is_passed_by_what_tools_write_for_nothing() -> None:
@@ -46,8 +45,6 @@ def test_nothing_is_passed_by_what_tools_write_for_nothing() -> None:
     assert read(claimPassBy=None).passed == ()
     # Kept: no caller may set a parameter that a claim stands for.
     assert read(claimPassBy="query::uid").passed == (Passed("query", "", "uid"),)
-    assert read(tokenLookup="form:token").uses_forms
-    assert read(claimPassBy="form:uid:uid").uses_forms
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from tests.support.examples import examples
 from tests.support.tokens import ec, ed25519, hmac_token, jwks, part, public, rsa, token
 
 from sesame.control.jwt_keys import KEYS_MAX, TOKEN_BYTES_MAX, KeySet, TokenRefused, key_set
@@ -271,3 +274,27 @@ def test_ec_signatures_of_odd_sizes() -> None:
     for odd in (b"", b"\0" * 64, b"\xff" * 64, b"\0" * 63, b"\0" * 200):
         assert "signature" in refused(keys, f"{head}.{part(odd)}")
     assert isinstance(keys.keys[""], ECKey)
+
+
+@given(st.data())
+@settings(max_examples=examples(200), deadline=None)
+def test_no_change_of_a_token_holds(data: st.DataObject) -> None:
+    """Whatever a caller sends, nothing else comes out than the claims that were signed, or a refusal."""
+    keys = read(public(ec(), "ES256", kid="a"), OCT)
+    good = data.draw(st.sampled_from([token(ec(), {"sub": "me"}, "ES256", kid="a"), hmac_token(SECRET, {"sub": "me"})]))
+    at = data.draw(st.integers(0, len(good)))
+    sent = good[:at] + data.draw(st.text(max_size=4)) + good[at + data.draw(st.integers(0, 3)) :]
+    if sent == good:
+        assert keys.claims(sent, NOW) == {"sub": "me"}
+    else:
+        assert refused(keys, sent)
+
+
+@given(st.text(max_size=80), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
+@settings(max_examples=examples(100), deadline=None)
+def test_headers_of_any_kind_are_refused(text: str, value: Any) -> None:
+    for forged in (text, f"{part(text.encode(errors='replace'))}.{part({})}.x", f"{part({'alg': value})}.{part({})}."):
+        assert refused(read(OCT), forged)
+    for name in ("kid", "typ", "crit", "jwk", "x5c"):
+        header = f"{part({'alg': 'HS256', name: value})}.{part({})}.{part(b'x' * 32)}"
+        assert refused(read(OCT), header)

@@ -41,7 +41,9 @@ async def trigger(endpoint: Endpoint, **changes: Any) -> None:
     assert answer.status == 200, answer.body
 
 
-async def visit(endpoint: Endpoint, path: str = "", method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
+async def visit(
+    endpoint: Endpoint, path: str = "", method: str = "GET", body: bytes | list[bytes] = b"", **headers: str
+) -> Answer:
     sent = {"host": "127.0.0.1:9000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     whole = path if path.startswith("http:") else WEB + path
     return await endpoint.call(method, whole.removeprefix("http:"), body, sent, sign=False, whole_path=True)
@@ -204,6 +206,18 @@ async def test_a_body_that_may_be_a_form_to_the_function(web: Endpoint) -> None:
     assert "expected the Content-Type 'application/x-www-form-urlencoded' once, found 'multipart/form-data'" in found
     await refused(web, "", "POST", b"uid=root", content_type=f"text/plain, {FORM}", **bearer(signed()))
     assert (await visit(web, "", "POST", b"{}", content_type="application/json", **bearer(signed()))).status == 200
+
+
+async def test_a_body_is_read_only_where_something_stands_in_it(web: Endpoint) -> None:
+    """Uploads of callers whose token is elsewhere stream on."""
+    web.engine.destination = Destined("", streams=True)
+    for kind in (FORM, "multipart/form-data; boundary=a"):
+        answer = await visit(web, "", "POST", [b"a=", b"b"], content_type=kind, **bearer(signed()))
+        stream = web.engine.asked[-1].stream
+        assert stream is not None
+        assert stream.whole_body() is None
+        assert answer.status == 502
+    await refused(web, "", "POST", f"token={signed()}".encode(), content_type="multipart/form-data; boundary=a")
 
 
 async def test_claims_of_every_kind(web: Endpoint) -> None:

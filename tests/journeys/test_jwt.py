@@ -35,7 +35,7 @@ def handler(event, context):
     asked = json.loads(event)
     return {"statusCode": 200, "body": [asked["headers"].get("X-User"), asked["queryParameters"]]}
 """
-LOOKUP = ["header:Authorization:Bearer ", "query:token"]
+LOOKUP = ["header:Authorization:Bearer ", "query:token", "form:token"]
 
 
 def _code(files: dict[str, bytes | str]) -> str:
@@ -69,6 +69,9 @@ def test_a_trigger_of_2021(sesame: Sesame, alg: str) -> None:
     good = {"Authorization": f"Bearer {token(key, claims(), alg, kid='k')}", "X-User": "root"}
     answer = requests.post(f"{url}/a?role=none&x=1", headers=good, data=b"body", timeout=60)
     assert (answer.status_code, answer.text) == (200, "u-1|x=1&role=admin|body")
+    text = good["Authorization"].removeprefix("Bearer ")
+    answer = requests.post(f"{url}/a", data={"token": text, "a": "b"}, timeout=60)
+    assert (answer.status_code, answer.text) == (200, f"u-1|role=admin|token={text}&a=b")
     assert requests.get(f"{url}/public/a?role=admin", headers={"X-User": "root"}, timeout=60).text == "||"
     forged = token(key, claims() | {"exp": int(time.time()) - 1}, alg, kid="k")
     for headers in ({}, {"Authorization": f"Bearer {forged}"}, {"Authorization": good["Authorization"] + "A"}):

@@ -69,10 +69,6 @@ class JwtAuth(msgspec.Struct, frozen=True):
             return True
         return any(_matches(pattern, path) for pattern in self.paths) == self.deny
 
-    @property
-    def uses_forms(self) -> bool:
-        return any(each.place == FORM for each in self.lookups) or any(each.place == FORM for each in self.passed)
-
 
 async def read_in_thread(sent: Any, field: str) -> JwtAuth:
     """As `read`, which takes tens of milliseconds when it is the first and imports the library."""

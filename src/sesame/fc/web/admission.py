@@ -5,6 +5,7 @@ form is read here where a token or its claims stand in forms.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from sesame.fc.auth.verifier import Verifier
 from sesame.fc.placement import Placement, require_first_use
 from sesame.fc.refusals import AccessDenied
 from sesame.fc.web import claims
-from sesame.fc.web.forms import is_form, with_body
+from sesame.fc.web.forms import Form, is_form, with_body
 from sesame.fc.web.ways import ANONYMOUS, Way
 from sesame.http.interface import Exchange
 from sesame.http.request import Request
@@ -67,19 +68,18 @@ class Admission:
             if placement is not None and not proven:
                 await require_first_use(placement, self._needs.verifier.nonce_of(head_of(request)))
         for auth, path in await self._asked(trigger, way):
-            form: bytes | None = None
-            if auth.uses_forms and is_form(request):
-                form = await self._needs.read_event(way.target, exchange)
-            way, form = await self._claimed(auth, path, way, request, form)
-            if form is not None:
-                exchange = with_body(exchange, form)
+            read = partial(self._needs.read_event, way.target, exchange) if is_form(exchange.request) else None
+            form = Form(read)
+            way = await self._claimed(auth, path, claims.Incoming(request, way, form))
+            if form.body is not None:
+                exchange = with_body(exchange, form.body)
         return chain, way, exchange
 
     async def of_websocket(self, trigger: HttpConfig, way: Way, request: Request) -> tuple[Chain, Way]:
         """The same for a request that has no body."""
         chain = self._signed(way, request, proven=False) if _wants_signature(trigger, way) else ()
         for auth, path in await self._asked(trigger, way):
-            way, _form = await self._claimed(auth, path, way, request, None)
+            way = await self._claimed(auth, path, claims.Incoming(request, way, Form(None)))
         return chain, way
 
     def _signed(self, way: Way, request: Request, *, proven: bool) -> Chain:
@@ -113,11 +113,8 @@ class Admission:
             self._known[key] = known
         return known
 
-    async def _claimed(
-        self, auth: JwtAuth, path: str, way: Way, request: Request, form: bytes | None
-    ) -> tuple[Way, bytes | None]:
-        """The way, and the form where there is one, with the claims of the token that the request needs."""
-        incoming = claims.Incoming(request, way, form)
+    async def _claimed(self, auth: JwtAuth, path: str, incoming: claims.Incoming) -> Way:
+        """The way, with the claims of the token that the request needs."""
         claimed = None
         if auth.needs_token(path):
             claimed = await claims.of_token(auth, incoming, self._needs.wall_clock())

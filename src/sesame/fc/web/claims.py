@@ -29,11 +29,11 @@ _COOKIE_SAFE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A request, its way so far, and its body where that is a form that is looked at."""
+    """A request and its way so far."""
 
     request: Request
     way: Way
-    form: bytes | None
+    form: forms.Form
 
 
 def callers_own(way: Way, headers: Iterable[Header]) -> Iterator[Header]:
@@ -65,8 +65,8 @@ async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, A
     raise AccessDenied(f"the JSON Web Token is missing: expected it in {places}")
 
 
-async def passed(auth: JwtAuth, incoming: Incoming, claimed: dict[str, Any] | None) -> tuple[Way, bytes | None]:
-    """The way with the claims, and the form, with the claims that it holds."""
+async def passed(auth: JwtAuth, incoming: Incoming, claimed: dict[str, Any] | None) -> Way:
+    """The way with the claims; those that forms hold are in the body of the form then."""
     names: dict[str, set[str]] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     for each in auth.passed:
@@ -77,14 +77,18 @@ async def passed(auth: JwtAuth, incoming: Incoming, claimed: dict[str, Any] | No
     way = _with_headers(incoming, names, pairs)
     if QUERY in names:
         way = _with_query(incoming, way, names[QUERY], pairs.get(QUERY, []))
-    form = incoming.form
-    if FORM in names and form is not None:
-        written = pairs.get(FORM, [])
-        if len(form) > _AT_ONCE_BYTES:
-            form = await asyncio.to_thread(forms.replaced, form, names[FORM], written)
-        else:
-            form = forms.replaced(form, names[FORM], written)
-    return way, form
+    if FORM in names:
+        forms.require_no_other_form(incoming.request)
+        await _into_form(incoming.form, names[FORM], pairs.get(FORM, []))
+    return way
+
+
+async def _into_form(form: forms.Form, names: set[str], pairs: list[tuple[str, str]]) -> None:
+    body = await form.get()
+    if body is not None and len(body) > _AT_ONCE_BYTES:
+        form.body = await asyncio.to_thread(forms.replaced, body, names, pairs)
+    elif body is not None:
+        form.body = forms.replaced(body, names, pairs)
 
 
 async def _found(lookup: Lookup, incoming: Incoming) -> list[str]:
@@ -102,13 +106,18 @@ async def _found(lookup: Lookup, incoming: Incoming) -> list[str]:
             values = [part.partition("=")[2].strip().strip('"') for part in parts]
         case jwt_auth.QUERY:
             values = forms.values(incoming.way.query, lookup.name)
-        case _ if incoming.form is None:
-            values = []
-        case _ if len(incoming.form) > _AT_ONCE_BYTES:
-            values = await asyncio.to_thread(forms.values, incoming.form, lookup.name)
         case _:
-            values = forms.values(incoming.form, lookup.name)
+            values = await _of_form(incoming.form, lookup.name)
     return [value for value in values if value]
+
+
+async def _of_form(form: forms.Form, name: str) -> list[str]:
+    body = await form.get()
+    if body is None:
+        return []
+    if len(body) > _AT_ONCE_BYTES:
+        return await asyncio.to_thread(forms.values, body, name)
+    return forms.values(body, name)
 
 
 def _unprefixed(value: str, prefix: str) -> str:

@@ -3,7 +3,7 @@
 Used by `fc.web.claims` and `fc.web.admission`. What is not changed stays as the client wrote it.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, cast
 from urllib.parse import quote, unquote_plus
 
@@ -16,17 +16,18 @@ _LENGTH, _ENCODING = b"content-length", b"transfer-encoding"
 
 
 def is_form(request: Request) -> bool:
+    return _kinds(request) == [_FORM]
+
+
+def require_no_other_form(request: Request) -> None:
     """Raises `AccessDenied` for a body that a function may take for a form, and that is none that is read here."""
-    kinds = [value.partition(b";")[0].strip().lower() for name, value in request.headers if name == b"content-type"]
-    if kinds == [_FORM]:
-        return True
-    if any(b"form" in kind for kind in kinds):
+    kinds = _kinds(request)
+    if kinds != [_FORM] and any(b"form" in kind for kind in kinds):
         found = b", ".join(kinds).decode("latin-1")
         raise AccessDenied(
-            f"the HTTP trigger or the domain looks for tokens or claims in forms: expected the Content-Type "
-            f"'{_FORM.decode()}' once, found '{found}'"
+            f"claims of tokens are passed in forms here: expected the Content-Type '{_FORM.decode()}' once, found "
+            f"'{found}'"
         )
-    return False
 
 
 def values(encoded: bytes, name: str) -> list[str]:
@@ -42,9 +43,26 @@ def replaced(encoded: bytes, names: Collection[str], pairs: list[tuple[str, str]
     return b"&".join(kept)
 
 
+class Form:
+    """The body of a request, read once it is needed. `body` is None before, and where it is no form."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]] | None) -> None:
+        self._read = read
+        self.body: bytes | None = None
+
+    async def get(self) -> bytes | None:
+        if self.body is None and self._read is not None:
+            self.body = await self._read()
+        return self.body
+
+
 def with_body(exchange: Exchange, body: bytes) -> Exchange:
     """The same exchange, with this body in the place of the one that was read."""
     return cast(Exchange, _Rewritten(exchange, body))
+
+
+def _kinds(request: Request) -> list[bytes]:
+    return [value.partition(b";")[0].strip().lower() for name, value in request.headers if name == b"content-type"]
 
 
 def _decoded(part: bytes) -> str:
