@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -134,7 +135,10 @@ def calling(load: Load) -> Iterator[Callers]:
 
 
 def _call(told: Connection, load: Load) -> None:
-    told.send(uvloop.run(_Calls(load).run(told)))
+    seen = uvloop.run(_Calls(load).run(told))
+    # The loop has read it without blocking, and what was seen may be more than a pipe holds.
+    os.set_blocking(told.fileno(), True)
+    told.send(seen)
 
 
 class _Calls:

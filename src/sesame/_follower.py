@@ -77,10 +77,12 @@ class FollowerSesame:
         if self._of_cluster is None:
             self._place.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
             teardown.callback(follower.close)
+            # The writer says what functions trust.
+            await follower.followed()
         else:
             teardown.callback(follower.close)
             await self._of_cluster.begin(follower, teardown)
-        await follower.followed()
+        # Beside the way to a writer elsewhere: callers wait for both, which take seconds on a busy machine.
         opening = SandboxOpening(
             SandboxNeeds(
                 driver=settings.sandbox,
@@ -94,6 +96,7 @@ class FollowerSesame:
             )
         )
         teardown.push_async_callback(opening.close)
+        await follower.followed()
         identity = identity_of(settings, self._catalog, clocks)
         sandbox = await opening.opened()
         if self._of_cluster is not None:

@@ -10,17 +10,14 @@ import fc2
 import psutil
 import pytest
 import requests
-from benchmarks.restart import Load as Calls
-from benchmarks.restart import calling
-from benchmarks.servers import Endpoint
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, run, running, wait_until
+from tests.journeys.conftest import FUNCTIONS, Sesame, run, running, wait_until
 from tests.support.timed_calls import THREADS, require_cap, timed_calls
+from tests.torture.agents_calls import Calls
 
 RUNTIME = "python3"
 AGENTS = 3
 CALLS_A_SECOND = 10.0
-RESTARTS = [1, pytest.param(2, marks=pytest.mark.thorough)]
 REPLACED = "All agents have been replaced"
 HELLO, TIMES = str(FUNCTIONS / "journey_hello"), str(FUNCTIONS / "journey_times")
 
@@ -226,20 +223,20 @@ def restarting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
         yield server
 
 
-@pytest.mark.parametrize("restarts", RESTARTS)
-def test_a_restart_replaces_every_agent_and_no_call_fails(restarting: Sesame, restarts: int) -> None:
-    service, times = f"replaced-{restarts}", restarting.said().count(REPLACED)
-    deployed(restarting, service, TIMES)
-    endpoint = Endpoint(int(restarting.endpoint.rpartition(":")[2]), ACCOUNT_ID, REGION, KEY_ID, SECRET, restarting.pid)
-    before = agents_of(restarting)
-    load = Calls(endpoint.port, (endpoint.signed_invocation(service, "f"),), rate=CALLS_A_SECOND)
-    with calling(load) as callers:
-        for number in range(times + 1, times + restarts + 1):
-            assert "ready again" in run(restarting, "restart").stderr
+@pytest.mark.parametrize("commands", [("upgrade",), pytest.param(("restart", "upgrade"), marks=pytest.mark.thorough)])
+def test_a_restart_or_an_upgrade_replaces_every_agent_and_no_call_fails(
+    restarting: Sesame, commands: tuple[str, ...]
+) -> None:
+    service, times = f"replaced-{len(commands)}", restarting.said().count(REPLACED)
+    calls, before = Calls(restarting, service, RUNTIME), agents_of(restarting)
+    with calls.at(CALLS_A_SECOND) as callers:
+        for number, command in enumerate(commands, times + 1):
+            assert "ready again" in run(restarting, command).stderr
             wait_until(functools.partial(_all_replaced, restarting, number), "its end")
         seen = callers.stop()
     assert seen.failed == {}
     assert len(seen.waits_s) > AGENTS
+    calls.settled(seen.accepted)
     assert len(agents_of(restarting)) == AGENTS
     assert not set(agents_of(restarting)).intersection(before)
 

@@ -20,6 +20,7 @@ from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.questions import Questions
+from sesame.agents.silence import Silence
 from sesame.agents.stand_in import ElsewhereSandbox, bare_of
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Observer
@@ -116,8 +117,9 @@ class Followed:
         self.serves = False
         # Whether another process comes in its place: it takes no more requests.
         self.leaving = False
-        # So many times it was looked at without an answer, nor taking what is sent to it.
-        self.unanswered = 0
+        # How often it was looked at without an answer, nor taking what is sent to it.
+        self.silence = Silence()
+        self._pid = 0
         self._waiting_bytes = 0
         self._others = others
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
@@ -140,7 +142,7 @@ class Followed:
         """The same follower is there again, or another process in its place: it says what it holds."""
         former = self.link
         self._unlinked()
-        self.unanswered = 0
+        self.silence.answered()
         self._linked(connected)
         former.close()
 
@@ -148,10 +150,11 @@ class Followed:
 
     def look(self) -> None:
         """Asks whether it is there."""
-        if not self.unanswered:
+        if not self.silence.times:
             self.link.send(m.AreYouThere())
         takes = self.link.waiting_bytes < self._waiting_bytes
-        self.unanswered += not takes
+        if not takes:
+            self.silence.count(self._pid)
         self.owed.look(takes=takes)
         self._waiting_bytes = self.link.waiting_bytes
 
@@ -234,7 +237,7 @@ class Followed:
             case m.Takes() | m.Looked():
                 self._questions.answered(message.n, message)
             case m.Here():
-                self.unanswered = 0
+                self.silence.answered()
             case m.AreYouThere():
                 self.owed.asked()
                 self._answer()
@@ -259,7 +262,7 @@ class Followed:
                 raise AssertionError(f"a follower sent {type(message).__name__}")
 
     def _hello(self, hello: m.Hello) -> None:
-        needs = self._others.needs
+        needs, self._pid = self._others.needs, hello.pid
         held_there = {held.instance_id for held in hello.holds}
         for instance_id in set(self.instances) - held_there:
             self._gone(instance_id)

@@ -7,6 +7,7 @@ Built by `_follower`.
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -139,7 +140,8 @@ class Follower:
         link = Link(connected, self._take, lambda: self._lost(link))
         self._link = link
         self._untold.another_writer()
-        link.send(m.Hello(self.agent, () if self._held is None else self._held.all()))
+        pid = os.getpid() if self.carry is None else 0
+        link.send(m.Hello(self.agent, () if self._held is None else self._held.all(), pid))
         self.packages.lease_again(self.send)
 
     def _lost(self, link: Link) -> None:

@@ -77,10 +77,11 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(_Message, frozen=True):
-    """The first message of a follower, with all that it holds."""
+    """The first message of a follower, with all that it holds; on the writer's machine with its process, else 0."""
 
     agent: int
     holds: tuple[Held, ...]
+    pid: int = 0
 
 
 class Seen(_Message, frozen=True):

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from sesame.agents import messages as m
 from sesame.agents.link import FDS_READ, Garbled, framed, unframed, with_own
+from sesame.agents.silence import Silence
 from sesame.agents.succession import KeptAgent
 
 # POLICY: an agent that is ready is asked so often whether it is there. One that has not answered when it would be asked
@@ -41,7 +42,7 @@ class Supervised:
         # Whether it was told to end because another process comes in its place.
         self.rests = False
         self.failures = 0
-        self.unanswered = 0
+        self.silence = Silence()
         self.due_at: float | None = 0.0
         # Why nothing that it says can be read any more, "" while it can.
         self.garbled = ""
@@ -67,7 +68,7 @@ class Supervised:
 
     def began(self, pid: int, link: socket.socket) -> None:
         self.pid, self.link = pid, link
-        self.unanswered = 0
+        self.silence.answered()
         self.ready = self.held = self.rests = False
         self.garbled = ""
         self._unread.clear()
@@ -126,10 +127,10 @@ class Supervised:
         """Asks whether it is there. False where that was asked in vain too often."""
         if not self.ready or self.link is None:
             return True
-        if not self.unanswered:
+        if not self.silence.times:
             self.send(m.AreYouThere())
-        self.unanswered += 1
-        return self.unanswered <= LOOKS_MAX
+        self.silence.count(self.pid)
+        return self.silence.times <= LOOKS_MAX
 
 
 def sleeps_s(now: float, due: Iterable[float | None], looks_at: float | None) -> float:

@@ -167,7 +167,7 @@ class Supervisor:
                 case m.Ready():
                     self._is_ready(agent)
                 case m.Here():
-                    agent.unanswered = 0
+                    agent.silence.answered()
                 case m.Hangs():
                     for each in [each for each in self._agents if each.number == message.agent]:
                         self._kill(each)
@@ -209,7 +209,7 @@ class Supervisor:
         self._looks_at = time.monotonic() + LOOKS_EVERY_S
         for agent in self._agents:
             if not agent.look():
-                agent.unanswered = 0
+                agent.silence.answered()
                 self._kill(agent)
 
     def _reap(self) -> None:

@@ -90,8 +90,9 @@ class Writer:
             # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
             if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
-            if each.unanswered == LOOKS_MAX or each.owed.unshown == LOOKS_MAX:
-                what = "answer" if each.unanswered == LOOKS_MAX else "take changes of the catalog"
+            hangs = each.silence.times >= LOOKS_MAX
+            if hangs or each.owed.unshown == LOOKS_MAX:
+                what = "answer" if hangs else "take changes of the catalog"
                 log.error(f"an agent does not {what}, and is given up", agent=each.agent)
                 self._hangs(each.agent)
             each.look()

@@ -1,0 +1,100 @@
+"""Calls of every kind at several agents, at a steady rate, and what is judged of them.
+
+Used by the tests of agents here and in the journeys. Callers are in a process of their own (`benchmarks.restart`): they
+come at their times whether or not those before were answered, half of them on connections that are kept, and never try
+again.
+"""
+
+import bisect
+import contextlib
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from benchmarks.load import http_request
+from benchmarks.restart import Callers, Load, Seen, calling
+from benchmarks.servers import Endpoint
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, wait_until
+
+FAILED_SHARE_MAX = 0.0002
+FOLDER, HANDLER = str(FUNCTIONS / "journey_hello"), "index.my_handler"
+WEB_FOLDER = str(FUNCTIONS / "journey_web")
+LATER = {"x-fc-invocation-type": "Async"}
+SETTLED_S = 300.0
+# Of goodput: as often as usual means four fifths of it, counted in windows of this length, so many of them a second.
+WINDOW_S, USUAL_SHARE, STEPS_A_SECOND = 1.0, 0.8, 10
+
+
+class Calls:
+    """A service with a function for synchronous calls, one for asynchronous ones and one with an HTTP trigger."""
+
+    def __init__(self, server: Sesame, service: str, runtime: str) -> None:
+        self._server, self._service = server, service
+        client = server.client()
+        client.create_service(service)
+        for name, folder in (("now", FOLDER), ("later", FOLDER), ("web", WEB_FOLDER)):
+            client.create_function(service, name, runtime, HANDLER, codeDir=folder, memorySize=128)
+        client.create_trigger(service, "web", "web", "http", {"authType": "anonymous", "methods": ["POST"]}, "", "")
+        answer = server.api()(
+            "PUT", f"/services/{service}/functions/later/async-invoke-config", b'{"statefulInvocation": true}'
+        )
+        assert answer.status_code == 200, answer.text
+
+    def requests(self) -> tuple[bytes, ...]:
+        """One of each kind, as they stand on the wire. They are signed now, for a quarter of an hour."""
+        port = int(self._server.endpoint.rpartition(":")[2])
+        endpoint = Endpoint(port, ACCOUNT_ID, REGION, KEY_ID, SECRET, self._server.pid)
+        later = f"/2016-08-15/services/{self._service}/functions/later/invocations"
+        web = f"/2016-08-15/proxy/{self._service}/web/binary"
+        return (
+            endpoint.signed_invocation(self._service, "now"),
+            endpoint.signed("POST", later, fc_headers=LATER),
+            http_request("POST", web, {"Host": f"127.0.0.1:{port}"}),
+        )
+
+    @contextlib.contextmanager
+    def at(self, rate: float) -> Iterator[Callers]:
+        """So many a second, in equal shares."""
+        port = int(self._server.endpoint.rpartition(":")[2])
+        with calling(Load(port, self.requests(), rate)) as callers:
+            yield callers
+
+    def settled(self, accepted: int) -> None:
+        """Waits until every call that was accepted to be made later has succeeded."""
+        path = f"/services/{self._service}/functions/later/stateful-async-invocations?limit=100"
+        found: set[str] = set()
+
+        def succeeded() -> bool:
+            token = ""
+            while True:
+                answer = self._server.api()("GET", f"{path}&status=Succeeded&nextToken={quote(token)}")
+                assert answer.status_code == 200, answer.text
+                page = answer.json()
+                found.update(each["invocationId"] for each in page.get("invocations") or ())
+                if not (token := page.get("nextToken") or ""):
+                    return len(found) >= accepted
+
+        wait_until(succeeded, f"the success of {accepted} calls that were accepted", SETTLED_S)
+
+
+def summary(seen: Seen) -> str:
+    failed = ", ".join(f"{count} {what}" for what, count in seen.failed.items()) or "none"
+    calls = len(seen.waits_s) + seen.failed.total()
+    return f"{calls} calls, failed: {failed} ({seen.share:.4%}); the longest wait was {max(seen.waits_s):.2f} s"
+
+
+def good_again(answered_at: list[float], moment: float, until: float) -> tuple[float, float]:
+    """Seconds after `moment` until the first window with goodput as usual begins, and until the last without has ended.
+
+    Usual is what was answered in the 5 s before. The first is infinite where there is none, the last 0.
+    """
+    ordered = sorted(answered_at)
+
+    def between(start: float, end: float) -> int:
+        return bisect.bisect_left(ordered, end) - bisect.bisect_left(ordered, start)
+
+    usual = USUAL_SHARE * between(moment - 5.0, moment) / 5.0 * WINDOW_S
+    starts = [step / STEPS_A_SECOND for step in range(int((until - moment - WINDOW_S) * STEPS_A_SECOND))]
+    good = {start: between(moment + start, moment + start + WINDOW_S) >= usual for start in starts}
+    first = min((start for start in starts if good[start]), default=float("inf"))
+    last = max((start + WINDOW_S for start in starts if not good[start]), default=0.0)
+    return first, last
