@@ -64,6 +64,10 @@ class Credentials(msgspec.Struct, frozen=True):
     access_key_secret: str
 
 
+# Beside the lock that a Sesame has, and the writer of a cluster while it leads.
+NODE_LOCK = "node.lock"
+
+
 class DataDir:
     """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
 
@@ -100,29 +104,23 @@ class DataDir:
         self._announced_elsewhere = announced_elsewhere
         self._lock: int | None = None
 
-    def __enter__(self) -> "DataDir":
-        try:
-            if not self.path.is_dir():
-                make_folder(self.path.parent)
-                self.path.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(self.path.parent)
-            self._refuse_misplaced()
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            self.refuse_file()
-            raise ConfigurationError(
-                f"the data directory {self.path} cannot be used: {error.strerror}; name another with --data-dir"
-            ) from error
-        if not _flock(lock):
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    def lock_for_node(self) -> int:
+        """Has no other node, and no Sesame of one machine, use the directory while the descriptor is open.
+
+        The writer of the node takes the other lock besides. Raises `ConfigurationError`.
+        """
+        lock = self._locked(NODE_LOCK, "another node of a cluster")
+        running = self.running()
+        if running is not None and not running.of_cluster:
             os.close(lock)
-            raise ConfigurationError(
-                f"the data directory {self.path} is in use by another Sesame (pid {holder}): stop that one, "
-                "or name another with --data-dir"
-            )
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        self._lock = lock
+            raise self._in_use("a Sesame of no cluster", str(running.pid))
+        return lock
+
+    def __enter__(self) -> "DataDir":
+        self._lock = self._locked("lock", "another Sesame")
+        if not self._announced_elsewhere and (holder := self._node()) is not None:
+            self.__exit__(None, None, None)
+            raise self._in_use("a node of a cluster", holder)
         # Left by a Sesame that was killed: a command that waits for the file must not find the old one.
         if not self._announced_elsewhere:
             self._endpoints.unlink(missing_ok=True)
@@ -133,6 +131,44 @@ class DataDir:
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
         self._lock = None
+
+    def _locked(self, name: str, by: str) -> int:
+        try:
+            if not self.path.is_dir():
+                make_folder(self.path.parent)
+                self.path.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self.path.parent)
+            self._refuse_misplaced()
+            lock = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self.refuse_file()
+            raise ConfigurationError(
+                f"the data directory {self.path} cannot be used: {error.strerror}; name another with --data-dir"
+            ) from error
+        if not _flock(lock):
+            holder = _holder(lock)
+            os.close(lock)
+            raise self._in_use(by, holder)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return lock
+
+    def _node(self) -> str | None:
+        """The process of the node that has the directory; None where none has."""
+        try:
+            lock = os.open(self.path / NODE_LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return None if _flock(lock) else _holder(lock)
+        finally:
+            os.close(lock)
+
+    def _in_use(self, by: str, holder: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"the data directory {self.path} is in use by {by} (pid {holder}): stop that one, or name another with "
+            "--data-dir"
+        )
 
     def announce(self, endpoints: Endpoints, credentials: Credentials) -> None:
         """Writes both files once every endpoint answers; each is there complete or not at all."""
@@ -230,6 +266,10 @@ def lives(endpoints: Endpoints) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def _flock(lock: int) -> bool:

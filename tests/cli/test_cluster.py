@@ -72,3 +72,20 @@ def test_each_thing_that_a_cluster_needs_is_asked_for(tmp_path: Path) -> None:
 def test_options_of_a_cluster_are_refused_without_one() -> None:
     said = sesame("start", "--detach", "--ray-address", "10.0.0.1:6379", expect=2).stderr
     assert "--cluster is not given: leave --ray-address, --detach away" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--node", "a b"), "node is 'a b'; expected a name of letters"),
+        (("--node", "x" * 65), "of at most 64"),
+        (("--node-address", "0.0.0.0"), "node_address is '0.0.0.0'; expected the address at which the other nodes"),
+        (("--node-address", "::"), "node_address is '::'; expected"),
+        (("--node-address", "db.internal"), "node_address is 'db.internal'; expected"),
+    ],
+)
+def test_a_node_that_others_could_not_know_or_reach_is_refused(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    data = ("--data-dir", str(tmp_path), "--database", DATABASE, "--objects", OBJECTS)
+    assert said in sesame("node", *data, *flags, expect=1).stderr.replace("\n", " ")

@@ -101,3 +101,22 @@ def test_unreadable_endpoints_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "endpoints.json").write_text("not json")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         DataDir(tmp_path).running()
+
+
+def test_a_node_of_a_cluster_has_its_directory_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sesame.data_dir.LOCK_PATIENCE_S", 0.0)
+    data_dir = DataDir(tmp_path / "data")
+    lock = data_dir.lock_for_node()
+    with pytest.raises(ConfigurationError, match=f"in use by another node of a cluster .pid {os.getpid()}."):
+        data_dir.lock_for_node()
+    with pytest.raises(ConfigurationError, match=f"in use by a node of a cluster .pid {os.getpid()}.: stop that one"):
+        data_dir.__enter__()
+    with DataDir(data_dir.path, announced_elsewhere=True) as writers:
+        assert writers.running() is None, "its own writer has the other lock"
+    os.close(lock)
+    with DataDir(data_dir.path) as alone:
+        alone.announce(endpoints(os.getpid()), KEY)
+        with pytest.raises(ConfigurationError, match="in use by a Sesame of no cluster"):
+            data_dir.lock_for_node()
+        alone.withdraw()
+    os.close(data_dir.lock_for_node())

@@ -451,6 +451,23 @@ async def test_a_node_whose_database_is_a_copy_does_not_follow_the_writer_of_the
     assert not other.follower.is_linked
 
 
+async def test_a_database_that_was_set_back_is_followed_once_nothing_is_left_of_the_time_before(stage: Stage) -> None:
+    call = await stage.with_an_instance()
+    stage.follower.following.epoch = 7
+    stage.writer.seat.does = False
+    writer = stage.new_writer(2, [holder_of_follower("n")])
+    gathered = asyncio.ensure_future(writer.writer.open())
+    with structlog.testing.capture_logs() as logs:
+        await stage.until(lambda: not stage.follower.driver.alive)
+        assert stage.follower.following.epoch == 7
+        await call
+        await stage.until(lambda: stage.follower.following.life.lasts())
+    assert stage.follower.following.epoch == 2
+    assert "epoch 2 is older than 7" in str(logs)
+    assert "was set back" in str(logs)
+    await stage.until(lambda: gathered.done())
+
+
 async def test_a_supervisor_is_told_of_a_life_before_anything_is_granted_by_it() -> None:
     clocks, told = FakeClocks(), list[float]()
     life = Following(Own("n", "n", KEY, 768, None), cast(Leadership, None), told.append, clocks).life

@@ -3,6 +3,7 @@
 Called by `cli.node` and by `sesame start --cluster`.
 """
 
+import ipaddress
 import re
 
 from sesame.model.errors import ConfigurationError
@@ -23,6 +24,19 @@ def require_name(node: str) -> None:
         raise ConfigurationError(
             f"node is {node!r}; expected a name of letters, digits, '.', '_' and '-', of at most 64, such as that of "
             "the machine (--node)"
+        )
+
+
+def require_address(address: str) -> None:
+    """Raises `ConfigurationError` for what other nodes could not connect to, or would find themselves at."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        found = None
+    if found is None or found.is_unspecified or found.is_multicast:
+        raise ConfigurationError(
+            f"node_address is '{address}'; expected the address at which the other nodes reach this machine, such as "
+            "10.0.0.2 or fd00::2 (--node-address)"
         )
 
 

@@ -4,6 +4,7 @@ Run by what places a cluster on its machines; `_node` has what a node adds to a 
 """
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -21,6 +22,7 @@ from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, read_key
+from sesame.data_dir import DataDir
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.model.exit_codes import EXIT_INTERRUPTED
@@ -59,7 +61,9 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
     settings = settle(flags)
     cluster_needs.require(settings, agent_port)
     cluster_needs.require_name(node)
+    cluster_needs.require_address(node_address)
     key = read_key(cluster_key_file or settings.data_dir / KEY_FILE)
+    lock = DataDir(settings.data_dir).lock_for_node()
     own_log.configure()
     start.prepare()
     agents.step_down(settings)
@@ -70,7 +74,13 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
         ports[name] = listening[name].getsockname()[1]
     this = _node.Node(f"{node}-{secrets.token_hex(4)}", node_address, key, urls, ports)
     output.note(f"Starting node {this.name}, at {this.address(_node.AGENT_PORT)} for other nodes …")
-    wanted = Wanted(PROCESSES, listening, lambda place: ending.run(lambda: _be(settings, this, place)), apart=True)
+
+    def run(place: Place) -> int:
+        # The data directory is the supervisor's.
+        os.close(lock)
+        return ending.run(lambda: _be(settings, this, place))
+
+    wanted = Wanted(PROCESSES, listening, run, apart=True)
     sys.exit(Supervisor(wanted, output.note).run())
 
 

@@ -105,8 +105,10 @@ class Following:
 
     async def _link(self, follower: Follower) -> None:
         seen = await self._leadership.look()
-        if not seen.address or seen.epoch < self.epoch:
+        if not seen.address:
             return
+        if seen.epoch < self.epoch:
+            self._forget_epoch(seen, follower)
         connected = await self._joined(seen)
         former, self.epoch, self.writer = self.writer, seen.epoch, address_of(seen.address)
         self.is_writers_node = seen.node == self._own.node
@@ -117,6 +119,17 @@ class Following:
         self.life.rule.sent(self._clocks.monotonic())
         follower.send(m.AreYouThere())
         log.info("this node is linked to the writer", epoch=seen.epoch, writer=seen.node, address=seen.address)
+
+    def _forget_epoch(self, seen: Seen, follower: Follower) -> None:
+        """The database knows less than it did: it was taken back from a copy, or another server has its place.
+
+        Raises `PlatformError` while this node may still use what a newer writer has granted.
+        """
+        what = f"epoch {seen.epoch} is older than {self.epoch}, which this node has followed"
+        if self.life.lasts() or follower.holds_any():
+            raise PlatformError(f"{what}: it waits until nothing is left of that time")
+        log.warning("the database of the cluster was set back", epoch=seen.epoch, before=self.epoch)
+        self.epoch = 0
 
     async def _joined(self, seen: Seen) -> socket.socket:
         own = self._own

@@ -138,7 +138,7 @@ class AgentPort:
 async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: float = HANDSHAKE_S) -> socket.socket:
     """A connection to the agent port of another node, which has proven itself; it does not block.
 
-    Raises `OSError`, among them `TimeoutError`, where nobody answers, and `NotOfCluster`.
+    Raises `OSError`, among them `TimeoutError`, where nobody answers, and `PlatformError`, such as `NotOfCluster`.
     """
     loop = asyncio.get_running_loop()
     host, port = address
@@ -151,6 +151,9 @@ async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: f
             opening = Opening(key, purpose)
             await loop.sock_sendall(connected, opening.first)
             await loop.sock_sendall(connected, opening.answered(await _read_answer(connected)))
+    except UnicodeError as error:
+        connected.close()
+        raise PlatformError(f"{host!r} is no address of a node: {error}") from error
     except NotOfCluster as error:
         connected.close()
         raise NotOfCluster(f"{host}:{port} is no node of this cluster: {error}") from None

@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sesame import __version__
+from sesame.model.host_and_port import bracketed
 from sesame.on_ray.library import AUTH_MODE, NAMESPACE, TOKEN
 from sesame.on_ray.node_process import NodeProcess
 from sesame.on_ray.order import LOST, STARTING, Order, Report, filled
@@ -43,7 +44,7 @@ def actor_name(machine: Machine) -> str:
 def reached(url: str, address: str) -> str:
     """Where others reach what listens on all interfaces of a machine, or on one."""
     for everywhere in ("0.0.0.0", "[::]"):
-        url = url.replace(f"://{everywhere}:", f"://{address}:")
+        url = url.replace(f"://{everywhere}:", f"://{bracketed(address)}:")
     return url
 
 
@@ -179,6 +180,9 @@ class Placer:
             except (RayError, ValueError, RuntimeError, ConnectionError) as error:
                 # Ray's head is away; what runs goes on running.
                 log.warning("machines cannot be looked at", error=str(error))
+            except Exception:
+                # Nobody else places nodes: this thread goes on.
+                log.exception("machines cannot be looked at")
             pause.wait(LOOK_S)
 
     def _place(self) -> None:

@@ -14,8 +14,10 @@ DIRECTORIES = (
     "authority", "follower", "follower/packages", "images", "logstores", "objects", "objects/data", "objects/drafts",
     "packages", "packages/staging", "quarantine", "sandboxes",
 )  # fmt: skip
-FILES = ("sesame.db", "sesame.db.lock", "logstores.db", "lock", "endpoints.json", "endpoints.part", "credentials.json",
-         "credentials.part")  # fmt: skip
+FILES = (
+    "sesame.db", "sesame.db.lock", "logstores.db", "lock", "node.lock", "endpoints.json", "endpoints.part",
+    "credentials.json", "credentials.part",
+)  # fmt: skip
 
 
 class Misplaced(msgspec.Struct, frozen=True):
