@@ -19,10 +19,12 @@ from tests.support.fakes import FakeClocks
 from tests.support.jails import jail_only
 from tests.support.sdk_2023 import Client
 from tests.support.virtual_time import PATIENCE_S, eventually
+from tests.support.wanted_runtimes import looking_for
 from tests.support.web_apps import with_uvicorn, zipped
 from websockets.asyncio.client import ClientConnection, connect
 
 from sesame.app import Sesame, Substitutes
+from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
 # Custom runtimes need a network of their own: two instances listen on the same port.
@@ -73,7 +75,9 @@ def clocks() -> FakeClocks:
 
 
 @pytest.fixture
-async def sesame(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
+async def sesame(tmp_path: Path, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sesame]:
+    # A custom runtime needs no interpreter, and each of those that are found would have its zygote.
+    monkeypatch.setattr(Runtimes, "look_up", looking_for())
     settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", keep_alive_s=30, drain_s=0)
     made = Sesame(settings, clocks, substitutes=Substitutes(callers_wall=time.time))
     await made.start()

@@ -228,6 +228,7 @@ def test_what_needs_a_newer_c_library_than_the_clouds_is_named(tmp_path: Path, m
     )
 
 
+@pytest.mark.thorough
 def test_the_command_builds_a_folder_and_its_json_is_all_there_is(tmp_path: Path, index: Path, cache: Path) -> None:
     project(tmp_path, index, "made-up")
     environ = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "XDG_CACHE_HOME": str(cache)}

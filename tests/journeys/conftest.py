@@ -135,7 +135,7 @@ class Sesame:
         if not self._program:
             return forked.start(*arguments, log=log.fileno(), environ=self._environ)
         command = [sys.executable, *self._program, *arguments]
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(command, stdout=log, stderr=log, env=self._environ, start_new_session=True)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")

@@ -23,7 +23,7 @@ PACKAGE_BYTES = 95 * 1024 * 1024
 def longest_stall(folder: Path, visit: Any) -> tuple[float, float]:
     """In seconds, with the time that disks took where the machine has nothing else to do; and what is allowed."""
     report = folder / "stall"
-    with running(folder, program=(STALLS, str(report))) as sesame:
+    with running(folder, runtime="python3.10", program=(STALLS, str(report))) as sesame:
         assert send(sesame, "POST", "/services", b'{"serviceName": "s"}').status_code == 200
         visit(sesame)
         sesame.stop()

@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 from tests.support import forked
 
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
 
-ROUNDS = {"sqlite": 15, "postgresql": 6}
+# By database: in `make test`, and by `make test-all`.
+ROUNDS = [{"sqlite": 6, "postgresql": 3}, pytest.param({"sqlite": 15, "postgresql": 6}, marks=pytest.mark.thorough)]
 WRITERS = 4
 
 
@@ -86,11 +88,12 @@ def main(root: str, place: str) -> None:
     asyncio.run(write_forever(Path(root), place))
 
 
-async def test_nothing_acknowledged_is_lost(tmp_path: Path, place: Path | str) -> None:
+@pytest.mark.parametrize("rounds", ROUNDS, ids=["some", "more"])
+async def test_nothing_acknowledged_is_lost(tmp_path: Path, place: Path | str, rounds: dict[str, int]) -> None:
     chance = random.Random(20)
     newest: dict[str, int] = {}
     packed: set[str] = set()
-    for _ in range(ROUNDS["postgresql" if isinstance(place, str) else "sqlite"]):
+    for _ in range(rounds["postgresql" if isinstance(place, str) else "sqlite"]):
         for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, str(place), chance.randrange(1, 60)):
             if what == "record":
                 newest[name] = int(value)

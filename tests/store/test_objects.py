@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.databases import FILE_FIRST
 
 from sesame.model import records
 from sesame.model.bucket import Bucket
@@ -597,6 +598,7 @@ async def test_totals_count_objects_bytes_and_uploads(shelf: Shelf) -> None:
     assert (totals.objects, totals.size_bytes, totals.uploads) == (2, 7, 1)
 
 
+@FILE_FIRST
 async def test_folded_prefixes_are_jumped_over_however_much_they_hide(file_shelf: Shelf) -> None:
     written = await file_shelf.write([b""])
     for folder in "abc":

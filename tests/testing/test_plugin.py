@@ -315,6 +315,7 @@ def test_settings_and_the_marker_are_checked_and_choose(pytester: pytest.Pyteste
     refused.stderr.fnmatch_lines(["*sesame_sandbox in *: sandbox is 'docker'; expected one of auto, jail, plain"])
 
 
+@pytest.mark.thorough
 def test_paths_begin_at_the_test_file_or_at_the_root_of_the_project(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nsesame_sandbox = plain\n")
     pytester.makefile(".py", index="def handler(event, context):\n    return event\n")
@@ -334,6 +335,7 @@ def test_paths_begin_at_the_test_file_or_at_the_root_of_the_project(pytester: py
     pytester.runpytest_inprocess(*plain_pytest.OPTIONS).assert_outcomes(passed=1)
 
 
+@pytest.mark.thorough
 def test_a_module_that_the_runtime_lacks_is_told_with_the_next_step(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
