@@ -15,6 +15,7 @@ from sesame.agents.followed import WriterNeeds
 from sesame.agents.place import Place
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer
+from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks
 from sesame.sandbox.network import HostAnswers
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class AgentsNeeds(msgspec.Struct, frozen=True):
     """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`.
 
-    With `members`, followers are on other machines, and come by themselves. Calls have `drain_s` to end when the writer
-    is replaced.
+    With `members`, followers are on other machines, and come by themselves; `nonces` are known from before. Calls
+    have `drain_s` to end when the writer is replaced.
     """
 
     place: Place
@@ -38,6 +39,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     trusted: Path | None
     members: "Members | None" = None
     drain_s: float = 0.0
+    nonces: UsedNonces | None = None
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
@@ -62,6 +64,8 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
     else:
         writer = Writer(writer_needs, members.give_up, members.awaited)
+        if needs.nonces is not None:
+            writer.nonces = needs.nonces
         needs.teardown.push_async_callback(writer.close)
         needs.teardown.callback(members.close)
         # Of clusters alone.

@@ -290,6 +290,7 @@ def _sts(needs: EndpointNeeds, identity: Identity) -> Endpoint:
             assuming=identity.assuming,
             clock=needs.clocks.wall,
             callers_clock=needs.callers_wall,
+            nonces=None if needs.writer is None else needs.writer.nonces,
         )
     )
 

@@ -236,6 +236,11 @@ class Sesame:
         if given.place is not None:
             from sesame._agents import AgentsNeeds, open_writer
 
+            nonces = None
+            if given.members is not None:
+                from sesame._nonces import open_nonces
+
+                nonces = await open_nonces(storage.database, clocks, storage.background, teardown)
             trusted = None if self._trust is None else self._trust.bundle
             agents_needs = AgentsNeeds(
                 given.place,
@@ -246,6 +251,7 @@ class Sesame:
                 trusted,
                 given.members,
                 settings.drain_s,
+                nonces,
             )
             writer = await open_writer(agents_needs, storage, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)

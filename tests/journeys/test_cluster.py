@@ -17,6 +17,7 @@ import requests
 from aliyun.log import LogClient, LogItem, PutLogsRequest
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, SECRET, lives, wait_until
+from tests.support import acs
 from tests.support.nodes import PATIENCE_S, Cluster, Node, running
 from tests.support.timed_calls import THREADS, Ran, require_cap, timed_calls
 
@@ -273,13 +274,26 @@ def pulled(node: Node) -> list[str]:
         return [each["number"] for each in client.pull_logs("shop", "orders", 0, cursor).get_flatten_logs_json()]
 
 
+def signed_call(service: str) -> tuple[str, dict[str, str]]:
+    """A path, and headers with a nonce that are good for one call, at whatever node."""
+    path = f"/2021-04-06/services/{service}/functions/f/invocations"
+    headers = {"host": "cluster", "x-acs-signature-nonce": f"nonce-{time.time()}", "x-acs-version": "2021-04-06"}
+    names = (*acs.SIGNED, "x-acs-signature-nonce")
+    return path, acs.signed("POST", path, headers, b"0.05", keys=(KEY_ID, SECRET), at=time.time(), names=names)
+
+
 def test_a_whole_node_is_killed_and_comes_back(cluster: Cluster) -> None:
     leader = cluster.leader()
     others = [node for node in cluster.nodes.values() if node is not leader]
     calls = [logged_call(cluster, node, f"logged-{number}") for number, node in enumerate((leader, others[0]))]
     put_logs(cluster, others[0], [1])
+    path, headers = signed_call("logged-0")
+    assert requests.post(leader.endpoint + path, b"0.05", headers=headers, timeout=60).status_code == 200
+    wait_until(lambda: cluster.sql("SELECT count(*) FROM used_nonces") != "0", "nonces in the database", PATIENCE_S)
     lost_and_replaced(cluster, "node-killed", Node.power_off, others)
     assert pulled(others[1]) == ["1"]
+    again = requests.post(others[0].endpoint + path, b"0.05", headers=headers, timeout=60)
+    assert (again.status_code, "SignatureNonceUsed" in again.text) == (400, True)
     # What was logged before is read where the writer is now.
     after = cluster.leader()
     for request_id, texts in calls:

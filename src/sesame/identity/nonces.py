@@ -4,7 +4,7 @@ Used by `fc.auth.verifier` and `sts.auth` for the schemes whose clients sign som
 ACS3-HMAC-SHA256 and RPC 1.0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from sesame.model import limits
@@ -24,7 +24,9 @@ def digest_of(access_key_id: str, nonce: bytes) -> bytes:
 
 
 class UsedNonces:
-    """Belongs to one event loop; `wall_clock` gives Unix seconds. What is used before a start is not known after it.
+    """Belongs to one event loop; `wall_clock` gives Unix seconds.
+
+    What is used before a start is not known after it, but where somebody keeps what `take_noted` gives.
 
     There are two generations: the younger becomes the older when it is full or has been begun `REMEMBERED_S` ago, and
     the older is forgotten. No nonce is looked for or forgotten by itself, so that each use costs the same.
@@ -36,6 +38,19 @@ class UsedNonces:
         self._younger: set[bytes] = set()
         self._older: set[bytes] = set()
         self._begun_at = 0.0
+        # Since `remember`: what was used.
+        self._noted: list[bytes] | None = None
+
+    def remember(self, digests: Iterable[bytes]) -> None:
+        """These were used. From here on what is used is noted."""
+        for digest in digests:
+            self.use_digest(digest)
+        self._noted = []
+
+    def take_noted(self) -> list[bytes]:
+        """What was used since this was asked, or since `remember`."""
+        noted, self._noted = self._noted or [], []
+        return noted
 
     def use(self, access_key_id: str, nonce: bytes) -> bool:
         """Whether this is its first use with this key."""
@@ -51,4 +66,6 @@ class UsedNonces:
             self._younger = set()
             self._begun_at = now
         self._younger.add(used)
+        if self._noted is not None:
+            self._noted.append(used)
         return True

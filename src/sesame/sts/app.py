@@ -19,6 +19,7 @@ from sesame.http.request import Request as HttpRequest
 from sesame.identity.assuming import Assuming
 from sesame.identity.authentication import Authentication
 from sesame.identity.facts import NO_SERVICE_FACTS, RequestFacts
+from sesame.identity.nonces import UsedNonces
 from sesame.sts.auth import Authenticator
 from sesame.sts.errors import StsError
 from sesame.sts.operations import Call, run
@@ -41,17 +42,21 @@ log = structlog.get_logger(__name__)
 
 
 class StsDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock` gives Unix seconds; times of signatures are compared with `callers_clock`."""
+    """`clock` gives Unix seconds; times of signatures are compared with `callers_clock`.
+
+    `nonces`: those that other endpoints know too.
+    """
 
     authentication: Authentication
     assuming: Assuming
     clock: Callable[[], float]
     callers_clock: Callable[[], float]
+    nonces: UsedNonces | None = None
 
 
 class StsEndpoint:
     def __init__(self, parts: StsDependencies) -> None:
-        self._authenticator = Authenticator(parts.authentication, parts.callers_clock)
+        self._authenticator = Authenticator(parts.authentication, parts.callers_clock, parts.nonces)
         self._assuming = parts.assuming
         self._clock = parts.clock
 

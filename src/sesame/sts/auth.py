@@ -30,10 +30,13 @@ _CODES = {
 class Authenticator:
     """`clock` gives Unix seconds."""
 
-    def __init__(self, authentication: Authentication, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, authentication: Authentication, clock: Callable[[], float], nonces: UsedNonces | None = None
+    ) -> None:
+        """`nonces`, where others know them too."""
         self._authentication = authentication
         self._clock = clock
-        self._nonces = UsedNonces(clock)
+        self._nonces = nonces or UsedNonces(clock)
 
     def authenticate(self, request: Request) -> Caller:
         """Who sends the request, all of which its signature covers. Raises StsError for what does not hold."""

@@ -1,0 +1,50 @@
+"""The nonces that requests to a cluster were signed with, for the next writer. Opened by `_nonces`.
+
+One row has what came in a moment, so that a commit is shared by all of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from sesame.store.sql.database import Database
+from sesame.store.sql.nonce_schema import used_nonces
+
+ROWS_AT_ONCE = 500
+
+
+class NonceRows:
+    """`wall` in Unix seconds; a digest has `digest_bytes`. Raises `PlatformError` where the database is away."""
+
+    def __init__(self, database: Database, wall: Callable[[], float], digest_bytes: int, keep_s: float) -> None:
+        self._database = database
+        self._wall = wall
+        self._digest_bytes = digest_bytes
+        # Twice as long, as the next writer's clock may be another.
+        self._keep_s = 2 * keep_s
+
+    async def add(self, digests: Sequence[bytes]) -> None:
+        """On return they are there; what is too old is not."""
+        now = self._wall()
+        row = {"at": now, "digests": b"".join(digests)}
+
+        def act(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(used_nonces), row)
+            connection.execute(sa.delete(used_nonces).where(used_nonces.c.at < now - self._keep_s))
+
+        await self._database.write(act)
+
+    async def newest(self, most: int) -> list[bytes]:
+        """About so many at the most, those that came last."""
+        chosen = sa.select(used_nonces.c.digests).order_by(used_nonces.c.number.desc())
+
+        def act(connection: sa.Connection) -> list[bytes]:
+            found: list[bytes] = []
+            for (joined,) in connection.execute(chosen.execution_options(yield_per=ROWS_AT_ONCE)):
+                size = self._digest_bytes
+                found += (joined[at : at + size] for at in range(0, len(joined), size))
+                if len(found) >= most:
+                    break
+            return found
+
+        return await self._database.read(act)
