@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from sesame._shared_settings import OWN, shared
-from sesame.cluster.sameness import decoded, difference, encoded, key_digest
+from sesame.cluster.sameness import decoded, difference, encoded, key_digest, told
 from sesame.settings import TABLE, Settings
 
 KEY = b"k" * 32
@@ -71,3 +71,9 @@ def test_they_are_kept_as_text_without_secrets() -> None:
     other = b"o" * 32
     assert difference(shared(BASE, other), shared(BASE, KEY), "a", "b"), "a digest is of use to whoever has the key"
     assert key_digest(other) != key_digest(KEY)
+
+
+def test_a_setting_of_a_newer_version_is_no_difference() -> None:
+    known = shared(BASE, KEY)
+    newer = {**known, "of_the_future": told(KEY, "of_the_future", 1)}
+    assert difference(newer, known, "n2", "n1") == difference(known, newer, "n2", "n1") == ""

@@ -41,11 +41,14 @@ def key_digest(key: bytes) -> str:
 
 
 def difference(own: Same, others: Same, node: str, leader: str) -> str:
-    """In what `own`, of `node`, differs from `others`, of the `leader`, and what to do; "" where it does not."""
-    names = [name for name in sorted({*own, *others}) if _digest(own, name) != _digest(others, name)]
+    """In what `own`, of `node`, differs from `others`, of the `leader`, and what to do; "" where it does not.
+
+    A setting that one of them does not know is one of another version of Sesame, and no difference.
+    """
+    names = [name for name in sorted(own.keys() & others.keys()) if own[name].digest != others[name].digest]
     if not names:
         return ""
-    said = [_said(name, own.get(name), others.get(name), node, leader) for name in names[:_NAMED_MAX]]
+    said = [_said(name, own[name], others[name], node, leader) for name in names[:_NAMED_MAX]]
     if len(names) > _NAMED_MAX:
         said.append(f"and {len(names) - _NAMED_MAX} more differ")
     return (
@@ -66,17 +69,7 @@ def decoded(text: str) -> Same | None:
         return None
 
 
-def _digest(same: Same, name: str) -> str:
-    return same[name].digest if name in same else ""
-
-
-def _said(name: str, own: Told | None, others: Told | None, node: str, leader: str) -> str:
-    if own is not None and others is not None and not own.shown and not others.shown:
+def _said(name: str, own: Told, others: Told, node: str, leader: str) -> str:
+    if not own.shown and not others.shown:
         return f"{name}, a secret, is another one on {node} than on {leader}"
-    return f"{name} is {_shown(own)} on {node} and {_shown(others)} on {leader}"
-
-
-def _shown(value: Told | None) -> str:
-    if value is None:
-        return "unknown"
-    return value.shown or "a secret"
+    return f"{name} is {own.shown or 'a secret'} on {node} and {others.shown or 'a secret'} on {leader}"
