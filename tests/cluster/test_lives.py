@@ -56,6 +56,7 @@ class _Rows:
     def __init__(self) -> None:
         self.seen = Seen(0, "", "", 0.0)
         self.named: set[str] = set()
+        self.read = 0
 
     async def look(self) -> Seen:
         return self.seen
@@ -70,6 +71,7 @@ class _Rows:
             self.named.discard(holder)
 
     async def holders(self) -> list[str]:
+        self.read += 1
         return sorted(self.named)
 
 
@@ -256,7 +258,9 @@ async def test_a_link_that_is_cut_and_comes_back_costs_no_instance(stage: Stage)
     for _ in range(3):
         stage.follower.follower.unlink()
         await stage.until(lambda: stage.follower.follower.is_linked)
+    read = stage.rows.read
     await stage.passes(HOLD_S + LIFE_S)
+    assert stage.rows.read == read, "while all are linked and answered, nobody is waited for"
     assert stage.writer.engine.pool.instances() == [instance]
     assert not call.done()
     assert len(stage.follower.driver.alive) == 1

@@ -10,10 +10,23 @@ import pytest
 from sesame.cluster import accepting
 from sesame.cluster import port as cluster_port
 from sesame.cluster.handshake import ANSWER_BYTES, LINE, NotOfCluster, Opening, Purpose
-from sesame.cluster.port import Address, AgentPort, connect
+from sesame.cluster.port import Address, AgentPort, address_of, connect
 from sesame.http.listener import listening_socket
+from sesame.model.errors import PlatformError
+from sesame.model.host_and_port import text_of
 
 KEY = b"k" * 32
+
+
+def has_loopback_6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+HAS_6 = has_loopback_6()
 
 
 class Taken:
@@ -31,10 +44,10 @@ class Taken:
 
 
 class Served:
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.links, self.tunnels = Taken(), Taken()
         self.port = AgentPort(
-            listening_socket("127.0.0.1", 0),
+            listening_socket(host, 0),
             KEY,
             {Purpose.LINK: self.links.take, Purpose.TUNNEL: self.tunnels.take},
         )
@@ -241,3 +254,30 @@ async def test_without_descriptors_it_goes_on_once_there_are_some(monkeypatch: p
     for each in (link, there):
         each.close()
     port.close()
+
+
+@pytest.mark.skipif(not HAS_6, reason="this machine has no IPv6")
+async def test_nodes_may_have_addresses_of_ipv6_alone() -> None:
+    served = Served("::1")
+    served.port.start()
+    try:
+        address = address_of(text_of(*served.address))
+        connected = await connect(address, KEY, Purpose.LINK)
+        taken, (host, _port) = await served.links.next()
+        with connected, taken:
+            assert host == "::1"
+            await exchanged(connected, taken)
+    finally:
+        served.port.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"])
+async def test_an_address_that_is_none_is_an_error_of_its_own(host: str) -> None:
+    with pytest.raises((PlatformError, OSError)):
+        await connect((host, 9010), KEY, Purpose.LINK, within_s=60.0)
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.1", "10.0.0.1:", ":9010", "10.0.0.1:x", "10.0.0.1:-1"])
+def test_text_that_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(PlatformError, match="expected HOST:PORT"):
+        address_of(text)

@@ -231,7 +231,7 @@ class Members:
         now = self._clocks.monotonic()
         for name, followed in self._linked.items():
             # It is linked, and yet not answered: it does not take what it is sent.
-            if followed.link.open and now - self._linked_at[name] >= HOLD_S:
+            if followed.link.open and now - max(self._linked_at[name], self._heard_at[name]) >= HOLD_S:
                 self._holds.silent(name, self._heard_at[name])
         for name in self._holds.over(now):
             self._ended(name)
