@@ -40,20 +40,20 @@ async def test_an_edit_waits_until_it_is_shown_or_nothing_is() -> None:
     await owed.shown(3)
 
 
-async def test_one_that_shows_nothing_more_is_told_from_one_that_is_busy_with_it() -> None:
+def test_one_that_has_not_taken_a_change_is_told_from_one_that_is_busy_with_it() -> None:
     owed = Owed()
-    owed.look(takes=False)
-    assert owed.unshown == 0, "nobody waits"
-    waiting = asyncio.ensure_future(owed.shown(2))
-    await asyncio.sleep(0)
-    for _ in range(3):
-        owed.look(takes=False)
-    assert owed.unshown == 3
-    owed.look(takes=True)
-    assert owed.unshown == 0
-    owed.look(takes=False)
+    owed.looked()
+    owed.here()
+    owed.sent(1)
+    owed.looked()
+    owed.sent(2)
+    owed.looked()
     owed.seen(1)
-    owed.look(takes=False)
-    assert owed.unshown == 0
-    owed.nothing()
-    await waiting
+    owed.here()
+    assert not owed.fails, "the second one came behind the question"
+    owed.here()
+    assert owed.fails
+    owed.another_link()
+    assert not owed.fails
+    owed.here()
+    assert not owed.fails, "of a question over the link before"

@@ -151,11 +151,10 @@ class Followed:
     def look(self) -> None:
         """Asks whether it is there."""
         if not self.silence.times:
+            self.owed.looked()
             self.link.send(m.AreYouThere())
-        takes = self.link.waiting_bytes < self._waiting_bytes
-        if not takes:
+        if self.link.waiting_bytes >= self._waiting_bytes:
             self.silence.count(self._pid)
-        self.owed.look(takes=takes)
         self._waiting_bytes = self.link.waiting_bytes
 
     async def shows(self, revision: int) -> None:
@@ -238,6 +237,7 @@ class Followed:
                 self._questions.answered(message.n, message)
             case m.Here():
                 self.silence.answered()
+                self.owed.here()
             case m.AreYouThere():
                 self.owed.asked()
                 self._answer()

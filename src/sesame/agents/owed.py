@@ -15,14 +15,17 @@ class Owed:
         self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
         # For each question whether the writer is there: the change that must be shown before it is answered.
         self._questions: deque[int] = deque()
-        self._seen_at_look = 0
-        # So many times it was looked at without that it has shown more, while somebody waits for it.
-        self.unshown = 0
+        # For each time that it was asked whether it is there: what it was sent before that.
+        self._looks: deque[int] = deque()
+        # Whether it has answered, and does not show what it was sent before it was asked: it never will.
+        self.fails = False
 
     def another_link(self) -> None:
         """What was asked is not answered, and everything is sent again."""
         self._questions.clear()
-        self._sent = self._seen = self._seen_at_look = self.unshown = 0
+        self._looks.clear()
+        self._sent = self._seen = 0
+        self.fails = False
 
     def sent(self, revision: int) -> None:
         self._sent = revision
@@ -60,7 +63,11 @@ class Owed:
                 shown.set_result(None)
         self._waiting_for.clear()
 
-    def look(self, *, takes: bool) -> None:
-        """Once a second. `takes`: what was sent to it leaves."""
-        self.unshown = self.unshown + 1 if self._waiting_for and self._seen == self._seen_at_look and not takes else 0
-        self._seen_at_look = self._seen
+    def looked(self) -> None:
+        """It is asked whether it is there."""
+        self._looks.append(self._sent)
+
+    def here(self) -> None:
+        """It has answered, as always after all that it did with what was sent before."""
+        if self._looks and self._seen < self._looks.popleft():
+            self.fails = True

@@ -91,7 +91,7 @@ class Writer:
             if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
             hangs = each.silence.times >= LOOKS_MAX
-            if hangs or each.owed.unshown == LOOKS_MAX:
+            if hangs or each.owed.fails:
                 what = "answer" if hangs else "take changes of the catalog"
                 log.error(f"an agent does not {what}, and is given up", agent=each.agent)
                 self._hangs(each.agent)
