@@ -12,7 +12,14 @@ PARAMS = {
     "request_uri": "/2016-08-15/proxy/svc/fn/a%20b/c?x=1&y=%20",
     "client_ip": "10.1.2.3",
     "query": "x=1&y=%20",
-    "headers": [["Content-Type", "text/x"], ["Content-Length", "99"], ["X-Twice", "1"], ["x-twice", "2"]],
+    "headers": [
+        ["Content-Type", "text/x"],
+        ["Content-Length", "99"],
+        ["X-Twice", "1"],
+        ["x-twice", "2"],
+        ["cookie", "a=1"],
+        ["Cookie", "b=2"],
+    ],
 }
 
 
@@ -39,6 +46,7 @@ async def test_the_environ(stage: Any) -> None:
         "REMOTE_ADDR": "10.1.2.3",
         "HTTP": "on",
         "HTTP_X_TWICE": "1,2",
+        "HTTP_COOKIE": "a=1; b=2",
         "HTTP_X_FC_FUNCTION_HANDLER": "index.handler",
         "fc.request_uri": "/2016-08-15/proxy/svc/fn/a%20b/c?x=1&y=%20",
         "wsgi.url_scheme": "http",

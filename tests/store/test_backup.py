@@ -23,6 +23,8 @@ from tests.support.databases import FILE_FIRST
 from sesame.cli.backup import backup, restore
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
+from sesame.store.sql import sqlite
+from sesame.store.sql.copying import copy_file
 from sesame.store.upkeep import backup as backup_module
 from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
@@ -147,6 +149,17 @@ def test_a_damaged_database_is_not_copied(whole: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_place_without_room_is_no_damage(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copies(source: Path, target: Path) -> None:
+        with closing(sqlite3.connect(target)) as connection:
+            connection.execute("PRAGMA max_page_count=1")
+            connection.executescript("CREATE TABLE a (b); CREATE TABLE c (d)")
+
+    monkeypatch.setattr(sqlite, "copy_database", copies)
+    with pytest.raises(ConfigurationError, match=f"disk is full; make room at {tmp_path}"):
+        copy_file(whole / "sesame.db", tmp_path / "copy.db")
+
+
 def test_existing_targets_are_refused(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(ConfigurationError, match="is there already"):
@@ -158,6 +171,8 @@ def test_existing_targets_are_refused(whole: Path, tmp_path: Path) -> None:
     back_up(DataDir(whole), tmp_path / "copy")
     with pytest.raises(ConfigurationError, match="is not empty"):
         restore_from(tmp_path / "copy", DataDir(whole))
+    with pytest.raises(ConfigurationError, match="inside the backup"):
+        restore_from(tmp_path / "copy", DataDir(tmp_path / "copy" / "new"))
     restore_from(tmp_path / "copy", DataDir(tmp_path / "there"))
     assert sound(tmp_path / "there")
 
@@ -184,7 +199,7 @@ def rewritten(copy: Path, **changes: object) -> None:
         (lambda copy: next(copy.glob("blobs/*/*")).write_bytes(b"other"), "is damaged: found 5 bytes"),
         (lambda copy: next(copy.glob("blobs/*/*")).unlink(), "is missing: this backup is damaged"),
         (lambda copy: next(copy.glob("packages/*")).write_bytes(b"other"), "is damaged"),
-        (lambda copy: shutil.rmtree(copy), "no complete backup"),
+        (lambda copy: shutil.rmtree(copy), "does not exist: name a directory that `sesame backup` made"),
     ],
 )  # fmt: skip
 def test_a_damaged_backup_leaves_nothing(copy: Path, tmp_path: Path, damage: object, says: str) -> None:

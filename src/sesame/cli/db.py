@@ -47,6 +47,8 @@ def copy(source: str, target: str, as_json: bool) -> None:
 
 def _place(text: str) -> Path | str:
     """A URL as it is; of a data directory its database."""
+    if not text:
+        raise click.UsageError("a place is empty: name a data directory or the URL of a database")
     if "://" in text:
         return text
     data_dir = DataDir(Path(text))

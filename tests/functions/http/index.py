@@ -5,7 +5,7 @@ def handler(environ, start_response):
     start_response('201 Created', [('Content-Type', 'text/plain'), ('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')])
     names = ('REQUEST_METHOD', 'PATH_INFO', 'QUERY_STRING', 'SCRIPT_NAME', 'CONTENT_TYPE', 'CONTENT_LENGTH',
              'SERVER_NAME', 'SERVER_PORT', 'SERVER_PROTOCOL', 'SERVER_SOFTWARE', 'REMOTE_ADDR', 'HTTP', 'HTTP_X_TWICE',
-             'HTTP_X_FC_FUNCTION_HANDLER', 'fc.request_uri', 'wsgi.url_scheme', 'FC_FUNC_CODE_PATH')
+             'HTTP_COOKIE', 'HTTP_X_FC_FUNCTION_HANDLER', 'fc.request_uri', 'wsgi.url_scheme', 'FC_FUNC_CODE_PATH')
     lines = ['%s=%s' % (name, environ[name]) for name in names]
     lines.append('body=%d' % len(environ['wsgi.input'].read()))
     lines.append('context=%s' % environ['fc.context'].request_id)

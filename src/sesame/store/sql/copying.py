@@ -23,6 +23,7 @@ from sesame.store.sql.log_schema import group_segments, log_segments
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
 from sesame.store.sql.schema import PAIR, counters
 from sesame.store.sql.sqlite import SqliteBackend
+from sesame.store.sql.sqlite_file import is_full
 
 T = TypeVar("T")
 
@@ -106,9 +107,9 @@ def copy_file(source: Path, target: Path) -> None:
     try:
         sqlite.copy_database(source, target)
     except sqlite.DriverError as error:
-        raise ConfigurationError(
-            f"{source} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
-        ) from error
+        full = is_full(error)
+        step = f"make room at {target.parent}" if full else "`sesame doctor --check` says what is damaged"
+        raise ConfigurationError(f"{source} cannot be copied: {error}; {step}") from error
 
 
 def make_own(database: Path) -> None:

@@ -106,6 +106,8 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
         raise ConfigurationError(
             f"{target} is not empty: restore to a new directory, and start Sesame there with --data-dir"
         )
+    if target.is_relative_to(source):
+        raise ConfigurationError(f"{target} lies inside the backup {source}: name a place outside")
     manifest = _manifest(source)
     if isinstance(paths.database, str):
         require_empty(paths.database)
@@ -310,6 +312,8 @@ def _manifest(source: Path) -> Manifest:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
+        if not source.exists():
+            raise ConfigurationError(f"{source} does not exist: name a directory that `sesame backup` made") from error
         raise ConfigurationError(
             f"{source} is no complete backup: it has no {MANIFEST}, which `sesame backup` writes last"
         ) from error
