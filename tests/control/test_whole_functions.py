@@ -5,6 +5,7 @@ Run by pytest.
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.control.conftest import OTHER, ROLE, Account, code_of, hello
 from tests.support.requesters import THE_ACCOUNT
@@ -13,7 +14,8 @@ from sesame.control.inputs import AliasInput, FunctionInput, Listing, PublishInp
 from sesame.control.whole_functions import OF_SERVICES, STANDING_ALONE, WholeFunctions
 from sesame.engine.resolver import Resolver
 from sesame.model import records
-from sesame.model.errors import AlreadyExists, Disabled, Invalid, NotEmpty, NotFound, Unchanged
+from sesame.model.bucket import Bucket
+from sesame.model.errors import AlreadyExists, Disabled, Invalid, NotEmpty, NotFound, Overlapping, Unchanged
 from sesame.model.function_state import FunctionState
 from sesame.model.invocation import Target
 from sesame.model.owner import owner_of
@@ -179,3 +181,18 @@ async def test_a_disabled_function_does_not_resolve_and_a_reserved_one_has_its_c
         resolver.resolve(target)
     await whole(account).delete(OWNER, "f")
     assert account.catalog.count(records.FUNCTION_STATE, OWNER) == 0
+
+
+async def test_a_trigger_that_overlaps_another_says_whose_by_the_functions_own_name(account: Account) -> None:
+    await account.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "bucket", Bucket("bucket", "123")))
+    await deploy(account)
+    sent = TriggerInput(
+        trigger_name="t",
+        trigger_type="oss",
+        trigger_config={"events": ["oss:ObjectCreated:*"]},
+        source_arn="acs:oss:cn-hangzhou:123:bucket",
+    )
+    await account.triggers.create(OWNER, "f", sent, by=THE_ACCOUNT)
+    with pytest.raises(Overlapping) as caught:
+        await account.triggers.create(OWNER, "f", msgspec.structs.replace(sent, trigger_name="u"), by=THE_ACCOUNT)
+    assert caught.value.other == "f/t"

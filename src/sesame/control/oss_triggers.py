@@ -10,6 +10,7 @@ from sesame.model import object_event, records
 from sesame.model import trigger_configs as configs
 from sesame.model.arn import Arns
 from sesame.model.errors import SOURCE_BUCKET, Invalid, NotFound, Overlapping
+from sesame.model.owner import label
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, bucket_of
 from sesame.store.catalog import Transaction
@@ -42,7 +43,8 @@ def require_no_overlap(tx: Transaction, parent: str, trigger: Trigger, account_i
         raise NotFound(SOURCE_BUCKET, bucket)
     for record in tx.of_kind(records.TRIGGER):
         if (record.parent, record.name) != (parent, trigger.trigger_name) and _overlap(trigger, record):
-            raise Overlapping(trigger.trigger_name, f"{record.parent}/{record.name}", bucket)
+            owner, _slash, function = record.parent.partition("/")
+            raise Overlapping(trigger.trigger_name, f"{label(owner, function)}/{record.name}", bucket)
 
 
 def _overlap(trigger: Trigger, record: Record) -> bool:
