@@ -90,7 +90,20 @@ def test_what_is_refused(sent: Any, error: type[Rejected], text: str) -> None:
     assert text in str(caught.value)
 
 
-AMBIGUOUS = ("//a", "/a//b", "/b/./a", "/b/../a", "/b/..", "/a;x", "/a\\b", "/a\0", "/a\udcff", "/.")
+AMBIGUOUS = (
+    "//a",
+    "/a//b",
+    "/b/./a",
+    "/b/../a",
+    "/b/..",
+    "/a;x",
+    "/a\\b",
+    "/a\0",
+    "/a\udcff",
+    "/.",
+    "/%2e%2e/a",
+    "/%61",
+)
 
 
 def test_every_path_needs_a_token_without_lists() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -9,6 +10,7 @@ from tests.deploy.test_serverless_devs import WHOLE
 from tests.fc.conftest import CommandLine, Endpoint
 from tests.support.sdk import Client as OldClient
 from tests.support.sdk_2023 import Client
+from tests.support.tokens import ec, jwks, public
 
 from sesame.cli.deploy import deploy, plan, remove
 from sesame.cli.listing import list_, show
@@ -23,6 +25,10 @@ def project(tmp_path: Path) -> str:
     (tmp_path / "app" / "code" / "index.py").write_text("def handler(event, context):\n    return event\n")
     (tmp_path / "app" / "s.yaml").write_text(WHOLE)
     return str(tmp_path / "app")
+
+
+def write(project: str, text: str) -> None:
+    Path(project, "s.yaml").write_text(text)
 
 
 async def test_an_s_yaml_of_fc3_is_deployed_once_and_taken_away(
@@ -51,3 +57,32 @@ async def test_an_s_yaml_of_fc3_is_deployed_once_and_taken_away(
     await command("remove", project)
     assert (await sdk("list_functions"))["functions"] == []
     assert (await sdk("list_custom_domains"))["customDomains"] == []
+
+
+async def test_what_verifies_tokens_is_deployed_once(
+    endpoint: Endpoint, client: OldClient, server: HttpServer, project: str
+) -> None:
+    command, sdk = CommandLine(COMMANDS, server), Client(server)
+    auth: dict[str, Any] = {
+        "jwks": jwks(public(ec(), "ES256")),
+        "tokenLookup": [{"readPosition": "header", "parameterName": "Authorization", "prefix": "Bearer "}],
+        "claimPassBy": [{"claimName": "uid", "mappingParameterName": "user", "mappingParameterPosition": "header"}],
+        "whiteList": ["/public/*"],
+    }
+    config = {"authType": "jwt", "methods": ["GET"], "authConfig": auth}
+    write(project, WHOLE.replace("{authType: anonymous, methods: [GET]}", json.dumps(config)))
+    assert "+ trigger f/web (http)" in await command("deploy", project, "--no-build")
+    kept = json.loads((await sdk("get_trigger", "f", "web"))["triggerConfig"])["authConfig"]
+    assert (kept["tokenLookup"], kept["claimPassBy"]) == (["header:Authorization:Bearer "], ["header:uid:user"])
+    assert "= trigger f/web (http)" in await command("plan", project, "--no-build")
+    assert any("jwt" in line for line in await command("show", "f"))
+    auth["whiteList"] = ["/open/*"]
+    write(project, WHOLE.replace("{authType: anonymous, methods: [GET]}", json.dumps(config)))
+    changed = [line for line in await command("deploy", project, "--no-build") if line.startswith("~")]
+    assert changed == ['~ trigger f/web (http)  triggerConfig.authConfig.whiteList: ["/public/*"] → ["/open/*"]']
+    # Keys may be secrets.
+    auth["jwks"] = jwks({"kty": "oct", "alg": "HS256", "k": "A" * 43})
+    write(project, WHOLE.replace("{authType: anonymous, methods: [GET]}", json.dumps(config)))
+    assert "~ trigger f/web (http)  triggerConfig.authConfig.jwks.keys" in await command(
+        "deploy", project, "--no-build"
+    )

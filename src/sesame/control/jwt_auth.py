@@ -32,7 +32,7 @@ _NOT_CLAIMS = frozenset(
     }
 )  # fmt: skip
 # Servers and frameworks differ in what these mean, so that a path with one may be another path to the function.
-_AMBIGUOUS = re.compile(r"[;\\\x00-\x1f\x7f\ud800-\udfff]|//|/\.\.?(?:/|\Z)")
+_AMBIGUOUS = re.compile(r"[;\\\x00-\x1f\x7f\ud800-\udfff]|//|/\.\.?(?:/|\Z)|%[0-9A-Fa-f]{2}")
 
 
 class Lookup(msgspec.Struct, frozen=True):

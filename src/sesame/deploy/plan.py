@@ -3,6 +3,7 @@
 Called by the commands `deploy` and `plan`; `deploy.apply` does the steps. Only asks the server, never changes it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from sesame.model.owner import label, owner_of, stands_alone
 NOT_FOUND = 404
 # What the server answers replaces these wholesale: a key that the template no longer has must go.
 _WHOLE = ("environmentVariables", "layers", "routes", "filter", "methods", "events")
+# Values of variables may be secrets, and keys that verify tokens, in whichever text they stand.
+_MAY_BE_SECRET = re.compile(r"environmentVariables\Z|private|jwks|authInfo|authConfig\Z", re.IGNORECASE)
 _SHOWN_CHARS = 60
 
 
@@ -279,12 +282,7 @@ def _differences(wanted: Any, present: Any, path: str = "") -> Iterator[str]:
         for key, value in wanted.items():
             yield from _differences(value, have.get(key), f"{path}.{key}" if path else key)
     elif not _same(wanted, present):
-        # Values of variables may be secrets.
-        shown = (
-            ""
-            if path.endswith("environmentVariables") or "private" in path.lower()
-            else f": {_short(present)} → {_short(wanted)}"
-        )
+        shown = "" if _MAY_BE_SECRET.search(path) else f": {_short(present)} → {_short(wanted)}"
         yield f"{path}{shown}"
 
 
