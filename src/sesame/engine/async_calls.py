@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from sesame.engine.async_pace import Pace
+from sesame.engine.async_places import Spot
 from sesame.engine.async_policies import function_retry_s, throttle_retry_s
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.error_bodies import message_of
@@ -40,14 +40,13 @@ log = structlog.get_logger(__name__)
 class Attempt(msgspec.Struct, eq=False):
     """A claimed invocation. `lease` is replaced when the invocation is claimed again while it runs.
 
-    It takes a `slot` until its call has ended; it is `fresh` until its call has reached the engine, `calling` while it
-    is there, `stopped` once it is to be stopped. Once the function is called, `instance_id` and the two times (of the
+    It takes a `spot` until its call has ended, unless it is only put off; it is `calling` while its call is with an
+    engine, `stopped` once it is to be stopped. Once the function is called, `instance_id` and the two times (of the
     wall clock, and monotonic) say where and since when.
     """
 
     lease: Leased
-    slot: bool = True
-    fresh: bool = True
+    spot: Spot | None = None
     calling: bool = False
     stopped: bool = False
     instance_id: str = ""
@@ -63,20 +62,18 @@ class Attempt(msgspec.Struct, eq=False):
 
 
 class CallSteps(msgspec.Struct, frozen=True):
-    """Called when an attempt's call goes to the engine, and when it has ended, so that another may run meanwhile.
+    """`leave` is called when an attempt's call has ended, so that another may run meanwhile.
 
     `running` says how many run now.
     """
 
-    enter: Callable[[Attempt], None]
     leave: Callable[[Attempt], None]
     running: Callable[[], int]
 
 
 class AsyncCalls:
-    def __init__(self, given: InvokerDependencies, pace: Pace, steps: CallSteps) -> None:
+    def __init__(self, given: InvokerDependencies, steps: CallSteps) -> None:
         self._given = given
-        self._pace = pace
         self._steps = steps
         # Results that the queue did not take so far. While there are any, each further call might run twice.
         self.kept = 0
@@ -122,13 +119,14 @@ class AsyncCalls:
             attempt.began = given.clocks.monotonic()
             given.queue.started(attempt.lease, instance_id)
 
+        spot = attempt.spot
+        assert spot is not None
         asked_at = given.clocks.monotonic()
-        self._pace.begun()
+        spot.pace.begun()
         attempt.calling = True
-        self._steps.enter(attempt)
         outcome = None
         try:
-            outcome = await given.engine.invoke(invocation, began)
+            outcome = await spot.place.invoke(invocation, spot.enter, began)
             return outcome
         except asyncio.CancelledError:
             if not attempt.stopped:
@@ -141,7 +139,7 @@ class AsyncCalls:
             return error
         finally:
             attempt.calling = False
-            self._pace.ended(given.clocks.monotonic() - asked_at, reached=outcome is not None)
+            spot.pace.ended(given.clocks.monotonic() - asked_at, reached=outcome is not None)
             self._steps.leave(attempt)
 
     async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None) -> None:

@@ -1,7 +1,7 @@
 """Runs asynchronous invocations: claims what is due, runs as much at a time as may run, and keeps its leases.
 
 Started and closed by `_async`. Waits for the queue's notifications and never polls it; `engine.async_calls` runs each
-attempt, `engine.async_pace` says how many may run.
+attempt, `engine.async_places` says where, and how many may run.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ from typing import Any
 import structlog
 
 from sesame.engine.async_calls import AsyncCalls, Attempt, CallSteps
-from sesame.engine.async_pace import ADJUST_EVERY_S, Pace
-from sesame.engine.async_work import InvokerDependencies
+from sesame.engine.async_pace import ADJUST_EVERY_S
+from sesame.engine.async_places import LATER, Places
+from sesame.engine.async_work import InvokerDependencies, Place
 from sesame.model.async_invocation import Leased
 from sesame.model.clocks import Timer
 from sesame.model.invocation import Target
@@ -44,12 +45,8 @@ class AsyncInvoker:
 
     def __init__(self, given: InvokerDependencies) -> None:
         self._given = given
-        self._pace = Pace(given.engine, given.load, given.clocks, given.cores)
-        self._calls = AsyncCalls(given, self._pace, CallSteps(self._enter, self._leave, lambda: self._slots))
-        # How many of what runs have not come back from their functions; by target, before and in their calls.
-        self._slots = 0
-        self._starting: Counter[Target] = Counter()
-        self._calling: Counter[Target] = Counter()
+        self._places = Places(given)
+        self._calls = AsyncCalls(given, CallSteps(self._leave, lambda: self._places.slots))
         # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
         self._waiting: deque[Attempt] = deque()
         self._waiting_bytes = 0
@@ -111,7 +108,7 @@ class AsyncInvoker:
     @property
     def running(self) -> int:
         """How many calls run."""
-        return self._slots
+        return self._places.slots
 
     def _on_work(self) -> None:
         self._more = True
@@ -140,7 +137,7 @@ class AsyncInvoker:
             if waiting.lease.seq == seq:
                 waiting.stop()
                 self._waiting.remove(waiting)
-                self._begin(waiting)
+                self._begin(waiting, self._places.here)
                 return
         if self._claiming is not None:
             self._stopped_early.add(seq)
@@ -151,7 +148,7 @@ class AsyncInvoker:
             return
         if self._waiting:
             self._start_waiting()
-        wanted = self._pace.limit - self._slots + CLAIMED_AHEAD_MAX - len(self._waiting)
+        wanted = self._places.limit - self._places.slots + CLAIMED_AHEAD_MAX - len(self._waiting)
         # In larger portions, because each claim is a transaction.
         if self._more and self._claiming is None and wanted >= CLAIMED_AHEAD_MAX // 2:
             self._more = False
@@ -190,25 +187,30 @@ class AsyncInvoker:
         """Starts claimed invocations in order, passing over those of functions without capacity."""
         if not self._may_begin() and self._resume is not None:
             return
-        pace, clocks = self._pace, self._given.clocks
-        pace.adjust()
+        places = self._places
+        places.adjust()
         full: Counter[Target] = Counter()
+        later: set[Target] = set()
         passed_over: list[Attempt] = []
         waiting = self._waiting
-        while waiting and self._may_begin() and clocks.monotonic() >= pace.rests_until:
+        while waiting and self._may_begin() and not places.rests_s():
             attempt = waiting.popleft()
             target = attempt.lease.target
-            if target not in full and self._has_capacity(target):
-                self._begin(attempt)
+            place = None if target in full else LATER if target in later else places.find(target)
+            if place is LATER:
+                later.add(target)
+                passed_over.append(attempt)
+                continue
+            if place is not None:
+                self._begin(attempt, place)
                 continue
             full[target] += 1
-            own = target in self._calling or target in self._starting
-            if own and full[target] <= WAITING_PER_FUNCTION_MAX:
+            if places.runs(target) and full[target] <= WAITING_PER_FUNCTION_MAX:
                 passed_over.append(attempt)
             else:
                 self._put_off(attempt)
-        if waiting:
-            rests_s = pace.rests_until - clocks.monotonic()
+        if waiting or later:
+            rests_s = places.rests_s()
             self._resume_in(min(rests_s, ADJUST_EVERY_S) if rests_s > 0 else ADJUST_EVERY_S)
         elif passed_over:
             # The next end of a call starts them, unless it was synchronous calls that took the capacity.
@@ -218,7 +220,8 @@ class AsyncInvoker:
     def _may_begin(self) -> bool:
         if self._calls.kept:
             return False
-        return self._slots < self._pace.limit and len(self._running) - self._slots < RECORDING_MAX
+        places = self._places
+        return places.has_room() and len(self._running) - places.slots < RECORDING_MAX
 
     def _resume_in(self, delay_s: float) -> None:
         if self._resume is None:
@@ -228,36 +231,22 @@ class AsyncInvoker:
         self._resume = None
         self._pump()
 
-    def _has_capacity(self, target: Target) -> bool:
-        return self._given.engine.has_capacity_for_async(target, self._calling, self._starting)
-
-    def _begin(self, attempt: Attempt) -> None:
+    def _begin(self, attempt: Attempt, place: Place) -> None:
         """Starts what has left those that wait."""
         self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
-        self._slots += 1
-        self._starting[attempt.lease.target] += 1
+        attempt.spot = self._places.begin(attempt.lease.target, place)
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
-
-    def _enter(self, attempt: Attempt) -> None:
-        """Its call goes to the engine, which counts it from here on."""
-        attempt.fresh = False
-        _one_less(self._starting, attempt.lease.target)
-        self._calling[attempt.lease.target] += 1
 
     def _leave(self, attempt: Attempt) -> None:
         """Its call has ended; what came of it is still to be recorded."""
-        if attempt.slot:
-            attempt.slot = False
-            self._slots -= 1
-            _one_less(self._starting if attempt.fresh else self._calling, attempt.lease.target)
+        if attempt.spot is not None and attempt.spot.leave():
             self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:
         """Sends back to the queue what finds no capacity; it is recorded like a refusal by the engine."""
         self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
-        attempt.slot = attempt.fresh = False
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))
 
     async def _attempt(self, attempt: Attempt, *, run: bool = True) -> None:
@@ -319,9 +308,3 @@ class AsyncInvoker:
             elif attempt.calling and attempt.task is not None:
                 log.warning("the lease of a running invocation was lost", invocation=lease.invocation_id)
                 attempt.task.cancel()
-
-
-def _one_less(counts: "Counter[Target]", target: Target) -> None:
-    counts[target] -= 1
-    if not counts[target]:
-        del counts[target]

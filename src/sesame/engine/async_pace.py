@@ -1,6 +1,7 @@
 """How many asynchronous calls run at a time, so that synchronous calls keep most of their throughput.
 
-Asked by `engine.async_invoker` before each start. Follows the load of the machine; decides by `engine.async_policies`.
+Asked by `engine.async_places` before each start, for each machine. Follows the load of the machine; decides by
+`engine.async_policies`.
 """
 
 from sesame.engine.async_policies import CALLS_PER_CORE, is_busy, next_limit
@@ -21,13 +22,16 @@ REST_MAX_S = 0.1
 class Pace:
     """`limit` is how many may run now; `rests_until` is the monotonic time before which none may start."""
 
-    def __init__(self, engine: CallsOfEngine, load: Load, clocks: Clocks, cores: int) -> None:
+    def __init__(
+        self, engine: CallsOfEngine, load: Load, clocks: Clocks, cores: int, looks_every_s: float = ADJUST_EVERY_S
+    ) -> None:
         self.limit = cores * CALLS_PER_CORE
         self.rests_until = 0.0
         self._engine = engine
         self._load = load
         self._clocks = clocks
         self._cores = cores
+        self._looks_every_s = looks_every_s
         # At the last look: how loaded the machine was, and whether there were synchronous calls, also since then.
         self._seen_load = 1.0
         self._synchronous = False
@@ -57,9 +61,9 @@ class Pace:
         return self._synchronous and is_busy(self._seen_load, synchronous=True)
 
     def adjust(self) -> None:
-        """Looks at the load every `ADJUST_EVERY_S`, and each time for synchronous calls. Called before each start."""
+        """Looks at the load every `looks_every_s`, and each time for synchronous calls. Called before each start."""
         passed_s = self._clocks.monotonic() - self._adjusted_at
-        if passed_s >= ADJUST_EVERY_S:
+        if passed_s >= self._looks_every_s:
             self._look(passed_s)
         elif not self._synchronous and self._engine.calls_in_flight > self._in_flight:
             # At once: until the next look, a long queue would take the machine from the first of them.

@@ -1,9 +1,11 @@
 """Every decision about asynchronous invocations: when one is tried again, how many run, what synchronous calls keep.
 
-Pure functions of plain values, called by `engine.async_invoker`, `engine.async_calls` and `engine.async_pace`.
+Pure functions of plain values, called by `engine.async_places`, `engine.async_calls` and `engine.async_pace`.
 """
 
 from collections.abc import Sequence
+
+import msgspec
 
 from sesame.engine.policies import Caps, Taken
 from sesame.model.snapshot import Snapshot
@@ -43,21 +45,56 @@ def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, 
 
     `running` are the asynchronous calls in flight.
     """
+    return function_has_capacity(snapshot, running, taken, caps) and machine_has_capacity(
+        snapshot, running, taken, caps.memory_mb
+    )
+
+
+def function_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
+    """Of what `has_capacity` says, what the function's caps allow: these hold over all machines."""
     bounds = (
         (snapshot.limits.instances, snapshot.version_id, taken.on_demand),
         (caps.instances_per_function, "", taken.of_all()),
     )
-    if not all(
+    return all(
         len(_own(counted, snapshot, version_id)) < cap
         and len(_own(running, snapshot, version_id)) < max(1, int(cap * ASYNC_CAPACITY_SHARE))
         for cap, version_id, counted in bounds
         if cap is not None
-    ):
-        return False
+    )
+
+
+def machine_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, cap_mb: int) -> bool:
+    """Of what `has_capacity` says, what one machine has: `running` and `taken` are of that one."""
     memory_mb = snapshot.limits.memory_mb
-    if _memory_mb(taken.of_all()) + memory_mb > caps.memory_mb:
+    if _memory_mb(taken.of_all()) + memory_mb > cap_mb:
         return False
-    return not running or _memory_mb(running) + memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
+    return not running or _memory_mb(running) + memory_mb <= cap_mb * ASYNC_CAPACITY_SHARE
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An agent that may run a call: `idle` instances wait there for it, `calls` asynchronous ones run there.
+
+    `memory_left_mb` is of its machine.
+    """
+
+    idle: int
+    calls: int
+    memory_left_mb: int
+
+
+def best(candidates: Sequence[Candidate]) -> int:
+    """Which of several agents runs a call, by its position.
+
+    POLICY: warmth first, as for synchronous calls; else the machine that has the most memory left. Of those that are
+    alike, the agent where the fewest asynchronous calls run, so that they spread; of those still alike, the first.
+    """
+
+    def worth(at: int) -> tuple[bool, int, int]:
+        each = candidates[at]
+        return each.idle > 0, 0 if each.idle > 0 else each.memory_left_mb, -each.calls
+
+    return max(range(len(candidates)), key=worth)
 
 
 def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Caps) -> bool:

@@ -1,4 +1,4 @@
-"""What running asynchronous invocations needs of others: the queue, the engine's capacity, destinations, load.
+"""What running asynchronous invocations needs of others: the queue, the engine's capacity, destinations, load, agents.
 
 Used by `engine.async_invoker`. The queue is `store.queue`'s; the engine must not know the store.
 """
@@ -77,9 +77,46 @@ class CallEngine(CallsOfEngine, Protocol):
         """
 
     def has_capacity_for_async(
-        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
+        self,
+        target: Target,
+        calling: Mapping[Target, int],
+        starting: Mapping[Target, int],
+        there: "OnMachine | None" = None,
     ) -> bool:
-        """Whether one more asynchronous call may start, beside those that run and those that just start, by target."""
+        """Whether one more asynchronous call may start, beside those that run and those that just start, by target.
+
+        Where there are several machines, `there` says on which one, and which of them are on it.
+        """
+
+
+class OnMachine(msgspec.Struct, frozen=True):
+    """The asynchronous calls on one of several machines, numbered as `engine.capacity` does: 0 is this one."""
+
+    machine: int
+    calling: Mapping[Target, int]
+    starting: Mapping[Target, int]
+
+
+class Place(Protocol):
+    """An agent that runs asynchronous calls."""
+
+    @property
+    def agent(self) -> int: ...
+
+    @property
+    def machine(self) -> int:
+        """As `OnMachine`."""
+
+    def idle(self, target: Target) -> int:
+        """How many instances that wait for a call of it are there."""
+
+    def invoke(
+        self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
+    ) -> Awaitable[Outcome]:
+        """As `CallEngine.invoke`. `entered` is called once what the call takes is counted among the instances.
+
+        Raises `PlatformError` where the agent has ended, and nothing is left of the call.
+        """
 
 
 class Load(Protocol):
@@ -87,12 +124,39 @@ class Load(Protocol):
         """How busy this process or the machine was since the last sample, whichever is busier: 0 to 1."""
 
 
+class MachineState(msgspec.Struct, frozen=True):
+    """What the pace of a machine is decided by. Its load is known anew every `looks_every_s`."""
+
+    calls: CallsOfEngine
+    load: Load
+    cores: int
+    looks_every_s: float
+
+
+class OtherPlaces(Protocol):
+    """The other agents that run asynchronous calls."""
+
+    def may_run(self, target: Target) -> Sequence[Place]:
+        """Those that take calls of it now."""
+
+    def idle_here(self, target: Target) -> int:
+        """As `Place.idle`, of this agent."""
+
+    def memory_left(self, machine: int) -> int:
+        """How many MB no instance has; the same for all where there is one machine."""
+
+    def machines(self) -> Mapping[int, MachineState]:
+        """Of this machine, 0, and of each that has other agents; the same values as long as it is there."""
+
+
 # The API's words for a refusal: status, code and text.
 Wording = Callable[[CallerError], tuple[int, str, str]]
 
 
 class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`chance` gives numbers in [0, 1); `lease_s` is how long a lease of the queue lasts."""
+    """`chance` gives numbers in [0, 1); `lease_s` is how long a lease of the queue lasts. `others` are None where this
+    agent is the only one.
+    """
 
     queue: WorkQueue
     engine: CallEngine
@@ -103,3 +167,4 @@ class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
     chance: Callable[[], float]
     cores: int
     lease_s: float
+    others: OtherPlaces | None = None

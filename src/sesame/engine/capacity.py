@@ -44,9 +44,15 @@ class Capacity:
 
     def memory_left(self, machine: int) -> int:
         """How many MB of a machine's no instance has."""
-        caps = self._caps if self.machines is None else self.machines.get(machine)
-        there = [instance for instance in self._admitted.values() if instance.machine == machine]
-        return 0 if caps is None else caps.memory_mb - _memory_mb(there)
+        caps = self.caps_of(machine)
+        return 0 if caps is None else caps.memory_mb - _memory_mb(self.on(machine))
+
+    def caps_of(self, machine: int) -> Caps | None:
+        """None for one that has gone."""
+        return self._caps if self.machines is None else self.machines.get(machine)
+
+    def on(self, machine: int) -> list[Instance]:
+        return [instance for instance in self._admitted.values() if instance.machine == machine]
 
     def instances(self) -> list[Instance]:
         return list(self._admitted.values())
@@ -55,7 +61,7 @@ class Capacity:
         """Those on this machine."""
         if self.machines is None:
             return self.instances()
-        return [instance for instance in self._admitted.values() if not instance.machine]
+        return self.on(0)
 
     @property
     def memory_here_mb(self) -> int:

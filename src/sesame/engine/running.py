@@ -9,7 +9,13 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
-from sesame.engine.async_policies import has_ample_capacity, has_capacity
+from sesame.engine.async_policies import (
+    function_has_capacity,
+    has_ample_capacity,
+    has_capacity,
+    machine_has_capacity,
+)
+from sesame.engine.async_work import OnMachine
 from sesame.engine.capacity import Capacity
 from sesame.engine.debugging import Debugging, DebugSnapshots
 from sesame.engine.dispatcher import Dispatcher
@@ -142,7 +148,11 @@ class LocalEngine:
         self.pool.sessions.end((parent, session_id))
 
     def has_capacity_for_async(
-        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
+        self,
+        target: Target,
+        calling: Mapping[Target, int],
+        starting: Mapping[Target, int],
+        there: OnMachine | None = None,
     ) -> bool:
         """As `async_work.CallEngine` says. True for what cannot be called: the call itself says why."""
         try:
@@ -150,6 +160,8 @@ class LocalEngine:
         except CallerError:
             return True
         fresh, own = self._snapshots(starting), self._snapshots(calling)
+        if there is not None:
+            return self._has_capacity_on(there, snapshot, fresh, own)
         instances = self.pool.capacity.here()
         memory_mb = self.pool.capacity.memory_here_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
         if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
@@ -157,6 +169,25 @@ class LocalEngine:
         if sum(each.key == snapshot.key for each in fresh) < self.pool.provisioned_idle(snapshot):
             return True
         return has_capacity(snapshot, [*own, *fresh], taken_by(instances, fresh), self.caps)
+
+    def _has_capacity_on(
+        self, there: OnMachine, snapshot: Snapshot, fresh: list[Snapshot], own: list[Snapshot]
+    ) -> bool:
+        """On one of several machines: a function's caps are counted over all, memory on this one."""
+        capacity = self.pool.capacity
+        caps = capacity.caps_of(there.machine)
+        if caps is None:
+            return False
+        fresh_there, own_there = self._snapshots(there.starting), self._snapshots(there.calling)
+        if not there.machine and sum(each.key == snapshot.key for each in fresh_there) < self.pool.provisioned_idle(
+            snapshot
+        ):
+            return True
+        everywhere = taken_by(capacity.instances(), fresh)
+        taken_there = taken_by(capacity.on(there.machine), fresh_there)
+        return function_has_capacity(snapshot, [*own, *fresh], everywhere, self.caps) and machine_has_capacity(
+            snapshot, [*own_there, *fresh_there], taken_there, caps.memory_mb
+        )
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []

@@ -1,0 +1,207 @@
+"""Where asynchronous calls run: in this process or by another agent, and how many at a time on each machine.
+
+Used by `engine.async_invoker`. One agent alone is one place on one machine, and nothing is chosen.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Final, Literal
+
+from sesame.engine.async_pace import ADJUST_EVERY_S, Pace
+from sesame.engine.async_policies import Candidate, best
+from sesame.engine.async_work import CallEngine, InvokerDependencies, MachineState, OnMachine, OtherPlaces, Place
+from sesame.model.clocks import Clocks
+from sesame.model.invocation import Invocation, Outcome, Target
+
+
+class _Later(Enum):
+    LATER = "later"
+
+
+# There is capacity for the call, on a machine on which as many run as may run now.
+LATER: Final = _Later.LATER
+
+
+class _InFlight:
+    """Asynchronous calls by target: those that just start, and those that are counted among the instances."""
+
+    __slots__ = ("calling", "count", "starting")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.starting: Counter[Target] = Counter()
+        self.calling: Counter[Target] = Counter()
+
+
+class _Machine:
+    """How many calls may run on a machine, and those that do."""
+
+    def __init__(self, state: MachineState, clocks: Clocks, calls: _InFlight) -> None:
+        self.pace = Pace(state.calls, state.load, clocks, state.cores, state.looks_every_s)
+        self.state = state
+        self.calls = calls
+
+    def has_room(self) -> bool:
+        return self.calls.count < self.pace.limit
+
+
+class Spot:
+    """What a call takes where it runs, until it has ended."""
+
+    __slots__ = ("_fresh", "_levels", "_taken", "_target", "pace", "place")
+
+    def __init__(self, place: Place, pace: Pace, levels: Sequence[_InFlight], target: Target) -> None:
+        self.place = place
+        self.pace = pace
+        self._levels = levels
+        self._target = target
+        self._taken = self._fresh = True
+        for each in levels:
+            each.count += 1
+            each.starting[target] += 1
+
+    def enter(self) -> None:
+        """What it takes is counted among the instances from here on. Idempotent."""
+        if self._taken and self._fresh:
+            self._fresh = False
+            for each in self._levels:
+                _one_less(each.starting, self._target)
+                each.calling[self._target] += 1
+
+    def leave(self) -> bool:
+        """Its call has ended. False for one that had left before."""
+        if not self._taken:
+            return False
+        self._taken = False
+        for each in self._levels:
+            each.count -= 1
+            _one_less(each.starting if self._fresh else each.calling, self._target)
+        return True
+
+
+class _Here:
+    """As `Place`: this process."""
+
+    agent = machine = 0
+
+    def __init__(self, engine: CallEngine, others: OtherPlaces | None) -> None:
+        self._engine = engine
+        self._others = others
+
+    def idle(self, target: Target) -> int:
+        return 0 if self._others is None else self._others.idle_here(target)
+
+    def invoke(
+        self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
+    ) -> Awaitable[Outcome]:
+        entered()
+        return self._engine.invoke(invocation, began)
+
+
+class Places:
+    def __init__(self, given: InvokerDependencies) -> None:
+        self._engine = given.engine
+        self._clocks = given.clocks
+        self._others = others = given.others
+        self.here: Place = _Here(given.engine, others)
+        self._all = _InFlight()
+        # By agent, where there are several.
+        self._by_agent: dict[int, _InFlight] = {}
+        if others is None:
+            alone = MachineState(given.engine, given.load, given.cores, ADJUST_EVERY_S)
+            self._machines = {0: _Machine(alone, given.clocks, self._all)}
+        else:
+            self._machines = {}
+            self._match(others)
+
+    @property
+    def slots(self) -> int:
+        """How many calls have not come back from their functions."""
+        return self._all.count
+
+    @property
+    def limit(self) -> int:
+        """How many may run now."""
+        return sum(each.pace.limit for each in self._machines.values())
+
+    def runs(self, target: Target) -> bool:
+        return target in self._all.calling or target in self._all.starting
+
+    def adjust(self) -> None:
+        """Called before calls are started."""
+        if self._others is not None:
+            self._match(self._others)
+        for each in self._machines.values():
+            each.pace.adjust()
+
+    def _match(self, others: OtherPlaces) -> None:
+        states = others.machines()
+        for number, state in states.items():
+            known = self._machines.get(number)
+            if known is None or known.state is not state:
+                self._machines[number] = _Machine(state, self._clocks, _InFlight())
+        for number in self._machines.keys() - states.keys():
+            del self._machines[number]
+
+    def has_room(self) -> bool:
+        """Whether fewer run on any machine than may run there, be it after a rest."""
+        return any(each.has_room() for each in self._machines.values())
+
+    def rests_s(self) -> float:
+        """How long it takes until one may start where there is room; 0 where one may start now."""
+        now = self._clocks.monotonic()
+        return max(
+            min((each.pace.rests_until for each in self._machines.values() if each.has_room()), default=0) - now, 0
+        )
+
+    def find(self, target: Target) -> Place | Literal[_Later.LATER] | None:
+        """Where one more call of it runs; None where there is no capacity for it."""
+        calls, others = self._all, self._others
+        if others is None:
+            return self.here if self._engine.has_capacity_for_async(target, calls.calling, calls.starting) else None
+        now = self._clocks.monotonic()
+        capable: dict[int, bool] = {}
+        open_places: list[Place] = []
+        # What is alike goes to another agent first: this one has the queue to keep.
+        for place in (*others.may_run(target), self.here):
+            number = place.machine
+            if number not in capable:
+                capable[number] = self._has_capacity(target, number)
+            machine = self._machines.get(number)
+            if capable[number] and machine is not None and machine.has_room() and machine.pace.rests_until <= now:
+                open_places.append(place)
+        if open_places:
+            return open_places[best([self._candidate(each, target, others) for each in open_places])]
+        return LATER if any(capable.values()) else None
+
+    def _has_capacity(self, target: Target, number: int) -> bool:
+        calls = self._all
+        if len(self._machines) == 1:
+            return self._engine.has_capacity_for_async(target, calls.calling, calls.starting)
+        machine = self._machines.get(number)
+        if machine is None:
+            return False
+        there = OnMachine(number, machine.calls.calling, machine.calls.starting)
+        return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, there)
+
+    def _candidate(self, place: Place, target: Target, others: OtherPlaces) -> Candidate:
+        calls = self._by_agent.get(place.agent)
+        if calls is None:
+            calls = self._by_agent[place.agent] = _InFlight()
+        idle = place.idle(target) - calls.starting[target] if target in calls.starting else place.idle(target)
+        return Candidate(idle=idle, calls=calls.count, memory_left_mb=others.memory_left(place.machine))
+
+    def begin(self, target: Target, place: Place) -> Spot:
+        """A call of it goes there."""
+        machine = self._machines.get(place.machine) or self._machines[0]
+        levels = (self._all,) if machine.calls is self._all else (
+            self._all, machine.calls, self._by_agent.setdefault(place.agent, _InFlight())
+        )  # fmt: skip
+        return Spot(place, machine.pace, levels, target)
+
+
+def _one_less(counts: "Counter[Target]", target: Target) -> None:
+    counts[target] -= 1
+    if not counts[target]:
+        del counts[target]
