@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,14 +36,22 @@ from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.queue.leases import LEASE_S
 
+# Of several agents alone.
+if TYPE_CHECKING:
+    from sesame.agents.writer import Writer
+
 
 class AsyncNeeds(msgspec.Struct, frozen=True):
-    """What asynchronous invocations are run with. What is started is ended by `teardown`, with so much `patience`."""
+    """What asynchronous invocations are run with. What is started is ended by `teardown`, with so much `patience`.
+
+    With a `writer`, its followers run them too.
+    """
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
     patience: Patience
+    writer: "Writer | None" = None
 
 
 class _Rights:
@@ -102,6 +111,11 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             chance=random.random,
         )
     )
+    load, others = HostLoad(), None
+    if needs.writer is not None:
+        from sesame.agents.async_places import AsyncPlaces
+
+        others = AsyncPlaces(needs.writer, engine.engine, load)
     invoker = AsyncInvoker(
         InvokerDependencies(
             queue=storage.queue,
@@ -109,10 +123,11 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             clocks=clocks,
             follow=destinations.follow,
             wording=_wording,
-            load=HostLoad(),
+            load=load,
             chance=random.random,
             cores=os.cpu_count() or 1,
             lease_s=LEASE_S,
+            others=others,
         )
     )
     tell_silent_destinations(storage.catalog, routes)

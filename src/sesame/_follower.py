@@ -123,6 +123,7 @@ class FollowerSesame:
         )
         await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
         follower.listens(server)
+        teardown.push_async_callback(self._patience.end, follower.runs.close, follower.runs.hurry)
         teardown.push_async_callback(follower.left)
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
@@ -174,7 +175,7 @@ class FollowerSesame:
         runtimes = sandbox.runtimes
         # Another machine may have a runtime that this one lacks.
         follower.use(
-            engine.pool,
+            engine,
             credits,
             resolver,
             lambda snapshot: self._is_for_writer(snapshot) or not runtimes.runs(snapshot.runtime),

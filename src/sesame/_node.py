@@ -22,10 +22,10 @@ from sesame._node_packages import PackagesNeeds, open_packages
 from sesame._sandbox import OpenSandbox
 from sesame._shared_settings import shared
 from sesame._tunnels import FollowersNeeds, OfFollower, offer_to_instances, tunnels_of_follower
-from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.place import Place
+from sesame.agents.policies import LINGER_S
 from sesame.cluster.following import CONNECTS_WITHIN_S, Following, Own
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join

@@ -283,7 +283,8 @@ class Sesame:
         if given.handover is not None:
             given.handover.forget_rest()
         self._announce(urls, identity.key)
-        await open_async(AsyncNeeds(settings, clocks, teardown, self._patience), storage, identity, engine)
+        async_needs = AsyncNeeds(settings, clocks, teardown, self._patience, writer)
+        await open_async(async_needs, storage, identity, engine)
         # Last, so that no endpoint waits for what starts ahead of calls.
         start_provisioned(engine, teardown)
 

@@ -1,6 +1,7 @@
 """A search for caps that are exceeded: calls at any agent, while followers and the writer come, go and are cut off.
 
-The links are real pairs of sockets; sandboxes are fakes. Never waits for real time.
+Asynchronous calls are handed over by the writer; of one whose end the writer knows, nothing runs anywhere. The links
+are real pairs of sockets; sandboxes are fakes. Never waits for real time.
 """
 
 import asyncio
@@ -16,12 +17,16 @@ from tests.engine.conftest import Engine, build
 from tests.support.examples import examples
 from tests.support.fakes import FakeClocks, FakeDriver, FakeSandbox
 
+from sesame.agents.async_places import AsyncPlaces
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
-from sesame.agents.followed import LINGER_S, WriterNeeds
+from sesame.agents.followed import WriterNeeds
 from sesame.agents.follower import TELLS_EVERY_S, Follower
 from sesame.agents.link import pair
+from sesame.agents.policies import LINGER_S
 from sesame.agents.writer import Writer
+from sesame.engine.async_places import LATER, Places, Spot
+from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
 from sesame.engine.resolver import Resolver
@@ -70,7 +75,12 @@ class _FollowerProcess:
                 capacity=self.capacity,
             )
         )
-        self.follower.use(self.engine.pool, self.capacity, resolver, lambda _snapshot: False)
+        self.follower.use(self.engine, self.capacity, resolver, lambda _snapshot: False)
+
+
+class _NoLoad:
+    def sample(self) -> float:
+        return 0.0
 
 
 class CreditsMachine(RuleBasedStateMachine):
@@ -80,6 +90,8 @@ class CreditsMachine(RuleBasedStateMachine):
         self.clocks = FakeClocks()
         self.tasks: list[asyncio.Task[Any]] = []
         self.followers: dict[int, _FollowerProcess] = {}
+        # By their request ids.
+        self.handed: dict[str, asyncio.Task[Any]] = {}
         self.loop.run_until_complete(self._begin())
 
     async def _begin(self) -> None:
@@ -106,6 +118,22 @@ class CreditsMachine(RuleBasedStateMachine):
             trusted="",
         )
         self.writer = Writer(needs, _never_hangs, held)
+        load = _NoLoad()
+        unused = cast(Any, None)
+        self.places = Places(
+            InvokerDependencies(
+                queue=unused,
+                engine=self.engine.local,
+                clocks=self.clocks,
+                follow=unused,
+                wording=unused,
+                load=load,
+                chance=unused,
+                cores=8,
+                lease_s=60.0,
+                others=AsyncPlaces(self.writer, self.engine.local, load),
+            )
+        )
 
     def _new_follower(self, agent: int) -> None:
         self.followers[agent] = _FollowerProcess(agent, self.engine.resolver, self.clocks)
@@ -139,6 +167,21 @@ class CreditsMachine(RuleBasedStateMachine):
             for _ in range(count):
                 call = Invocation(f"r-{len(self.tasks)}", Target("s", limits.LATEST, name), b"e")
                 self.tasks.append(asyncio.ensure_future(_called(engine, call)))
+
+        self._inside(start)
+
+    @rule(name=names, count=st.integers(1, 3))
+    def call_asynchronously(self, name: str, count: int) -> None:
+        def start() -> None:
+            target = Target("s", limits.LATEST, name)
+            for _ in range(count):
+                self.places.adjust()
+                place = self.places.find(target)
+                if place is not None and place is not LATER:
+                    call = Invocation(f"a-{len(self.tasks)}", target, b"e", asynchronous=True)
+                    task = asyncio.ensure_future(_attempt(self.places.begin(target, place), call))
+                    self.tasks.append(task)
+                    self.handed[call.request_id] = task
 
         self._inside(start)
 
@@ -196,11 +239,22 @@ class CreditsMachine(RuleBasedStateMachine):
     def memory_is_within_its_cap(self) -> None:
         assert sum(each.memory_mb for each in self._alive()) <= CAPS.memory_mb
 
+    @invariant()
+    def of_an_attempt_that_has_ended_nothing_runs(self) -> None:
+        for driver in self._drivers():
+            for sandbox in driver.alive:
+                # Of an instance that serves several calls, the last that came may have ended before others.
+                if sandbox.hanging and sandbox.spec.web_server is None:
+                    task = self.handed.get(sandbox.calls[-1].request_id)
+                    assert task is None or not task.done()
+
     def teardown(self) -> None:
         self._inside(lambda: [each.cancel() for each in self.tasks])
         for process in self.followers.values():
             self._inside(process.follower.close)
         self._inside(lambda: self.clocks.advance(LINGER_S))
+        assert all(each.done() for each in self.tasks)
+        assert not self.places.slots
         self.loop.run_until_complete(self.engine.local.drain(0))
         assert self.engine.pool.instances() == []
         self.loop.run_until_complete(self.writer.close())
@@ -209,6 +263,13 @@ class CreditsMachine(RuleBasedStateMachine):
 
 async def _called(engine: LocalEngine, call: Invocation) -> object:
     return await engine.invoke(call)
+
+
+async def _attempt(spot: Spot, call: Invocation) -> object:
+    try:
+        return await spot.place.invoke(call, spot.enter, lambda _instance: None)
+    finally:
+        spot.leave()
 
 
 async def _settle() -> None:

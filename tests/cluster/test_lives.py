@@ -168,7 +168,7 @@ class FollowerProcess:
                 capacity=self.capacity,
             )
         )
-        self.follower.use(self.engine.pool, self.capacity, engine.resolver, lambda _snapshot: False)
+        self.follower.use(self.engine, self.capacity, engine.resolver, lambda _snapshot: False)
         self._running = asyncio.ensure_future(self.following.run(self.follower))
 
     def call(self) -> "asyncio.Task[object]":

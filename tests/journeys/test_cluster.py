@@ -133,10 +133,10 @@ class Load:
 class Accepted:
     """Asynchronous calls: each that was accepted ends, and ends well."""
 
-    def __init__(self, cluster: Cluster, service: str) -> None:
+    def __init__(self, cluster: Cluster, service: str, cap: int = 2) -> None:
         self._cluster, self._service = cluster, service
         self.names: list[str] = []
-        deployed(cluster, service, TIMES, cap=2)
+        deployed(cluster, service, TIMES, cap)
 
     def some(self, node: Node, count: int) -> None:
         client = node.client()
@@ -201,6 +201,16 @@ def test_a_writer_that_was_stopped_for_longer_than_its_life_writes_nothing_more(
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             stopped.send_signal(signal.SIGCONT)
+
+
+def test_asynchronous_calls_run_on_every_node_and_none_is_lost_with_a_follower(cluster: Cluster) -> None:
+    nodes = cluster.nodes.values()
+    accepted = Accepted(cluster, "asynchronous", cap=0)
+    before = {each for node in nodes for each in node.instances()}
+    accepted.some(cluster.leader(), 40)
+    wait_until(lambda: all(set(node.instances()) - before for node in nodes), "instances on every node", PATIENCE_S)
+    cluster.others()[0].follower().kill()
+    accepted.end_well()
 
 
 def test_a_follower_is_killed(cluster: Cluster) -> None:

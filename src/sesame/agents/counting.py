@@ -5,7 +5,8 @@ Used by `agents.follower`; `agents.followed` adds it to what the writer has coun
 
 import msgspec
 
-from sesame.agents.messages import Counted
+from sesame.agents.link import Link
+from sesame.agents.messages import Counted, Ended
 from sesame.engine.pool_parts import Counts
 
 
@@ -28,3 +29,9 @@ class Untold:
             return None
         self._told, self._calls = msgspec.structs.replace(now), calls
         return Counted(grown, calls)
+
+    def tell_end(self, link: Link, now: Counts, ended: Ended) -> None:
+        """The call and its instance are counted at the same time."""
+        if (counted := self.take(now)) is not None:
+            link.send(counted, soon=False)
+        link.send(ended, soon=False)

@@ -24,10 +24,19 @@ def told(invocation: Invocation, outcome: Outcome | BaseException) -> m.Ended:
         if outcome.http_params is not None:
             outcome = msgspec.structs.replace(outcome, http_params=None)
         return m.Ended(call, outcome, "", "")
-    kind = next((name for name, each in _KINDS.items() if isinstance(outcome, each)), PlatformError.__name__)
-    return m.Ended(call, None, kind, str(outcome))
+    return m.Ended(call, None, kind_of(outcome), str(outcome))
 
 
 def heard(message: m.Ended) -> Outcome | BaseException:
     """What `told` was given, as far as the writer tells it apart."""
-    return message.outcome or _KINDS[message.kind](message.text)
+    return message.outcome or error_of(message.kind, message.text)
+
+
+def kind_of(error: BaseException) -> str:
+    """By which the other agent tells it apart."""
+    return next((name for name, each in _KINDS.items() if isinstance(error, each)), PlatformError.__name__)
+
+
+def error_of(kind: str, text: str) -> BaseException:
+    """An error of this kind."""
+    return _KINDS[kind](text)

@@ -15,10 +15,12 @@ import structlog
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
+from sesame.agents.handed_over import HandedOver
 from sesame.agents.link import Link
 from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
+from sesame.agents.policies import LINGER_S
 from sesame.agents.questions import Questions
 from sesame.agents.silence import Silence
 from sesame.agents.stand_in import ElsewhereSandbox, bare_of
@@ -35,8 +37,6 @@ from sesame.sandbox.network import HostAnswers
 from sesame.store.catalog import Catalog
 
 RECORDS_TOGETHER = 200
-# POLICY: instances of a follower that has ended die with it, by the kernel; so long later their capacity is free.
-LINGER_S = 1.0
 # A follower that does not answer a question for so long is passed over.
 ANSWERS_WITHIN_S = 2.0
 
@@ -127,6 +127,7 @@ class Followed:
         self._questions = Questions(lambda message: self.link.send(message))
         self._lent = LentPackages(others.needs.packages)
         self._nonces = NoncesOfOne(others.nonces)
+        self.handed_over = HandedOver(lambda message: self.link.send(message), self._rests)
         self._inside: dict[int, Callable[[], None]] = {}
         self.link: Link
         self._linked(connected)
@@ -241,6 +242,10 @@ class Followed:
             case m.AreYouThere():
                 self.owed.asked()
                 self._answer()
+            case m.Began() | m.Ran():
+                self.handed_over.took(message)
+            case m.Loaded():
+                self.handed_over.has_loaded(message, self._others.needs.clocks.monotonic())
             case m.Seen():
                 self.owed.seen(message.revision)
                 self._answer()
@@ -366,6 +371,7 @@ class Followed:
     def _unlinked(self) -> None:
         self.follows = False
         self.owed.another_link()
+        self.handed_over.unlinked()
         self._questions.lost()
         for end in self._inside.values():
             end()
@@ -384,4 +390,5 @@ class Followed:
         """Nothing is left of its instances."""
         for instance_id in list(self.instances):
             self._gone(instance_id)
+        self.handed_over.lost()
         self._lent.release_all()

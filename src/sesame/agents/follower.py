@@ -28,6 +28,7 @@ from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
 from sesame.agents.questions import Questions
+from sesame.agents.runs import Runs, RunsEngine
 from sesame.agents.served import ServedHere
 from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
@@ -82,6 +83,7 @@ class Follower:
         # There is one from `use` on.
         self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
+        self.runs = Runs(clocks)
         self.backlog = Backlog(self.writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
@@ -93,12 +95,13 @@ class Follower:
         return Path(self.trusted) if self.trusted else None
 
     def use(
-        self, pool: Pool, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
+        self, engine: RunsEngine, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
     ) -> None:
         """`for_writer` says of which functions the writer serves every call."""
-        self._pool, self._credits, self._served = pool, credits, ServedHere(resolver, for_writer)
-        self._idle = KeptIdle(pool, self._clocks.monotonic)
-        self._held = HeldInstances(pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
+        self._pool, self._credits, self._served = engine.pool, credits, ServedHere(resolver, for_writer)
+        self._idle = KeptIdle(engine.pool, self._clocks.monotonic)
+        self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
+        self.runs.use(engine, credits, self._served, self._held)
         self.calls = Calls(self, OwnInstances(credits, self._served, self._idle, self._held))
         self._tick()
 
@@ -142,12 +145,14 @@ class Follower:
         self._untold.another_writer()
         pid = os.getpid() if self.carry is None else 0
         link.send(m.Hello(self.agent, () if self._held is None else self._held.all(), pid))
+        self.runs.met(link)
         self.packages.lease_again(self.send)
 
     def _lost(self, link: Link) -> None:
         if self._link is not link:
             return
         self._link = None
+        self.runs.lost()
         self.backlog.writer_goes()
         self.answers.writer_gone()
         self.writer.lost()
@@ -197,6 +202,8 @@ class Follower:
             case m.Spare():
                 if self._credits is not None:
                     self._credits.spare(message.key, message.instance_id)
+            case m.Run() | m.EndRun():
+                self.runs.take(message)
             case m.EndInstance():
                 assert self._held is not None
                 self._held.end(message)
@@ -220,6 +227,7 @@ class Follower:
         self._followed.set()
         if self._link is not None:
             self.written.send_kept(self._link)
+            self.runs.tell()
         self.backlog.step()
 
     def rest(self) -> None:
@@ -262,6 +270,7 @@ class Follower:
         self._tell_rests()
         if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
             self.send(counted)
+        self.runs.tell()
 
     def _tell_rests(self) -> None:
         if self._held is not None and (rests := self._held.look(has_writer=self.writer.takes_requests.is_set())):
@@ -297,10 +306,5 @@ class Follower:
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
         """As `engine.interface.Observer.ended`."""
-        if not self._tells_ends or self._link is None:
-            return
-        assert self._pool is not None
-        if (counted := self._untold.take(self._pool.counts)) is not None:
-            # The call and its instance are counted at the same time.
-            self._link.send(counted, soon=False)
-        self._link.send(told(invocation, outcome), soon=False)
+        if self._tells_ends and self._link is not None and self._pool is not None:
+            self._untold.tell_end(self._link, self._pool.counts, told(invocation, outcome))

@@ -90,6 +90,10 @@ class HeldInstances:
         """The writer has been told so."""
         self._told_idle.difference_update(instance_ids)
 
+    def is_idle(self, instance_id: str) -> None:
+        """The writer is told so."""
+        self._told_idle.add(instance_id)
+
     def forget(self, instance_id: str) -> None:
         self._revoked.discard(instance_id)
         self._told_idle.discard(instance_id)

@@ -11,6 +11,9 @@ from sesame.http.moving import Arrived
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.network import Inside, Listen
 
+# The kind of a call that the follower does not run.
+NOT_HERE = "NotHere"
+
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
     pass
@@ -214,7 +217,58 @@ class EndInside(_Message, frozen=True):
     number: int
 
 
+class Began(_Message, frozen=True):
+    """The call `n` goes to this instance now, which is idle no more."""
+
+    n: int
+    instance_id: str
+
+
+class Ran(_Message, frozen=True):
+    """How the call `n` ended, as `Ended` says it; `idle` is whether its instance is so now.
+
+    With the kind NOT_HERE nothing was called, as the follower does not run the function.
+    """
+
+    n: int
+    outcome: Outcome | None
+    kind: str
+    text: str
+    idle: bool
+
+
+class Loaded(_Message, frozen=True):
+    """How busy the follower is: its load as `engine.host_load` has it, on a machine with so many `cores`.
+
+    `others` are the calls in flight that the writer has not handed over, and `ended` those that have ended.
+    """
+
+    load: float
+    cores: int
+    others: int
+    ended: int
+
+
 # From the writer to a follower.
+
+
+class Run(_Message, frozen=True):
+    """An asynchronous call of what `key` was made from. `instance_id` is a credit for it; "" where one is idle.
+
+    Answered by `Began`, once an instance is found, and by `Ran`.
+    """
+
+    n: int
+    key: str
+    instance_id: str
+    invocation: Invocation
+
+
+class EndRun(_Message, frozen=True):
+    """The call `n` is to end at once, and its instance with it; `stopped` where its invocation is stopped."""
+
+    n: int
+    stopped: bool
 
 
 class Rest(_Message, frozen=True):
@@ -326,5 +380,5 @@ Message = (
     Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | UseNonces
     | NoncesUsed | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside
     | EndInside | Rest | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here
-    | EndInstance | Request
+    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded
 )  # fmt: skip

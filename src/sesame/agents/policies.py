@@ -14,6 +14,8 @@ WRITER = 1
 MOVES_MAX = 4
 # POLICY: a call that an idle instance is kept for is expected within so long; it takes well below a millisecond.
 PROMISED_S = 0.5
+# POLICY: instances of a follower that has ended die with it, by the kernel; so long later their capacity is free.
+LINGER_S = 1.0
 
 
 def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool = False) -> bool:

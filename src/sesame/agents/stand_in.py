@@ -28,8 +28,12 @@ async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
             admitted = pool.admit(bare(snapshot), leaving)
             admitted.instance.machine = machine
             admitted.instance.move(State.BUSY)
-            if admitted.ending:
-                await asyncio.wait(admitted.ending)
+            try:
+                if admitted.ending:
+                    await asyncio.wait(admitted.ending)
+            except BaseException:
+                pool.capacity.free(admitted.instance)
+                raise
             return admitted.instance
         await pool.an_end()
 

@@ -17,7 +17,7 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.kept_idle import KeptIdle
-from sesame.agents.link import Carry
+from sesame.agents.link import Carry, Link
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
 from sesame.agents.stand_in import set_aside
 from sesame.engine.instance import Instance
@@ -27,7 +27,7 @@ from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Timer
-from sesame.model.errors import CallerError, Exhausted, SesameError
+from sesame.model.errors import CallerError, Exhausted, PlatformError, SesameError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Change
@@ -62,7 +62,7 @@ class Writer:
         self.held: Counter[str] = Counter()
         # Those that any agent has seen.
         self.nonces = UsedNonces(needs.clocks.wall)
-        self._followers: dict[int, Followed] = {}
+        self.followers: dict[int, Followed] = {}
         self._awaited = set(held)
         self._changed = asyncio.Event()
         # What takes in connections that come from other agents.
@@ -86,7 +86,7 @@ class Writer:
     def watch(self) -> None:
         """Has followers that hang killed, from here until `close`."""
         self._timer = self.needs.clocks.call_later(LOOKS_EVERY_S, self.watch)
-        for each in list(self._followers.values()):
+        for each in list(self.followers.values()):
             # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
             if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
@@ -99,7 +99,7 @@ class Writer:
 
     def meet(self, agent: int, connected: socket.socket | EarlyLink, *, held: bool) -> None:
         """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
-        former = self._followers.get(agent)
+        former = self.followers.get(agent)
         if former is not None and self.needs.lives is not None:
             former.relink(connected)
             return
@@ -108,7 +108,7 @@ class Writer:
         if not held:
             # Started anew since.
             self.released(agent)
-        self._followers[agent] = Followed(self, agent, connected)
+        self.followers[agent] = Followed(self, agent, connected)
 
     def released(self, agent: int) -> None:
         """Nothing is left of what it held in the time of a writer before."""
@@ -135,7 +135,7 @@ class Writer:
         for connected, arrived in self._early:
             self.adopt(connected, arrived)
         self._early.clear()
-        for each in list(self._followers.values()):
+        for each in list(self.followers.values()):
             if each.follows:
                 await self._offer_to(each)
 
@@ -150,7 +150,7 @@ class Writer:
 
     async def _prepare(self) -> None:
         there = {each.snapshot.key: each.snapshot for each in self.needs.pool.instances()}
-        for each in [each for each in self._followers.values() if each.follows]:
+        for each in [each for each in self.followers.values() if each.follows]:
             machine = self.machine_of(each.agent)
             for key, snapshot in there.items():
                 known = not each.has(key) and followers_serve(snapshot)
@@ -171,7 +171,7 @@ class Writer:
             self._timer.cancel()
         if self._prepared is not None:
             await asyncio.wait({self._prepared})
-        for each in list(self._followers.values()):
+        for each in list(self.followers.values()):
             each.link.close()
         for connected, _arrived in self._early:
             connected.close()
@@ -189,8 +189,8 @@ class Writer:
             self.run(self._offer_to(followed))
 
     def lost(self, followed: Followed) -> None:
-        if self._followers.get(followed.agent) is followed:
-            del self._followers[followed.agent]
+        if self.followers.get(followed.agent) is followed:
+            del self.followers[followed.agent]
             self.released(followed.agent)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -205,7 +205,7 @@ class Writer:
     # The catalog.
 
     def _tell(self, change: Change) -> None:
-        following = [each for each in self._followers.values() if each.follows]
+        following = [each for each in self.followers.values() if each.follows]
         if following:
             sent = m.Records((self.feed.of(change),), change.revision)
             for each in following:
@@ -213,7 +213,7 @@ class Writer:
 
     async def _confirmed(self, revision: int) -> None:
         """Returns when no follower answers any more as before the change. One that hangs is killed (`watch`)."""
-        for each in list(self._followers.values()):
+        for each in list(self.followers.values()):
             if each.serves:
                 await each.shows(revision)
 
@@ -253,10 +253,10 @@ class Writer:
     def _holder(self, request: Request) -> int:
         """The follower of whose instance the path speaks; 0 for none."""
         instance_id = named_instance(request.raw_path)
-        return next((each.agent for each in self._followers.values() if instance_id in each.instances), 0)
+        return next((each.agent for each in self.followers.values() if instance_id in each.instances), 0)
 
     async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
-        if agent not in self._followers or (moved := await move(exchange, proven=proven)) is None:
+        if agent not in self.followers or (moved := await move(exchange, proven=proven)) is None:
             return False
         address = self.addresses.get(agent)
         if self.carry is None:
@@ -286,7 +286,11 @@ class Writer:
         return await self._send_to(agent, exchange, proven=True)
 
     def _is_here(self, instance: Instance) -> bool:
-        return not any(instance.instance_id in each.instances for each in self._followers.values())
+        return not any(instance.instance_id in each.instances for each in self.followers.values())
+
+    def own(self, key: str) -> list[Instance]:
+        """The instances of this agent."""
+        return self._idle.of(key)
 
     def machine_of(self, agent: int) -> int:
         """As `engine.capacity` counts them: 0, this one, where there are no others."""
@@ -294,18 +298,18 @@ class Writer:
 
     def calls_elsewhere(self) -> int:
         """Those in flight on followers, as they told last."""
-        return sum(each.calls for each in self._followers.values())
+        return sum(each.calls for each in self.followers.values())
 
     def pass_on(self, request: m.Request, fd: int, sender: Followed) -> None:
         """To the agent that it is for; to the writer where that one has gone; back where the writer takes none."""
-        to = self._followers.get(request.to)
+        to = self.followers.get(request.to)
         if self._rests and (to is None or to.leaving):
             sender.link.send(request, [fd])
         else:
             self._hand_on(request, fd)
 
     def _hand_on(self, request: m.Request, fd: int) -> None:
-        followed = self._followers.get(request.to)
+        followed = self.followers.get(request.to)
         if followed is not None and not followed.leaving:
             followed.link.send(request, [fd])
             return
@@ -333,18 +337,14 @@ class Writer:
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
                 return self._place_at(asked, agent)
             try:
-                instance = await self._set_aside(snapshot, machine)
+                instance_id = await self.credit_for(asker, snapshot, link)
             except Exhausted:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
                 return self._place_at(asked, agent or self._with_room(machine, snapshot) or WRITER)
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
-        if asker.link is not link or not link.open:
-            pool.capacity.free(instance)
-            return nowhere
-        asker.hold(instance)
-        return m.Place(asked.n, instance.instance_id, asker.agent)
+        return m.Place(asked.n, instance_id, asker.agent)
 
     def _with_room(self, but: int, snapshot: Snapshot) -> int:
         """A follower on another machine that may start one more; 0 for none.
@@ -354,11 +354,20 @@ class Writer:
         capacity = self.needs.pool.capacity
         roomy = [
             (capacity.memory_left(machine), each.agent)
-            for each in self._followers.values()
+            for each in self.followers.values()
             if (machine := self.machine_of(each.agent)) != but and each.follows
             if capacity.has_free(snapshot, machine=machine)
         ]
         return max(roomy)[1] if roomy else 0
+
+    async def credit_for(self, followed: Followed, snapshot: Snapshot, link: Link) -> str:
+        """The id of an instance that it may start, by what is sent over this link. Raises as a call would."""
+        instance = await self._set_aside(snapshot, self.machine_of(followed.agent))
+        if followed.link is not link or not link.open:
+            self.needs.pool.capacity.free(instance)
+            raise PlatformError("the agent that was to have an instance has ended")
+        followed.hold(instance)
+        return instance.instance_id
 
     async def _set_aside(self, snapshot: Snapshot, machine: int) -> Instance:
         """As `set_aside`: one that has become idle on a follower in this moment may have to go."""
@@ -370,7 +379,7 @@ class Writer:
     async def _tell_idle(self) -> None:
         """Returns when followers have told which instances are idle now. All who wait for it ask once."""
         if self._telling is None:
-            asked = [each.tell_idle() for each in self._followers.values() if each.link.open]
+            asked = [each.tell_idle() for each in self.followers.values() if each.link.open]
             self._telling = asyncio.gather(*asked)
             self._telling.add_done_callback(self._told_idle)
         await asyncio.shield(self._telling)
@@ -385,7 +394,7 @@ class Writer:
         """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""
         if asker != WRITER and self._idle.keep(key, room=room)[0]:
             return WRITER
-        for each in list(self._followers.values()):
+        for each in list(self.followers.values()):
             if each.agent != asker and each.takes(key) and await each.keeps(key, room=room):
                 return each.agent
         return 0

@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.followed import LINGER_S
 from sesame.agents.follower import Follower
+from sesame.agents.policies import LINGER_S
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join
 from sesame.cluster.port import Address, address_of, connect

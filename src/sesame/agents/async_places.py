@@ -1,0 +1,179 @@
+"""The followers as places that run asynchronous calls for the writer, which keeps their leases and records their ends.
+
+Used by `engine.async_places` through `_async`, where there are several agents.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from sesame.agents.followed import Followed
+from sesame.agents.handed_over import NotHere
+from sesame.agents.policies import followers_serve
+from sesame.agents.writer import Writer
+from sesame.engine.async_pace import ADJUST_EVERY_S, STALE_AFTER_S
+from sesame.engine.async_work import CallEngine, CallsOfEngine, Load, MachineState, Place
+from sesame.engine.instance import State
+from sesame.model.errors import CallerError, Exhausted, NotStarted
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.snapshot import Snapshot
+
+# Of another machine: a little longer than it takes until its follower tells again (`follower.TELLS_EVERY_S`).
+LOOKS_EVERY_S = 0.3
+
+
+class AsyncPlaces:
+    """As `engine.async_work.OtherPlaces`."""
+
+    def __init__(self, writer: Writer, engine: CallEngine, load: Load) -> None:
+        self.writer = writer
+        self.engine = engine
+        self.load = load
+        self._states = {0: MachineState(_Calls(self, 0), _Load(self, 0), os.cpu_count() or 1, ADJUST_EVERY_S)}
+        writer.needs.catalog.on_change(lambda _change: self._forget_declined())
+
+    def may_run(self, target: Target) -> Sequence[Place]:
+        snapshot = self.snapshot(target)
+        # POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
+        if snapshot is None or not followers_serve(snapshot) or snapshot.limits.concurrency > 1:
+            return ()
+        return [
+            _Follower(self, each)
+            for each in self.writer.followers.values()
+            if _takes_calls(each) and target not in each.handed_over.declined
+        ]
+
+    def idle_here(self, target: Target) -> int:
+        snapshot = self.snapshot(target)
+        own = () if snapshot is None else self.writer.own(snapshot.key)
+        return sum(each.state is State.IDLE for each in own)
+
+    def memory_left(self, machine: int) -> int:
+        capacity = self.writer.needs.pool.capacity
+        return 0 if capacity.machines is None else capacity.memory_left(machine)
+
+    def machines(self) -> Mapping[int, MachineState]:
+        there = {
+            self.writer.machine_of(each.agent): each for each in self.writer.followers.values() if _takes_calls(each)
+        }
+        for number in self._states.keys() - there.keys() - {0}:
+            del self._states[number]
+        for number in there.keys() - self._states.keys():
+            loaded = there[number].handed_over.loaded
+            if loaded is not None:
+                self._states[number] = MachineState(
+                    _Calls(self, number), _Load(self, number), loaded.cores, LOOKS_EVERY_S
+                )
+        return self._states
+
+    def on(self, machine: int) -> list[Followed]:
+        return [each for each in self.writer.followers.values() if self.writer.machine_of(each.agent) == machine]
+
+    def snapshot(self, target: Target) -> Snapshot | None:
+        """What a call of it runs, None where that is drawn for each call or there is nothing."""
+        try:
+            shares = self.writer.needs.resolver.shares(target)
+        except CallerError:
+            return None
+        return shares[0][0] if len(shares) == 1 else None
+
+    def _forget_declined(self) -> None:
+        for each in self.writer.followers.values():
+            each.handed_over.declined.clear()
+
+
+def _takes_calls(followed: Followed) -> bool:
+    told = followed.handed_over.loaded is not None
+    return told and followed.follows and followed.serves and followed.link.open and not followed.leaving
+
+
+class _Calls(CallsOfEngine):
+    """Of all agents on one machine; what followers serve themselves is as they told last."""
+
+    def __init__(self, places: AsyncPlaces, machine: int) -> None:
+        self._places = places
+        self._machine = machine
+
+    @property
+    def calls_in_flight(self) -> int:
+        calls = 0 if self._machine else self._places.engine.calls_in_flight
+        for each in self._places.on(self._machine):
+            loaded = each.handed_over.loaded
+            calls += each.handed_over.calls + (0 if loaded is None else loaded.others)
+        return calls
+
+    @property
+    def calls_ended(self) -> int:
+        ended = 0 if self._machine else self._places.engine.calls_ended
+        for each in self._places.on(self._machine):
+            loaded = each.handed_over.loaded
+            ended += each.handed_over.ended + (0 if loaded is None else loaded.ended)
+        return ended
+
+
+class _Load(Load):
+    """That of the busiest agent of one machine. What a follower told some time ago says nothing about now."""
+
+    def __init__(self, places: AsyncPlaces, machine: int) -> None:
+        self._places = places
+        self._machine = machine
+
+    def sample(self) -> float:
+        now = self._places.writer.needs.clocks.monotonic()
+        told = [
+            each.handed_over.loaded.load
+            for each in self._places.on(self._machine)
+            if each.handed_over.loaded is not None and now - each.handed_over.loaded_at <= STALE_AFTER_S
+        ]
+        if self._machine == 0:
+            told.append(self._places.load.sample())
+        return max(told, default=1.0)
+
+
+class _Follower:
+    """As `engine.async_work.Place`."""
+
+    def __init__(self, places: AsyncPlaces, followed: Followed) -> None:
+        self._places = places
+        self._followed = followed
+        self.agent = followed.agent
+        self.machine = places.writer.machine_of(followed.agent)
+
+    def idle(self, target: Target) -> int:
+        snapshot = self._places.snapshot(target)
+        return 0 if snapshot is None else self._idle(snapshot)
+
+    def _idle(self, snapshot: Snapshot) -> int:
+        there = self._followed.instances.values()
+        return sum(each.state is State.IDLE and each.snapshot.key == snapshot.key for each in there)
+
+    async def invoke(
+        self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
+    ) -> Outcome:
+        followed, places = self._followed, self._places
+        handed_over, here = followed.handed_over, places.engine.invoke
+
+        def has_begun(instance_id: str) -> None:
+            entered()
+            began(instance_id)
+
+        snapshot = places.snapshot(invocation.target)
+        if snapshot is None or not _takes_calls(followed):
+            return await self._here(here(invocation, began), entered)
+        instance_id = ""
+        if self._idle(snapshot) <= handed_over.promised[snapshot.key]:
+            instance_id = await places.writer.credit_for(followed, snapshot, followed.link)
+            entered()
+        try:
+            return await handed_over.run(invocation, snapshot.key, instance_id, has_begun)
+        except NotHere:
+            pass
+        except (Exhausted, NotStarted):
+            raise
+        except CallerError:
+            # The writer says itself what is wrong.
+            pass
+        return await self._here(here(invocation, began), entered)
+
+    async def _here(self, call: Awaitable[Outcome], entered: Callable[[], None]) -> Outcome:
+        entered()
+        return await call

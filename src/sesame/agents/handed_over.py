@@ -1,0 +1,123 @@
+"""The asynchronous calls that one follower runs for the writer, and what it has told of its load.
+
+Made by `agents.followed`; `agents.async_places` hands calls over. A call of which the follower has not told the end is
+in flight until nothing is left of it there: so no invocation runs at two agents at a time.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.agents import messages as m
+from sesame.agents.endings import error_of
+from sesame.engine.steps import STOPPED
+from sesame.model.errors import PlatformError
+from sesame.model.invocation import Invocation, Outcome, Target
+
+# By then a follower that does not answer has been killed, or its right to serve has ended.
+ENDED_WITHIN_S = 20.0
+
+
+class NotHere(Exception):
+    """The follower does not run this function."""
+
+
+class _Run(msgspec.Struct, eq=False):
+    began: Callable[[str], None]
+    answer: "asyncio.Future[m.Ran | None]"
+    promised: str
+
+
+class HandedOver:
+    def __init__(self, send: Callable[[m.Message], None], rests: Callable[[m.Rests], None]) -> None:
+        """`rests` is told which instances are idle, and which are not, because of these calls."""
+        self._send = send
+        self._rests = rests
+        self._numbers = itertools.count(1)
+        self._runs: dict[int, _Run] = {}
+        # Calls that an idle instance is expected to take, by snapshot.
+        self.promised: Counter[str] = Counter()
+        # Since the link began, how many have ended.
+        self.ended = 0
+        # What it told last, over the link that there is; None before.
+        self.loaded: m.Loaded | None = None
+        self.loaded_at = 0.0
+        # What it has refused since the catalog changed.
+        self.declined: set[Target] = set()
+
+    @property
+    def calls(self) -> int:
+        return len(self._runs)
+
+    async def run(self, invocation: Invocation, key: str, instance_id: str, began: Callable[[str], None]) -> Outcome:
+        """`instance_id` is a credit for the call; "" where it finds an idle instance.
+
+        Raises `NotHere` where the follower does not run the function, else as `engine.async_work.Place.invoke`.
+        """
+        n = next(self._numbers)
+        run = _Run(began, asyncio.get_running_loop().create_future(), "" if instance_id else key)
+        if run.promised:
+            self.promised[key] += 1
+        self._runs[n] = run
+        self._send(m.Run(n, key, instance_id, invocation))
+        try:
+            await asyncio.wait({run.answer})
+        except asyncio.CancelledError as cancelled:
+            # On return its instance has ended, as that of a call in this process has.
+            self._send(m.EndRun(n, stopped=cancelled.args == (STOPPED,)))
+            await asyncio.wait({run.answer}, timeout=ENDED_WITHIN_S)
+            raise
+        finally:
+            self._runs.pop(n, None)
+            self._keeps_promise(run)
+        answer = run.answer.result()
+        if answer is None:
+            raise PlatformError("the agent that ran it has ended")
+        if answer.outcome is not None:
+            self.ended += 1
+            return answer.outcome
+        if answer.kind == m.NOT_HERE:
+            self.declined.add(invocation.target)
+            raise NotHere
+        error = error_of(answer.kind, answer.text)
+        raise PlatformError(answer.text) if isinstance(error, asyncio.CancelledError) else error
+
+    def took(self, message: m.Began | m.Ran) -> None:
+        """What the follower says of a call."""
+        run = self._runs.get(message.n)
+        if isinstance(message, m.Began):
+            self._rests(m.Rests((), (message.instance_id,)))
+            if run is not None:
+                self._keeps_promise(run)
+                run.began(message.instance_id)
+            return
+        if message.idle and message.outcome is not None:
+            self._rests(m.Rests((message.outcome.instance_id,), ()))
+        if run is not None and not run.answer.done():
+            run.answer.set_result(message)
+
+    def unlinked(self) -> None:
+        """What runs there is in flight still: the follower ends it."""
+        self.loaded = None
+
+    def has_loaded(self, message: m.Loaded, now: float) -> None:
+        """The first over a link says that nothing is left of what came over the one before."""
+        if self.loaded is None:
+            self.lost()
+        self.loaded, self.loaded_at = message, now
+
+    def lost(self) -> None:
+        """Nothing is left of what was handed over."""
+        for run in self._runs.values():
+            if not run.answer.done():
+                run.answer.set_result(None)
+
+    def _keeps_promise(self, run: _Run) -> None:
+        if run.promised:
+            self.promised[run.promised] -= 1
+            if not self.promised[run.promised]:
+                del self.promised[run.promised]
+            run.promised = ""

@@ -1,0 +1,167 @@
+"""Asynchronous calls that the writer has handed over to a follower, which runs each as one of its own calls.
+
+Used by `agents.follower`. A call belongs to the link that it came over: it ends with that, and nothing is told of it to
+another writer, which may have given the invocation to somebody else by then.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import psutil
+
+from sesame.agents import messages as m
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.endings import kind_of
+from sesame.agents.held import HeldInstances
+from sesame.agents.link import Link
+from sesame.agents.served import ServedHere
+from sesame.engine.host_load import HostLoad
+from sesame.engine.instance import State
+from sesame.engine.pool import Pool
+from sesame.engine.steps import STOPPED
+from sesame.model.clocks import Clocks
+from sesame.model.errors import Exhausted
+from sesame.model.invocation import Outcome
+from sesame.model.last_wait import LastWait
+
+# After the patience of `close`, calls that are cut get so long to end their instances.
+CUT_WITHIN_S = 5.0
+
+
+class RunsEngine(Protocol):
+    """The part of `engine.running.LocalEngine` that is used here."""
+
+    pool: Pool
+    invoke: Callable[..., Awaitable[Outcome]]
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    @property
+    def calls_ended(self) -> int: ...
+
+
+class Runs:
+    """Belongs to one event loop. `use` what was built, before the writer is there."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._running: dict[int, asyncio.Task[m.Ran]] = {}
+        # Of links before: they have been cancelled, and their instances end.
+        self._ending: set[asyncio.Task[m.Ran]] = set()
+        self._wait = LastWait(clocks, lambda: self._running or self._ending)
+        self._link: Link | None = None
+        self._engine: RunsEngine | None = None
+        self._credits: CreditCapacity | None = None
+        self._served: ServedHere | None = None
+        self._held: HeldInstances | None = None
+        self._load = HostLoad()
+        self._cores = psutil.cpu_count() or 1
+        # Of what has ended, how many were of these calls.
+        self._ended = 0
+        self._told = (0, 0)
+        self._is_new = True
+        self._closed = False
+
+    def use(self, engine: RunsEngine, credits: CreditCapacity, served: ServedHere, held: HeldInstances) -> None:
+        self._engine, self._credits, self._served, self._held = engine, credits, served, held
+
+    def met(self, link: Link) -> None:
+        """There is a new link."""
+        self._link, self._is_new = link, True
+
+    def lost(self) -> None:
+        """The link has ended. The next one counts from one again."""
+        self._link = None
+        for task in self._running.values():
+            task.cancel()
+        self._ending.update(self._running.values())
+        self._running.clear()
+
+    def take(self, message: m.Run | m.EndRun) -> None:
+        if isinstance(message, m.Run):
+            assert self._link is not None
+            self._begin(message, self._link)
+        elif (running := self._running.get(message.n)) is not None:
+            running.cancel(STOPPED if message.stopped else None)
+
+    def _begin(self, run: m.Run, link: Link) -> None:
+        if (why := self._refusal(run)) is not None:
+            link.send(m.Ran(run.n, None, *why, idle=False))
+            if run.instance_id:
+                link.send(m.Gone(run.instance_id))
+            return
+        if run.instance_id:
+            assert self._credits is not None
+            self._credits.grant(run.key, run.instance_id)
+        task = asyncio.get_running_loop().create_task(self._called(run, link))
+        self._running[run.n] = task
+        task.add_done_callback(lambda _task: self._over(run.n, task, link))
+
+    def _over(self, n: int, task: "asyncio.Task[m.Ran]", link: Link) -> None:
+        if self._running.get(n) is task:
+            del self._running[n]
+        self._ending.discard(task)
+        # One that is cancelled before its first step says nothing.
+        link.send(_cut(n) if task.cancelled() else task.result())
+        self._wait.look()
+
+    def tell(self) -> None:
+        """Has the writer know how busy it is here, where anything is.
+
+        The first that is told over a new link says that nothing is left of what came over the one before.
+        """
+        engine = self._engine
+        if engine is None or self._link is None or self._ending:
+            return
+        others = max(engine.calls_in_flight - len(self._running), 0)
+        told = others, engine.calls_ended - self._ended
+        if self._is_new or self._running or others or told != self._told:
+            self._is_new, self._told = False, told
+            self._link.send(m.Loaded(self._load.sample(), self._cores, *told))
+
+    async def close(self, patience_s: float) -> None:
+        """No further ones from here on; those that run have `patience_s` to end, and are cut then."""
+        self._closed = True
+        await self._wait.patiently(patience_s)
+        for task in list(self._running.values()):
+            task.cancel()
+        await self._wait.at_most(CUT_WITHIN_S)
+
+    def hurry(self) -> None:
+        """Ends the patience of `close`; also before it comes to that."""
+        self._wait.hurry()
+
+    def _refusal(self, run: m.Run) -> tuple[str, str] | None:
+        if self._closed:
+            return kind_of(Exhausted("")), "the agent that was to run it stops"
+        snapshot = None if self._served is None else self._served.of(run.invocation.target)
+        if snapshot is None or snapshot.key != run.key:
+            return m.NOT_HERE, ""
+        return None
+
+    async def _called(self, run: m.Run, link: Link) -> m.Ran:
+        engine, held = self._engine, self._held
+        assert engine is not None
+        assert held is not None
+
+        def began(instance_id: str) -> None:
+            held.are_busy((instance_id,))
+            link.send(m.Began(run.n, instance_id), soon=False)
+
+        try:
+            outcome = await engine.invoke(run.invocation, began)
+        except asyncio.CancelledError:
+            return _cut(run.n)
+        except Exception as error:  # noqa: BLE001 - told to the writer, which records it with the invocation
+            return m.Ran(run.n, None, kind_of(error), str(error), idle=False)
+        self._ended += 1
+        instance = engine.pool.instance(outcome.instance_id)
+        idle = instance is not None and instance.state is State.IDLE
+        if idle:
+            held.is_idle(outcome.instance_id)
+        return m.Ran(run.n, outcome, "", "", idle=idle)
+
+
+def _cut(n: int) -> m.Ran:
+    return m.Ran(n, None, kind_of(asyncio.CancelledError()), "the agent that ran it has cut it off", idle=False)
