@@ -42,6 +42,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.model.host_and_port import text_of
 from sesame.settings import Settings
+from sesame.store.blobs.ownership import require_own_directory
 from sesame.store.catalog import Catalog
 from sesame.store.sql.leadership import Leadership
 
@@ -175,6 +176,8 @@ async def lead(
     )
     try:
         await seat.leadership.open()
+        number = await seat.leadership.number()
+        await asyncio.to_thread(require_own_directory, settings.data_dir, number, seat.leadership.shown)
         try:
             await seat.belong(key_digest(node.key))
         except OtherSettings as refused:

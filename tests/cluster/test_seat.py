@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from tests.support.postgresql import Server
@@ -15,10 +16,13 @@ from sesame.cluster.sameness import key_digest, told
 from sesame.cluster.seat import OtherSettings, Seat, holder_of_writer
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
+from sesame.store.blobs.ownership import OBJECTS_FILE, require_own_directory
 from sesame.store.sql import leadership
 from sesame.store.sql.database import Database
 from sesame.store.sql.leadership import Leadership, rekey
+from sesame.store.sql.pairing import PAIR_FILE, Pair, write_pair
 from sesame.store.sql.refusals import InUse
+from sesame.store.sql.schema import PAIR
 
 PATIENCE_S = 60.0
 
@@ -181,3 +185,18 @@ async def test_a_sesame_of_no_cluster_and_a_cluster_have_no_database_together(
     again = Database(postgresql_server.url(database), "/var/lib/sesame")
     await again.open()
     await again.close()
+
+
+async def test_a_data_directory_of_another_database_is_refused_before_its_node_may_lead(
+    process: Made, postgresql_server: Server, database: str, tmp_path: Path
+) -> None:
+    leadership, shown = process("a").seat.leadership, "postgresql://one"
+    require_own_directory(tmp_path, await leadership.number(), shown)
+    postgresql_server.sql(f"INSERT INTO counters VALUES ('{PAIR}', 7)", database)
+    for name in (PAIR_FILE, OBJECTS_FILE):
+        write_pair(tmp_path / name, Pair("postgresql://one", 7))
+        require_own_directory(tmp_path, await leadership.number(), shown)
+        write_pair(tmp_path / name, Pair("postgresql://other", 8))
+        with pytest.raises(ConfigurationError, match=f"{tmp_path} belongs to postgresql://other, and the database"):
+            require_own_directory(tmp_path, await leadership.number(), shown)
+        (tmp_path / name).unlink()

@@ -17,11 +17,12 @@ from sesame.store.documents import decode_records
 from sesame.store.packages.named import named_packages
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import objects, parts
-from sesame.store.sql.pairing import Pair, new_number, number_of, read_pair, set_number, write_pair
+from sesame.store.sql.pairing import PAIR_FILE, Pair, new_number, number_of, read_pair, set_number, write_pair
 
 # Below the bucket's prefix, with the database's URL; and the file in the data directory, with the bucket's.
 MARK = "sesame.json"
 OBJECTS_FILE = "objects.json"
+_SAYS_WHERE = "where the objects of this directory are"
 
 
 def require_own_objects(folder: Path, place: str | None) -> None:
@@ -32,6 +33,21 @@ def require_own_objects(folder: Path, place: str | None) -> None:
             f"the objects of the data directory {folder} are in {found.shown}: name that place with --objects, or "
             "bring them back with `sesame backup` and `sesame restore`"
         )
+
+
+def require_own_directory(folder: Path, number: int, shown: str) -> None:
+    """For a node of a cluster, before it may lead: `number` is that of its database, 0 for none.
+
+    Raises `ConfigurationError` for a directory that belongs to another database, or to objects elsewhere.
+    """
+    says = {PAIR_FILE: "which database has the records of this directory", OBJECTS_FILE: _SAYS_WHERE}
+    for name, what in says.items():
+        found = read_pair(folder / name, what)
+        if found is not None and number and found.number != number:
+            raise ConfigurationError(
+                f"the data directory {folder} belongs to {found.shown}, and the database {shown} to another: name "
+                "those that belong together, or an empty directory with --data-dir"
+            )
 
 
 async def own_bucket(database: Database, bucket: Bucket, folder: Path) -> None:
@@ -139,4 +155,4 @@ def _named_folders(connection: sa.Connection) -> list[str]:
 
 
 def _read_file(folder: Path) -> Pair | None:
-    return read_pair(folder / OBJECTS_FILE, "where the objects of this directory are")
+    return read_pair(folder / OBJECTS_FILE, _SAYS_WHERE)

@@ -29,6 +29,7 @@ from sesame.store.sql.postgresql import (
 )
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, first_line, refusal
 from sesame.store.sql.refusals import InUse
+from sesame.store.sql.schema import PAIR
 
 # Of one statement, connecting apart: below the time after which a writer that could not renew ends.
 ANSWERS_WITHIN_S = 1.5
@@ -133,6 +134,11 @@ class Leadership:
         row = await self._ask(_KNOW, LEADERSHIP, key_digest)
         assert row is not None
         return str(row["key_digest"])
+
+    async def number(self) -> int:
+        """By which the database, its data directories and its bucket know each other; 0 for none yet."""
+        row = await self._ask("SELECT value FROM counters WHERE name = $1", PAIR)
+        return 0 if row is None else int(row["value"])
 
     async def require_free(self) -> None:
         """Raises `InUse` where a Sesame of no cluster has the database, and does not leave it within a while."""
