@@ -153,6 +153,20 @@ class DataDir:
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         return lock
 
+    def is_written(self) -> bool:
+        """Whether a Sesame writes it: of the nodes of a cluster only the one that leads does."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def _node(self) -> str | None:
         """The process of the node that has the directory; None where none has."""
         try:

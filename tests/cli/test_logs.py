@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
@@ -24,6 +25,7 @@ from tests.support.pauses import Pauses
 from tests.support.query_processes import query_processes
 
 from sesame.cli import logs as command
+from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
 from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.file import SourceKey
@@ -114,6 +116,18 @@ def test_lines_are_selected_by_request_and_time(data_dir: Path) -> None:
     nothing = run(data_dir, "hello", "--request-id", "r-2")
     assert said(nothing) == []
     assert "No lines of hello match." in nothing.stderr
+
+
+def test_a_node_of_a_cluster_that_does_not_lead_says_what_it_lacks(data_dir: Path) -> None:
+    node = DataDir(data_dir, announced_elsewhere=True)
+    endpoints = Endpoints(
+        account_id="1", region="cn-shanghai", fc="http://127.0.0.1:9000", sandbox="plain", pid=os.getpid(),
+        started_at=psutil.Process().create_time() + 1.0, of_cluster=True,
+    )  # fmt: skip
+    node.announce(endpoints, Credentials("1", "LTAI", "secret"))
+    assert "does not lead" in run(data_dir, "shop/other").stderr
+    with node:
+        assert "does not lead" not in run(data_dir, "shop/other").stderr
 
 
 def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: object) -> None:

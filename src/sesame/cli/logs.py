@@ -67,10 +67,8 @@ def logs(
         raise click.UsageError("--sql looks at what is there: leave out --follow")
     data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
     output.note(f"Logs of {data_dir.path}.")
-    if (running := data_dir.running()) is not None and running.of_cluster:
-        output.note(
-            "This is a node of a cluster: it has the lines of the times in which it led, other nodes have theirs."
-        )
+    if (running := data_dir.running()) is not None and running.of_cluster and not data_dir.is_written():
+        output.note("This node of a cluster does not lead: it has lines up to when it did. The one that leads has all.")
     reader = reader_of(data_dir)
     since_s = since_time(since, time.time()) if since is not None else None
     query = Query(request_id=request_id, since=since_s)
