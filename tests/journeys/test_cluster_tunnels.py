@@ -69,14 +69,16 @@ def test_a_function_with_a_cap_of_one_is_called_at_both_nodes_on_one_instance(cl
     assert len(served) == 1
 
 
-def test_objects_of_100_mb_through_a_node_without_the_writer(cluster: Cluster, other: Node) -> None:
-    bucket = bucket_of(other, "large-objects")
+@pytest.mark.parametrize("megabytes", [20, pytest.param(100, marks=pytest.mark.thorough)])
+def test_large_objects_through_a_node_without_the_writer(cluster: Cluster, other: Node, megabytes: int) -> None:
+    name = f"objects-of-{megabytes}-mb"
+    bucket = bucket_of(other, name)
     bucket.create_bucket()
-    content = bytes(range(256)) * (400 * 1024)
+    content = bytes(range(256)) * (megabytes * 4096)
     bucket.put_object("large", content)
     for node in (other, cluster.leader()):
         read = hashlib.sha256()
-        for piece in bucket_of(node, "large-objects").get_object("large"):
+        for piece in bucket_of(node, name).get_object("large"):
             read.update(piece)
         assert read.digest() == hashlib.sha256(content).digest()
 

@@ -124,6 +124,7 @@ async def run(chain: Chain, clocks: FakeClocks, name: str) -> None:
     assert event["oss"]["object"]["key"] == f"out/{name}"
 
 
+@pytest.mark.thorough
 async def test_a_function_that_its_own_objects_call_is_cut_by_the_recursion_limit(
     chain: Chain, clocks: FakeClocks
 ) -> None:

@@ -24,6 +24,7 @@ def bucket_of(sesame: Sesame) -> oss2.Bucket:
     return oss2.Bucket(oss2.Auth(KEY_ID, SECRET), endpoint, "photos")
 
 
+@pytest.mark.thorough
 def test_another_machine_goes_on_where_the_lost_one_was(tmp_path: Path, postgresql_url: str, s3_store: Store) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -120,6 +120,7 @@ asyncio.run(main())
     assert done.stdout == "done\n", done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("python3.12" not in RUNTIMES, reason="no interpreter for python3.12")
 def test_a_server_for_tests_serves(folder: Path) -> None:
     code = f"""
@@ -147,6 +148,7 @@ def test_a_server_starts_and_stops(tmp_path: Path) -> None:
         server.ends_well(signal.SIGTERM)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("python3.12" not in RUNTIMES, reason="no interpreter for python3.12")
 def test_a_project_is_developed(tmp_path: Path) -> None:
     folder = tmp_path / "web"

@@ -213,7 +213,8 @@ def sound_url(whole: Path, postgresql_server: Server) -> Iterator[str]:
 
 
 # What is damaged in rows, which are of another database then. Files are read the same beside it: one of each kind of
-# theirs in every run, the rest by `make torture`.
+# theirs by `make test-all`, the rest by `make torture`. With a database in a file each kind is found in `make test`.
+IN_EVERY_RUN = frozenset({"a row is gone", "all rows are gone", "a document without meaning", "a file of no row"})
 OF_ROWS = frozenset(
     {
         *("the md5 of a row", "the size of a row", "a row of no kind", "a row without meaning", "a row is gone"),
@@ -225,7 +226,14 @@ OF_FILES = frozenset(
     {"a bit of an object", "a file of no row", "another archive", "a file too many", "drafts is a file"}
 )
 ELSEWHERE = [
-    pytest.param(kind, marks=() if kind in OF_ROWS | OF_FILES else pytest.mark.torture)
+    pytest.param(
+        kind,
+        marks=()
+        if kind in IN_EVERY_RUN
+        else pytest.mark.thorough
+        if kind in OF_ROWS | OF_FILES
+        else pytest.mark.torture,
+    )
     for kind in DAMAGE
     if kind not in OF_THE_FILE
 ]
