@@ -125,7 +125,7 @@ def _header_variables(headers):
             continue
         if key != "CONTENT_TYPE":
             key = "HTTP_" + key
-        # A comma would belong to a cookie's value (RFC 9113 §8.2.3).
+        # A comma would belong to a cookie's value (RFC 9113 section 8.2.3).
         separator = "; " if key == "HTTP_COOKIE" else ","
         variables[key] = variables[key] + separator + value if key in variables else value
     return variables
