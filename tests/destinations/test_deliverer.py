@@ -163,6 +163,7 @@ async def setup() -> AsyncIterator[Setup]:
 
         invocation = staticmethod(made_destinations().invocation)
         too_large = staticmethod(made_destinations().too_large)
+        leads_back = staticmethod(made_destinations().leads_back)
 
     deliverer = Deliverer(
         DelivererNeeds(

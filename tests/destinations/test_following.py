@@ -14,6 +14,7 @@ from sesame.model import limits
 from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, NewInvocation, State
 from sesame.model.async_result import AsyncPolicy, Following
 from sesame.model.invocation import Target
+from sesame.model.recursion import LIMIT_EXCEEDED
 
 OTHER = "acs:fc:cn-shanghai:123:services/s.prod/functions/g"
 TOLD = InvocationMeta(on_success=OTHER, on_failure="http://h/failed")
@@ -73,3 +74,18 @@ async def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
 )
 async def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, lease: Leased) -> None:
     assert await made().follow(result(lease=lease, state=state)) == Following()
+
+
+async def test_what_the_recursion_limit_refused_is_no_event_of_a_function_that_led_to_it() -> None:
+    """Else each refusal would be the event of the next one, without end."""
+    meta = msgspec.structs.replace(TOLD, on_failure=OTHER, chain=("s/g", "s/f"))
+    lease = msgspec.structs.replace(LEASE, meta=meta)
+    ended = result(lease=lease, condition=LIMIT_EXCEEDED, function_error="", status_code=400)
+    (delivery,) = (await made().follow(ended)).then
+    assert isinstance(delivery, NewDelivery)
+    chain = ("s/g", "s/f", "s/f")
+    assert "the recursion limit refused" in made().leads_back(chain, Target("s", "prod", "g"), delivery.record)
+    # A function that did not lead to it is told, and of other failures all are.
+    assert made().leads_back(chain, Target("s", "prod", "alarm"), delivery.record) == ""
+    (new,) = (await made().follow(result(lease=lease))).then
+    assert isinstance(new, NewInvocation)

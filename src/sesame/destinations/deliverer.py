@@ -299,16 +299,16 @@ class Deliverer:
     async def _invoke(self, delivery: _Delivery, route: FunctionRoute) -> None:
         """A function that could not be invoked when the invocation ended, or a dead letter that is sent again."""
         destinations, lease = self._needs.destinations, delivery.lease
-        if reason := destinations.too_large(lease.record):
+        chain = extended(lease.chain, lease.target)
+        never = destinations.too_large(lease.record) or destinations.leads_back(chain, route.target, lease.record)
+        if never:
             # It stays so, while a right or a function may still come.
-            await self._bury(delivery, reason)
+            await self._bury(delivery, never)
             return
         if refusal := destinations.refusal(lease.target, route.target, lease.record):
             await self._failed(delivery, refusal)
             return
-        call = FunctionCall(
-            route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended(lease.chain, lease.target)
-        )
+        call = FunctionCall(route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", chain)
         new = destinations.invocation(call)
 
         async def accepted(_lease: LeasedDelivery) -> bool:

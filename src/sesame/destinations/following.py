@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from sesame.destinations.records import record_of
+from sesame.destinations.records import condition_of, record_of
 from sesame.destinations.routes import FunctionRoute, Routes
 from sesame.model import limits
 from sesame.model.acceptance import Wanted, new_invocation
@@ -17,7 +17,8 @@ from sesame.model.async_invocation import InvocationMeta, NewDelivery, NewInvoca
 from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Target
-from sesame.model.recursion import Chain, extended
+from sesame.model.owner import label
+from sesame.model.recursion import LIMIT_EXCEEDED, Chain, extended, stands_in
 
 SOURCE = "destination"
 SUCCESS, FAILURE = "Success", "Failure"
@@ -66,8 +67,10 @@ class Destinations:
             return Following()
         record = await record_of(result, needs.arns)
         route = needs.routes.find(destination)
-        if isinstance(route, FunctionRoute) and not self.refusal(lease.target, route.target, record):
-            chain = extended(lease.meta.chain, lease.target)
+        chain = extended(lease.meta.chain, lease.target)
+        if isinstance(route, FunctionRoute) and not (
+            self.refusal(lease.target, route.target, record) or self.leads_back(chain, route.target, record)
+        ):
             return Following(
                 (self.invocation(FunctionCall(route.target, record, str(uuid.uuid4()), chain)),), DELIVERED
             )
@@ -82,6 +85,17 @@ class Destinations:
             f"the record has {len(record)} bytes, and an asynchronous event at most {limits.ASYNC_PAYLOAD_BYTES}: "
             "return less, or name a URL as the destination"
         )
+
+    @staticmethod
+    def leads_back(chain: Chain, target: Target, record: bytes) -> str:
+        """Why what the recursion limit refused may be no event of `target`; "" where it may. `chain` led to it.
+
+        Each refusal would be the event of one that is refused as well, without end.
+        """
+        if not stands_in(chain, target) or condition_of(record) != LIMIT_EXCEEDED:
+            return ""
+        name = label(target.service, target.function)
+        return f"function '{name}' led to this invocation, which the recursion limit refused: name another destination"
 
     def refusal(self, caller: Target, target: Target, record: bytes) -> str:
         """Why the record of `caller` cannot be the event of `target` now; "" where it can."""

@@ -92,6 +92,19 @@ def _encoded(result: AsyncResult, arns: Arns) -> bytes:
     )
 
 
+class _Condition(msgspec.Struct, rename="camel"):
+    condition: str
+
+
+class _Conditional(msgspec.Struct, rename="camel"):
+    request_context: _Condition
+
+
+def condition_of(record: bytes) -> str:
+    """What the record says of how the invocation ended."""
+    return msgspec.json.decode(record, type=_Conditional).request_context.condition
+
+
 class EventFacts(msgspec.Struct, frozen=True):
     """What a CloudEvent says beside its data. `condition` is Success or Failure, `at` Unix seconds."""
 

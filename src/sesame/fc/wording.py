@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from sesame.fc.refusals import ApiError
 from sesame.model import errors, records
 from sesame.model.owner import spoken_owner, stands_alone
+from sesame.model.recursion import LIMIT_EXCEEDED
 
 Row = tuple[str, str]
 """A code and a text."""
@@ -157,7 +158,7 @@ def worded(error: errors.CallerError) -> ApiError:
         case errors.Overlapping():
             return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
         case errors.Recursive():
-            return ApiError(400, "RecursionLimitExceeded", str(error))
+            return ApiError(400, LIMIT_EXCEEDED, str(error))
         case errors.NotStarted(problem=errors.StartProblem() as problem):
             code, text = _NOT_STARTED[problem]
             return ApiError(412, code, text.format(error))

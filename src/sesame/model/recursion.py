@@ -8,6 +8,8 @@ from sesame.model.errors import Recursive
 from sesame.model.invocation import Target
 from sesame.model.owner import label
 
+# How the end of an invocation says that it was refused for this.
+LIMIT_EXCEEDED = "RecursionLimitExceeded"
 # A chain stands in security tokens, which are sent in headers. Of a longer one the beginning is left out.
 CHAIN_CHARS_MAX = 2048
 
@@ -29,6 +31,11 @@ def require_below(limit: int, chain: Chain, target: Target) -> None:
     """Raises `Recursive` for a function that stands in the chain `limit` times already; 0 is no limit."""
     if limit and chain.count(_name(target)) >= limit:
         raise Recursive(_name(target), limit)
+
+
+def stands_in(chain: Chain, target: Target) -> bool:
+    """Whether the function led to what the chain led to."""
+    return _name(target) in chain
 
 
 def _name(target: Target) -> str:
