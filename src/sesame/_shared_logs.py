@@ -26,6 +26,8 @@ from sesame.store.logs.writer import Logstores, LogWriterProcess
 from sesame.store.sql.database import Database
 
 EXPIRE_EVERY_S = 600.0
+# As often as logs are deleted in the file of the logstores: all rows are looked at.
+EXPIRE_GROUPS_EVERY_S = 3600.0
 
 
 class LogsNeeds(msgspec.Struct, frozen=True):
@@ -87,7 +89,8 @@ def share_logstores(background: BackgroundTasks, shared: Shared, clocks: Clocks)
     background.keep("copying logs of logstores from the bucket", shared.groups.copy_for_ever)
     background.keep("bringing logs of logstores into the bucket", shared.groups.bring_for_ever)
     background.keep(
-        "deleting old logs of logstores in the bucket", lambda: every(clocks, EXPIRE_EVERY_S, shared.groups.expire)
+        "deleting old logs of logstores in the bucket",
+        lambda: every(clocks, EXPIRE_GROUPS_EVERY_S, shared.groups.expire),
     )
 
 
