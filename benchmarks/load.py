@@ -113,7 +113,7 @@ class KeptConnections:
         """One of which the end has not been seen, as clients look before they use one again; else a new one."""
         while self._waiting:
             reader, writer = self._waiting.pop()
-            if not reader.at_eof():
+            if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
         return await asyncio.open_connection(self._host, self._port)

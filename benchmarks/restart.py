@@ -37,11 +37,12 @@ NEW_EVERY = 2
 
 
 class Load(msgspec.Struct, frozen=True):
-    """`requests` are sent in turn, `rate` of them a second."""
+    """`requests` are sent in turn, `rate` of them a second, of each every so many on a connection of its own."""
 
     port: int
     requests: tuple[bytes, ...]
     rate: float
+    new_every: int = NEW_EVERY
 
 
 class Seen(msgspec.Struct):
@@ -149,7 +150,7 @@ class _Calls:
 
     async def run(self, told: Connection) -> Seen:
         requests = itertools.cycle(self._load.requests)
-        await self._one(next(requests), keep=True)
+        await self._one(next(requests), keep=self._is_kept(len(self._load.requests)))
         told.send(None)
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_reader(told.fileno(), stopped.set)
@@ -171,7 +172,7 @@ class _Calls:
 
     def _is_kept(self, number: int) -> bool:
         """Of each request in the same share."""
-        return (number // len(self._load.requests)) % NEW_EVERY != 0
+        return (number // len(self._load.requests)) % self._load.new_every != 0
 
     async def _one(self, request: bytes, *, keep: bool) -> None:
         asked = time.monotonic()

@@ -28,14 +28,14 @@ from sesame.agents.place import Place
 from sesame.agents.policies import LINGER_S
 from sesame.cluster.following import CONNECTS_WITHIN_S, Following, Own
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.joining import Joins, join
+from sesame.cluster.joining import Joins, join, speaks
 from sesame.cluster.members import Members
 from sesame.cluster.node_packages import NodePackages
 from sesame.cluster.port import address_of, connect
 from sesame.cluster.rules import BEAT_S
 from sesame.cluster.sameness import Same, key_digest
 from sesame.cluster.seat import OtherSettings, Seat, holder_of_writer
-from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.data_dir import Credentials, DataDir, Endpoints, RestartRefused
 from sesame.http.server import HttpServer
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks
@@ -112,12 +112,11 @@ class OfCluster:
             self.away_s,
             teardown,
         )
-        self._tunnels = tunnels_of_follower(needs, follower)
+        # Up to the end of the last tunnel: a follower that does not ask for its writer any more is soon killed.
         teardown.push_async_callback(self._leadership.close)
         teardown.callback(self.following.close)
-        task = asyncio.get_running_loop().create_task(self.following.run(follower))
-        task.add_done_callback(_ends_with)
-        teardown.callback(task.cancel)
+        self._tunnels = tunnels_of_follower(needs, follower)
+        self.following.begin(follower, _ends_with)
 
     async def packages(
         self, writers: LeasedPackages, catalog: Catalog, sandbox: OpenSandbox, teardown: AsyncExitStack
@@ -152,14 +151,21 @@ class OfCluster:
             sandbox=sandbox,
             pid=self._place.told.supervisor,
             started_at=self._clocks.wall(),
-            restarts=False,
+            restarts=self._place.told.restarts,
             restart_refused=None,
             of_cluster=True,
             version=VERSION,
             environment=ENVIRONMENT,
         )
-        self._data_dir.announce(endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
+        credentials = Credentials(key.account_id, key.access_key_id, key.secret)
+        self._data_dir.announce(endpoints, credentials)
         teardown.callback(self._data_dir.withdraw)
+
+        def refuse(why: str) -> None:
+            refused = RestartRefused(self._clocks.wall(), why)
+            self._data_dir.announce(msgspec.structs.replace(endpoints, restart_refused=refused), credentials)
+
+        self._place.refuse_by(refuse)
 
 
 async def lead(
@@ -219,7 +225,10 @@ async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
 async def _tell_leader(refused: OtherSettings, node: Node, same: Same) -> None:
     """So that its log has it too."""
     leader = refused.leader
-    asks = Joins(node.name, node.address(AGENT_PORT), leader.epoch, 0, None, settings=dict(same), only_asks=True)
+    asks = Joins(
+        node.name, node.address(AGENT_PORT), leader.epoch, 0, None,
+        settings=dict(same), only_asks=True, speaks=speaks(),
+    )  # fmt: skip
     try:
         with await connect(address_of(leader.address), node.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S) as connected:
             await join(connected, asks)

@@ -7,12 +7,13 @@ import sqlalchemy as sa
 
 from sesame.cli import restarting
 from sesame.cli.trial import EXIT_REFUSES, run
+from sesame.cluster.keys import make_key
 from sesame.store.sql.database import Database
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *options: object) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *options: object, command: str = "start") -> str:
     with pytest.raises(SystemExit) as ended:
-        run(["start", *map(str, options)])
+        run([command, *map(str, options)])
     assert ended.value.code == EXIT_REFUSES
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -55,6 +56,16 @@ async def test_a_database_of_a_newer_version_is_refused_and_an_older_one_is_not(
 async def set_revision(database: Database, revision: str) -> None:
     changed = sa.text("UPDATE alembic_version SET version_num = :revision")
     await database.write(lambda connection: connection.execute(changed, {"revision": revision}).rowcount)
+
+
+def test_a_node_of_a_cluster_without_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "a node of a cluster needs --database and --objects" in refusal(capsys, command="node")
+    shared = ("--database", "postgresql://u@127.0.0.1:1/sesame", "--objects", "s3://bucket")
+    key = tmp_path / "cluster.key"
+    options = (*shared, "--cluster-key-file", key, "--data-dir", tmp_path / "data")
+    assert str(key) in refusal(capsys, *options, command="node")
+    make_key(key)
+    assert "127.0.0.1:1/sesame cannot be used" in refusal(capsys, *options, command="node")
 
 
 def test_a_data_directory_that_is_new_is_not_made(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sesame.agents.policies import WRITER
 from sesame.agents.writer import Writer
 from sesame.cluster.following import Following, Own
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.joining import Joined, Joins, join
+from sesame.cluster.joining import Joined, Joins, join, speaks
 from sesame.cluster.members import Members
 from sesame.cluster.port import connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, HOLD_S, LIFE_S, SILENT_S
@@ -169,13 +169,12 @@ class FollowerProcess:
             )
         )
         self.follower.use(self.engine, self.capacity, engine.resolver, lambda _snapshot: False)
-        self._running = asyncio.ensure_future(self.following.run(self.follower))
+        self.following.begin(self.follower, lambda _task: None)
 
     def call(self) -> "asyncio.Task[object]":
         return asyncio.ensure_future(_called(self.engine))
 
     async def close(self) -> None:
-        self._running.cancel()
         self.following.close()
         self.follower.close()
         await self.engine.drain(0)
@@ -410,11 +409,16 @@ async def test_a_supervisor_is_told_by_when_to_end_a_follower_that_is_stopped(st
     assert stage.follower.until == 0.0
 
 
-async def test_a_node_with_another_version_of_sesame_is_refused_with_what_to_do(stage: Stage) -> None:
+async def test_a_node_that_speaks_otherwise_is_refused_with_what_to_do_whatever_its_version(stage: Stage) -> None:
     connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
-    with connected, pytest.raises(PlatformError, match=r"it runs Sesame 0\.0\.1, and the writer .*install one version"):
+    with connected, pytest.raises(PlatformError, match=r"it runs Sesame 0\.0\.1, whose messages .*install one version"):
         await join(connected, Joins("m", "127.0.0.1:1", 1, 768, None, sesame="0.0.1"))
     assert holder_of_follower("m") not in stage.rows.named
+    connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
+    with connected:
+        joins = Joins("m", "127.0.0.1:1", 1, 768, None, sesame="0.0.1", settings=SAME, speaks=speaks())
+        assert (await join(connected, joins)).agent
+    assert holder_of_follower("m") in stage.rows.named
 
 
 async def test_a_node_with_other_settings_is_refused_and_both_say_which_without_secrets(stage: Stage) -> None:
@@ -422,7 +426,7 @@ async def test_a_node_with_other_settings_is_refused_and_both_say_which_without_
         "objects": told(KEY, "objects", "s3://two"),
         "access_key_secret": told(KEY, "access_key_secret", "a secret of theirs", shown=""),
     }
-    joins = Joins("m", "127.0.0.1:1", 1, 768, None, settings=others)
+    joins = Joins("m", "127.0.0.1:1", 1, 768, None, settings=others, speaks=speaks())
     with structlog.testing.capture_logs() as logs:
         connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
         with connected, pytest.raises(PlatformError) as refused:
@@ -439,7 +443,7 @@ async def test_a_node_with_other_settings_is_refused_and_both_say_which_without_
 async def test_who_only_asks_is_not_linked(stage: Stage) -> None:
     connected = await connect(stage.writer.members.port.address, KEY, Purpose.LINK)
     with connected:
-        asks = Joins("m", "127.0.0.1:1", 1, 768, None, settings=SAME, only_asks=True)
+        asks = Joins("m", "127.0.0.1:1", 1, 768, None, settings=SAME, only_asks=True, speaks=speaks())
         assert await join(connected, asks) == Joined(0)
     await stage.settles()
     assert holder_of_follower("m") not in stage.rows.named

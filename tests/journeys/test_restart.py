@@ -17,6 +17,7 @@ import requests
 from benchmarks.restart import Load, calling
 from benchmarks.servers import Endpoint
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
+from tests.support.installed import INSTALLED
 
 RUNTIME = "python3.12"
 PATIENCE_S = 120.0
@@ -26,13 +27,6 @@ import time
 def my_handler(event, context):
     time.sleep(float(event or 0))
     return "slept"
-"""
-
-INSTALLED = """
-import pathlib, sesame
-sesame.__version__ = pathlib.Path("{version}").read_text()
-from sesame.cli.main import main
-main()
 """
 
 

@@ -29,7 +29,8 @@ def test_an_actor_that_is_not_heard_of_is_said_to_be_so() -> None:
 def test_orders_are_told_apart_without_what_they_hold() -> None:
     order = Order("1", ("-m", "sesame"), {"A": "1", "B": "2"})
     assert order.digest == Order("1", ("-m", "sesame"), {"B": "2", "A": "1"}).digest
-    assert order.digest != Order("2", ("-m", "sesame"), {"A": "1", "B": "2"}).digest
+    assert order.digest == Order("2", ("-m", "sesame"), {"A": "1", "B": "2"}).digest, "it may be upgraded meanwhile"
+    assert order.digest != Order("1", ("-m", "sesame"), {"A": "1", "B": "3"}).digest
     assert filled("{node} at {address}", "a", "10.0.0.1") == "a at 10.0.0.1"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SANDBOX, SECRET, Sesame, lives, wait_until
-from tests.support import few_runtimes, forked
+from tests.support import few_runtimes
 from tests.support.postgresql import Server, own_server
 from tests.support.s3 import own_store
 
@@ -24,9 +24,9 @@ PATIENCE_S = 120.0
 class Node(Sesame):
     """As a server of the journeys."""
 
-    def __init__(self, name: str, folder: Path, *flags: str, runtime: str) -> None:
+    def __init__(self, name: str, folder: Path, *flags: str, runtime: str, program: tuple[str, ...] = ()) -> None:
         folder.mkdir(exist_ok=True)
-        super().__init__(folder, runtime=runtime)
+        super().__init__(folder, runtime=runtime, program=program)
         self.name = name
         self._arguments = [*few_runtimes.flags(runtime), *flags]
 
@@ -37,7 +37,7 @@ class Node(Sesame):
         arguments += ["--account-id", ACCOUNT_ID, "--region", REGION]
         arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._arguments]
         with self.log.open("ab") as log:
-            self._process = forked.start(*arguments, log=log.fileno(), environ=self._environ)
+            self._process = self._started(arguments, log)
 
     def ready(self) -> None:
         """Waits until it answers."""
@@ -105,11 +105,19 @@ def _name_of(process: psutil.Process) -> str:
 class Cluster:
     """Its nodes, by their names, and what they share."""
 
-    def __init__(self, folder: Path, flags: Sequence[str], runtime: str, database: Server, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flags: Sequence[str],
+        runtime: str,
+        database: Server,
+        name: str,
+        program: tuple[str, ...] = (),
+    ) -> None:
         key = folder / "cluster.key"
         make_key(key)
         self._flags, self._runtime = ("--cluster-key-file", str(key), *flags), runtime
-        self._folder = folder
+        self._folder, self._program = folder, program
         self._database = database
         self._database_name = name
         self.nodes: dict[str, Node] = {}
@@ -122,7 +130,7 @@ class Cluster:
 
     def another(self, name: str, *flags: str) -> Node:
         """One that has not been started, with its own `flags` in the place of those of the others."""
-        return Node(name, self._folder / name, *self._flags, *flags, runtime=self._runtime)
+        return Node(name, self._folder / name, *self._flags, *flags, runtime=self._runtime, program=self._program)
 
     def leader(self) -> Node:
         """The node whose writer the database names, once it has the data directory."""
@@ -149,12 +157,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *names: str, runtime: str, flags: Sequence[str] = ()) -> Iterator[Cluster]:
-    """Nodes of these names that serve, until the block ends."""
+def running(
+    folder: Path, *names: str, runtime: str, flags: Sequence[str] = (), program: tuple[str, ...] = ()
+) -> Iterator[Cluster]:
+    """Nodes of these names that serve, until the block ends; with a `program`, each by its own command line."""
     with own_server() as database, own_store() as store:
         database.sql("CREATE DATABASE sesame TEMPLATE template0")
         shared = ("--database", database.url("sesame"), "--objects", store.new_url())
-        cluster = Cluster(folder, (*shared, *flags), runtime, database, "sesame")
+        cluster = Cluster(folder, (*shared, *flags), runtime, database, "sesame", program)
         try:
             cluster.start(*names)
             yield cluster

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from benchmarks.load import http_request
-from benchmarks.restart import Callers, Load, Seen, calling
+from benchmarks.restart import NEW_EVERY, Callers, Load, Seen, calling
 from benchmarks.servers import Endpoint
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, wait_until
 
@@ -39,10 +39,9 @@ class Calls:
         )
         assert answer.status_code == 200, answer.text
 
-    def requests(self) -> tuple[bytes, ...]:
+    def _requests(self, server: Sesame, port: int) -> tuple[bytes, ...]:
         """One of each kind, as they stand on the wire. They are signed now, for a quarter of an hour."""
-        port = int(self._server.endpoint.rpartition(":")[2])
-        endpoint = Endpoint(port, ACCOUNT_ID, REGION, KEY_ID, SECRET, self._server.pid)
+        endpoint = Endpoint(port, ACCOUNT_ID, REGION, KEY_ID, SECRET, server.pid)
         later = f"/2016-08-15/services/{self._service}/functions/later/invocations"
         web = f"/2016-08-15/proxy/{self._service}/web/binary"
         return (
@@ -52,10 +51,14 @@ class Calls:
         )
 
     @contextlib.contextmanager
-    def at(self, rate: float) -> Iterator[Callers]:
-        """So many a second, in equal shares."""
-        port = int(self._server.endpoint.rpartition(":")[2])
-        with calling(Load(port, self.requests(), rate)) as callers:
+    def at(self, rate: float, node: Sesame | None = None) -> Iterator[Callers]:
+        """So many a second, in equal shares.
+
+        At another `node` of the same Sesame, if one is given, each on a connection of its own.
+        """
+        server = node or self._server
+        port = int(server.endpoint.rpartition(":")[2])
+        with calling(Load(port, self._requests(server, port), rate, 1 if node else NEW_EVERY)) as callers:
             yield callers
 
     def settled(self, accepted: int) -> None:

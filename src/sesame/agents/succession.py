@@ -4,7 +4,7 @@ Made by `agents.supervisor` before the `exec`, carried by `cli.restarting`, and 
 """
 
 import hashlib
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -55,7 +55,11 @@ class Anew(Protocol):
         """Raises `OSError` where it cannot."""
 
 
-def spoken(agents: int) -> str:
-    """What agents must have in common to be of one Sesame: their messages, the catalog's records, how many they are."""
-    schema = msgspec.json.schema_components([Message, *KINDS.values()], schema_hook=lambda kind: {"title": str(kind)})
+def spoken(agents: int, *others: Any) -> str:
+    """What agents must have in common to be of one Sesame: their messages, the catalog's records, how many they are.
+
+    `others` are what they say beside it.
+    """
+    kinds = [Message, *KINDS.values(), *others]
+    schema = msgspec.json.schema_components(kinds, schema_hook=lambda kind: {"title": str(kind)})
     return hashlib.sha256(msgspec.json.encode((agents, schema), order="sorted")).hexdigest()

@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from sesame.agents import messages as m
 from sesame.agents.link import FDS_READ, Garbled, framed, unframed, with_own
@@ -24,6 +25,9 @@ LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 10
 # Agents that are apart are looked after so often: until when each may be alive.
 APART_LOOKS_EVERY_S = 0.1
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
+# What `sesame restart` sends (`cli.restarting`).
+ASKED_BY = signal.SIGUSR2
 _READ_BYTES = 64 * 1024
 # What agents say to their supervisor.
 _HEARD = (m.Ready, m.Here, m.Hangs, m.Connections)
@@ -137,6 +141,28 @@ def sleeps_s(now: float, due: Iterable[float | None], looks_at: float | None) ->
     """How long a supervisor may sleep that starts agents when they are due, and looks at them then; None: all apart."""
     looks_at = now + APART_LOOKS_EVERY_S if looks_at is None else looks_at
     return max(min([looks_at, *(each for each in due if each is not None)]) - now, 0.0)
+
+
+def live(number: int, let_go: Callable[[], None], run: Callable[[], int]) -> NoReturn:
+    """The life of an agent, in its process, which was forked from the supervisor's, and ends here."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        end_with_parent()
+        be_named(f"sesame-agent-{number}")
+        for each in (*STOPPED_BY, signal.SIGCHLD, ASKED_BY):
+            signal.signal(each, signal.SIG_DFL)
+        # So that Ctrl-C comes to the supervisor alone.
+        os.setpgid(0, 0)
+        let_go()
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
+        code = run()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 def end_with_parent() -> None:

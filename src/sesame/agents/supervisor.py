@@ -24,17 +24,14 @@ from sesame.agents.link import pair
 from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
 from sesame.agents.replacing import Next, Replacing
-from sesame.agents.succession import Anew, Kept, Trial, spoken
-from sesame.agents.supervised import LOOKS_EVERY_S, Supervised, be_named, end_with_parent, how, readable, sleeps_s
+from sesame.agents.succession import Anew, Kept, KeptAgent, Trial, spoken
+from sesame.agents.supervised import ASKED_BY, LOOKS_EVERY_S, STOPPED_BY, Supervised, how, live, readable, sleeps_s
 from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 # POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
-STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
-# What `sesame restart` sends (`cli.restarting`).
-ASKED_BY = signal.SIGUSR2
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -71,6 +68,8 @@ class Supervisor:
         self._stops = self._asked = False
         self._began = self._told_ready = wanted.kept is not None
         self._trial: Trial | None = None
+        # Whether all agents end, so that the program starts anew with none of them.
+        self._leaves = False
         self._replacing = self._of_before()
         self._looks_at = 0.0
         self._code = 0
@@ -230,6 +229,7 @@ class Supervisor:
             self._lives.set(agent.number, 0.0)
         if self._stops:
             self._code = self._code or max(code, 0)
+        if self._stops or self._leaves:
             return
         if agent is self._writer and not self._began:
             # It has said itself why it cannot start.
@@ -279,38 +279,21 @@ class Supervisor:
             told = Told(
                 agent.number, self._wanted.agents, supervisor, theirs.detach(), fds, held, self._lives, restarts
             )
-            self._be(told)
+            live(agent.number, self._let_go, lambda: self._wanted.run(Place(told)))
         theirs.close()
         agent.began(pid, ours)
         self._selector.register(ours, selectors.EVENT_READ, agent)
         self._introduce(agent)
 
-    def _be(self, told: Told) -> None:
-        """In the agent's process, which ends here."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            end_with_parent()
-            be_named(f"sesame-agent-{told.agent}")
-            for number in (*STOPPED_BY, signal.SIGCHLD, ASKED_BY):
-                signal.signal(number, signal.SIG_DFL)
-            # So that Ctrl-C comes to the supervisor alone.
-            os.setpgid(0, 0)
-            self._selector.close()
-            close((self._wakes, self._woken))
-            self._waiting.close()
-            for agent in self._agents:
-                agent.disconnect()
-            for each in self._wanted.listening.values():
-                each.close()
-            nowhere = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nowhere, 0)
-            os.close(nowhere)
-            code = self._wanted.run(Place(told))
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+    def _let_go(self) -> None:
+        """In an agent's process, of what is the supervisor's."""
+        self._selector.close()
+        close((self._wakes, self._woken))
+        self._waiting.close()
+        for agent in self._agents:
+            agent.disconnect()
+        for each in self._wanted.listening.values():
+            each.close()
 
     def _introduce(self, agent: Supervised) -> None:
         """A new agent to the writer, or the new writer to all."""
@@ -327,17 +310,19 @@ class Supervisor:
     # Connections that an agent leaves when it ends for another one.
 
     def _left(self, name: str, fds: list[int]) -> None:
-        if self._stops or name not in self._wanted.listening:
+        names = list(self._wanted.listening)[: 1 if self._wanted.apart else None]
+        if self._stops or name not in names:
             close(fds)
         else:
             self._waiting.add(name, fds)
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """Followers have the first endpoint alone."""
-        there = [each for each in self._agents if each.ready and not each.rests]
+        """Followers have the first endpoint alone. Of agents that are apart, the candidate answers nobody yet."""
+        there, apart = [each for each in self._agents if each.ready and not each.rests], self._wanted.apart
         for number, name in enumerate(self._wanted.listening):
-            self._waiting.pass_on(name, [each for each in there if not number or each is self._writer])
+            takers = [each for each in there if (each is self._writer) != apart or not (number or apart)]
+            self._waiting.pass_on(name, takers)
 
     # Starting anew.
 
@@ -345,6 +330,10 @@ class Supervisor:
         """A step of it, where it was asked for."""
         anew = self._wanted.anew
         if self._stops or anew is None:
+            return
+        if self._leaves:
+            if not any(agent.pid for agent in self._agents):
+                self._begin(anew, ())
             return
         if self._asked and self._trial is None and self._replacing is None:
             self._asked = False
@@ -355,16 +344,33 @@ class Supervisor:
         if problem:
             self._refuse(problem)
             return
+        if self._wanted.apart:
+            self._leave()
+            return
         self._note("Restarting: agents are replaced one after the other …")
+        self._begin(anew, tuple(each.kept() for each in self._agents))
+
+    def _leave(self) -> None:
+        """Has all agents end; whoever connects meanwhile waits in the kernel."""
+        self._note("Restarting: new calls wait; running ones get their time to end …")
+        self._leaves = True
+        for agent in self._agents:
+            agent.due_at, agent.rests = None, True
+            if not agent.send(m.Stop(replaced=True)):
+                self._kill(agent)
+
+    def _begin(self, anew: Anew, agents: tuple[KeptAgent, ...]) -> None:
+        listening = self._wanted.listening.items()
+        handed = tuple(Handed(name, each.fileno(), self._waiting.of(name), 0) for name, each in listening)
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPED_BY)
         signal.signal(ASKED_BY, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        handed = tuple(
-            Handed(name, each.fileno(), self._waiting.of(name), 0) for name, each in self._wanted.listening.items()
-        )
         try:
-            anew.begin(Kept(spoken(self._wanted.agents), tuple(each.kept() for each in self._agents), handed))
+            anew.begin(Kept(spoken(self._wanted.agents), agents, handed))
         except OSError as error:
+            for agent in self._agents if self._leaves else ():
+                agent.due_at = 0.0
+            self._leaves = False
             signal.set_wakeup_fd(self._woken)
             signal.signal(ASKED_BY, self._on_restart)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
@@ -372,7 +378,7 @@ class Supervisor:
 
     def _refuse(self, why: str) -> None:
         self._note(f"Not restarted: {why}")
-        self._writer.send(m.RestartRefused(why))
+        (self._agents[-1] if self._wanted.apart else self._writer).send(m.RestartRefused(why))
 
     def _replace(self) -> None:
         """A step of it, where the program has started anew."""

@@ -42,13 +42,16 @@ def supervise(settings: Settings, run: Callable[[Place], int], handover: Handove
     kept = received()
     if kept is not None:
         handover = Handover(kept.handed)
-    sockets, waiting = _sockets(settings, handover or Handover())
-    anew = None if handover is None else _Anew()
+    sockets, waiting = listening(settings, handover or Handover())
+    anew = None if handover is None else Anew()
     return Supervisor(Wanted(count(settings), sockets, run, waiting=waiting, anew=anew, kept=kept), output.note).run()
 
 
-def _sockets(settings: Settings, handover: Handover) -> tuple[dict[str, socket.socket], dict[str, tuple[int, ...]]]:
-    """What listens, and connections that wait, by the names of the endpoints."""
+def listening(settings: Settings, handover: Handover) -> tuple[dict[str, socket.socket], dict[str, tuple[int, ...]]]:
+    """What listens for clients, and connections that wait, by the names of the endpoints.
+
+    Raises `ConfigurationError` when an address cannot be had.
+    """
     found: dict[str, socket.socket] = {}
     waiting: dict[str, tuple[int, ...]] = {}
     for name, (host, port) in addresses(settings).items():
@@ -65,11 +68,6 @@ def _sockets(settings: Settings, handover: Handover) -> tuple[dict[str, socket.s
     return found, waiting
 
 
-def listening(settings: Settings) -> dict[str, socket.socket]:
-    """What listens for clients. Raises `ConfigurationError` when an address cannot be had."""
-    return _sockets(settings, Handover())[0]
-
-
 def received() -> Kept | None:
     """What the supervisor before this one, in the same process, has kept; None where there was none."""
     pid, _, fd = os.environ.pop(restarting.AGENTS_KEPT, "").partition(":")
@@ -81,7 +79,7 @@ def received() -> Kept | None:
     return kept
 
 
-class _Anew:
+class Anew:
     """As `agents.succession.Anew`: by an `exec`, as a Sesame of one agent."""
 
     def attempt(self) -> "Trial":

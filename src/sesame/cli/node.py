@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
+from sesame.cli.delegated import is_the_program
 from sesame.cli.options import settle, with_settings
 from sesame.cluster.keys import KEY_FILE, read_key
 from sesame.data_dir import DataDir
+from sesame.http.handover import Handover
 from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.model.exit_codes import EXIT_INTERRUPTED
@@ -31,6 +34,8 @@ from sesame.settings import TABLE, Settings
 
 # The candidate, which becomes the writer, and the follower.
 PROCESSES = 2
+# The process that it is for, and the name that the node had in it.
+STARTED_AS = "SESAME_NODE_STARTED_AS"
 _FIELDS = {"port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port": "sls", "sts_port": "sts"}
 
 
@@ -67,12 +72,16 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
     own_log.configure()
     start.prepare()
     agents.step_down(settings)
-    listening, urls = _listen(settings)
+    kept = agents.received()
+    handover = Handover(() if kept is None else kept.handed)
+    own: dict[str, socket.socket] = {}
     ports: dict[str, int] = {}
     for name, port in ((_node.AGENT_PORT, agent_port), (_node.WRITER_PORT, agent_port and agent_port + 1)):
-        listening[name] = listening_socket(node_address, port)
-        ports[name] = listening[name].getsockname()[1]
-    this = _node.Node(f"{node}-{secrets.token_hex(4)}", node_address, key, urls, ports)
+        handed = handover.take(name)
+        own[name] = socket.socket(fileno=handed.listening) if handed else listening_socket(node_address, port)
+        ports[name] = own[name].getsockname()[1]
+    listening, waiting = agents.listening(settings, handover)
+    this = _node.Node(_name(node), node_address, key, _urls(settings, listening), ports)
     output.note(f"Starting node {this.name}, at {this.address(_node.AGENT_PORT)} for other nodes …")
 
     def run(place: Place) -> int:
@@ -80,8 +89,23 @@ def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path |
         os.close(lock)
         return ending.run(lambda: _be(settings, this, place))
 
-    wanted = Wanted(PROCESSES, listening, run, apart=True)
+    wanted = Wanted(
+        PROCESSES,
+        {**listening, **own},
+        run,
+        apart=True,
+        waiting=waiting,
+        anew=agents.Anew() if is_the_program() else None,
+    )
     sys.exit(Supervisor(wanted, output.note).run())
+
+
+def _name(node: str) -> str:
+    """New with each start; the same where the program starts anew in its process, of which nothing is left then."""
+    pid, _, kept = os.environ.get(STARTED_AS, "").partition(":")
+    name = kept if pid == str(os.getpid()) else f"{node}-{secrets.token_hex(4)}"
+    os.environ[STARTED_AS] = f"{os.getpid()}:{name}"
+    return name
 
 
 def _be(settings: Settings, this: _node.Node, place: Place) -> int:
@@ -106,13 +130,12 @@ async def _follow(settings: Settings, this: _node.Node, place: Place, clocks: Sy
     await start.follow(settings, place, _node.OfCluster(settings, this, place, clocks))
 
 
-def _listen(settings: Settings) -> tuple[dict[str, socket.socket], dict[str, str]]:
-    """What listens, by the names of `_endpoints.addresses`, and the URLs by the fields of `data_dir.Endpoints`."""
-    listening = agents.listening(settings)
+def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[str, str]:
+    """By the fields of `data_dir.Endpoints`, of what listens by the names of `_endpoints.addresses`."""
     named = {TABLE[setting].flag: field for setting, field in _FIELDS.items()}
     urls: dict[str, str] = {}
     for name, (host, _port) in addresses(settings).items():
         flag, _port_asked, url = name.split(" ")
         if flag in named:
             urls[named[flag]] = f"{url.partition(':')[0]}://{text_of(host, listening[name].getsockname()[1])}"
-    return listening, urls
+    return urls

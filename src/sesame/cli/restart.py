@@ -57,11 +57,6 @@ def upgrade(as_json: bool, **flags: Any) -> None:
 def _running(flags: dict[str, Any]) -> tuple[DataDir, Endpoints]:
     data_dir = server.directory(settle(flags).data_dir)
     before = data_dir.require_running()
-    if before.of_cluster:
-        raise ConfigurationError(
-            f"the Sesame on {data_dir.path} (pid {before.pid}) is a node of a cluster, which does not start again in "
-            "its place: stop the cluster with `sesame cluster stop`, and start it again"
-        )
     if not before.restarts:
         raise ConfigurationError(
             f"the Sesame on {data_dir.path} (pid {before.pid}) cannot start again in its place: expected one that "

@@ -25,15 +25,33 @@ EXIT_REFUSES = 4
 def run(arguments: Sequence[str]) -> None:
     """Exits with EXIT_REFUSES, and the reason on the last line of stderr, where it cannot.
 
-    `arguments` are those of the command `sesame` that runs: `start`, and its options.
+    `arguments` are those of the command `sesame` that runs: `start` or `node`, and its options.
     """
     try:
-        _command, *options = arguments
-        check(settle(start.make_context("sesame start", options).params))
+        command, *options = arguments
+        if command == "node":
+            _check_node(options)
+        else:
+            check(settle(start.make_context("sesame start", options).params))
     except (SesameError, click.ClickException) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
         sys.stderr.write(f"{' '.join(said.split())}\n")
         sys.exit(EXIT_REFUSES)
+
+
+def _check_node(options: Sequence[str]) -> None:
+    # Of a cluster alone.
+    from sesame.cli import cluster_needs
+    from sesame.cli.node import node
+    from sesame.cluster.keys import KEY_FILE, read_key
+
+    given = node.make_context("sesame node", list(options)).params
+    settings = settle(given)
+    cluster_needs.require(settings, given["agent_port"])
+    cluster_needs.require_name(given["node"])
+    cluster_needs.require_address(given["node_address"])
+    read_key(given["cluster_key_file"] or settings.data_dir / KEY_FILE)
+    check(settings)
 
 
 def check(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 Built by `_node` for a node's follower, in the place of what a supervisor says where all agents are on one machine.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from sesame.agents import messages as m
 from sesame.agents.follower import Follower
 from sesame.agents.policies import LINGER_S
 from sesame.cluster.handshake import Purpose
-from sesame.cluster.joining import Joins, join
+from sesame.cluster.joining import Joins, join, speaks
 from sesame.cluster.port import Address, address_of, connect
 from sesame.cluster.rules import BEAT_S, GRACE_S, Life
 from sesame.cluster.sameness import Same
@@ -64,7 +65,7 @@ class FollowerLife:
 
 
 class Following:
-    """`run` goes on until it is cancelled."""
+    """`begin` once, and `close` once nothing is left here."""
 
     def __init__(self, own: Own, leadership: Leadership, lives: Callable[[float], None], clocks: Clocks) -> None:
         """`lives` is told until when this process may be alive."""
@@ -81,14 +82,23 @@ class Following:
         self._clocks = clocks
         self._follower: Follower | None = None
         self._timer: Timer | None = None
+        self._running: asyncio.Task[None] | None = None
         self._says = Seldom(clocks.monotonic)
 
+    def begin(self, follower: Follower, ended: Callable[[asyncio.Task[None]], None]) -> None:
+        """From here on a writer is looked for. `ended` is told should that end by itself."""
+        self._follower = follower
+        self._running = asyncio.get_running_loop().create_task(self._run(follower))
+        self._running.add_done_callback(ended)
+
     def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        self._lives(0.0)
 
-    async def run(self, follower: Follower) -> None:
-        self._follower = follower
+    async def _run(self, follower: Follower) -> None:
         # What the process before this one has left has ended by then.
         await self._clocks.sleep(LINGER_S)
         self._look()
@@ -135,7 +145,10 @@ class Following:
         own = self._own
         connected = await connect(address_of(seen.address), own.key, Purpose.LINK, within_s=CONNECTS_WITHIN_S)
         try:
-            joins = Joins(own.node, own.address, seen.epoch, own.memory_mb, own.disk_mb, settings=dict(own.settings))
+            joins = Joins(
+                own.node, own.address, seen.epoch, own.memory_mb, own.disk_mb,
+                settings=dict(own.settings), speaks=speaks(),
+            )  # fmt: skip
             await join(connected, joins)
             if holder_of_follower(own.node) not in await self._leadership.holders():
                 raise PlatformError(

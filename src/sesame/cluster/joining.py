@@ -4,6 +4,7 @@ Said by `cluster.following`, answered by `cluster.members`, on a connection that
 """
 
 import asyncio
+import functools
 import socket
 from typing import TypeVar
 
@@ -11,6 +12,8 @@ import msgspec
 
 from sesame import __version__
 from sesame.agents.link import GARBLED
+from sesame.agents.succession import spoken
+from sesame.cluster.heads import Head
 from sesame.cluster.reading import read_exactly
 from sesame.cluster.sameness import Told
 from sesame.model.errors import PlatformError
@@ -28,6 +31,7 @@ class Joins(msgspec.Struct, frozen=True, array_like=True):
 
     Its instances may have so much memory, and as much disk, None for any. `sesame` is its version of Sesame, `settings`
     are those that every node has in common. One that `only_asks` is told whether it would be refused, and not linked.
+    `speaks` as of `speaks`.
     """
 
     node: str
@@ -38,13 +42,26 @@ class Joins(msgspec.Struct, frozen=True, array_like=True):
     sesame: str = __version__
     settings: dict[str, Told] = {}
     only_asks: bool = False
+    speaks: str = ""
+
+
+@functools.cache
+def speaks() -> str:
+    """What nodes must have in common to be linked, whatever their versions."""
+    return spoken(0, Head)
 
 
 def other_version(joins: Joins) -> str:
-    """Why the node cannot be linked, "" where it can: messages are those of one version."""
-    if joins.sesame == __version__:
+    """Why the node cannot be linked, "" where it can: the messages and records of both must be the same.
+
+    A digest of them, and not the version, so that one node after the other can be upgraded where nothing of it changed.
+    """
+    if joins.speaks == speaks():
         return ""
-    return f"it runs Sesame {joins.sesame}, and the writer {__version__}: install one version on every node"
+    return (
+        f"it runs Sesame {joins.sesame}, whose messages or records are others than those of the writer's "
+        f"{__version__}: install one version on every node"
+    )
 
 
 class Joined(msgspec.Struct, frozen=True, array_like=True):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from sesame.http.connection import Connection
+from sesame.http.moving import MovableConnection
 from sesame.http.shared import Tracked
 
 
@@ -102,8 +103,9 @@ AT_ONCE = 64
 async def hand_over(connections: Iterable[Tracked]) -> list[int]:
     """Descriptors of those that wait for a request, and that their server then forgets.
 
-    What a client has sent and nobody has read comes with it. Left as they are: what speaks TLS, of which there is more
-    than a descriptor, what a client does not take, and all for which there is no descriptor left.
+    What a client has sent and nobody has read comes with it. Left as they are: what speaks TLS or has come from another
+    machine, of which there is more than a descriptor, what a client does not take, and all for which there is no
+    descriptor left.
     """
     resting = [each for each in connections if isinstance(each, Connection) and _rests(each)]
     for each in resting:
@@ -124,8 +126,9 @@ async def hand_over(connections: Iterable[Tracked]) -> list[int]:
 
 
 def _rests(connection: Connection) -> bool:
-    own = connection.instance or connection.refused or connection.transport.get_extra_info("ssl_object") is not None
-    return connection.idle and not own
+    from_elsewhere = isinstance(connection, MovableConnection) and connection.from_elsewhere
+    own = connection.instance or connection.refused or from_elsewhere
+    return connection.idle and not own and connection.transport.get_extra_info("ssl_object") is None
 
 
 def _released(connection: Connection) -> int | None:

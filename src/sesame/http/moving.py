@@ -75,6 +75,11 @@ class MovableConnection(Connection):
         self.moves = 0
         self.proven = False
 
+    @property
+    def from_elsewhere(self) -> bool:
+        """Whether its client is another machine's."""
+        return self._way is not None and self._way.machines > 0
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         arrived, self._arrived = self._arrived, None

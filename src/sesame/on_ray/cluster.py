@@ -84,8 +84,8 @@ def begun(address: str | None, order: Order) -> Iterator[Cluster]:
         cluster = Cluster(ray, actors.placer(order))
         if not cluster.runs_by(order):
             raise ConfigurationError(
-                "a cluster with other settings, or another version of Sesame, runs on this Ray; expected the same "
-                "ones, or none: stop it with `sesame cluster stop`"
+                "a cluster with other settings runs on this Ray; expected the same ones, or none: stop it with "
+                "`sesame cluster stop`"
             )
         yield cluster
 

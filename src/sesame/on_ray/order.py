@@ -13,7 +13,7 @@ class Order(msgspec.Struct, frozen=True):
 
     `files` are written on each machine into a folder that only its user may read; the variable that each is named by
     gets its path. In `command`, `environment` and `files`, NODE and ADDRESS stand for the node's name and the machine's
-    address. `version` is the version of Sesame that must be installed there. `tells` is a file of JSON that the node
+    address. `version` is the version of Sesame that gave the order. `tells` is a file of JSON that the node
     writes once it serves, with its URL as `fc`.
     """
 
@@ -26,8 +26,9 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """Tells two orders apart without telling what they hold."""
-        return hashlib.sha256(msgspec.msgpack.encode(self, order="deterministic")).hexdigest()
+        """Tells two orders apart without telling what they hold. The version may change while the cluster runs."""
+        same = msgspec.structs.replace(self, version="")
+        return hashlib.sha256(msgspec.msgpack.encode(same, order="deterministic")).hexdigest()
 
 
 # What stands for the node's name, and for the address at which other machines reach it.
