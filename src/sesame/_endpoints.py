@@ -123,6 +123,8 @@ async def open_endpoints(
     await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
+    if needs.writer is not None:
+        needs.writer.is_web = untraced.is_web
     urls["fc"] = await _listen(needs, fc, "port", tls, needs.writer)
     bounds = for_descriptors(needs.arrivals, share_of_limits().connections)
     cloud_ports: Mapping[int, Take] = {}

@@ -18,6 +18,10 @@ F = Target("demo", "LATEST", "f")
 PROXY = "/2016-08-15/proxy/demo/f/"
 CALL = "/2016-08-15/services/demo/functions/f/invocations"
 ALL = ["GET", "POST"]
+HANDSHAKE = {
+    "connection": "upgrade", "upgrade": "websocket", "sec_websocket_version": "13",
+    "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
 
 
 class Follower:
@@ -44,6 +48,12 @@ class Follower:
 
     def moves(self, target: Target, _exchange: Exchange) -> Awaitable[bool] | None:
         return self._went(f"calls of {target.function}") if self.follows and self.full else None
+
+    def opens_here(self, _exchange: Exchange) -> Awaitable[bool]:
+        return self._went("a websocket here") if self.follows else self._said(False)
+
+    def came(self, target: Target) -> None:
+        """Nothing was kept."""
 
     def to_writer(self, _exchange: Exchange) -> Awaitable[bool] | None:
         return self._went("the writer") if self.follows else None
@@ -116,6 +126,20 @@ async def test_a_call_moves_once_its_caller_is_admitted(web: Endpoint, placement
     assert web.engine.asked == []
 
 
+async def test_a_websocket_goes_where_a_call_would(web: Endpoint, placement: Follower) -> None:
+    assert not (await ask(web, PROXY, **HANDSHAKE)).begun
+    assert placement.to == ["a websocket here"]
+    placement.full = True
+    assert not (await ask(web, PROXY, **HANDSHAKE)).begun
+    assert placement.to == ["a websocket here", "calls of f"]
+    # One that came back as none, and one that cannot be any, are plain requests.
+    placement.full, placement.seen = False, True
+    assert (await ask(web, PROXY, **HANDSHAKE)).status == 200
+    placement.seen = False
+    assert (await ask(web, PROXY, **{**HANDSHAKE, "sec_websocket_version": "12"})).status == 200
+    assert placement.to == ["a websocket here", "calls of f"]
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
@@ -123,7 +147,7 @@ async def test_a_call_moves_once_its_caller_is_admitted(web: Endpoint, placement
         ("/2016-08-15/proxy/demo/nothing/", {}),
         ("/2016-08-15/proxy/demo", {}),
         (PROXY, {"x_fc_invocation_type": "Async"}),
-        (PROXY, {"upgrade": "websocket"}),
+        ("/2016-08-15/proxy/demo/g/", HANDSHAKE),
         ("/elsewhere", {"host": "e.com"}),
         ("/", {"host": "g.demo.localhost"}),
         ("/sesame/code/abc.zip", {}),

@@ -1,6 +1,7 @@
 """Calls that every one of several agents serves, beside those of the API that `test_agents` makes."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from tests.journeys.conftest import FUNCTIONS, KEY_ID, SECRET, Sesame, running, 
 from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES, agent_of, deployed
 from tests.support import acs
 from tests.support.timed_calls import THREADS
+from tests.support.web_apps import with_uvicorn
+from websockets.sync.client import connect
 
 # Answers what it was sent, a little later, so that calls are many at a time.
 WEB = """
@@ -153,3 +156,27 @@ def test_instances_of_several_calls_are_on_every_agent(several: Sesame) -> None:
     calling = several_calls(several, "on-every-agent", instanceConcurrency=2)
     with concurrent.futures.ThreadPoolExecutor(2 * THREADS) as threads:
         instances_on_every_agent(several, lambda: list(threads.map(calling(b"sleep 0.1"), range(5 * THREADS))))
+
+
+def test_websockets_and_requests_meet_in_one_instance_whichever_agent_they_come_to(
+    several: Sesame, tmp_path: Path
+) -> None:
+    folder, client = with_uvicorn(FUNCTIONS / "custom_asgi", tmp_path / "code"), several.client()
+    client.create_service("sockets")
+    client.create_function(
+        "sockets", "f", codeDir=str(folder), handler="app.app", runtime="custom.debian12", memorySize=256, timeout=600,
+        instanceConcurrency=2 * THREADS,
+    )  # fmt: skip
+    client.create_trigger("sockets", "f", "t", "http", ALL, None, None)
+    client.put_on_demand_config("sockets", "LATEST", "f", 1)
+    site = f"{several.endpoint}/2016-08-15/proxy/sockets/f"
+    with requests.get(f"{site}/gated", stream=True, timeout=60) as answer, contextlib.ExitStack() as opened:
+        pieces = answer.iter_lines()
+        assert next(pieces) == b"data: first"
+        url = site.replace("http://", "ws://") + "/socket"
+        sockets = [opened.enter_context(connect(url, open_timeout=60)) for _ in range(2 * AGENTS)]
+        for number, each in enumerate(sockets):
+            each.send(f"{number}")
+            assert each.recv(60) == f"{number}"
+        assert requests.post(f"{site}/open", timeout=60).text == "opened"
+        assert [next(pieces), next(pieces)] == [b"", b"data: 0"]

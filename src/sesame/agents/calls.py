@@ -23,7 +23,7 @@ from sesame.agents.presence import Life, Presence
 from sesame.agents.served import ServedHere
 from sesame.engine.interface import Invoke
 from sesame.http.interface import Exchange
-from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.identity.nonces import UsedNonces
 from sesame.model.errors import Exhausted, PlatformError
@@ -91,6 +91,13 @@ class Calls:
         if self._idle.has(snapshot, exchange):
             return None
         return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
+
+    async def opens_here(self, exchange: Exchange) -> bool:
+        return await comes_anew(exchange, self._follower.adopt)
+
+    def came(self, target: Target) -> None:
+        if (snapshot := self._served.of(target)) is not None:
+            self._idle.came(snapshot.key)
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """All but what names an instance that is here."""

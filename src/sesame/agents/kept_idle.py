@@ -39,6 +39,10 @@ class KeptIdle:
             self._promises.redeem(snapshot.key)
         return self._places(snapshot.key, self.of(snapshot.key)) > self._promises.count(snapshot.key)
 
+    def came(self, key: str) -> None:
+        """A call that one was kept for is here, and does not ask `has`."""
+        self._promises.redeem(key)
+
     def has_now(self, snapshot: Snapshot) -> bool:
         """The same of a call that asks for an instance, whatever is kept for others."""
         if self._pool.has_idle(snapshot):

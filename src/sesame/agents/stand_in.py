@@ -38,6 +38,20 @@ async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
         await pool.an_end()
 
 
+def with_room(pool: Pool, machines: Mapping[int, int], snapshot: Snapshot) -> int:
+    """Of these agents, each on its machine, one that may start one more instance; 0 for none.
+
+    POLICY: the one on the machine that has the most memory left.
+    """
+    capacity = pool.capacity
+    roomy = [
+        (capacity.memory_left(machine), agent)
+        for agent, machine in machines.items()
+        if capacity.has_free(snapshot, machine=machine)
+    ]
+    return max(roomy)[1] if roomy else 0
+
+
 def bare(snapshot: Snapshot) -> Snapshot:
     """Without hooks, which are run where the instance is."""
     launch = msgspec.structs.replace(snapshot.launch, pre_freeze=None, pre_stop=None)

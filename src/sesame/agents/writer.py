@@ -19,10 +19,10 @@ from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
-from sesame.agents.stand_in import set_aside
+from sesame.agents.stand_in import set_aside, with_room
 from sesame.engine.instance import Instance
 from sesame.http.interface import Exchange
-from sesame.http.moving import Arrived, connection_of, is_proven, move
+from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.nonces import UsedNonces
@@ -47,6 +47,7 @@ class Writer:
 
     def __init__(self, needs: WriterNeeds, hangs: Callable[[int], None], held: Iterable[int] = ()) -> None:
         """`hangs` has a follower killed. `held` are from the time of a writer before, and may hold instances."""
+        self.is_web: Callable[[Request], bool] = lambda _request: False
         # Where no descriptors go to followers, and where each of them is reached.
         self.carry: Carry | None = None
         self.addresses: Mapping[int, str] = {}
@@ -126,8 +127,8 @@ class Writer:
         self.server = server
 
     def keeps(self, request: Request) -> bool:
-        """Whether a websocket is served here: not a command in an instance of a follower."""
-        return self._holder(request) == 0
+        """Whether a websocket is served here whatever runs elsewhere: not one of an HTTP function (`is_web`)."""
+        return self._holder(request) == 0 and not self.is_web(request)
 
     async def offer(self) -> None:
         """The endpoints are there: functions of followers reach them from here on."""
@@ -244,6 +245,15 @@ class Writer:
         """As `fc.placement.Placement`."""
         return is_proven(exchange)
 
+    async def opens_here(self, exchange: Exchange) -> bool:
+        """As `fc.placement.Placement`."""
+        return await comes_anew(exchange, self.adopt)
+
+    def came(self, target: Target) -> None:
+        """As `fc.placement.Placement`."""
+        with contextlib.suppress(CallerError):
+            self._idle.came(self.needs.resolver.shares(target)[0][0].key)
+
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`: it is here already, and stays unless an instance of a follower is named."""
         connection = connection_of(exchange) if self.held else None
@@ -340,25 +350,15 @@ class Writer:
                 instance_id = await self.credit_for(asker, snapshot, link)
             except Exhausted:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
-                return self._place_at(asked, agent or self._with_room(machine, snapshot) or WRITER)
+                return self._place_at(asked, agent or self._roomy(machine, snapshot) or WRITER)
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
         return m.Place(asked.n, instance_id, asker.agent)
 
-    def _with_room(self, but: int, snapshot: Snapshot) -> int:
-        """A follower on another machine that may start one more; 0 for none.
-
-        POLICY: of those, the one on the machine that has the most memory left.
-        """
-        capacity = self.needs.pool.capacity
-        roomy = [
-            (capacity.memory_left(machine), each.agent)
-            for each in self.followers.values()
-            if (machine := self.machine_of(each.agent)) != but and each.follows
-            if capacity.has_free(snapshot, machine=machine)
-        ]
-        return max(roomy)[1] if roomy else 0
+    def _roomy(self, but: int, snapshot: Snapshot) -> int:
+        there = {each.agent: self.machine_of(each.agent) for each in self.followers.values() if each.follows}
+        return with_room(self.needs.pool, {a: on for a, on in there.items() if on != but}, snapshot)
 
     async def credit_for(self, followed: Followed, snapshot: Snapshot, link: Link) -> str:
         """The id of an instance that it may start, by what is sent over this link. Raises as a call would."""

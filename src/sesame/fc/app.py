@@ -34,7 +34,7 @@ from sesame.fc.v2016 import version as v2016
 from sesame.fc.v2021 import version as v2021
 from sesame.fc.v2023 import version as v2023
 from sesame.fc.web import ways
-from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds, is_plain
+from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
 from sesame.fc.web.ways import Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
@@ -94,6 +94,10 @@ class FcEndpoint:
         )
         links = CodeLinks(parts.link_secret, parts.clocks.wall)
         self._routers = Routers(VersionDependencies(parts, instances, links))
+
+    def is_web(self, request: HttpRequest) -> bool:
+        """Whether a request may be one to an HTTP function."""
+        return self._faces.of(request.raw_path) is None or request.raw_path.startswith(targets.PROXY_PREFIX)
 
     async def serve_websocket(self, websocket: WebSocket) -> None:
         request = websocket.request
@@ -192,7 +196,7 @@ class FcEndpoint:
                 return
             raise
         may_stay = placement is None or (
-            way is not None and is_plain(request) and placement.serves_calls_of(way.target)
+            way is not None and head_of(request).invocation_type != ASYNC and placement.serves_calls_of(way.target)
         )
         if not may_stay and await self._has_gone_to_writer(exchange):
             return

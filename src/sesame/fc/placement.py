@@ -37,6 +37,15 @@ class Placement(Protocol):
     def moves(self, target: Target, exchange: Exchange) -> Awaitable[bool] | None:
         """Before a synchronous call is served; None where it is served here."""
 
+    def opens_here(self, exchange: Exchange) -> Awaitable[bool]:
+        """Once `moves` says that it is served here: has a request for a websocket come here anew, as the websocket.
+
+        False for one whose connection cannot move.
+        """
+
+    def came(self, target: Target) -> None:
+        """A websocket has come from another agent, which found a place for it here."""
+
     def to_writer(self, exchange: Exchange) -> Awaitable[bool] | None:
         """Before anything else is served; None where it is served here."""
 

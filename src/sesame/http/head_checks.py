@@ -91,6 +91,13 @@ def can_be_websocket(request: Request, url_bytes: int) -> bool:
     )
 
 
+def is_handshake(request: Request) -> bool:
+    """The same of a request that was read: whether it could be a websocket on a connection that it comes to anew."""
+    return request.header(b"upgrade") is not None and can_be_websocket(
+        request, len(request.raw_path) + len(b"?") + len(request.query)
+    )
+
+
 def _is_key(key: bytes) -> bool:
     """Whether the key is 16 bytes in Base64: the library raises for anything else."""
     try:

@@ -146,6 +146,14 @@ class WebSocket(Protocol):
     @property
     def accepted(self) -> bool: ...
 
+    @property
+    def proven(self) -> bool:
+        """Whether its signature was checked before it became a websocket."""
+
+    @property
+    def moves(self) -> int:
+        """How often it has come from one process to another."""
+
     def refuse(self, answer: Answer) -> None:
         """Answers the handshake with an HTTP answer; the connection closes."""
 

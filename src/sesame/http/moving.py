@@ -6,7 +6,9 @@ of its answer was sent; the client notices nothing.
 
 import asyncio
 import os
+import socket
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -71,9 +73,7 @@ class MovableConnection(Connection):
         self._ended = False
         # The last bytes of the request that is being read, with which an empty line may have begun.
         self._tail = b""
-        # How often the request under way has moved, and whether its signature was checked before.
-        self.moves = 0
-        self.proven = False
+        # `moves`: how often the request under way has moved. `proven`: whether its signature was checked before.
 
     @property
     def from_elsewhere(self) -> bool:
@@ -156,9 +156,9 @@ class MovableConnection(Connection):
         self._kept[0].pieces = None
 
     def takes_websocket(self) -> bool:
-        """Not for a request that is to move: it moves as any other, and becomes one elsewhere."""
+        """Not for a request that may have to move: it moves as any other, and becomes one where it goes to."""
         request = self._parser.request
-        return super().takes_websocket() and request is not None and self._shared.keeps(request)
+        return super().takes_websocket() and request is not None and (self.proven or self._shared.keeps(request))
 
     async def move(self, exchange: Exchange, *, proven: bool) -> Moved | None:
         """Takes the connection away from this process. Nothing of the request may have been answered.
@@ -217,6 +217,14 @@ async def move(exchange: AnyExchange, *, proven: bool) -> Moved | None:
     if connection is None or not isinstance(exchange, Exchange):
         return None
     return await connection.move(exchange, proven=proven)
+
+
+async def comes_anew(exchange: AnyExchange, adopt: Callable[[socket.socket, Arrived], None]) -> bool:
+    """Has a request for a websocket come once more, to be one; False where the connection cannot move."""
+    if (moved := await move(exchange, proven=True)) is None:
+        return False
+    adopt(socket.socket(fileno=moved.fd), msgspec.structs.replace(moved.arrived, moves=moved.arrived.moves - 1))
+    return True
 
 
 def settle(exchange: AnyExchange) -> None:

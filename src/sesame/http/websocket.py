@@ -6,6 +6,7 @@ Made by `http.connection`, which hands its transport over; the endpoint sees it 
 import asyncio
 from collections import deque
 from http import HTTPStatus
+from typing import Protocol
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -22,18 +23,26 @@ from sesame.http.shared import Shared, Tracked
 INTERNAL_ERROR, GOING_AWAY, SERVICE_RESTART = 1011, 1001, 1012
 
 
+class Before(Tracked, Protocol):
+    """What the handshake came on."""
+
+    proven: bool
+    moves: int
+
+
 class WebSocketConnection(asyncio.Protocol):
     """Tracked by the server as a connection, and running as a request."""
 
     task: asyncio.Task[None]
     refused = False
 
-    def __init__(self, shared: Shared, request: Request, transport: asyncio.Transport, before: Tracked) -> None:
+    def __init__(self, shared: Shared, request: Request, transport: asyncio.Transport, before: Before) -> None:
         """`before` is the connection that it takes the place of."""
         self._shared = shared
         self._transport = transport
         self.request = request
         self.peer, self.instance = before.peer, before.instance
+        self.proven, self.moves = before.proven, before.moves
         self._protocol = ServerProtocol(max_size=shared.limits.websocket_message_bytes)
         self._response: Response | None = None
         self._messages: deque[str | bytes] = deque()

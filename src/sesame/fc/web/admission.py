@@ -20,7 +20,7 @@ from sesame.fc.refusals import AccessDenied
 from sesame.fc.web import claims
 from sesame.fc.web.forms import Form, is_form, with_body
 from sesame.fc.web.ways import ANONYMOUS, Way
-from sesame.http.interface import Exchange
+from sesame.http.interface import Exchange, WebSocket
 from sesame.http.request import Request
 from sesame.model.errors import Rejected
 from sesame.model.invocation import Target
@@ -75,9 +75,10 @@ class Admission:
                 exchange = with_body(exchange, form.body)
         return chain, way, exchange
 
-    async def of_websocket(self, trigger: HttpConfig, way: Way, request: Request) -> tuple[Chain, Way]:
+    async def of_websocket(self, trigger: HttpConfig, way: Way, websocket: WebSocket) -> tuple[Chain, Way]:
         """The same for a request that has no body."""
-        chain = self._signed(way, request, proven=False) if _wants_signature(trigger, way) else ()
+        request = websocket.request
+        chain = self._signed(way, request, proven=websocket.proven) if _wants_signature(trigger, way) else ()
         for auth, path in await self._asked(trigger, way):
             way = await self._claimed(auth, path, claims.Incoming(request, way, Form(None)))
         return chain, way

@@ -27,6 +27,7 @@ from sesame.fc.web.claims import callers_own
 from sesame.fc.web.response_heads import ResponseRules, response_head
 from sesame.fc.web.streaming import Handshake, WebRequest, WebStream
 from sesame.fc.web.ways import Way, host_of, not_allowed
+from sesame.http.head_checks import is_handshake
 from sesame.http.interface import Disconnected, Exchange, WebSocket
 from sesame.http.moving import settle
 from sesame.http.request import Request
@@ -131,9 +132,12 @@ class HttpFunctions:
 
     async def _has_gone(self, placement: Placement, target: Target, exchange: Exchange) -> bool:
         """Whether the call goes on at another agent."""
-        if is_plain(exchange.request):
+        request = exchange.request
+        if head_of(request).invocation_type != async_invoke.ASYNC:
             moving = placement.moves(target, exchange)
             if moving is not None and await moving:
+                return True
+            if is_handshake(request) and not placement.proven(exchange) and await placement.opens_here(exchange):
                 return True
         settle(exchange)
         return False
@@ -141,10 +145,12 @@ class HttpFunctions:
     async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
         """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
         request = websocket.request
+        if self._placement is not None and websocket.moves:
+            self._placement.came(way.target)
         trigger = self._triggers.of(way.target, on_domain=way.on_domain).config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        chain, way = await self._admission.of_websocket(trigger, way, request)
+        chain, way = await self._admission.of_websocket(trigger, way, websocket)
         session = await self._invoker.session_of(way.target, request)
         key, named = (None, []) if session is None else (session.key, session.headers)
         destined = self._invoker.destined(way.target, key)
@@ -210,11 +216,6 @@ class HttpFunctions:
             at=self._wall_clock(),
         )
         return lambda body: http_events.event(seen, body, origin)
-
-
-def is_plain(request: Request) -> bool:
-    """Whether any agent may serve it: a synchronous call that asks for no websocket."""
-    return head_of(request).invocation_type != async_invoke.ASYNC and request.header(b"upgrade") is None
 
 
 def _web_request(way: Way, request: Request) -> WebRequest:
