@@ -292,16 +292,19 @@ class Cluster:
         self._move(agent)
 
     def _move(self, agent: StubAgent) -> None:
-        """One idle instance, the one that is idle longest, to where there is more room."""
+        """One idle instance, to where there is more room."""
         drawn = (self.agents.get(each) for each in agent.home.draw())
         rooms = [each.room() for each in drawn if each is not None and each is not agent]
-        if policies.moves_to(agent.room(), rooms, 0) is None:
+        if policies.moves(agent.room(), rooms, [0]) is None:
             return
-        idle = ((pool.idle[0], function) for function, pool in agent.pools.items() if pool.idle)
-        function = min(idle, default=(0.0, -1))[1]
-        to = policies.moves_to(agent.room(), rooms, self._memory_mb[function]) if function >= 0 else None
+        idle = sorted((pool.idle[0], function) for function, pool in agent.pools.items() if pool.idle)
+        moved = policies.moves(agent.room(), rooms, (self._memory_mb[function] for _since, function in idle))
+        if moved is None:
+            return
+        at, to = moved
+        function = idle[at][1]
         home = self.agents.get(self._homes.home(self._names[function]))
-        if to is None or home is None:
+        if home is None:
             return
         other = self.agents[to]
         pool = self._pool(other, function)

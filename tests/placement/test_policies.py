@@ -2,7 +2,7 @@
 
 import pytest
 
-from sesame.placement.policies import Place, Room, cold_start, idle_elsewhere, local, moves_to, share
+from sesame.placement.policies import Place, Room, cold_start, idle_elsewhere, local, moves, share
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,18 @@ def test_a_start_goes_to_the_least_full_or_stays_where_the_call_is() -> None:
     assert cold_start([], "half", 128) is None
 
 
-def test_an_instance_moves_from_the_fuller_to_the_least_full_unless_it_would_be_the_fuller_one_then() -> None:
+def test_an_instance_moves_from_the_fuller_to_the_least_full() -> None:
     others = [Room("a", 500, 1000), Room("b", 400, 1000), Room("c", 600, 1000)]
-    assert moves_to(Room("own", 600, 1000), others, 100) == "b"
-    assert moves_to(Room("own", 600, 1000), others, 101) is None
-    assert moves_to(Room("own", 510, 1000), others, 64) is None
-    assert moves_to(Room("own", 600, 1000), [], 64) is None
+    assert moves(Room("own", 600, 1000), others, [100, 64]) == (0, "b")
+    assert moves(Room("own", 510, 1000), others, [64]) is None
+    assert moves(Room("own", 600, 1000), others, []) is None
+    assert moves(Room("own", 600, 1000), [], [64]) is None
+
+
+def test_one_moves_that_does_not_make_the_least_full_the_fuller_one_be_it_not_the_longest_idle() -> None:
+    others = [Room("a", 500, 1000), Room("b", 400, 1000), Room("c", 600, 1000)]
+    assert moves(Room("own", 600, 1000), others, [101, 512, 64, 32]) == (2, "b")
+    assert moves(Room("own", 600, 1000), others, [101, 512]) is None
 
 
 @pytest.mark.parametrize(("wanted", "free", "granted"), [(1, 1, 1), (9, 5, 3), (2, 5, 2), (1, 0, 0), (1, -1, 0)])

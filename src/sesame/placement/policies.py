@@ -5,7 +5,7 @@ Pure functions of plain values; called by `placement.credits` and `placement.hom
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -83,15 +83,23 @@ def cold_start(rooms: Sequence[Room], asker: str, memory_mb: float) -> str | Non
     return asker if any(each == asker and filled <= least + ASKER_FULLER for filled, each in fitting) else agent
 
 
-def moves_to(own: Room, others: Sequence[Room], memory_mb: float) -> str | None:
-    """Where an agent has an instance started in the place of one of its own, which is idle and ends then.
+def moves(own: Room, others: Sequence[Room], idle_mb: Iterable[float]) -> tuple[int, str] | None:
+    """Which of its idle instances an agent moves, and where: one like it is started there, and its own ends.
+
+    `idle_mb` has the memory of each, that of the longest idle first; the answer is its number in there and an agent.
 
     POLICY: instances that are called often never expire, so that where many others expired it would stay empty for
     long. An agent that is fuller than the mean of eight others, drawn anew each time, moves one at a time to the least
-    full of them, unless that one would be fuller than the mean then. No call waits for it.
+    full of them: the longest idle one of those that do not make it the fuller one. Were only the longest idle one
+    considered, an agent whose longest idle one is large would stay full for ever. No call waits for it.
     """
     if not others:
         return None
     mean = sum(room.used_mb for room in others) / sum(room.memory_mb for room in others)
-    filled, agent = min((room.filled(memory_mb), room.agent) for room in others)
-    return agent if own.filled() > mean * (1 + FULLER_MOVES) and filled <= mean else None
+    if own.filled() <= mean * (1 + FULLER_MOVES):
+        return None
+    for at, memory_mb in enumerate(idle_mb):
+        filled, agent = min((room.filled(memory_mb), room.agent) for room in others)
+        if filled <= mean:
+            return at, agent
+    return None
