@@ -164,7 +164,11 @@ async def unscoped(
         yield Stage(made, runtime)
 
 
-SIGNALS_TO_PROCESS_1 = ["continues_process_1", "queues_to_process_1", "floods_process_1"]
+SIGNALS_TO_PROCESS_1 = [
+    "continues_process_1",
+    "queues_to_process_1",
+    pytest.param("floods_process_1", marks=pytest.mark.thorough),
+]
 
 
 @pytest.mark.parametrize("attack", ["fork_chain", *SIGNALS_TO_PROCESS_1])
