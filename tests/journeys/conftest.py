@@ -268,7 +268,7 @@ def running(
                     process.kill()
 
 
-def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
+def run(sesame: Sesame, *arguments: str | Path, expect: int | None = 0) -> command_line.Done:
     """`sesame ARGUMENTS` in this process, for the server of this data directory."""
     return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
 

@@ -160,8 +160,8 @@ def test_what_begins_while_no_writer_leads_waits_for_the_next(cluster: Cluster, 
 
 
 def _lines(node: Node, function: str) -> str:
-    """What `sesame logs` prints at the node that leads, which has the lines of all."""
-    told = run(node, "logs", function)
+    """What `sesame logs` prints at the node that leads, which has the lines of all; nothing until some are kept."""
+    told = run(node, "logs", function, expect=None)
     assert "does not lead" not in told.stderr
     return told.stdout
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from tests.fc.conftest import ACCOUNT_ID, endpoint, server
+from tests.fc.conftest import ACCOUNT_ID, endpoint, placement, server
 from tests.fc.test_server import INVOKE, request
 from tests.oss.conftest import RunningEndpoint
 from tests.sls.conftest import RunningEndpoint as LogEndpoint
@@ -24,7 +24,7 @@ from sesame.oss.permissions import Permissions as BucketPermissions
 from sesame.sls import operations
 from sesame.store.blobs.upload import Upload
 
-__all__ = ["endpoint", "server"]
+__all__ = ["endpoint", "placement", "server"]
 
 TRACKED = bytes(1024 * 1024)
 BODY = bytes(4 * 1024 * 1024)

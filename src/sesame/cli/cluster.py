@@ -113,8 +113,9 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
 
 @cluster.command()
 @click.argument("path", type=click.Path(path_type=Path), required=False)
+@with_json
 @with_settings("data_dir", "database")
-def rekey(path: Path | None, **flags: Any) -> None:
+def rekey(path: Path | None, as_json: bool, **flags: Any) -> None:
     """Has a cluster whose nodes are all stopped take the key in PATH from here on.
 
     PATH is `cluster.key` in the data directory by default. Every node then starts with a copy of that file.
@@ -129,6 +130,8 @@ def rekey(path: Path | None, **flags: Any) -> None:
     from sesame.store.sql.leadership import rekey as change
 
     change(settings.database, key_digest(read_key(path)))
+    if as_json:
+        output.json_document({"path": str(path)})
     output.note(f"The key in {path} is the cluster's from here on: copy the file to every node, then start them.")
 
 
