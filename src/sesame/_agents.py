@@ -11,7 +11,7 @@ import msgspec
 
 from sesame._engine import EngineParts
 from sesame._storage import Storage
-from sesame.agents.followed import WriterNeeds
+from sesame.agents.followed import WriterNeeds, hear_idle
 from sesame.agents.place import Place
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer
@@ -73,5 +73,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
 
         tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
+    # What calls end because of a change is known once followers, which have taken it, have told of theirs.
+    engine.engine.hear_others = lambda: hear_idle(list(writer.followers.values()))
     await writer.open()
     return writer

@@ -6,7 +6,7 @@ Made by `agents.writer` for each follower that the supervisor introduces.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -103,6 +103,11 @@ class Others(Protocol):
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """In a task of its own."""
+
+
+async def hear_idle(followers: "Iterable[Followed]") -> None:
+    """Returns when each has told which instances are idle now, or does not say so in time."""
+    await asyncio.gather(*(each.tell_idle() for each in followers if each.link.open))
 
 
 class Followed:

@@ -15,7 +15,7 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
-from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
+from sesame.agents.followed import EarlyLink, Followed, WriterNeeds, hear_idle
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
@@ -379,8 +379,7 @@ class Writer:
     async def _tell_idle(self) -> None:
         """Returns when followers have told which instances are idle now. All who wait for it ask once."""
         if self._telling is None:
-            asked = [each.tell_idle() for each in self.followers.values() if each.link.open]
-            self._telling = asyncio.gather(*asked)
+            self._telling = asyncio.ensure_future(hear_idle(list(self.followers.values())))
             self._telling.add_done_callback(self._told_idle)
         await asyncio.shield(self._telling)
 

@@ -3,7 +3,7 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -108,6 +108,8 @@ class LocalEngine:
             self.prewarming = self.pool.learning = Prewarming(self.pool, given.keep_alive, given.clocks, readying)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
+        # Has other agents tell which of their instances serve calls; None where there are none.
+        self.hear_others: Callable[[], Awaitable[None]] | None = None
         # None where nothing can be debugged.
         self.debugging = None if debugged is None else Debugging(debugged, self.pool)
 
@@ -226,6 +228,8 @@ class LocalEngine:
         return self.provisioned.status(target)
 
     async def abort(self, service: str, function: str) -> None:
+        if self.hear_others is not None:
+            await self.hear_others()
         for instance in self.pool.instances():
             if (instance.snapshot.service, instance.snapshot.function) == (service, function):
                 instance.abort()
