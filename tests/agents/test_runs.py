@@ -15,6 +15,7 @@ from sesame.agents import messages as m
 from sesame.agents.handed_over import HandedOver, NotHere
 from sesame.agents.link import Link, pair
 from sesame.agents.runs import Runs
+from sesame.engine.instance import State
 from sesame.engine.steps import STOPPED
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
@@ -34,13 +35,16 @@ class FollowersEngine:
     calls_in_flight: int = 0
     calls_ended: int = 0
     served: str = KEY
+    # Of the instance that a call ran on, None for one that has gone.
+    state: State | None = None
+    told_idle: list[str] = field(default_factory=list)
 
     @property
     def pool(self) -> Any:
         return self
 
-    def instance(self, _instance_id: str) -> None:
-        return None
+    def instance(self, instance_id: str) -> Any:
+        return None if self.state is None else type("Instance", (), {"instance_id": instance_id, "state": self.state})
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Outcome:
         began(f"c-{invocation.request_id}")
@@ -59,6 +63,9 @@ class FollowersEngine:
     def are_busy(self, _instance_ids: object) -> None:
         """As `HeldInstances`."""
 
+    def is_idle(self, instance_id: str) -> None:
+        self.told_idle.append(instance_id)
+
     def grant(self, _key: str, instance_id: str) -> None:
         self.granted = instance_id
 
@@ -70,7 +77,8 @@ class Both:
         self.engine = FollowersEngine()
         self.runs = Runs(FakeClocks())
         self.runs.use(cast(Any, self.engine), cast(Any, self.engine), cast(Any, self.engine), cast(Any, self.engine))
-        self.handed_over = HandedOver(lambda message: self.writers.send(message), lambda _rests: None)
+        self.rests: list[m.Rests] = []
+        self.handed_over = HandedOver(lambda message: self.writers.send(message), self.rests.append)
         self.gone: list[str] = []
         self.began: list[str] = []
         self.begun = asyncio.Event()
@@ -151,6 +159,32 @@ async def test_what_could_not_run_comes_back_as_its_kind(both: Both, error: Exce
         await task
 
 
+async def test_an_instance_that_another_call_has_taken_since_is_not_told_idle(both: Both) -> None:
+    first, second = both.run("r-1"), both.run("r-2")
+    await settle()
+    both.engine.state = State.IDLE
+    both.engine.calls["r-1"].set_result(outcome())
+    # The call is over, and what came of it is told in the next turn.
+    await asyncio.sleep(0)
+    both.engine.state = State.BUSY
+    await settle()
+    assert first.done()
+    assert both.engine.told_idle == []
+    both.engine.state = State.IDLE
+    both.engine.calls["r-2"].set_result(outcome())
+    await settle()
+    await second
+    assert both.engine.told_idle == ["c-1"]
+    assert [each.idle for each in both.rests if each.idle] == [("c-1",)]
+
+
+async def test_a_call_that_cannot_be_sent_leaves_nothing_behind(both: Both) -> None:
+    unsendable = Invocation("r-1", Target("s", "LATEST", "\ud800"), b"event", asynchronous=True)
+    with pytest.raises(UnicodeEncodeError):
+        await both.handed_over.run(unsendable, KEY, "", both.began.append)
+    assert (both.handed_over.calls, both.handed_over.promised) == (0, {})
+
+
 async def test_what_the_follower_does_not_run_is_not_called_and_its_credit_is_back(both: Both) -> None:
     both.engine.served = "made from something newer"
     task = both.run("r-1", "c-credit")
@@ -227,8 +261,9 @@ async def test_at_its_end_a_follower_waits_for_what_runs_and_takes_no_more(both:
     await settle()
     closing = asyncio.ensure_future(both.runs.close(60.0))
     await settle()
-    with pytest.raises(Exhausted):
-        await both.run("r-2")
+    with pytest.raises(NotHere):
+        await both.run("r-2", "c-credit")
+    assert both.gone == ["c-credit"]
     assert not closing.done()
     both.engine.calls["r-1"].set_result(outcome())
     await settle()

@@ -7,18 +7,21 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sesame.agents.followed import Followed
-from sesame.agents.handed_over import NotHere
+from sesame.agents.handed_over import CutOff, NotHere
 from sesame.agents.policies import followers_serve
 from sesame.agents.writer import Writer
 from sesame.engine.async_pace import ADJUST_EVERY_S, STALE_AFTER_S
 from sesame.engine.async_work import CallEngine, CallsOfEngine, Load, MachineState, Place
 from sesame.engine.instance import State
-from sesame.model.errors import CallerError, Exhausted, NotStarted
+from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
 
 # Of another machine: a little longer than it takes until its follower tells again (`follower.TELLS_EVERY_S`).
 LOOKS_EVERY_S = 0.3
+# POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
+# would be given every call again.
+AVOIDED_S = 60.0
 
 
 class AsyncPlaces:
@@ -36,11 +39,12 @@ class AsyncPlaces:
         # POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
         if snapshot is None or not followers_serve(snapshot) or snapshot.limits.concurrency > 1:
             return ()
-        return [
-            _Follower(self, each)
-            for each in self.writer.followers.values()
-            if _takes_calls(each) and target not in each.handed_over.declined
-        ]
+        return [_Follower(self, each) for each in self.writer.followers.values() if self._may_run(each, target)]
+
+    def _may_run(self, followed: Followed, target: Target) -> bool:
+        handed_over, now = followed.handed_over, self.writer.needs.clocks.monotonic()
+        declines = target in handed_over.declined or handed_over.avoided.get(target, now) > now
+        return not declines and _takes_calls(followed)
 
     def idle_here(self, target: Target) -> int:
         snapshot = self.snapshot(target)
@@ -79,6 +83,7 @@ class AsyncPlaces:
     def _forget_declined(self) -> None:
         for each in self.writer.followers.values():
             each.handed_over.declined.clear()
+            each.handed_over.avoided.clear()
 
 
 def _takes_calls(followed: Followed) -> bool:
@@ -167,7 +172,10 @@ class _Follower:
             return await handed_over.run(invocation, snapshot.key, instance_id, has_begun)
         except NotHere:
             pass
-        except (Exhausted, NotStarted):
+        except (Exhausted, CutOff):
+            raise
+        except (NotStarted, PlatformError):
+            handed_over.avoided[invocation.target] = places.writer.needs.clocks.monotonic() + AVOIDED_S
             raise
         except CallerError:
             # The writer says itself what is wrong.

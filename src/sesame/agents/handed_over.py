@@ -22,7 +22,11 @@ ENDED_WITHIN_S = 20.0
 
 
 class NotHere(Exception):
-    """The follower does not run this function."""
+    """The follower does not run this function, or ends."""
+
+
+class CutOff(PlatformError):
+    """The follower has ended, or its link, or it has cut the call off as it ends."""
 
 
 class _Run(msgspec.Struct, eq=False):
@@ -47,6 +51,8 @@ class HandedOver:
         self.loaded_at = 0.0
         # What it has refused since the catalog changed.
         self.declined: set[Target] = set()
+        # What could not be run there, and until when it is tried elsewhere.
+        self.avoided: dict[Target, float] = {}
 
     @property
     def calls(self) -> int:
@@ -55,15 +61,15 @@ class HandedOver:
     async def run(self, invocation: Invocation, key: str, instance_id: str, began: Callable[[str], None]) -> Outcome:
         """`instance_id` is a credit for the call; "" where it finds an idle instance.
 
-        Raises `NotHere` where the follower does not run the function, else as `engine.async_work.Place.invoke`.
+        Raises `NotHere` where the follower does not run it, else as `engine.async_work.Place.invoke`.
         """
         n = next(self._numbers)
         run = _Run(began, asyncio.get_running_loop().create_future(), "" if instance_id else key)
         if run.promised:
             self.promised[key] += 1
         self._runs[n] = run
-        self._send(m.Run(n, key, instance_id, invocation))
         try:
+            self._send(m.Run(n, key, instance_id, invocation))
             await asyncio.wait({run.answer})
         except asyncio.CancelledError as cancelled:
             # On return its instance has ended, as that of a call in this process has.
@@ -75,7 +81,7 @@ class HandedOver:
             self._keeps_promise(run)
         answer = run.answer.result()
         if answer is None:
-            raise PlatformError("the agent that ran it has ended")
+            raise CutOff("the agent that ran it has ended")
         if answer.outcome is not None:
             self.ended += 1
             return answer.outcome
@@ -83,7 +89,7 @@ class HandedOver:
             self.declined.add(invocation.target)
             raise NotHere
         error = error_of(answer.kind, answer.text)
-        raise PlatformError(answer.text) if isinstance(error, asyncio.CancelledError) else error
+        raise CutOff(answer.text) if isinstance(error, asyncio.CancelledError) else error
 
     def took(self, message: m.Began | m.Ran) -> None:
         """What the follower says of a call."""

@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
 import psutil
+import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.credits import CreditCapacity
@@ -21,12 +23,14 @@ from sesame.engine.instance import State
 from sesame.engine.pool import Pool
 from sesame.engine.steps import STOPPED
 from sesame.model.clocks import Clocks
-from sesame.model.errors import Exhausted
+from sesame.model.errors import SesameError
 from sesame.model.invocation import Outcome
 from sesame.model.last_wait import LastWait
 
 # After the patience of `close`, calls that are cut get so long to end their instances.
 CUT_WITHIN_S = 5.0
+
+log = structlog.get_logger("sesame.agents")
 
 
 class RunsEngine(Protocol):
@@ -86,8 +90,8 @@ class Runs:
             running.cancel(STOPPED if message.stopped else None)
 
     def _begin(self, run: m.Run, link: Link) -> None:
-        if (why := self._refusal(run)) is not None:
-            link.send(m.Ran(run.n, None, *why, idle=False))
+        if self._refuses(run):
+            link.send(m.Ran(run.n, None, m.NOT_HERE, "", idle=False))
             if run.instance_id:
                 link.send(m.Gone(run.instance_id))
             return
@@ -103,7 +107,7 @@ class Runs:
             del self._running[n]
         self._ending.discard(task)
         # One that is cancelled before its first step says nothing.
-        link.send(_cut(n) if task.cancelled() else task.result())
+        link.send(_cut(n) if task.cancelled() else self._with_rest(task.result()))
         self._wait.look()
 
     def tell(self) -> None:
@@ -132,13 +136,10 @@ class Runs:
         """Ends the patience of `close`; also before it comes to that."""
         self._wait.hurry()
 
-    def _refusal(self, run: m.Run) -> tuple[str, str] | None:
-        if self._closed:
-            return kind_of(Exhausted("")), "the agent that was to run it stops"
+    def _refuses(self, run: m.Run) -> bool:
+        """Of what is not run here; nor is anything while this agent ends, which may take as long as its calls."""
         snapshot = None if self._served is None else self._served.of(run.invocation.target)
-        if snapshot is None or snapshot.key != run.key:
-            return m.NOT_HERE, ""
-        return None
+        return self._closed or snapshot is None or snapshot.key != run.key
 
     async def _called(self, run: m.Run, link: Link) -> m.Ran:
         engine, held = self._engine, self._held
@@ -153,14 +154,23 @@ class Runs:
             outcome = await engine.invoke(run.invocation, began)
         except asyncio.CancelledError:
             return _cut(run.n)
-        except Exception as error:  # noqa: BLE001 - told to the writer, which records it with the invocation
+        except Exception as error:
+            if not isinstance(error, SesameError):
+                # The writer is told no more than its text.
+                log.exception("an asynchronous invocation was not run", request_id=run.invocation.request_id)
             return m.Ran(run.n, None, kind_of(error), str(error), idle=False)
         self._ended += 1
-        instance = engine.pool.instance(outcome.instance_id)
-        idle = instance is not None and instance.state is State.IDLE
-        if idle:
-            held.is_idle(outcome.instance_id)
-        return m.Ran(run.n, outcome, "", "", idle=idle)
+        return m.Ran(run.n, outcome, "", "", idle=False)
+
+    def _with_rest(self, ran: m.Ran) -> m.Ran:
+        """With whether its instance is idle now: another call may have taken it since this one ended."""
+        assert self._engine is not None
+        assert self._held is not None
+        instance = None if ran.outcome is None else self._engine.pool.instance(ran.outcome.instance_id)
+        if instance is None or instance.state is not State.IDLE:
+            return ran
+        self._held.is_idle(instance.instance_id)
+        return msgspec.structs.replace(ran, idle=True)
 
 
 def _cut(n: int) -> m.Ran:

@@ -141,8 +141,12 @@ class Places:
             known = self._machines.get(number)
             if known is None or known.state is not state:
                 self._machines[number] = _Machine(state, self._clocks, _InFlight())
-        for number in self._machines.keys() - states.keys():
+        gone = self._machines.keys() - states.keys()
+        for number in gone:
             del self._machines[number]
+        if gone:
+            # Each node that joins has another number.
+            self._by_agent = {agent: calls for agent, calls in self._by_agent.items() if calls.count}
 
     def has_room(self) -> bool:
         """Whether fewer run on any machine than may run there, be it after a rest."""
