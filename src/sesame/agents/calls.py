@@ -31,6 +31,8 @@ from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
 
 TO_WRITER = m.Place(0, "", WRITER)
+# The writer went while others asked it.
+UNKNOWN = m.Place(0, "", 0)
 
 
 class OfFollower(Protocol):
@@ -146,6 +148,8 @@ class Calls:
                     place = await self._place(target, snapshot, moves, has_room)
                     if place is None:
                         return False
+                    if place is UNKNOWN:
+                        continue
             except TimeoutError:
                 raise self._writer.missing() from None
             return await self._move(place, exchange, proven=True)
@@ -153,7 +157,7 @@ class Calls:
     async def _place(
         self, target: Target, snapshot: Snapshot, moves: int, has_room: Callable[[], bool]
     ) -> m.Place | None:
-        """Another agent's; None for one here, which the call is counted in for."""
+        """Another agent's, or `UNKNOWN`; None for one here, which the call is counted in for."""
         if snapshot.limits.concurrency == 1:
             place = await self._asked(target, snapshot, moves)
         else:
@@ -161,6 +165,9 @@ class Calls:
             async with self._turns.setdefault(snapshot.key, asyncio.Lock()):
                 if has_room() or self._credits.joins(snapshot):
                     return None
+                if not self._writer.here.is_set():
+                    # Whoever asks now waits for the next writer, and those behind it once more each.
+                    return UNKNOWN
                 place = await self._asked(target, snapshot, moves)
         if not place.instance_id:
             return place

@@ -1,0 +1,72 @@
+"""Where a follower's calls go while its writer goes and comes back. On fakes."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.agents.test_credits_machine import CAPS
+
+from sesame.agents import calls, messages
+from sesame.agents.backlog import Backlog
+from sesame.agents.calls import Calls, OwnInstances
+from sesame.agents.credits import CreditCapacity
+from sesame.agents.presence import Presence
+from sesame.identity.nonces import UsedNonces
+from sesame.model.invocation import Target
+
+TARGET = Target("s", "LATEST", "f")
+TURNS = 10
+
+
+class Asking:
+    """A follower whose questions to the writer are answered by the test; `room` is whether a call runs here."""
+
+    carry = life = link = None
+
+    def __init__(self) -> None:
+        self.writer = Presence()
+        self.writer.came()
+        self.backlog = Backlog(self.writer.here.is_set, lambda: 0, lambda: 0.0)
+        self.nonces = UsedNonces(lambda: 0.0)
+        self.questions: list[asyncio.Future[messages.Message]] = []
+        self.room = False
+
+    def ask(self, _question: Callable[[int], messages.Message]) -> "asyncio.Future[messages.Message]":
+        self.questions.append(asyncio.get_running_loop().create_future())
+        return self.questions[-1]
+
+    def has(self, _snapshot: object, _exchange: object) -> bool:
+        return self.room
+
+    def of(self, _target: Target) -> Any:
+        return SimpleNamespace(key="k", limits=SimpleNamespace(concurrency=10))
+
+
+async def test_calls_behind_one_that_asked_a_writer_that_went_are_served_by_what_is_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
+    follower = Asking()
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None))
+    asked = Calls(cast(Any, follower), own)
+    going = [asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None)))) for _ in range(3)]
+    await settle()
+    assert len(follower.questions) == 1
+    follower.writer.lost()
+    going[0].cancel()
+    await settle()
+    assert len(follower.questions) == 1, "nobody waits for the next writer behind another"
+    follower.room = True
+    for _ in going[1:]:
+        follower.backlog.step()
+        await settle()
+    assert [each.done() and not each.cancelled() and each.result() for each in going[1:]] == [False, False]
+    assert all(each.done() for each in going)
+
+
+async def settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
