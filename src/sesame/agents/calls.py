@@ -120,6 +120,9 @@ class Calls:
         self._credits.begun(snapshot.key, warm=self._idle.has_now(snapshot))
         try:
             return await invoke(invocation, *others)
+        except BaseException:
+            self._credits.not_needed(snapshot.key)
+            raise
         finally:
             self._held.end_revoked()
             self._backlog.step()

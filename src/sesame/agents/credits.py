@@ -66,11 +66,17 @@ class CreditCapacity(Capacity):
 
     def begun(self, key: str, *, warm: bool) -> None:
         """A call asks for an instance. A credit that nobody needs any more, as it finds a warm one, is given back."""
-        if self._expected[key]:
+        if self._expected[key] > 1:
             self._expected[key] -= 1
-        expected = self._expected[key] or self._expected.pop(key, 0)
+        else:
+            self._expected.pop(key, None)
+        if warm:
+            self.not_needed(key)
+
+    def not_needed(self, key: str) -> None:
+        """A call needs none, as it found a warm instance or is refused: one that nobody expects is given back."""
         credits = self._unused.get(key)
-        if warm and credits is not None and len(credits) > expected:
+        if credits is not None and len(credits) > self._expected[key]:
             self.revoke(credits[-1].instance_id)
 
     def unused(self) -> list[str]:
