@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from tests.support.data_directory import filled
 from tests.support.postgresql import Server
 
 from sesame.model.errors import ConfigurationError
 from sesame.store import outbox
+from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.copying import copy_database
+from sesame.store.sql.copying import copy_database, make_own
 from sesame.store.sql.database import Database
+from sesame.store.sql.migrate import MIGRATIONS
+from sesame.store.sql.schema import PAIR, counters, records
 from sesame.store.sql.schema import outbox as outbox_table
-from sesame.store.sql.schema import records
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +160,18 @@ def test_a_row_that_does_not_arrive_as_it_was_undoes_the_copy(
     assert backend_of(postgresql_url).missing() == "holds no records"
     postgresql_server.sql("DROP FUNCTION spoil CASCADE", name)
     copy_database(whole, postgresql_url)
+
+
+def test_a_copy_of_an_earlier_version_has_nothing_of_a_cluster_to_forget(tmp_path: Path) -> None:
+    path = tmp_path / "sesame.db"
+    engine = sqlite.write_engine(path, durable=True)
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        connection.execute(sa.insert(counters).values(name=PAIR, value=7))
+        connection.commit()
+    engine.dispose()
+    make_own(path)
+    assert PAIR not in [row[0] for row in rows_of(path, counters)]

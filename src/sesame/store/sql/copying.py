@@ -120,8 +120,11 @@ def make_own(database: Path) -> None:
     def forget(connection: sa.Connection) -> None:
         with connection.begin():
             connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
-            connection.execute(sa.delete(log_segments))
-            connection.execute(sa.delete(group_segments))
+            # A backup of an earlier version has none of these.
+            there = sa.inspect(connection).get_table_names()
+            for table in (log_segments, group_segments):
+                if table.name in there:
+                    connection.execute(sa.delete(table))
 
     try:
         line.run(forget)
