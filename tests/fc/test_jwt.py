@@ -1,6 +1,7 @@
 """HTTP functions whose trigger or domain wants a JSON Web Token: who comes in, what the function sees, and attacks."""
 
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -206,6 +207,32 @@ async def test_a_body_that_may_be_a_form_to_the_function(web: Endpoint) -> None:
     assert "expected the Content-Type 'application/x-www-form-urlencoded' once, found 'multipart/form-data'" in found
     await refused(web, "", "POST", b"uid=root", content_type=f"text/plain, {FORM}", **bearer(signed()))
     assert (await visit(web, "", "POST", b"{}", content_type="application/json", **bearer(signed()))).status == 200
+
+
+async def test_a_form_that_a_function_may_read_in_another_way(web: Endpoint) -> None:
+    """Some functions decompress it, decode it by its charset, or take a body without a type for a form."""
+    await trigger(web, claimPassBy="form:uid:uid", whiteList="/free")
+    body = zlib.compress(b"uid=root")
+    found = await refused(web, "/free", "POST", body, content_type=FORM, content_encoding="deflate")
+    assert "expected a form without Content-Encoding, found 'deflate'" in found
+    for charset in ("utf-16", '"IBM037"'):
+        found = await refused(web, "/free", "POST", b"a=b", content_type=f"{FORM}; Charset={charset}")
+        assert "expected the charset 'utf-8', found" in found
+    assert "once, found ''" in await refused(web, "/free", "POST", b"uid=root", content_length="8")
+    assert "once, found ''" in await refused(web, "/free", "POST", b"uid=root", content_type="", content_length="8")
+    for kind in (FORM, f'{FORM}; charset="UTF-8"'):
+        assert (await visit(web, "/free", "POST", b"a=b", content_type=kind, content_encoding="identity")).status == 200
+    assert (await visit(web, "/free")).status == 200
+
+
+async def test_parameters_that_a_function_may_part_in_another_way(web: Endpoint) -> None:
+    """Python 2.7 and 3.6 part queries and forms also by ";", `http.cookies` cookies also by white space."""
+    await trigger(web, claimPassBy=PASSED, whiteList="/free")
+    sent: dict[str, Any] = {"cookie": "a=b name=root; c=d;e=f,\tname = root; g=h i", "content_type": FORM}
+    await visit(web, "/free?x=1;uid=root;%75id=root;y&z=a;b", "POST", b"b=2;admin=1&admin;c=3", **sent)
+    assert headers_seen(web, "cookie") == ["c=d; g=h i"]
+    assert seen(web)["query"] == "x=1;y&z=a;b"
+    assert web.engine.asked[-1].event == b"b=2&c=3"
 
 
 async def test_a_body_is_read_only_where_something_stands_in_it(web: Endpoint) -> None:

@@ -1,6 +1,6 @@
 """The `authConfig` of `authType` `jwt`: where a token stands in a request, who verifies it, and where its claims go.
 
-`control.triggers` and `control.domains` check it before they keep it; `fc.web.jwt_admission` obeys it. Keys are in any
+`control.triggers` and `control.domains` check it before they keep it; `fc.web.admission` obeys it. Keys are in any
 case, and lists may be texts parted by commas, as the vendor's SDKs and tools write them (docs/compatibility.md).
 """
 

@@ -5,6 +5,7 @@ no token or the token lacks the claim.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from sesame.http.request import Request
 Header = tuple[bytes, bytes]
 
 _COOKIE = b"cookie"
+_PARTED = re.compile(r"[\s,]")
 # Forms beyond this are read and written in a thread.
 _AT_ONCE_BYTES = 64 * 1024
 # RFC 6265: what a cookie's value may hold, beside letters and digits.
@@ -135,13 +137,18 @@ def _cookies(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:
                 yield part.partition("=")[0].strip(), part.strip()
 
 
+def _names_in(part: str) -> set[str]:
+    """Those of all cookies that a function may find in it: some part them by white space and commas, too."""
+    return {each.partition("=")[0] for each in _PARTED.split(part)} | {part.partition("=")[0].strip()}
+
+
 def _with_headers(incoming: Incoming, names: dict[str, set[str]], pairs: dict[str, list[tuple[str, str]]]) -> Way:
     way = incoming.way
     withheld = {header_key(name) for name in names.get(HEADER, ())}
     given = [(name.lower().encode(), _header_value(name, value)) for name, value in pairs.get(HEADER, ())]
     if COOKIE in names:
         withheld.add("cookie")
-        kept = [part for name, part in _cookies(_all(incoming)) if part and name not in names[COOKIE]]
+        kept = [part for _name, part in _cookies(_all(incoming)) if part and not names[COOKIE] & _names_in(part)]
         kept += [f"{name}={quote(value, safe=_COOKIE_SAFE)}" for name, value in pairs.get(COOKIE, ())]
         if kept:
             given.append((_COOKIE, "; ".join(kept).encode("latin-1")))

@@ -4,6 +4,7 @@ Used by `fc.web.claims` and `fc.web.admission`. What is not changed stays as the
 """
 
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote, unquote_plus
 
@@ -13,6 +14,7 @@ from sesame.http.request import Request
 
 _FORM = b"application/x-www-form-urlencoded"
 _LENGTH, _ENCODING = b"content-length", b"transfer-encoding"
+_CHARSETS = frozenset({b"", b"utf-8", b"utf8", b"us-ascii"})
 
 
 def is_form(request: Request) -> bool:
@@ -20,14 +22,40 @@ def is_form(request: Request) -> bool:
 
 
 def require_no_other_form(request: Request) -> None:
-    """Raises `AccessDenied` for a body that a function may take for a form, and that is none that is read here."""
+    """Raises `AccessDenied` for a body that a function may take for a form, and that is none that is read here.
+
+    Some take one without a type for a form; some decompress a form, or read it in the charset that it names.
+    """
     kinds = _kinds(request)
-    if kinds != [_FORM] and any(b"form" in kind for kind in kinds):
+    if kinds != [_FORM] and (any(b"form" in kind for kind in kinds) or (not any(kinds) and _has_body(request))):
         found = b", ".join(kinds).decode("latin-1")
         raise AccessDenied(
             f"claims of tokens are passed in forms here: expected the Content-Type '{_FORM.decode()}' once, found "
             f"'{found}'"
         )
+    if kinds == [_FORM]:
+        _require_plain(request)
+
+
+def _require_plain(request: Request) -> None:
+    for name, coding in request.headers:
+        if name == b"content-encoding" and coding.lower() not in (b"", b"identity"):
+            raise AccessDenied(
+                "claims of tokens are passed in forms here: expected a form without Content-Encoding, found "
+                f"'{coding.decode('latin-1')}'"
+            )
+    options = (request.header(b"content-type") or b"").lower().split(b";")[1:]
+    for name, _mark, value in (option.partition(b"=") for option in options):
+        charset = value.strip().strip(b'"')
+        if name.strip() == b"charset" and charset not in _CHARSETS:
+            raise AccessDenied(
+                f"claims of tokens are passed in forms here: expected the charset 'utf-8', found "
+                f"'{charset.decode('latin-1')}'"
+            )
+
+
+def _has_body(request: Request) -> bool:
+    return request.header(_ENCODING) is not None or (request.header(_LENGTH) or b"0").strip(b"0") != b""
 
 
 def values(encoded: bytes, name: str) -> list[str]:
@@ -37,10 +65,22 @@ def values(encoded: bytes, name: str) -> list[str]:
 
 
 def replaced(encoded: bytes, names: Collection[str], pairs: list[tuple[str, str]]) -> bytes:
-    """Without the parameters of these names, and with these pairs at its end."""
-    kept = [part for part in encoded.split(b"&") if part and _decoded(part.partition(b"=")[0]) not in names]
+    """Without the parameters of these names, and with these pairs at its end.
+
+    Some functions part parameters also by ";", as the libraries of Python 2.7 and 3.6 do.
+    """
+    kept = [part for part in map(partial(_without, names), encoded.split(b"&")) if part]
     kept += [f"{quote(name, safe='')}={quote(value, safe='', errors='replace')}".encode() for name, value in pairs]
     return b"&".join(kept)
+
+
+def _without(names: Collection[str], part: bytes) -> bytes:
+    """The part as it was sent, without what of it a function may take for a parameter of these names."""
+    if _decoded(part.partition(b"=")[0]) in names:
+        return b""
+    if b";" not in part:
+        return part
+    return b";".join(piece for piece in part.split(b";") if _decoded(piece.partition(b"=")[0]) not in names)
 
 
 class Form:
