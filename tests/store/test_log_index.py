@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 import pytest
 import sqlalchemy as sa
+from tests.support.objects_in_memory import Objects
 
+from sesame.model.errors import StoreUnavailable
 from sesame.store import outbox
 from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part
@@ -107,6 +109,27 @@ async def test_an_object_that_got_no_row_is_deleted_a_day_later(database: Databa
     assert [each.subject for each in await database.read(lambda c: outbox.pending(c, outbox.SEGMENT_ANNOUNCED))] == [
         "later"
     ]
+
+
+async def test_an_object_that_comes_after_all_is_not_deleted(database: Database) -> None:
+    """The bucket was away for longer than a day, also for what was to be deleted there."""
+    wall, bucket = Wall(), Objects()
+    index, objects = SegmentIndex(database, 1, wall), SegmentObjects(database, bucket, wall)
+    late = segment(NUMBERS)
+    bucket.away = True
+    for waited_s in (0, GIVEN_UP_S):
+        wall.now_s += waited_s
+        with pytest.raises(StoreUnavailable):
+            await objects.put(late.digest, b"x")
+        assert len(await database.read(lambda c: outbox.pending(c, outbox.SEGMENT_ANNOUNCED))) == 1
+    wall.now_s += GIVEN_UP_S
+    with pytest.raises(StoreUnavailable):
+        await objects.clean()
+    bucket.away = False
+    await objects.put(late.digest, b"x")
+    await index.add(late)
+    await objects.clean()
+    assert await objects.get(late.digest) == b"x"
 
 
 async def test_segments_of_logstores_are_kept_while_a_logstore_keeps_one_of_their_groups(database: Database) -> None:

@@ -11,7 +11,7 @@ import structlog
 from tests.support.databases import ONE_DATABASE
 from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, group, texts
 
-from sesame.model.errors import StoreUnavailable
+from sesame.model.errors import PlatformError, StoreUnavailable
 from sesame.model.logstore import Logstore
 from sesame.store.logs.logstores import bucket_groups, shared_groups
 from sesame.store.logs.logstores.interface import Query
@@ -139,6 +139,27 @@ async def test_a_node_that_was_killed_before_its_own_note_has_nothing_twice(clus
     await cluster.groups.bring()
     assert await texts(again) == ["1"]
     assert len(cluster.objects.held) == 1
+
+
+@ONE_DATABASE
+async def test_a_writer_that_could_not_note_what_it_had_brought_loses_nothing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+
+    def mark(_db: object, _segment: object) -> None:
+        raise PlatformError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(bucket_groups, "mark", mark)
+        with pytest.raises(PlatformError):
+            await cluster.groups.bring()
+    await first.append("p", "l", group("2"))
+    await cluster.groups.bring()
+    second = await cluster.lead("n2")
+    assert await texts(second) == ["1", "2"]
 
 
 @ONE_DATABASE

@@ -164,16 +164,20 @@ def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, 
 
 
 def _take(db: sqlite_file.Connection, part: Part, rows: Sequence[GroupRow]) -> None:
-    here = "SELECT 1 FROM groups WHERE logstore = ? AND number >= ? AND number < ? LIMIT 1"
-    if db.execute(here, (part.logstore, part.first, part.end)).fetchone():
-        # This node wrote them, and was killed before it noted that they were in the bucket.
+    here = "SELECT max(number) FROM groups WHERE logstore = ? AND number >= ? AND number < ?"
+    (last,) = db.execute(here, (part.logstore, part.first, part.end)).fetchone()
+    if last is not None:
+        # This node wrote them, and was killed before it noted that they were in the bucket. Or whoever wrote them could
+        # not note that, so that the first of them are in a segment before this one, too.
+        rows = [row for row in rows if row.number > last]
+    if not rows:
         return
     db.executemany(
         f"INSERT INTO groups (logstore, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(part.logstore, *row) for row in rows],
     )
     db.executemany("INSERT OR IGNORE INTO topics VALUES (?, ?)", [(part.logstore, topic) for topic in part.topics])
-    _to_seal(db, part.logstore, part.first, part.end)
+    _to_seal(db, part.logstore, rows[0].number, part.end)
 
 
 def _to_seal(db: sqlite_file.Connection, logstore: int, first: int, end: int) -> None:

@@ -3,6 +3,7 @@
 Used by the indexes of segments and by who ships them.
 """
 
+import asyncio
 import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -38,12 +39,18 @@ class SegmentObjects:
         self._database = database
         self._bucket = bucket
         self._wall = wall
+        # Nothing is deleted while it is put.
+        self._turn = asyncio.Lock()
 
     async def put(self, digest: str, data: bytes) -> None:
-        """On return it is there; its row takes back the announcement by `take`."""
+        """On return it is there; its row takes back the announcement by `take`.
+
+        One that was given up, as the bucket was away for long, is not deleted any more.
+        """
         at = self._wall()
-        await self._database.write(lambda connection: outbox.add(connection, outbox.SEGMENT_ANNOUNCED, [digest], at))
-        await self._bucket.put(path_of(digest), data)
+        async with self._turn:
+            await self._database.write(lambda connection: _announce(connection, digest, at))
+            await self._bucket.put(path_of(digest), data)
 
     async def get(self, digest: str) -> bytes | None:
         """None where the bucket does not have it."""
@@ -56,9 +63,17 @@ class SegmentObjects:
         """Deletes what no row mentions any more, and what was announced long ago and got no row."""
         at = self._wall()
         await self._database.write(lambda connection: _give_up(connection, at))
-        while digests := await self._database.read(_removed):
-            await self._bucket.delete([path_of(digest) for digest in digests])
-            await self._database.write(functools.partial(_forget, digests))
+        while await self._clean_some():
+            pass
+
+    async def _clean_some(self) -> bool:
+        """Whether there was anything."""
+        async with self._turn:
+            digests = await self._database.read(_removed)
+            if digests:
+                await self._bucket.delete([path_of(digest) for digest in digests])
+                await self._database.write(functools.partial(_forget, digests))
+            return bool(digests)
 
 
 def take(connection: sa.Connection, digest: str) -> None:
@@ -69,6 +84,12 @@ def take(connection: sa.Connection, digest: str) -> None:
 def remove(connection: sa.Connection, digests: Sequence[str], at: float) -> None:
     """In the transaction after which no row mentions them."""
     outbox.add(connection, outbox.SEGMENT_REMOVED, digests, at)
+
+
+def _announce(connection: sa.Connection, digest: str, at: float) -> None:
+    for topic in (outbox.SEGMENT_ANNOUNCED, outbox.SEGMENT_REMOVED):
+        outbox.remove(connection, topic, [digest])
+    outbox.add(connection, outbox.SEGMENT_ANNOUNCED, [digest], at)
 
 
 def _give_up(connection: sa.Connection, at: float) -> None:
