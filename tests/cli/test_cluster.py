@@ -67,6 +67,8 @@ def test_each_thing_that_a_cluster_needs_is_asked_for(tmp_path: Path) -> None:
     assert sesame("cluster", "key", *data).stderr.startswith(f"The key is in {tmp_path / 'cluster.key'}.")
     assert stat.S_IMODE((tmp_path / "cluster.key").stat().st_mode) == 0o600
     assert "is there already" in sesame("cluster", "key", *data, expect=1).stderr
+    sesame("cluster", "key", "--data-dir", str(tmp_path / "new"))
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 def test_options_of_a_cluster_are_refused_without_one() -> None:

@@ -1,6 +1,8 @@
 """`sesame restart` and `sesame upgrade`, of processes that pose as a running Sesame."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,6 +58,18 @@ def test_one_that_ends_instead_is_told_also_where_its_parent_does_not_care(
     # It stays a zombie until this process asks for its end.
     with posing(tmp_path, ENDS):
         assert "has ended instead of starting again" in refusal(command, tmp_path)
+
+
+def test_one_that_ends_before_it_is_asked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = os.kill
+
+    def gone(pid: int, _number: int) -> None:
+        kill(pid, signal.SIGKILL)
+        raise ProcessLookupError
+
+    with posing(tmp_path, ENDS), monkeypatch.context() as late:
+        late.setattr(os, "kill", gone)
+        assert "has ended instead of starting again" in refusal(upgrade, tmp_path)
 
 
 def test_one_that_is_not_ready_again_is_not_waited_for_for_ever(

@@ -103,7 +103,7 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
     """Writes a new key of a cluster to PATH, by default `cluster.key` in the data directory."""
     settings = settle(flags)
     if path is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = settings.data_dir / KEY_FILE
     make_key(path)
     if as_json:

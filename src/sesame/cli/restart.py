@@ -3,6 +3,7 @@
 Sends a signal, and waits until `endpoints.json` tells of the next start. What is done is in `cli.start`.
 """
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -69,7 +70,9 @@ def _replace(running: tuple[DataDir, Endpoints], *, as_json: bool) -> None:
     data_dir, before = running
     began = time.monotonic()
     try:
-        os.kill(before.pid, ASKS)
+        # One that ends in this moment is found to have ended by `_wait`.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(before.pid, ASKS)
     except PermissionError as error:
         raise ConfigurationError(
             f"the Sesame on {data_dir.path} (pid {before.pid}) is another user's: do this as the user who started it"
