@@ -46,7 +46,7 @@ async def open_own_logs(needs: LogsNeeds) -> Logs:
     return await _opened(needs, functools.partial(LogWriterProcess, logstores=needs.copies))
 
 
-async def open_shared_logs(needs: LogsNeeds, database: Database, bucket: Bucket, epoch: int) -> Logs:
+async def open_shared_logs(needs: LogsNeeds, database: Database, objects: SegmentObjects, epoch: int) -> Logs:
     """As `open_own_logs`, for the writer of a cluster."""
     clocks, limits = needs.clocks, needs.retention
     index = SegmentIndex(database, epoch, clocks.wall)
@@ -58,7 +58,6 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, bucket: Bucket,
         return made[0]
 
     logs = await _opened(needs, writer)
-    objects = SegmentObjects(database, bucket, clocks.wall)
     shipping = Shipping(made[0], index, objects, limits, clocks)
 
     async def last_lines() -> None:
@@ -73,24 +72,32 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, bucket: Bucket,
     return logs
 
 
-def shared_logstores(
-    database: Database, bucket: Bucket | None, epoch: int, path: Path, clocks: Clocks
+def segment_objects(database: Database, bucket: Bucket | None, epoch: int, clocks: Clocks) -> SegmentObjects | None:
+    """The one that puts and deletes segments, for the writer of a cluster; None for one of no cluster."""
+    return None if not epoch or bucket is None else SegmentObjects(database, bucket, clocks.wall)
+
+
+async def shared_logstores(
+    database: Database, objects: SegmentObjects | None, epoch: int, path: Path, clocks: Clocks
 ) -> Shared | None:
-    """What the Log Service shares, for the writer of a cluster; None for one of no cluster."""
-    if not epoch or bucket is None:
-        return None
-    index, objects = GroupIndex(database, epoch, clocks.wall), SegmentObjects(database, bucket, clocks.wall)
-    return Shared(SharedRows(database, path), SharedGroups(index, objects, path, clocks))
+    """What the Log Service shares, for the writer of a cluster; of no cluster, None unless the database was one's."""
+    rows = SharedRows(database, path)
+    if objects is None:
+        return Shared(rows) if await rows.exist() else None
+    return Shared(rows, SharedGroups(GroupIndex(database, epoch, clocks.wall), objects, path, clocks))
 
 
 def share_logstores(background: BackgroundTasks, shared: Shared, clocks: Clocks) -> None:
     """Once the store is open."""
     background.keep("telling numbers of logs", lambda: every(clocks, TOLD_EVERY_S, shared.rows.tell_numbers))
-    background.keep("copying logs of logstores from the bucket", shared.groups.copy_for_ever)
-    background.keep("bringing logs of logstores into the bucket", shared.groups.bring_for_ever)
+    groups = shared.groups
+    if groups is None:
+        return
+    expire = groups.expire
+    background.keep("copying logs of logstores from the bucket", groups.copy_for_ever)
+    background.keep("bringing logs of logstores into the bucket", groups.bring_for_ever)
     background.keep(
-        "deleting old logs of logstores in the bucket",
-        lambda: every(clocks, EXPIRE_GROUPS_EVERY_S, shared.groups.expire),
+        "deleting old logs of logstores in the bucket", lambda: every(clocks, EXPIRE_GROUPS_EVERY_S, expire)
     )
 
 

@@ -9,7 +9,14 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from sesame._shared_logs import LogsNeeds, open_own_logs, open_shared_logs, share_logstores, shared_logstores
+from sesame._shared_logs import (
+    LogsNeeds,
+    open_own_logs,
+    open_shared_logs,
+    segment_objects,
+    share_logstores,
+    shared_logstores,
+)
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
@@ -31,6 +38,7 @@ from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
 from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.writer import Logstores
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -125,7 +133,8 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(collector.close)
     query_processes = QueryProcesses()
     teardown.callback(query_processes.close)
-    shared = shared_logstores(database, bucket, needs.epoch, data_dir.logstores, clocks)
+    segments = segment_objects(database, bucket, needs.epoch, clocks)
+    shared = await shared_logstores(database, segments, needs.epoch, data_dir.logstores, clocks)
     logstores = LogStorage(
         data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable, shared=shared
     )
@@ -154,7 +163,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await images.collect(live_images(catalog))
 
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collect))
-    sink, logs, notices = await _open_logs(needs, logstores, background, database, bucket)
+    sink, logs, notices = await _open_logs(needs, logstores, background, database, segments)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
         notices.append(
@@ -216,7 +225,11 @@ def _own(database: Database) -> Callable[[], Awaitable[None]]:
 
 
 async def _open_logs(
-    needs: StorageNeeds, logstores: LogStorage, background: BackgroundTasks, database: Database, bucket: Bucket | None
+    needs: StorageNeeds,
+    logstores: LogStorage,
+    background: BackgroundTasks,
+    database: Database,
+    segments: SegmentObjects | None,
 ) -> tuple[LogSink, Logs | None, list[str]]:
     """Where lines of functions go, the store of logs if it is open, and what an operator should know about it.
 
@@ -234,8 +247,8 @@ async def _open_logs(
     )
     copies = Logstores(needs.data_dir.logstores, logstores.written)
     logs_needs = LogsNeeds(path, retention, needs.clocks, copies, background, needs.teardown)
-    if needs.epoch and bucket is not None and settings.log_retention_days:
-        logs = await open_shared_logs(logs_needs, database, bucket, needs.epoch)
+    if segments is not None and settings.log_retention_days:
+        logs = await open_shared_logs(logs_needs, database, segments, needs.epoch)
     else:
         logs = await open_own_logs(logs_needs)
     sink = logs.append if settings.log_retention_days else _only_for_logstores(logs.append)

@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.support.objects_in_memory import Objects
 from tests.support.query_processes import query_processes
 
+from sesame._shared_logs import shared_logstores
 from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.logstore import LineIndex, LogGroup, LogIndex, LogProject, LogRecord, Logstore
 from sesame.store.logs.logstores.shared import SharedRows
@@ -48,10 +49,10 @@ class Cluster:
         return storage
 
     async def alone(self, node: str) -> LogStorage:
-        """As it was before the cluster."""
+        """As a Sesame of no cluster that has the database, before the cluster or while none of its nodes runs."""
         path = self.file(node)
-        path.parent.mkdir()
-        return await self._opened(path, None)
+        path.parent.mkdir(exist_ok=True)
+        return await self._opened(path, await shared_logstores(self.database, None, 0, path, SYSTEM_CLOCKS))
 
     def file(self, node: str) -> Path:
         return self.folder / node / "logstores.db"

@@ -141,3 +141,25 @@ async def test_changes_of_many_at_a_time_are_all_there(cluster: Cluster) -> None
     assert await second.logstores("p") == await first.logstores("p")
     found = await cluster.database.read(lambda c: c.execute(sa.text("SELECT count(*) FROM log_service")).scalar())
     assert found == 12
+
+
+@ONE_DATABASE
+async def test_what_changes_while_no_node_runs_is_the_clusters_too(cluster: Cluster) -> None:
+    """A Sesame of no cluster has its database meanwhile, such as one that is restored, or that replaces a node."""
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    await cluster.groups.bring()
+    await first.close()
+    alone = await cluster.alone("n1")
+    await alone.create_logstore(Logstore("p", "m", ttl_days=7, shards=1))
+    await alone.append("p", "l", group("2"))
+    await alone.close()
+    again = await cluster.lead("n1")
+    await cluster.groups.bring()
+    assert [each.name for each in await again.logstores("p")] == ["l", "m"]
+    assert await texts(again) == ["1", "2"]
+    await again.close()
+    second = await cluster.lead("n2")
+    assert [each.name for each in await second.logstores("p")] == ["l", "m"]
+    assert await texts(second) == ["1", "2"]

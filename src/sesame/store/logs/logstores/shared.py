@@ -75,6 +75,10 @@ class SharedRows:
         self._commits: Commits | None = None
         self._turn = asyncio.Lock()
 
+    async def exist(self) -> bool:
+        """Whether the database has any, as that of a cluster. Raises `PlatformError`."""
+        return await self._database.read(_lineage) is not None
+
     async def prepare(self) -> None:
         """Before the file is opened: one that is not of this cluster is set aside. Raises `PlatformError`."""
         lineage = await self._database.read(_lineage)

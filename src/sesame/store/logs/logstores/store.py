@@ -39,10 +39,13 @@ log = structlog.get_logger(__name__)
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What a cluster's Log Service has wherever its writer is: all but logs, and these."""
+    """What a cluster's Log Service has wherever its writer is: all but logs, and these.
+
+    A Sesame of no cluster that has a cluster's database has its rows, and brings no `groups` anywhere.
+    """
 
     rows: SharedRows
-    groups: SharedGroups
+    groups: SharedGroups | None = None
 
 
 class LogStorage:
@@ -62,7 +65,8 @@ class LogStorage:
 
         `processes` answer the queries; who made them closes them after this. In a cluster all is `shared`.
         """
-        self._shared = shared
+        self._rows = None if shared is None else shared.rows
+        self._groups = None if shared is None else shared.groups
         self._clocks = clocks
         self._path = path
         self._segments = segments
@@ -87,23 +91,24 @@ class LogStorage:
     async def open(self) -> None:
         """Raises `ConfigurationError` if the file cannot be used."""
         await asyncio.to_thread(self._files.open)
-        if self._shared is not None:
-            await self._shared.rows.prepare()
+        if self._rows is not None:
+            await self._rows.prepare()
         await self._commits.open()
-        if self._shared is not None:
-            await self._shared.rows.begin(self._commits)
-            await self._shared.groups.begin(self._commits, self.metadata.all)
+        if self._rows is not None:
+            await self._rows.begin(self._commits)
+        if self._groups is not None:
+            await self._groups.begin(self._commits, self.metadata.all)
         await self._commits.write(self._load)
 
     async def seal_for_ever(self) -> None:
-        if self._shared is not None:
+        if self._groups is not None:
             # What comes from other nodes is sealed together, once all is here.
-            await self._shared.groups.settled()
+            await self._groups.settled()
         await self._sealer.run()
 
     async def close(self) -> None:
-        if self._shared is not None:
-            await self._shared.groups.close()
+        if self._groups is not None:
+            await self._groups.close()
         await self._queries.close()
         await self._commits.close()
 
@@ -225,8 +230,8 @@ class LogStorage:
 
     async def _whole(self) -> None:
         """In a cluster: what other nodes took is here. Raises `StoreUnavailable` when that takes long."""
-        if self._shared is not None:
-            await self._shared.groups.whole()
+        if self._groups is not None:
+            await self._groups.whole()
 
     async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
         await self._whole()
