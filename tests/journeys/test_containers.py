@@ -88,6 +88,7 @@ def test_an_image_is_called_and_logged_as_a_function(client: fc2.Client, service
     assert client.invoke_function(service, "f", b"again").data == b"echo:again"
 
 
+@pytest.mark.thorough
 def test_an_image_by_the_name_that_it_has_in_a_registry(client: fc2.Client, service: str, create: Create) -> None:
     create(image=NAME, command='["/usr/bin/python3"]', args='["server"]')
     assert client.invoke_function(service, "f", b"x").data == b"echo:x"
@@ -160,6 +161,7 @@ def test_what_the_server_does_not_name_is_refused(
     assert '[images] "registry.cn-hangzhou.aliyuncs.com/ns/other:v1" = "DIR"' in failed["ErrorMessage"]
 
 
+@pytest.mark.thorough
 def test_requests_of_the_web_and_calls_side_by_side(
     client: fc2.Client, service: str, sesame: Sesame, create: Create
 ) -> None:
@@ -202,6 +204,7 @@ def test_it_has_the_network_of_an_instance(client: fc2.Client, service: str, ses
     assert not trusted or evaluated(f"'BEGIN CERTIFICATE' in read({trusted!r})")
 
 
+@pytest.mark.thorough
 def test_fc_3_0(sesame: Sesame, images: Path) -> None:
     body = {
         "functionName": "alone", "runtime": "custom-container", "handler": "h", "timeout": 20, "memorySize": 256,

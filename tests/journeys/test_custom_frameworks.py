@@ -58,6 +58,7 @@ def invoked(client: fc2.Client, service: str, event: bytes) -> tuple[object, str
     return json.loads(done.data), done.headers["X-Fc-Request-Id"]
 
 
+@pytest.mark.thorough
 @needs_python
 def test_flask_under_gunicorn(client: fc2.Client, service: str, publish: Publish, tmp_path: Path) -> None:
     folder = tmp_path / "code"

@@ -67,6 +67,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+@pytest.mark.thorough
 def test_as_nobody(folder: Path) -> None:
     """In one run, as each imports everything."""
     as_nobody(TESTS, folder)

@@ -84,6 +84,7 @@ async def test_what_no_process_seems_to_hold_counts_or_is_refused(stage: Stage, 
     assert await hoard(stage, attack, SECONDS) in ("out_of_memory", "errno 38")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attack", HOARDS)
 async def test_without_the_wall_it_is_held(unwatched: Stage, attack: str) -> None:
     assert await hoard(unwatched, attack, 0) is True
@@ -178,6 +179,7 @@ async def test_what_would_run_on_stands_still_while_its_instance_is_frozen(
     await stands_still_while_it_is_frozen(stage, until, attack)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attack", SIGNALS_TO_PROCESS_1)
 async def test_process_1_obeys_the_host_alone(unscoped: Stage, until: Until, attack: str) -> None:
     await stands_still_while_it_is_frozen(unscoped, until, attack)

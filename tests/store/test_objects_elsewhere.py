@@ -345,6 +345,7 @@ async def test_a_token_of_the_environment_does_not_go_with_a_key_of_the_url(
     assert (await bucket.get("k")).data == b"data"
 
 
+@pytest.mark.thorough
 async def test_many_large_objects_come_and_go_at_a_time(stores: Stores) -> None:
     contents = {f"many{n}": bytes([n]) * (SEGMENT_BYTES + n) for n in range(12)}
     await asyncio.gather(*(stores.put(key, data) for key, data in contents.items()))

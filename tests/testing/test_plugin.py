@@ -217,6 +217,7 @@ def test_nothing_of_one_test_reaches_the_next(pytester: pytest.Pytester) -> None
     assert not any(map(lives, pids(pytester)))
 
 
+@pytest.mark.thorough
 def test_each_process_of_a_parallel_run_has_its_own(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
