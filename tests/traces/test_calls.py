@@ -196,6 +196,16 @@ async def test_a_failure_of_the_server_is_an_error_of_the_request() -> None:
     assert request.status.status_code is StatusCode.ERROR
 
 
+async def test_a_request_that_went_on_to_another_agent_has_its_span_there_alone() -> None:
+    class Moving(CallingEndpoint):
+        async def serve(self, exchange: Exchange) -> None:
+            assert not exchange.begun
+
+    traced = Traced()
+    await TracedEndpoint(Moving(traced), traced.tracer).serve(exchange())
+    assert traced.spans() == {}
+
+
 def test_without_a_span_an_invocation_keeps_what_its_caller_sent() -> None:
     assert continued(None) is None
     assert continued({"span_context": "c"}) == {"span_context": "c"}

@@ -32,7 +32,7 @@ class TracedEndpoint:
     async def serve(self, exchange: Exchange) -> None:
         request = exchange.request
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             request.method,
             contexts.of_headers(headers),
             SpanKind.SERVER,
@@ -42,18 +42,21 @@ class TracedEndpoint:
                 "url.scheme": request.scheme,
                 "client.address": request.client[0],
             },
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
+        )
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
                 await self._endpoint.serve(exchange)
-            except Disconnected:
+        except BaseException as error:
+            if isinstance(error, Disconnected):
                 span.set_status(Status(StatusCode.ERROR, "the client disconnected"))
-                raise
-            if exchange.begun:
-                span.set_attribute("http.response.status_code", exchange.status)
-                if exchange.status >= _SERVER_ERROR:
-                    span.set_status(Status(StatusCode.ERROR))
+            span.end()
+            raise
+        # A request that went on to another agent has its span there: one that does not end is not told of.
+        if exchange.begun:
+            span.set_attribute("http.response.status_code", exchange.status)
+            if exchange.status >= _SERVER_ERROR:
+                span.set_status(Status(StatusCode.ERROR))
+            span.end()
 
     def refuse(self, refusal: Refusal) -> Answer:
         return self._endpoint.refuse(refusal)
