@@ -118,6 +118,11 @@ async def test_one_that_is_killed_is_inherited_by_another_node_and_led_again_by_
     assert (other.seat.epoch, other.seat.inherited) == (4, [holder_of_writer("a")])
 
 
+async def test_a_key_is_changed_only_where_a_cluster_has_one(postgresql_server: Server, database: str) -> None:
+    with pytest.raises(ConfigurationError, match="no cluster has used the database"):
+        await asyncio.to_thread(rekey, postgresql_server.url(database), key_digest(KEY))
+
+
 async def test_one_with_another_key_is_refused_until_all_nodes_have_stopped_and_the_key_is_changed(
     process: Made, postgresql_server: Server, database: str
 ) -> None:

@@ -18,8 +18,9 @@ def test_an_actor_removes_the_secrets_of_one_that_was_killed(tmp_path: Path, mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     order = Order(__version__, ("-c", "pass"), files={"SESAME_CONFIG": "secret"}, drain_s=0.0)
-    killed, again = Node(Machine("a" * 56, "127.0.0.1", "m"), order), Node(Machine("a" * 56, "127.0.0.1", "m"), order)
-    other = Node(Machine("b" * 56, "127.0.0.1", "n"), order)
+    killed = Node(Machine("a" * 56, "127.0.0.1", "m"), order)
+    other = Node(Machine("b" * 56, "127.0.0.1", "m-n"), order)
+    again = Node(Machine("a" * 56, "127.0.0.1", "m"), order)
     found = sorted(tmp_path.glob("*/*"))
     assert len(found) == 2
     assert {each.parent.stat().st_mode & 0o777 for each in found} == {0o700}

@@ -3,6 +3,7 @@
 Made by `on_ray.cluster`; run in Ray's own processes on machines where the same Sesame is installed.
 """
 
+import glob
 import os
 import shutil
 import sys
@@ -108,7 +109,8 @@ class Node:
 def _folder_of(machine: Machine) -> Path:
     """For what holds secrets. That of an actor before this one, which was killed, goes here."""
     prefix = f"sesame-node-{machine.name}-"
-    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    # Eight characters by chance follow: one more hyphen and a name would be another machine's.
+    for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}{'?' * 8}"):
         shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=prefix))
 

@@ -244,14 +244,22 @@ class Leadership:
 
 
 def rekey(url: str, key_digest: str) -> None:
-    """Has the database know its cluster by another key. Raises `ConfigurationError` while anybody uses it."""
+    """Has the database know its cluster by another key.
+
+    Raises `ConfigurationError` while anybody uses it, and for a database that no cluster has used.
+    """
     backend = PostgresqlBackend(url, "sesame cluster rekey")
 
     def change(connection: sa.Connection) -> None:
         connection.execute(sa.text(_BEGIN.replace("$1", ":name")), {"name": LEADERSHIP})
         # The settings were told by the key before.
-        changed = sa.update(cluster_leadership).values(key_digest=key_digest, settings="")
-        connection.execute(changed)
+        known = sa.or_(cluster_leadership.c.key_digest != "", cluster_leadership.c.epoch > 0)
+        changed = sa.update(cluster_leadership).where(known).values(key_digest=key_digest, settings="")
+        if connection.execute(changed).rowcount == 0:
+            raise ConfigurationError(
+                f"no cluster has used the database {without_password(url)}, so there is no key to change; expected the "
+                f"database of a cluster: look at its name. A new cluster takes the key that its nodes are started with"
+            )
         connection.commit()
 
     try:
