@@ -23,7 +23,9 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: object, command: str =
 def test_settings_that_cannot_hold(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "No such option '--new'" in refusal(capsys, "--new")
+    said = refusal(capsys, "--new")
+    assert "No such option" in said
+    assert "--new" in said
     settings = tmp_path / "sesame.toml"
     settings.write_text("of_the_next_version = 1\n")
     assert "of_the_next_version" in refusal(capsys, "--config", settings)
