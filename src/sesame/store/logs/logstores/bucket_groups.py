@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.store.logs.logstores.file import BUSY_TIMEOUT_S, recount_tail
 from sesame.store.logs.logstores.sealing import SEGMENT_ROWS_MAX
+from sesame.store.logs.shared.segment import Damaged, require_whole
 from sesame.store.sql import sqlite_file
 
 # A segment holds so much at the most, and one group: what one request to the bucket carries, and is in memory of it.
@@ -154,9 +155,10 @@ def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, 
     mark(db, segment)
     if data is None:
         return "it is not in the bucket"
-    found = hashlib.sha256(data).hexdigest()
-    if found != segment.digest:
-        return f"it is damaged: its {len(data)} bytes have the SHA-256 {found}"
+    try:
+        require_whole(segment.digest, data)
+    except Damaged as damage:
+        return str(damage)
     for part, rows in zip(segment.parts, _decode(data), strict=True):
         if part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]:
             _take(db, part, rows)

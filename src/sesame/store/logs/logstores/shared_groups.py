@@ -19,15 +19,12 @@ from sesame.store.logs.logstores.bucket_groups import GroupSegment, SealedGroups
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.shared.copying import AGAIN_AFTER_S, FETCHED_TOGETHER
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.shared.shipping import SEAL_EVERY_S, STOP_PATIENCE_S
 from sesame.store.sql import sqlite_file
 
-# POLICY: as of the lines of functions: so much of the logs may be lost with the node that leads.
-BRING_EVERY_S = 5.0
-STOP_PATIENCE_S = 10.0
-AGAIN_AFTER_S = 5.0
-FETCHED_TOGETHER = 4
 # POLICY: who reads waits so long for what is not here yet, before he is told to come again.
 READS_WAIT_S = 20.0
 DAY_S = 86_400
@@ -105,7 +102,7 @@ class SharedGroups:
         await self._whole.wait()
         while True:
             await self.try_to_bring()
-            await self._clocks.sleep(BRING_EVERY_S)
+            await self._clocks.sleep(SEAL_EVERY_S)
 
     async def try_to_bring(self) -> None:
         """As `bring`; what fails is told in Sesame's log, once, and done at the next try."""

@@ -92,11 +92,16 @@ def seal(content: Content) -> Sealed:
     return Sealed(segment, data)
 
 
-def opened(digest: str, data: bytes) -> Content:
+def require_whole(digest: str, data: bytes) -> None:
     """Raises `Damaged`. Bytes that have the digest are those that a Sesame sealed."""
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise Damaged(f"it is damaged: its {len(data)} bytes have the SHA-256 {found}")
+
+
+def opened(digest: str, data: bytes) -> Content:
+    """Raises `Damaged`."""
+    require_whole(digest, data)
     try:
         return _decode(lz4.block.decompress(data))
     except (lz4.block.LZ4BlockError, msgspec.DecodeError) as error:
