@@ -39,7 +39,11 @@ class AsyncPlaces:
         # POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
         if snapshot is None or not followers_serve(snapshot) or snapshot.limits.concurrency > 1:
             return ()
-        return [_Follower(self, each) for each in self.writer.followers.values() if self._may_run(each, target)]
+        return [
+            _Follower(self, each, snapshot.key)
+            for each in self.writer.followers.values()
+            if self._may_run(each, target)
+        ]
 
     def _may_run(self, followed: Followed, target: Target) -> bool:
         handed_over, now = followed.handed_over, self.writer.needs.clocks.monotonic()
@@ -137,19 +141,20 @@ class _Load(Load):
 class _Follower:
     """As `engine.async_work.Place`."""
 
-    def __init__(self, places: AsyncPlaces, followed: Followed) -> None:
+    def __init__(self, places: AsyncPlaces, followed: Followed, key: str) -> None:
+        """`key` of the snapshot that a call runs now; by the time that it is made there may be another."""
         self._places = places
         self._followed = followed
+        self._key = key
         self.agent = followed.agent
         self.machine = places.writer.machine_of(followed.agent)
 
     def idle(self, target: Target) -> int:
-        snapshot = self._places.snapshot(target)
-        return 0 if snapshot is None else self._idle(snapshot)
+        return self._idle(self._key)
 
-    def _idle(self, snapshot: Snapshot) -> int:
+    def _idle(self, key: str) -> int:
         there = self._followed.instances.values()
-        return sum(each.state is State.IDLE and each.snapshot.key == snapshot.key for each in there)
+        return sum(each.state is State.IDLE and each.snapshot.key == key for each in there)
 
     async def invoke(
         self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
@@ -165,7 +170,7 @@ class _Follower:
         if snapshot is None or not _takes_calls(followed):
             return await self._here(here(invocation, began), entered)
         instance_id = ""
-        if self._idle(snapshot) <= handed_over.promised[snapshot.key]:
+        if self._idle(snapshot.key) <= handed_over.promised[snapshot.key]:
             instance_id = await places.writer.credit_for(followed, snapshot, followed.link)
             entered()
         try:
