@@ -6,17 +6,11 @@ Called by `app`, before anything that reads or writes them.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from sesame._shared_logs import (
-    LogsNeeds,
-    open_own_logs,
-    open_shared_logs,
-    segment_objects,
-    share_logstores,
-    shared_logstores,
-)
+from sesame._own_logs import LogsNeeds, open_own_logs, rows_of_no_cluster, tell_numbers
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector, live_images
 from sesame.data_dir import DataDir
@@ -37,8 +31,7 @@ from sesame.store.images.places import ImagePlaces
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.query_processes import QueryProcesses
-from sesame.store.logs.logstores.store import LogStorage
-from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.logstores.store import LogStorage, Shared
 from sesame.store.logs.writer import Logstores
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -50,6 +43,9 @@ from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 from sesame.store.sql.lost_database import holds_data, require_database
 from sesame.store.sql.pairing import number_of, pair, require_own_database
+
+if TYPE_CHECKING:
+    from sesame.store.logs.shared.objects import SegmentObjects
 
 MIB = 1024 * 1024
 DAY_S = 86400.0
@@ -133,8 +129,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(collector.close)
     query_processes = QueryProcesses()
     teardown.callback(query_processes.close)
-    segments = segment_objects(database, bucket, needs.epoch, clocks)
-    shared = await shared_logstores(database, segments, needs.epoch, data_dir.logstores, clocks)
+    segments, shared = await _open_shared(needs, database, bucket)
     logstores = LogStorage(
         data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable, shared=shared
     )
@@ -154,7 +149,11 @@ async def open_storage(needs: StorageNeeds) -> Storage:
 
     background.keep("sealing logs", logstores.seal_for_ever)
     if shared is not None:
-        share_logstores(background, shared, clocks)
+        tell_numbers(background, shared, clocks)
+        if shared.groups is not None:
+            from sesame import _shared_logs
+
+            _shared_logs.keep_groups_shared(background, shared.groups, clocks)
     background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
 
@@ -224,12 +223,27 @@ def _own(database: Database) -> Callable[[], Awaitable[None]]:
     return require
 
 
+async def _open_shared(
+    needs: StorageNeeds, database: Database, bucket: Bucket | None
+) -> tuple["SegmentObjects | None", Shared | None]:
+    """Who puts segments of logs into the bucket, for the writer of a cluster, and what the Log Service shares."""
+    path, clocks = needs.data_dir.logstores, needs.clocks
+    if not needs.epoch or bucket is None:
+        return None, await rows_of_no_cluster(database, path)
+    # A Sesame of one machine loads nothing of it.
+    from sesame import _shared_logs
+    from sesame.store.logs.shared.objects import SegmentObjects
+
+    segments = SegmentObjects(database, bucket, clocks.wall)
+    return segments, _shared_logs.shared_logstores(database, segments, needs.epoch, path, clocks)
+
+
 async def _open_logs(
     needs: StorageNeeds,
     logstores: LogStorage,
     background: BackgroundTasks,
     database: Database,
-    segments: SegmentObjects | None,
+    segments: "SegmentObjects | None",
 ) -> tuple[LogSink, Logs | None, list[str]]:
     """Where lines of functions go, the store of logs if it is open, and what an operator should know about it.
 
@@ -248,7 +262,9 @@ async def _open_logs(
     copies = Logstores(needs.data_dir.logstores, logstores.written)
     logs_needs = LogsNeeds(path, retention, needs.clocks, copies, background, needs.teardown)
     if segments is not None and settings.log_retention_days:
-        logs = await open_shared_logs(logs_needs, database, segments, needs.epoch)
+        from sesame import _shared_logs
+
+        logs = await _shared_logs.open_shared_logs(logs_needs, database, segments, needs.epoch)
     else:
         logs = await open_own_logs(logs_needs)
     sink = logs.append if settings.log_retention_days else _only_for_logstores(logs.append)

@@ -29,8 +29,11 @@ def test_agents_of_one_machine_start_without_what_several_machines_need() -> Non
     several = {
         "sesame.cluster",
         "sesame._node",
+        "sesame._shared_logs",
         "sesame._tunnels",
         "sesame.on_ray",
+        "sesame.store.logs.logstores.shared_groups",
+        "sesame.store.logs.shared.objects",
         "sesame.store.sql.leadership",
         "ray",
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.objects_in_memory import Objects
 from tests.support.query_processes import query_processes
 
-from sesame._shared_logs import shared_logstores
+from sesame._own_logs import rows_of_no_cluster
 from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.logstore import LineIndex, LogGroup, LogIndex, LogProject, LogRecord, Logstore
 from sesame.store.logs.logstores.shared import SharedRows
@@ -52,7 +52,7 @@ class Cluster:
         """As a Sesame of no cluster that has the database, before the cluster or while none of its nodes runs."""
         path = self.file(node)
         path.parent.mkdir(exist_ok=True)
-        return await self._opened(path, await shared_logstores(self.database, None, 0, path, SYSTEM_CLOCKS))
+        return await self._opened(path, await rows_of_no_cluster(self.database, path))
 
     def file(self, node: str) -> Path:
         return self.folder / node / "logstores.db"

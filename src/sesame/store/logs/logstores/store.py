@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import structlog
@@ -32,8 +32,10 @@ from sesame.store.logs.logstores.sealing import Sealer, forget_segments
 from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.logs.logstores.shards import check_key, require_shard, shards_of
 from sesame.store.logs.logstores.shared import SharedRows
-from sesame.store.logs.logstores.shared_groups import SharedGroups
 from sesame.store.sql import sqlite_file
+
+if TYPE_CHECKING:
+    from sesame.store.logs.logstores.shared_groups import SharedGroups
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +47,7 @@ class Shared(msgspec.Struct, frozen=True):
     """
 
     rows: SharedRows
-    groups: SharedGroups | None = None
+    groups: "SharedGroups | None" = None
 
 
 class LogStorage:
