@@ -5,7 +5,6 @@ come at their times whether or not those before were answered, half of them on c
 again.
 """
 
-import bisect
 import contextlib
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -20,8 +19,6 @@ FOLDER, HANDLER = str(FUNCTIONS / "journey_hello"), "index.my_handler"
 WEB_FOLDER = str(FUNCTIONS / "journey_web")
 LATER = {"x-fc-invocation-type": "Async"}
 SETTLED_S = 300.0
-# Of goodput: as often as usual means four fifths of it, counted in windows of this length, so many of them a second.
-WINDOW_S, USUAL_SHARE, STEPS_A_SECOND = 1.0, 0.8, 10
 
 
 class Calls:
@@ -83,21 +80,3 @@ def summary(seen: Seen) -> str:
     failed = ", ".join(f"{count} {what}" for what, count in seen.failed.items()) or "none"
     calls = len(seen.waits_s) + seen.failed.total()
     return f"{calls} calls, failed: {failed} ({seen.share:.4%}); the longest wait was {max(seen.waits_s):.2f} s"
-
-
-def good_again(answered_at: list[float], moment: float, until: float) -> tuple[float, float]:
-    """Seconds after `moment` until the first window with goodput as usual begins, and until the last without has ended.
-
-    Usual is what was answered in the 5 s before. The first is infinite where there is none, the last 0.
-    """
-    ordered = sorted(answered_at)
-
-    def between(start: float, end: float) -> int:
-        return bisect.bisect_left(ordered, end) - bisect.bisect_left(ordered, start)
-
-    usual = USUAL_SHARE * between(moment - 5.0, moment) / 5.0 * WINDOW_S
-    starts = [step / STEPS_A_SECOND for step in range(int((until - moment - WINDOW_S) * STEPS_A_SECOND))]
-    good = {start: between(moment + start, moment + start + WINDOW_S) >= usual for start in starts}
-    first = min((start for start in starts if good[start]), default=float("inf"))
-    last = max((start + WINDOW_S for start in starts if not good[start]), default=0.0)
-    return first, last

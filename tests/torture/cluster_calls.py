@@ -130,17 +130,3 @@ def most_instances(reports: list[Report]) -> tuple[int, str]:
         there = sorted(name for name, life in lives.items() if life[0] <= began <= life[1])
         most = max(most, (len(there), f"{there} at {began}"))
     return most
-
-
-def recovered_after(calls: list[Call], moment: float, until: float) -> float:
-    """Seconds after `moment` until calls are answered as often again as in the 5 s before it; infinite if never.
-
-    Counted in windows of 1 s; as often means four fifths of the mean.
-    """
-    usual = sum(call.ran for call in calls if moment - 5.0 <= call.ended < moment) / 5.0
-    ended = sorted(call.ended for call in calls if call.ran and call.ended >= moment)
-    for step in range(int((until - moment) * 4)):
-        start = moment + step / 4
-        if sum(start <= each < start + 1.0 for each in ended) >= 0.8 * usual:
-            return start - moment
-    return float("inf")

@@ -22,6 +22,7 @@ from tests.support.signer import Api
 from tests.torture import async_callers, cluster_calls, queue_check
 from tests.torture.cluster_calls import ANYWHERE, CAP, CAPPED, Fault
 from tests.torture.forked_sesame import ACCOUNT_ID, KEY_ID, REGION, SANDBOX, SECRET
+from tests.torture.goodput import good_again
 from tests.torture.ledger import Ledger
 from tests.torture.queue_check import Kill
 from tests.torture.queue_kill import ROLE, RUNTIME, deploy, deploy_function
@@ -50,16 +51,19 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct):
-    """`recovered_s` is how long after each fault the machines that are left answered as often as before."""
+    """`recovered_s`: how long after each fault the machines that are left answer as often as before (`good_again`)."""
 
     events: str
     calls: int
     failed: list[cluster_calls.Call]
     most_instances: tuple[int, str]
-    recovered_s: dict[str, float]
+    recovered_s: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
-        recovered = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.recovered_s.items())
+        recovered = ", ".join(
+            f"{what} {first:.1f} s (the last dip ended after {last:.1f} s)"
+            for what, (first, last) in self.recovered_s.items()
+        )
         return (
             f"{self.events}; {self.calls} calls, {len(self.failed)} of them failed without a reason; at most "
             f"{self.most_instances[0]} instances of a function that may have {CAP}; full goodput after {recovered}"
@@ -274,13 +278,14 @@ class _Faults:
         assert len(failed) <= FAILED_SHARE_MAX * len(calls), f"{verdict}\n" + "\n".join(map(str, failed[:20]))
         return verdict
 
-    def _recoveries(self) -> dict[str, float]:
+    def _recoveries(self) -> dict[str, tuple[float, float]]:
+        """By fault; each is followed by some seconds in which nothing else is lost."""
         found = {}
         for fault in self.faults:
-            calls = [call for caller in self._calls for call in caller.calls if call.at != fault.machine]
-            found[f"{fault.what} {fault.machine}".strip()] = cluster_calls.recovered_after(
-                calls, fault.began, fault.ended
-            )
+            answered = [
+                call.ended for caller in self._calls for call in caller.calls if call.ran and call.at != fault.machine
+            ]
+            found[f"{fault.what} {fault.machine}".strip()] = good_again(answered, fault.began, fault.ended + CALM_S)
         return found
 
 

@@ -10,7 +10,8 @@ import fc2
 import pytest
 from tests.journeys.conftest import Sesame, run, running, wait_until
 from tests.journeys.test_agents import agents_of, writer_of
-from tests.torture.agents_calls import FAILED_SHARE_MAX, Calls, good_again, summary
+from tests.torture.agents_calls import FAILED_SHARE_MAX, Calls, summary
+from tests.torture.goodput import good_again
 
 RUNTIME, AGENTS = "python3", 3
 CALLS_LEAST, UPGRADES_LEAST = 15_000, 2
