@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,40 @@ def test_privileges_go_before_user_code_comes() -> None:
     assert in_order("_lead", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")
     steps = (RUNTIME / "steps.py").read_text()
     assert in_order("give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
+
+
+WAITS_FOR_A_MESSAGE = """
+import os, sys, threading, time
+import linux
+
+ours, theirs = linux.packet_pair()
+packets, main = linux.Packets(theirs, 64), threading.get_ident()
+
+def send_once_it_waits():
+    while sys._current_frames()[main].f_code.co_name == "<module>":
+        time.sleep(0.001)
+    # Long enough that it has begun to wait.
+    time.sleep(0.1)
+    os.write(ours, b"order")
+
+threading.Thread(target=send_once_it_waits, daemon=True).start()
+while threading.active_count() < 2:
+    time.sleep(0.001)
+sys.stdout.write(packets.receive()[0].decode())
+"""
+
+
+def test_other_threads_run_while_a_message_is_waited_for() -> None:
+    """The thread that watches a prewarmed sandbox's socket asked for the interpreter's lock every 5 ms."""
+    waited = subprocess.run(
+        [sys.executable, "-c", WAITS_FOR_A_MESSAGE],
+        cwd=RUNTIME,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert waited.stdout == "order"
 
 
 def seccomp_is_there() -> bool:

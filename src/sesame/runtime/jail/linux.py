@@ -298,6 +298,8 @@ class Packets(object):
 
     def receive(self):
         """(message, [descriptors]); an empty message at the end of the stream. Descriptors are close-on-exec."""
+        # Waits here, where other threads run: in `recvmsg` the GIL is held, for which they would ask 200 times a second.
+        readable([self._fd])
         message, iov = self._message(self._buffer, len(self._buffer), self._control, len(self._control))
         flags = ctypes.c_int(_MSG_CMSG_CLOEXEC)
         got = _again(lambda: _libc.recvmsg(ctypes.c_int(self._fd), ctypes.byref(message), flags), "recvmsg")
