@@ -43,7 +43,8 @@ class Cluster:
         objects = SegmentObjects(self.database, self.objects, SYSTEM_CLOCKS.wall)
         index = GroupIndex(self.database, self._epoch, SYSTEM_CLOCKS.wall)
         self.groups = SharedGroups(index, objects, path, SYSTEM_CLOCKS)
-        storage = await self._opened(path, Shared(SharedRows(self.database, path), self.groups))
+        self.rows = SharedRows(self.database, path)
+        storage = await self._opened(path, Shared(self.rows, self.groups))
         if whole:
             await self.groups.copy()
         return storage

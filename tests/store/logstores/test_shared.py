@@ -1,7 +1,8 @@
 """A cluster's Log Service has its projects, logstores, indexes and consumers wherever its writer is. Run by pytest."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import sqlalchemy as sa
 from tests.support.databases import ONE_DATABASE
 from tests.support.logstores_of_cluster import INDEX, Cluster, filled, group, texts
 
-from sesame.model.errors import NotFound, PlatformError
+from sesame.model.errors import AlreadyExists, PlatformError
 from sesame.model.logstore import LogProject, Logstore
+from sesame.store.logs.logstores import shared_changes
 from sesame.store.logs.logstores.interface import ConsumerGroup
 from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT
+from sesame.store.sql import sqlite_file
 from sesame.store.sql.database import Database
 
 
@@ -109,26 +112,103 @@ async def test_what_a_node_had_before_the_cluster_is_the_first_ones_alone(cluste
     assert await texts(again) == ["of n1"]
 
 
+@contextlib.contextmanager
+def away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, commits: bool = False) -> Iterator[None]:
+    """The database answers no write; with `commits`, it makes them."""
+    write = cluster.database.write
+
+    async def refuse(act: Callable[[sa.Connection], object]) -> None:
+        if commits:
+            await write(act)
+        raise PlatformError("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.database, "write", refuse)
+        yield
+
+
 @ONE_DATABASE
-async def test_a_change_that_the_database_does_not_take_is_refused(
+@pytest.mark.parametrize("commits", [False, True])
+async def test_a_change_that_the_database_does_not_take_is_not_made(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, commits: bool
+) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    await first.create_group("p", "l", ConsumerGroup("g", 60))
+    with away(cluster, monkeypatch, commits=commits):
+        for change in (
+            first.create_project(LogProject("q")),
+            first.create_logstore(Logstore("p", "m", ttl_days=7)),
+            first.create_index("p", "l", INDEX),
+            first.update_logstore(Logstore("p", "l", ttl_days=9)),
+            first.set_checkpoint("p", "l", "g", 0, 1),
+            first.delete_group("p", "l", "g"),
+            first.delete_logstore("p", "l"),
+            first.delete_project("p"),
+        ):
+            with pytest.raises(PlatformError, match="is away"):
+                await change
+        # Logs do not wait for it.
+        await first.append("p", "l", group("2"))
+    await first.expire()
+    assert await texts(first) == ["1", "2"]
+    assert await first.topics("p", "l", after=None, most=10) == ["t"]
+    assert (await first.logstore("p", "l")).ttl_days == 7
+    assert [each.cursor for each in await first.checkpoints("p", "l", "g")] == [None]
+    # Each may be asked for again. With the next one the database has what the file has.
+    await first.create_project(LogProject("r"))
+    second = await cluster.lead("n2")
+    assert [each.name for each in await second.projects()] == ["p", "r"]
+    assert await second.groups("p", "l") == [ConsumerGroup("g", 60)]
+    await second.create_project(LogProject("q"))
+    await second.create_logstore(Logstore("p", "m", ttl_days=7))
+    await second.create_index("p", "l", INDEX)
+
+
+@ONE_DATABASE
+async def test_what_the_database_took_without_an_answer_is_set_right_without_another_change(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await cluster.lead("n1")
-    write = cluster.database.write
-
-    async def refuse(*_arguments: object, **_named: object) -> None:
-        raise PlatformError("the database is away")
-
-    monkeypatch.setattr(cluster.database, "write", refuse)
-    with pytest.raises(PlatformError, match="is away"):
+    with away(cluster, monkeypatch, commits=True), pytest.raises(PlatformError, match="is away"):
         await first.create_project(LogProject("p"))
-    monkeypatch.setattr(cluster.database, "write", write)
-    with pytest.raises(NotFound):
-        await first.project("p")
-    # It goes with the next change, as the file has it.
-    await first.create_project(LogProject("q"))
+    await cluster.rows.tell_numbers()
+    assert await (await cluster.lead("n2")).projects() == []
+
+
+@ONE_DATABASE
+async def test_a_change_that_the_file_does_not_take_is_taken_back_from_the_database(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await cluster.lead("n1")
+
+    def full(*_arguments: object) -> None:
+        raise sqlite_file.Error("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared_changes, "_apply", full)
+        with pytest.raises(PlatformError, match="the disk is full"):
+            await first.create_project(LogProject("p"))
+    assert await first.projects() == []
     second = await cluster.lead("n2")
-    assert [each.name for each in await second.projects()] == ["p", "q"]
+    assert await second.projects() == []
+    await second.create_project(LogProject("p"))
+
+
+@ONE_DATABASE
+async def test_of_changes_that_wait_together_each_gets_its_own_answer(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    answers = await asyncio.gather(
+        *(first.create_project(LogProject(name)) for name in ("a", "b", "a", "c")), return_exceptions=True
+    )
+    assert [type(each) for each in answers] == [type(None), type(None), AlreadyExists, type(None)]
+    gone = asyncio.ensure_future(first.create_project(LogProject("d")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await first.close()
+    second = await cluster.lead("n2")
+    assert [each.name for each in await second.projects()] == ["a", "b", "c", "d"]
 
 
 @ONE_DATABASE

@@ -4,9 +4,9 @@ Used by the parts of `logstores`. A write is on the disk when it is answered.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sesame.model.errors import PlatformError
 from sesame.store.logs.logstores import file
@@ -19,15 +19,20 @@ _Request = Request[sqlite_file.Connection]
 _Done = Done[sqlite_file.Connection]
 
 
+class Agreement(Protocol):
+    """As `shared_changes.SharedChanges`."""
+
+    async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T: ...
+    async def close(self) -> None: ...
+
+
 class Commits:
     """Belongs to one event loop; `write` may be called by many of its tasks at a time."""
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self._path = path
         self._durable = durable
-        # Set by `watch`: what brings changes of small tables elsewhere, and whether there are any.
-        self._bring: Callable[[], Awaitable[None]] | None = None
-        self._changed = False
+        self._agreement: Agreement | None = None
         self._group = GroupCommit("logstores", self._commit)
 
     async def open(self) -> None:
@@ -38,37 +43,34 @@ class Commits:
     async def close(self) -> None:
         """Returns when all that was asked for is written; idempotent."""
         if self._group.is_open:
+            if self._agreement is not None:
+                await self._agreement.close()
             await self._group.close()
             self._db.close()
 
     async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T:
+        """As `ask`. In a cluster the other nodes will have it too; what they cannot get is not written here either."""
+        return await (self.ask(act) if self._agreement is None else self._agreement.write(act))
+
+    async def ask(self, act: Callable[[sqlite_file.Connection], T]) -> T:
         """Runs `act` on the thread within a transaction and returns what it returned once that is committed.
 
         What `act` raises undoes only what `act` did. Raises `PlatformError` when the transaction fails, `StorageFull`
-        for want of room. A caller that goes away does not take back what is being written.
+        for want of room. A caller that goes away does not take back what is being written. In a cluster, for logs and
+        what is made from them, which are brought elsewhere by themselves.
         """
-        result = await self.ask(act)
-        if self._changed and self._bring is not None:
-            await self._bring()
-        return result
-
-    async def ask(self, act: Callable[[sqlite_file.Connection], T]) -> T:
-        """As `write`, without bringing anything elsewhere."""
         if not self._group.is_open:
             raise PlatformError("the logstores are closed")
         return await self._group.ask(act)
 
-    def watch(self, bring: Callable[[], Awaitable[None]]) -> None:
-        """From here on `write` is answered after `bring`, where there are rows in the connection's table `changed`."""
-        self._bring = bring
+    def agree_by(self, agreement: Agreement) -> None:
+        """From here on what is written is written by it."""
+        self._agreement = agreement
 
     def _commit(self, requests: Sequence[_Request]) -> list[_Done]:
         try:
             with sqlite_file.transaction(self._db):
-                done = [_attempt(self._db, request) for request in requests]
-                if self._bring is not None:
-                    self._changed = bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM temp.changed)").fetchone()[0])
-                return done
+                return [_attempt(self._db, request) for request in requests]
         except sqlite_file.Error as error:
             kind = StorageFull if sqlite_file.is_full(error) else PlatformError
             failure = kind(f"{self._path} cannot be written: {error}")

@@ -124,9 +124,10 @@ class Metadata:
         self._logstores[place] = Known(await self._commits.write(act), logstore)
 
     async def update_logstore(self, logstore: Logstore) -> None:
+        options, now_s = copy.deepcopy(logstore.options), self._now()
+
         def change(former: Logstore) -> Logstore:
-            options = copy.deepcopy(logstore.options)
-            return msgspec.structs.replace(former, ttl_days=logstore.ttl_days, options=options, modified_s=self._now())
+            return msgspec.structs.replace(former, ttl_days=logstore.ttl_days, options=options, modified_s=now_s)
 
         await self._change(self.known(logstore.project, logstore.name), change)
 
@@ -134,10 +135,11 @@ class Metadata:
         self, project: str, logstore: str, shard: int, key: str | None, count: int
     ) -> Sequence[Shard]:
         """As `interface.Logstores`."""
+        now_s = self._now()
 
         def change(former: Logstore) -> Logstore:
             keys = shards.middles(former, shard, count) if key is None else [key]
-            return shards.split(former, shard, keys, self._now())
+            return shards.split(former, shard, keys, now_s)
 
         changed = await self._change(self.known(project, logstore), change)
         made = {each.id for each in changed.layout if shard in each.parents}
@@ -145,9 +147,8 @@ class Metadata:
 
     async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[Shard]:
         """As `interface.Logstores`."""
-        changed = await self._change(
-            self.known(project, logstore), lambda former: shards.merge(former, shard, self._now())
-        )
+        now_s = self._now()
+        changed = await self._change(self.known(project, logstore), lambda former: shards.merge(former, shard, now_s))
         made = next(each for each in changed.layout if shard in each.parents)
         return [each for each in reversed(shards.shards_of(changed)) if each.id in (made.id, *made.parents)]
 
@@ -199,7 +200,10 @@ class Metadata:
         self._replace(known, index=index)
 
     async def _change(self, known: Known, change: Callable[[Logstore], Logstore]) -> Logstore:
-        """What is stored is changed in one transaction, so that of two changes neither undoes the other."""
+        """What is stored is changed in one transaction, so that of two changes neither undoes the other.
+
+        `change` goes by nothing else, as it is run twice in a cluster.
+        """
         name = known.logstore.name
 
         def act(db: sqlite_file.Connection) -> Logstore:

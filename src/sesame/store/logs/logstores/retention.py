@@ -43,12 +43,12 @@ class Retention:
                 await self._metadata.forget_shards(known, before_s)
         for logstore in await asyncio.to_thread(self._gone):
             await self._delete(logstore, None)
-            await self._commits.write(functools.partial(_forget, logstore))
+            await self._commits.ask(functools.partial(_forget, logstore))
         await asyncio.to_thread(self._sweep)
 
     async def _delete(self, logstore: int, before_s: int | None) -> None:
         """All that was received before; None: all."""
-        while await self._commits.write(lambda db: delete_some(db, logstore, before_s)):
+        while await self._commits.ask(lambda db: delete_some(db, logstore, before_s)):
             pass
 
     def _gone(self) -> list[int]:

@@ -90,7 +90,7 @@ class Sealer:
         """Seals all that is due. Raises `SealFailed` for logstores that cannot be, once all others are."""
         if self._damaged:
             places = sorted(self._damaged)
-            await self._commits.write(lambda db: forget_segments(db, places))
+            await self._commits.ask(lambda db: forget_segments(db, places))
             self._damaged.difference_update(places)
         failures: dict[int, SealFailed] = {}
         while (work := await asyncio.to_thread(self._next, failures)) is not None:
@@ -157,7 +157,7 @@ class Sealer:
                 await asyncio.to_thread(self._files.publish, work.logstore, work.first, work.end)
             except OSError as error:
                 raise SealFailed(str(error)) from error
-        await self._commits.write(lambda db: _record(db, work, segment, said))
+        await self._commits.ask(lambda db: _record(db, work, segment, said))
 
 
 def forget_segments(db: sqlite_file.Connection, places: Sequence[tuple[int, int, int]]) -> None:

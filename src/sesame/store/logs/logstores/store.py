@@ -100,7 +100,7 @@ class LogStorage:
             await self._rows.begin(self._commits)
         if self._groups is not None:
             await self._groups.begin(self._commits, self.metadata.all)
-        await self._commits.write(self._load)
+        await self._commits.ask(self._load)
 
     async def seal_for_ever(self) -> None:
         if self._groups is not None:
@@ -202,7 +202,7 @@ class LogStorage:
             check_key(hash_key)
         turn, received_s = next(self._turns), int(self._clocks.wall())
         new = encoded(known.id, group, turn, hash_key or "")
-        inserted = await self._commits.write(lambda db: insert(db, [new], received_s))
+        inserted = await self._commits.ask(lambda db: insert(db, [new], received_s))
         if not inserted:
             raise NotFound(LOGSTORE, logstore, (project,))
         self.counts.written_lines += len(group.records)
