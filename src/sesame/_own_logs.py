@@ -45,9 +45,9 @@ async def opened(
     return logs
 
 
-async def rows_of_no_cluster(database: Database, path: Path) -> Shared | None:
+async def rows_of_no_cluster(database: Database, path: Path, clocks: Clocks) -> Shared | None:
     """What the Log Service shares where there is no cluster: None unless the database was one's."""
-    rows = SharedRows(database, path)
+    rows = SharedRows(database, path, clocks.wall)
     return Shared(rows) if await rows.exist() else None
 
 

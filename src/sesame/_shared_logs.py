@@ -55,7 +55,7 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
 def shared_logstores(database: Database, objects: SegmentObjects, epoch: int, path: Path, clocks: Clocks) -> Shared:
     """What the Log Service shares."""
     groups = SharedGroups(GroupIndex(database, epoch, clocks.wall), objects, path, clocks)
-    return Shared(SharedRows(database, path), groups)
+    return Shared(SharedRows(database, path, clocks.wall), groups)
 
 
 def keep_groups_shared(background: BackgroundTasks, groups: SharedGroups, clocks: Clocks) -> None:

@@ -229,7 +229,7 @@ async def _open_shared(
     """Who puts segments of logs into the bucket, for the writer of a cluster, and what the Log Service shares."""
     path, clocks = needs.data_dir.logstores, needs.clocks
     if not needs.epoch or bucket is None:
-        return None, await rows_of_no_cluster(database, path)
+        return None, await rows_of_no_cluster(database, path, clocks)
     # A Sesame of one machine loads nothing of it.
     from sesame import _shared_logs
     from sesame.store.logs.shared.objects import SegmentObjects

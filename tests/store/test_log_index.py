@@ -12,12 +12,13 @@ from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part
 from sesame.store.logs.shared import index as rules
 from sesame.store.logs.shared.group_index import GroupIndex
-from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.index import IDS_PER_SECOND, SegmentIndex
 from sesame.store.logs.shared.objects import GIVEN_UP_S, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Range, Segment
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import log_segments
+from sesame.store.sql.schema import counters
 
 NOW_S = 1_000_000.0
 
@@ -56,6 +57,22 @@ async def test_each_writer_has_numbers_of_its_own(database: Database) -> None:
     # One that has used nearly all of them gets more.
     await index.add(segment(3 * NUMBERS - 11))
     assert await index.reserve() == 3 * NUMBERS - 1 + NUMBERS // 2
+
+
+async def test_a_database_that_was_set_back_gives_no_number_again(database: Database) -> None:
+    wall = Wall()
+    wall.now_s = 1_800_000_000.0
+    index = SegmentIndex(database, 1, wall)
+    given = await index.reserve()
+    await database.write(lambda c: c.execute(sa.delete(counters)))
+    wall.now_s += 60.0
+    # The writer before has written more than it had reserved by then, and has told nobody.
+    assert await index.reserve() >= given + 50 * IDS_PER_SECOND
+    # A clock that is behind gives none either.
+    wall.now_s -= 3600.0
+    again = await index.reserve()
+    assert again > given
+    assert await index.reserve() == again + NUMBERS
 
 
 async def test_segments_are_listed_the_newest_first_and_are_there_once(database: Database) -> None:

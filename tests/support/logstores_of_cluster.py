@@ -34,6 +34,8 @@ class Cluster:
         self._stack = stack
         self._epoch = 0
         self.objects = Objects()
+        # So much later nodes begin to lead.
+        self.later_s = 0.0
 
     async def lead(self, node: str, *, whole: bool = True) -> LogStorage:
         """With `whole`, what others took is here."""
@@ -43,7 +45,7 @@ class Cluster:
         objects = SegmentObjects(self.database, self.objects, SYSTEM_CLOCKS.wall)
         index = GroupIndex(self.database, self._epoch, SYSTEM_CLOCKS.wall)
         self.groups = SharedGroups(index, objects, path, SYSTEM_CLOCKS)
-        self.rows = SharedRows(self.database, path)
+        self.rows = SharedRows(self.database, path, lambda: SYSTEM_CLOCKS.wall() + self.later_s)
         storage = await self._opened(path, Shared(self.rows, self.groups))
         if whole:
             await self.groups.copy()
@@ -53,7 +55,7 @@ class Cluster:
         """As a Sesame of no cluster that has the database, before the cluster or while none of its nodes runs."""
         path = self.file(node)
         path.parent.mkdir(exist_ok=True)
-        return await self._opened(path, await rows_of_no_cluster(self.database, path))
+        return await self._opened(path, await rows_of_no_cluster(self.database, path, SYSTEM_CLOCKS))
 
     def file(self, node: str) -> Path:
         return self.folder / node / "logstores.db"

@@ -15,9 +15,10 @@ from sesame.model.errors import AlreadyExists, PlatformError
 from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.logstores import shared_changes
 from sesame.store.logs.logstores.interface import ConsumerGroup
-from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT
+from sesame.store.logs.logstores.shared import GROUPS_COUNT, IDS_COUNT, LINEAGE
 from sesame.store.sql import sqlite_file
 from sesame.store.sql.database import Database
+from sesame.store.sql.schema import counters
 
 
 @pytest.fixture
@@ -78,6 +79,21 @@ async def test_numbers_are_given_once(cluster: Cluster) -> None:
     assert await second.cursor("p", "l", 0, "end") >= GROUPS_COUNT
     third = await cluster.lead("n3")
     assert await third.cursor("p", "l", 0, "end") >= await second.cursor("p", "l", 0, "end") + GROUPS_COUNT // 4
+
+
+@ONE_DATABASE
+async def test_a_database_that_was_set_back_gives_no_number_again(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    end = await first.cursor("p", "l", 0, "end")
+    await cluster.database.write(lambda c: c.execute(sa.delete(counters).where(counters.c.name != LINEAGE)))
+    cluster.later_s = 60.0
+    second = await cluster.lead("n2")
+    await second.create_logstore(Logstore("p", "m", ttl_days=7))
+    assert await second.cursor("p", "l", 0, "end") >= end
+    ids = {known.logstore.name: known.id for known in second.metadata.all()}
+    assert ids["m"] > ids["l"]
 
 
 @ONE_DATABASE

@@ -7,7 +7,7 @@ database first (`shared_changes`). Logs, which are much, are not among them.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sesame.store.sql import sqlite_file
 from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import upsert
 from sesame.store.sql.log_schema import log_service
-from sesame.store.sql.numbers import keep_ahead, reserve
+from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 from sesame.store.sql.schema import counters
 
 # Which Log Service the rows are of: known to the file as well, as one from before the cluster has other logstores under
@@ -33,6 +33,8 @@ LINEAGE = "log_service"
 # Each writer may give so many logstores numbers, and so many groups of each logstore.
 IDS, IDS_COUNT = "log_service_ids", 1 << 20
 GROUPS, GROUPS_COUNT = "log_service_groups", 1 << 24
+# More than one writer makes. Of groups, which have `ROW_BITS` less than 63 bits, enough until the year 2161.
+IDS_PER_SECOND, GROUPS_PER_SECOND = 1 << 8, 1 << 11
 # So often the numbers that were given are told, so that the next writer begins behind them.
 TOLD_EVERY_S = 60.0
 
@@ -42,9 +44,10 @@ _decode = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 class SharedRows:
-    def __init__(self, database: Database, path: Path) -> None:
-        """`path` of the file of the logstores."""
+    def __init__(self, database: Database, path: Path, wall: Callable[[], float]) -> None:
+        """`path` of the file of the logstores; `wall` gives Unix seconds."""
         self._database = database
+        self._wall = wall
         self._path = path
         self._commits: Commits | None = None
         self._changes: SharedChanges | None = None
@@ -71,8 +74,9 @@ class SharedRows:
         Where the database has nothing yet, it gets what the file has.
         """
         self._commits = commits
-        first_id = await self._database.write(lambda connection: reserve(connection, IDS, 1, IDS_COUNT))
-        first_group = await self._database.write(lambda connection: reserve(connection, GROUPS, 0, GROUPS_COUNT))
+        id_now, group_now = (at_time(self._wall(), each) for each in (IDS_PER_SECOND, GROUPS_PER_SECOND))
+        first_id = await self._database.write(lambda c: reserve(c, IDS, max(id_now, 1), IDS_COUNT))
+        first_group = await self._database.write(lambda c: reserve(c, GROUPS, group_now, GROUPS_COUNT))
         lineage = await self._database.read(_lineage)
         if lineage is None:
             await self._give_all()

@@ -13,10 +13,12 @@ from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Owner, Range, Segment
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import log_segments
-from sesame.store.sql.numbers import keep_ahead, reserve
+from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 
 # From this number on the next writer numbers its rows.
 NEXT_ID = "log_ids"
+# Faster than any process writes rows, so that one that began earlier, and reserves no more, never catches up.
+IDS_PER_SECOND = 1 << 20
 AT_ONCE = 500
 
 _columns = log_segments.c
@@ -41,7 +43,8 @@ class SegmentIndex:
 
     async def reserve(self) -> int:
         """From which number on this writer may number its rows: no other has, or will have, numbers from there on."""
-        return await self._database.write(lambda connection: reserve(connection, NEXT_ID, NUMBERS, NUMBERS))
+        first = max(NUMBERS, at_time(self._wall(), IDS_PER_SECOND))
+        return await self._database.write(lambda connection: reserve(connection, NEXT_ID, first, NUMBERS))
 
     async def add(self, segment: Segment) -> None:
         """The object is there. Idempotent."""
