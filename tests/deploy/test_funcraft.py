@@ -131,6 +131,18 @@ def test_domains_with_routes_and_certificates_from_files(tmp_path: Path) -> None
     assert domain.fields["certConfig"]["privateKey"] == "-----BEGIN KEY-----"
 
 
+def test_a_domain_that_the_cloud_names_is_that_of_its_function(tmp_path: Path) -> None:
+    """Templates call their domains alike, such as `my_domain`: named by that, one would take another's route."""
+    text = (
+        service() + "  my_domain:\n    Type: Aliyun::Serverless::CustomDomain\n    Properties:\n"
+        "      DomainName: Auto\n      Protocol: HTTP\n"
+        "      RouteConfig:\n        routes:\n          '/*': {ServiceName: my_demo, FunctionName: hello}\n"
+    )
+    found = read(tmp_path, text)
+    assert [domain.name for domain in found.domains] == ["hello.my-demo.sesame.test"]
+    assert found.notes[-1].text.endswith("here it is hello.my-demo.sesame.test")
+
+
 def test_parameters_and_functions_of_ros(tmp_path: Path) -> None:
     text = (
         "ROSTemplateFormatVersion: '2015-09-01'\nParameters:\n"

@@ -139,9 +139,27 @@ services:
 
 
 @pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("roleArn !== '' && roleArn !== undefined", True),
+        ("!roleArn || roleArn === 'none'", False),
+        ("prefix === 'x' || roleArn !== '' && quality == 80", True),
+        ("prefix !== undefined && prefix === ''", True),
+        ("prefix === null", False),
+        ("quality && prefix", False),
+    ],
+)  # fmt: skip
+def test_conditions_have_several_comparisons(tmp_path: Path, condition: str, holds: bool) -> None:
+    template = TEMPLATE.replace("{{if prefix !== ''}}", f"{{{{ if {condition} }}}}")
+    found = read(application(tmp_path, template), bucketName="photos")
+    assert ("WITH_PREFIX" in found.functions[0].fields["environmentVariables"]) is holds
+
+
+@pytest.mark.parametrize(
     ("condition", "said"),
     [
         ("{{if quality > 3}}\n{{/if}}", r"{{if quality > 3}}: expected NAME, !NAME, NAME === 'TEXT'"),
+        ("{{if quality &&}}\n{{/if}}", r"several of them with && or || between"),
         ("{{if quality}}\n", r"an {{if}} has no {{/if}} after it"),
         ("{{/if}}\n", r"{{/if}} stands here without an {{if}} before it"),
     ],

@@ -129,6 +129,47 @@ def test_a_handler_that_is_not_written_is_that_of_the_component(tmp_path: Path) 
     assert function.fields["handler"] == "index.handler"
 
 
+def test_variables_name_items_of_lists_and_keys_in_brackets(tmp_path: Path) -> None:
+    text = ONE.replace(
+        'WHO: "${env(WHO, world)}"',
+        'WHO: "${hello.props.customDomains[0].domainName}", NEXT: "${this.props.customDomains.0[\'domainName\']}"',
+    )
+    domains = "      customDomains: [{domainName: a.example.com, protocol: HTTP, routeConfigs: [{path: '/*'}]}]\n"
+    (function,) = read(tmp_path, text + domains).functions
+    variables = function.fields["environmentVariables"]
+    assert (variables["WHO"], variables["NEXT"]) == ("a.example.com", "a.example.com")
+    with pytest.raises(TemplateError, match="there is no '1'"):
+        read(tmp_path, text.replace("[0]", "[1]") + domains)
+
+
+TWO_REGIONS = """
+edition: 3.0.0
+name: app
+resources:
+  far:
+    component: fc3
+    props: {region: ap-southeast-1, functionName: f, runtime: python3.10, code: ./code, timeout: 3}
+  near:
+    component: fc3
+    props: {region: cn-shanghai, functionName: f, runtime: python3.10, code: ./code, timeout: 9}
+"""
+
+
+def test_of_a_function_for_several_regions_the_servers_is_deployed(tmp_path: Path) -> None:
+    found = read(tmp_path, TWO_REGIONS)
+    assert [function.fields["timeout"] for function in found.functions] == [9]
+    assert any("far is left out" in note.text and not note.error for note in found.notes)
+    elsewhere = read(tmp_path, TWO_REGIONS.replace("cn-shanghai", "cn-beijing"))
+    assert [function.fields["timeout"] for function in elsewhere.functions] == [3]
+
+
+def test_a_function_that_stands_twice_for_one_region_is_an_error(tmp_path: Path) -> None:
+    found = read(tmp_path, TWO_REGIONS.replace("ap-southeast-1", "cn-shanghai"))
+    assert any("stands here twice; the first is that of far" in note.text for note in found.errors)
+    twice = ONE + ONE[ONE.index("  hello:") :].replace("  hello:", "  again:")
+    assert any("'demo/f' stands here twice" in note.text for note in read(tmp_path, twice).errors)
+
+
 def test_a_name_with_a_variable_that_only_s_resolves_is_an_error(tmp_path: Path) -> None:
     said = r"s.yaml:6:.*: the name of the service is svc-\$\{environment.name\}, with a variable that only `s` resolves"
     with pytest.raises(TemplateError, match=said):

@@ -201,9 +201,8 @@ class _Template:
         found = yaml_source.fields(properties, funcraft_keys.DOMAIN_KEYS, self._notes, f"the domain '{name}'")
         domain = str(found.pop("domainName", name))
         if domain.lower() == "auto":
-            text = f"{name}: DomainName Auto is given by the cloud: here it is {name}.sesame.test"
-            self._notes.append(Note(node.place, text))
-            domain = f"{name.replace('_', '-')}.sesame.test".lower()
+            domain = _domain_of(name, found)
+            self._notes.append(Note(node.place, f"{name}: DomainName Auto is given by the cloud: here it is {domain}"))
         if "certConfig" in found:
             found["certConfig"] = {key: self._pem(key, value) for key, value in found["certConfig"].items()}
         self._domains.append(Domain(name=domain, fields=found, place=node.place))
@@ -217,6 +216,14 @@ class _Template:
             return path.read_text("ascii")
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(Place(str(self._path)), f"{key}: {path} cannot be read: {error}") from error
+
+
+def _domain_of(name: str, fields: dict[str, Any]) -> str:
+    """Named by the function that the first route leads to, since templates call their domains alike; else by `name`."""
+    routes: list[dict[str, Any]] = fields.get("routeConfig", {}).get("routes", [])
+    first = routes[0] if routes else {}
+    led_to = [str(first[key]) for key in ("functionName", "serviceName") if first.get(key)]
+    return f"{'.'.join(led_to) or name}.sesame.test".replace("_", "-").lower()
 
 
 def _runtime(properties: Node) -> str:

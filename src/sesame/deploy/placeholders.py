@@ -21,10 +21,14 @@ _TAG = re.compile(
     r"\{\{[ \t]*(?:(?P<when>if|else[ \t]+if)[ \t]+(?P<condition>[^{}\n]+?)|(?P<end>else|/if)"
     r"|(?P<name>[A-Za-z_]\w*)[ \t]*(?:\|[^{}\n]*)?)[ \t]*\}\}"
 )
-_CONDITION = re.compile(
-    r"(?P<name>[A-Za-z_]\w*)[ \t]*(?:(?P<sign>[=!]==?)[ \t]*(?:'(?P<one>[^']*)'|\"(?P<two>[^\"]*)\"))?\Z"
+# One comparison of a condition; `&&` binds closer than `||`, as in JavaScript.
+_TERM = re.compile(
+    r"[ \t]*(?P<no>!?)[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*(?:(?P<sign>[=!]==?)[ \t]*"
+    r"(?:'(?P<one>[^']*)'|\"(?P<two>[^\"]*)\"|(?P<bare>[\w.]+)))?[ \t]*(?P<join>&&|\|\||\Z)"
 )
-
+# What JavaScript calls a parameter that is not there: here a parameter without a value has the empty text.
+_NOTHING = ("undefined", "null")
+_IS_FALSE = ("", "false")
 
 # In a default: four letters that the tool draws for each project, so that names of accounts' functions differ.
 _SUFFIX = "${default-suffix}"
@@ -86,10 +90,22 @@ def _names(text: str) -> dict[str, int]:
     """The parameters that a template names, each with the first line that does."""
     found: dict[str, int] = {}
     for tag in _TAG.finditer(text):
-        condition = _CONDITION.match((tag["condition"] or "").lstrip("!"))
-        name = tag["name"] or (condition["name"] if condition else None)
-        if name:
+        terms = _terms(tag["condition"]) if tag["condition"] else ()
+        for name in [tag["name"]] if tag["name"] else [term["name"] for term in terms or ()]:
             found.setdefault(name, _line(text, tag.start()))
+    return found
+
+
+def _terms(condition: str) -> list[re.Match[str]] | None:
+    """The comparisons of a condition, in order; None where it is none that is known here."""
+    found: list[re.Match[str]] = []
+    at = 0
+    while not found or found[-1]["join"]:
+        term = _TERM.match(condition, at)
+        if term is None or (term["no"] and term["sign"]):
+            return None
+        found.append(term)
+        at = term.end()
     return found
 
 
@@ -142,17 +158,30 @@ class _Values:
         return f"acs:ram::{self._given.account_id}:role/{role.lower()}"
 
     def holds(self, condition: str, line: int) -> bool:
-        negated = condition.startswith("!")
-        found = _CONDITION.match(condition[negated:].strip())
-        if found is None or (negated and found["sign"]):
+        terms = _terms(condition)
+        if terms is None:
             raise TemplateError(
                 Place(str(self._path), line),
-                f"{{{{if {condition[:80]}}}}}: expected NAME, !NAME, NAME === 'TEXT' or NAME !== 'TEXT'",
+                f"{{{{if {condition[:80]}}}}}: expected NAME, !NAME, NAME === 'TEXT' or NAME !== 'TEXT', "
+                "several of them with && or || between",
             )
-        value = self.of(found["name"], line)
-        if not found["sign"]:
-            return (value not in ("", "false")) is not negated
-        return (value == (found["one"] if found["one"] is not None else found["two"])) is (found["sign"][0] == "=")
+        any_of, all_of = False, True
+        for term in terms:
+            all_of = all_of and self._holds(term, line)
+            if term["join"] != "&&":
+                any_of, all_of = any_of or all_of, True
+        return any_of
+
+    def _holds(self, term: re.Match[str], line: int) -> bool:
+        value = self.of(term["name"], line)
+        if not term["sign"]:
+            return (value in _IS_FALSE) is bool(term["no"])
+        other = next(each for each in (term["one"], term["two"], term["bare"]) if each is not None)
+        same = value == other
+        if term["bare"] in _NOTHING:
+            # Each parameter of a template has a value: the empty one is a text, as where the tool fills it.
+            same = False
+        return same is (term["sign"][0] == "=")
 
 
 def _pieces(path: Path, text: str, values: _Values) -> Iterator[str]:

@@ -61,15 +61,62 @@ def read(path: Path, options: Options) -> Project:
     templates = top.get("template", Node({}, root.place)).mapping("templates by name")
     if "actions" in top:
         notes.append(Note(root.keys["actions"], _not_run(top["actions"])))
-    for name, unit in by_name.items():
-        whole = variables.resolve(_extended(unit, templates), unit)
-        _unit(name, whole, units.keys.get(name, whole.place), made, path, options)
+    whole = {name: variables.resolve(_extended(unit, templates), unit) for name, unit in by_name.items()}
+    for name, unit in _of_one_region(whole, options.region, notes).items():
+        _unit(name, unit, units.keys.get(name, unit.place), made, path, options)
     notes += variables.errors
     for expression, node in variables.unresolved:
         notes.append(
             Note(node.place, f"${{{expression[:80]}}} has its value in the cloud only, and stands here as it is")
         )
     return made.project(path)
+
+
+def _of_one_region(units: dict[str, Node], region: str, notes: list[Note]) -> dict[str, Node]:
+    """Without units that deploy a function of another unit once more, for another region: here is one.
+
+    The unit for this server's region stays, else the first. Twice for the same region is noted as an error.
+    """
+    kept: dict[str, Node] = {}
+    by_function: dict[str, str] = {}
+    for name, unit in units.items():
+        props = unit.mapping().get("props", Node({}, unit.place))
+        function = _function_of(props)
+        former = by_function.get(function)
+        if not function or former is None:
+            by_function[function] = name
+            kept[name] = unit
+            continue
+        regions = [_text_at(kept[former].mapping()["props"], "region"), _text_at(props, "region")]
+        if regions[0] == regions[1]:
+            first = f"{former} in line {kept[former].place.line}"
+            text = f"{name}: the function '{function[:80]}' stands here twice; the first is that of {first}"
+            notes.append(Note(unit.place, text, error=True))
+            continue
+        left = name
+        if regions[1] == region:
+            left, by_function[function] = former, name
+            kept = {(name if each == former else each): (unit if each == former else kept[each]) for each in kept}
+        text = f"{left} is left out: it deploys '{function[:80]}', as {by_function[function]} does, to another region"
+        notes.append(Note(units[left].place, f"{text}, and there is one region here"))
+    return kept
+
+
+def _function_of(props: Node) -> str:
+    """`NAME` of fc3 or `SERVICE/NAME` of fc; empty where the props describe no function, or name it alone."""
+    given = props.mapping() if isinstance(props.value, dict) else {}
+    if "functionName" in given:
+        return _text_at(props, "functionName")
+    function, service = given.get("function"), given.get("service")
+    if function is None or service is None or not isinstance(function.value, dict):
+        return ""
+    owner = _text_at(service, "name") if isinstance(service.value, dict) else str(service.value)
+    return f"{owner}/{_text_at(function, 'name')}"
+
+
+def _text_at(node: Node, key: str) -> str:
+    found = node.mapping().get(key) if isinstance(node.value, dict) else None
+    return "" if found is None or found.value is None else found.text()
 
 
 def _not_run(actions: Node) -> str:

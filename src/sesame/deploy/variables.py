@@ -22,6 +22,8 @@ _PART = re.compile(r"\$\{([^{}]*)\}")
 _FUNCTIONS = ("env", "config", "path", "file", "json")
 _HEADS = ("vars", "env", "config", "this", "resources", "services")
 _CALL = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
+# `customDomains[0].domainName` is `customDomains.0.domainName`; a key with dots stands in brackets and quotes.
+_STEP = re.compile(r"""\[\s*(?:'([^']*)'|"([^"]*)"|([^\]'"]*?))\s*\]|([^.\[]+)""")
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,8 @@ class Variables:
 
     def _walk(self, start: Node, path: str, text: str, at: Node, this: Node | None, depth: int) -> Any:
         found = start
-        for step in filter(None, path.split(".")):
+        for match in _STEP.finditer(path):
+            step = next(filter(None, match.groups()), "")
             if isinstance(found.value, list) and step.isdecimal() and int(step) < len(found.value):
                 found = found.value[int(step)]
             elif isinstance(found.value, dict) and step in found.value:
