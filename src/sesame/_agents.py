@@ -11,7 +11,8 @@ import msgspec
 
 from sesame._engine import EngineParts
 from sesame._storage import Storage
-from sesame.agents.followed import WriterNeeds, hear_idle
+from sesame.agents.followed import WriterNeeds
+from sesame.agents.idle_there import hear_idle
 from sesame.agents.place import Place
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer

@@ -3,8 +3,8 @@
 from tests.agents.test_credits_machine import CreditsMachine
 from tests.engine.conftest import settle
 
-from sesame.agents.followed import hear_idle
 from sesame.agents.follower import TELLS_EVERY_S
+from sesame.agents.idle_there import hear_idle
 from sesame.engine.instance import State
 
 FOLLOWER = 2

@@ -226,18 +226,18 @@ class CreditsMachine(RuleBasedStateMachine):
 
         self._inside(kill)
 
-    def _alive(self) -> list[InstanceSpec]:
+    def alive(self) -> list[InstanceSpec]:
         """What runs, on any agent, whatever those think of it."""
         return [sandbox.spec for driver in self._drivers() for sandbox in driver.alive]
 
     @invariant()
     def no_function_has_more_than_its_cap(self) -> None:
-        counted = Counter(each.setup["function"]["name"] for each in self._alive())
+        counted = Counter(each.setup["function"]["name"] for each in self.alive())
         assert all(count <= CAPS.instances_per_function for count in counted.values()), counted
 
     @invariant()
     def memory_is_within_its_cap(self) -> None:
-        assert sum(each.memory_mb for each in self._alive()) <= CAPS.memory_mb
+        assert sum(each.memory_mb for each in self.alive()) <= CAPS.memory_mb
 
     @invariant()
     def of_an_attempt_that_has_ended_nothing_runs(self) -> None:

@@ -101,7 +101,9 @@ class CreditCapacity(Capacity):
             if now - credit.granted_at >= UNUSED_S:
                 self.revoke(credit.instance_id)
 
-    async def granted(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
+    async def granted(
+        self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0
+    ) -> list[Instance] | None:
         if self.ask is not None and not self.has_credit(snapshot.key):
             await self.ask(snapshot)
         return self.require(snapshot, provisioned=provisioned)

@@ -3,10 +3,9 @@
 Made by `agents.writer` for each follower that the supervisor introduces.
 """
 
-import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -16,12 +15,12 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.handed_over import HandedOver
+from sesame.agents.idle_there import IdleThere
 from sesame.agents.link import Link
 from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.policies import LINGER_S
-from sesame.agents.questions import Questions
 from sesame.agents.silence import Silence
 from sesame.agents.stand_in import ElsewhereSandbox, bare_of
 from sesame.engine.instance import Instance, State
@@ -37,8 +36,6 @@ from sesame.sandbox.network import HostAnswers
 from sesame.store.catalog import Catalog
 
 RECORDS_TOGETHER = 200
-# A follower that does not answer a question for so long is passed over.
-ANSWERS_WITHIN_S = 2.0
 
 log = structlog.get_logger("sesame.agents")
 
@@ -105,11 +102,6 @@ class Others(Protocol):
         """In a task of its own."""
 
 
-async def hear_idle(followers: "Iterable[Followed]") -> None:
-    """Returns when each has told which instances are idle now, or does not say so in time."""
-    await asyncio.gather(*(each.tell_idle() for each in followers if each.link.open))
-
-
 class Followed:
     def __init__(self, others: Others, agent: int, connected: "socket.socket | EarlyLink") -> None:
         self.agent = agent
@@ -129,10 +121,13 @@ class Followed:
         self._others = others
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
         self.owed = Owed()
-        self._questions = Questions(lambda message: self.link.send(message))
+        self.idle = IdleThere(
+            self.instances, lambda message: self.link.send(message), others.needs.clocks,
+            others.needs.pool.capacity.told_free,
+        )  # fmt: skip
         self._lent = LentPackages(others.needs.packages)
         self._nonces = NoncesOfOne(others.nonces)
-        self.handed_over = HandedOver(lambda message: self.link.send(message), self._rests)
+        self.handed_over = HandedOver(lambda message: self.link.send(message), self.idle.rests)
         self._inside: dict[int, Callable[[], None]] = {}
         self.link: Link
         self._linked(connected)
@@ -173,6 +168,11 @@ class Followed:
         self.owed.sent(changed.revision)
         self.link.send(changed)
 
+    @property
+    def open(self) -> bool:
+        """Whether it can be asked, and told."""
+        return self.link.open
+
     def takes(self, key: str) -> bool:
         """Whether it may have an idle instance for a call that is elsewhere."""
         return self.link.open and not self.leaving and self.has(key)
@@ -180,34 +180,11 @@ class Followed:
     def has(self, key: str) -> bool:
         return any(each.snapshot.key == key for each in self.instances.values())
 
-    async def keeps(self, key: str, *, room: bool) -> bool:
-        """Whether it keeps an idle instance for a call; not where it does not say so in time."""
-        said = await self._asked(lambda n: m.CanTake(n, key, room))
-        if not isinstance(said, m.Takes):
-            return False
-        if not said.idle:
-            # Newer than what it told by itself: these are not to be ended in the place of others now.
-            for each in self.instances.values():
-                if each.snapshot.key == key and each.state is State.IDLE:
-                    each.move(State.BUSY)
-        return said.kept
-
-    async def tell_idle(self) -> None:
-        """Returns when it has told which instances are idle now, or does not say so in time."""
-        await self._asked(m.LookIdle)
-
-    async def _asked(self, question: Callable[[int], m.Message]) -> m.Takes | m.Looked | None:
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN_S):
-                answer: m.Takes | m.Looked = await self._questions.ask(question)
-                return answer
-        except (TimeoutError, ConnectionResetError):
-            return None
-
     def hold(self, instance: Instance) -> None:
         """The follower has the credit for this instance from here on."""
         instance_id = instance.instance_id
         self.instances[instance_id] = instance
+        instance.elsewhere = True
         self._others.held[instance.snapshot.key] += 1
         sandbox = ElsewhereSandbox(instance_id, lambda abort: self.link.send(m.EndInstance(instance_id, abort)))
         self._sandboxes[instance_id] = sandbox
@@ -230,7 +207,7 @@ class Followed:
             case m.Gone():
                 self._gone(message.instance_id)
             case m.Rests():
-                self._rests(message)
+                self.idle.rests(message)
             case m.Counted():
                 counts = self._others.needs.pool.counts
                 self.calls = message.calls
@@ -239,8 +216,8 @@ class Followed:
             case m.Leaving():
                 self.leaving = True
                 self.link.send(m.Looked(message.n))
-            case m.Takes() | m.Looked():
-                self._questions.answered(message.n, message)
+            case m.Takes() | m.Looked() | m.GivenUp():
+                self.idle.answered(message)
             case m.Here():
                 self.silence.answered()
                 self.owed.here()
@@ -323,20 +300,6 @@ class Followed:
     async def _place(self, asked: m.Ask) -> None:
         self.link.send(await self._others.place(self, asked))
 
-    def _rests(self, message: m.Rests) -> None:
-        """Those that are idle may be ended for others, as the writer's own."""
-        needs = self._others.needs
-        for instance_id in message.idle:
-            instance = self.instances.get(instance_id)
-            if instance is not None and instance.state is State.BUSY:
-                instance.move(State.IDLE)
-                instance.idle_since = needs.clocks.monotonic()
-                needs.pool.capacity.told_free()
-        for instance_id in message.busy:
-            instance = self.instances.get(instance_id)
-            if instance is not None and instance.state is State.IDLE:
-                instance.move(State.BUSY)
-
     def _gone(self, instance_id: str) -> None:
         instance = self.instances.pop(instance_id, None)
         if instance is None:
@@ -377,7 +340,7 @@ class Followed:
         self.follows = False
         self.owed.another_link()
         self.handed_over.unlinked()
-        self._questions.lost()
+        self.idle.lost()
         for end in self._inside.values():
             end()
         self._inside.clear()

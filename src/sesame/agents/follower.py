@@ -188,6 +188,9 @@ class Follower:
                 self.life.answered()
             case m.CanTake():
                 self.send(self._takes(message))
+            case m.GiveUp():
+                given_up = () if self._held is None else self._held.give_up(message.instance_ids)
+                self.send(m.GivenUp(message.n, given_up))
             case m.LookIdle():
                 self._tell_rests()
                 self.send(m.Looked(message.n))

@@ -56,6 +56,20 @@ class HeldInstances:
             self._pool.shared.close(instance)
             self._revoked.add(asked.instance_id)
 
+    def give_up(self, asked: Iterable[str]) -> tuple[str, ...]:
+        """Ends those of them that are idle, and says which. The others count as told busy."""
+        given_up = tuple(each for each in asked if self._gives_up(each))
+        self.are_busy(asked)
+        return given_up
+
+    def _gives_up(self, instance_id: str) -> bool:
+        instance = self._pool.instance(instance_id)
+        idle = instance is not None and instance.state is State.IDLE and not instance.commands
+        if instance is not None and idle:
+            self._pool.counts.evicted += 1
+            self._pool.release_provisioned(instance)
+        return idle
+
     def end_all(self) -> None:
         """At once, whatever they do, and none starts before another credit comes."""
         self._revoke_unused()

@@ -14,12 +14,8 @@ from sesame.model.snapshot import Snapshot
 
 
 class KeptIdle:
-    def __init__(
-        self, pool: Pool, clock: Callable[[], float], is_here: Callable[[Instance], bool] = lambda _instance: True
-    ) -> None:
-        """`is_here` tells instances of this agent from those of others that count in its pool."""
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
-        self._is_here = is_here
         self._promises = Promises(clock)
 
     @property
@@ -28,7 +24,7 @@ class KeptIdle:
 
     def of(self, key: str) -> list[Instance]:
         """The instances here that were made from this snapshot."""
-        return [each for each in self._pool.instances() if each.snapshot.key == key and self._is_here(each)]
+        return [each for each in self._pool.instances() if each.snapshot.key == key and not each.elsewhere]
 
     def has(self, snapshot: Snapshot, exchange: Exchange) -> bool:
         """Whether this call has an idle instance here, or a place in one, beside those that are kept for others."""

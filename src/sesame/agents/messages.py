@@ -351,6 +351,20 @@ class Looked(_Message, frozen=True):
     n: int
 
 
+class GiveUp(_Message, frozen=True):
+    """Of these instances, those that are idle end, for others that start in their place. Answered by `GivenUp`."""
+
+    n: int
+    instance_ids: tuple[str, ...]
+
+
+class GivenUp(_Message, frozen=True):
+    """Those that end. The others serve calls, and are told of once they are idle again."""
+
+    n: int
+    instance_ids: tuple[str, ...]
+
+
 class AreYouThere(_Message, frozen=True):
     """Answered by `Here`, in order, which follows all that was done with what was sent before."""
 
@@ -380,5 +394,5 @@ Message = (
     Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | UseNonces
     | NoncesUsed | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside
     | EndInside | Rest | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here
-    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded
+    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | GiveUp | GivenUp
 )  # fmt: skip

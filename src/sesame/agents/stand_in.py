@@ -23,7 +23,7 @@ async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
     Raises `Exhausted` as a call would.
     """
     while True:
-        leaving = pool.capacity.require(snapshot, machine=machine)
+        leaving = await pool.capacity.granted(snapshot, machine=machine)
         if leaving is not None:
             admitted = pool.admit(bare(snapshot), leaving)
             admitted.instance.machine = machine

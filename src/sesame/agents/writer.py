@@ -15,7 +15,8 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
-from sesame.agents.followed import EarlyLink, Followed, WriterNeeds, hear_idle
+from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
+from sesame.agents.idle_there import IdleOfAll
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
@@ -69,12 +70,13 @@ class Writer:
         # What takes in connections that come from other agents.
         self.server: HttpServer | None = None
         self._offers = self._rests = False
-        self._idle = KeptIdle(needs.pool, needs.clocks.monotonic, self._is_here)
+        self._idle_there = IdleOfAll(self.followers)
+        self._idle = KeptIdle(needs.pool, needs.clocks.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared: asyncio.Future[None] | None = None
         # Requests that have come before the endpoints are there.
         self._early: list[tuple[socket.socket, Arrived]] = []
-        self._telling: asyncio.Future[Any] | None = None
+        needs.pool.capacity.give_up = self._idle_there.give_up
         needs.catalog.on_change(self._tell)
         needs.catalog.confirm = self._confirmed
 
@@ -161,7 +163,7 @@ class Writer:
                     each.link.send(m.Spare(key, instance.instance_id))
             self._tell_rest(each)
         # Until none of their requests is under way.
-        await self._tell_idle()
+        await self._idle_there.hear()
 
     def _tell_rest(self, followed: Followed) -> None:
         if self._rests:
@@ -284,7 +286,7 @@ class Writer:
         if room:
             return False
         # One that has become idle on a follower in this moment may have to go for it.
-        await self._tell_idle()
+        await self._idle_there.hear()
         # And one that was granted before is being started there, with room for this call, too.
         return snapshot.limits.concurrency > 1 and await self._moved_to_idle(snapshot, exchange, room=False)
 
@@ -294,9 +296,6 @@ class Writer:
             return False
         agent = await self._idle_at(WRITER, snapshot.key, room=room)
         return await self._send_to(agent, exchange, proven=True)
-
-    def _is_here(self, instance: Instance) -> bool:
-        return not any(instance.instance_id in each.instances for each in self.followers.values())
 
     def own(self, key: str) -> list[Instance]:
         """The instances of this agent."""
@@ -373,18 +372,8 @@ class Writer:
         """As `set_aside`: one that has become idle on a follower in this moment may have to go."""
         with contextlib.suppress(Exhausted):
             return await set_aside(self.needs.pool, snapshot, machine)
-        await self._tell_idle()
+        await self._idle_there.hear()
         return await set_aside(self.needs.pool, snapshot, machine)
-
-    async def _tell_idle(self) -> None:
-        """Returns when followers have told which instances are idle now. All who wait for it ask once."""
-        if self._telling is None:
-            self._telling = asyncio.ensure_future(hear_idle(list(self.followers.values())))
-            self._telling.add_done_callback(self._told_idle)
-        await asyncio.shield(self._telling)
-
-    def _told_idle(self, _telling: "asyncio.Future[Any]") -> None:
-        self._telling = None
 
     def _place_at(self, asked: m.Ask, agent: int) -> m.Place:
         return m.Place(asked.n, "", agent, self.addresses.get(agent, ""))
@@ -394,6 +383,6 @@ class Writer:
         if asker != WRITER and self._idle.keep(key, room=room)[0]:
             return WRITER
         for each in list(self.followers.values()):
-            if each.agent != asker and each.takes(key) and await each.keeps(key, room=room):
+            if each.agent != asker and each.takes(key) and await each.idle.keeps(key, room=room):
                 return each.agent
         return 0

@@ -8,7 +8,7 @@ import asyncio
 import sys
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -28,6 +28,10 @@ class Capacity:
         self._shortage = shortage
         # Called when there is room for an instance that there was no room for, perhaps.
         self.on_free: Callable[[], None] | None = None
+        # Where other agents have instances: has them end those of these that are idle there, and says which.
+        self.give_up: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
+        # While others are asked so: for each who asks, done once it has what it asked for.
+        self._asking: set[asyncio.Future[None]] = set()
         self._admitted: dict[str, Instance] = {}
         self._memory_mb = 0
         # Of several machines, what each may have by `Instance.machine`; 0 is this one. Caps of functions hold over all.
@@ -91,9 +95,46 @@ class Capacity:
             raise Exhausted(then)
         return None
 
-    async def granted(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
-        """As `require`, of who decides about it, where that is another process."""
-        return self.require(snapshot, provisioned=provisioned)
+    async def granted(
+        self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0
+    ) -> list[Instance] | None:
+        """As `require`, of who decides about it. What has to go on other agents has been given up there.
+
+        POLICY: what such an instance is told idle by may be older than a call that it serves, and the caller would wait
+        for that call. One that asks may get what another one wants: that one waits, and is not refused.
+        """
+        given_up: set[str] = set()
+        while True:
+            try:
+                leaving = self.require(snapshot, provisioned=provisioned, machine=machine)
+            except Exhausted:
+                if not self._asking:
+                    raise
+                await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            asked = [each for each in leaving or () if each.elsewhere and each.instance_id not in given_up]
+            if not asked or self.give_up is None:
+                return leaving
+            given_up |= await self._given_up(asked, self.give_up)
+
+    async def _given_up(
+        self, asked: list[Instance], give_up: Callable[[Collection[str]], Awaitable[Collection[str]]]
+    ) -> set[str]:
+        """Which of these have been: they are idle for whoever goes on without a pause. The others are busy."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.add(over)
+        for each in asked:
+            # Nobody else asks for it meanwhile.
+            each.move(State.BUSY)
+        try:
+            given_up = set(await give_up([each.instance_id for each in asked]))
+        finally:
+            self._asking.discard(over)
+            over.set_result(None)
+        for each in asked:
+            if each.instance_id in given_up and each.state is State.BUSY:
+                each.move(State.IDLE)
+        return given_up
 
     def _victims(
         self, instances: list[Instance], snapshot: Snapshot, provisioned: bool, machine: int

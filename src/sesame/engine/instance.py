@@ -87,6 +87,8 @@ class Instance:
         self.state = State.STARTING
         # Which of several machines it runs on, as `engine.capacity` counts them; 0: this one.
         self.machine = 0
+        # Whether another agent has it, which alone knows whether it is idle in this moment.
+        self.elsewhere = False
         self.initialized = not (snapshot.launch.initializer or snapshot.launch.initializer_command)
         # Unix seconds.
         self.created_at = clocks.wall()

@@ -155,11 +155,12 @@ def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps)
     """The idle instances to end now, so that the next cold call need not wait for their end.
 
     POLICY: when idle instances fill the memory, enough for one more instance like `snapshot` is freed, but at most one
-    in IDLE_PER_FREED idle instances goes: while there are few, each is worth more than a call that may not come.
+    in IDLE_PER_FREED idle instances goes: while there are few, each is worth more than a call that may not come. Those
+    of other agents go for calls alone, which have them given up first.
     """
     staying = [i for i in instances if i.state is not State.DEAD]
     short_mb = sum(map(_memory_mb, staying)) + snapshot.limits.memory_mb - caps.memory_mb
-    idle = [i for i in _longest_idle(staying) if not i.sessions]
+    idle = [i for i in _longest_idle(staying) if not (i.sessions or i.elsewhere)]
     leaving: list[Instance] = []
     for instance in idle[: len(idle) // IDLE_PER_FREED]:
         if short_mb <= 0:

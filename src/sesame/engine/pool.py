@@ -286,7 +286,7 @@ class Pool:
 
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
-        self.counts.evicted += 1
+        self.counts.evicted += not victim.elsewhere  # Else its own agent has counted it.
         self.capacity.free(victim)
         return self._retire(victim, KillReason.EVICTED)
 
