@@ -1,5 +1,6 @@
 """Several agents on one port: each API at each of them, caps that hold over all, and what dies comes back."""
 
+import contextlib
 import functools
 import signal
 import threading
@@ -171,6 +172,12 @@ def a_follower_of(server: Sesame) -> psutil.Process:
     return next(each for each in agents_of(server) if each != writer)
 
 
+def ended(hung: psutil.Process) -> None:
+    """Whoever has not killed it yet does so now."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        hung.kill()
+
+
 def test_a_follower_that_hangs_is_killed_before_a_change_is_answered(several: Sesame, tmp_path: Path) -> None:
     client = deployed(several, "hangs", HELLO)
     hung = a_follower_of(several)
@@ -180,8 +187,7 @@ def test_a_follower_that_hangs_is_killed_before_a_change_is_answered(several: Se
         client.update_function("hangs", "f", codeDir=str(tmp_path))
         assert "does not answer: it is killed" in several.said()
     finally:
-        if _lives(hung):
-            hung.kill()
+        ended(hung)
     wait_until(lambda: len(agents_of(several)) == AGENTS, "as many agents as before")
     assert [client.invoke_function("hangs", "f").data for _ in range(2 * AGENTS)] == [b"new"] * (2 * AGENTS)
 
@@ -195,8 +201,7 @@ def test_a_follower_that_hangs_does_not_hold_up_the_next_writer(several: Sesame)
         wait_until(lambda: len(agents_of(several)) == AGENTS and hung not in agents_of(several), "as many agents")
         assert client.get_function("hangs-too", "f").data["functionName"] == "f"
     finally:
-        if _lives(hung):
-            hung.kill()
+        ended(hung)
 
 
 def test_the_writer_that_hangs_is_killed_and_the_next_one_serves(several: Sesame) -> None:
@@ -206,8 +211,7 @@ def test_the_writer_that_hangs_is_killed_and_the_next_one_serves(several: Sesame
     try:
         assert client.get_function("hung-writer", "f").data["functionName"] == "f"
     finally:
-        if _lives(hung):
-            hung.kill()
+        ended(hung)
     assert writer_of(several) != hung
     assert "Agent 1 does not answer: it is killed" in several.said()
 
