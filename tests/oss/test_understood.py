@@ -5,6 +5,7 @@ Run by pytest against a real endpoint on a free port.
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import oss2
 import pytest
@@ -89,7 +90,12 @@ def test_an_unknown_item_of_a_bucket_touches_nothing(
         ("GET", "", {"start-after": "a"}),
         ("DELETE", "k", {"uploads": "", "x": ""}),
         ("PUT", "k", {"acl": "", "partNumber": "1"}),
-        ("GET", "k", {"v": "2"}),
+        ("PUT", "k", {"v": "2"}),
+        ("DELETE", "k", {"v": "2"}),
+        ("GET", "", {"v": "2"}),
+        ("GET", "k", {"tagging": "", "v": "2"}),
+        ("GET", "k", {"v": ""}),
+        ("GET", "k", {"x-oss-new": "1"}),
     ],
 )
 def test_what_does_not_go_together_is_not_implemented(
@@ -99,6 +105,24 @@ def test_what_does_not_go_together_is_not_implemented(
     for signer in SIGNERS:
         assert code(endpoint.request(method, key, params=params, auth=signer(KEY_ID, SECRET))) == NOT_IMPLEMENTED
     assert bucket.get_object("k").read() == b"data"
+
+
+@pytest.mark.parametrize("item", ["v=2", "t=1796039000", "20261130", "_=1", "utm_source=x&spm=a.b", "para1=%E6%95%B0"])
+def test_what_pages_append_to_links_of_objects_is_dropped(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, item: str
+) -> None:
+    bucket.put_object("k", b"data")
+    params = dict(parse_qsl(item, keep_blank_values=True))
+    links = [oss2.Bucket(oss2.Auth(KEY_ID, SECRET), endpoint.url, "photos").sign_url("GET", "k", 60) + f"&{item}"]
+    for signer in SIGNERS:
+        signing = endpoint.bucket("photos", signer(KEY_ID, SECRET))
+        links.append(signing.sign_url("GET", "k", 60, params=dict(params)))
+    bucket.put_object_acl("k", "public-read")
+    links.append(f"{endpoint.url}/photos/k?{item}")
+    for link in links:
+        found = requests.get(link, timeout=60)
+        assert (found.status_code, found.content) == (200, b"data"), (link, found.text)
+    assert requests.head(links[-1], timeout=60).headers["Content-Length"] == "4"
 
 
 def test_a_repeated_item_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:

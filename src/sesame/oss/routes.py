@@ -1,7 +1,8 @@
 """Which operation a request means, and whether it asks for anything that the operation does not do.
 
 Called by `oss.app` after the signature is checked and before anything is touched. A query item or a header that the
-operation does not understand is refused, since dropping it could do the opposite of what was asked.
+operation does not understand is refused, since dropping it could do the opposite of what was asked; only what pages
+append to the links of objects that they read is dropped, as in the cloud.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from sesame.oss.copying import SOURCE_HEADER
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.operations import BUCKET, COPIES, NEVER_SET, OBJECT, SERVICE, Operation, Table
 from sesame.oss.request import NULL_VERSION, Request
+from sesame.oss.signature import NOT_SERVED, SERVED, UNSIGNED_IN_V1
 
 _PAYER = "x-oss-request-payer"
 # By the parameter that only this form of presigned link has: all that belong to it (reference/companions.md §1.3–1.5).
@@ -31,6 +33,8 @@ _EVERYWHERE = frozenset(
     {"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER, "x-oss-forbid-overwrite"}
 )
 _USER_META = "x-oss-meta-"
+_WORDS = SERVED | NOT_SERVED | UNSIGNED_IN_V1 | _LINK_V1
+_PREFIXES = ("x-oss-", "response-")
 # They would make a write conditional or partial, which no write here is.
 _NOT_FOR_WRITES = (
     "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "content-range",
@@ -47,8 +51,10 @@ def route(request: Request) -> Operation:
         operation = COPIES.get((request.method, subresource), operation)
     understood = operation.query if operation is not None else frozenset()
     # A query item may have an empty name, which is not the "" that stands for the plain operation.
+    reads_content = table is OBJECT and request.method in ("GET", "HEAD") and not subresource
     for item in sorted(items - understood - ({subresource} if subresource else set())):
-        raise _not_implemented(request, item)
+        if not (reads_content and _means_nothing(item, request.query[item])):
+            raise _not_implemented(request, item)
     if operation is None:
         if request.method == "PUT" and table is BUCKET and any(subresource == name for name, *_ in NEVER_SET):
             raise _not_implemented(request, subresource)
@@ -72,6 +78,15 @@ def _subresource(table: Table, items: "frozenset[str] | set[str]") -> str:
     if len(chosen) > 1:
         raise OssError("InvalidArgument", f"{chosen[0]} and {chosen[1]} cannot be asked for together.")
     return chosen[0] if chosen else ""
+
+
+def _means_nothing(item: str, value: str) -> bool:
+    """Whether the item is none of OSS's: what pages append to get past a cache (`?v=2`, `?20261130`), and trackers.
+
+    POLICY: a sub-resource that is not known here is a word without a value, as all are that choose an operation.
+    """
+    of_oss = item in _WORDS or item.startswith(_PREFIXES)
+    return item != "" and not of_oss and (value != "" or not item[0].isalpha())
 
 
 def _link_parameters(query: Mapping[str, str]) -> frozenset[str]:
