@@ -30,18 +30,18 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     """As `open_own_logs`."""
     clocks, limits = needs.clocks, needs.retention
     index = SegmentIndex(database, epoch, clocks.wall)
-    next_id = await index.reserve()
+    numbering = await index.reserve()
     made: list[LogWriterProcess] = []
 
     def writer(path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> LogWriterProcess:
-        made.append(LogWriterProcess(path, total_bytes, age_s, on_settled, needs.copies, next_id))
+        made.append(LogWriterProcess(path, total_bytes, age_s, on_settled, needs.copies, numbering))
         return made[0]
 
     logs = await opened(needs, writer)
     shipping = Shipping(made[0], index, objects, limits, clocks)
 
     async def last_lines() -> None:
-        await logs.flush()
+        await logs.end_lines()
         await shipping.close()
 
     needs.teardown.push_async_callback(last_lines)

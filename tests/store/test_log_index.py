@@ -51,28 +51,36 @@ def segment(first: int, count: int = 10, *, at_ms: int = 1_000, size: int = 100)
 
 async def test_each_writer_has_numbers_of_its_own(database: Database) -> None:
     index = SegmentIndex(database, 1, Wall())
-    first = await index.reserve()
-    second = await index.reserve()
+    first = (await index.reserve()).next_id
+    second = (await index.reserve()).next_id
     assert (first, second) == (NUMBERS, 2 * NUMBERS)
     # One that has used nearly all of them gets more.
     await index.add(segment(3 * NUMBERS - 11))
-    assert await index.reserve() == 3 * NUMBERS - 1 + NUMBERS // 2
+    assert (await index.reserve()).next_id == 3 * NUMBERS - 1 + NUMBERS // 2
 
 
 async def test_a_database_that_was_set_back_gives_no_number_again(database: Database) -> None:
     wall = Wall()
     wall.now_s = 1_800_000_000.0
     index = SegmentIndex(database, 1, wall)
-    given = await index.reserve()
+    given = (await index.reserve()).next_id
     await database.write(lambda c: c.execute(sa.delete(counters)))
     wall.now_s += 60.0
     # The writer before has written more than it had reserved by then, and has told nobody.
-    assert await index.reserve() >= given + 50 * IDS_PER_SECOND
+    assert (await index.reserve()).next_id >= given + 50 * IDS_PER_SECOND
     # A clock that is behind gives none either.
     wall.now_s -= 3600.0
-    again = await index.reserve()
+    again = (await index.reserve()).next_id
     assert again > given
-    assert await index.reserve() == again + NUMBERS
+    assert (await index.reserve()).next_id == again + NUMBERS
+
+
+async def test_times_of_rows_go_on_from_those_of_the_writer_before(database: Database) -> None:
+    index = SegmentIndex(database, 1, Wall())
+    assert (await index.reserve()).after_ms == 0
+    for first, at_ms in ((NUMBERS, 50_000), (NUMBERS + 10, 7_000)):
+        await index.add(segment(first, at_ms=at_ms))
+    assert (await index.reserve()).after_ms == 55_000
 
 
 async def test_segments_are_listed_the_newest_first_and_are_there_once(database: Database) -> None:

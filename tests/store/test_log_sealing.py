@@ -12,7 +12,7 @@ from sesame.store.logs.lines import Chunk
 from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.shared import sealing as rules
 from sesame.store.logs.shared.sealing import NUMBERS, Sealing, unseal
-from sesame.store.logs.shared.segment import InBucket, Range, Sealed
+from sesame.store.logs.shared.segment import Range, Sealed
 
 A, B = SourceKey("demo", "a", "1", "c-1", "", ""), SourceKey("demo", "b", "1", "c-2", "p", "l", "prod")
 FIRST, SECOND = NUMBERS, 2 * NUMBERS
@@ -36,7 +36,7 @@ class NodeFile:
         found: list[Sealed] = []
         while (sealed := self.sealing.next()) is not None:
             found.append(sealed)
-            self.sealing.mark([in_bucket(sealed)])
+            self.sealing.mark([sealed.segment.ids])
         return found
 
     def take(self, segments: Sequence[Sealed]) -> list[str]:
@@ -44,10 +44,6 @@ class NodeFile:
 
     def texts(self, **query: str) -> list[str]:
         return [line.text for line in LogReader(self.path).read(msgspec.convert(query, Query))]
-
-
-def in_bucket(sealed: Sealed) -> InBucket:
-    return InBucket(sealed.segment.ids, sealed.segment.digest, sealed.segment.last_ms)
 
 
 @pytest.fixture
@@ -87,7 +83,7 @@ def test_what_is_sealed_here_is_read_there_in_the_same_order(here: NodeFile, the
     # None of what came from there is sealed again.
     (own,) = there.seal_all()
     assert own.segment.ids == Range(SECOND, SECOND + 1)
-    assert sorted(there.sealing.here()) == sorted(each.segment.digest for each in (first, second, own))
+    assert there.sealing.here() == [Range(FIRST, FIRST + 4), own.segment.ids]
 
 
 def test_what_was_not_sealed_when_its_writer_ended_is_sealed_when_the_node_leads_again(
@@ -160,8 +156,46 @@ def test_old_rows_that_come_late_are_deleted_in_the_order_of_all(here: NodeFile,
     there.take(old)
     assert there.writer.expire(2_000, EVERYTHING) is True
     assert there.texts() == ["3"]
-    # What the database says of them is forgotten too, as it forgets them.
-    assert there.sealing.here() == []
+
+
+def test_nodes_whose_clocks_are_apart_lose_no_lines(here: NodeFile, there: NodeFile) -> None:
+    here.write("old", at_ms=1_000)
+    here.write("ahead", at_ms=10_000_000)
+    there.write("behind", at_ms=5_000_000)
+    there.take(here.seal_all())
+    assert there.writer.expire(2_000, EVERYTHING) is True
+    assert there.texts() == ["ahead", "behind"]
+
+
+def test_times_go_on_from_those_that_others_gave(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "logs.db", SECOND, 10_000_000)
+    writer.open()
+    with closing(writer):
+        writer.write([Row(A, "r", Chunk(5_000_000, None, b"1\n"))], 5_000_000)
+        assert writer.connection.execute("SELECT batch_ms, at_ms FROM chunks").fetchall() == [(10_000_000, 5_000_000)]
+
+
+def test_what_a_database_that_was_set_back_does_not_know_is_sealed_again(here: NodeFile) -> None:
+    for number in range(4):
+        here.write(f"{number}")
+        here.seal_all()
+    # It knows the third, which is kept, and has deleted the first two.
+    here.sealing.begin([Range(FIRST + 2, FIRST + 3)])
+    (again,) = here.seal_all()
+    assert again.segment.ids == Range(FIRST + 3, FIRST + 4)
+
+
+def test_what_a_node_brought_before_it_was_killed_is_not_sealed_again(here: NodeFile) -> None:
+    here.write("1", "2")
+    assert here.sealing.next() is not None
+    here.write("3")
+    here.sealing.begin([Range(FIRST, FIRST + 2)])
+    (sealed,) = here.seal_all()
+    assert sealed.segment.ids == Range(FIRST + 2, FIRST + 3)
+    # What was before all that the database knows and was not brought, as this node was lost, is.
+    here.sealing.begin([Range(SECOND, SECOND + 1)])
+    here.write("4")
+    assert [each.segment.ids for each in here.seal_all()] == [Range(FIRST + 3, FIRST + 4)]
 
 
 def test_a_copy_for_another_bucket_is_sealed_anew(here: NodeFile) -> None:

@@ -70,13 +70,13 @@ class Cluster:
         self._epoch += 1
         index = SegmentIndex(self._database, self._epoch, SYSTEM_CLOCKS.wall)
         objects = SegmentObjects(self._database, self.objects, SYSTEM_CLOCKS.wall)
-        next_id = await index.reserve()
+        numbering = await index.reserve()
         limits = retention or Retention()
         made: list[LogWriterProcess] = []
         path = self._folder / f"{node}.db"
 
         def writer(path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> LogWriterProcess:
-            made.append(LogWriterProcess(path, total_bytes, age_s, on_settled, next_id=next_id))
+            made.append(LogWriterProcess(path, total_bytes, age_s, on_settled, numbering=numbering))
             return made[0]
 
         logs = Logs(path, limits, writer=writer)
@@ -168,6 +168,18 @@ async def test_while_the_bucket_is_away_lines_wait_in_the_file(cluster: Cluster)
     second = await cluster.lead("n2")
     await second.copying.copy()
     assert second.texts() == ["1", "2"]
+
+
+async def test_at_a_stop_the_last_line_is_brought_too_though_it_has_no_newline(cluster: Cluster) -> None:
+    writer = await cluster.lead("n1")
+    writer.logs.append(Source("f"), "r", b"whole\nlast words")
+    await writer.logs.end_lines()
+    await writer.shipping.close()
+    second = await cluster.lead("n2")
+    await second.copying.copy()
+    assert second.texts() == ["whole", "last words"]
+    await writer.logs.close()
+    assert writer.texts() == ["whole", "last words"]
 
 
 async def test_a_missing_and_a_damaged_segment_cost_their_own_lines_alone(cluster: Cluster) -> None:

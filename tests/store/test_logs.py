@@ -505,7 +505,7 @@ def test_a_missing_file_has_no_lines_and_a_foreign_file_is_an_error(tmp_path: Pa
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version=99")
     for refused in (lambda: LogReader(newer).read(Query()), LogWriter(newer).open):
-        with pytest.raises(ConfigurationError, match=r"found version 99, expected 3"):
+        with pytest.raises(ConfigurationError, match=r"found version 99, expected 4"):
             refused()
 
 
@@ -572,15 +572,20 @@ async def test_the_qualifier_is_kept_as_the_caller_wrote_it(make: Make) -> None:
     assert [line.qualifier for line in await logs.read(Query())] == ["prod", "1", "prod"]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 async def test_a_file_of_a_version_before_is_read_and_then_upgraded(make: Make, tmp_path: Path, version: int) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"old\n")
     await logs.close()
     path = tmp_path / "logs.db"
     with sqlite3.connect(path) as db:
-        for table in ("sealed", "segments"):
-            db.execute(f"DROP TABLE {table}")
+        db.execute("DROP TABLE held")
+        db.execute("ALTER TABLE sources RENAME COLUMN last_id TO last_ms")
+        if version == 3:
+            db.execute("CREATE TABLE segments (digest TEXT PRIMARY KEY, last_ms INTEGER NOT NULL) WITHOUT ROWID")
+            db.execute("CREATE INDEX segments_by_age ON segments (last_ms)")
+        else:
+            db.execute("DROP TABLE sealed")
         if version == 1:
             db.execute("ALTER TABLE sources DROP COLUMN qualifier")
         db.execute(f"PRAGMA user_version={version}")

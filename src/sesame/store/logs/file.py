@@ -17,15 +17,15 @@ from sesame.store.logs.lines import Chunk
 from sesame.store.logs.shares import Shares
 from sesame.store.sql import sqlite_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_TIMEOUT_S = 10.0
 # One statement inserts at most so many rows: the interpreter's lock changes hands once for all of them.
 ROWS_TOGETHER = 512
 COLUMNS = 6
 # One transaction of the retention deletes so many rows, so that what is being written never waits long.
 ROWS_DELETED_TOGETHER = 200
-# A source's time of last use may be this much behind, which spares a write with each batch.
-SOURCE_STALE_MS = 60_000
+# The last row of a source may be so many numbers behind, which spares a write with each batch.
+SOURCE_STALE_IDS = 1024
 # So many sources of rows from elsewhere are remembered; one that is forgotten gets another row.
 ADOPTED_SOURCES_MAX = 10_000
 # Space that retention freed beyond this goes back to the file system, a little at a time.
@@ -37,7 +37,7 @@ CHECKPOINT_PAGES = 512
 
 _SCHEMA = """
 CREATE TABLE sources (
-    id INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL,
     service TEXT NOT NULL, function TEXT NOT NULL, version_id TEXT NOT NULL,
     instance_id TEXT NOT NULL, log_project TEXT NOT NULL, logstore TEXT NOT NULL, qualifier TEXT NOT NULL
 );
@@ -46,15 +46,21 @@ CREATE TABLE chunks (
     request_id TEXT NOT NULL, at_ms INTEGER NOT NULL, marks BLOB, data BLOB NOT NULL
 );
 """
-# Of a cluster: which rows are in the bucket, by ranges of ids, and which segments the rows of this file make up.
-_SHARED = """
-CREATE TABLE sealed (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);
-CREATE TABLE segments (digest TEXT PRIMARY KEY, last_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX segments_by_age ON segments (last_ms);
-"""
+# Of a cluster, by ranges of ids: which rows are in the bucket, and which of those were written, or taken in, here.
+_SEALED = "CREATE TABLE sealed (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);"
+_HELD = "CREATE TABLE held (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);"
 _TO_VERSION_2 = "ALTER TABLE sources ADD COLUMN qualifier TEXT NOT NULL DEFAULT '';"
+_TO_VERSION_4 = """
+ALTER TABLE sources RENAME COLUMN last_ms TO last_id;
+UPDATE sources SET last_id = (SELECT coalesce(max(id), 0) FROM chunks);
+"""
 # What each version lacks of the present one.
-_CHANGES = {0: _SCHEMA + _SHARED, 1: _TO_VERSION_2 + _SHARED, 2: _SHARED}
+_CHANGES = {
+    0: _SCHEMA + _SEALED + _HELD,
+    1: _TO_VERSION_2 + _TO_VERSION_4 + _SEALED + _HELD,
+    2: _TO_VERSION_4 + _SEALED + _HELD,
+    3: _TO_VERSION_4 + "DROP TABLE segments;" + _HELD,
+}
 
 
 class SourceKey(NamedTuple):
@@ -95,13 +101,14 @@ class Adopted(Protocol):
 class LogWriter:
     """The only writer. Not safe for use by several threads at a time; `write` and `expire` raise sqlite_file.Error."""
 
-    def __init__(self, path: Path, next_id: int = 0) -> None:
-        """In a cluster, new rows have ids from `next_id` on."""
+    def __init__(self, path: Path, next_id: int = 0, after_ms: int = 0) -> None:
+        """In a cluster, new rows have ids from `next_id` on, and times that are not before `after_ms`."""
         self._path = path
         self._next_id = next_id
+        self._after_ms = after_ms
         self._connection: Any = None
         self._shares = Shares(None)
-        # source → its id, and the time of last use that the file knows
+        # source → its id, and the id of its last row that the file knows
         self._known: dict[SourceKey, tuple[int, int]] = {}
         # The same of sources that `adopt` brought.
         self._adopted: dict[SourceKey, tuple[int, int]] = {}
@@ -127,7 +134,7 @@ class LogWriter:
         """Sets a file aside that turned out to be damaged, and begins a new one; returns the notice about that."""
         self.close()
         aside = set_aside(self._path)
-        self._known, self._adopted, self._batch_ms = {}, {}, 0
+        self._known, self._adopted = {}, {}
         self._open()
         return f"the logs of functions in {self._path} were damaged: they lie in {aside} now, and new ones are kept"
 
@@ -161,7 +168,7 @@ class LogWriter:
             _begin_at(db, self._next_id)
         self._shares = Shares(db)
         newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
-        self._batch_ms = newest[0] if newest else 0
+        self._batch_ms = max(self._batch_ms, newest[0] if newest else 0, self._after_ms)
         db.execute("SELECT id FROM sources ORDER BY id DESC LIMIT 1").fetchone()
 
     def close(self) -> None:
@@ -176,9 +183,10 @@ class LogWriter:
         known = dict(self._known)
         values: list[Any] = []
         with sqlite_file.transaction(db):
+            last = _last_id(db) + len(rows)
             for row in rows:
                 chunk = row.chunk
-                source = self._source(known, row.source, batch_ms)
+                source = self._source(known, row.source, last)
                 values += (batch_ms, source, row.request_id, chunk.at_ms, chunk.marks, chunk.data)
             start = 0
             for count in _portions(len(rows)):
@@ -198,12 +206,12 @@ class LogWriter:
             self._adopted = {}
         known = dict(self._adopted)
         with sqlite_file.transaction(db):
-            before = db.total_changes
+            before, last = db.total_changes, max((row.id for row, _key in rows), default=0)
             values = [
                 (
                     row.id,
                     row.batch_ms,
-                    self._source(known, key, row.batch_ms),
+                    self._source(known, key, last),
                     row.request_id,
                     row.at_ms,
                     row.marks,
@@ -244,12 +252,12 @@ class LogWriter:
             return self._give_back()
         with sqlite_file.transaction(db):
             db.executemany("DELETE FROM chunks WHERE id = ?", [(row.id,) for row in oldest])
-            first = db.execute("SELECT batch_ms FROM chunks ORDER BY id LIMIT 1").fetchone()
-            unused_ms = first[0] - 2 * SOURCE_STALE_MS if first else self._batch_ms + 1
-            db.execute("DELETE FROM sources WHERE last_ms < ?", (unused_ms,))
-            db.execute("DELETE FROM segments WHERE last_ms < ?", (before_ms,))
-        self._known = {key: known for key, known in self._known.items() if known[1] >= unused_ms}
-        self._adopted = {key: known for key, known in self._adopted.items() if known[1] >= unused_ms}
+            first = db.execute("SELECT id FROM chunks ORDER BY id LIMIT 1").fetchone()
+            # By ids, not by times: the clocks of a cluster's nodes may be apart.
+            used = first[0] - SOURCE_STALE_IDS if first else _last_id(db)
+            db.execute("DELETE FROM sources WHERE last_id <= ?", (used,))
+        self._known = {key: known for key, known in self._known.items() if known[1] > used}
+        self._adopted = {key: known for key, known in self._adopted.items() if known[1] > used}
         self._shares.removed(oldest)
         return True
 
@@ -272,21 +280,22 @@ class LogWriter:
         )
         return page_bytes, pages, free
 
-    def _source(self, known: dict[SourceKey, tuple[int, int]], key: SourceKey, batch_ms: int) -> int:
+    def _source(self, known: dict[SourceKey, tuple[int, int]], key: SourceKey, last: int) -> int:
+        """Its id; it has no row with an id above `last`."""
         found = known.get(key)
-        if found is not None and batch_ms - found[1] < SOURCE_STALE_MS:
+        if found is not None and last - found[1] < SOURCE_STALE_IDS:
             return found[0]
         if found is not None:
             source = found[0]
-            self._connection.execute("UPDATE sources SET last_ms = ? WHERE id = ?", (batch_ms, source))
+            self._connection.execute("UPDATE sources SET last_id = ? WHERE id = ?", (last, source))
         else:
             columns = ", ".join(SourceKey._fields)
             made = self._connection.execute(
-                f"INSERT INTO sources (last_ms, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (batch_ms, *key)
+                f"INSERT INTO sources (last_id, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (last, *key)
             )
             assert made.lastrowid is not None
             source = made.lastrowid
-        known[key] = (source, batch_ms)
+        known[key] = (source, last)
         return source
 
 
@@ -303,6 +312,12 @@ def _portions(count: int) -> Iterator[int]:
 def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> int:
     """`values` has COLUMNS for each of `count` rows. Returns the id of the last one."""
     return db.execute(_insertion(count), values).lastrowid or 0
+
+
+def _last_id(db: sqlite_file.Connection) -> int:
+    """The highest that a row has had, or will not have; 0 in a new file."""
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
+    return int(found[0]) if found else 0
 
 
 def _begin_at(db: sqlite_file.Connection, next_id: int) -> None:

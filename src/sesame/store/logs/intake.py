@@ -220,6 +220,14 @@ class Logs:
         self._send()
         await self._writer.tried()
 
+    async def end_lines(self) -> None:
+        """As `flush`, once nothing more comes: last lines without their newline too."""
+        for call in self._calls.values():
+            if call.over or not call.whole:
+                self._close(call)
+                call.whole = True
+        await self.flush()
+
     async def expire(self) -> None:
         """Deletes lines beyond the retention limits now; also happens every `EXPIRE_EVERY_S`."""
         self._send(expire=True)

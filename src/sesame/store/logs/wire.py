@@ -10,7 +10,7 @@ import msgspec
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import Piece
 from sesame.store.logs.routes import Route
-from sesame.store.logs.shared.segment import InBucket, Sealed, Segment
+from sesame.store.logs.shared.segment import Range, Sealed, Segment
 
 _HEAD = struct.Struct(">IQ")
 
@@ -51,7 +51,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag=0):
 class Seal(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """In a cluster: rows of `done` are in the bucket. Asks for the oldest of the others, in `Tried.sealed`."""
 
-    done: list[InBucket]
+    done: list[Range]
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -62,10 +62,16 @@ class Take(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class WhatIsHere(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """In a cluster: asks for the digests of the segments whose rows are in the file, in `Tried.here`."""
+    """In a cluster: asks for the rows of the bucket that are in the file, in `Tried.here`."""
 
 
-Asked = Seal | Take | WhatIsHere
+class Begin(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """In a cluster: these rows are in the bucket, and no others."""
+
+    known: list[Range]
+
+
+Asked = Seal | Take | WhatIsHere | Begin
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):
@@ -81,7 +87,7 @@ class Tried(msgspec.Struct, frozen=True, array_like=True):
     notice: str = ""
     logstores: list[int] = []
     sealed: Sealed | None = None
-    here: list[str] = []
+    here: list[Range] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store.logs.shared.segment import InBucket, Sealed, Segment
-from sesame.store.logs.wire import Asked, Batch, Frames, Seal, Take, Tried, WhatIsHere, frame
+from sesame.store.logs.shared.segment import Range, Sealed, Segment
+from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Seal, Take, Tried, WhatIsHere, frame
 
 RESTART_AFTER_S = 1.0
 DEATHS_MAX = 3
@@ -34,6 +34,16 @@ class _Sent(NamedTuple):
     number: int
     weight: int
     frame: bytes
+
+
+class Numbering(NamedTuple):
+    """In a cluster: new rows have ids from `next_id` on, and times that are not before `after_ms`."""
+
+    next_id: int = 0
+    after_ms: int = 0
+
+
+_OF_ITS_OWN = Numbering()
 
 
 class Logstores(NamedTuple):
@@ -78,12 +88,11 @@ class LogWriterProcess(asyncio.Protocol):
         age_s: float,
         on_settled: Callable[[int], None],
         logstores: Logstores | None = None,
-        next_id: int = 0,
+        numbering: Numbering = _OF_ITS_OWN,
     ) -> None:
-        """In a cluster, new rows have ids from `next_id` on."""
         self._path = path
         self._limits = str(total_bytes), str(age_s)
-        self._next_id = next_id
+        self._numbering = numbering
         self._logstores = logstores
         self._on_settled = on_settled
         self._child: subprocess.Popen[bytes] | None = None
@@ -140,19 +149,23 @@ class LogWriterProcess(asyncio.Protocol):
             raise PlatformError(f"{self._path} cannot be used: {tried.error}")
         return tried
 
-    async def seal(self, done: list[InBucket]) -> Sealed | None:
+    async def begin(self, known: list[Range]) -> None:
+        """These rows are in the bucket, in order, and no others. Raises `PlatformError`."""
+        await self._ask(Begin(known))
+
+    async def seal(self, done: list[Range]) -> Sealed | None:
         """The oldest rows that are in no segment, once it is noted that those of `done` are. Raises `PlatformError`."""
-        if any(each.digest for each in done):
-            # A file that takes the place of a damaged one goes on from there.
-            self._next_id = max(self._next_id, *(each.ids.end for each in done if each.digest))
+        # A file that takes the place of a damaged one goes on from there.
+        next_id = max((self._numbering.next_id, *(each.end for each in done)))
+        self._numbering = self._numbering._replace(next_id=next_id)
         return (await self._ask(Seal(done))).sealed
 
     async def take(self, segment: Segment, data: bytes | None) -> str:
         """Takes in what others wrote; returns why it is lost, if it is. Raises `PlatformError`."""
         return (await self._ask(Take(segment, data))).notice
 
-    async def here(self) -> list[str]:
-        """The digests of the segments whose rows are in the file. Raises `PlatformError`."""
+    async def here(self) -> list[Range]:
+        """The rows of the bucket that were written, or taken in, here, in order. Raises `PlatformError`."""
         return (await self._ask(WhatIsHere())).here
 
     async def tried(self) -> None:
@@ -219,7 +232,7 @@ class LogWriterProcess(asyncio.Protocol):
 
     def _arguments(self) -> list[str]:
         logstores = [str(self._logstores.path)] if self._logstores is not None else []
-        return [str(self._path), *self._limits, str(self._next_id), *logstores]
+        return [str(self._path), *self._limits, *map(str, self._numbering), *logstores]
 
     async def _connect(self, ours: socket.socket) -> asyncio.WriteTransport:
         self._frames = Frames()

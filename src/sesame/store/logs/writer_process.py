@@ -20,7 +20,7 @@ from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
 from sesame.store.logs.logstores.function_logs import FunctionLogs
 from sesame.store.logs.routes import Route
 from sesame.store.logs.shared.sealing import Sealing
-from sesame.store.logs.wire import Asked, Batch, Frames, Output, Seal, Take, Tried, Whole, frame
+from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Output, Seal, Take, Tried, Whole, frame
 from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
@@ -197,6 +197,9 @@ class _Conversation:
 
     def _answer(self, asked: Asked) -> Tried:
         try:
+            if isinstance(asked, Begin):
+                self._sealing.begin(asked.known)
+                return Tried()
             if isinstance(asked, Seal):
                 self._sealing.mark(asked.done)
                 return Tried(sealed=self._sealing.next())
@@ -245,10 +248,10 @@ class _Conversation:
             return
 
 
-def main(fd: str, path: str, total_bytes: str, age_s: str, next_id: str = "0", logstores: str = "") -> int:
+def main(fd: str, path: str, total_bytes: str, age_s: str, next_id: str, after_ms: str, logstores: str = "") -> int:
     os.nice(NICENESS)
     sock = socket.socket(fileno=int(fd))
-    writer = LogWriter(Path(path), int(next_id))
+    writer = LogWriter(Path(path), int(next_id), int(after_ms))
     try:
         notice = writer.open() if float(age_s) else ""
     except ConfigurationError as error:

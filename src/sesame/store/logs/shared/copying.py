@@ -13,7 +13,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.index import Indexed
 from sesame.store.logs.shared.objects import SegmentObjects
-from sesame.store.logs.shared.segment import Segment
+from sesame.store.logs.shared.segment import Range, Ranges, Segment
 from sesame.store.logs.shared.shipping import Limits
 
 # So many are fetched at a time: as much as that is in memory.
@@ -27,7 +27,7 @@ class Taker(Protocol):
     """The part of `store.logs.writer.LogWriterProcess` that is used here."""
 
     async def take(self, segment: Segment, data: bytes | None) -> str: ...
-    async def here(self) -> list[str]: ...
+    async def here(self) -> list[Range]: ...
 
 
 class Index(Protocol):
@@ -57,13 +57,13 @@ class Copying:
 
     async def copy(self) -> int:
         """Copies what is not here; returns how many segments. Raises `PlatformError`."""
-        here = set(await self._taker.here())
+        here = Ranges(await self._taker.here())
         room, copied, before = self._limits.total_bytes, 0, None
         while page := await self._index.newest(before):
             wanted: list[Segment] = []
             for each in page:
                 room -= each.segment.size
-                if room >= 0 and each.segment.digest not in here:
+                if room >= 0 and each.segment.ids not in here:
                     wanted.append(each.segment)
             for start in range(0, len(wanted), FETCHED_TOGETHER):
                 await self._take(wanted[start : start + FETCHED_TOGETHER])

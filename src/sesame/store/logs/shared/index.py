@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sesame.store.logs.shared import objects
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Owner, Range, Segment
+from sesame.store.logs.writer import Numbering
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import log_segments
 from sesame.store.sql.numbers import at_time, keep_ahead, reserve
@@ -18,7 +19,8 @@ from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 # From this number on the next writer numbers its rows.
 NEXT_ID = "log_ids"
 # Faster than any process writes rows, so that one that began earlier, and reserves no more, never catches up.
-IDS_PER_SECOND = 1 << 20
+# Numbers of lines have 17 bits less than 63 bits (`reader.LINE_BITS`): enough until the year 2161.
+IDS_PER_SECOND = 1 << 14
 AT_ONCE = 500
 
 _columns = log_segments.c
@@ -41,10 +43,18 @@ class SegmentIndex:
         self._epoch = epoch
         self._wall = wall
 
-    async def reserve(self) -> int:
-        """From which number on this writer may number its rows: no other has, or will have, numbers from there on."""
+    async def reserve(self) -> Numbering:
+        """How this writer numbers its rows: no other has, or will have, numbers from there on.
+
+        Their times go on from those that others gave, although its clock may be behind.
+        """
         first = max(NUMBERS, at_time(self._wall(), IDS_PER_SECOND))
-        return await self._database.write(lambda connection: reserve(connection, NEXT_ID, first, NUMBERS))
+
+        def act(connection: sa.Connection) -> Numbering:
+            newest = connection.execute(sa.select(sa.func.coalesce(sa.func.max(_columns.last_ms), 0))).scalar_one()
+            return Numbering(reserve(connection, NEXT_ID, first, NUMBERS), int(newest))
+
+        return await self._database.write(act)
 
     async def add(self, segment: Segment) -> None:
         """The object is there. Idempotent."""

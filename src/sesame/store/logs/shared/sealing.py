@@ -14,7 +14,6 @@ from sesame.store.logs.shared.segment import (
     SEGMENT_BYTES,
     Content,
     Damaged,
-    InBucket,
     Numbered,
     Range,
     Sealed,
@@ -26,8 +25,8 @@ from sesame.store.sql import sqlite_file
 
 # Each writer may number so many rows. Rows below that are of a Sesame of one machine, and stay where they are.
 NUMBERS = 1 << 26
-# The version of the file that has the tables.
-SHARED_SINCE = 3
+# The version of the file that first had each table.
+_SINCE = {"sealed": 3, "held": 4}
 _BEYOND_ALL = (1 << 63) - 1
 
 _COLUMNS = f"chunks.id, batch_ms, source, request_id, at_ms, marks, data, {', '.join(SourceKey._fields)}"
@@ -44,12 +43,26 @@ class Sealing:
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
 
-    def mark(self, done: Sequence[InBucket]) -> None:
-        """These rows are in the bucket."""
+    def begin(self, known: Sequence[Range]) -> None:
+        """What the database says is in the bucket, in order, is not sealed again; all else that may still be, is.
+
+        A node may have been killed before it noted what it had brought, or may have noted what a database that was set
+        back does not know any more. Rows before all that the database knows are too old for it.
+        """
+        db = self._writer.connection
+        with sqlite_file.transaction(db):
+            first = known[0].first if known else 0
+            db.execute("DELETE FROM sealed WHERE first_id >= ?", (first,))
+            db.execute("UPDATE sealed SET end_id = min(end_id, ?)", (first,))
+            for each in known:
+                _mark(db, "sealed", each)
+
+    def mark(self, done: Sequence[Range]) -> None:
+        """These rows, which are here, are in the bucket."""
         if done:
             with sqlite_file.transaction(self._writer.connection):
                 for each in done:
-                    _mark(self._writer.connection, each)
+                    _mark_here(self._writer.connection, each)
 
     def next(self) -> Sealed | None:
         """The oldest rows that are in no segment, as many as one holds; None if there are none."""
@@ -61,9 +74,9 @@ class Sealing:
             start = end
         return None
 
-    def here(self) -> list[str]:
-        """The digests of the segments whose rows were written, or taken in, here."""
-        return [digest for (digest,) in self._writer.connection.execute("SELECT digest FROM segments")]
+    def here(self) -> list[Range]:
+        """The rows of the bucket that were written, or taken in, here, in order."""
+        return [Range(*row) for row in self._writer.connection.execute("SELECT * FROM held ORDER BY first_id")]
 
     def take(self, segment: Segment, data: bytes | None) -> str:
         """Takes the rows in; returns what is wrong with the segment, whose lines then have a note in their place.
@@ -82,7 +95,7 @@ class Sealing:
             rows = _notes(segment, problem)
 
         def also(db: sqlite_file.Connection) -> None:
-            _mark(db, InBucket(segment.ids, segment.digest, segment.last_ms))
+            _mark_here(db, segment.ids)
 
         self._writer.adopt(rows, also)
         return problem
@@ -92,8 +105,8 @@ def unseal(path: Path) -> None:
     """Of a copy of the file for another bucket, which has none of its rows."""
     if path.exists():
         with closing(sqlite_file.open_for_writing(path, BUSY_TIMEOUT_S)) as db:
-            if version_of(db) >= SHARED_SINCE:
-                db.executescript("DELETE FROM sealed; DELETE FROM segments;")
+            version = version_of(db)
+            db.executescript("".join(f"DELETE FROM {name};" for name, since in _SINCE.items() if version >= since))
 
 
 def _sealed(db: sqlite_file.Connection, first: int, end: int) -> Sealed | None:
@@ -115,18 +128,20 @@ def _sealed(db: sqlite_file.Connection, first: int, end: int) -> Sealed | None:
     return seal(Content(sources, rows)) if rows else None
 
 
-def _mark(db: sqlite_file.Connection, done: InBucket) -> None:
+def _mark_here(db: sqlite_file.Connection, ids: Range) -> None:
+    _mark(db, "sealed", ids)
+    _mark(db, "held", ids)
+
+
+def _mark(db: sqlite_file.Connection, table: str, new: Range) -> None:
     """Joins it with the ranges that it touches, so that there are few."""
-    if done.digest:
-        db.execute("INSERT OR IGNORE INTO segments (digest, last_ms) VALUES (?, ?)", (done.digest, done.last_ms))
-    new = done.ids
     touching = (new.end, new.first)
     condition = "WHERE first_id <= ? AND end_id >= ?"
-    first, end = db.execute(f"SELECT min(first_id), max(end_id) FROM sealed {condition}", touching).fetchone()
+    first, end = db.execute(f"SELECT min(first_id), max(end_id) FROM {table} {condition}", touching).fetchone()
     if first is not None:
-        db.execute(f"DELETE FROM sealed {condition}", touching)
+        db.execute(f"DELETE FROM {table} {condition}", touching)
         new = Range(min(first, new.first), max(end, new.end))
-    db.execute("INSERT INTO sealed (first_id, end_id) VALUES (?, ?)", (new.first, new.end))
+    db.execute(f"INSERT INTO {table} (first_id, end_id) VALUES (?, ?)", (new.first, new.end))
 
 
 def _notes(segment: Segment, problem: str) -> list[tuple[Numbered, SourceKey]]:

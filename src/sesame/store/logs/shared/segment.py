@@ -3,6 +3,7 @@
 Made and taken by the log writer process (`sealing`), which must load little.
 """
 
+import bisect
 import hashlib
 from collections.abc import Sequence
 
@@ -44,6 +45,18 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
+class Ranges:
+    """Ranges that do not touch, in order."""
+
+    def __init__(self, ranges: Sequence[Range]) -> None:
+        self._ranges = ranges
+
+    def __contains__(self, wanted: Range) -> bool:
+        """Whether one of them has all of it."""
+        behind = bisect.bisect_right(self._ranges, wanted.first, key=lambda each: each.first)
+        return behind > 0 and wanted.end <= self._ranges[behind - 1].end
+
+
 class Segment(msgspec.Struct, frozen=True, array_like=True):
     """What the database says of a segment: times in ms since 1970, `size` in bytes of lines, whose lines they are."""
 
@@ -53,14 +66,6 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     last_ms: int
     size: int
     owners: tuple[Owner, ...] = ()
-
-
-class InBucket(msgspec.Struct, frozen=True, array_like=True):
-    """Rows that are in the bucket, in the segment with this digest, or in several ("")."""
-
-    ids: Range
-    digest: str = ""
-    last_ms: int = 0
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True):

@@ -13,7 +13,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.objects import SegmentObjects
-from sesame.store.logs.shared.segment import InBucket, Sealed
+from sesame.store.logs.shared.segment import Range, Sealed
 
 # POLICY: so much of the log may be lost with the node that leads. Each second less would cost as many more objects:
 # one in five seconds, each with a row, are 17,280 a day while functions write all the time.
@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 class Sealer(Protocol):
     """The part of `store.logs.writer.LogWriterProcess` that is used here."""
 
-    async def seal(self, done: list[InBucket]) -> Sealed | None: ...
+    async def begin(self, known: list[Range]) -> None: ...
+    async def seal(self, done: list[Range]) -> Sealed | None: ...
 
 
 class Limits(Protocol):
@@ -50,7 +51,7 @@ class Shipping:
         self._clocks = clocks
         self._turn = asyncio.Lock()
         # Rows that are in the bucket, which the process has not been told.
-        self._done: list[InBucket] = []
+        self._done: list[Range] = []
         self._begun = False
         self._failing = False
 
@@ -77,8 +78,7 @@ class Shipping:
         """On return all that was in the file is in the bucket. Raises `PlatformError`."""
         async with self._turn:
             if not self._begun:
-                # A node that led before may have been killed between the bucket's answer and its own note of it.
-                self._done = [InBucket(ids) for ids in await self._index.ranges()]
+                await self._sealer.begin(await self._index.ranges())
                 self._begun = True
             while True:
                 sealed = await self._sealer.seal(self._done)
@@ -88,7 +88,7 @@ class Shipping:
                 segment = sealed.segment
                 await self._objects.put(segment.digest, sealed.data)
                 await self._index.add(segment)
-                self._done = [InBucket(segment.ids, segment.digest, segment.last_ms)]
+                self._done = [segment.ids]
 
     async def close(self) -> None:
         """The last lines too, if the bucket takes them soon."""
