@@ -29,14 +29,17 @@ class DebugSnapshots:
         self._inner = inner
         # The sha256 of the layer by service and function.
         self._layers: dict[tuple[str, str], str] = {}
+        # How often a function was to be debugged from then on.
+        self._debugged = 0
 
     @property
     def changes(self) -> int:
-        return self._inner.changes
+        return self._inner.changes + self._debugged
 
     def debug(self, target: Target, layer: str) -> None:
         """From here on the function's calls go to an instance with a debugger. Only LATEST is debugged."""
         self._layers[target.service, target.function] = layer
+        self._debugged += 1
 
     def resolve(self, target: Target, session_id: str = "") -> Snapshot:
         snapshot = self._inner.resolve(target, session_id)

@@ -108,6 +108,9 @@ class LocalEngine:
             self.prewarming = self.pool.learning = Prewarming(self.pool, given.keep_alive, given.clocks, readying)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
+        # As of that change of what is resolved.
+        self._affinities: dict[Target, SessionAffinity | None] = {}
+        self._affinities_after = -1
         # Has other agents tell which of their instances serve calls; None where there are none.
         self.hear_others: Callable[[], Awaitable[None]] | None = None
         # None where nothing can be debugged.
@@ -128,16 +131,19 @@ class LocalEngine:
         return Destined(version, snapshot.launch.web_server is not None)
 
     def affinity(self, target: Target) -> SessionAffinity | None:
+        if self._affinities_after != self._resolver.changes:
+            self._affinities, self._affinities_after = {}, self._resolver.changes
+        if target in self._affinities:
+            return self._affinities[target]
         try:
             shares = self._resolver.shares(target)
         except CallerError:
             # The call itself says why.
             return None
         # Of several versions any that has one: which of them serves is drawn by the session's id.
-        for snapshot, _weight in shares:
-            if snapshot.affinity is not None:
-                return snapshot.affinity
-        return None
+        found = next((snapshot.affinity for snapshot, _weight in shares if snapshot.affinity is not None), None)
+        self._affinities[target] = found
+        return found
 
     def session_instance(self, parent: str, session_id: str) -> str:
         return self.pool.sessions.instance_of((parent, session_id))

@@ -160,7 +160,7 @@ class FcEndpoint:
                     if moving is not None and await moving:
                         return
                     settle(exchange)
-                await self._invoker.serve(request_id, target, exchange, requester.principal.chain)
+                await self._invoker.serve(request_id, target, exchange, caller.principal.chain)
             else:
                 settle(exchange)
                 await self._route(request_id, exchange, requester, face)

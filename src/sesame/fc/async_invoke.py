@@ -40,6 +40,8 @@ _OPTIONS = {
 }
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
+# In the memory of a head.
+_IS_ASYNC = "is async"
 
 _NOT_ACCEPTED = (
     "the invocation was not accepted, because the queue cannot be written now: send it again later; with an id of your "
@@ -113,7 +115,17 @@ class AsyncIntake:
 
 
 def is_async(head: RequestHead) -> bool:
-    """Whether the caller asks for an asynchronous invocation. Raises `InvalidArgument` for options that none has."""
+    """Whether the caller asks for an asynchronous invocation. Raises `InvalidArgument` for options that none has.
+
+    Read once of a repeated head.
+    """
+    asynchronous: bool | None = head.memory.get(_IS_ASYNC)
+    if asynchronous is None:
+        asynchronous = head.memory[_IS_ASYNC] = _asks_for_async(head)
+    return asynchronous
+
+
+def _asks_for_async(head: RequestHead) -> bool:
     kind, log_type = head.invocation_type or SYNC, head.log_type or b"None"
     if kind not in (SYNC, ASYNC):
         raise InvalidArgument.of("InvocationType", "Sync | Async", _shown(kind))

@@ -4,7 +4,7 @@ Called by `fc.invoke` and `fc.web.http_functions` for synchronous calls; asynchr
 cloud.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -33,9 +33,7 @@ class CallSessions:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
-
-    def affinity(self, target: Target) -> SessionAffinity | None:
-        return self._engine.affinity(target)
+        self.affinity: Callable[[Target], SessionAffinity | None] = engine.affinity
 
     async def of(self, affinity: SessionAffinity, target: Target, request: Request) -> CallSession:
         """Raises `Rejected` for an id that no session can have, and for a session that takes no call."""

@@ -25,6 +25,8 @@ JSON_TYPE = (CONTENT_TYPE, b"application/json")
 # Ids are generated in batches: a system call for random bytes per id would cost more than all other work on it.
 _RANDOM_DIGITS = 20
 _IDS_AT_ONCE = 32
+# By a random digit: two of its bits, under the mark of the variant.
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 _names: dict[bytes, bytes] = {}
 _ids: list[str] = []
@@ -51,14 +53,21 @@ class DateHeader:
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
         self._second = -1
+        self._text = ""
         self._header = (DATE, b"")
 
     def __call__(self) -> tuple[bytes, bytes]:
+        self.text()
+        return self._header
+
+    def text(self) -> str:
+        """Its value."""
         second = int(self._wall_clock())
         if second != self._second:
             self._second = second
-            self._header = (DATE, formatdate(second, usegmt=True).encode())
-        return self._header
+            self._text = formatdate(second, usegmt=True)
+            self._header = (DATE, self._text.encode())
+        return self._text
 
 
 def request_id_of(trace_id: bytes) -> str:
@@ -77,15 +86,18 @@ def new_request_id() -> str:
     its end: a random id would change another page of a large index with each invocation.
     """
     if not _ids:
-        fresh = os.urandom(_RANDOM_DIGITS // 2 * _IDS_AT_ONCE).hex()
-        ms = f"{time.time_ns() // 1_000_000:012x}"
-        _ids.extend(_version_7(ms, fresh[at : at + _RANDOM_DIGITS]) for at in range(0, len(fresh), _RANDOM_DIGITS))
+        _ids.extend(_fresh_ids())
     return _ids.pop()
 
 
-def _version_7(ms: str, digits: str) -> str:
-    variant = "89ab"[int(digits[0], 16) & 3]
-    return f"{ms[:8]}-{ms[8:]}-7{digits[1:4]}-{variant}{digits[4:7]}-{digits[8:]}"
+def _fresh_ids() -> list[str]:
+    fresh = os.urandom(_RANDOM_DIGITS // 2 * _IDS_AT_ONCE).hex()
+    ms = f"{time.time_ns() // 1_000_000:012x}"
+    head = f"{ms[:8]}-{ms[8:]}-7"
+    return [
+        f"{head}{fresh[at + 1 : at + 4]}-{_VARIANTS[fresh[at]]}{fresh[at + 4 : at + 7]}-{fresh[at + 8 : at + 20]}"
+        for at in range(0, len(fresh), _RANDOM_DIGITS)
+    ]
 
 
 def _is_uuid(value: bytes) -> bool:

@@ -3,9 +3,9 @@
 Called by `fc.app` after authentication and authorization. This is the hot path: allocate as little as possible.
 """
 
-import math
 from base64 import b64encode
 from collections.abc import Awaitable
+from math import ceil
 
 from sesame.engine.interface import Destined, Engine
 from sesame.fc import async_invoke
@@ -26,16 +26,9 @@ from sesame.model.session import SessionKey
 # Reading an event of this size costs less than checking first whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
 
-_LINES = (
-    b"X-Fc-Request-Id: %b\r\n"
-    b"Date: %b\r\n"
-    b"X-Fc-Code-Checksum: %b\r\n"
-    b"X-Fc-Invocation-Duration: %d\r\n"
-    b"X-Fc-Invocation-Service-Version: %b\r\n"
-    b"X-Fc-Max-Memory-Usage: %.2f\r\n"
-    b"X-Fc-Instance-Id: %b\r\n"
-    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
-    b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
+_EXPOSED = (
+    "Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+    "x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version"
 )
 _STREAM_LINES = b"X-Fc-Request-Id: %b\r\nDate: %b\r\n"
 _BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
@@ -75,7 +68,7 @@ class Invoker:
         event = body_if_here(exchange)
         if event is None:
             event = await self.read_event(target, exchange)
-        session = await self.session(target, exchange) if self.has_sessions(target) else None
+        session = None if self._sessions.affinity(target) is None else await self.session(target, exchange)
         invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain, session=session)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
@@ -138,20 +131,21 @@ class Invoker:
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
         """The header lines of each answer to an invocation; a failure also has its Content-Type."""
-        version = outcome.version_id.encode()
-        lines = _LINES % (
-            request_id.encode(),
-            self._date()[1],
-            outcome.code_checksum.encode(),
-            math.ceil(outcome.duration_ms),
-            version,
-            outcome.memory_mb,
-            outcome.instance_id.encode(),
-        )
+        # Text, encoded once: to put bytes into bytes takes twice as long.
+        lines = (
+            f"X-Fc-Request-Id: {request_id}\r\n"
+            f"Date: {self._date.text()}\r\n"
+            f"X-Fc-Code-Checksum: {outcome.code_checksum}\r\n"
+            f"X-Fc-Invocation-Duration: {ceil(outcome.duration_ms)}\r\n"
+            f"X-Fc-Invocation-Service-Version: {outcome.version_id}\r\n"
+            f"X-Fc-Max-Memory-Usage: {outcome.memory_mb:.2f}\r\n"
+            f"X-Fc-Instance-Id: {outcome.instance_id}\r\n"
+            f"Access-Control-Expose-Headers: {_EXPOSED}\r\n"
+        ).encode()
         if outcome.error is not None:
             lines += b"Content-Type: application/json\r\nX-Fc-Error-Type: %b\r\n" % outcome.error.type.encode()
         if target.qualifier != limits.LATEST:
-            lines += b"X-Fc-Invocation-Code-Version: %b\r\n" % version
+            lines += b"X-Fc-Invocation-Code-Version: %b\r\n" % outcome.version_id.encode()
         return lines + _cold_lines(outcome.phases, exchange.age_ms()) if outcome.cold else lines
 
 

@@ -302,12 +302,12 @@ class Exchange:
             lines += header_lines(headers)
         if self._added:
             lines += self._added
-        self._settle_keep_alive()
+        if self.expects_continue or not self.body_ended:
+            self._settle_keep_alive()
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
         self.begun, self.status = True, status
-        request = self.request
-        if status == 200 and request.method != "HEAD" and len(body) <= JOIN_BYTES:
+        if status == 200 and self.request.method != "HEAD" and len(body) <= JOIN_BYTES:
             # By far the most usual answer.
             self.owner.write_answer(b"%b%bContent-Length: %d\r\n\r\n%b" % (OK_LINE, lines, len(body), body))
         else:

@@ -138,7 +138,8 @@ class Shared:
         self.reserve = Reserve()
         self.running: set[Running] = set()
         self.turns = Turns(self.loop, STARTS_PER_TURN, self.running)
-        self._changed: asyncio.Event = asyncio.Event()
+        # Told of each end while `quiet` waits.
+        self._changed: asyncio.Event | None = None
         self._timer: Timer | None = None
 
     def refuse(self, refusal: Refusal) -> Answer:
@@ -177,11 +178,13 @@ class Shared:
             self.per_peer[connection.peer] = left
         else:
             del self.per_peer[connection.peer]
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def ended(self, running: Running) -> None:
         self.running.discard(running)
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def tick(self) -> None:
         """Has every connection look at its limits."""
@@ -199,6 +202,8 @@ class Shared:
 
     async def quiet(self) -> None:
         """Returns when there is no connection and no request left."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
         while self.connections or self.running:
             self._changed.clear()
             await self._changed.wait()

@@ -41,7 +41,9 @@ class Turns:
             self._loop.call_soon(self._end)
         if self._starts_left:
             self._starts_left -= 1
-            self._run(request)
+            if not request.disconnected:
+                self._running.add(request)
+                request.task = self._loop.create_task(request.run())
         else:
             self._waiting.append(request)
 
@@ -55,8 +57,3 @@ class Turns:
         self._starts_left = self._starts_max
         while self._waiting and self._starts_left:
             self.start(self._waiting.popleft())
-
-    def _run(self, request: Startable) -> None:
-        if not request.disconnected:
-            self._running.add(request)
-            request.task = self._loop.create_task(request.run())

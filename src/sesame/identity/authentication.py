@@ -54,7 +54,8 @@ class Authentication:
         """
         key = self._keys.get(access_key_id)
         if key is not None and not token:
-            return self._account_of(key)
+            known = self._accounts.get(access_key_id)
+            return known[1] if known is not None and known[0] is key else self._account_of(key)
         if key is None and not access_key_id.startswith(TEMPORARY_KEY_PREFIX):
             raise CredentialsRefused(Refusal.UNKNOWN_KEY, access_key_id)
         session = self._tokens.verify(access_key_id, token)
@@ -64,9 +65,6 @@ class Authentication:
 
     def _account_of(self, key: AccessKey) -> Caller:
         """Made once for each key, as most requests come with the same one."""
-        known = self._accounts.get(key.access_key_id)
-        if known is not None and known[0] is key:
-            return known[1]
         if len(self._accounts) >= ACCOUNTS_KEPT_MAX:
             self._accounts.clear()
         caller = Caller(Principal(PrincipalKind.ACCOUNT, key.account_id), key.access_key_id, key.secret)

@@ -53,11 +53,10 @@ _TOKEN_CODES = {
 
 
 class _Proof(msgspec.Struct, frozen=True):
-    """A head whose signature is right, for this secret. `signed_at` is Unix seconds."""
+    """A head whose signature is right, for this caller and account. `signed_at` is Unix seconds."""
 
-    access_key_id: str
+    caller: Caller
     token: str
-    secret: str
     signed_at: float
 
 
@@ -90,9 +89,13 @@ class Verifier:
         """
         proof: _Proof | None = request.memory.get(_PROVEN)
         if proof is not None:
-            caller = self._identify(proof.access_key_id, proof.token)
-            if caller.secret == proof.secret and abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
-                return _of_its_account(request, caller)
+            before = proof.caller
+            caller = self._identify(before.access_key_id, proof.token)
+            if abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
+                if caller is before:
+                    return caller
+                if caller.secret == before.secret:
+                    return _of_its_account(request, caller)
         if _is_acs(request):
             return self._verify_acs(request, query, proven=proven)
         caller, claimed = self._presented(request)
@@ -105,7 +108,7 @@ class Verifier:
         self._check_clock(_date_of(request), signed_at)
         caller = _of_its_account(request, caller)
         token = request.security_token.decode("latin-1")
-        request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
+        request.memory[_PROVEN] = _Proof(caller, token, signed_at)
         return caller
 
     def _verify_acs(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
@@ -140,7 +143,7 @@ class Verifier:
         request.memory[BODY_SHA256] = digest
         # One that is sent unsigned could be exchanged, and says nothing. Then a repeated head is not proven anew.
         if acs_signature.NONCE not in sent or not authorization.signs(acs_signature.NONCE):
-            request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
+            request.memory[_PROVEN] = _Proof(caller, token, signed_at)
         elif not proven and not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
             raise NonceUsed
         return caller
