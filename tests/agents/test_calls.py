@@ -24,6 +24,7 @@ class Asking:
     """A follower whose questions to the writer are answered by the test; `room` is whether a call runs here."""
 
     carry = life = link = None
+    agent = 2
 
     def __init__(self) -> None:
         self.writer = Presence()
@@ -50,7 +51,7 @@ async def test_calls_behind_one_that_asked_a_writer_that_went_are_served_by_what
     monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
     follower = Asking()
     credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
-    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None))
+    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
     asked = Calls(cast(Any, follower), own)
     going = [asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None)))) for _ in range(3)]
     await settle()

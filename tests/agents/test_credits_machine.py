@@ -76,6 +76,8 @@ class _FollowerProcess:
             )
         )
         self.follower.use(self.engine, self.capacity, resolver, lambda _snapshot: False)
+        assert self.follower.served is not None
+        self.served = self.follower.served
 
 
 class _NoLoad:

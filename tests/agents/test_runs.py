@@ -66,7 +66,7 @@ class FollowersEngine:
     def is_idle(self, instance_id: str) -> None:
         self.told_idle.append(instance_id)
 
-    def grant(self, _key: str, instance_id: str) -> None:
+    def grant(self, _key: str, instance_id: str, _task: object) -> None:
         self.granted = instance_id
 
 

@@ -51,12 +51,22 @@ async def test_an_instance_that_is_to_end_takes_no_more_calls() -> None:
 async def test_calls_join_a_credit_until_its_instance_would_be_full() -> None:
     engine = shared()
     snapshot = engine.resolver.resolve(Target("s", "LATEST", "f"))
-    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
-    assert not credits.joins(snapshot)
-    credits.grant(snapshot.key, "c-1")
-    assert [credits.joins(snapshot) for _ in range(ROOM)] == [True] * (ROOM - 1) + [False]
-    credits.begun(snapshot.key, warm=False)
-    assert credits.joins(snapshot)
+    gone: list[str] = []
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, gone.append)
+    first, *others = [asyncio.ensure_future(asyncio.sleep(60.0)) for _ in range(ROOM + 2)]
+    assert not credits.joins(snapshot, first)
+    credits.grant(snapshot.key, "c-1", first)
+    assert [credits.joins(snapshot, each) for each in others] == [True] * (ROOM - 1) + [False, False]
+    credits.begun(snapshot.key, first, warm=False)
+    assert credits.joins(snapshot, others[-1])
+    # Refused before they ask for an instance: the last of them gives the credit back.
+    for each in others:
+        assert gone == []
+        each.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert gone == ["c-1"]
+    first.cancel()
 
 
 @pytest.mark.parametrize("turns", range(1, 12))

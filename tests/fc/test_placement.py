@@ -52,7 +52,7 @@ class Follower:
     def opens_here(self, _exchange: Exchange) -> Awaitable[bool]:
         return self._went("a websocket here") if self.follows else self._said(False)
 
-    def came(self, target: Target) -> None:
+    def came(self, target: Target, *, moved: bool) -> None:
         """Nothing was kept."""
 
     def to_writer(self, _exchange: Exchange) -> Awaitable[bool] | None:

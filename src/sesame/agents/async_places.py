@@ -19,9 +19,6 @@ from sesame.model.snapshot import Snapshot
 
 # Of another machine: a little longer than it takes until its follower tells again (`follower.TELLS_EVERY_S`).
 LOOKS_EVERY_S = 0.3
-# POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
-# would be given every call again.
-AVOIDED_S = 60.0
 
 
 class AsyncPlaces:
@@ -180,7 +177,7 @@ class _Follower:
         except (Exhausted, CutOff):
             raise
         except (NotStarted, PlatformError):
-            handed_over.avoided[invocation.target] = places.writer.needs.clocks.monotonic() + AVOIDED_S
+            handed_over.avoid(invocation.target, places.writer.needs.clocks.monotonic())
             raise
         except CallerError:
             # The writer says itself what is wrong.

@@ -33,11 +33,14 @@ from sesame.model.snapshot import Snapshot
 TO_WRITER = m.Place(0, "", WRITER)
 # The writer went while others asked it.
 UNKNOWN = m.Place(0, "", 0)
+# A call of a function that changes is tried so often by what it has become.
+CHANGES_MAX = 3
 
 
 class OfFollower(Protocol):
     """The part of `agents.follower.Follower` that is used here."""
 
+    agent: int
     carry: Carry | None
     life: Life | None
     writer: Presence
@@ -54,13 +57,18 @@ class OfFollower(Protocol):
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None: ...
 
 
+class Changed(PlatformError):
+    """The writer has a newer snapshot of the function than a call that asks for an instance, or none any more."""
+
+
 class OwnInstances(msgspec.Struct, frozen=True):
-    """Those that the follower has or may start, and of which functions."""
+    """Those that the follower has or may start, and of which functions. A function `starts` unless it failed to."""
 
     credits: CreditCapacity
     served: ServedHere
     idle: KeptIdle
     held: HeldInstances
+    starts: Callable[[Snapshot], bool]
 
 
 class Calls:
@@ -72,6 +80,7 @@ class Calls:
         self._writer = follower.writer
         self._backlog = follower.backlog
         self._credits, self._served, self._idle, self._held = own.credits, own.served, own.idle, own.held
+        self._starts = own.starts
         self._nonces_of_all = NoncesOfAll(follower.ask)
         # Of calls whose instance may serve several, by snapshot; each is there while somebody waits.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -92,14 +101,22 @@ class Calls:
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.has(snapshot, exchange):
             return None
-        return asyncio.ensure_future(self._find_place(target, snapshot, exchange))
+        return asyncio.ensure_future(self._find_place(_Call(target, snapshot, exchange, _this_task())))
 
     async def opens_here(self, exchange: Exchange) -> bool:
-        return await comes_anew(exchange, self._follower.adopt)
+        if not await comes_anew(exchange, self._follower.adopt):
+            return False
+        self._credits.leaves(_this_task())
+        return True
 
-    def came(self, target: Target) -> None:
-        if (snapshot := self._served.of(target)) is not None:
+    def came(self, target: Target, *, moved: bool) -> None:
+        snapshot = self._served.of(target)
+        if snapshot is None:
+            return
+        if moved:
             self._idle.came(snapshot.key)
+        else:
+            self._credits.comes_for(snapshot.key, _this_task())
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """All but what names an instance that is here."""
@@ -114,26 +131,29 @@ class Calls:
         target = invocation.target
         if invocation.version:
             target = Target(target.service, invocation.version, target.function)
-        snapshot = self._served.of(target)
-        if snapshot is None:
-            raise PlatformError("the function changed while its event was read: call it again")
-        self._credits.begun(snapshot.key, warm=self._idle.has_now(snapshot))
-        try:
-            return await invoke(invocation, *others)
-        except BaseException:
-            self._credits.not_needed(snapshot.key)
-            raise
-        finally:
-            self._held.end_revoked()
-            self._backlog.step()
+        for _ in range(CHANGES_MAX):
+            snapshot = self._served.now(target)
+            self._credits.begun(snapshot.key, _this_task(), warm=self._idle.has_now(snapshot))
+            try:
+                return await invoke(invocation, *others)
+            except Changed:
+                # It has not begun, and the change has come here with the writer's answer.
+                continue
+            except BaseException:
+                self._credits.not_needed(snapshot.key)
+                raise
+            finally:
+                self._held.end_revoked()
+                self._backlog.step()
+        raise Changed("the function changed while it was called: call it again")
 
     def _may_serve(self) -> bool:
         life = self._follower.life
         return life is None or life.lasts()
 
-    async def _find_place(self, target: Target, snapshot: Snapshot, exchange: Exchange) -> bool:
-        connection = connection_of(exchange)
-        moves = MOVES_MAX if connection is None else connection.moves
+    async def _find_place(self, call: "_Call") -> bool:
+        snapshot, exchange = call.snapshot, call.exchange
+        moves = _moves(exchange)
         if moves >= MOVES_MAX:
             return await self._move(TO_WRITER, exchange, proven=True)
 
@@ -148,7 +168,7 @@ class Calls:
                         return False
                     if not self._writer.here.is_set():
                         continue
-                    place = await self._place(target, snapshot, moves, has_room)
+                    place = await self._place(call, moves, has_room)
                     if place is None:
                         return False
                     if place is UNKNOWN:
@@ -157,36 +177,40 @@ class Calls:
                 raise self._writer.missing() from None
             return await self._move(place, exchange, proven=True)
 
-    async def _place(
-        self, target: Target, snapshot: Snapshot, moves: int, has_room: Callable[[], bool]
-    ) -> m.Place | None:
+    async def _place(self, call: "_Call", moves: int, has_room: Callable[[], bool]) -> m.Place | None:
         """Another agent's, or `UNKNOWN`; None for one here, which the call is counted in for."""
+        snapshot = call.snapshot
         if snapshot.limits.concurrency == 1:
-            place = await self._asked(target, snapshot, moves)
+            place = await self._asked(call.target, snapshot, moves)
         else:
             # One call asks at a time: what it gets may have room for those behind it.
             async with self._turns.setdefault(snapshot.key, asyncio.Lock()):
-                if has_room() or self._credits.joins(snapshot):
+                if has_room() or self._credits.joins(snapshot, call.task):
                     return None
                 if not self._writer.here.is_set():
                     # Whoever asks now waits for the next writer, and those behind it once more each.
                     return UNKNOWN
-                place = await self._asked(target, snapshot, moves)
-        if not place.instance_id:
+                place = await self._asked(call.target, snapshot, moves)
+        if place.instance_id:
+            self._credits.grant(snapshot.key, place.instance_id, call.task)
+        elif place.agent != self._follower.agent:
             return place
-        self._credits.grant(snapshot.key, place.instance_id)
         return None
 
     async def _lend(self, snapshot: Snapshot) -> None:
         """As `credits.Ask`: what a call has found may be taken, or have failed to start, since its place was found."""
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         place = await self._asked(target, snapshot, MOVES_MAX)
-        if not place.instance_id:
-            raise Exhausted(f"there is no room for one more instance of function '{snapshot.function}'")
-        self._credits.spare(snapshot.key, place.instance_id)
+        if place.instance_id:
+            self._credits.spare(snapshot.key, place.instance_id)
+        elif place.full:
+            raise Exhausted(place.full)
+        else:
+            raise Changed("the function changed while an instance was asked for")
 
     async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
-        place = await self._follower.ask(lambda n: m.Ask(n, target, snapshot.key, moves))
+        starts = self._starts(snapshot)
+        place = await self._follower.ask(lambda n: m.Ask(n, target, snapshot.key, moves, starts))
         assert isinstance(place, m.Place)
         return place
 
@@ -205,3 +229,23 @@ class Calls:
         else:
             follower.link.send(m.Request(place.agent, moved.arrived), [moved.fd])
         return True
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A request that looks for its place; `task` answers it, and ends with it."""
+
+    target: Target
+    snapshot: Snapshot
+    exchange: Exchange
+    task: "asyncio.Task[Any]"
+
+
+def _moves(exchange: Exchange) -> int:
+    connection = connection_of(exchange)
+    return MOVES_MAX if connection is None else connection.moves
+
+
+def _this_task() -> "asyncio.Task[Any]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -16,7 +16,7 @@ from typing import Any
 from sesame.agents import messages as m
 from sesame.agents.answers import FollowersAnswers, WritersAnswers
 from sesame.agents.backlog import Backlog
-from sesame.agents.calls import Calls, OwnInstances
+from sesame.agents.calls import Calls, Changed, OwnInstances
 from sesame.agents.catalog_copy import CatalogCopy, has_taken
 from sesame.agents.counting import Untold
 from sesame.agents.credits import CreditCapacity
@@ -79,7 +79,7 @@ class Follower:
         self._held: HeldInstances | None = None
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
-        self._served: ServedHere | None = None
+        self.served: ServedHere | None = None
         # There is one from `use` on.
         self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
@@ -98,11 +98,12 @@ class Follower:
         self, engine: RunsEngine, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
     ) -> None:
         """`for_writer` says of which functions the writer serves every call."""
-        self._pool, self._credits, self._served = engine.pool, credits, ServedHere(resolver, for_writer)
+        self._pool, self._credits, self.served = engine.pool, credits, ServedHere(resolver, for_writer)
         self._idle = KeptIdle(engine.pool, self._clocks.monotonic)
         self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
-        self.runs.use(engine, credits, self._served, self._held)
-        self.calls = Calls(self, OwnInstances(credits, self._served, self._idle, self._held))
+        self.runs.use(engine, credits, self.served, self._held)
+        own = OwnInstances(credits, self.served, self._idle, self._held, engine.pool.startup.may_start)
+        self.calls = Calls(self, own)
         self._tick()
 
     def listens(self, server: HttpServer) -> None:
@@ -195,8 +196,8 @@ class Follower:
                 self._tell_rests()
                 self.send(m.Looked(message.n))
             case m.Records():
-                if self._served is not None:
-                    self._served.changed()
+                if self.served is not None:
+                    self.served.changed()
                 if has_taken(self.catalog, message, None if self.life is None else self.unlink):
                     self.send(m.Seen(message.revision))
                     self._is_here()
@@ -309,5 +310,8 @@ class Follower:
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
         """As `engine.interface.Observer.ended`."""
+        if isinstance(outcome, Changed):
+            # It is called again.
+            return
         if self._tells_ends and self._link is not None and self._pool is not None:
             self._untold.tell_end(self._link, self._pool.counts, told(invocation, outcome))

@@ -17,6 +17,9 @@ from sesame.engine.steps import STOPPED
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import Invocation, Outcome, Target
 
+# POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
+# would be given every call again.
+AVOIDED_S = 60.0
 # By then a follower that does not answer has been killed, or its right to serve has ended.
 ENDED_WITHIN_S = 20.0
 
@@ -104,6 +107,10 @@ class HandedOver:
             self._rests(m.Rests((message.outcome.instance_id,), ()))
         if run is not None and not run.answer.done():
             run.answer.set_result(message)
+
+    def avoid(self, target: Target, now: float) -> None:
+        """It cannot run it, as a call has shown."""
+        self.avoided[target] = now + AVOIDED_S
 
     def unlinked(self) -> None:
         """What runs there is in flight still: the follower ends it."""

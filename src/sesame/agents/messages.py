@@ -94,24 +94,26 @@ class Seen(_Message, frozen=True):
 
 
 class Ask(_Message, frozen=True):
-    """For a credit: that one more instance of the snapshot `key` of `target` may start. Answered by `Place`."""
+    """For a credit to start one more of `key`, made from `target`; without `starts`, for an idle one elsewhere."""
 
     n: int
     target: Target
     key: str
     moves: int
+    starts: bool = True
 
 
 class Place(_Message, frozen=True):
-    """Where a call goes. With an `instance_id` it has a credit, and starts that instance where it is.
+    """Answers `Ask`. With an `instance_id` the call has a credit, and starts that instance where it is.
 
-    Without one it goes to `agent`, on another machine at this `address`; 1 is the writer.
+    Without one it goes to `agent`, on another machine at this `address`; 1 is the writer. `full`: why it has none.
     """
 
     n: int
     instance_id: str
     agent: int
     address: str = ""
+    full: str = ""
 
 
 class Leaving(_Message, frozen=True):

@@ -95,10 +95,10 @@ class Runs:
             if run.instance_id:
                 link.send(m.Gone(run.instance_id))
             return
+        task = asyncio.get_running_loop().create_task(self._called(run, link))
         if run.instance_id:
             assert self._credits is not None
-            self._credits.grant(run.key, run.instance_id)
-        task = asyncio.get_running_loop().create_task(self._called(run, link))
+            self._credits.grant(run.key, run.instance_id, task)
         self._running[run.n] = task
         task.add_done_callback(lambda _task: self._over(run.n, task, link))
 

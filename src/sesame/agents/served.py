@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sesame.agents.policies import followers_serve
 from sesame.engine.resolver import Snapshots
-from sesame.model.errors import CallerError
+from sesame.model.errors import CallerError, PlatformError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 
@@ -29,6 +29,13 @@ class ServedHere:
             self._known.clear()
         found = self._known[target] = self._find(target)
         return found
+
+    def now(self, target: Target) -> Snapshot:
+        """As `of`, of a call that was served here before. Raises as `Snapshots.resolve` for what is no more."""
+        if (snapshot := self.of(target)) is None:
+            self._resolver.resolve(target)
+            raise PlatformError("the function is one of the writer's since the call came: call it again")
+        return snapshot
 
     def changed(self) -> None:
         """The catalog has."""

@@ -251,9 +251,11 @@ class Writer:
         """As `fc.placement.Placement`."""
         return await comes_anew(exchange, self.adopt)
 
-    def came(self, target: Target) -> None:
+    def came(self, target: Target, *, moved: bool) -> None:
         """As `fc.placement.Placement`."""
         with contextlib.suppress(CallerError):
+            if not moved:
+                return
             self._idle.came(self.needs.resolver.shares(target)[0][0].key)
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
@@ -342,14 +344,18 @@ class Writer:
             if snapshot.key != asked.key:
                 return nowhere
             machine = self.machine_of(asker.agent)
-            room, may_move = pool.capacity.has_free(snapshot, machine=machine), asked.moves < MOVES_MAX
+            room = asked.starts and pool.capacity.has_free(snapshot, machine=machine)
+            may_move = asked.moves < MOVES_MAX
             if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
                 return self._place_at(asked, agent)
+            if not asked.starts:
+                asker.handed_over.avoid(asked.target, self.needs.clocks.monotonic())
+                return self._place_at(asked, asker.agent)
             try:
                 instance_id = await self.credit_for(asker, snapshot, link)
-            except Exhausted:
+            except Exhausted as full:
                 agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
-                return self._place_at(asked, agent or self._roomy(machine, snapshot) or WRITER)
+                return self._place_at(asked, agent or self._roomy(machine, snapshot) or WRITER, str(full))
         except SesameError:
             # The writer says to the caller itself what is wrong.
             return nowhere
@@ -375,8 +381,8 @@ class Writer:
         await self._idle_there.hear()
         return await set_aside(self.needs.pool, snapshot, machine)
 
-    def _place_at(self, asked: m.Ask, agent: int) -> m.Place:
-        return m.Place(asked.n, "", agent, self.addresses.get(agent, ""))
+    def _place_at(self, asked: m.Ask, agent: int, full: str = "") -> m.Place:
+        return m.Place(asked.n, "", agent, self.addresses.get(agent, ""), full)
 
     async def _idle_at(self, asker: int, key: str, *, room: bool) -> int:
         """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""

@@ -43,7 +43,7 @@ class Pool:
         # Asked before one is started ahead of calls, and told by this pool alone what there is.
         self.capacity = given.capacity or Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
-        self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
+        self.startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
         self.shared = SharedInstances()
         self._health = HealthChecks(given.clocks, self.shared, self.end)
@@ -111,7 +111,7 @@ class Pool:
         process had died.
         """
         self._closed = True
-        self._startup.close()
+        self.startup.close()
         if self._tick is not None:
             self._tick.cancel()
         for instance in self.instances():
@@ -225,14 +225,14 @@ class Pool:
 
     async def warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
         """For `acquire` and `engine.readying`. Always a cold one for whom it is `provisioned_for`."""
-        self._startup.require_startable(snapshot)
+        self.startup.require_startable(snapshot)
         asked_at = self._given.clocks.monotonic()
         while True:
             self._refuse_when_closed()
             if provisioned_for is None and await self.shared.soon(snapshot):
                 if (warm := self._warm_after(snapshot, asked_at)) is not None:
                     return warm
-                self._startup.require_startable(snapshot)
+                self.startup.require_startable(snapshot)
                 continue
             leaving = await self.capacity.granted(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
@@ -257,7 +257,7 @@ class Pool:
                     self.capacity.free(instance)
                     return warm
                 started_at = clocks.monotonic()
-                await self._startup.bring_up(instance, lambda: self._died(instance))
+                await self.startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self.shared.close(instance)
             self.capacity.free(instance)

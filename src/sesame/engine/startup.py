@@ -52,9 +52,12 @@ class Startup:
 
     def require_startable(self, snapshot: Snapshot) -> None:
         """Raises `NotStarted` while the function's failed starts have it wait."""
+        if not self.may_start(snapshot):
+            raise self._not_started(self._failing[snapshot.key])
+
+    def may_start(self, snapshot: Snapshot) -> bool:
         failing = self._failing.get(snapshot.key)
-        if failing is not None and self._clocks.monotonic() < failing.retry_at:
-            raise self._not_started(failing)
+        return failing is None or self._clocks.monotonic() >= failing.retry_at
 
     async def bring_up(self, instance: Instance, on_death: OnDeath) -> None:
         """On return the instance has a sandbox; `on_death` is called if its process ends between calls.

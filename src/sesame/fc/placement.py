@@ -43,8 +43,8 @@ class Placement(Protocol):
         False for one whose connection cannot move.
         """
 
-    def came(self, target: Target) -> None:
-        """A websocket has come from another agent, which found a place for it here."""
+    def came(self, target: Target, *, moved: bool) -> None:
+        """A websocket has come, for which there was a place here: by the word of another agent where it has `moved`."""
 
     def to_writer(self, exchange: Exchange) -> Awaitable[bool] | None:
         """Before anything else is served; None where it is served here."""

@@ -145,8 +145,8 @@ class HttpFunctions:
     async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
         """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
         request = websocket.request
-        if self._placement is not None and websocket.moves:
-            self._placement.came(way.target)
+        if self._placement is not None:
+            self._placement.came(way.target, moved=websocket.moves > 0)
         trigger = self._triggers.of(way.target, on_domain=way.on_domain).config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
