@@ -3,6 +3,7 @@
 Called by `_storage` for the writer of a cluster, and loaded for it alone.
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from sesame.store.logs.logstores.store import Shared
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.loops import Bringing, copied
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import LogWriterProcess
 from sesame.store.sql.database import Database
 
+LINES = "lines of functions"
 EXPIRE_EVERY_S = 600.0
 # As often as logs are deleted in the file of the logstores: all rows are looked at.
 EXPIRE_GROUPS_EVERY_S = 3600.0
@@ -40,14 +43,22 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     logs = await opened(needs, writer)
     shipping = Shipping(made[0], index, objects, limits, clocks)
 
+    bringing = Bringing(shipping.ship, LINES, clocks)
+
     async def last_lines() -> None:
         await logs.end_lines()
-        await shipping.close()
+        await bringing.close()
 
     needs.teardown.push_async_callback(last_lines)
-    copying = Copying(made[0], index, objects, limits, clocks)
-    needs.background.keep("bringing logs into the bucket", shipping.run)
-    needs.background.keep("copying logs from the bucket", copying.run)
+    copying = Copying(made[0], index, objects, limits)
+
+    async def copy() -> None:
+        await copied(copying.copy, LINES, clocks)
+        # Nobody else writes meanwhile.
+        await asyncio.get_running_loop().create_future()
+
+    needs.background.keep("bringing logs into the bucket", bringing.run)
+    needs.background.keep("copying logs from the bucket", copy)
     needs.background.keep("deleting old logs in the bucket", lambda: every(clocks, EXPIRE_EVERY_S, shipping.expire))
     return logs
 

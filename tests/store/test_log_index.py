@@ -154,7 +154,7 @@ async def test_an_object_that_comes_after_all_is_not_deleted(database: Database)
     await objects.put(late.digest, b"x")
     await index.add(late)
     await objects.clean()
-    assert await objects.get(late.digest) == b"x"
+    assert await objects.get(late.digest, index) == (b"x", False)
 
 
 async def test_segments_of_logstores_are_kept_while_a_logstore_keeps_one_of_their_groups(database: Database) -> None:

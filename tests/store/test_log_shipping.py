@@ -15,10 +15,12 @@ from tests.support.objects_in_memory import Objects
 
 from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import PlatformError
+from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.index import SegmentIndex
+from sesame.store.logs.shared.loops import Bringing
 from sesame.store.logs.shared.objects import SegmentObjects, path_of
 from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import LogWriterProcess
@@ -45,6 +47,7 @@ class Writer:
         self.process = process
         self.shipping = shipping
         self.copying = copying
+        self.bringing = Bringing(shipping.ship, "lines of functions", SYSTEM_CLOCKS)
         self.path = path
 
     async def write(self, *texts: str, function: str = "f") -> None:
@@ -86,7 +89,7 @@ class Cluster:
             logs,
             made[0],
             Shipping(made[0], index, objects, limits, SYSTEM_CLOCKS),
-            Copying(made[0], index, objects, limits, SYSTEM_CLOCKS),
+            Copying(made[0], index, objects, limits),
             path,
         )
 
@@ -158,11 +161,11 @@ async def test_while_the_bucket_is_away_lines_wait_in_the_file(cluster: Cluster)
     with structlog.testing.capture_logs() as said:
         for text in ("1", "2"):
             await writer.write(text)
-            await writer.shipping.try_to_ship()
+            await writer.bringing.attempt()
     assert [each["event"] for each in said] == ["lines of functions do not get into the bucket; trying again"]
     assert writer.texts() == ["1", "2"]
     cluster.objects.away = False
-    await writer.shipping.try_to_ship()
+    await writer.bringing.attempt()
     (held,) = cluster.objects.held.values()
     assert held
     second = await cluster.lead("n2")
@@ -174,7 +177,7 @@ async def test_at_a_stop_the_last_line_is_brought_too_though_it_has_no_newline(c
     writer = await cluster.lead("n1")
     writer.logs.append(Source("f"), "r", b"whole\nlast words")
     await writer.logs.end_lines()
-    await writer.shipping.close()
+    await writer.bringing.close()
     second = await cluster.lead("n2")
     await second.copying.copy()
     assert second.texts() == ["whole", "last words"]
@@ -199,6 +202,27 @@ async def test_a_missing_and_a_damaged_segment_cost_their_own_lines_alone(cluste
     assert texts[1].endswith("cannot be read: it is not in the bucket")
     assert "cannot be read: it is damaged: its 1 bytes have the SHA-256 " in texts[2]
     assert await second.copying.copy() == 0
+
+
+async def test_what_is_deleted_while_it_is_copied_is_not_said_to_be_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await cluster.lead("n1")
+    for text in ("1", "2"):
+        await first.write(text)
+        await first.shipping.ship()
+    second = await cluster.lead("n2", Retention(age_s=-1.0))
+    get = cluster.objects.get
+
+    async def expire_first(path: str) -> Piece:
+        await second.shipping.expire()
+        return await get(path)
+
+    monkeypatch.setattr(cluster.objects, "get", expire_first)
+    with structlog.testing.capture_logs() as said:
+        assert await second.copying.copy() == 0
+    assert said == []
+    assert second.texts() == []
 
 
 async def test_no_more_is_copied_than_the_settings_keep(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """Logs in a cluster's logstores are in the bucket, and with whoever is the writer. Run by pytest."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, gr
 
 from sesame.model.errors import PlatformError, StoreUnavailable
 from sesame.model.logstore import Logstore
+from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.logstores import bucket_groups, shared_groups
 from sesame.store.logs.logstores.interface import Query
 from sesame.store.logs.logstores.store import LogStorage
@@ -107,6 +109,57 @@ async def test_a_lost_segment_costs_its_own_logs_alone(cluster: Cluster) -> None
     assert [each["logstores"] for each in lost] == [["p/l"]] * 2
     assert [each["problem"].partition(":")[0] for each in lost] == ["it is not in the bucket", "it is damaged"]
     assert await texts(second) == ["3"]
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "it cannot be read: Input data was truncated"),
+        (b"\x93\x01\x02\x03", "it cannot be read: Expected `array`, got `int`"),
+        (msgspec.msgpack.encode([[]]), "it has other groups than the database says"),
+        (msgspec.msgpack.encode([[(7, 0, 1, 1, 1, 1, b"")]]), "it has other groups than the database says"),
+    ],
+)
+async def test_a_segment_that_cannot_be_decoded_costs_its_own_logs_alone(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, data: bytes, problem: str
+) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket_groups, "_encode", lambda _rows: data)
+        await cluster.groups.bring()
+    await first.append("p", "l", group("2"))
+    await cluster.groups.bring()
+    with structlog.testing.capture_logs() as said:
+        second = await cluster.lead("n2")
+    (lost,) = [each for each in said if each["event"] == "a segment of logs is lost"]
+    assert lost["problem"].startswith(problem)
+    assert lost["digest"] == hashlib.sha256(data).hexdigest()
+    assert await texts(second) == ["2"]
+
+
+@ONE_DATABASE
+async def test_a_segment_that_is_deleted_while_it_is_copied_is_not_said_to_be_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.append("p", "l", group("1"))
+    await cluster.groups.bring()
+    second = await cluster.lead("n2", whole=False)
+    get = cluster.objects.get
+
+    async def expire_first(path: str) -> Piece:
+        await second.delete_logstore("p", "l")
+        await cluster.groups.expire()
+        return await get(path)
+
+    monkeypatch.setattr(cluster.objects, "get", expire_first)
+    with structlog.testing.capture_logs() as said:
+        assert await cluster.groups.copy() == 0
+    assert said == []
 
 
 @ONE_DATABASE

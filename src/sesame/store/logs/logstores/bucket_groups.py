@@ -14,7 +14,7 @@ import msgspec
 
 from sesame.store.logs.logstores.file import BUSY_TIMEOUT_S, recount_tail
 from sesame.store.logs.logstores.sealing import SEGMENT_ROWS_MAX
-from sesame.store.logs.shared.segment import Damaged, require_whole
+from sesame.store.logs.shared.segment import UNREADABLE, Damaged, require_whole
 from sesame.store.sql import sqlite_file
 
 # A segment holds so much at the most, and one group: what one request to the bucket carries, and is in memory of it.
@@ -147,6 +147,18 @@ def sealed(db: sqlite_file.Connection, logstores: Sequence[int], new: Mapping[in
     return SealedGroups(GroupSegment(hashlib.sha256(data).hexdigest(), tuple(parts)), data)
 
 
+def opened(segment: GroupSegment, data: bytes) -> list[list[GroupRow]]:
+    """The groups of each part. Raises `Damaged`."""
+    require_whole(segment.digest, data)
+    try:
+        found = _decode(data)
+    except UNREADABLE as error:
+        raise Damaged(f"it cannot be read: {error}; it may be of a newer Sesame") from error
+    if [(rows[0].number, rows[-1].number + 1) for rows in found if rows] != [(p.first, p.end) for p in segment.parts]:
+        raise Damaged("it has other groups than the database says")
+    return found
+
+
 def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, oldest_s: Mapping[int, int]) -> str:
     """Within a transaction: takes the groups in; returns what is wrong with the segment, whose groups are lost then.
 
@@ -156,10 +168,10 @@ def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, 
     if data is None:
         return "it is not in the bucket"
     try:
-        require_whole(segment.digest, data)
+        found = opened(segment, data)
     except Damaged as damage:
         return str(damage)
-    for part, rows in zip(segment.parts, _decode(data), strict=True):
+    for part, rows in zip(segment.parts, found, strict=True):
         if part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]:
             _take(db, part, rows)
     return ""

@@ -12,17 +12,17 @@ from pathlib import Path
 import structlog
 
 from sesame.model.clocks import Clocks
-from sesame.model.errors import PlatformError, StoreUnavailable
+from sesame.model.errors import StoreUnavailable
 from sesame.model.logstore import TTL_FOREVER_DAYS
 from sesame.store.logs.logstores import bucket_groups
 from sesame.store.logs.logstores.bucket_groups import GroupSegment, SealedGroups
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.reading import Reader
-from sesame.store.logs.shared.copying import AGAIN_AFTER_S, FETCHED_TOGETHER
+from sesame.store.logs.shared.copying import FETCHED_TOGETHER
 from sesame.store.logs.shared.group_index import GroupIndex
+from sesame.store.logs.shared.loops import Bringing, copied
 from sesame.store.logs.shared.objects import SegmentObjects
-from sesame.store.logs.shared.shipping import SEAL_EVERY_S, STOP_PATIENCE_S
 from sesame.store.sql import sqlite_file
 
 # POLICY: who reads waits so long for what is not here yet, before he is told to come again.
@@ -46,7 +46,7 @@ class SharedGroups:
         # Of each logstore the number of the next group when all before were in the bucket, and the topics told.
         self._brought: dict[int, int] = {}
         self._told: dict[int, set[str]] = {}
-        self._failing = False
+        self._bringing = Bringing(self.bring, "logs of logstores", clocks)
 
     async def begin(self, commits: Commits, logstores: Callable[[], Sequence[Known]]) -> None:
         """Once numbers are reserved, before the first log."""
@@ -69,51 +69,31 @@ class SharedGroups:
         await self._whole.wait()
 
     async def copy_for_ever(self) -> None:
-        """Until all is here; what fails is tried again."""
-        while not self._whole.is_set():
-            try:
-                copied = await self.copy()
-            except PlatformError as error:
-                log.warning("logs of logstores cannot be copied from the bucket; trying again", error=str(error))
-                await self._clocks.sleep(AGAIN_AFTER_S)
-            else:
-                log.info("the logs that other nodes took are here", segments=copied)
+        """Until all is here; then nobody else writes."""
+        if not self._whole.is_set():
+            await copied(self.copy, "logs of logstores", self._clocks)
         await asyncio.get_running_loop().create_future()
 
     async def copy(self) -> int:
         """Copies what is not here, the oldest first; returns how many segments. Raises `PlatformError`."""
         assert self._commits is not None
         here = await self._commits.ask(bucket_groups.known)
-        copied, after, there = 0, 0, set[str]()
+        count, after, there = 0, 0, set[str]()
         while page := await self._index.page(after):
             after = page[-1][0]
             there.update(segment.digest for _number, segment in page)
             wanted = [segment for _number, segment in page if segment.digest not in here]
             for start in range(0, len(wanted), FETCHED_TOGETHER):
-                await self._take(wanted[start : start + FETCHED_TOGETHER])
-            copied += len(wanted)
+                count += await self._take(wanted[start : start + FETCHED_TOGETHER])
         gone = sorted(here - there)
         await self._commits.ask(lambda db: bucket_groups.forget(db, gone))
         self._whole.set()
-        return copied
+        return count
 
     async def bring_for_ever(self) -> None:
         # Not before it is known what is in the bucket.
         await self._whole.wait()
-        while True:
-            await self.try_to_bring()
-            await self._clocks.sleep(SEAL_EVERY_S)
-
-    async def try_to_bring(self) -> None:
-        """As `bring`; what fails is told in Sesame's log, once, and done at the next try."""
-        try:
-            await self.bring()
-        except PlatformError as error:
-            if not self._failing:
-                log.warning("logs of logstores do not get into the bucket; trying again", error=str(error))
-            self._failing = True
-        else:
-            self._failing = False
+        await self._bringing.run()
 
     async def bring(self) -> None:
         """On return all groups that were in the file are in the bucket. Raises `PlatformError`."""
@@ -129,13 +109,8 @@ class SharedGroups:
 
     async def close(self) -> None:
         """The last logs too, if the bucket takes them soon."""
-        if self._commits is None or not self._whole.is_set():
-            return
-        try:
-            async with asyncio.timeout(STOP_PATIENCE_S):
-                await self.try_to_bring()
-        except TimeoutError:
-            log.warning("the last logs of logstores are not in the bucket; they get there when this node leads again")
+        if self._commits is not None and self._whole.is_set():
+            await self._bringing.close()
 
     async def expire(self) -> None:
         """Deletes in the bucket what logstores do not keep any more. Raises `PlatformError`."""
@@ -153,18 +128,21 @@ class SharedGroups:
             self._brought = found
         return sealed
 
-    async def _take(self, segments: Sequence[GroupSegment]) -> None:
+    async def _take(self, segments: Sequence[GroupSegment]) -> int:
         assert self._commits is not None
-        found = await asyncio.gather(*(self._objects.get(each.digest) for each in segments))
+        found = await asyncio.gather(*(self._objects.get(each.digest, self._index) for each in segments))
         oldest_s = self._oldest_s()
-        for segment, data in zip(segments, found, strict=True):
-            problem = await self._commits.ask(functools.partial(_take, segment, data, oldest_s))
+        for segment, fetched in zip(segments, found, strict=True):
+            if fetched.forgotten:
+                continue
+            problem = await self._commits.ask(functools.partial(_take, segment, fetched.data, oldest_s))
             if problem:
                 numbers = {part.logstore for part in segment.parts}
                 lost = [
                     f"{each.logstore.project}/{each.logstore.name}" for each in self._logstores() if each.id in numbers
                 ]
                 log.error("a segment of logs is lost", digest=segment.digest, problem=problem, logstores=lost)
+        return sum(not fetched.forgotten for fetched in found)
 
     def _oldest_s(self) -> dict[int, int]:
         """Of each logstore, when the oldest logs came that it keeps."""

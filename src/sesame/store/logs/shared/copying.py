@@ -9,8 +9,6 @@ from typing import Protocol
 
 import structlog
 
-from sesame.model.clocks import Clocks
-from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.index import Indexed
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Range, Ranges, Segment
@@ -18,7 +16,6 @@ from sesame.store.logs.shared.shipping import Limits
 
 # So many are fetched at a time: as much as that is in memory.
 FETCHED_TOGETHER = 4
-AGAIN_AFTER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -31,32 +28,22 @@ class Taker(Protocol):
 
 
 class Index(Protocol):
+    async def has(self, digest: str) -> bool: ...
     async def newest(self, before: int | None = None) -> list[Indexed]: ...
 
 
 class Copying:
-    def __init__(self, taker: Taker, index: Index, objects: SegmentObjects, limits: Limits, clocks: Clocks) -> None:
+    def __init__(self, taker: Taker, index: Index, objects: SegmentObjects, limits: Limits) -> None:
         self._taker = taker
         self._index = index
         self._objects = objects
         self._limits = limits
-        self._clocks = clocks
-
-    async def run(self) -> None:
-        """Until all is here; what fails is tried again. Then it waits for ever: nobody else writes meanwhile."""
-        while True:
-            try:
-                copied = await self.copy()
-            except PlatformError as error:
-                log.warning("the log of other nodes cannot be copied from the bucket; trying again", error=str(error))
-                await self._clocks.sleep(AGAIN_AFTER_S)
-                continue
-            if copied:
-                log.info("the log of other nodes is here", segments=copied)
-            await asyncio.get_running_loop().create_future()
 
     async def copy(self) -> int:
-        """Copies what is not here; returns how many segments. Raises `PlatformError`."""
+        """Copies what is not here; returns how many segments. Raises `PlatformError`.
+
+        What is deleted meanwhile, as it is too old, is passed over.
+        """
         here = Ranges(await self._taker.here())
         room, copied, before = self._limits.total_bytes, 0, None
         while page := await self._index.newest(before):
@@ -66,16 +53,15 @@ class Copying:
                 if room >= 0 and each.segment.ids not in here:
                     wanted.append(each.segment)
             for start in range(0, len(wanted), FETCHED_TOGETHER):
-                await self._take(wanted[start : start + FETCHED_TOGETHER])
-            copied += len(wanted)
+                copied += await self._take(wanted[start : start + FETCHED_TOGETHER])
             before = page[-1].number
             if room < 0:
                 break
         return copied
 
-    async def _take(self, segments: Sequence[Segment]) -> None:
-        found = await asyncio.gather(*(self._objects.get(each.digest) for each in segments))
-        for segment, data in zip(segments, found, strict=True):
-            problem = await self._taker.take(segment, data)
-            if problem:
+    async def _take(self, segments: Sequence[Segment]) -> int:
+        found = await asyncio.gather(*(self._objects.get(each.digest, self._index) for each in segments))
+        for segment, fetched in zip(segments, found, strict=True):
+            if not fetched.forgotten and (problem := await self._taker.take(segment, fetched.data)):
                 log.error("a segment of the log of functions is lost", digest=segment.digest, problem=problem)
+        return sum(not fetched.forgotten for fetched in found)

@@ -41,6 +41,11 @@ class GroupIndex:
 
         await self._database.write(act)
 
+    async def has(self, digest: str) -> bool:
+        """As `index.SegmentIndex.has`."""
+        wanted = sa.select(_columns.number).where(_columns.digest == digest)
+        return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
+
     async def page(self, after: int = 0) -> list[tuple[int, GroupSegment]]:
         """Some that come after that number, with their numbers, in the order in which they were added."""
         chosen = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)

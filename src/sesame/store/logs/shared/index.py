@@ -79,6 +79,11 @@ class SegmentIndex:
 
         await self._database.write(act)
 
+    async def has(self, digest: str) -> bool:
+        """Whether there is still a row of it: without one, its object goes."""
+        wanted = sa.select(_columns.number).where(_columns.digest == digest)
+        return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
+
     async def newest(self, before: int | None = None) -> list[Indexed]:
         """Those that were added last, the newest first, or the ones below that number."""
         wanted = sa.select(log_segments).order_by(_columns.number.desc()).limit(AT_ONCE)

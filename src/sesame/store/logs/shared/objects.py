@@ -6,7 +6,7 @@ Used by the indexes of segments and by who ships them.
 import asyncio
 import functools
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
@@ -32,6 +32,19 @@ class Objects(Protocol):
     async def delete(self, paths: Collection[str]) -> None: ...
 
 
+class Index(Protocol):
+    """Where the rows of segments are."""
+
+    async def has(self, digest: str) -> bool: ...
+
+
+class Fetched(NamedTuple):
+    """No `data` where the bucket does not have it; `forgotten`: its row had been removed, and it for that."""
+
+    data: bytes | None
+    forgotten: bool = False
+
+
 class SegmentObjects:
     """`wall` in Unix seconds. Every method raises `PlatformError` where database or bucket do not answer."""
 
@@ -52,12 +65,11 @@ class SegmentObjects:
             await self._database.write(lambda connection: _announce(connection, digest, at))
             await self._bucket.put(path_of(digest), data)
 
-    async def get(self, digest: str) -> bytes | None:
-        """None where the bucket does not have it."""
+    async def get(self, digest: str, index: Index) -> Fetched:
         try:
-            return (await self._bucket.get(path_of(digest))).data
+            return Fetched((await self._bucket.get(path_of(digest))).data)
         except FileNotFoundError:
-            return None
+            return Fetched(None, forgotten=not await index.has(digest))
 
     async def clean(self) -> None:
         """Deletes what no row mentions any more, and what was announced long ago and got no row."""

@@ -15,6 +15,8 @@ from sesame.store.logs.file import SourceKey
 # A segment is sealed at the latest with so many bytes of lines in it: what one request to the bucket carries, and what
 # a process holds of it.
 SEGMENT_BYTES = 2 * 1024 * 1024
+# What decompressing and decoding raise for what is none of it.
+UNREADABLE = (lz4.block.LZ4BlockError, msgspec.DecodeError, ValueError, MemoryError)
 # Of so many functions a lost segment tells that lines are missing.
 OWNERS_MAX = 100
 
@@ -108,6 +110,9 @@ def opened(digest: str, data: bytes) -> Content:
     """Raises `Damaged`."""
     require_whole(digest, data)
     try:
-        return _decode(lz4.block.decompress(data))
-    except (lz4.block.LZ4BlockError, msgspec.DecodeError) as error:
+        content = _decode(lz4.block.decompress(data))
+    except UNREADABLE as error:
         raise Damaged(f"it cannot be read: {error}; it may be of a newer Sesame") from error
+    if not all(0 <= row.source < len(content.sources) for row in content.rows):
+        raise Damaged("it has rows of sources that it does not name")
+    return content

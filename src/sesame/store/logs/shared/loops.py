@@ -1,0 +1,72 @@
+"""How the writer of a cluster goes on where bucket, database or disk fail: it tries again, and says so once.
+
+Used for the lines of functions (`shipping`, `copying`) and the logs of logstores (`logstores.shared_groups`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError
+
+# POLICY: so much of the log may be lost with the node that leads. Each second less would cost as many more objects:
+# one in five seconds, each with a row, are 17,280 a day while functions write all the time.
+SEAL_EVERY_S = 5.0
+# So long a clean stop waits for the bucket; what is not there then is added when the node leads again.
+STOP_PATIENCE_S = 10.0
+AGAIN_AFTER_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Bringing:
+    """Has `bring` put into the bucket what is in the file. `what` is in the plural, for Sesame's log."""
+
+    def __init__(self, bring: Callable[[], Awaitable[None]], what: str, clocks: Clocks) -> None:
+        self._bring = bring
+        self._what = what
+        self._clocks = clocks
+        self._failing = False
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self._clocks.sleep(SEAL_EVERY_S)
+            await self.attempt()
+
+    async def attempt(self) -> None:
+        """What fails is told in Sesame's log, once, and done at the next attempt."""
+        try:
+            await self._bring()
+        except PlatformError as error:
+            if not self._failing:
+                log.warning(f"{self._what} do not get into the bucket; trying again", error=str(error))
+            self._failing = True
+        else:
+            if self._failing:
+                log.info(f"{self._what} get into the bucket again")
+            self._failing = False
+
+    async def close(self) -> None:
+        """The last ones too, if the bucket takes them soon."""
+        try:
+            async with asyncio.timeout(STOP_PATIENCE_S):
+                await self.attempt()
+        except TimeoutError:
+            log.warning(f"the last {self._what} are not in the bucket; they get there when this node leads again")
+
+
+async def copied(copy: Callable[[], Awaitable[int]], what: str, clocks: Clocks) -> None:
+    """Returns once `copy` has brought here what others put there."""
+    while True:
+        try:
+            segments = await copy()
+        except PlatformError as error:
+            log.warning(f"{what} of other nodes cannot be copied from the bucket; trying again", error=str(error))
+            await clocks.sleep(AGAIN_AFTER_S)
+        else:
+            if segments:
+                log.info(f"{what} of other nodes are here", segments=segments)
+            return
