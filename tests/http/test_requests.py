@@ -70,7 +70,10 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
         (b"not http at all\r\n\r\n", 400),
         (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET foo HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /a\x7f HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /\xc3\xa9 \xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"G\xc3\x89T / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\xc3\xa9\r\nHost: x\r\n\r\n", 400),
         (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n" + HIDDEN, 501),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
@@ -165,6 +168,30 @@ async def test_the_host_of_an_absolute_target_counts() -> None:
         raw = await all_of(serve, b"GET %b HTTP/1.1\r\nHost: shown\r\nConnection: close\r\n\r\n" % target)
         assert raw.startswith(b"HTTP/1.1 200 ")
         assert hosts.pop() == host
+
+
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [
+        ("/数据/%61?名=张三&x=+".encode(), b"/%E6%95%B0%E6%8D%AE/%61 %E5%90%8D=%E5%BC%A0%E4%B8%89&x=+"),
+        ("http://real/数据".encode(), b"/%E6%95%B0%E6%8D%AE "),
+        ("/数据".encode("gbk"), b"/%CA%FD%BE%DD "),
+        (b"/\xff", b"/%FF "),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+async def test_a_target_that_is_not_ascii_is_escaped(sent: bytes, target: bytes, step: int) -> None:
+    async def serve(exchange: Exchange) -> None:
+        request, body = exchange.request, bytes(await exchange.read_body(100))
+        named = request.header(b"x-name") or b""
+        exchange.send_whole(200, (), b"", b"[" + request.raw_path + b" " + request.query + b"|" + named + body + b"]")
+
+    talk = Talk(serve)
+    request = b"POST %b HTTP/1.1\r\nHost: x\r\nX-Name: \xc3\xa9\r\nContent-Length: 2\r\n\r\n\xc3\xa9" % sent
+    for _time in range(3):
+        await talk.say_in_pieces(request, step)
+    assert talk.wire.written.count(b"[" + target + b"|\xc3\xa9\xc3\xa9]") == 3, talk.wire.written
+    await talk.hang_up()
 
 
 async def test_options_of_the_server_itself() -> None:

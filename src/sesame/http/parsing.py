@@ -4,6 +4,7 @@ Made by `http.connection`, which is told what was found. Never reads a body whos
 """
 
 import enum
+import re
 from typing import Protocol
 
 import httptools
@@ -24,6 +25,7 @@ class Phase(enum.Enum):
 
 # Members of an enumeration are looked up slowly, and this is done for each header.
 BETWEEN, HEAD, BODY = Phase.BETWEEN, Phase.HEAD, Phase.BODY
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Refused(Exception):
@@ -77,6 +79,8 @@ class RequestParser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._trailer_bytes = 0
+        # Whether the request line of the head that is read has not ended.
+        self._in_line = True
         self._problem: Refusal | None = None
         # The parser leaves HTTP at every upgrade: `_resuming` while another one is led to the body of the request.
         self._upgrades = self._is_websocket = self._resuming = False
@@ -88,6 +92,8 @@ class RequestParser:
         """
         if self.phase is not BODY:
             self._head_bytes += len(data)
+            if self._in_line or self.phase is BETWEEN:
+                data = self._with_escaped_target(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -112,6 +118,18 @@ class RequestParser:
         """Nothing is fed any more."""
         # It holds this object, which holds it.
         del self._parser
+
+    def _with_escaped_target(self, data: bytes) -> bytes:
+        """Escapes what is not ASCII in a request line at the beginning of the data: curl and others send targets as
+        they were typed, and the parser takes none of it. A line behind another request in the data is left as it is.
+        """
+        begins = self.phase is BETWEEN
+        end = data.find(b"\n", len(data) - len(data.lstrip(b"\r\n")) if begins else 0)
+        self._in_line = end < 0
+        if data.isascii():
+            return data
+        end = len(data) if end < 0 else end
+        return _NOT_ASCII.sub(lambda found: b"%%%02X" % ord(found[0]), data[:end]) + data[end:]
 
     def _resume(self, rest: bytes) -> None:
         """Ignores an upgrade (RFC 9110 §7.8): a new parser is told the framing of the body, and goes on behind it."""
