@@ -99,6 +99,33 @@ def test_packages_lie_beside_the_code_and_import_under_the_functions_interpreter
     assert "made_up" in done.stdout
 
 
+def test_packages_of_a_funfile_lie_where_funcraft_puts_them(
+    tmp_path: Path, index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, index, "made-up")
+    built(made, cache)  # With this pip itself is there, and no index is needed any more.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    (tmp_path / "code/requirements.txt").unlink()
+    (tmp_path / "code/Funfile").write_text("RUN fun-install pip install made-up\nRUN fun-install apt-get install x\n")
+    done, [one] = Builder(made, Installer(cache, FOUND, lambda _line: None, fresh=False), print).build_all()
+    assert one.folder is not None, one.reason
+    assert "Funfile: not done: RUN fun-install apt-get install x" in one.warnings
+    assert (one.folder / ".fun/python/lib/python3.12/site-packages/made_up.py").is_file()
+    base = done.functions[0].fields["environmentVariables"]["PYTHONUSERBASE"]
+    environ = {"PYTHONUSERBASE": base.replace("/code", str(one.folder))}
+    code = f"import sys; sys.path.insert(0, {str(one.folder)!r}); import main; print(main.handler(0, 0))"
+    run = subprocess.run(
+        [FOUND["python3.12"].path, "-c", code], capture_output=True, text=True, check=True, env=environ
+    )
+    assert run.stdout == "made_up\n"
+    (tmp_path / "code/requirements.txt").write_text("sourced\n")
+    both = built(made, cache)
+    assert {path.name for path in (both / ".fun/python/lib/python3.12/site-packages").glob("*.py")} >= {
+        "made_up.py", "sourced.py",
+    }  # fmt: skip
+
+
 def test_a_second_build_takes_the_packages_from_the_cache(tmp_path: Path, index: Path, cache: Path) -> None:
     made = project(tmp_path, index, "made-up")
     built(made, cache)

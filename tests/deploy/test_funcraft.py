@@ -41,11 +41,13 @@ def test_a_service_with_a_function(tmp_path: Path) -> None:
     assert not found.notes
 
 
-def test_a_funfile_is_noted_as_its_commands_are_not_run(tmp_path: Path) -> None:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "Funfile").write_text("RUN fun-install pip install six\n")
-    (note,) = read(tmp_path, service()).notes
-    assert note.text.startswith("Funfile: its commands are not run: name packages in requirements.txt")
+@pytest.mark.parametrize("name", ["Funfile", "fun.yml", ".fun/python", ".fun/root"])
+def test_code_that_funcraft_installs_packages_for_has_its_variables(tmp_path: Path, name: str) -> None:
+    (tmp_path / "code" / ".fun").mkdir(parents=True)
+    assert "environmentVariables" not in read(tmp_path, service()).functions[0].fields
+    (tmp_path / "code" / name).mkdir()
+    found = read(tmp_path, service()).functions[0].fields["environmentVariables"]
+    assert found["PYTHONUSERBASE"] == "/code/.fun/python"
 
 
 EVENTS = (

@@ -1,7 +1,8 @@
-"""Makes what is deployed of a function with a requirements.txt: its code, and the packages beside it.
+"""Makes what is deployed of a function with a requirements.txt or a Funfile: its code, and the packages beside it.
 
 Called by `sesame build` and `sesame deploy`. Packages lie in the root of the code, where the cloud's runtimes find them
-without any variable (reference/runtime.md §2.6); a file of the function's own goes over one of a package.
+without any variable (reference/runtime.md §2.6); those of a Funfile where Funcraft puts them, which variables name.
+A file of the function's own goes over one of a package.
 """
 
 import shutil
@@ -13,7 +14,7 @@ import msgspec
 from sesame.build import checks, requirements
 from sesame.build.custom_python import custom_python, place_of_packages
 from sesame.build.installer import Installer
-from sesame.deploy import archive
+from sesame.deploy import archive, fun_install
 from sesame.deploy.project import Code, Function, Project
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
 from sesame.sandbox.runtimes.staging import staged
@@ -57,20 +58,31 @@ class Builder:
             if own is None:
                 return function, Built(name, None, _NO_PYTHON)
         wanted = requirements.read(path / requirements.FILE) if (path / requirements.FILE).is_file() else None
+        of_fun = fun_install.read(path)
+        not_done: tuple[str, ...] = ()
+        if of_fun is not None:
+            wanted = requirements.with_packages(wanted, of_fun.path, of_fun.packages)
+            not_done = tuple(f"{of_fun.path.name}: not done: {each[:120]}" for each in of_fun.left_out)
         if wanted is None:
-            return function, Built(name, None, "no requirements.txt", self._looked_at(path, function, own))
+            said = "no requirements.txt"
+            return function, Built(name, None, said, (*not_done, *self._looked_at(path, function, own)))
         missing = [each for each in wanted.names if each not in vendored(path)]
         if not missing and wanted.names:
-            said = "what requirements.txt names is in the folder"
-            return function, Built(name, None, said, self._looked_at(path, function, own))
+            said = f"what {wanted.path.name} names is in the folder"
+            return function, Built(name, None, said, (*not_done, *self._looked_at(path, function, own)))
         if isinstance(own, str):
             said = f"its program starts {own}, which is not on this machine: install that, or the packages yourself"
-            return function, Built(name, None, said, (f"requirements.txt is not installed: {said}",))
+            return function, Built(name, None, said, (f"{wanted.path.name} is not installed: {said}", *not_done))
         packages = self._installer.install(wanted, function.runtime, own)
         target = self._artifacts() / function.service / function.name
-        _assemble(packages.folder, function.code, target, place_of_packages(function) if own else "")
+        if wanted.packages:
+            function = _with_variables(function)
+            minor = own.minor if own else MINOR_VERSIONS[function.runtime]
+            _assemble_as_fun(packages.folder, function.code, target, minor)
+        else:
+            _assemble(packages.folder, function.code, target, place_of_packages(function) if own else "")
         warnings = [f"{each} was built from source: its own code ran as you" for each in packages.from_source]
-        built = Built(name, target, "", (*warnings, *self._looked_at(target, function, own)))
+        built = Built(name, target, "", (*warnings, *not_done, *self._looked_at(target, function, own)))
         return msgspec.structs.replace(function, code=Code(path=target)), built
 
     def build_all(self) -> tuple[Project, list[Built]]:
@@ -106,11 +118,26 @@ def _distributions(places: list[Path]) -> Iterator[str]:
             yield requirements.normalized(name.partition("-")[0])
 
 
-def _assemble(packages: Path, code: Code, target: Path, inside: str) -> None:
+def _with_variables(function: Function) -> Function:
+    given = function.fields.get("environmentVariables") or {}
+    found = fun_install.variables(given) if isinstance(given, dict) else given
+    return msgspec.structs.replace(function, fields={**function.fields, "environmentVariables": found})
+
+
+def _assemble_as_fun(packages: Path, code: Code, target: Path, minor: tuple[int, int]) -> None:
+    """As Funcraft lays it out: what `PYTHONUSERBASE` names has modules and programs apart."""
+    base = Path(fun_install.USER_BASE)
+    inside = base / "lib" / f"python{minor[0]}.{minor[1]}" / "site-packages"
+    _assemble(packages, code, target, str(inside), programs=base / "bin")
+
+
+def _assemble(packages: Path, code: Code, target: Path, inside: str, programs: Path | None = None) -> None:
     """Puts the code, and packages at `inside` of it, into `target`, in place of what was there."""
     assert code.path is not None
     with staged(target) as staging:
         shutil.copytree(packages, staging / inside, symlinks=True, dirs_exist_ok=True)
+        if programs is not None and (staging / inside / "bin").is_dir():
+            (staging / inside / "bin").rename(staging / programs)
         for name, path in archive.files(code.path, code):
             place = staging / name
             place.parent.mkdir(parents=True, exist_ok=True)

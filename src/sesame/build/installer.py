@@ -86,7 +86,7 @@ class Installer:
             pip = BootstrappedPip(interpreter, self._pip(interpreter))
             output = pip.run(
                 ["install", "--no-compile", "--no-warn-script-location", "--target", str(target.absolute()),
-                 "-r", str(requirements.path.absolute())],
+                 *requirements.arguments()],
                 self._progress,
                 requirements.path.absolute().parent,
             )  # fmt: skip
@@ -111,7 +111,7 @@ class Installer:
         self._progress(f"installing wheels of {requirements.path.name} for CPython {version}, which is not here …")
         command = [
             find_uv(), "pip", "install", "--python", sys.executable, "--python-version", version,
-            "--target", str(target.absolute()), "--only-binary", ":all:", "-r", str(requirements.path.absolute()),
+            "--target", str(target.absolute()), "--only-binary", ":all:", *requirements.arguments(),
         ]  # fmt: skip
         if platform := PLATFORMS.get(os.uname().machine):
             command += ["--python-platform", platform]

@@ -1,4 +1,6 @@
-"""Reads a requirements.txt: what it asks for, with all files that it includes, and whether that can be kept in a cache.
+"""Reads what a function requires: a requirements.txt with all files that it includes, and the packages of a Funfile.
+
+Says what is asked for and whether that can be kept in a cache.
 
 Used by `build.builder`. Resolves and installs nothing.
 """
@@ -22,12 +24,21 @@ _CHANGES = re.compile(r"^(?:-e|--editable|\.|/|file:|git\+|hg\+|svn\+|bzr\+)|@\s
 
 
 class Requirements(msgspec.Struct, frozen=True):
-    """`digest` is of every line that counts; `names` are the projects that are asked for, normalized."""
+    """`digest` is of every line that counts; `names` are the projects that are asked for, normalized.
+
+    `packages` stand in no requirements.txt; without one, `path` is the file that names them, and not `listed`.
+    """
 
     path: Path
     digest: str
     names: tuple[str, ...]
     cacheable: bool
+    packages: tuple[str, ...] = ()
+    listed: bool = True
+
+    def arguments(self) -> list[str]:
+        """As an installer's command line has them."""
+        return [*(["-r", str(self.path.absolute())] if self.listed else []), *self.packages]
 
 
 def read(path: Path) -> Requirements | None:
@@ -39,6 +50,24 @@ def read(path: Path) -> Requirements | None:
     names = tuple(normalized(found[1]) for line in wanted if (found := _NAME.match(line)))
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Requirements(path, digest, names, not any(_CHANGES.search(line) for line in lines))
+
+
+def with_packages(listed: Requirements | None, path: Path, packages: tuple[str, ...]) -> Requirements | None:
+    """Those of a requirements.txt, or none, and the `packages` that the file at `path` names."""
+    if not packages:
+        return listed
+    digest = hashlib.sha256("\n".join((listed.digest if listed else "", *packages)).encode()).hexdigest()
+    names = tuple(normalized(found[1]) for each in packages if (found := _NAME.match(each)))
+    cacheable = not any(_CHANGES.search(each) for each in packages)
+    if listed is None:
+        return Requirements(path, digest, names, cacheable, packages, listed=False)
+    return msgspec.structs.replace(
+        listed,
+        digest=digest,
+        names=(*listed.names, *names),
+        cacheable=listed.cacheable and cacheable,
+        packages=packages,
+    )
 
 
 def normalized(name: str) -> str:

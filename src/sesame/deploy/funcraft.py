@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame.deploy import auto_nas, funcraft_keys, roles, trigger_keys, yaml_source
+from sesame.deploy import auto_nas, fun_install, funcraft_keys, roles, trigger_keys, yaml_source
 from sesame.deploy.intrinsics import Intrinsics, Server, stack_of
 from sesame.deploy.project import (
     AsyncConfig,
@@ -28,7 +28,6 @@ from sesame.deploy.yaml_source import Node, meant
 
 PREFIX = "Aliyun::Serverless::"
 SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
-FUNFILE = "Funfile"
 ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
 NOT_MADE = "is not made by deploying: make it at the Log Service's endpoint (`sesame env`: SLS_ENDPOINT)"
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z.0-9_-]{0,127}\Z")
@@ -140,15 +139,10 @@ class _Template:
         fields = yaml_source.fields(properties, funcraft_keys.FUNCTION_KEYS, self._notes, what)
         if lacking:
             return
-        self._functions.append(
-            Function(
-                service=service,
-                name=name,
-                fields=fields,
-                code=self._code(properties.mapping()["CodeUri"], _runtime(properties)),
-                place=node.place,
-            )
-        )
+        code = self._code(properties.mapping()["CodeUri"], _runtime(properties))
+        if code.path is not None and code.path.is_dir() and fun_install.asked(code.path):
+            fields["environmentVariables"] = fun_install.variables(fields.get("environmentVariables", {}))
+        self._functions.append(Function(service=service, name=name, fields=fields, code=code, place=node.place))
         settings = properties.mapping().get("AsyncConfiguration")
         if settings is not None:
             wanted = yaml_source.fields(settings, funcraft_keys.ASYNC_KEYS, self._notes, "AsyncConfiguration")
@@ -167,9 +161,6 @@ class _Template:
                 raise uri.refuse("oss://bucket/object")
             return Code(bucket=bucket, object=key)
         path = (self._folder / text).resolve()
-        if (path / FUNFILE).is_file():
-            text = f"{FUNFILE}: its commands are not run: name packages in requirements.txt, or put them into the code"
-            self._notes.append(Note(uri.place, text))
         return Code(path=path, ignore_file=self._folder / ".funignore", left_out=left_out(runtime))
 
     def _trigger(self, service: str, function: str, name: str, node: Node) -> None:
