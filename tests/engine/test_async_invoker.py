@@ -4,7 +4,7 @@ Nothing waits for real time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +19,18 @@ from sesame.engine.async_invoker import (
     CLAIM_AGAIN_S,
     CLAIMED_AHEAD_MAX,
     TAKEN_AHEAD_MAX,
+    WAITING_FOR_MACHINE_MAX,
     WAITING_PER_FUNCTION_MAX,
     AsyncInvoker,
 )
 from sesame.engine.async_pace import ADJUST_EVERY_S
-from sesame.engine.async_work import InvokerDependencies
+from sesame.engine.async_policies import CALLS_PER_CORE
+from sesame.engine.async_work import InvokerDependencies, MachineState, OtherPlaces, Place
 from sesame.engine.policies import Caps
 from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, State
 from sesame.model.async_result import AsyncResult, Following
 from sesame.model.errors import CallerError, NotFound
+from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied, SandboxStartFailed
 
 LEASE_S = 60.0
@@ -61,7 +64,7 @@ async def setup() -> AsyncIterator[Setup]:
     await asyncio.wait_for(made.invoker.close(0.0), 30)
 
 
-def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
+def _build(caps: Caps = CAPS, cores: int = 2, others: Callable[[Engine], OtherPlaces] | None = None) -> Setup:
     engine = build(caps)
     engine.deploy()
     queue, load = FakeWorkQueue(engine.clocks), [0.0]
@@ -90,6 +93,7 @@ def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
             chance=lambda: 1.0,
             cores=cores,
             lease_s=LEASE_S,
+            others=None if others is None else others(engine),
         )
     )
     invoker.start()
@@ -546,3 +550,68 @@ async def test_at_the_end_nothing_starts_what_waits_goes_back_and_what_runs_has_
     setup.queue.notify()
     await settle()
     assert len(setup.queue.starts) == 4
+
+
+class _Busy:
+    """Of a machine, its calls and its load."""
+
+    calls_in_flight = calls_ended = 0
+
+    def sample(self) -> float:
+        return 1.0
+
+
+@dataclass
+class _OtherMachine:
+    """As `OtherPlaces` and its one `Place`: an agent on machine 2, which runs all functions but `g`."""
+
+    engine: Engine
+    agent = machine = 2
+    ran: int = 0
+
+    def __post_init__(self) -> None:
+        self.states = {number: MachineState(_Busy(), _Busy(), 1, ADJUST_EVERY_S) for number in (0, 2)}
+
+    def may_run(self, target: Target) -> Sequence[Place]:
+        return () if target.function == "g" else (self,)
+
+    def idle_here(self, _target: Target) -> int:
+        return 0
+
+    def memory_left(self, _machine: int) -> int:
+        return 0
+
+    def machines(self) -> Mapping[int, MachineState]:
+        return self.states
+
+    def idle(self, _target: Target) -> int:
+        return 1
+
+    def invoke(
+        self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
+    ) -> Awaitable[Outcome]:
+        entered()
+        self.ran += 1
+        return self.engine.local.invoke(invocation, began)
+
+
+async def test_what_waits_for_one_machine_does_not_hold_up_what_others_run() -> None:
+    there: list[_OtherMachine] = []
+
+    def others(engine: Engine) -> OtherPlaces:
+        there.append(_OtherMachine(engine))
+        return there[0]
+
+    setup = _build(others=others)
+    setup.engine.deploy("g")
+    setup.engine.driver.behaviour = lambda _sandbox, call: Reply(True, b"") if call.payload == b"short" else None
+    rows = [setup.queue.add("g") for _ in range(2 * CLAIMED_AHEAD_MAX)]
+    other = [setup.queue.add("f", payload=b"short") for _ in range(3)]
+    await setup.work()
+    await setup.work()
+    assert [row.state for row in other] == [State.SUCCEEDED] * 3
+    assert there[0].ran == 3
+    waits = [row for row in rows if row.held]
+    assert len(waits) == CALLS_PER_CORE + WAITING_FOR_MACHINE_MAX
+    assert all(row.state is State.RETRYING for row in rows if not row.held)
+    await asyncio.wait_for(setup.invoker.close(0.0), 30)

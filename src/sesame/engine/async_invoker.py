@@ -29,6 +29,8 @@ RECORDING_MAX = 512
 # POLICY: so many claimed invocations wait for a function that runs at its cap; the others go back to the queue, so that
 # they do not hold up other functions.
 WAITING_PER_FUNCTION_MAX = 8
+# POLICY: likewise of those that wait for one machine while others have room, of whatever functions.
+WAITING_FOR_MACHINE_MAX = CLAIMED_AHEAD_MAX // 2
 LOOK_AGAIN_S = 1.0
 # After a claim that failed, the next one waits so long.
 CLAIM_AGAIN_S = 1.0
@@ -190,7 +192,7 @@ class AsyncInvoker:
         places = self._places
         places.adjust()
         full: Counter[Target] = Counter()
-        later: set[Target] = set()
+        later: Counter[Target] = Counter()
         passed_over: list[Attempt] = []
         waiting = self._waiting
         while waiting and self._may_begin() and not places.rests_s():
@@ -198,8 +200,11 @@ class AsyncInvoker:
             target = attempt.lease.target
             place = None if target in full else LATER if target in later else places.find(target)
             if place is LATER:
-                later.add(target)
-                passed_over.append(attempt)
+                later[target] += 1
+                if self._more and later.total() > WAITING_FOR_MACHINE_MAX:
+                    self._put_off(attempt)
+                else:
+                    passed_over.append(attempt)
                 continue
             if place is not None:
                 self._begin(attempt, place)
