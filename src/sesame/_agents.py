@@ -14,6 +14,7 @@ from sesame._storage import Storage
 from sesame.agents.followed import WriterNeeds
 from sesame.agents.idle_there import hear_idle
 from sesame.agents.place import Place
+from sesame.agents.served import Served
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer
 from sesame.identity.nonces import UsedNonces
@@ -29,7 +30,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`.
 
     With `members`, followers are on other machines, and come by themselves; `nonces` are known from before. Calls
-    have `drain_s` to end when the writer is replaced.
+    have `drain_s` to end when the writer is replaced. `recorded`: calls of every function are.
     """
 
     place: Place
@@ -41,6 +42,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     members: "Members | None" = None
     drain_s: float = 0.0
     nonces: UsedNonces | None = None
+    recorded: bool = False
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
@@ -49,6 +51,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
     writer_needs = WriterNeeds(
         catalog=storage.catalog,
         resolver=engine.resolver,
+        served=Served(engine.resolver, storage.catalog, recorded=needs.recorded),
         pool=engine.engine.pool,
         sink=storage.log_sink,
         observer=needs.observer,

@@ -19,6 +19,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.follower import Follower
 from sesame.agents.place import Place
 from sesame.agents.presence import AWAY_S
+from sesame.agents.served import Served
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
 from sesame.control.recorder import Recorder
@@ -32,11 +33,8 @@ from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.replays import Replays
 from sesame.http.server import HttpServer
-from sesame.model import records
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
-from sesame.model.configs import provision_config_name
-from sesame.model.snapshot import Snapshot
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.launch import Packages as LaunchedPackages
@@ -174,22 +172,14 @@ class FollowerSesame:
         )
         runtimes = sandbox.runtimes
         # Another machine may have a runtime that this one lacks.
-        follower.use(
-            engine,
-            credits,
+        served = Served(
             resolver,
-            lambda snapshot: self._is_for_writer(snapshot) or not runtimes.runs(snapshot.runtime),
+            self._catalog,
+            recorded=settings.record != "none",
+            lacks=lambda snapshot: not runtimes.runs(snapshot.runtime),
         )
+        follower.use(engine, credits, served)
         return engine
-
-    def _is_for_writer(self, snapshot: Snapshot) -> bool:
-        """POLICY: calls that are recorded, and those that may have provisioned instances, are the writer's."""
-        catalog, service, function = self._catalog, snapshot.service, snapshot.function
-        if self._settings.record != "none" or catalog.get(records.RECORDING_CONFIG, service, function) is not None:
-            return True
-        kinds = (records.PROVISION_CONFIG, records.SCALING_CONFIG)
-        provisioned = [each for kind in kinds for each in catalog.children(kind, service)]
-        return any(each.name == provision_config_name(function, each.document.qualifier) for each in provisioned)
 
     def _endpoint(self, identity: Identity, engine: LocalEngine, resolver: Resolver) -> FcEndpoint:
         settings, clocks, catalog, region = self._settings, self._clocks, self._catalog, self._settings.region

@@ -252,6 +252,7 @@ class Sesame:
                 given.members,
                 settings.drain_s,
                 nonces,
+                recorded=settings.record != "none",
             )
             writer = await open_writer(agents_needs, storage, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)

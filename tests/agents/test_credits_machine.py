@@ -24,6 +24,7 @@ from sesame.agents.followed import WriterNeeds
 from sesame.agents.follower import TELLS_EVERY_S, Follower
 from sesame.agents.link import pair
 from sesame.agents.policies import LINGER_S
+from sesame.agents.served import Served
 from sesame.agents.writer import Writer
 from sesame.engine.async_places import LATER, Places, Spot
 from sesame.engine.async_work import InvokerDependencies
@@ -57,7 +58,7 @@ def _never_hangs(agent: int) -> None:
 class _FollowerProcess:
     """A follower with its engine; the resolver stands for its copy of the catalog."""
 
-    def __init__(self, agent: int, resolver: Resolver, clocks: FakeClocks) -> None:
+    def __init__(self, agent: int, resolver: Resolver, served: Served, clocks: FakeClocks) -> None:
         self.driver = FakeDriver(lambda _sandbox, _call: None)
         self.follower = Follower(agent, cast(CatalogCopy, CopyOfNothing()), clocks)
         self.capacity = CreditCapacity(CAPS, lambda: "", clocks.monotonic, self.follower.give_back)
@@ -75,9 +76,7 @@ class _FollowerProcess:
                 capacity=self.capacity,
             )
         )
-        self.follower.use(self.engine, self.capacity, resolver, lambda _snapshot: False)
-        assert self.follower.served is not None
-        self.served = self.follower.served
+        self.follower.use(self.engine, self.capacity, served)
 
 
 class _NoLoad:
@@ -108,9 +107,11 @@ class CreditsMachine(RuleBasedStateMachine):
         for name, memory_mb in MEMORY_MB.items():
             room: dict[str, Any] = {"runtime": "custom", "instance_concurrency": ROOM} if name == "several" else {}
             self.engine.deploy(name, memory_size=memory_mb, **room)
+        self.served = Served(self.engine.resolver, cast(Any, self.engine.catalog), recorded=False)
         needs = WriterNeeds(
             catalog=cast(Any, QuietCatalog()),
             resolver=self.engine.resolver,
+            served=self.served,
             pool=self.engine.pool,
             sink=lambda _source, _request_id, _data, _more: None,
             observer=Observer(),
@@ -121,6 +122,7 @@ class CreditsMachine(RuleBasedStateMachine):
         )
         self.writer = Writer(needs, _never_hangs, held)
         load = _NoLoad()
+        self.others = AsyncPlaces(self.writer, self.engine.local, load)
         unused = cast(Any, None)
         self.places = Places(
             InvokerDependencies(
@@ -133,12 +135,12 @@ class CreditsMachine(RuleBasedStateMachine):
                 chance=unused,
                 cores=8,
                 lease_s=60.0,
-                others=AsyncPlaces(self.writer, self.engine.local, load),
+                others=self.others,
             )
         )
 
     def _new_follower(self, agent: int) -> None:
-        self.followers[agent] = _FollowerProcess(agent, self.engine.resolver, self.clocks)
+        self.followers[agent] = _FollowerProcess(agent, self.engine.resolver, self.served, self.clocks)
         self._introduce(agent, held=False)
 
     def _introduce(self, agent: int, *, held: bool) -> None:

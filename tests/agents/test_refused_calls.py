@@ -101,7 +101,7 @@ def test_a_call_of_a_function_that_changes_meanwhile_is_of_what_it_has_become(
     monkeypatch: pytest.MonkeyPatch, *, deleted: bool
 ) -> None:
     machine = CreditsMachine()
-    place, served, asked = machine.writer.place, machine.followers[FOLLOWER].served, 0
+    place, asked = machine.writer.place, 0
 
     async def changed_before(asker: Any, question: Any) -> Any:
         nonlocal asked
@@ -111,7 +111,6 @@ def test_a_call_of_a_function_that_changes_meanwhile_is_of_what_it_has_become(
                 machine.engine.catalog.delete(FUNCTION, "s", "a")
             else:
                 machine.engine.deploy("a", memory_size=256)
-            served.changed()
         return await place(asker, question)
 
     monkeypatch.setattr(machine.writer, "place", changed_before)

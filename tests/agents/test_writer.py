@@ -10,6 +10,7 @@ from tests.support.fakes import FakeClocks
 from sesame.agents import messages as m
 from sesame.agents.followed import WriterNeeds
 from sesame.agents.link import Link, pair
+from sesame.agents.served import Served
 from sesame.agents.writer import LOOKS_EVERY_S, Writer
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
@@ -42,6 +43,7 @@ async def test_a_follower_that_answers_and_does_not_take_a_change_is_killed_and_
     needs = WriterNeeds(
         catalog=cast(Any, catalog),
         resolver=engine.resolver,
+        served=Served(engine.resolver, cast(Any, engine.catalog), recorded=False),
         pool=engine.pool,
         sink=lambda _source, _request_id, _data, _more: None,
         observer=Observer(),

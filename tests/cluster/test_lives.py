@@ -21,6 +21,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.followed import Followed, WriterNeeds
 from sesame.agents.follower import Follower
 from sesame.agents.policies import WRITER
+from sesame.agents.served import Served
 from sesame.agents.writer import Writer
 from sesame.cluster.following import Following, Own
 from sesame.cluster.handshake import Purpose
@@ -101,6 +102,7 @@ class WriterProcess:
         needs = WriterNeeds(
             catalog=cast(Any, self.catalog),
             resolver=self.engine.resolver,
+            served=Served(self.engine.resolver, cast(Any, self.engine.catalog), recorded=False),
             pool=self.engine.pool,
             sink=lambda _source, _request_id, _data, _more: None,
             observer=Observer(),
@@ -168,7 +170,9 @@ class FollowerProcess:
                 capacity=self.capacity,
             )
         )
-        self.follower.use(self.engine, self.capacity, engine.resolver, lambda _snapshot: False)
+        self.follower.use(
+            self.engine, self.capacity, Served(engine.resolver, cast(Any, engine.catalog), recorded=False)
+        )
         self.following.begin(self.follower, lambda _task: None)
 
     def call(self) -> "asyncio.Task[object]":

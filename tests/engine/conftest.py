@@ -41,6 +41,9 @@ class FakeCatalog:
     def get(self, kind: str, parent: str, name: str) -> Record | None:
         return self._records.get((kind, parent, name))
 
+    def children(self, kind: str, parent: str) -> list[Record]:
+        return [record for key, record in self._records.items() if key[:2] == (kind, parent)]
+
     def of_kind(self, kind: str) -> Iterator[Record]:
         return iter([record for key, record in self._records.items() if key[0] == kind])
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sesame.agents.followed import Followed
 from sesame.agents.handed_over import CutOff, NotHere
-from sesame.agents.policies import followers_serve
 from sesame.agents.writer import Writer
 from sesame.engine.async_pace import ADJUST_EVERY_S, STALE_AFTER_S
 from sesame.engine.async_work import CallEngine, CallsOfEngine, Load, MachineState, Place
@@ -33,8 +32,7 @@ class AsyncPlaces:
 
     def may_run(self, target: Target) -> Sequence[Place]:
         snapshot = self.snapshot(target)
-        # POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
-        if snapshot is None or not followers_serve(snapshot) or snapshot.limits.concurrency > 1:
+        if snapshot is None:
             return ()
         return [
             _Follower(self, each, snapshot.key)
@@ -74,12 +72,12 @@ class AsyncPlaces:
         return [each for each in self.writer.followers.values() if self.writer.machine_of(each.agent) == machine]
 
     def snapshot(self, target: Target) -> Snapshot | None:
-        """What a call of it runs, None where that is drawn for each call or there is nothing."""
-        try:
-            shares = self.writer.needs.resolver.shares(target)
-        except CallerError:
-            return None
-        return shares[0][0] if len(shares) == 1 else None
+        """What a call of it runs, where followers run it.
+
+        POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
+        """
+        snapshot = self.writer.needs.served.of(target)
+        return None if snapshot is None or snapshot.limits.concurrency > 1 else snapshot
 
     def _forget_declined(self) -> None:
         for each in self.writer.followers.values():

@@ -20,7 +20,7 @@ from sesame.agents.link import Carry, Link
 from sesame.agents.nonces import NoncesOfAll
 from sesame.agents.policies import MOVES_MAX, WRITER
 from sesame.agents.presence import Life, Presence
-from sesame.agents.served import ServedHere
+from sesame.agents.served import Served
 from sesame.engine.interface import Invoke
 from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
@@ -65,7 +65,7 @@ class OwnInstances(msgspec.Struct, frozen=True):
     """Those that the follower has or may start, and of which functions. A function `starts` unless it failed to."""
 
     credits: CreditCapacity
-    served: ServedHere
+    served: Served
     idle: KeptIdle
     held: HeldInstances
     starts: Callable[[Snapshot], bool]

@@ -21,6 +21,7 @@ from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.policies import LINGER_S
+from sesame.agents.served import Served
 from sesame.agents.silence import Silence
 from sesame.agents.stand_in import ElsewhereSandbox, bare_of
 from sesame.engine.instance import Instance, State
@@ -69,6 +70,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
 
     catalog: Catalog
     resolver: Snapshots
+    served: Served
     pool: Pool
     sink: LogSink
     observer: Observer

@@ -29,11 +29,10 @@ from sesame.agents.policies import WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
 from sesame.agents.questions import Questions
 from sesame.agents.runs import Runs, RunsEngine
-from sesame.agents.served import ServedHere
+from sesame.agents.served import Served
 from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
 from sesame.engine.pool import Pool
-from sesame.engine.resolver import Snapshots
 from sesame.http.moving import Arrived
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
@@ -41,7 +40,6 @@ from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import Invocation, Outcome
-from sesame.model.snapshot import Snapshot
 
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
 TELLS_EVERY_S = 0.25
@@ -79,7 +77,6 @@ class Follower:
         self._held: HeldInstances | None = None
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
-        self.served: ServedHere | None = None
         # There is one from `use` on.
         self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
@@ -94,15 +91,12 @@ class Follower:
         """The file of certificates that functions trust."""
         return Path(self.trusted) if self.trusted else None
 
-    def use(
-        self, engine: RunsEngine, credits: CreditCapacity, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]
-    ) -> None:
-        """`for_writer` says of which functions the writer serves every call."""
-        self._pool, self._credits, self.served = engine.pool, credits, ServedHere(resolver, for_writer)
+    def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served) -> None:
+        self._pool, self._credits = engine.pool, credits
         self._idle = KeptIdle(engine.pool, self._clocks.monotonic)
         self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
-        self.runs.use(engine, credits, self.served, self._held)
-        own = OwnInstances(credits, self.served, self._idle, self._held, engine.pool.startup.may_start)
+        self.runs.use(engine, credits, served, self._held)
+        own = OwnInstances(credits, served, self._idle, self._held, engine.pool.startup.may_start)
         self.calls = Calls(self, own)
         self._tick()
 
@@ -196,8 +190,6 @@ class Follower:
                 self._tell_rests()
                 self.send(m.Looked(message.n))
             case m.Records():
-                if self.served is not None:
-                    self.served.changed()
                 if has_taken(self.catalog, message, None if self.life is None else self.unlink):
                     self.send(m.Seen(message.revision))
                     self._is_here()

@@ -17,7 +17,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import kind_of
 from sesame.agents.held import HeldInstances
 from sesame.agents.link import Link
-from sesame.agents.served import ServedHere
+from sesame.agents.served import Served
 from sesame.engine.host_load import HostLoad
 from sesame.engine.instance import State
 from sesame.engine.pool import Pool
@@ -57,7 +57,7 @@ class Runs:
         self._link: Link | None = None
         self._engine: RunsEngine | None = None
         self._credits: CreditCapacity | None = None
-        self._served: ServedHere | None = None
+        self._served: Served | None = None
         self._held: HeldInstances | None = None
         self._load = HostLoad()
         self._cores = psutil.cpu_count() or 1
@@ -67,7 +67,7 @@ class Runs:
         self._is_new = True
         self._closed = False
 
-    def use(self, engine: RunsEngine, credits: CreditCapacity, served: ServedHere, held: HeldInstances) -> None:
+    def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served, held: HeldInstances) -> None:
         self._engine, self._credits, self._served, self._held = engine, credits, served, held
 
     def met(self, link: Link) -> None:

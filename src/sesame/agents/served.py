@@ -1,28 +1,38 @@
-"""Which functions a follower serves by itself, remembered until its catalog changes.
+"""Which functions followers serve: the one rule, for each follower and for the writer, which hands calls over to them.
 
-Used by `agents.follower`.
+Used by `agents.follower`, `agents.writer` and `agents.async_places`.
 """
 
 from collections.abc import Callable
 
 from sesame.agents.policies import followers_serve
 from sesame.engine.resolver import Snapshots
+from sesame.model import records
+from sesame.model.configs import provision_config_name
 from sesame.model.errors import CallerError, PlatformError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
+from sesame.store.catalog import Catalog
 
 KNOWN_MAX = 4096
 
 
-class ServedHere:
-    def __init__(self, resolver: Snapshots, for_writer: Callable[[Snapshot], bool]) -> None:
-        """`for_writer` says of which functions the writer serves every call, beside those of `followers_serve`."""
+class Served:
+    """Remembers what each target is until the catalog changes."""
+
+    def __init__(
+        self, resolver: Snapshots, catalog: Catalog, *, recorded: bool, lacks: Callable[[Snapshot], bool] | None = None
+    ) -> None:
+        """`recorded`: calls of every function are. `lacks` says of what this agent lacks the means to run."""
         self._resolver = resolver
-        self._for_writer = for_writer
+        self._catalog = catalog
+        self._recorded = recorded
+        self._lacks = lacks
         self._known: dict[Target, Snapshot | None] = {}
+        catalog.on_change(lambda _change: self._known.clear())
 
     def of(self, target: Target) -> Snapshot | None:
-        """What a call of `target` runs, where it may run here."""
+        """What a call of `target` runs, where followers serve it."""
         if target in self._known:
             return self._known[target]
         if len(self._known) >= KNOWN_MAX:
@@ -37,9 +47,18 @@ class ServedHere:
             raise PlatformError("the function is one of the writer's since the call came: call it again")
         return snapshot
 
-    def changed(self) -> None:
-        """The catalog has."""
-        self._known.clear()
+    def serves(self, snapshot: Snapshot) -> bool:
+        """POLICY: beside those that `followers_serve` excludes, calls that are recorded, and those that may have
+        provisioned instances, are the writer's.
+        """
+        if self._recorded or not followers_serve(snapshot) or (self._lacks is not None and self._lacks(snapshot)):
+            return False
+        catalog, service, function = self._catalog, snapshot.service, snapshot.function
+        if catalog.get(records.RECORDING_CONFIG, service, function) is not None:
+            return False
+        kinds = (records.PROVISION_CONFIG, records.SCALING_CONFIG)
+        provisioned = [each for kind in kinds for each in catalog.children(kind, service)]
+        return all(each.name != provision_config_name(function, each.document.qualifier) for each in provisioned)
 
     def _find(self, target: Target) -> Snapshot | None:
         try:
@@ -48,4 +67,4 @@ class ServedHere:
             # The writer confirms it, and says so.
             return None
         snapshot = shares[0][0]
-        return snapshot if len(shares) == 1 and followers_serve(snapshot) and not self._for_writer(snapshot) else None
+        return snapshot if len(shares) == 1 and self.serves(snapshot) else None

@@ -19,7 +19,7 @@ from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.idle_there import IdleOfAll
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
-from sesame.agents.policies import MOVES_MAX, WRITER, followers_serve, named_instance
+from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
 from sesame.agents.stand_in import set_aside, with_room
 from sesame.engine.instance import Instance
 from sesame.http.interface import Exchange
@@ -156,7 +156,7 @@ class Writer:
         for each in [each for each in self.followers.values() if each.follows]:
             machine = self.machine_of(each.agent)
             for key, snapshot in there.items():
-                known = not each.has(key) and followers_serve(snapshot)
+                known = not each.has(key) and self.needs.served.serves(snapshot)
                 if known and self.needs.pool.capacity.has_free(snapshot, machine=machine):
                     instance = await set_aside(self.needs.pool, snapshot, machine)
                     each.hold(instance)
