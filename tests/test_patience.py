@@ -60,6 +60,29 @@ async def test_a_step_that_waits_for_no_call_is_not_disturbed() -> None:
     assert (calls.given_s, calls.ended) == (0.0, True)
 
 
+async def test_steps_beside_each_other_wait_at_the_same_time() -> None:
+    patience, calls, others = Patience(PATIENCE_S), Step(), Step()
+    teardown = AsyncExitStack()
+    begin = patience.end_beside(teardown, others.stop, others.hurry)
+    teardown.push_async_callback(patience.end, calls.stop, calls.hurry)
+    teardown.callback(begin)
+    stopping = asyncio.create_task(teardown.aclose())
+    await eventually(lambda: (calls.given_s, others.given_s) == (PATIENCE_S, PATIENCE_S))
+    calls.hurry()
+    await eventually(lambda: calls.ended)
+    assert not stopping.done()
+    patience.lose()
+    await asyncio.wait_for(stopping, 60)
+    assert others.ended
+
+
+async def test_a_step_that_was_not_begun_is_left_out() -> None:
+    patience, others = Patience(PATIENCE_S), Step()
+    async with AsyncExitStack() as teardown:
+        patience.end_beside(teardown, others.stop, others.hurry)
+    assert others.given_s is None
+
+
 async def signalled(*, started: bool, signals: int) -> tuple[list[str], bool]:
     """What so many signals to stop do: what they call, and whether the task that serves was cancelled."""
     called: list[str] = []

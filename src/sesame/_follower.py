@@ -119,9 +119,10 @@ class FollowerSesame:
             clocks=clocks,
             keeps=follower.keeps,
         )
+        end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
         await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
         follower.listens(server)
-        teardown.push_async_callback(self._patience.end, follower.runs.close, follower.runs.hurry)
+        teardown.callback(end_runs)
         teardown.push_async_callback(follower.left)
         if self._of_cluster is not None:
             self._of_cluster.answers(server)

@@ -38,7 +38,10 @@ class Asking:
         self.questions.append(asyncio.get_running_loop().create_future())
         return self.questions[-1]
 
-    def has(self, _snapshot: object, _exchange: object) -> bool:
+    def finds(self, _snapshot: object, _exchange: object) -> bool:
+        return self.room
+
+    def has(self, _snapshot: object) -> bool:
         return self.room
 
     def of(self, _target: Target) -> Any:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.support.fakes import FakeClocks
 
 from sesame.agents import messages as m
@@ -157,6 +159,18 @@ async def test_what_could_not_run_comes_back_as_its_kind(both: Both, error: Exce
     await settle()
     with pytest.raises(Exhausted if isinstance(error, Exhausted) else PlatformError, match=str(error)):
         await task
+
+
+async def test_an_outcome_that_cannot_be_told_is_answered_and_nothing_waits_for_it(both: Both) -> None:
+    task = both.run("r-1")
+    await settle()
+    both.engine.calls["r-1"].set_result(msgspec.structs.replace(outcome(), version_id="\ud800"))
+    with capture_logs() as logs:
+        await settle()
+    with pytest.raises(PlatformError, match="cannot tell"):
+        await task
+    assert [each["event"] for each in logs] == ["what came of an asynchronous invocation cannot be told"]
+    await both.runs.close(60.0)
 
 
 async def test_an_instance_that_another_call_has_taken_since_is_not_told_idle(both: Both) -> None:

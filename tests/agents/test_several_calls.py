@@ -1,6 +1,8 @@
 """Instances of followers that serve several calls at a time: who finds room in them, and who starts another."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from tests.agents.test_credits_machine import CAPS, CreditsMachine
@@ -10,6 +12,7 @@ from tests.engine.test_sharing import ROOM, answers, finish, hang
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.kept_idle import KeptIdle
 from sesame.engine.instance import State
+from sesame.http.interface import Exchange
 from sesame.model.invocation import Invocation, Target
 
 
@@ -34,6 +37,22 @@ async def test_room_in_an_instance_is_kept_as_an_idle_one_is() -> None:
     await finish(engine, calls)
     assert [each.state for each in engine.pool.instances()] == [State.IDLE]
     assert idle.has_now(snapshot)
+
+
+async def test_a_call_takes_one_promise_however_often_it_looks(movable: None) -> None:
+    engine = shared()
+    idle, snapshot = KeptIdle(engine.pool, lambda: 0.0), engine.resolver.resolve(Target("s", "LATEST", "f"))
+    calls = await hang(engine, 1)
+    for _ in range(ROOM - 1):
+        assert idle.keep(snapshot.key, room=False)[0]
+    came = cast(Exchange, SimpleNamespace(moves=1))
+    assert not idle.has(snapshot)
+    assert idle.finds(snapshot, came)
+    assert [idle.has(snapshot) for _ in range(ROOM)] == [True] * ROOM
+    # All that is left is kept for others.
+    assert idle.keep(snapshot.key, room=False) == (True, False)
+    assert not idle.has(snapshot)
+    await finish(engine, calls)
 
 
 async def test_an_instance_that_is_to_end_takes_no_more_calls() -> None:

@@ -99,7 +99,7 @@ class Calls:
         snapshot = self._served.of(target)
         if snapshot is None or not self._may_serve():
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
-        if self._idle.has(snapshot, exchange):
+        if self._idle.finds(snapshot, exchange):
             return None
         return asyncio.ensure_future(self._find_place(_Call(target, snapshot, exchange, _this_task())))
 
@@ -159,7 +159,7 @@ class Calls:
 
         def has_room() -> bool:
             spare = not self._writer.here.is_set() and self._credits.has_credit(snapshot.key)
-            return spare or self._idle.has(snapshot, exchange)
+            return spare or self._idle.has(snapshot)
 
         while True:
             try:

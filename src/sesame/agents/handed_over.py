@@ -20,8 +20,6 @@ from sesame.model.invocation import Invocation, Outcome, Target
 # POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
 # would be given every call again.
 AVOIDED_S = 60.0
-# By then a follower that does not answer has been killed, or its right to serve has ended.
-ENDED_WITHIN_S = 20.0
 
 
 class NotHere(Exception):
@@ -75,9 +73,10 @@ class HandedOver:
             self._send(m.Run(n, key, instance_id, invocation))
             await asyncio.wait({run.answer})
         except asyncio.CancelledError as cancelled:
-            # On return its instance has ended, as that of a call in this process has.
+            # On return its instance has ended, as that of a call in this process has: the follower says so, or it is
+            # killed as one that hangs, and `lost` says it.
             self._send(m.EndRun(n, stopped=cancelled.args == (STOPPED,)))
-            await asyncio.wait({run.answer}, timeout=ENDED_WITHIN_S)
+            await asyncio.wait({run.answer})
             raise
         finally:
             self._runs.pop(n, None)

@@ -26,18 +26,23 @@ class KeptIdle:
         """The instances here that were made from this snapshot."""
         return [each for each in self._pool.instances() if each.snapshot.key == key and not each.elsewhere]
 
-    def has(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """Whether this call has an idle instance here, or a place in one, beside those that are kept for others."""
-        if not self._promises:
-            return self.has_now(snapshot)
-        connection = connection_of(exchange)
-        if connection is not None and connection.moves:
-            self._promises.redeem(snapshot.key)
-        return self._places(snapshot.key, self.of(snapshot.key)) > self._promises.count(snapshot.key)
+    def finds(self, snapshot: Snapshot, exchange: Exchange) -> bool:
+        """As `has`, of a call that comes: one may have been kept for it. To be asked once."""
+        if self._promises:
+            connection = connection_of(exchange)
+            if connection is not None and connection.moves:
+                self.came(snapshot.key)
+        return self.has(snapshot)
 
     def came(self, key: str) -> None:
-        """A call that one was kept for is here, and does not ask `has`."""
+        """A call that one was kept for is here."""
         self._promises.redeem(key)
+
+    def has(self, snapshot: Snapshot) -> bool:
+        """Whether a call has an idle instance here, or a place in one, beside those that are kept for others."""
+        if not self._promises:
+            return self.has_now(snapshot)
+        return self._places(snapshot.key, self.of(snapshot.key)) > self._promises.count(snapshot.key)
 
     def has_now(self, snapshot: Snapshot) -> bool:
         """The same of a call that asks for an instance, whatever is kept for others."""

@@ -106,8 +106,15 @@ class Runs:
         if self._running.get(n) is task:
             del self._running[n]
         self._ending.discard(task)
-        # One that is cancelled before its first step says nothing.
-        link.send(_cut(n) if task.cancelled() else self._with_rest(task.result()))
+        try:
+            # One that is cancelled before its first step says nothing.
+            link.send(_cut(n) if task.cancelled() else self._with_rest(task.result()))
+        except Exception as error:
+            # The writer waits for an answer as long as this agent lives.
+            log.exception("what came of an asynchronous invocation cannot be told")
+            link.send(
+                m.Ran(n, None, kind_of(error), "its agent cannot tell what came of it; its log says why", idle=False)
+            )
         self._wait.look()
 
     def tell(self) -> None:

@@ -237,7 +237,7 @@ class Writer:
             snapshot, *others = [each for each, _share in self.needs.resolver.shares(target)]
         except CallerError:
             return None
-        if others or self._idle.has(snapshot, exchange):
+        if others or self._idle.finds(snapshot, exchange):
             return None
         if not self.held[snapshot.key] and self.needs.pool.capacity.has_free(snapshot):
             return None
