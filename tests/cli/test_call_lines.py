@@ -15,7 +15,7 @@ from tests.support.fakes import FakeClocks
 from tests.support.virtual_time import eventually
 
 from sesame.cli import call_lines, call_text
-from sesame.cli.call_lines import CALLS_TOGETHER_MAX, FLUSH_EVERY_S, REFUSED_EVERY_S, CallLines
+from sesame.cli.call_lines import CALLS_PER_S, CALLS_TOGETHER_MAX, FLUSH_EVERY_S, REFUSED_EVERY_S, CallLines
 from sesame.engine.interface import Observer
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
@@ -189,6 +189,33 @@ def test_of_a_flood_as_many_calls_are_shown_as_fit_and_the_rest_is_counted() -> 
     lines.close()
     assert len(said) == CALLS_TOGETHER_MAX + 1
     assert said[-1] == f"… {9 * CALLS_TOGETHER_MAX + 1} more calls not shown, 1 of them failed …\n"
+
+
+async def test_a_flood_that_goes_on_is_shown_at_a_bounded_rate_and_after_it_each_call_is() -> None:
+    said: list[str] = []
+    clocks = FakeClocks()
+    lines = CallLines(_write_to(said), clocks)
+    lines.open()
+    flushes, shown_of, flushed = 40, 2 * CALLS_TOGETHER_MAX, 0
+
+    def each_was_counted() -> bool:
+        return sum("not shown" in line for line in said) == flushed
+
+    while flushed < flushes:
+        flushed += 1
+        for _ in range(shown_of):
+            lines.take(Invocation("flood", TARGET, b""), outcome())
+        clocks.advance(FLUSH_EVERY_S)
+        await eventually(each_was_counted)
+    ran = sum("flood" in line for line in said)
+    # At each flush perhaps one less, as time is no whole number.
+    assert 0 <= CALLS_TOGETHER_MAX + (flushes - 1) * FLUSH_EVERY_S * CALLS_PER_S - ran <= flushes
+    assert sum(int(line.split()[1]) for line in said if "not shown" in line) == flushes * shown_of - ran
+    clocks.advance(60)
+    for _ in range(CALLS_TOGETHER_MAX):
+        lines.take(Invocation("after", TARGET, b""), outcome())
+    lines.close()
+    assert sum("after" in line for line in said) == CALLS_TOGETHER_MAX
 
 
 def test_of_calls_refused_at_a_cap_one_of_each_function_is_shown_at_a_time_and_the_rest_is_counted() -> None:

@@ -21,9 +21,11 @@ from sesame.model.errors import CallerError, Exhausted
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.owner import label
 
-# Calls are written together so often, at most so many at a time: more per second than anybody reads.
+# Calls are written together so often, at most so many at a time, and in a flood so many per second: more than anybody
+# reads.
 FLUSH_EVERY_S = 0.05
 CALLS_TOGETHER_MAX = 50
+CALLS_PER_S = 200
 # Of calls refused at a cap, one of each function is shown in so much time, and the number of the others.
 REFUSED_EVERY_S = 1.0
 # Of what functions write so much waits at most.
@@ -60,6 +62,8 @@ class CallLines:
         self._failures_only = failures_only
         self._waiting: list[Call | _Output | str] = []
         self._calls = 0
+        # How many more may be shown, as of then.
+        self._room, self._room_at = float(CALLS_TOGETHER_MAX), clocks.monotonic()
         self._output_bytes = 0
         self._output_left_out = 0
         self._left_out = 0
@@ -83,12 +87,24 @@ class CallLines:
             return
         if isinstance(ended, Exhausted) and self._was_refused(invocation.target):
             return
-        if self._calls >= CALLS_TOGETHER_MAX:
+        # Once one is left out, all are until the next flush.
+        if self._left_out or self._calls >= CALLS_TOGETHER_MAX or not self._has_room():
+            if not self._left_out:
+                self._flush_soon()
             self._left_out += 1
             self._failed_left_out += failed
             return
         self._calls += 1
+        self._room -= 1
         self._add(call_text.call_of(self._clocks.wall(), invocation, ended, _refusal(ended)))
+
+    def _has_room(self) -> bool:
+        """Whether one more call is within `CALLS_PER_S`."""
+        if self._room < 1:
+            now = self._clocks.monotonic()
+            self._room = min(float(CALLS_TOGETHER_MAX), self._room + (now - self._room_at) * CALLS_PER_S)
+            self._room_at = now
+        return self._room >= 1
 
     def _was_refused(self, target: Target) -> bool:
         """Whether a refusal of it was shown just now; then this one is counted. They come in floods, all alike."""
@@ -131,6 +147,9 @@ class CallLines:
 
     def _add(self, item: Call | _Output | str) -> None:
         self._waiting.append(item)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._timer is None:
             self._timer = self._clocks.call_later(FLUSH_EVERY_S, self._flush)
 
@@ -156,7 +175,7 @@ class CallLines:
             self._timer = self._clocks.call_later(FLUSH_EVERY_S, self._flush)
 
     def _hand_over(self) -> None:
-        if not self._waiting:
+        if not (self._waiting or self._left_out):
             return
         if self._left_out:
             failed = f", {self._failed_left_out} of them failed" if self._failed_left_out else ""
