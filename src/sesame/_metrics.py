@@ -104,7 +104,7 @@ def _pool_state(engine: LocalEngine, elsewhere: int) -> "PoolState":
             for target, found in engine.provisioned.statuses().items()
         ],
         calls_in_flight=pool.calls + elsewhere,
-        memory_mb=pool.memory_mb,
+        memory_mb=pool.capacity.memory_mb,
         memory_max_mb=engine.caps.memory_mb,
         requests={"warm": counts.warm, "cold": counts.cold, "refused": counts.refused, "failed": counts.failed},
         idle_ended={

@@ -115,4 +115,4 @@ async def test_a_debugger_that_does_not_start_is_told_and_leaves_nothing(reply: 
     with pytest.raises(NotStarted, match="its debugger did not start"):
         await starting
     assert engine.driver.alive == set()
-    assert engine.pool.memory_mb == 0
+    assert engine.pool.capacity.memory_mb == 0

@@ -241,7 +241,7 @@ async def test_evicted_instances_end_although_the_caller_goes_away() -> None:
     await settle()
     assert task.cancelled()
     assert not engine.driver.alive
-    assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)
+    assert (engine.pool.instances(), engine.pool.capacity.memory_mb) == ([], 0)
 
 
 async def test_a_call_waits_for_the_capacity_of_an_ending_instance() -> None:
@@ -283,7 +283,7 @@ async def test_an_instance_whose_end_fails_gives_its_capacity_back() -> None:
     engine.driver.made[0].kill = fails  # type: ignore[method-assign, assignment]
     engine.catalog.delete("function", "s", "f")
     await settle()
-    assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)
+    assert (engine.pool.instances(), engine.pool.capacity.memory_mb) == ([], 0)
 
 
 async def test_a_freeze_that_fails_does_not_end_the_keep_alive(monkeypatch: pytest.MonkeyPatch) -> None:

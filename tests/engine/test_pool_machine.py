@@ -142,7 +142,7 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_within_its_cap_and_counted_right(self) -> None:
         used = sum(instance.snapshot.limits.memory_mb for instance in self.engine.pool.instances())
-        assert used == self.engine.pool.memory_mb <= CAPS.memory_mb
+        assert used == self.engine.pool.capacity.memory_mb <= CAPS.memory_mb
 
     @invariant()
     def no_function_has_more_than_its_cap(self) -> None:
@@ -204,7 +204,7 @@ class PoolMachine(RuleBasedStateMachine):
             self._everyone_is_served()
             self.loop.run_until_complete(closing)
         assert not driver.alive
-        assert (self.engine.pool.instances(), self.engine.pool.memory_mb) == ([], 0)
+        assert (self.engine.pool.instances(), self.engine.pool.capacity.memory_mb) == ([], 0)
         assert all(task.done() for task in self.tasks)
         self.failures_are_of_the_expected_kinds()
         self._logs_are_whole()

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import socket
 import struct
+import termios
 import threading
 import time
+from array import array
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -99,6 +102,13 @@ async def test_a_flood_of_output_neither_holds_the_result_up_nor_is_kept_by_the_
     assert seen == 100 << 20
 
 
+def waiting_in(fd: int) -> int:
+    """Bytes in a pipe."""
+    count = array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
+
+
 def drained(*, bound: int | None) -> int:
     """How many bytes one drain takes from a pipe whose other end never stops writing."""
     reading, writing = os.pipe()
@@ -116,7 +126,7 @@ def drained(*, bound: int | None) -> int:
 
     def wait_until_full() -> None:
         deadline = time.monotonic() + 5
-        while output.waiting() < 64 * 1024 and time.monotonic() < deadline:
+        while waiting_in(reading) < 64 * 1024 and time.monotonic() < deadline:
             time.sleep(0.001)
 
     output = wire.Output(reading, take)

@@ -39,6 +39,7 @@ class Capacity:
 
     @property
     def memory_mb(self) -> int:
+        """The sum of the memory limits of all instances."""
         return self._memory_mb
 
     @property

@@ -4,9 +4,9 @@ Called through `engine.interface.Engine.invoke`; takes an `Invocation` and retur
 the wall clock. A function's failure is in the outcome and never an exception.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable
+from math import ceil
 from typing import Protocol
 
 import msgspec
@@ -149,15 +149,12 @@ def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcom
     instance, log = lease.instance, steps.log
     snapshot: Snapshot = instance.snapshot
     memory_mb = instance.memory_mb()
+    took_ms = ended.duration_ms
     log.write(
-        b"%b\nDuration: %.2f ms, Billed Duration: %d ms, Memory Size: %d MB, Max Memory Used: %.2f MB\n"
-        % (
-            ended.last_line,
-            ended.duration_ms,
-            math.ceil(ended.duration_ms),
-            snapshot.limits.memory_mb,
-            memory_mb,
-        )
+        (
+            f"{ended.last_line}\r\n\nDuration: {took_ms:.2f} ms, Billed Duration: {ceil(took_ms)} ms, "
+            f"Memory Size: {snapshot.limits.memory_mb} MB, Max Memory Used: {memory_mb:.2f} MB\n"
+        ).encode()
     )
     if lease.cold:
         phases = Phases(phases.queue_ms, phases.start_ms, phases.initialize_ms, phases.invoke_ms, instance.phases())
@@ -165,7 +162,7 @@ def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcom
     return Outcome(
         payload=ended.payload,
         error=ended.error,
-        duration_ms=ended.duration_ms,
+        duration_ms=took_ms,
         memory_mb=memory_mb,
         log_tail=log.tail(),
         instance_id=instance.instance_id,

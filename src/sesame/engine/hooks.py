@@ -51,7 +51,7 @@ class Hooks:
         call = Invocation(str(uuid.uuid4()), target, b"")
         steps = Steps(instance, call.request_id, call_meta(call, snapshot, credentials), self._clocks)
         ended = await steps.run_hook(kind, _NAMES[kind], hook.command, hook.timeout_s)
-        steps.log.write(ended.last_line)
+        steps.log.line(ended.last_line)
         return is_usable_after(ended.error)
 
 

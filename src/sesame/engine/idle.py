@@ -33,13 +33,16 @@ class IdleInstances:
         None that has all the sessions that it may have.
         """
         for side in (self._provisioned, self._on_demand):
-            group = side.get(key, [])
-            for at in reversed(range(len(group))):
-                if has_room_for_session(group[at]):
-                    instance = group.pop(at)
-                    if not group:
-                        del side[key]
-                    return instance
+            if (group := side.get(key)) is None:
+                continue
+            # All of them have the same affinity: most functions have none.
+            alone = group[0].snapshot.affinity is None
+            at = len(group) - 1 if alone else _last_with_room(group)
+            if at >= 0:
+                instance = group.pop(at)
+                if not group:
+                    del side[key]
+                return instance
         return None
 
     def has(self, key: str) -> bool:
@@ -52,7 +55,11 @@ class IdleInstances:
 
     def put(self, instance: Instance) -> None:
         """An instance that has become idle just now."""
-        self._side(instance).setdefault(instance.snapshot.key, []).append(instance)
+        side, key = self._side(instance), instance.snapshot.key
+        if key in side:
+            side[key].append(instance)
+        else:
+            side[key] = [instance]
 
     def put_back(self, instance: Instance) -> None:
         """One that was taken out for something else than a call: it has its place again."""
@@ -70,3 +77,8 @@ class IdleInstances:
 
     def _side(self, instance: Instance) -> dict[str, list[Instance]]:
         return self._on_demand if instance.provisioned_for is None else self._provisioned
+
+
+def _last_with_room(group: list[Instance]) -> int:
+    """Its place, -1 where there is none."""
+    return next((at for at in reversed(range(len(group))) if has_room_for_session(group[at])), -1)

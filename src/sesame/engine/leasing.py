@@ -51,10 +51,10 @@ class Lender(Protocol):
     @property
     def sessions(self) -> Sessions: ...
 
+    def acquire_warm(self, snapshot: Snapshot) -> Lease | None: ...
     async def acquire(self, snapshot: Snapshot) -> Lease: ...
     def release(self, instance: Instance) -> None: ...
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]": ...
-    def call_ended(self) -> None: ...
 
 
 class Leasing:
@@ -74,7 +74,8 @@ class Leasing:
             pool.learning.began(self._snapshot)
         try:
             if self._session is None:
-                lease = await pool.acquire(self._snapshot)
+                # Most calls find a warm instance, and wait for nothing.
+                lease = pool.acquire_warm(self._snapshot) or await pool.acquire(self._snapshot)
             else:
                 lease = await pool.sessions.acquire(self._snapshot, self._session)
             self._lease = lease
@@ -110,5 +111,6 @@ class Leasing:
     def _over(self) -> None:
         pool = self._pool
         pool.calls -= 1
-        if pool.calls_ended is not None:
-            pool.call_ended()
+        if pool.calls_ended is not None and not pool.calls and not pool.calls_ended.done():
+            # The pool closes, and waits for the last call.
+            pool.calls_ended.set_result(None)

@@ -51,7 +51,7 @@ class Loading:
                     instance, invocation.request_id, call_meta(invocation, snapshot, credentials), self._clocks
                 )
                 ended = await steps.run("load", "Load", b"", limit_s)
-                steps.log.write(ended.last_line)
+                steps.log.line(ended.last_line)
                 phases = Phases(lease.queue_ms, lease.start_ms, 0.0, ended.duration_ms, instance.phases())
                 outcome = _outcome(steps, ended, phases)
                 # An initializer has to run before anything else: the first call starts an instance for it.

@@ -67,11 +67,6 @@ class Pool:
     def instance(self, instance_id: str) -> Instance | None:
         return self.capacity.instance(instance_id)
 
-    @property
-    def memory_mb(self) -> int:
-        """The sum of the memory limits of all instances."""
-        return self.capacity.memory_mb
-
     def lease(self, snapshot: Snapshot, session: SessionKey | None = None) -> Leasing:
         """`async with` gives the `Lease`, of the session's instance where there is one. An exception inside ends it.
 
@@ -131,6 +126,13 @@ class Pool:
         while self._ending:
             await asyncio.wait(self._ending)
 
+    def acquire_warm(self, snapshot: Snapshot) -> Lease | None:
+        """As `acquire`, for `Leasing` alone, where an instance is warm; else None."""
+        lease = self._warm(snapshot)
+        if lease is not None:
+            self.counts.warm += 1
+        return lease
+
     async def acquire(self, snapshot: Snapshot) -> Lease:
         """For `Leasing` and `sessions` alone; the lease releases or ends what is acquired."""
         try:
@@ -150,28 +152,31 @@ class Pool:
     def release(self, instance: Instance) -> None:
         """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
         died_since = instance.death is not None
-        self.sessions.room(instance)
-        if instance.spent or died_since:
+        if instance.sessions:
+            self.sessions.room(instance)
+        goes_on = instance.state is DEAD or instance.calls > 0
+        if instance.shared and (instance.spent or died_since or not goes_on):
             self.shared.close(instance)
-        if instance.state is DEAD or instance.calls:
+        if goes_on:
             return
-        self.shared.close(instance)
         if instance.spent:
             self.end(instance, KillReason.FAILED if instance.serves_on else KillReason.DONE)
             return
         if died_since:
             self.end(instance, KillReason.DIED)
             return
-        if self._closed or not self._is_current(instance):
+        given = self._given
+        if self._closed or (instance.current_after != given.resolver.changes and not self._is_current(instance)):
             self._retire(instance, KillReason.STOPPING if self._closed else KillReason.OUTDATED)
             return
         instance.move(IDLE)
-        instance.idle_since = self._given.clocks.monotonic()
+        instance.idle_since = given.clocks.monotonic()
         self._idle.put(instance)
         self.capacity.told_free()
-        self._tick_soon()
-        if self.capacity.memory_here_mb + instance.snapshot.limits.memory_mb > self._given.caps.memory_mb:
-            for victim in to_free_ahead(self.capacity.here(), instance.snapshot, self._given.caps):
+        if self._tick is None:
+            self._tick_soon()
+        if self.capacity.memory_here_mb + instance.snapshot.limits.memory_mb > given.caps.memory_mb:
+            for victim in to_free_ahead(self.capacity.here(), instance.snapshot, given.caps):
                 self.counts.evicted += 1
                 self._retire(victim, KillReason.EVICTED)
 
@@ -188,11 +193,6 @@ class Pool:
         """It is initialized, so that it may serve other calls beside the one that started it."""
         if self.shared.open(instance):
             self.sessions.room(instance, every=True)
-
-    def call_ended(self) -> None:
-        """For `Leasing` alone: a call has ended while `close` waits for the last one."""
-        if self.calls_ended is not None and not self.calls and not self.calls_ended.done():
-            self.calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         if snapshot.limits.concurrency > 1 and (shared := self.shared.take(snapshot)) is not None:

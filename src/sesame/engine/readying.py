@@ -71,11 +71,11 @@ class Readying:
             instance.move(State.BUSY)
         ended = await steps.run("load", "Load", b"", instance.snapshot.limits.timeout_s)
         _require(steps, ended)
-        steps.log.write(ended.last_line)
+        steps.log.line(ended.last_line)
 
 
 def _require(steps: Steps, ended: Ended) -> None:
     if ended.error is None:
         return
-    steps.log.write(ended.last_line)
+    steps.log.line(ended.last_line)
     raise NotReady(f"{ended.error.reason}: {message_of(ended.payload)}")

@@ -139,7 +139,7 @@ async def initialize(steps: Steps) -> Ended:
     if ended.error is not None:
         ended.error = FunctionError(UNHANDLED, "initializer")
     else:
-        steps.log.write(ended.last_line)
+        steps.log.line(ended.last_line)
         instance.initialized = True
     return ended
 

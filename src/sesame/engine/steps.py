@@ -32,7 +32,7 @@ class Ended(msgspec.Struct):
     error: FunctionError | None
     duration_ms: float
     http: dict[str, object] | None = None
-    last_line: bytes = b""
+    last_line: str = ""
     trace: str = ""
 
 
@@ -86,7 +86,7 @@ class Steps:
             failed = ", Error: Unhandled function error"
             if isinstance(reply, CallFailed) and (why := line_of(reply.reason, reply.detail)):
                 log.write(f"{why}\n".encode())
-        ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
+        ended.last_line = f"FC {name} End RequestId: {request_id}{failed}"
         return ended
 
 

@@ -75,7 +75,9 @@ class Lifecycle:
         self._end = end
         self._after_call = after_call
         self._on_death = on_death
-        self._death: SandboxDied | None = None
+        # What ended the sandbox; final once it has ENDED, and None while it lives.
+        self.death: SandboxDied | None = None
+        self.living = True
         self._ending: asyncio.Task[None] | None = None
         # How it was when it began to end.
         self.ended_frozen = False
@@ -83,15 +85,6 @@ class Lifecycle:
         # The socket to the shim ended during a call, which had been answered before.
         self._stream_gone = False
         self._at_end: list[Callable[[], object]] = []
-
-    @property
-    def death(self) -> SandboxDied | None:
-        """What ended the sandbox; final once it has ENDED, and None while it lives."""
-        return self._death
-
-    @property
-    def living(self) -> bool:
-        return self._ending is None
 
     def move(self, to: State) -> None:
         assert to in LEGAL_MOVES[self.state], f"illegal move of a sandbox: {self.state.value} → {to.value}"
@@ -135,7 +128,7 @@ class Lifecycle:
     def begin_end(self, cause: SandboxDied) -> None:
         """Begins to end the sandbox, in a task of its own; the first cause counts."""
         if self._ending is None:
-            self._death = cause
+            self.death, self.living = cause, False
             self.ended_frozen = self.state is State.FROZEN
             self.move(State.ENDING)
             self._ending = asyncio.get_running_loop().create_task(self._run_end(cause))
@@ -145,8 +138,8 @@ class Lifecycle:
         self.begin_end(cause)
         assert self._ending is not None
         await asyncio.shield(self._ending)
-        assert self._death is not None
-        return self._death
+        assert self.death is not None
+        return self.death
 
     def process_ended(self, give_up: Callable[[], None]) -> None:
         """The driver has heard that the process ended by itself.
@@ -180,7 +173,7 @@ class Lifecycle:
                 self._on_death()
 
     async def _run_end(self, cause: SandboxDied) -> None:
-        self._death = await self._end(cause)
+        self.death = await self._end(cause)
         self.move(State.ENDED)
         callbacks, self._at_end = self._at_end, []
         for callback in callbacks:

@@ -223,7 +223,12 @@ class Output:
         Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
         """
         left = self.capacity
-        while left > 0 and self._fd >= 0 and (waiting := self.waiting()):
+        while left > 0 and self._fd >= 0:
+            # Asking is cheaper than the exception of reading an empty pipe, as it is after most calls.
+            fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
+            waiting = self._count[0]
+            if not waiting:
+                return
             self._read()
             left -= min(waiting, _READ_BYTES)
 
@@ -231,11 +236,6 @@ class Output:
         if self._fd >= 0:
             self.drain()
         self._forget()
-
-    def waiting(self) -> int:
-        """Bytes in the pipe. Asking is cheaper than the exception of reading an empty one, as after most calls."""
-        fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
-        return self._count[0]
 
     def _read(self) -> None:
         try:
@@ -281,7 +281,7 @@ class _Frames(asyncio.BufferedProtocol):
         if self._large is not None:
             if self._got == len(self._large):
                 frame, self._large, self._got = self._large, None, 0
-                self._deliver(frame, 0, len(frame))
+                self._deliver(frame, 0, _SIZES.unpack_from(frame)[1], len(frame))
             return
         start = 0
         while not self._broken and self._got - start >= 8:
@@ -297,7 +297,7 @@ class _Frames(asyncio.BufferedProtocol):
                     self._got -= start
                     return
                 break
-            self._deliver(self._small, start, end)
+            self._deliver(self._small, start, header_size, end)
             start = end
         if start:
             self._small[: self._got - start] = self._small[start : self._got]
@@ -309,8 +309,8 @@ class _Frames(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(self._broken)
 
-    def _deliver(self, data: bytearray | mmap.mmap, start: int, end: int) -> None:
-        split = start + 8 + _SIZES.unpack_from(data, start)[1]
+    def _deliver(self, data: bytearray | mmap.mmap, start: int, header_size: int, end: int) -> None:
+        split = start + 8 + header_size
         view = memoryview(data)
         self._on_frame(bytes(view[start + 8 : split]), bytes(view[split:end]))
 

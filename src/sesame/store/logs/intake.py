@@ -260,7 +260,9 @@ class Logs:
 
     def _weigh(self, weight: int) -> None:
         """Adds to the weight of the next batch, and schedules the batch."""
-        self.lag.taken()
+        if not self._weight:
+            # The oldest output of the batch counts.
+            self.lag.taken()
         self._weight += weight
         self._waiting += weight
         if self._flushing is None:
