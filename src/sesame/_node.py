@@ -41,6 +41,7 @@ from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.model.host_and_port import text_of
+from sesame.model.standing import Standing
 from sesame.settings import Settings
 from sesame.store.blobs.ownership import require_own_directory
 from sesame.store.catalog import Catalog
@@ -96,8 +97,10 @@ class OfCluster:
             memory_mb(settings),
             settings.max_disk_mb,
             shared(settings, node.key),
+            VERSION,
         )
         self.following = Following(own, self._leadership, place.lives, clocks)
+        self.following.stands = self._stand
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
         """From here on it looks for a writer."""
@@ -124,6 +127,12 @@ class OfCluster:
         """Where this node has its code packages."""
         needs = PackagesNeeds(self._data_dir, self._clocks, self.following, teardown)
         return await open_packages(needs, writers, catalog, sandbox)
+
+    def _stand(self, standing: Standing) -> None:
+        try:
+            self._data_dir.stand(standing)
+        except OSError as error:
+            log.warning("this node cannot say how it is; it goes on", error=str(error))
 
     def answers(self, server: HttpServer) -> None:
         """Requests of other nodes are served from here on."""

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from sesame.model.errors import ConfigurationError
+from sesame.model.standing import Standing
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.upkeep.layout import misplaced
 
-# Below the directory: where a running Sesame answers.
-ENDPOINTS_FILE = "endpoints.json"
+# Below the directory: where a running Sesame answers, and what a node of a cluster says of itself.
+ENDPOINTS_FILE, NODE_FILE = "endpoints.json", "node.json"
 LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
 
@@ -192,6 +193,12 @@ class DataDir:
     def withdraw(self) -> None:
         """Removes `endpoints.json`; the first step of a clean stop."""
         self._endpoints.unlink(missing_ok=True)
+
+    def stand(self, standing: Standing) -> None:
+        """Writes `node.json`, which is of no value once the node has ended. Raises `OSError`."""
+        part = self.path / "node.part"
+        part.write_bytes(msgspec.json.encode(standing))
+        part.replace(self.path / NODE_FILE)
 
     def running(self) -> Endpoints | None:
         """Where the Sesame of this directory answers; None when none runs, also after it was killed."""

@@ -12,30 +12,52 @@ from pathlib import Path
 
 import pytest
 from tests.support.machines import OWN, Machine, Network, network
-from tests.support.rays import Ray
+from tests.support.rays import PYTHON, Ray
 
 PATIENCE_S = 240.0
 
 pytestmark = pytest.mark.torture
 
-# Stands for a node of Sesame: in the place of its data there is its name, which is gone once it ended in peace.
-NODE = """
-import pathlib, signal, sys, time
-path = pathlib.Path(sys.argv[1])
-path.write_text(" ".join(sys.argv[2:]))
-def end(*_):
-    path.unlink()
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
-while True: time.sleep(60)
+# Stands for Sesame on a machine: for a node, with its name in the place of its data, which is gone once it ended in
+# peace; and for what a node is asked, and upgraded by. The file that it is told has the version that is installed.
+SESAME = """
+import json, pathlib, signal, socket, sys, time
+installed, what, *rest = sys.argv[1:]
+version, own = pathlib.Path(installed).read_text(), pathlib.Path("{own}")
+def write(name, document):
+    (own / "new").write_text(json.dumps(document))
+    (own / "new").rename(own / name)
+def serve():
+    role = "leads" if socket.gethostname() == "n1" else "follows"
+    write("node.json", {{"version": version, "speaks": "s", "role": role, "epoch": 1}})
+    write("endpoints.json", {{"version": version, "fc": "http://0.0.0.0:9000", "started_at": time.time()}})
+if rest == ["--tell"]:
+    print(json.dumps({{"version": version, "speaks": "s"}}))
+elif what == "upgrade":
+    if (own / "refuses").exists():
+        sys.exit('{{"error": {{"message": "Sesame goes on as it is: no such module"}}}}')
+    serve()
+else:
+    path = own / "node"
+    path.write_text(" ".join(rest))
+    serve()
+    def end(*_):
+        path.unlink()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, end)
+    while True: time.sleep(60)
 """
 # Stands for `sesame start --cluster`: says what changes until it is asked to end, and drains.
-STARTS = f"""
+STARTS = """
 import signal, sys, threading
 from sesame import __version__
 from sesame.on_ray.cluster import begun
 from sesame.on_ray.order import ADDRESS, NODE, Order
-order = Order(__version__, ("-c", {NODE!r}, "{OWN / "node"}", ADDRESS, NODE), drain_s=5.0)
+program, own = tuple(sys.argv[1:3]), sys.argv[3]
+order = Order(
+    __version__, (*program, "node", ADDRESS, NODE), tells=own + "/endpoints.json", stands=own + "/node.json",
+    program=program, drain_s=5.0,
+)
 over = threading.Event()
 with begun(None, order) as cluster:
     # Ray has set its own way with signals.
@@ -62,11 +84,14 @@ class Placing:
         self.first, self.second = made.add("n1"), made.add("n2")
         self.ray.start(self.ray.head)
         self.ray.start(self.first, self.second)
-        self.command = self.ray.python(self.first, STARTS)
+        program, self.installed = folder / "stands_for_sesame.py", folder / "installed"
+        program.write_text(SESAME.format(own=OWN))
+        self.installed.write_text("0.2.0")
+        self.command = self.ray.python(self.first, STARTS, str(program), str(self.installed), str(OWN))
 
     def nodes(self, machine: Machine) -> list[int]:
         """Programs that run there, without the processes between them and their actors, and without the command."""
-        return machine.pids("path.write_text", "lifeline", "threading.Event")
+        return machine.pids("stands_for_sesame.py", "lifeline", "threading.Event")
 
     def runs_on(self, machine: Machine, *, but: int = 0) -> int:
         """Waits until a node runs there, another than `but`."""
@@ -104,7 +129,7 @@ def test_a_node_that_is_killed_is_started_again_and_said(placing: Placing) -> No
     pid = placing.runs_on(placing.second)
     os.kill(pid, signal.SIGKILL)
     placing.runs_on(placing.second, but=pid)
-    again = f"{placing.second.address} ({placing.second.name}): running, start 2\n    ended by signal 9"
+    again = ", start 2\n    ended by signal 9"
     until(lambda: again in placing.said(), placing.said)
 
 
@@ -122,6 +147,37 @@ def test_a_machine_that_comes_later_gets_a_node(placing: Placing) -> None:
     placing.runs_on(third)
 
 
+def sesame(placing: Placing, *words: str, expect: int = 0) -> str:
+    """What a command says, on the machine of Ray's head."""
+    return placing.ray.head.run(PYTHON, "-m", "sesame", *words, environ=placing.ray.environ, expect=expect)
+
+
+def test_nodes_are_upgraded_one_after_the_other_by_one_command(placing: Placing) -> None:
+    first, second, third = (placing.network.machines[name] for name in ("n1", "n2", "n3"))
+    until(lambda: (third.folder / "endpoints.json").exists(), placing.said)
+    assert "there is nothing to do" in sesame(placing, "cluster", "upgrade")
+    placing.installed.write_text("0.2.1")
+    planned = sesame(placing, "cluster", "upgrade", "--dry-run")
+    for number, machine in enumerate((second, third), start=1):
+        assert f"{machine.address} ({machine.name}): 0.2.0 → 0.2.1, {number} of 3\n" in planned
+    assert f"{first.address} ({first.name}): 0.2.0 → 0.2.1, 3 of 3, leads\n" in planned
+    (third.folder / "refuses").touch()
+    said = sesame(placing, "cluster", "upgrade", expect=1)
+    assert f"{third.address} (n3) was not upgraded: Sesame goes on as it is: no such module" in said
+    assert f"0.2.1 runs on {second.address} (n2); not yet on {first.address} (n1) (0.2.0), {third.address} (n3)" in said
+    (third.folder / "refuses").unlink()
+    status = sesame(placing, "cluster", "status", expect=1)
+    assert "wrong: nodes run different versions: 0.2.0, 0.2.1" in status
+    said = sesame(placing, "cluster", "upgrade")
+    assert f"{second.address} (n2): runs 0.2.1 already" in said
+    assert "Every node runs 0.2.1 and serves." in said
+    status = sesame(placing, "cluster", "status")
+    assert (
+        f"{first.address} (n1): serves at http://{first.address}:9000, leads\n    Sesame 0.2.1, serves since " in status
+    )
+    assert "3 of 3 nodes serve, and nothing is wrong." in status
+
+
 def test_a_node_ends_with_its_machines_ray(placing: Placing) -> None:
     third = placing.network.machines["n3"]
     os.kill(placing.ray.raylet(third), signal.SIGKILL)
@@ -132,12 +188,26 @@ def test_a_node_ends_with_its_machines_ray(placing: Placing) -> None:
     assert others == {machine.name: placing.runs_on(machine) for machine in (placing.first, placing.second)}
 
 
+def test_one_machine_is_drained_and_has_a_node_again_when_its_ray_was_started_anew(placing: Placing) -> None:
+    third = placing.network.machines["n3"]
+    assert "expected the address or the host name of one" in sesame(placing, "cluster", "drain", "n9", expect=1)
+    placing.runs_on(third)
+    assert f"{third.address} (n3): has ended." in sesame(placing, "cluster", "drain", "n3")
+    assert not (third.folder / "node").exists()
+    assert "wrong: its node was drained" in sesame(placing, "cluster", "status", expect=1)
+    os.kill(placing.ray.raylet(third), signal.SIGKILL)
+    # It says how the raylet ended into the log that the next one begins.
+    until(lambda: not third.pids("bin/ray start"), lambda: str(third.lines()))
+    placing.ray.start(third)
+    placing.runs_on(third)
+
+
 def test_it_ends_in_peace_everywhere_when_the_command_is_asked_to(placing: Placing) -> None:
     machines = (placing.first, placing.second, placing.network.machines["n3"])
     (inside,) = [pid for pid in placing.first.pids("threading.Event") if pid != placing.command.pid]
     os.kill(inside, signal.SIGTERM)
     assert placing.command.wait(PATIENCE_S) == 0, placing.said()
-    assert placing.said().endswith("left []\n")
+    assert "left []\n" in placing.said()
     for machine in machines:
         assert placing.nodes(machine) == []
         assert not (machine.folder / "node").exists()

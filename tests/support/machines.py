@@ -94,11 +94,11 @@ class Machine:
             self._inside(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd="/"
         )
 
-    def run(self, *command: str, environ: Mapping[str, str]) -> str:
-        """What a command there says; it must succeed."""
+    def run(self, *command: str, environ: Mapping[str, str], expect: int = 0) -> str:
+        """What a command there says; it must end as is expected."""
         done = subprocess.run(self._inside(command), capture_output=True, text=True, check=False, env=environ, cwd="/")
-        assert done.returncode == 0, f"{' '.join(command)} on {self.name}: {done.stdout}{done.stderr}"
-        return done.stdout
+        assert done.returncode == expect, f"{' '.join(command)} on {self.name}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
 
     def _inside(self, command: Sequence[str]) -> list[str]:
         return ["nsenter", f"--target={self._first}", "--net", "--pid", "--mount", "--uts", *command]

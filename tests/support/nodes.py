@@ -6,6 +6,8 @@ Used by journeys; the nodes share a PostgreSQL and an S3-speaking store of their
 import contextlib
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,12 +34,20 @@ class Node(Sesame):
 
     def begin(self) -> None:
         """Starts it without waiting."""
+        with self.log.open("ab") as log:
+            self._process = self._started(self.arguments(), log)
+
+    def arguments(self) -> list[str]:
+        """Of its command."""
         arguments = ["node", "--node", self.name, "--agent-port", "0", "--data-dir", str(self.data_dir)]
         arguments += ["--sandbox", SANDBOX, "--network", "host", "--port", "0", "--oss-port", "0"]
         arguments += ["--account-id", ACCOUNT_ID, "--region", REGION]
-        arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._arguments]
-        with self.log.open("ab") as log:
-            self._process = self._started(arguments, log)
+        return [*arguments, "--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._arguments]
+
+    def started_by(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Another command of the program that it was started from, with pipes for what it says."""
+        command = [sys.executable, *self._program, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environ)
 
     def ready(self) -> None:
         """Waits until it answers."""

@@ -7,29 +7,29 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from sesame.cli import output
+from sesame.cli import cluster_status, output
 from sesame.cli.cluster_order import order_of
+from sesame.cli.cluster_upgrade import upgrade
 from sesame.cli.ending import EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
+from sesame.cli.ray_option import with_ray_address
 from sesame.cluster.keys import KEY_FILE, make_key, read_key
 from sesame.cluster.sameness import key_digest
+from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.exit_codes import EXIT_INTERRUPTED
-from sesame.on_ray.cluster import Stopped, begun, described, running
+from sesame.on_ray import health
+from sesame.on_ray.cluster import Cluster, Stopped, begun, running
 from sesame.on_ray.order import Report
 from sesame.settings import Settings
 
-with_ray_address = click.option(
-    "--ray-address",
-    metavar="HOST:PORT",
-    help="Where Ray's head is [RAY_ADDRESS; default: the Ray that runs on this machine].",
-)
+Answer = TypeVar("Answer")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -92,7 +92,10 @@ class _Signals:
 
 @click.group()
 def cluster() -> None:
-    """Makes a cluster's key, or changes it; says how its nodes are; stops it. `sesame start --cluster` starts it."""
+    """Says how a cluster's nodes are; upgrades them, has one rest, stops them; makes the key, or changes it.
+
+    `sesame start --cluster` starts it.
+    """
 
 
 @cluster.command()
@@ -139,17 +142,66 @@ def rekey(path: Path | None, as_json: bool, **flags: Any) -> None:
 @with_json
 @with_ray_address
 def status(as_json: bool, ray_address: str | None) -> None:
-    """Says how the node of each machine is. Exits with 3 where no cluster runs."""
+    """Says how the node of each machine is, what is wrong, and the next step.
+
+    Exits with 3 where no cluster runs, and with 1 where something is wrong.
+    """
     reports = _of_running(ray_address, lambda found: found.reports())
+    found = [] if reports is None else health.findings(reports)
     if as_json:
-        output.json_document({"running": reports is not None, "nodes": msgspec.to_builtins(reports or [])})
+        output.json_document(
+            {
+                "running": reports is not None,
+                "nodes": msgspec.to_builtins(reports or []),
+                "problems": msgspec.to_builtins(found),
+            }
+        )
     elif reports is None:
         output.out.print("No cluster of Sesame runs on this Ray.", markup=False)
     else:
-        for report in reports:
-            output.out.print(output.harmless(described(report)), markup=False)
+        for line in cluster_status.lines(reports, found, SystemClocks().wall()):
+            output.out.print(output.harmless(line), markup=False)
     if reports is None:
         raise SystemExit(EXIT_NOT_RUNNING)
+    if found:
+        raise SystemExit(1)
+
+
+@cluster.command()
+@click.argument("machine")
+@with_json
+@with_ray_address
+def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
+    """Ends the node of one MACHINE in peace, by its address or host name: before Ray is stopped there.
+
+    Running calls get `--drain-s` to end, and where the node leads, another one does. It gets a node again when Ray has
+    been started there anew. Exits with 1 where the node did not end in time.
+    """
+
+    def drained(found: Cluster) -> tuple[Report, bool]:
+        report = _named(found.reports(), machine)
+        output.note(f"{report.where}: no new calls; running ones get their time to end …")
+        return report, found.drain_node(report.machine)
+
+    done = _of_running(ray_address, drained)
+    if done is None:
+        raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+    report, ended = done
+    if as_json:
+        output.json_document({"machine": report.machine, "address": report.address, "ended": ended})
+    output.note(f"{report.where}: {'has ended' if ended else 'did not end in time, and goes on ending'}.")
+    raise SystemExit(0 if ended else 1)
+
+
+def _named(reports: list[Report], machine: str) -> Report:
+    found = [each for each in reports if machine in (each.address, each.host, each.machine)]
+    if len(found) != 1:
+        there = ", ".join(each.where for each in reports) or "none"
+        raise ConfigurationError(
+            f"{len(found) or 'no'} machines of the cluster are '{machine}'; expected the address or the host name of "
+            f"one: {there}"
+        )
+    return found[0]
 
 
 @cluster.command()
@@ -166,6 +218,9 @@ def stop(as_json: bool, ray_address: str | None) -> None:
     raise SystemExit(_drained(left))
 
 
-def _of_running(ray_address: str | None, asked: Callable[[Any], list[Report]]) -> list[Report] | None:
+def _of_running(ray_address: str | None, asked: Callable[[Cluster], Answer]) -> Answer | None:
     with running(ray_address) as found:
         return None if found is None else asked(found)
+
+
+cluster.add_command(upgrade)

@@ -12,7 +12,7 @@ from typing import Any
 from sesame import __version__
 from sesame.cli import cluster_needs
 from sesame.cluster.keys import KEY_FILE, read_key
-from sesame.data_dir import ENDPOINTS_FILE
+from sesame.data_dir import ENDPOINTS_FILE, NODE_FILE
 from sesame.on_ray.order import ADDRESS, NODE, Order
 from sesame.settings import TABLE, Settings
 
@@ -35,6 +35,7 @@ def order_of(settings: Settings, key_file: Path | None, agent_port: int) -> Orde
         },
         files={"SESAME_CONFIG": "\n".join(_lines(settings)) + "\n", "SESAME_CLUSTER_KEY_FILE": key.hex() + "\n"},
         tells=str(settings.data_dir.absolute() / ENDPOINTS_FILE),
+        stands=str(settings.data_dir.absolute() / NODE_FILE),
         drain_s=settings.drain_s,
     )
 

@@ -60,10 +60,21 @@ _FIELDS = {"port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port"
     type=click.Path(path_type=Path),
     help="File with the key of the cluster.",
 )
+@click.option("--tell", is_flag=True, help="Says what is installed, and whether it could start, and runs nothing.")
 @with_settings()
-def node(node: str, node_address: str, agent_port: int, cluster_key_file: Path | None, **flags: Any) -> None:
+def node(
+    node: str, node_address: str, agent_port: int, cluster_key_file: Path | None, *, tell: bool, **flags: Any
+) -> None:
     """Runs this machine as a node of a cluster."""
     settings = settle(flags)
+    if tell:
+        # Of an upgrade alone.
+        from sesame.cli.node_installed import installed
+        from sesame.cli.startable import check_node
+
+        given = click.get_current_context().params
+        output.json_document(installed(settings.database, lambda: check_node(settings, given)))
+        return
     cluster_needs.require(settings, agent_port)
     cluster_needs.require_name(node)
     cluster_needs.require_address(node_address)

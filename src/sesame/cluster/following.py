@@ -22,11 +22,13 @@ from sesame.cluster.seat import holder_of_follower
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
+from sesame.model.standing import FOLLOWS, LEADS, WAITS, Standing
 from sesame.store.sql.leadership import Leadership, Seen
 
 # So often it is looked whether its life is over.
 LOOKS_EVERY_S = 0.25
 CONNECTS_WITHIN_S = 3.0
+NO_WORD = "the node that led is not heard of any more"
 
 log = structlog.get_logger("sesame.cluster")
 
@@ -35,7 +37,7 @@ class Own(msgspec.Struct, frozen=True):
     """What a node says of itself: `node` is new with each start, `address` is where others reach its follower.
 
     Its instances may have so much memory, and as much disk, None for any. `settings` are those that every node has in
-    common.
+    common. `version` is that of the Sesame that runs.
     """
 
     node: str
@@ -44,6 +46,7 @@ class Own(msgspec.Struct, frozen=True):
     memory_mb: int
     disk_mb: int | None
     settings: Same = {}
+    version: str = ""
 
 
 class FollowerLife:
@@ -76,6 +79,9 @@ class Following:
         self.is_writers_node = False
         # Told of the address of a writer that another has taken the place of.
         self.moved: Callable[[Address], None] = lambda _former: None
+        # Told of each change of what this node is.
+        self.stands: Callable[[Standing], None] = lambda _standing: None
+        self._standing = Standing(node=own.node, version=own.version, speaks=speaks())
         self._own = own
         self._leadership = leadership
         self._lives = lives
@@ -107,6 +113,7 @@ class Following:
                 self.life.rule.sent(self._clocks.monotonic())
                 follower.send(m.AreYouThere())
             else:
+                self._stand(WAITS, NO_WORD if self.epoch else "")
                 try:
                     await self._link(follower)
                 except (OSError, PlatformError) as error:
@@ -116,6 +123,7 @@ class Following:
     async def _link(self, follower: Follower) -> None:
         seen = await self._leadership.look()
         if not seen.address:
+            self._stand(WAITS, "no node leads the cluster")
             return
         if seen.epoch < self.epoch:
             self._forget_epoch(seen, follower)
@@ -128,6 +136,7 @@ class Following:
         follower.meet(connected)
         self.life.rule.sent(self._clocks.monotonic())
         follower.send(m.AreYouThere())
+        self._stand(LEADS if self.is_writers_node else FOLLOWS, writer=seen.node)
         log.info("this node is linked to the writer", epoch=seen.epoch, writer=seen.node, address=seen.address)
 
     def _forget_epoch(self, seen: Seen, follower: Follower) -> None:
@@ -175,5 +184,19 @@ class Following:
         self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
 
     def _tell(self, why: str) -> None:
+        self._stand(WAITS, why)
         if self._says.may():
             log.warning("no writer of the cluster can be reached; trying again", why=why)
+
+    def _stand(self, role: str, why: str = "", writer: str = "") -> None:
+        """Why it waits is known once it was tried; what was known of that stays until then."""
+        before = self._standing
+        if role == before.role == WAITS and why in ("", NO_WORD):
+            return
+        since = before.since if role == before.role and writer == before.writer else self._clocks.wall()
+        now = msgspec.structs.replace(
+            before, role=role, since=since, writer=writer, epoch=self.epoch if writer else 0, why=why
+        )
+        if now != before:
+            self._standing = now
+            self.stands(now)

@@ -6,22 +6,27 @@ Made by `on_ray.cluster`; run in Ray's own processes on machines where the same 
 import glob
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import ray
 import structlog
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sesame.model.host_and_port import bracketed
+from sesame.model.standing import Standing, standing_of
 from sesame.on_ray.library import AUTH_MODE, NAMESPACE, TOKEN
 from sesame.on_ray.node_process import NodeProcess
-from sesame.on_ray.order import LOST, STARTING, Order, Report, filled
-from sesame.on_ray.policies import Machine, machines, missing
+from sesame.on_ray.order import LOST, STARTING, Order, Ran, Report, filled
+from sesame.on_ray.policies import Machine, Turn, machines, missing
+from sesame.sandbox.disk_reserve import DiskReserve
 
 # How often machines are looked at.
 LOOK_S = 1.0
@@ -37,8 +42,8 @@ CONCURRENCY = 4
 log = structlog.get_logger("sesame.on_ray")
 
 
-def actor_name(machine: Machine) -> str:
-    return f"node-{machine.id}"
+def actor_name(machine_id: str) -> str:
+    return f"node-{machine_id}"
 
 
 def reached(url: str, address: str) -> str:
@@ -57,7 +62,7 @@ class Refused:
     def seen(self) -> tuple[str, int, str]:
         return "refused", 0, self._why
 
-    def told(self) -> dict[str, Any]:
+    def told(self, path: Path) -> dict[str, Any]:
         return {}
 
     def stop(self, within_s: float) -> bool:
@@ -66,19 +71,52 @@ class Refused:
 
 
 class Node:
-    """The actor of one machine. Made again by Ray when its process ends, and the node with it."""
+    """The actor of one machine. Made again by Ray when its process ends, and the node with it.
 
-    def __init__(self, machine: Machine, order: Order) -> None:
-        self._machine = machine
-        self._order = order
+    Takes and gives plain values (`on_ray.order`).
+    """
+
+    def __init__(self, machine: dict[str, Any], order: dict[str, Any]) -> None:
+        self._machine = msgspec.convert(machine, Machine)
+        self._order = msgspec.convert(order, Order)
         self._folder: Path | None = None
+        self._environment: dict[str, str] = {}
         self._process: NodeProcess | Refused = self._start()
 
-    def report(self) -> Report:
+    def report(self) -> dict[str, Any]:
         state, starts, said = self._process.seen()
-        machine = self._machine
-        url = reached(str(self._process.told().get("fc", "")), self._machine.address)
-        return Report(machine.id, machine.address, machine.host, str(state), starts, said, url)
+        machine, order = self._machine, self._order
+        served = self._process.told(Path(order.tells)) if order.tells else {}
+        standing = standing_of(self._process.told(Path(order.stands))) if order.stands else Standing()
+        report = Report(
+            machine.id, machine.address, machine.host, str(state), starts, said,
+            url=reached(str(served.get("fc", "")), machine.address),
+            version=str(served.get("version", standing.version)),
+            since=float(served.get("started_at", 0.0)),
+            standing=standing,
+            short=_short(Path(order.tells).parent) if order.tells else "",
+            wall=time.time(),
+        )  # fmt: skip
+        told: dict[str, Any] = msgspec.to_builtins(report)
+        return told
+
+    def run(self, arguments: list[str], within_s: float) -> dict[str, Any]:
+        """How a command of the Sesame that is installed by now ends, with the node's settings, and what it says."""
+        if isinstance(self._process, Refused):
+            return {"code": 1, "out": "", "err": self._process.seen()[2]}
+        command = [sys.executable, *self._order.program, *arguments]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+                env=self._environment, timeout=within_s,
+            )  # fmt: skip
+            ran = Ran(done.returncode, done.stdout, done.stderr)
+        except subprocess.TimeoutExpired:
+            ran = Ran(1, "", f"{' '.join(arguments)} has not ended within {within_s:g} s")
+        except OSError as error:
+            ran = Ran(1, "", f"{sys.executable} cannot be started: {error.strerror}")
+        told: dict[str, Any] = msgspec.to_builtins(ran)
+        return told
 
     def drain(self) -> bool:
         """Ends the node in peace; false if it did not end in time. It is started no more."""
@@ -102,8 +140,18 @@ class Node:
                 path.touch(0o600)
                 path.write_text(filled(content, machine.name, machine.address))
                 environment[name] = str(path)
+        self._environment = environment
         command = [sys.executable, *(filled(word, machine.name, machine.address) for word in order.command)]
-        return NodeProcess(command, environment, Path(order.tells) if order.tells else None)
+        return NodeProcess(command, environment, [Path(each) for each in (order.tells, order.stands) if each])
+
+
+def _short(data_dir: Path) -> str:
+    """What there is too little of for instances to start."""
+    try:
+        return DiskReserve(data_dir).shortage()
+    except OSError as error:
+        # The node makes it, or says why it cannot.
+        return "" if isinstance(error, FileNotFoundError) else f"{data_dir} cannot be looked at: {error.strerror}"
 
 
 def _folder_of(machine: Machine) -> Path:
@@ -118,10 +166,12 @@ def _folder_of(machine: Machine) -> Path:
 class Placer:
     """The actor that sees to it that each machine has its `Node`, also those that come later. One in a cluster."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order = msgspec.convert(order, Order)
         self._nodes: dict[Machine, Any] = {}
-        self._known: set[Machine] = set()
+        # When each was heard of last.
+        self._known: dict[Machine, float] = {}
+        self._turn = Turn()
         self._draining = False
         self._changing = threading.Lock()
         threading.Thread(target=self._look, name="placer", daemon=True).start()
@@ -130,18 +180,24 @@ class Placer:
         """Of the order that the cluster runs by."""
         return self._order.digest
 
-    def drains(self) -> bool:
-        return self._draining
+    def upgrades(self, who: str, *, ends: bool = False) -> str:
+        """Why `who` may not upgrade nodes now, "" where it may: nobody else does, for a while, unless that ends."""
+        with self._changing:
+            if self._draining:
+                return "the cluster is being stopped"
+            other = self._turn.taken(who, time.monotonic(), ends=ends)
+            return f"{other} upgrades the cluster: wait until that has ended" if other else ""
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[dict[str, Any]]:
         """Of each machine, by address."""
         with self._changing:
             nodes = dict(self._nodes)
         asked = {machine: node.report.remote() for machine, node in nodes.items()}
         _wait(asked, REPORT_S)
-        return [self._heard(machine, said) for machine, said in asked.items()]
+        reports: list[dict[str, Any]] = [self._heard(machine, said) for machine, said in asked.items()]
+        return reports
 
-    def drain(self) -> list[Report]:
+    def drain(self) -> list[dict[str, Any]]:
         """Ends every node in peace, all at once; returns those that did not end."""
         with self._changing:
             self._draining = True
@@ -156,19 +212,20 @@ class Placer:
                 log.warning("a node was lost while it drained", machine=machine.address, error=str(error))
                 ended = False
             if not ended:
-                left.append(Report(machine.id, machine.address, machine.host, LOST))
+                left.append(_unheard(machine, LOST))
             ray.kill(nodes[machine])
         return left
 
-    def _heard(self, machine: Machine, said: Any) -> Report:
+    def _heard(self, machine: Machine, said: Any) -> dict[str, Any]:
+        now, heard_at = time.monotonic(), self._known.get(machine)
+        heard_s = 0.0 if heard_at is None else now - heard_at
         try:
-            report: Report = ray.get(said, timeout=0)
+            report: dict[str, Any] = ray.get(said, timeout=0)
         except GetTimeoutError:
-            state = LOST if machine in self._known else STARTING
-            return Report(machine.id, machine.address, machine.host, state)
+            return _unheard(machine, STARTING if heard_at is None else LOST, heard_s=heard_s)
         except RayError as error:
-            return Report(machine.id, machine.address, machine.host, LOST, said=str(error))
-        self._known.add(machine)
+            return _unheard(machine, LOST, said=str(error), heard_s=heard_s)
+        self._known[machine] = now
         return report
 
     def _look(self) -> None:
@@ -196,6 +253,11 @@ class Placer:
                 self._nodes[machine] = _placed(machine, self._order)
 
 
+def _unheard(machine: Machine, state: str, **known: Any) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(Report(machine.id, machine.address, machine.host, state, **known))
+    return told
+
+
 def _wait(asked: dict[Machine, Any], within_s: float) -> None:
     """Until each has answered, or so long."""
     if asked:
@@ -205,12 +267,14 @@ def _wait(asked: dict[Machine, Any], within_s: float) -> None:
 def _placed(machine: Machine, order: Order) -> Any:
     """The actor of a machine, which is there already where the placer is the one that was made again."""
     there = NodeAffinitySchedulingStrategy(machine.id, soft=False)
-    return _lasting(Node, actor_name(machine), scheduling_strategy=there).remote(machine, order)
+    return _lasting(Node, actor_name(machine.id), scheduling_strategy=there).remote(
+        msgspec.to_builtins(machine), msgspec.to_builtins(order)
+    )
 
 
 def placer(order: Order) -> Any:
     """The cluster's placer, made if there is none."""
-    return _lasting(Placer, PLACER).remote(order)
+    return _lasting(Placer, PLACER).remote(msgspec.to_builtins(order))
 
 
 def _lasting(actor: type, name: str, **options: Any) -> Any:

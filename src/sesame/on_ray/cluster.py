@@ -4,12 +4,15 @@ Used by the command line. Nothing of a call goes through here, or through Ray.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from sesame.model.errors import ConfigurationError
 from sesame.on_ray.library import NAMESPACE, connected
-from sesame.on_ray.order import LOST, Order, Report
+from sesame.on_ray.order import LOST, Order, Ran, Report
 
 # A new actor first imports what it needs: seconds, and more than a minute on a machine that is busy.
 ANSWER_S = 180.0
@@ -27,14 +30,58 @@ class Cluster:
         self._ray = ray
         self._placer = placer
 
+    @property
+    def ray_version(self) -> str:
+        """That of the Ray that runs, as others are not connected to."""
+        return str(self._ray.__version__)
+
     def reports(self) -> list[Report]:
         """How each machine's node is. Raises `ConfigurationError` where Ray does not answer."""
-        found: list[Report] = self._asked(self._placer.reports.remote(), ANSWER_S)
-        return found
+        told = self._asked(self._placer.reports.remote(), ANSWER_S)
+        wall = time.time()
+        found = msgspec.convert(told, list[Report])
+        return [msgspec.structs.replace(each, ahead_s=each.wall - wall if each.wall else 0.0) for each in found]
+
+    def begin(self, machine: str, arguments: Sequence[str], within_s: float) -> Any:
+        """Begins a command of Sesame's on the machine of this id, with what is installed there; see `outcome`."""
+        # It imports Ray, which is there from here on.
+        from sesame.on_ray.actors import actor_name
+
+        try:
+            node = self._ray.get_actor(actor_name(machine), NAMESPACE)
+        except ValueError:
+            return Ran(1, "", "its actor is gone")
+        return node.run.remote(list(arguments), within_s)
+
+    def outcome(self, begun: Any, within_s: float) -> Ran | None:
+        """How a command that was begun has ended; None where it has not within so long."""
+        if isinstance(begun, Ran):
+            return begun
+        try:
+            return msgspec.convert(self._ray.get(begun, timeout=within_s), Ran)
+        except self._ray.exceptions.GetTimeoutError:
+            return None
+        except self._ray.exceptions.RayError as error:
+            return Ran(1, "", f"its actor was lost meanwhile: {_first_line(error)}")
+
+    def drain_node(self, machine: str) -> bool:
+        """Ends the node on the machine of this id in peace; false if it did not end in time."""
+        # As in `begin`.
+        from sesame.on_ray.actors import actor_name
+
+        try:
+            node = self._ray.get_actor(actor_name(machine), NAMESPACE)
+            return bool(self._ray.get(node.drain.remote()))
+        except (ValueError, self._ray.exceptions.RayError) as error:
+            raise ConfigurationError(f"the actor of that machine does not answer: {_first_line(error)}") from error
+
+    def upgrades(self, who: str, *, ends: bool = False) -> str:
+        """Why `who` may not upgrade nodes now, "" where it may, for `policies.TURN_S`."""
+        return str(self._asked(self._placer.upgrades.remote(who, ends=ends), ANSWER_S))
 
     def drain(self) -> list[Report]:
         """Ends all nodes in peace, then what placed them; returns those that had to be given up."""
-        left: list[Report] = self._asked(self._placer.drain.remote(), None)
+        left = msgspec.convert(self._asked(self._placer.drain.remote(), None), list[Report])
         self._ray.kill(self._placer)
         return left
 

@@ -45,10 +45,10 @@ LEGAL: dict[State, frozenset[State]] = {
 class NodeProcess:
     """Runs from the moment when it is made, with no other `environment`. `stop` may be called by several threads.
 
-    `tells` is a file of JSON that the process writes once it serves; one of a process before it is removed.
+    `tells` are files of JSON that the process writes; those of a process before it are removed.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], tells: Path | None = None) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], tells: Sequence[Path] = ()) -> None:
         self._command = command
         self._environment = environment
         self._tells = tells
@@ -68,13 +68,13 @@ class NodeProcess:
             said = "\n".join((self._how, *self._lines)) if self._how and self._state is not State.RUNNING else self._how
             return self._state, self._starts, said
 
-    def told(self) -> dict[str, Any]:
-        """What it tells once it serves; nothing before, and while none runs."""
+    def told(self, path: Path) -> dict[str, Any]:
+        """What it tells by now in one of its files; nothing while none runs."""
         with self._changed:
-            if self._tells is None or self._state is not State.RUNNING:
+            if self._state is not State.RUNNING:
                 return {}
             try:
-                told = json.loads(self._tells.read_bytes())
+                told = json.loads(path.read_bytes())
             except (OSError, ValueError, RecursionError):
                 return {}
             return told if isinstance(told, dict) else {}
@@ -119,15 +119,13 @@ class NodeProcess:
                     self._move(State.STOPPED)
                 return False
             self._lines.clear()
-            if self._tells is not None:
-                self._tells.unlink(missing_ok=True)
-            pipe, self._asks = os.pipe()
-            lifeline = [sys.executable, "-m", "sesame.on_ray.lifeline", str(pipe), *self._command]
-            process = subprocess.Popen(
-                lifeline, pass_fds=[pipe], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self._environment
-            )
-            os.close(pipe)
             self._starts += 1
+            try:
+                process = self._started()
+            except OSError as error:
+                # As with too little memory, or a data directory that this user may not write.
+                self._how = f"could not be started: {error}"
+                return True
             self._move(State.RUNNING)
         reading = threading.Thread(target=self._read, args=(process,), name="node-stderr", daemon=True)
         reading.start()
@@ -140,6 +138,24 @@ class NodeProcess:
             self._how = _how(code)
             self._move(State.STOPPED if self._state is State.STOPPING else State.WAITING)
         return True
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        """Raises `OSError`."""
+        for each in self._tells:
+            each.unlink(missing_ok=True)
+        pipe, asks = os.pipe()
+        lifeline = [sys.executable, "-m", "sesame.on_ray.lifeline", str(pipe), *self._command]
+        try:
+            process = subprocess.Popen(
+                lifeline, pass_fds=[pipe], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self._environment
+            )
+        except OSError:
+            os.close(asks)
+            raise
+        finally:
+            os.close(pipe)
+        self._asks = asks
+        return process
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
         """Passes on what it says, to where Ray keeps what actors say."""

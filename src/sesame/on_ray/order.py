@@ -1,20 +1,25 @@
 """What is run on every machine of a cluster, and what is told of each: values that actors and the command exchange.
 
-An `Order` holds secrets: Ray keeps it for as long as the actors live, and shows it to nobody without Ray's token.
+They travel as plain values, as who sends them may be of another version than who reads them: what one of both does not
+know is left out. An `Order` holds secrets: Ray keeps it for as long as the actors live, and shows it to nobody without
+Ray's token.
 """
 
 import hashlib
 
 import msgspec
 
+from sesame.model.standing import Standing
 
-class Order(msgspec.Struct, frozen=True):
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """`command` follows the interpreter. `environment` is added to Ray's own.
 
     `files` are written on each machine into a folder that only its user may read; the variable that each is named by
     gets its path. In `command`, `environment` and `files`, NODE and ADDRESS stand for the node's name and the machine's
     address. `version` is the version of Sesame that gave the order. `tells` is a file of JSON that the node
-    writes once it serves, with its URL as `fc`.
+    writes once it serves, with its URL as `fc`; `stands` one that it writes from its start on, a `Standing`. `program`
+    follows the interpreter where another of Sesame's commands is run beside the node.
     """
 
     version: str
@@ -22,6 +27,8 @@ class Order(msgspec.Struct, frozen=True):
     environment: dict[str, str] = {}
     files: dict[str, str] = {}
     tells: str = ""
+    stands: str = ""
+    program: tuple[str, ...] = ("-m", "sesame")
     drain_s: float = 10.0
 
     @property
@@ -39,11 +46,13 @@ def filled(text: str, node: str, address: str) -> str:
     return text.replace(NODE, node).replace(ADDRESS, address)
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of one node: `state` is one of `node_process.State`; STARTING before its actor is heard of, then LOST.
 
     `starts` counts how often the process was started; `said` is how it ended last and what it said then; `url` is where
-    it serves, if it does.
+    it serves, if it does, `version` the Sesame that does, and `since` when that began (Unix seconds). `standing` is
+    what the node says of itself. `short` says what its machine is short of. `ahead_s` is its clock, beyond that of
+    whoever reads this; `heard_s` how long ago its actor was heard of.
     """
 
     machine: str
@@ -53,6 +62,41 @@ class Report(msgspec.Struct, frozen=True):
     starts: int = 0
     said: str = ""
     url: str = ""
+    version: str = ""
+    since: float = 0.0
+    standing: Standing = Standing()
+    short: str = ""
+    wall: float = 0.0
+    ahead_s: float = 0.0
+    heard_s: float = 0.0
+
+    @property
+    def where(self) -> str:
+        return f"{self.address} ({self.host})"
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """How a command of Sesame's ended on a machine, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is installed on a machine by now, as it says itself: a new start of the node would run that.
+
+    `speaks` as in `Standing`. It `knows` migrations of the database, which stands at `database`, "" where it has no
+    tables yet. `problem` is why a start would be refused, with the next step.
+    """
+
+    version: str
+    environment: str = ""
+    ray: str = ""
+    speaks: str = ""
+    knows: tuple[str, ...] = ()
+    database: str = ""
+    problem: str = ""
 
 
 STARTING, LOST = "starting", "lost"

@@ -13,6 +13,8 @@ import msgspec
 BACKOFF_FIRST_S, BACKOFF_MAX_S, RAN_S = 0.5, 30.0, 10.0
 # Ray's own word for what a machine offers; `ray start --num-cpus 0` says that nothing is to run there.
 _CPU = "CPU"
+# POLICY: who upgrades says so every second; one that has not said so for so long does not any more.
+TURN_S = 15.0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -49,3 +51,17 @@ def missing(wanted: Iterable[Machine], placed: Collection[str]) -> list[Machine]
 def backoff_s(failures: int) -> float:
     """`failures` is how many in a row did not run for `RAN_S`, at least one."""
     return min(BACKOFF_FIRST_S * 2.0 ** (failures - 1), BACKOFF_MAX_S)
+
+
+class Turn:
+    """Who upgrades the nodes: one at a time. One that ends without a word is forgotten."""
+
+    def __init__(self) -> None:
+        self._who, self._until = "", 0.0
+
+    def taken(self, who: str, now: float, *, ends: bool = False) -> str:
+        """Takes it, keeps it, or gives it back where it `ends`. Whose it is; "" where it is that one's who asks."""
+        if self._who != who and now < self._until:
+            return self._who
+        self._who, self._until = ("", 0.0) if ends else (who, now + TURN_S)
+        return ""

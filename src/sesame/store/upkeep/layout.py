@@ -16,7 +16,7 @@ DIRECTORIES = (
 )  # fmt: skip
 FILES = (
     "sesame.db", "sesame.db.lock", "logstores.db", "lock", "node.lock", "endpoints.json", "endpoints.part",
-    "credentials.json", "credentials.part",
+    "credentials.json", "credentials.part", "node.json", "node.part",
 )  # fmt: skip
 
 

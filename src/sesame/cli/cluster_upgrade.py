@@ -1,0 +1,137 @@
+"""`sesame cluster upgrade`: one node after the other takes what is installed on its machine by now.
+
+The way is `on_ray.upgrading`'s; here are its words, its signals and its exit code.
+"""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.cli import output
+from sesame.cli.json_option import with_json
+from sesame.cli.ray_option import with_ray_address
+from sesame.model.errors import ConfigurationError
+from sesame.model.exit_codes import EXIT_INTERRUPTED
+from sesame.model.standing import LEADS
+from sesame.on_ray import upgrading
+from sesame.on_ray.cluster import Cluster, Stopped, running
+from sesame.on_ray.order import Report
+
+_AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Says what would go wrong and what would be done, and does nothing.")
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Upgrades all nodes at once where old and new ones cannot be linked; calls wait meanwhile.",
+)
+@with_json
+@with_ray_address
+def upgrade(*, dry_run: bool, together: bool, as_json: bool, ray_address: str | None) -> None:
+    """Has every node take what is installed on its machine by now, one after the other, the one that leads last.
+
+    Install the new version on every machine first. What would go wrong is looked for before anything is done; it stops
+    at the first node that fails, and goes on where it stopped when it is run again. Calls wait, and none fails.
+    """
+    with running(ray_address) as cluster:
+        if cluster is None:
+            raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+        output.note("Asking every machine …")
+        reports = cluster.reports()
+        plan = upgrading.plan(reports, upgrading.asked(cluster, reports), cluster.ray_version, together=together)
+        if plan.problems:
+            raise ConfigurationError("nothing was upgraded:\n" + "\n".join(f"  * {each}" for each in plan.problems))
+        for line in _planned(plan):
+            output.note(line)
+        upgraded: list[Report] = []
+        if plan.upgraded and not dry_run:
+            upgraded = _carried_out(cluster, plan)
+        if as_json:
+            output.json_document(_document(plan, upgraded))
+
+
+def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
+    signals, who = _Signals(), f"process {os.getpid()} on {socket.gethostname()}"
+    under_way = upgrading.Upgrade(cluster, who, output.note, signals.stopped.is_set)
+    if why := cluster.upgrades(who):
+        raise ConfigurationError(f"nothing was upgraded: {why}")
+    signals.heed()
+    try:
+        under_way.carry_out(plan)
+    except upgrading.Broken as broken:
+        _leave(cluster, who)
+        stands = upgrading.standing_text(_reports(cluster), plan.version)
+        raise ConfigurationError(f"{broken}.\n  {stands}.\n  Mend that, and {_AGAIN}") from broken
+    except Stopped as stopped:
+        raise ConfigurationError(f"{len(under_way.upgraded)} nodes were upgraded; then {stopped}") from stopped
+    _leave(cluster, who)
+    output.note(f"Every node runs {plan.version} and serves.")
+    return under_way.upgraded
+
+
+def _leave(cluster: Cluster, who: str) -> None:
+    try:
+        cluster.upgrades(who, ends=True)
+    except ConfigurationError:
+        # It is over soon by itself, or the cluster has ended.
+        return
+
+
+def _reports(cluster: Cluster) -> list[Report]:
+    try:
+        return cluster.reports()
+    except ConfigurationError:
+        return []
+
+
+def _planned(plan: upgrading.Plan) -> Iterator[str]:
+    yield from plan.notes
+    for each in plan.done:
+        yield f"{each.where}: runs {plan.version} already"
+    if not plan.upgraded:
+        yield f"Every node runs {plan.version}, which is installed: there is nothing to do."
+    for number, each in enumerate(plan.upgraded, start=1):
+        when = "with the others" if plan.together else f"{number} of {len(plan.upgraded)}"
+        leads = ", leads" if each.standing.role == LEADS else ""
+        yield f"{each.where}: {each.version} → {plan.version}, {when}{leads}"
+
+
+def _document(plan: upgrading.Plan, upgraded: list[Report]) -> dict[str, Any]:
+    def told(report: Report) -> dict[str, Any]:
+        return {"machine": report.machine, "address": report.address, "host": report.host, "version": report.version}
+
+    return {
+        "version": plan.version,
+        "together": plan.together,
+        "planned": [told(each) for each in plan.upgraded],
+        "upgraded": [{**told(each), "version": plan.version} for each in upgraded],
+        "there_already": [told(each) for each in plan.done],
+        "notes": msgspec.to_builtins(plan.notes),
+    }
+
+
+class _Signals:
+    """The first one lets the node under way be upgraded, and no other; another one ends this process."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def heed(self) -> None:
+        """Ray has its own way with signals until then."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, _number: int, _frame: Any) -> None:
+        if self.stopped.is_set():
+            output.note(f"Left: the node under way goes on by itself. When it serves, {_AGAIN}.")
+            raise SystemExit(EXIT_INTERRUPTED)
+        self.stopped.set()
+        output.note("Stopping once this node serves again; another signal leaves at once …")

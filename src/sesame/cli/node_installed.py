@@ -1,0 +1,53 @@
+"""`sesame node --tell`: what is installed by now, and whether a node could be started again with it.
+
+Asked on each machine before a cluster is upgraded (`on_ray.upgrading`). Changes nothing.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from sesame._installed import ENVIRONMENT, VERSION
+from sesame.cluster.joining import speaks
+from sesame.model.errors import SesameError
+from sesame.on_ray.order import Installed
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.migrate import known_migrations, revision_of
+
+
+def installed(database: str | None, check: Callable[[], None]) -> Installed:
+    """`check` raises `SesameError` for what would be refused."""
+    problem = stands_at = ""
+    try:
+        check()
+        stands_at = "" if database is None else _revision(database)
+    except SesameError as error:
+        problem = " ".join(str(error).split())
+    return Installed(
+        version=VERSION,
+        environment=ENVIRONMENT,
+        ray=_ray(),
+        speaks=speaks(),
+        knows=tuple(sorted(known_migrations())),
+        database=stands_at,
+        problem=problem,
+    )
+
+
+def _revision(database: str) -> str:
+    backend = backend_of(database)
+    found: list[str] = []
+
+    def look(connection: sa.Connection) -> None:
+        found.append(revision_of(connection) or "")
+
+    backend.follow(look)
+    return found[0]
+
+
+def _ray() -> str:
+    try:
+        return importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,9 @@
+"""The option `--ray-address` of the commands of a cluster that runs."""
+
+import click
+
+with_ray_address = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Where Ray's head is [RAY_ADDRESS; default: the Ray that runs on this machine].",
+)

@@ -1,0 +1,118 @@
+"""What is wrong with the nodes of a cluster, and what to do about each: of what their actors report, and nothing else.
+
+Used by `sesame cluster status`, and by `on_ray.upgrading` before it begins.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from sesame.model.standing import LEADS, WAITS
+from sesame.on_ray.node_process import State
+from sesame.on_ray.order import LOST, STARTING, Report
+
+# Signatures are good for a quarter of an hour; clocks that are looked after agree within a second.
+AHEAD_MAX_S = 30.0
+_LOGS = "what it wrote is in Ray's folder there (/tmp/ray/session_latest/logs/worker-*.err)"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Of one machine, by its id, or of the cluster, by "": what is wrong, and the next step."""
+
+    machine: str
+    wrong: str
+    step: str
+
+
+def findings(reports: Sequence[Report]) -> list[Finding]:
+    """In the order of the reports, those of the whole cluster last."""
+    found = [finding for report in reports for finding in _of_node(report, reports)]
+    return found + list(_of_cluster(reports))
+
+
+def serves(report: Report) -> bool:
+    """Whether it answers, and is linked to a node that leads."""
+    return bool(report.url) and report.standing.role != WAITS
+
+
+def leaders(reports: Sequence[Report]) -> list[Report]:
+    """The nodes that say that they lead; those of an older epoch are about to notice that they do not."""
+    leading = [each for each in reports if serves(each) and each.standing.role == LEADS]
+    newest = max((each.standing.epoch for each in leading), default=0)
+    return [each for each in leading if each.standing.epoch == newest]
+
+
+def speaks_otherwise(report: Report, reports: Sequence[Report]) -> bool:
+    """Whether it cannot be linked to the node that leads, as its messages or records are others."""
+    spoken = {each.standing.speaks for each in leaders(reports)}
+    return bool(spoken and report.standing.speaks) and report.standing.speaks not in spoken
+
+
+def ails(report: Report, reports: Sequence[Report]) -> Finding | None:
+    """Why the node there serves nothing, or without one that leads; None where it serves."""
+    if report.state == State.RUNNING and serves(report):
+        return None
+    standing = report.standing
+    wrong = step = ""
+    match report.state:
+        case "starting":
+            wrong, step = "its actor has not begun yet", "wait: on a busy machine that takes more than a minute"
+        case "lost":
+            for_s = f" for {report.heard_s:.0f} s" if report.heard_s else ""
+            wrong = f"nothing is heard of its actor{for_s}"
+            step = (
+                "look whether the machine is there and Ray runs on it (`ray status`); where Ray has given it up, start "
+                "Ray there again, and a node is placed by itself"
+            )
+        case "refused":
+            wrong, step = "no node is started there", "mend what it says, then start Ray there again"
+        case State.WAITING:
+            wrong = "its node has ended"
+            step = f"mend what it says: it is started again by itself; {_LOGS}"
+        case State.STOPPING:
+            wrong, step = "its node is ending", "wait until its running calls have ended"
+        case State.STOPPED:
+            wrong, step = "its node was drained", "start Ray there again to have a node there"
+        case _ if standing.why:
+            wrong = f"{'has no writer' if report.url else 'serves nothing'}: {standing.why}"
+            step = f"mend that: it goes on by itself; {_LOGS}"
+            if speaks_otherwise(report, reports):
+                wrong = f"serves nothing: it runs {report.version}, whose messages or records are not those of the node"
+                wrong += " that leads"
+                step = "install one version on every machine, and run `sesame cluster upgrade`"
+        case _:
+            wrong, step = "its node starts", f"wait; if it does not come, {_LOGS}"
+    return Finding(report.machine, wrong, step)
+
+
+def _of_node(report: Report, reports: Sequence[Report]) -> Iterator[Finding]:
+    if (ailment := ails(report, reports)) is not None:
+        yield ailment
+    if report.short:
+        yield Finding(report.machine, report.short, "free space there: until then no instance starts on it")
+    if abs(report.ahead_s) > AHEAD_MAX_S:
+        way = "ahead of" if report.ahead_s > 0 else "behind"
+        yield Finding(
+            report.machine,
+            f"its clock is {abs(report.ahead_s):.0f} s {way} that of this machine",
+            "have both follow the same time (NTP): signatures hold for 15 minutes, and timers go by the clock of the "
+            "node that leads",
+        )
+
+
+def _of_cluster(reports: Sequence[Report]) -> Iterator[Finding]:
+    if not reports:
+        yield Finding("", "Ray has no machine that offers processors", "start Ray on some, with --num-cpus above 0")
+        return
+    leading = leaders(reports)
+    if not leading and any(each.state not in (LOST, STARTING) for each in reports):
+        yield Finding(
+            "",
+            "no node leads: calls that need the writer wait, for up to 40 s",
+            "wait some seconds and look again; if none leads then, look whether the database is reached, and what the "
+            "nodes say",
+        )
+    if len({each.standing.speaks for each in reports if each.standing.speaks}) > 1:
+        return
+    if len(versions := sorted({each.version for each in reports if each.version})) > 1:
+        yield Finding("", f"nodes run different versions: {', '.join(versions)}", "run `sesame cluster upgrade`")

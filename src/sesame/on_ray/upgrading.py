@@ -1,0 +1,234 @@
+"""A rolling upgrade of a cluster's nodes: what is known before it, in which order they go, and the way through it.
+
+Used by `sesame cluster upgrade`. What a node does is `sesame upgrade` on its machine, run there by its actor: nothing
+is kept here, so that one that was broken off goes on from what the nodes say.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from sesame.on_ray import health
+from sesame.on_ray.order import Installed, Ran, Report
+
+# What is asked on each machine, of the Sesame that is installed there by now; and by what it takes the node's place.
+ASKS, ASKED_S = ("node", "--tell"), 180.0
+UPGRADES = ("upgrade", "--json")
+# Longer than `sesame upgrade` itself waits.
+UPGRADED_S = 660.0
+# So often it is looked whether one has ended; and so long a node has to be linked again once it has said that it is.
+LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
+
+
+class Nodes(Protocol):
+    """As `on_ray.cluster.Cluster`."""
+
+    def reports(self) -> list[Report]: ...
+
+    def begin(self, machine: str, arguments: Sequence[str], within_s: float) -> Any: ...
+
+    def outcome(self, begun: Any, within_s: float) -> Ran | None: ...
+
+    def upgrades(self, who: str, *, ends: bool = False) -> str: ...
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`upgraded` are the nodes that run another `version` than what is installed, in their order.
+
+    All at once if `together`, else one after the other. Not at all where there are `problems`.
+    """
+
+    version: str
+    upgraded: tuple[Report, ...] = ()
+    done: tuple[Report, ...] = ()
+    together: bool = False
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Broken(Exception):
+    """It stopped: what has happened, and the next step. What stands is told beside it."""
+
+
+def asked(nodes: Nodes, reports: Sequence[Report]) -> dict[str, Installed | str]:
+    """What is installed on each machine, by its id; a text where it does not say so."""
+    begun = {each.machine: nodes.begin(each.machine, ASKS, ASKED_S) for each in reports if _runs(each)}
+    return {machine: _told(nodes.outcome(each, ASKED_S)) for machine, each in begun.items()}
+
+
+def plan(reports: Sequence[Report], installed: Mapping[str, Installed | str], ray: str, *, together: bool) -> Plan:
+    """`ray` is the version of Ray that runs. `together` is whether calls may wait."""
+    problems = list(_of_machines(reports, installed, ray))
+    found = {machine: each for machine, each in installed.items() if isinstance(each, Installed)}
+    versions = sorted({each.version for each in found.values()})
+    if len(versions) > 1:
+        where = "; ".join(
+            f"{each.where} has {found[each.machine].version}" for each in reports if each.machine in found
+        )
+        problems.append(f"different versions are installed: {where}. Install one version on every machine")
+    if not versions:
+        return Plan("", problems=tuple(problems or ["no node answers"]))
+    new = next(iter(found.values()))
+    left = [each for each in reports if each.version != found.get(each.machine, new).version]
+    others = [each for each in reports if each not in left]
+    differs = any(each.standing.speaks not in ("", new.speaks) for each in left)
+    for each in reports:
+        ailment = health.ails(each, reports)
+        # But for one that was upgraded before the others, and waits for a node of its own version to lead.
+        if ailment and not (differs and each in others and health.speaks_otherwise(each, reports)):
+            problems.append(f"{each.where}: {ailment.wrong}. {_sentence(ailment.step)}")
+    leading = health.leaders(reports)
+    if not leading:
+        problems.append("no node leads the cluster: wait until one does (`sesame cluster status`), and run this again")
+    if left and differs and not together:
+        problems.append(
+            f"nodes of {new.version} and those that run now cannot be linked, as their messages or records differ: all "
+            "of them are to be upgraded at once, and calls wait meanwhile, as long as running ones take to end and a "
+            "start takes. Choose a quiet moment, and run this again with --together"
+        )
+    leads = {each.machine for each in leading}
+    order = sorted(left, key=lambda each: (each.machine in leads, each.address))
+    notes = _of_database(new, left)
+    return Plan(new.version, tuple(order), tuple(others), differs, tuple(problems), tuple(notes))
+
+
+class Upgrade:
+    """`carry_out` once. `stops` says that no further node is to begin; `note` is told what happens."""
+
+    def __init__(
+        self, nodes: Nodes, who: str, note: Callable[[str], None], stops: Callable[[], bool],
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self._pause = pause
+        self._nodes = nodes
+        self._who = who
+        self._note = note
+        self._stops = stops
+        self.upgraded: list[Report] = []
+
+    def carry_out(self, plan: Plan) -> None:
+        """On return every node runs the version and serves. Raises `Broken`."""
+        if plan.together:
+            self._all(plan)
+            return
+        for number, each in enumerate(plan.upgraded, start=1):
+            if self._stops():
+                raise Broken("stopped by a signal: no further node was begun")
+            self._keep_turn()
+            self._note(f"{number} of {len(plan.upgraded)}: {each.where} …")
+            self._one(each)
+            self._until_all_serve()
+            self.upgraded.append(each)
+
+    def _one(self, report: Report) -> None:
+        begun = self._nodes.begin(report.machine, UPGRADES, UPGRADED_S)
+        self._judge(report, self._ended(begun))
+
+    def _all(self, plan: Plan) -> None:
+        self._keep_turn()
+        self._note(f"{len(plan.upgraded)} nodes at once: calls wait …")
+        begun = [(each, self._nodes.begin(each.machine, UPGRADES, UPGRADED_S)) for each in plan.upgraded]
+        ended = [(each, self._ended(each_begun)) for each, each_begun in begun]
+        for each, ran in ended:
+            self._judge(each, ran)
+            self.upgraded.append(each)
+        self._until_all_serve()
+
+    def _ended(self, begun: Any) -> Ran:
+        while (ran := self._nodes.outcome(begun, LOOKS_EVERY_S)) is None:
+            self._keep_turn()
+        return ran
+
+    def _judge(self, report: Report, ran: Ran) -> None:
+        if not ran.code:
+            return
+        if why := self._nodes.upgrades(self._who):
+            raise Broken(f"{report.where} was not upgraded, as {why}")
+        raise Broken(f"{report.where} was not upgraded: {_problem(ran)}")
+
+    def _keep_turn(self) -> None:
+        if why := self._nodes.upgrades(self._who):
+            raise Broken(why)
+
+    def _until_all_serve(self) -> None:
+        """Each of those that are reported."""
+        looks = int(SERVES_S / LOOKS_EVERY_S)
+        for look in range(looks + 1):
+            reports = self._nodes.reports()
+            left = [each for each in reports if not health.serves(each)]
+            if not left and health.leaders(reports):
+                return
+            if look < looks:
+                self._keep_turn()
+                self._pause(LOOKS_EVERY_S)
+        ailing = [(each, health.ails(each, reports)) for each in left]
+        wrong = "; ".join(f"{each.where}: {ailment.wrong}" for each, ailment in ailing if ailment)
+        raise Broken(f"not every node serves again after {SERVES_S:g} s: {wrong or 'no node leads'}")
+
+
+def standing_text(reports: Sequence[Report], version: str) -> str:
+    """What stands after it stopped: who runs which version."""
+    runs = [each.where for each in reports if each.version == version]
+    others = [f"{each.where} ({each.version or each.state})" for each in reports if each.version != version]
+    return f"{version} runs on {', '.join(runs) or 'no node'}; not yet on {', '.join(others) or 'none'}"
+
+
+def _runs(report: Report) -> bool:
+    return report.state == "running"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _told(ran: Ran | None) -> Installed | str:
+    if ran is None:
+        return f"it does not answer within {ASKED_S:g} s"
+    if ran.code:
+        return _problem(ran)
+    try:
+        return msgspec.json.decode(ran.out.encode(), type=Installed)
+    except msgspec.DecodeError:
+        return f"what is installed there does not say what it is: it is older than this command. It said {ran.out!r}"
+
+
+def _problem(ran: Ran) -> str:
+    last = ran.err.strip().rpartition("\n")[2]
+    try:
+        return str(msgspec.json.decode(last.encode())["error"]["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return last.removeprefix("error: ") or f"ended with exit code {ran.code}"
+
+
+def _of_machines(reports: Sequence[Report], installed: Mapping[str, Installed | str], ray: str) -> list[str]:
+    found = []
+    for each in reports:
+        if not _runs(each):
+            continue
+        told = installed.get(each.machine, "it was not asked")
+        if isinstance(told, str):
+            found.append(f"{each.where}: what is installed there is not known: {told}")
+            continue
+        if told.problem:
+            found.append(f"{each.where}: {told.version}, which is installed there, cannot start: {told.problem}")
+        if told.ray not in ("", ray):
+            found.append(
+                f"{each.where}: Ray {told.ray} is installed there, and {ray} runs: this command upgrades Sesame alone. "
+                f"Install ray=={ray} there again"
+            )
+    return found
+
+
+def _of_database(new: Installed, left: Sequence[Report]) -> list[str]:
+    if not left or not new.knows or not new.database or new.database not in new.knows:
+        return []
+    brings = [each for each in sorted(new.knows) if each > new.database]
+    if not brings:
+        return []
+    return [
+        f"{new.version} brings migrations of the database ({', '.join(brings)}), which the first node that leads with "
+        "it makes. Nodes of the version before serve on, but cannot lead from then on, and there is no way back but a "
+        "copy of the database: make one first (pg_dump)"
+    ]
