@@ -3,7 +3,6 @@
 Called by `_storage` for the writer of a cluster, and loaded for it alone.
 """
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.loops import Bringing, copied
+from sesame.store.logs.shared.merging import MERGE_EVERY_S, How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.shared.segment import SEGMENT_BYTES, follow
 from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import LogWriterProcess
 from sesame.store.sql.database import Database
@@ -52,10 +53,14 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     needs.teardown.push_async_callback(last_lines)
     copying = Copying(made[0], index, objects, limits)
 
+    merging = Merging(index, objects, How(SEGMENT_BYTES, follow, made[0].join))
+
     async def copy() -> None:
+        """Nobody else writes once all is here; from then on small segments are joined."""
         await copied(copying.copy, LINES, clocks)
-        # Nobody else writes meanwhile.
-        await asyncio.get_running_loop().create_future()
+        while True:
+            await clocks.sleep(MERGE_EVERY_S)
+            await merging.merge()
 
     needs.background.keep("bringing logs into the bucket", bringing.run)
     needs.background.keep("copying logs from the bucket", copy)

@@ -169,11 +169,11 @@ async def test_segments_of_logstores_are_kept_while_a_logstore_keeps_one_of_thei
         await objects.put(each.digest, b"")
         await index.add(each)
     page = await index.page()
-    assert [each for _number, each in page] == added
-    assert [each for _number, each in await index.page(page[0][0])] == added[1:]
+    assert [each.segment for each in page] == added
+    assert [each.segment for each in await index.page(page[0].number)] == added[1:]
     await index.expire({1: 300, 2: 200})
-    assert [each for _number, each in await index.page()] == added[:2]
+    assert [each.segment for each in await index.page()] == added[:2]
     await index.expire({1: 300, 2: 201})
-    assert [each for _number, each in await index.page()] == added[1:2]
+    assert [each.segment for each in await index.page()] == added[1:2]
     await objects.clean()
     assert bucket.deleted == [path_of("c"), path_of("a")]

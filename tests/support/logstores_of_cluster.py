@@ -43,7 +43,7 @@ class Cluster:
         path.parent.mkdir(exist_ok=True)
         self._epoch += 1
         objects = SegmentObjects(self.database, self.objects, SYSTEM_CLOCKS.wall)
-        index = GroupIndex(self.database, self._epoch, SYSTEM_CLOCKS.wall)
+        self.index = index = GroupIndex(self.database, self._epoch, SYSTEM_CLOCKS.wall)
         self.groups = SharedGroups(index, objects, path, SYSTEM_CLOCKS)
         self.rows = SharedRows(self.database, path, lambda: SYSTEM_CLOCKS.wall() + self.later_s)
         storage = await self._opened(path, Shared(self.rows, self.groups))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 import structlog
 from tests.support.databases import ONE_DATABASE
 from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, group, texts
@@ -19,6 +20,7 @@ from sesame.store.logs.logstores import bucket_groups, shared_groups
 from sesame.store.logs.logstores.interface import Query
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.sql.database import Database
+from sesame.store.sql.log_schema import group_segments
 
 
 @pytest.fixture
@@ -213,6 +215,49 @@ async def test_a_writer_that_could_not_note_what_it_had_brought_loses_nothing(
     await cluster.groups.bring()
     second = await cluster.lead("n2")
     assert await texts(second) == ["1", "2"]
+
+
+@ONE_DATABASE
+async def test_small_segments_are_joined_and_the_next_writer_has_the_logs_of_all(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.create_index("p", "l", INDEX)
+    for name in ("gone", "m"):
+        await first.create_logstore(Logstore("p", name, ttl_days=7, shards=1))
+    for number in range(6):
+        await first.append("p", "l", group(f"{number}"))
+        await first.append("p", ("gone", "m")[number % 2], group(f"other {number}"))
+        await cluster.groups.bring()
+    await first.delete_logstore("p", "gone")
+    assert await cluster.groups.merging.merge() == 6
+    (whole,) = await cluster.index.all()
+    names = {known.id: known.logstore.name for known in first.metadata.all()}
+    assert [(names[part.logstore], part.end - part.first) for part in whole.segment.parts] == [("l", 6), ("m", 3)]
+    await first.append("p", "l", group("6"))
+    await cluster.groups.bring()
+    cluster.objects.fetched = 0
+    second = await cluster.lead("n2")
+    assert cluster.objects.fetched == 2
+    assert await texts(second) == [f"{number}" for number in range(7)]
+    assert await second.topics("p", "l", after=None, most=10) == ["t"]
+    # Who had them before they were joined fetches nothing.
+    with structlog.testing.capture_logs() as said:
+        await cluster.lead("n1")
+    assert cluster.objects.fetched == 2
+    assert said == []
+
+
+@ONE_DATABASE
+async def test_what_a_database_that_was_set_back_does_not_know_is_brought_again(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    await filled(first)
+    for text in ("1", "2"):
+        await first.append("p", "l", group(text))
+        await cluster.groups.bring()
+    await cluster.database.write(lambda c: c.execute(sa.delete(group_segments).where(group_segments.c.number > 1)))
+    await cluster.lead("n1")
+    await cluster.groups.bring()
+    assert await texts(await cluster.lead("n2")) == ["1", "2"]
 
 
 @ONE_DATABASE

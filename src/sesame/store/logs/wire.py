@@ -71,7 +71,14 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag=4):
     known: list[Range]
 
 
-Asked = Seal | Take | WhatIsHere | Begin
+class Join(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """In a cluster: asks for one segment of several, in `Tried.sealed`. `Tried.notice` says that one is damaged."""
+
+    segments: list[Segment]
+    data: list[bytes]
+
+
+Asked = Seal | Take | WhatIsHere | Begin | Join
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store.logs.shared.segment import Range, Sealed, Segment
-from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Seal, Take, Tried, WhatIsHere, frame
+from sesame.store.logs.shared.segment import Damaged, Range, Sealed, Segment
+from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Join, Seal, Take, Tried, WhatIsHere, frame
 
 RESTART_AFTER_S = 1.0
 DEATHS_MAX = 3
@@ -163,6 +163,13 @@ class LogWriterProcess(asyncio.Protocol):
     async def take(self, segment: Segment, data: bytes | None) -> str:
         """Takes in what others wrote; returns why it is lost, if it is. Raises `PlatformError`."""
         return (await self._ask(Take(segment, data))).notice
+
+    async def join(self, segments: Sequence[Segment], data: Sequence[bytes]) -> tuple[Segment, bytes]:
+        """As `shared.segment.joined`. Raises `Damaged`, `PlatformError`."""
+        tried = await self._ask(Join(list(segments), list(data)))
+        if tried.sealed is None:
+            raise Damaged(tried.notice)
+        return tried.sealed.segment, tried.sealed.data
 
     async def here(self) -> list[Range]:
         """The rows of the bucket that were written, or taken in, here, in order. Raises `PlatformError`."""

@@ -20,7 +20,8 @@ from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
 from sesame.store.logs.logstores.function_logs import FunctionLogs
 from sesame.store.logs.routes import Route
 from sesame.store.logs.shared.sealing import Sealing
-from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Output, Seal, Take, Tried, Whole, frame
+from sesame.store.logs.shared.segment import Damaged, joined
+from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Join, Output, Seal, Take, Tried, Whole, frame
 from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
@@ -203,9 +204,13 @@ class _Conversation:
             if isinstance(asked, Seal):
                 self._sealing.mark(asked.done)
                 return Tried(sealed=self._sealing.next())
+            if isinstance(asked, Join):
+                return Tried(sealed=joined(asked.segments, asked.data))
             if isinstance(asked, Take):
                 return Tried(notice=self._sealing.take(asked.segment, asked.data))
             return Tried(here=self._sealing.here())
+        except Damaged as damage:
+            return Tried(notice=str(damage))
         except sqlite_file.Error as error:
             if sqlite_file.is_damage(error):
                 self._say(0, Tried(notice=self._writer.replace()))

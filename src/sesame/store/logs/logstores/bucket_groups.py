@@ -5,7 +5,7 @@ comes from there lies before what this node's writer adds, and is sealed into se
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import msgspec
 
 from sesame.store.logs.logstores.file import BUSY_TIMEOUT_S, recount_tail
 from sesame.store.logs.logstores.sealing import SEGMENT_ROWS_MAX
-from sesame.store.logs.shared.segment import UNREADABLE, Damaged, require_whole
+from sesame.store.logs.shared.segment import UNREADABLE, Damaged, Range, Ranges, require_whole
 from sesame.store.sql import sqlite_file
 
 # A segment holds so much at the most, and one group: what one request to the bucket carries, and is in memory of it.
@@ -26,7 +26,6 @@ CREATE TABLE IF NOT EXISTS in_bucket (
     PRIMARY KEY (logstore, first_group)
 ) WITHOUT ROWID
 """
-_DIGESTS = "CREATE TABLE IF NOT EXISTS bucket_segments (digest TEXT PRIMARY KEY) WITHOUT ROWID"
 _BEYOND_ALL = (1 << 63) - 1
 _COLUMNS = "number, shard, received_s, first_s, last_s, row_count, data"
 
@@ -44,13 +43,14 @@ class GroupRow(NamedTuple):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """Groups of one logstore whose numbers follow each other. `received_s`: the last one's."""
+    """Groups of one logstore whose numbers follow each other. `received_s`: the last one's; `size` in bytes."""
 
     logstore: int
     first: int
     end: int
     received_s: int
     topics: tuple[str, ...] = ()
+    size: int = 0
 
 
 class GroupSegment(msgspec.Struct, frozen=True):
@@ -58,6 +58,10 @@ class GroupSegment(msgspec.Struct, frozen=True):
 
     digest: str
     parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
 
 
 class SealedGroups(msgspec.Struct, frozen=True):
@@ -72,7 +76,8 @@ _decode = msgspec.msgpack.Decoder(list[list[GroupRow]]).decode
 def begin(db: sqlite_file.Connection) -> None:
     """Within a transaction: numbers of before belong to segments, so that none spans those that others gave."""
     db.execute(_TABLES)
-    db.execute(_DIGESTS)
+    # Of a former version.
+    db.execute("DROP TABLE IF EXISTS bucket_segments")
     for logstore, sealed, next_group in db.execute("SELECT id, sealed, next_group FROM logstores").fetchall():
         first, end = db.execute(
             "SELECT min(number), max(number) + 1 FROM groups WHERE logstore = ? AND number >= ?", (logstore, sealed)
@@ -90,18 +95,28 @@ def forget_bucket(path: Path) -> None:
             db.executescript("DROP TABLE IF EXISTS in_bucket; DROP TABLE IF EXISTS bucket_segments;")
 
 
-def known(db: sqlite_file.Connection) -> set[str]:
-    """The digests of the segments whose groups were written, or taken in, here."""
-    return {digest for (digest,) in db.execute("SELECT digest FROM bucket_segments")}
+def here(db: sqlite_file.Connection) -> dict[int, Ranges]:
+    """Of each logstore the groups of the bucket that were written, or taken in, here."""
+    found: dict[int, list[Range]] = {}
+    for logstore, first, end in db.execute("SELECT * FROM in_bucket ORDER BY logstore, first_group"):
+        found.setdefault(logstore, []).append(Range(first, end))
+    return {logstore: Ranges(ranges) for logstore, ranges in found.items()}
 
 
-def forget(db: sqlite_file.Connection, digests: Sequence[str]) -> None:
-    db.executemany("DELETE FROM bucket_segments WHERE digest = ?", [(digest,) for digest in digests])
+def keep(db: sqlite_file.Connection, parts: Iterable[Part]) -> None:
+    """Within a transaction: these groups are in the bucket, and no others, as a database that was set back says."""
+    ranges: list[list[int]] = []
+    for part in sorted(parts, key=lambda each: (each.logstore, each.first)):
+        if ranges and ranges[-1][0] == part.logstore and ranges[-1][2] >= part.first:
+            ranges[-1][2] = max(ranges[-1][2], part.end)
+        else:
+            ranges.append([part.logstore, part.first, part.end])
+    db.execute("DELETE FROM in_bucket")
+    db.executemany("INSERT INTO in_bucket VALUES (?, ?, ?)", ranges)
 
 
 def mark(db: sqlite_file.Connection, segment: GroupSegment) -> None:
     """Within a transaction: these groups are in the bucket."""
-    db.execute("INSERT OR IGNORE INTO bucket_segments VALUES (?)", (segment.digest,))
     for part in segment.parts:
         mark_range(db, part.logstore, part.first, part.end)
 
@@ -136,15 +151,65 @@ def sealed(db: sqlite_file.Connection, logstores: Sequence[int], new: Mapping[in
     for logstore in logstores:
         for run in _runs(db, logstore, SEGMENT_BYTES - size):
             told = tuple(sorted(new.get(logstore, ()))) if not any(each.logstore == logstore for each in parts) else ()
-            parts.append(Part(logstore, run[0].number, run[-1].number + 1, run[-1].received_s, told))
+            part = Part(logstore, run[0].number, run[-1].number + 1, run[-1].received_s, told, _size(run))
+            parts.append(part)
             rows.append(run)
-            size += sum(len(each.data) for each in run)
+            size += part.size
         if size >= SEGMENT_BYTES:
             break
     if not parts:
         return None
+    return _segment(parts, rows)
+
+
+def _segment(parts: Sequence[Part], rows: Sequence[Sequence[GroupRow]]) -> SealedGroups:
     data = _encode(rows)
     return SealedGroups(GroupSegment(hashlib.sha256(data).hexdigest(), tuple(parts)), data)
+
+
+def _size(rows: Sequence[GroupRow]) -> int:
+    return sum(len(row.data) for row in rows)
+
+
+def kept(part: Part, oldest_s: Mapping[int, int]) -> bool:
+    """`oldest_s`: what a logstore received before is too old. Logstores that are not in it are gone."""
+    return part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]
+
+
+def joined(
+    segments: Sequence[GroupSegment], data: Sequence[bytes], oldest_s: Mapping[int, int]
+) -> tuple[GroupSegment, bytes] | None:
+    """One with the parts of all that are still kept, in their order; None if none is. Raises `Damaged`."""
+    parts: list[Part] = []
+    rows: list[list[GroupRow]] = []
+    # Of each logstore the last of its parts that are here.
+    last: dict[int, int] = {}
+    for segment, each in zip(segments, data, strict=True):
+        try:
+            found = opened(segment, each)
+        except Damaged as damage:
+            raise Damaged(f"segment {segment.digest}: {damage}") from damage
+        for part, groups in zip(segment.parts, found, strict=True):
+            if not kept(part, oldest_s):
+                continue
+            at = last.get(part.logstore)
+            if at is not None and parts[at].end == part.first:
+                rows[at] += groups
+                parts[at] = _of_both(parts[at], part)
+            else:
+                last[part.logstore] = len(parts)
+                parts.append(part)
+                rows.append(groups)
+    if not parts:
+        return None
+    made = _segment(parts, rows)
+    return made.segment, made.data
+
+
+def _of_both(former: Part, later: Part) -> Part:
+    topics = tuple(sorted({*former.topics, *later.topics}))
+    received_s = max(former.received_s, later.received_s)
+    return Part(former.logstore, former.first, later.end, received_s, topics, former.size + later.size)
 
 
 def opened(segment: GroupSegment, data: bytes) -> list[list[GroupRow]]:
@@ -162,7 +227,7 @@ def opened(segment: GroupSegment, data: bytes) -> list[list[GroupRow]]:
 def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, oldest_s: Mapping[int, int]) -> str:
     """Within a transaction: takes the groups in; returns what is wrong with the segment, whose groups are lost then.
 
-    `oldest_s`: what a logstore received before is too old. Logstores that are not in it are gone.
+    `oldest_s` as for `kept`.
     """
     mark(db, segment)
     if data is None:
@@ -172,7 +237,7 @@ def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, 
     except Damaged as damage:
         return str(damage)
     for part, rows in zip(segment.parts, found, strict=True):
-        if part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]:
+        if kept(part, oldest_s):
             _take(db, part, rows)
     return ""
 

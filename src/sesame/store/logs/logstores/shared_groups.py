@@ -15,14 +15,16 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import StoreUnavailable
 from sesame.model.logstore import TTL_FOREVER_DAYS
 from sesame.store.logs.logstores import bucket_groups
-from sesame.store.logs.logstores.bucket_groups import GroupSegment, SealedGroups
+from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part, SealedGroups
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.shared.copying import FETCHED_TOGETHER
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.loops import Bringing, copied
+from sesame.store.logs.shared.merging import MERGE_EVERY_S, How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.shared.segment import Range, Ranges
 from sesame.store.sql import sqlite_file
 
 # POLICY: who reads waits so long for what is not here yet, before he is told to come again.
@@ -46,6 +48,9 @@ class SharedGroups:
         # Of each logstore the number of the next group when all before were in the bucket, and the topics told.
         self._brought: dict[int, int] = {}
         self._told: dict[int, set[str]] = {}
+        # Of groups, what was added later stays behind: nothing else belongs between two that were added.
+        how = How(bucket_groups.SEGMENT_BYTES, lambda _former, _later: True, self._join)
+        self.merging = Merging(index, objects, how)
         self._bringing = Bringing(self.bring, "logs of logstores", clocks)
 
     async def begin(self, commits: Commits, logstores: Callable[[], Sequence[Known]]) -> None:
@@ -69,24 +74,25 @@ class SharedGroups:
         await self._whole.wait()
 
     async def copy_for_ever(self) -> None:
-        """Until all is here; then nobody else writes."""
+        """Until all is here, as nobody else writes then; from then on small segments are joined."""
         if not self._whole.is_set():
             await copied(self.copy, "logs of logstores", self._clocks)
-        await asyncio.get_running_loop().create_future()
+        while True:
+            await self._clocks.sleep(MERGE_EVERY_S)
+            await self.merging.merge()
 
     async def copy(self) -> int:
         """Copies what is not here, the oldest first; returns how many segments. Raises `PlatformError`."""
         assert self._commits is not None
-        here = await self._commits.ask(bucket_groups.known)
-        count, after, there = 0, 0, set[str]()
+        here = await self._commits.ask(bucket_groups.here)
+        count, after, there = 0, 0, list[Part]()
         while page := await self._index.page(after):
-            after = page[-1][0]
-            there.update(segment.digest for _number, segment in page)
-            wanted = [segment for _number, segment in page if segment.digest not in here]
+            after = page[-1].number
+            there += [part for each in page for part in each.segment.parts]
+            wanted = [each.segment for each in page if not _is_here(each.segment, here)]
             for start in range(0, len(wanted), FETCHED_TOGETHER):
                 count += await self._take(wanted[start : start + FETCHED_TOGETHER])
-        gone = sorted(here - there)
-        await self._commits.ask(lambda db: bucket_groups.forget(db, gone))
+        await self._commits.ask(lambda db: bucket_groups.keep(db, there))
         self._whole.set()
         return count
 
@@ -128,6 +134,9 @@ class SharedGroups:
             self._brought = found
         return sealed
 
+    async def _join(self, segments: Sequence[GroupSegment], data: Sequence[bytes]) -> tuple[GroupSegment, bytes] | None:
+        return await asyncio.to_thread(bucket_groups.joined, segments, data, self._oldest_s())
+
     async def _take(self, segments: Sequence[GroupSegment]) -> int:
         assert self._commits is not None
         found = await asyncio.gather(*(self._objects.get(each.digest, self._index) for each in segments))
@@ -151,6 +160,11 @@ class SharedGroups:
             each.id: now_s - each.logstore.ttl_days * DAY_S if 0 < each.logstore.ttl_days < TTL_FOREVER_DAYS else 0
             for each in self._logstores()
         }
+
+
+def _is_here(segment: GroupSegment, here: Mapping[int, Ranges]) -> bool:
+    none = Ranges(())
+    return all(Range(part.first, part.end) in here.get(part.logstore, none) for part in segment.parts)
 
 
 def _mark(segment: GroupSegment, db: sqlite_file.Connection) -> None:

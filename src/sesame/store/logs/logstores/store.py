@@ -123,7 +123,8 @@ class LogStorage:
     def _load(self, db: sqlite_file.Connection) -> None:
         self.metadata.load(db)
         self._consumers.load(db)
-        places = db.execute("SELECT logstore, first_group, end_group FROM segments").fetchall()
+        made = "SELECT logstore, first_group, end_group FROM segments WHERE document IS NOT NULL"
+        places = db.execute(made).fetchall()
         broken = [place for place in places if not self._files.is_whole(*place)]
         for place in broken:
             log.warning(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from sesame.store.logs.shared.index import Indexed
+from sesame.store.logs.shared.merging import Indexed
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Range, Ranges, Segment
 from sesame.store.logs.shared.shipping import Limits
@@ -29,7 +29,7 @@ class Taker(Protocol):
 
 class Index(Protocol):
     async def has(self, digest: str) -> bool: ...
-    async def newest(self, before: int | None = None) -> list[Indexed]: ...
+    async def newest(self, before: int | None = None) -> list[Indexed[Segment]]: ...
 
 
 class Copying:

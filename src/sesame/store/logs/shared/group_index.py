@@ -4,13 +4,14 @@ Used by `store.logs.logstores.shared_groups`. As `index`, for logs that are kept
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
-from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part
+from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part, kept
 from sesame.store.logs.shared import objects
+from sesame.store.logs.shared.merging import Indexed
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import group_segments
 
@@ -31,7 +32,7 @@ class GroupIndex:
 
     async def add(self, segment: GroupSegment) -> None:
         """The object is there. Idempotent."""
-        row = {"digest": segment.digest, "epoch": self._epoch, "parts": _encode(segment.parts)}
+        row = self._row(segment)
 
         def act(connection: sa.Connection) -> None:
             objects.take(connection, segment.digest)
@@ -46,14 +47,32 @@ class GroupIndex:
         wanted = sa.select(_columns.number).where(_columns.digest == digest)
         return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
 
-    async def page(self, after: int = 0) -> list[tuple[int, GroupSegment]]:
-        """Some that come after that number, with their numbers, in the order in which they were added."""
+    async def all(self) -> list[Indexed[GroupSegment]]:
+        """As `merging.Index`."""
+        found: list[Indexed[GroupSegment]] = []
+        while page := await self.page(found[-1].number if found else 0):
+            found += page
+        return found
+
+    async def replace(self, former: Sequence[Indexed[GroupSegment]], joined: GroupSegment) -> bool:
+        """As `merging.Index`."""
+        row = self._row(joined)
+        return await self._database.write(
+            lambda connection: objects.replace(connection, group_segments, former, row, self._wall())
+        )
+
+    def _row(self, segment: GroupSegment) -> dict[str, object]:
+        return {"digest": segment.digest, "epoch": self._epoch, "parts": _encode(segment.parts)}
+
+    async def page(self, after: int = 0) -> list[Indexed[GroupSegment]]:
+        """Some that come after that number, in the order in which they were added."""
         chosen = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)
         chosen = chosen.order_by(_columns.number).limit(AT_ONCE)
 
-        def act(connection: sa.Connection) -> list[tuple[int, GroupSegment]]:
+        def act(connection: sa.Connection) -> list[Indexed[GroupSegment]]:
             return [
-                (number, GroupSegment(digest, _decode(parts))) for number, digest, parts in connection.execute(chosen)
+                Indexed(number, GroupSegment(digest, _decode(parts)))
+                for number, digest, parts in connection.execute(chosen)
             ]
 
         return await self._database.read(act)
@@ -62,9 +81,11 @@ class GroupIndex:
         """Removes rows of which every group is older than its logstore keeps. Logstores not in `oldest_s` are gone."""
         after = 0
         while page := await self.page(after):
-            after = page[-1][0]
+            after = page[-1].number
             gone = [
-                (number, each.digest) for number, each in page if not any(_kept(part, oldest_s) for part in each.parts)
+                (each.number, each.segment.digest)
+                for each in page
+                if not any(kept(part, oldest_s) for part in each.segment.parts)
             ]
             if gone:
                 await self._database.write(functools.partial(self._remove, gone))
@@ -73,7 +94,3 @@ class GroupIndex:
         numbers = [number for number, _digest in gone]
         connection.execute(sa.delete(group_segments).where(_columns.number.in_(numbers)))
         objects.remove(connection, [digest for _number, digest in gone], self._wall())
-
-
-def _kept(part: Part, oldest_s: Mapping[int, int]) -> bool:
-    return part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]

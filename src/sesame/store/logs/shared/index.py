@@ -3,12 +3,13 @@
 Used by `shipping` and `copying`. No row is written in an epoch that is over, as `Database.write` refuses that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from sesame.store.logs.shared import objects
+from sesame.store.logs.shared.merging import Indexed
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import Owner, Range, Segment
 from sesame.store.logs.writer import Numbering
@@ -26,13 +27,6 @@ AT_ONCE = 500
 _columns = log_segments.c
 _encode = msgspec.msgpack.Encoder().encode
 _decode_owners = msgspec.msgpack.Decoder(tuple[Owner, ...]).decode
-
-
-class Indexed(msgspec.Struct, frozen=True):
-    """`number` rises with each row."""
-
-    number: int
-    segment: Segment
 
 
 class SegmentIndex:
@@ -58,16 +52,7 @@ class SegmentIndex:
 
     async def add(self, segment: Segment) -> None:
         """The object is there. Idempotent."""
-        row = {
-            "digest": segment.digest,
-            "epoch": self._epoch,
-            "first_id": segment.ids.first,
-            "end_id": segment.ids.end,
-            "first_ms": segment.first_ms,
-            "last_ms": segment.last_ms,
-            "size_bytes": segment.size,
-            "owners": _encode(segment.owners),
-        }
+        row = self._row(segment)
 
         def act(connection: sa.Connection) -> None:
             objects.take(connection, segment.digest)
@@ -84,11 +69,35 @@ class SegmentIndex:
         wanted = sa.select(_columns.number).where(_columns.digest == digest)
         return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
 
-    async def newest(self, before: int | None = None) -> list[Indexed]:
+    async def newest(self, before: int | None = None) -> list[Indexed[Segment]]:
         """Those that were added last, the newest first, or the ones below that number."""
         wanted = sa.select(log_segments).order_by(_columns.number.desc()).limit(AT_ONCE)
         chosen = wanted if before is None else wanted.where(_columns.number < before)
         return await self._database.read(lambda connection: [_indexed(row) for row in connection.execute(chosen)])
+
+    async def all(self) -> list[Indexed[Segment]]:
+        """As `merging.Index`."""
+        wanted = sa.select(log_segments).order_by(_columns.number)
+        return await self._database.read(lambda connection: [_indexed(row) for row in connection.execute(wanted)])
+
+    async def replace(self, former: Sequence[Indexed[Segment]], joined: Segment) -> bool:
+        """As `merging.Index`."""
+        row = self._row(joined)
+        return await self._database.write(
+            lambda connection: objects.replace(connection, log_segments, former, row, self._wall())
+        )
+
+    def _row(self, segment: Segment) -> dict[str, object]:
+        return {
+            "digest": segment.digest,
+            "epoch": self._epoch,
+            "first_id": segment.ids.first,
+            "end_id": segment.ids.end,
+            "first_ms": segment.first_ms,
+            "last_ms": segment.last_ms,
+            "size_bytes": segment.size,
+            "owners": _encode(segment.owners),
+        }
 
     async def ranges(self) -> list[Range]:
         """The numbers of all rows that are in segments, in order."""
@@ -114,7 +123,7 @@ class SegmentIndex:
         return gone
 
 
-def _indexed(row: "sa.Row[tuple[object, ...]]") -> Indexed:
+def _indexed(row: "sa.Row[tuple[object, ...]]") -> Indexed[Segment]:
     each = row._mapping
     ids = Range(each["first_id"], each["end_id"])
     return Indexed(

@@ -5,7 +5,7 @@ Used by the indexes of segments and by who ships them.
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ FOLDER = "logs"
 # A segment that was announced so long ago and has no row will have none.
 GIVEN_UP_S = 86400.0
 AT_ONCE = 500
+# POLICY: who has read the rows of segments has so long to read their objects, although others take their place.
+READ_FOR_S = 3600.0
 
 
 def path_of(digest: str) -> str:
@@ -43,6 +45,13 @@ class Fetched(NamedTuple):
 
     data: bytes | None
     forgotten: bool = False
+
+
+class Numbered(Protocol):
+    """A segment's row."""
+
+    @property
+    def number(self) -> int: ...
 
 
 class SegmentObjects:
@@ -81,7 +90,7 @@ class SegmentObjects:
     async def _clean_some(self) -> bool:
         """Whether there was anything."""
         async with self._turn:
-            digests = await self._database.read(_removed)
+            digests = await self._database.read(functools.partial(_removed, self._wall()))
             if digests:
                 await self._bucket.delete([path_of(digest) for digest in digests])
                 await self._database.write(functools.partial(_forget, digests))
@@ -98,6 +107,23 @@ def remove(connection: sa.Connection, digests: Sequence[str], at: float) -> None
     outbox.add(connection, outbox.SEGMENT_REMOVED, digests, at)
 
 
+def replace(
+    connection: sa.Connection, table: sa.Table, former: Sequence[Numbered], row: Mapping[str, object], at: float
+) -> bool:
+    """In a transaction: `row` in the place of the last of `former`, whose objects go a while later; False if one is
+    gone already."""
+    numbers = [each.number for each in former]
+    there = sa.select(table.c.number, table.c.digest).where(table.c.number.in_(numbers))
+    digests = [digest for _number, digest in connection.execute(there)]
+    if len(digests) < len(numbers):
+        return False
+    take(connection, str(row["digest"]))
+    connection.execute(sa.delete(table).where(table.c.number.in_(numbers[:-1])))
+    connection.execute(sa.update(table).where(table.c.number == numbers[-1]).values(**row))
+    remove(connection, digests, at + READ_FOR_S)
+    return True
+
+
 def _announce(connection: sa.Connection, digest: str, at: float) -> None:
     for topic in (outbox.SEGMENT_ANNOUNCED, outbox.SEGMENT_REMOVED):
         outbox.remove(connection, topic, [digest])
@@ -111,8 +137,10 @@ def _give_up(connection: sa.Connection, at: float) -> None:
     outbox.remove_each(connection, old)
 
 
-def _removed(connection: sa.Connection) -> list[str]:
-    return [each.subject for each in outbox.pending(connection, outbox.SEGMENT_REMOVED, AT_ONCE)]
+def _removed(at: float, connection: sa.Connection) -> list[str]:
+    """Those whose time has come; what comes behind many others waits for these."""
+    found = outbox.pending(connection, outbox.SEGMENT_REMOVED, AT_ONCE)
+    return [each.subject for each in found if each.created_at <= at]
 
 
 def _forget(digests: Sequence[str], connection: sa.Connection) -> None:

@@ -99,6 +99,25 @@ def seal(content: Content) -> Sealed:
     return Sealed(segment, data)
 
 
+def follow(former: Segment, later: Segment) -> bool:
+    """Whether no row belongs between them, also none of a node that was lost and has not brought it yet."""
+    return former.ids.end == later.ids.first
+
+
+def joined(segments: Sequence[Segment], data: Sequence[bytes]) -> Sealed:
+    """One with the rows of all, each of which follows the one before. Raises `Damaged`."""
+    numbers: dict[SourceKey, int] = {}
+    rows: list[Numbered] = []
+    for segment, each in zip(segments, data, strict=True):
+        try:
+            content = opened(segment.digest, each)
+        except Damaged as damage:
+            raise Damaged(f"segment {segment.digest}: {damage}") from damage
+        own = [numbers.setdefault(source, len(numbers)) for source in content.sources]
+        rows += [msgspec.structs.replace(row, source=own[row.source]) for row in content.rows]
+    return seal(Content(list(numbers), rows))
+
+
 def require_whole(digest: str, data: bytes) -> None:
     """Raises `Damaged`. Bytes that have the digest are those that a Sesame sealed."""
     found = hashlib.sha256(data).hexdigest()
