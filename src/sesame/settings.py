@@ -4,6 +4,7 @@ Read by the command line and `app`; docs/settings.md holds what `as_markdown` gi
 Lower packages do not import this module: they are handed the values they need.
 """
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +20,13 @@ from sesame.settings_file import content_of
 __all__ = ["CHOICES", "TABLE", "Setting", "Settings", "as_markdown", "load"]
 
 ENVIRONMENT_PREFIX = "SESAME_"
+# How much of a variable's name must be that of a setting for it to be taken for one with a slip.
+MISSPELT = 0.88
 # Never repeated in what is printed.
 SECRETS = frozenset({"access_key_secret", "database", "objects"})
 
+# What a setting of numbers expects; the decoder says it in Python's words.
+_NUMBERS: dict[object, str] = {int: "a whole number", int | None: "a whole number", float: "a number"}
 # What a setting of pairs expects on the command line, by its type.
 _PAIRS: dict[object, str] = {dict[str, Path]: "RUNTIME=PATH", dict[str, str]: "ARN=URL"}
 
@@ -75,6 +80,7 @@ def load(
     path, content = content_of(config_file, environ, tuple(TABLE))
     for name, raw in content.items():
         values[name] = _convert(TABLE[name], raw, f"`{name}` in {path}")
+    _refuse_misspelt(environ)
     for name, setting in TABLE.items():
         if setting.environment and (raw := environ.get(setting.environment)):
             values[name] = _convert(setting, raw, setting.environment)
@@ -95,6 +101,16 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """As for the file; but a variable that resembles no setting may be another program's."""
+    names = [setting.environment for setting in TABLE.values() if setting.environment]
+    for name in environ:
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in names:
+            continue
+        if near := difflib.get_close_matches(name, names, n=1, cutoff=MISSPELT):
+            raise ConfigurationError(f"there is no setting {name}, which is set; did you mean {near[0]}?")
+
+
 def _convert(setting: Setting, raw: Any, source: str) -> Any:
     if setting.kind == tuple[str, ...] and isinstance(raw, str):
         raw = [part.strip() for part in raw.split(",") if part.strip()]
@@ -104,7 +120,8 @@ def _convert(setting: Setting, raw: Any, source: str) -> Any:
         return msgspec.convert(raw, setting.kind, strict=False, dec_hook=_decode_path)
     except (msgspec.ValidationError, ValueError) as error:
         shown = "(not shown)" if setting.name in SECRETS else f"'{raw}'"
-        raise ConfigurationError(f"{source} is set to an invalid value {shown}: {error}") from error
+        expected = f"expected {_NUMBERS[setting.kind]}" if setting.kind in _NUMBERS else error
+        raise ConfigurationError(f"{source} is set to an invalid value {shown}: {expected}") from error
 
 
 def _decode_path(kind: type, raw: Any) -> Any:

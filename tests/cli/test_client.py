@@ -128,6 +128,12 @@ def test_an_error_that_is_not_the_apis_own_is_shown_as_it_is(endpoint: str, body
     assert str(raised.value) == says
 
 
+def test_an_answer_of_another_kind_of_server_says_where_function_compute_is(endpoint: str) -> None:
+    FakeEndpoint.status, FakeEndpoint.body = 404, b"<Error><Code>NoSuchBucket</Code></Error>"
+    with pytest.raises(Refused, match=r"NoSuchBucket.*no Function Compute; `sesame env` shows Sesame's addresses"):
+        at(endpoint).ask("GET", "/services")
+
+
 def test_a_log_that_is_no_base64_is_no_log(endpoint: str) -> None:
     FakeEndpoint.headers_out = {"X-Fc-Log-Result": "x"}
     assert at(endpoint).invoke("demo", "f", b"", timeout_s=10).log_tail == b""

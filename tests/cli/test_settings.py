@@ -1,5 +1,6 @@
 """Settings: one table, four sources in their order, and errors that name where a bad value came from."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
     ("flags", "environ", "content", "says"),
     [
         ({}, {"SESAME_PORT": "many"}, "", "SESAME_PORT is set to an invalid value 'many'"),
+        ({}, {"SESAME_PORT": "many"}, "", "expected a whole number"),
+        ({}, {}, "oss_port = 1.5", "expected a whole number"),
+        ({}, {"SESAME_DRAIN_S": "long"}, "", "expected a number"),
+        ({}, {"SESAME_MAX_MEMROY_MB": "500"}, "", "did you mean SESAME_MAX_MEMORY_MB?"),
+        ({}, {"SESAME_DATADIR": "x"}, "", "did you mean SESAME_DATA_DIR?"),
         ({}, {"SESAME_INTERPRETERS": "python2.7"}, "", "expected RUNTIME=PATH"),
         ({"port": 70000}, {}, "", "expected 0 to 65535"),
         ({}, {}, "prot = 1", "did you mean 'port'"),
@@ -64,6 +70,16 @@ def test_a_bad_value_is_refused_with_its_source(
     with pytest.raises(ConfigurationError) as raised:
         settings.load(flags, environ, file)
     assert says in str(raised.value)
+
+
+def test_variables_that_resemble_no_setting_may_be_another_programs(tmp_path: Path) -> None:
+    """A cluster of Kubernetes names services so, Sesame's own processes get such ones, and tests are told by some."""
+    source = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "src").rglob("*.py"))
+    own = set(re.findall(r"\bSESAME_[A-Z_]+[A-Z]\b", source)) - {row.environment for row in settings.TABLE.values()}
+    assert "SESAME_CLUSTER_KEY_FILE" in own
+    others = {"SESAME_SERVICE_PORT", "SESAME_SERVICE_HOST", "SESAME_PORT_9000_TCP_ADDR", "SESAME_TEST_OBJECTS"}
+    (tmp_path / "empty.toml").touch()
+    settings.load({}, dict.fromkeys(own - {"SESAME_CONFIG"} | others, "x"), tmp_path / "empty.toml")
 
 
 def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:

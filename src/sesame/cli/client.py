@@ -37,10 +37,13 @@ NEXT_STEPS = {
     "InvalidAccessKeyID": "the server does not know this key: is it another server's?",
     "SignatureNotMatch": "the secret does not belong to this key, or this machine's clock is wrong",
     "AccessDenied": "the key's role may not do this, or this machine's clock is wrong",
-    "ServiceNotFound": "the name is another's, or nothing was deployed to this server",
-    "FunctionNotFound": "the name is another's, or the function was deployed to another service or server",
+    "ServiceNotFound": "`sesame list` shows what this server has; was it deployed to another one?",
+    "FunctionNotFound": "`sesame list` shows what this server has; was it deployed to another service or server?",
     "ResourceExhausted": "try again later, or raise --max-instances or --max-memory-mb of the server",
 }
+
+# An object store or any other server answers so.
+NO_FUNCTION_COMPUTE = "what answers there is no Function Compute; `sesame env` shows Sesame's addresses, as FC_ENDPOINT"
 
 
 class Unreachable(SesameError):
@@ -55,6 +58,9 @@ class Refused(SesameError):
         self.status, self.request_id = answer.status, answer.request_id
         self.code, self.message = failure.error_code, failure.error_message
         self.next_step = NEXT_STEPS.get(self.code, "")
+        # Of a status above 500 it may be a proxy before the right one.
+        if not self.code and not self.request_id and self.status < http.client.INTERNAL_SERVER_ERROR:
+            self.next_step = NO_FUNCTION_COMPUTE
         said = f"{self.code}: {self.message}" if self.code else self.message
         where = f"HTTP {self.status}, request {self.request_id}" if self.request_id else f"HTTP {self.status}"
         super().__init__(f"{said} ({where})" + (f"; {self.next_step}" if self.next_step else ""))

@@ -3,10 +3,8 @@
 The answer goes to stdout as it is, logs and everything else to stderr; a function's error ends with exit code 1.
 """
 
-import glob
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +12,7 @@ from urllib.parse import quote
 import click
 from click.core import ParameterSource
 
-from sesame.cli import completing, http_call, importing, kept, naming, output, server
+from sesame.cli import completing, hints, http_call, importing, kept, naming, output, server
 from sesame.cli.client import Answer, Client
 from sesame.cli.json_option import with_json
 from sesame.cli.local_call import LocalCall, LocalFunction
@@ -178,8 +176,10 @@ def _show(function: LocalFunction, call: LocalCall, outcome: Outcome, *, as_json
         output.result(outcome.payload)
     if outcome.error is not None:
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")
-        for line in _hints(function):
+        for line in hints.of_names(function.code, function.handler, function.initializer):
             output.note(line)
+        for line in hints.of_missing_module(outcome.payload, function.handler.rpartition(".")[0]):
+            output.note(output.harmless(line))
         sys.exit(EXIT_FUNCTION_ERROR)
 
 
@@ -219,6 +219,8 @@ def _invoke_deployed(chosen: server.Server, service: str, function: str, event: 
         output.note(f"The log's end; all of it: sesame logs {name} --request-id {answer.request_id}")
     if answer.error_type:
         output.note(f"X-Fc-Error-Type: {answer.error_type}")
+        for line in hints.of_missing_module(answer.body):
+            output.note(output.harmless(line))
         sys.exit(EXIT_FUNCTION_ERROR)
 
 
@@ -251,18 +253,6 @@ def _refuse_what_is_no_text(name: str) -> None:
         name.encode()
     except UnicodeEncodeError as error:
         raise click.UsageError(f"{os.fsencode(name)!r} is not UTF-8, and no name then") from error
-
-
-def _hints(call: LocalFunction) -> Iterator[str]:
-    """What a newcomer gets wrong first, said beside the error as the cloud words it."""
-    for handler in filter(None, (call.handler, call.initializer)):
-        module, dot, name = handler.rpartition(".")
-        if not (dot and module and name):
-            yield f"A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found '{handler}'."
-            continue
-        place = call.code.joinpath(*module.replace("/", ".").split("."))
-        if not place.is_dir() and next(place.parent.glob(f"{glob.escape(place.name)}.*"), None) is None:
-            yield f"There is no {place.relative_to(call.code)}.py in {call.code}; --code names the folder of the code."
 
 
 def _variables(pairs: tuple[str, ...]) -> dict[str, str]:

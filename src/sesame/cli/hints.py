@@ -1,0 +1,49 @@
+"""What a newcomer gets wrong first, said on stderr beside a function's error as the cloud words it.
+
+Called by `sesame invoke`, for local handlers and for deployed functions.
+"""
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from sesame.cli import output
+
+_IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
+# Python 2.7 has no quotes there.
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
+
+
+class _Error(msgspec.Struct, rename="camel"):
+    error_type: str = ""
+
+
+def of_names(code: Path, *handlers: str) -> Iterator[str]:
+    """For each handler or initializer: what its name should be like, or which file is not there. Skips empty ones."""
+    for handler in filter(None, handlers):
+        module, dot, name = handler.rpartition(".")
+        if not (dot and module and name):
+            yield f"A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found '{handler}'."
+            continue
+        place = code.joinpath(*module.replace("/", ".").split("."))
+        if not place.is_dir() and next(place.parent.glob(f"{glob.escape(place.name)}.*"), None) is None:
+            yield f"There is no {place.relative_to(code)}.py in {code}; --code names the folder of the code."
+
+
+def of_missing_module(payload: bytes, own_module: str = "") -> Iterator[str]:
+    """How to bring the module that the error says is missing; nothing for `own_module`, the handler's own."""
+    try:
+        error = msgspec.json.decode(payload, type=_Error)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    missing = _NO_MODULE.search(payload.decode("utf-8", "replace"))
+    if error.error_type not in _IMPORT_FAILED or missing is None or missing[1] == own_module:
+        return
+    command = output.own_name()
+    yield (
+        f"There is no module '{missing[1]}' in the code or its runtime. Packages that the cloud ships come by "
+        f"`{command} runtimes install` on the server's machine, others by requirements.txt and `{command} build`."
+    )

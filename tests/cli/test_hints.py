@@ -1,0 +1,52 @@
+"""Hints beside the errors of functions: what they say, and that they say nothing where they know nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sesame.cli import hints
+
+
+def error(kind: str, message: str, *trace: str) -> bytes:
+    return json.dumps({"errorMessage": message, "errorType": kind, "stackTrace": trace}).encode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        error("ModuleNotFoundError", "No module named 'oss2'"),
+        error("ImportError", "No module named oss2"),
+        error("ImportModuleError", "Unable to import module 'main'", "ModuleNotFoundError: No module named 'oss2'"),
+    ],
+)
+def test_a_missing_module_is_named_with_both_ways_to_bring_it(payload: bytes) -> None:
+    (line,) = hints.of_missing_module(payload, "main")
+    assert "There is no module 'oss2'" in line
+    assert "runtimes install`" in line
+    assert "build`" in line
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        error("ImportModuleError", "Unable to import module 'main'", "ImportError: No module named 'main'"),
+        error("ValueError", "No module named 'oss2'"),
+        error("ImportError", "cannot import name 'x'"),
+        b"No module named 'oss2'",
+        b"\xff\xfe",
+        b"[]",
+        b"",
+    ],
+)
+def test_nothing_is_said_of_other_errors(payload: bytes) -> None:
+    assert not list(hints.of_missing_module(payload, "main"))
+
+
+def test_handlers_and_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    assert not list(hints.of_names(tmp_path, "main.handler", ""))
+    assert list(hints.of_names(tmp_path, "handler", "nope.init")) == [
+        "A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found 'handler'.",
+        f"There is no nope.py in {tmp_path}; --code names the folder of the code.",
+    ]
