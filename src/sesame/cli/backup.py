@@ -31,6 +31,8 @@ def backup(destination: Path, as_json: bool, **flags: Any) -> None:
     require_own_objects(data_dir.path, data_dir.bucket)
     with output.busy(f"Copying {data_dir.path} …"):
         manifest = back_up(data_dir, destination.absolute())
+    for lost in manifest.lost_logs:
+        output.note(f"Not copied: {lost}")
     if as_json:
         output.json_document(_document(manifest, "backup", destination))
     output.note(

@@ -112,9 +112,10 @@ def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
     for damage in check(data_dir, checked, running=running, began_at=data_dir.began_at()):
         sound = sound and damage.harmless
         yield Finding(POOR if damage.harmless else BAD, damage.what, damage.next_step)
+    segments = f", {checked.log_segments} segments of logs" if checked.log_segments else ""
     looked_at = (
         f"{checked.records} records, {checked.blobs} files of objects ({checked.blob_bytes} bytes) and "
-        f"{checked.packages} code packages"
+        f"{checked.packages} code packages{segments}"
     )
     yield Finding(GOOD if sound else BAD, f"looked at {looked_at}: {'all sound' if sound else 'there is damage'}")
 

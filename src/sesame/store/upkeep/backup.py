@@ -26,6 +26,7 @@ from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.copying import copy_database, copy_file, make_own, require_empty, save
+from sesame.store.upkeep.cluster_logs import add_missing
 from sesame.store.upkeep.contents import BucketContents, Contents, contents_of
 from sesame.store.upkeep.files import sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, inventory_of, read_inventory
@@ -46,7 +47,10 @@ class CopiedFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`backup.json`: written last, so that a backup without it is not complete. `created_at` in Unix seconds."""
+    """`backup.json`: written last, so that a backup without it is not complete. `created_at` in Unix seconds.
+
+    `lost_logs`: segments of a cluster's logs that its bucket does not have as they were put.
+    """
 
     format: int
     sesame: str
@@ -54,6 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     created_at: float
     files: list[CopiedFile]
+    lost_logs: list[str] = []
 
 
 Progress = Callable[[str], None]
@@ -61,6 +66,8 @@ Progress = Callable[[str], None]
 
 def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: None) -> Manifest:
     """Copies database, objects, code packages and logs as of one moment. `target` must not exist.
+
+    Of a cluster, with the logs that are in its bucket, whichever node's data directory it is.
 
     Raises `ConfigurationError` when there is nothing to copy, when something is damaged or missing, and when objects
     change faster than they can be copied; then no `target` is there.
@@ -73,14 +80,19 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         raise ConfigurationError(f"{paths.path} holds no database: name the data directory with --data-dir")
     make_folder(target.parent)
     with _aside(target) as partial:
+        # What is sealed of logstores is made again from their database.
+        lost: list[str] = []
+        logs = {partial / _LOGS: paths.logs, partial / _LOGSTORES: paths.logstores}
         with contents_of(paths) as contents:
             inventory, files = _copy_consistently(paths, (contents, partial), progress)
-        # What is sealed of logstores is made again from their database.
-        for logs, copied in ((paths.logs, partial / _LOGS), (paths.logstores, partial / _LOGSTORES)):
-            if logs.exists():
-                progress("logs")
-                copy_file(logs, copied)
-                files.append(_sealed(copied, partial))
+            for copied, own in logs.items():
+                if own.exists():
+                    progress("logs")
+                    copy_file(own, copied)
+            if isinstance(contents, BucketContents):
+                progress("logs of other nodes")
+                lost = add_missing(paths, contents, partial / _LOGS, partial / _LOGSTORES)
+        files += [_sealed(copied, partial) for copied in logs if copied.exists()]
         manifest = Manifest(
             format=FORMAT,
             sesame=__version__,
@@ -88,6 +100,7 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
             revision=inventory.revision,
             created_at=time.time(),
             files=sorted(files, key=lambda file: file.path),
+            lost_logs=lost,
         )
         sync_tree(partial)
         (partial / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")

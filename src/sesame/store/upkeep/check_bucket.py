@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 
 from sesame.model.function import Package
+from sesame.store.upkeep.cluster_logs import check_logs, read_rows
 from sesame.store.upkeep.contents import BucketContents, Kept
 from sesame.store.upkeep.damage import (
     DEPLOY_AGAIN,
@@ -49,6 +50,10 @@ def check_bucket(paths: DataPaths, inventory: Inventory, checked: Checked, *, ru
         yield from _unnamed("blobs that no row of the database mentions", blobs, known, running=running)
         named = inventory.packages.keys() | inventory.released_packages
         yield from _unnamed("code packages that no record names", packages, named, running=running)
+        segments, rows = contents.log_segments(), read_rows(paths)
+        yield from check_logs(paths, contents, rows, checked, running=running)
+        what = "segments of logs that no row of the database mentions"
+        yield from _unnamed(what, segments, rows.digests, running=running)
 
 
 def _blob_damage(contents: BucketContents, kept: Kept | None, row: BlobRow) -> str:

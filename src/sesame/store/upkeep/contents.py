@@ -24,6 +24,7 @@ from sesame.store.blobs.segments import (
     segment_of,
     segments_in,
 )
+from sesame.store.logs.shared.objects import FOLDER, path_of
 from sesame.store.upkeep.files import Summing, Sums, sums
 from sesame.store.upkeep.inventory import DataPaths
 
@@ -93,6 +94,17 @@ class BucketContents:
 
     def packages(self) -> dict[str, Kept]:
         return self._kept(PACKAGES)
+
+    def log_segments(self) -> dict[str, Kept]:
+        """By their digests."""
+        return self._kept(FOLDER)
+
+    def log_segment(self, digest: str) -> bytes | None:
+        """None where it is not there."""
+        try:
+            return self._run(self._bucket.get(path_of(digest))).data
+        except FileNotFoundError:
+            return None
 
     def blob(self, blob: str, length: int | None, target: BinaryIO | None = None) -> Sums:
         return self._sums(folder_of(blob), length, target)

@@ -31,6 +31,7 @@ class Checked(msgspec.Struct):
     blobs: int = 0
     blob_bytes: int = 0
     packages: int = 0
+    log_segments: int = 0
 
 
 def wrong_size(row: BlobRow, there: int) -> str:

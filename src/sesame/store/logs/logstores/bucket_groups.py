@@ -103,6 +103,12 @@ def here(db: sqlite_file.Connection) -> dict[int, Ranges]:
     return {logstore: Ranges(ranges) for logstore, ranges in found.items()}
 
 
+def is_here(segment: GroupSegment, found: Mapping[int, Ranges]) -> bool:
+    """`found` by `here`."""
+    none = Ranges(())
+    return all(Range(part.first, part.end) in found.get(part.logstore, none) for part in segment.parts)
+
+
 def keep(db: sqlite_file.Connection, parts: Iterable[Part]) -> None:
     """Within a transaction: these groups are in the bucket, and no others, as a database that was set back says."""
     ranges: list[list[int]] = []

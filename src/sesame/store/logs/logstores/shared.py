@@ -10,15 +10,15 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 import structlog
 
-from sesame.store.logs.file import set_aside
+from sesame.store.logs.file import discard, set_aside
 from sesame.store.logs.logstores.commits import Commits
-from sesame.store.logs.logstores.file import delete_logstore, open_for_reading
+from sesame.store.logs.logstores.file import delete_logstore, open_file, open_for_reading
 from sesame.store.logs.logstores.shared_changes import TABLES, Row, SharedChanges, decode_key, row_of, store
 from sesame.store.sql import sqlite_file
 from sesame.store.sql.database import Database
@@ -115,6 +115,46 @@ class SharedRows:
             store(connection, rows)
 
         await self._database.write(act)
+
+
+class LogService(NamedTuple):
+    """What a cluster's database says, for a copy of a node's file. Nobody has numbers from the next ones on."""
+
+    lineage: int
+    rows: list[Row]
+    next_id: int
+    next_group: int
+
+    @property
+    def names(self) -> dict[int, str]:
+        """`project/logstore` of each logstore, by its number."""
+        found = {}
+        for row in self.rows:
+            if row.kind == "logstores" and row.document is not None:
+                project, name, *_others = _decode(row.document)
+                found[int(decode_key(row.key)[0])] = f"{project}/{name}"
+        return found
+
+
+def log_service_of(connection: sa.Connection) -> LogService | None:
+    """Of a state of the database; None if it is no cluster's."""
+    lineage = _lineage(connection)
+    if lineage is None:
+        return None
+    known = counters.c.name.in_((IDS, GROUPS))
+    numbers = dict(connection.execute(sa.select(counters.c.name, counters.c.value).where(known)).all())
+    return LogService(lineage, _rows(connection), numbers.get(IDS, 1), numbers.get(GROUPS, 0))
+
+
+def with_log_service(path: Path, found: LogService) -> sqlite_file.Connection:
+    """A copy of a node's file, or a new one, that has what the database has. Of another cluster's nothing is left."""
+    if _lineage_of(path) not in (None, found.lineage):
+        discard(path)
+    db = open_file(path, durable=False)
+    with sqlite_file.transaction(db):
+        _take_all(db, found.lineage, found.rows)
+        _number_from(db, found.next_id, found.next_group)
+    return db
 
 
 # In the database

@@ -24,7 +24,6 @@ from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.loops import Bringing, copied
 from sesame.store.logs.shared.merging import MERGE_EVERY_S, How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
-from sesame.store.logs.shared.segment import Range, Ranges
 from sesame.store.sql import sqlite_file
 
 # POLICY: who reads waits so long for what is not here yet, before he is told to come again.
@@ -89,7 +88,7 @@ class SharedGroups:
         while page := await self._index.page(after):
             after = page[-1].number
             there += [part for each in page for part in each.segment.parts]
-            wanted = [each.segment for each in page if not _is_here(each.segment, here)]
+            wanted = [each.segment for each in page if not bucket_groups.is_here(each.segment, here)]
             for start in range(0, len(wanted), FETCHED_TOGETHER):
                 count += await self._take(wanted[start : start + FETCHED_TOGETHER])
         await self._commits.ask(lambda db: bucket_groups.keep(db, there))
@@ -160,11 +159,6 @@ class SharedGroups:
             each.id: now_s - each.logstore.ttl_days * DAY_S if 0 < each.logstore.ttl_days < TTL_FOREVER_DAYS else 0
             for each in self._logstores()
         }
-
-
-def _is_here(segment: GroupSegment, here: Mapping[int, Ranges]) -> bool:
-    none = Ranges(())
-    return all(Range(part.first, part.end) in here.get(part.logstore, none) for part in segment.parts)
 
 
 def _mark(segment: GroupSegment, db: sqlite_file.Connection) -> None:

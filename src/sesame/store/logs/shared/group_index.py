@@ -49,10 +49,7 @@ class GroupIndex:
 
     async def all(self) -> list[Indexed[GroupSegment]]:
         """As `merging.Index`."""
-        found: list[Indexed[GroupSegment]] = []
-        while page := await self.page(found[-1].number if found else 0):
-            found += page
-        return found
+        return await self._database.read(segments_of)
 
     async def replace(self, former: Sequence[Indexed[GroupSegment]], joined: GroupSegment) -> bool:
         """As `merging.Index`."""
@@ -66,16 +63,7 @@ class GroupIndex:
 
     async def page(self, after: int = 0) -> list[Indexed[GroupSegment]]:
         """Some that come after that number, in the order in which they were added."""
-        chosen = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)
-        chosen = chosen.order_by(_columns.number).limit(AT_ONCE)
-
-        def act(connection: sa.Connection) -> list[Indexed[GroupSegment]]:
-            return [
-                Indexed(number, GroupSegment(digest, _decode(parts)))
-                for number, digest, parts in connection.execute(chosen)
-            ]
-
-        return await self._database.read(act)
+        return await self._database.read(functools.partial(segments_of, after=after, most=AT_ONCE))
 
     async def expire(self, oldest_s: Mapping[int, int]) -> None:
         """Removes rows of which every group is older than its logstore keeps. Logstores not in `oldest_s` are gone."""
@@ -94,3 +82,10 @@ class GroupIndex:
         numbers = [number for number, _digest in gone]
         connection.execute(sa.delete(group_segments).where(_columns.number.in_(numbers)))
         objects.remove(connection, [digest for _number, digest in gone], self._wall())
+
+
+def segments_of(connection: sa.Connection, after: int = 0, most: int | None = None) -> list[Indexed[GroupSegment]]:
+    """Those that come after that number, so many at the most, in the order in which they were added."""
+    wanted = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)
+    found = connection.execute(wanted.order_by(_columns.number).limit(most))
+    return [Indexed(number, GroupSegment(digest, _decode(parts))) for number, digest, parts in found]

@@ -77,8 +77,7 @@ class SegmentIndex:
 
     async def all(self) -> list[Indexed[Segment]]:
         """As `merging.Index`."""
-        wanted = sa.select(log_segments).order_by(_columns.number)
-        return await self._database.read(lambda connection: [_indexed(row) for row in connection.execute(wanted)])
+        return await self._database.read(segments_of)
 
     async def replace(self, former: Sequence[Indexed[Segment]], joined: Segment) -> bool:
         """As `merging.Index`."""
@@ -121,6 +120,11 @@ class SegmentIndex:
         while removed := await self._database.write(lambda connection: _expire(connection, before_ms, size_max, at)):
             gone += removed
         return gone
+
+
+def segments_of(connection: sa.Connection) -> list[Indexed[Segment]]:
+    """In the order in which they were added."""
+    return [_indexed(row) for row in connection.execute(sa.select(log_segments).order_by(_columns.number))]
 
 
 def _indexed(row: "sa.Row[tuple[object, ...]]") -> Indexed[Segment]:

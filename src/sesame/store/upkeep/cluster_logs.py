@@ -1,0 +1,146 @@
+"""The logs that a cluster has in its bucket: checked against their rows, and added to a copy of one node's files.
+
+Used by checks of a bucket and by backups. No node has all lines but the one that leads, a while after it began to.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from sesame.store import outbox
+from sesame.store.logs.file import LogWriter
+from sesame.store.logs.logstores import bucket_groups
+from sesame.store.logs.logstores.bucket_groups import GroupSegment
+from sesame.store.logs.logstores.shared import LogService, log_service_of, with_log_service
+from sesame.store.logs.shared import group_index, index
+from sesame.store.logs.shared.sealing import Sealing
+from sesame.store.logs.shared.segment import Damaged, Ranges, Segment, opened
+from sesame.store.sql import sqlite_file
+from sesame.store.sql.backends import backend_of
+from sesame.store.upkeep.contents import BucketContents
+from sesame.store.upkeep.damage import Checked, Damage
+from sesame.store.upkeep.inventory import DataPaths
+
+LOST = "nodes that have its lines keep them; others show a note in their place until they are too old"
+
+
+class Rows(NamedTuple):
+    """`on_the_way`: digests of objects that have no row yet, or none any more."""
+
+    lines: list[Segment]
+    groups: list[GroupSegment]
+    service: LogService | None
+    on_the_way: frozenset[str]
+
+    @property
+    def segments(self) -> list[Segment | GroupSegment]:
+        return [*self.lines, *self.groups]
+
+    @property
+    def digests(self) -> set[str]:
+        return {each.digest for each in self.segments} | self.on_the_way
+
+
+def read_rows(paths: DataPaths) -> Rows:
+    """Raises `ConfigurationError` for a database that cannot be read."""
+    return backend_of(paths.database).follow(_rows)
+
+
+def _rows(connection: sa.Connection) -> Rows:
+    lines = [each.segment for each in index.segments_of(connection)]
+    groups = [each.segment for each in group_index.segments_of(connection)]
+    topics = (outbox.SEGMENT_ANNOUNCED, outbox.SEGMENT_REMOVED)
+    on_the_way = frozenset(entry.subject for topic in topics for entry in outbox.pending(connection, topic))
+    return Rows(lines, groups, log_service_of(connection), on_the_way)
+
+
+def check_logs(
+    paths: DataPaths, contents: BucketContents, rows: Rows, checked: Checked, *, running: bool
+) -> Iterator[Damage]:
+    """Each segment that has a row is there and as it was put."""
+    for each in rows.segments:
+        checked.log_segments += 1
+        what = _damage(contents, each)
+        # It may have been deleted, or joined with others, since the rows were read.
+        if what and not (running and each.digest not in read_rows(paths).digests):
+            holds = _described(each, rows)
+            yield Damage(f"segment {each.digest} of logs in {contents.shown}, with {holds}: {what}", LOST)
+
+
+def _damage(contents: BucketContents, segment: Segment | GroupSegment) -> str:
+    data = contents.log_segment(segment.digest)
+    if data is None:
+        return "it is not in the bucket"
+    try:
+        if isinstance(segment, Segment):
+            opened(segment.digest, data)
+        else:
+            bucket_groups.opened(segment, data)
+    except Damaged as damage:
+        return str(damage)
+    return ""
+
+
+def _described(segment: Segment | GroupSegment, rows: Rows) -> str:
+    if isinstance(segment, Segment):
+        of = ", ".join("/".join(filter(None, owner)) for owner in segment.owners)
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(segment.first_ms / 1000))
+        return f"lines of {of} from {at} on"
+    names = rows.service.names if rows.service is not None else {}
+    known = sorted({names.get(part.logstore, "a logstore that is gone") for part in segment.parts})
+    return f"logs of {', '.join(known)}"
+
+
+def add_missing(paths: DataPaths, contents: BucketContents, logs: Path, logstores: Path) -> list[str]:
+    """Has copies of the files of a node have all that the bucket has; says which segments are lost.
+
+    The files are made where they are not there and the cluster has logs.
+    """
+    lost: list[str] = []
+    # What is gone at the first look may have been deleted or joined with others meanwhile: the second reads anew.
+    for last in (False, True):
+        rows = read_rows(paths)
+        if rows.lines:
+            lost += _add_lines(contents, rows.lines, logs, last=last)
+        if rows.service is not None:
+            lost += _add_groups(contents, rows.groups, rows.service, logstores, last=last)
+    return lost
+
+
+def _add_lines(contents: BucketContents, segments: list[Segment], path: Path, *, last: bool) -> Iterator[str]:
+    writer = LogWriter(path)
+    writer.open()
+    with closing(writer):
+        sealing = Sealing(writer)
+        here = Ranges(sealing.here())
+        for each in segments:
+            if each.ids in here:
+                continue
+            data = contents.log_segment(each.digest)
+            if (data is not None or last) and (problem := sealing.take(each, data)):
+                yield f"segment {each.digest} of lines of functions: {problem}"
+
+
+def _add_groups(
+    contents: BucketContents, segments: list[GroupSegment], service: LogService, path: Path, *, last: bool
+) -> Iterator[str]:
+    with closing(with_log_service(path, service)) as db:
+        with sqlite_file.transaction(db):
+            bucket_groups.begin(db)
+            here = bucket_groups.here(db)
+        # Whatever is too old is deleted by the Sesame that starts with the copy.
+        everything = dict.fromkeys(service.names, 0)
+        for each in segments:
+            if bucket_groups.is_here(each, here):
+                continue
+            data = contents.log_segment(each.digest)
+            if data is None and not last:
+                continue
+            with sqlite_file.transaction(db):
+                problem = bucket_groups.take(db, each, data, everything)
+            if problem:
+                yield f"segment {each.digest} of {_described(each, Rows([], [], service, frozenset()))}: {problem}"
