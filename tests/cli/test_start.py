@@ -75,6 +75,28 @@ def server(tmp_path: Path) -> Iterator[Server]:
         server.process.wait()
 
 
+@pytest.mark.parametrize("closed", ["<&-", pytest.param("<&- >&- 2>&-", marks=pytest.mark.thorough)])
+def test_a_server_that_was_started_without_standard_descriptors_stops_cleanly(tmp_path: Path, closed: str) -> None:
+    """In a directory whose name is not UTF-8."""
+    data_dir = tmp_path / os.fsdecode(b"d\xff")
+    started = f'exec "$0" -m sesame start --data-dir="$1" --port=0 --oss-port=0 {closed}'
+    server = Server.__new__(Server)
+    server.data_dir = data_dir
+    server.process = subprocess.Popen(
+        ["sh", "-c", started, sys.executable, str(data_dir)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=CLEAN,
+    )  # fmt: skip
+    try:
+        server.ready()
+        assert server.client().list_services().data["services"] == []
+        code, said = server.stop()
+    finally:
+        server.process.kill()
+        server.process.wait()
+    assert code == 0, said
+    assert "Assertion" not in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
 def test_a_server_starts_prints_its_endpoints_and_stops_cleanly(server: Server, number: int) -> None:
     endpoints = server.ready()

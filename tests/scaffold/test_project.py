@@ -1,5 +1,6 @@
 """A new project is whole, its template is read without a note, its own tests pass, and nothing is overwritten."""
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,12 @@ README_LINES_MAX = 15
 
 def make(folder: Path, kind: str = "event", runtime: str = "python3.12") -> project.Made:
     return project.make(project.Wanted(folder, kind, runtime))
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named_as_well_as_can_be(tmp_path: Path) -> None:
+    made = make(tmp_path / os.fsdecode(b"shop\xff1"))
+    assert made.service == "shop-1"
+    assert (made.folder / "README.md").read_text().startswith("# shop?1")
 
 
 @pytest.mark.parametrize("runtime", limits.SANDBOXED_RUNTIMES)

@@ -41,7 +41,13 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S, env=environment
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=GIT_TIMEOUT_S,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

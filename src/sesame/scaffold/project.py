@@ -59,7 +59,8 @@ def make(wanted: Wanted) -> Made:
     folder = wanted.folder.resolve()
     service, function = _service(folder.name), KINDS[wanted.kind]
     names = {
-        "project": folder.name,
+        # The name may have bytes that are not UTF-8, which no text here can hold.
+        "project": folder.name.encode("utf-8", "replace").decode(),
         # A key of s.yaml, which its variables refer to.
         "unit": f"{function}-function",
         "service": service,

@@ -154,7 +154,7 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
             done = subprocess.run(
                 [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory,
                  json.dumps(networks())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                 env={}, timeout=PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -157,7 +157,8 @@ def _prove(interpreter: Interpreter, folder: Path) -> None:
     # -S hides the interpreter's own packages, as for a function.
     done = subprocess.run(
         [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise PipFailed(f"`{PROOF}` fails", done.stdout.splitlines())
