@@ -6,6 +6,7 @@ Used by bootstrap.py, which owns the one connection of an instance. Sizes are ch
 import _socket
 import errno
 import json
+import select
 import struct
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
@@ -33,6 +34,10 @@ class Connection(object):
     def __init__(self, sock):
         self._sock = sock
         self._rest = b""
+        self._arrival = None
+        if hasattr(select, "poll"):
+            self._arrival = select.poll()
+            self._arrival.register(sock.fileno(), select.POLLIN)
 
     def fileno(self):
         return self._sock.fileno()
@@ -88,8 +93,11 @@ class Connection(object):
     def _some(self):
         while True:
             try:
+                # Who waits in `recv` is also woken when the host reads the answer before: once in vain for each call.
+                if self._arrival is not None:
+                    self._arrival.poll()
                 data = self._sock.recv(_READ_BYTES)
-            except _socket.error as error:
+            except (_socket.error, select.error) as error:
                 self._survive(error)
                 continue
             if not data:
@@ -127,7 +135,8 @@ class Connection(object):
     @staticmethod
     def _survive(error):
         """Returns when the call may be repeated: Python 2 does not repeat what a signal interrupted (PEP 475)."""
-        if error.errno in (errno.EPIPE, errno.ECONNRESET):
+        # Python 2's select.error has its number here alone.
+        if error.args[0] in (errno.EPIPE, errno.ECONNRESET):
             raise EndOfStream()
-        if error.errno != errno.EINTR:
+        if error.args[0] != errno.EINTR:
             raise error
