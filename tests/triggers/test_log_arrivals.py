@@ -27,6 +27,7 @@ from sesame.model.logstore import LogGroup, LogProject, LogRecord, Logstore
 from sesame.model.trigger import Trigger
 from sesame.store import outbox
 from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.interface import ConsumerGroup
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.sql.database import Database
 from sesame.triggers.log_arrivals import LogArrivalNeeds, LogTriggers
@@ -116,6 +117,8 @@ async def test_an_event_has_the_clouds_form(shop: Shop) -> None:
     (entry,) = await shop.database.read(lambda c: outbox.pending(c, QUEUED))
     new = msgspec.json.decode(entry.payload, type=NewInvocation)
     assert (new.target.service, new.target.function, new.source) == ("s", "f", "log:t")
+    # The trigger's own, whatever the function has for its asynchronous calls.
+    assert new.meta.max_retries == 1
     event = json.loads(new.payload)
     assert len(event.pop("taskId")) == 36
     assert event == {
@@ -188,3 +191,15 @@ async def test_a_disabled_trigger_and_a_missing_logstore_call_nothing(shop: Shop
     await shop.trigger(sourceConfig={"logstore": "missing"})
     assert await shop.triggers.fire() is None
     assert await shop.ranges() == []
+
+
+async def test_a_consumer_group_with_a_colon_keeps_its_checkpoints_when_sesame_starts(shop: Shop) -> None:
+    await shop.log("one")
+    for name in ("team:readers", "trigger:readers"):
+        await shop.logstores.create_group("p", "l", ConsumerGroup(name, 60))
+        await shop.logstores.set_checkpoint("p", "l", name, 0, 1)
+    await shop.logstores.reader_cursors.set("p", "l", "trigger:gone", {0: 1})
+    await shop.started()
+    for name in ("team:readers", "trigger:readers"):
+        assert await shop.logstores.reader_cursors.get("p", "l", name) == {0: 1}
+    assert await shop.logstores.reader_cursors.get("p", "l", "trigger:gone") == {}

@@ -10,6 +10,7 @@ from sesame.sls.calls import Call
 from sesame.sls.cursors import cursor_text, read_cursor
 from sesame.sls.errors import SlsError, parameter_invalid
 from sesame.store.logs.logstores.interface import ConsumerGroup
+from sesame.store.logs.logstores.reader_cursors import READERS
 
 TIMEOUT_S_MAX = 3600
 NAME_CHARS_MAX = 128
@@ -41,6 +42,10 @@ async def create_group(call: Call) -> Answer:
     if not 0 < len(sent.name) <= NAME_CHARS_MAX or "/" in sent.name:
         raise SlsError(
             "JsonInfoInvalid", f"consumerGroup is invalid: expected 1 to {NAME_CHARS_MAX} characters without '/'"
+        )
+    if sent.name.startswith(READERS):
+        raise SlsError(
+            "JsonInfoInvalid", f"consumerGroup is invalid: names that begin with '{READERS}' are those of log triggers"
         )
     _check_timeout(sent.timeout)
     await call.store.create_group(call.project, call.logstore, ConsumerGroup(sent.name, sent.timeout, sent.order))

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
 import sqlalchemy as sa
 
 from sesame.control.async_policies import AsyncPolicies
@@ -33,8 +34,11 @@ class TriggeredInvocations:
         self._policy_of = AsyncPolicies(catalog).policy_of
         self._clocks = clocks
 
-    def make(self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META) -> NewInvocation:
-        """Due now. `source` is as `NewInvocation` says (`oss:NAME`)."""
+    def make(
+        self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META, retries: int | None = None
+    ) -> NewInvocation:
+        """Due now. `source` is as `NewInvocation` says (`oss:NAME`); `retries` in place of the function's own."""
+        policy = self._policy_of(target)
         wanted = Wanted(
             target=target,
             request_id=str(uuid.uuid4()),
@@ -43,7 +47,9 @@ class TriggeredInvocations:
             not_before=self._clocks.wall(),
             meta=meta,
         )
-        return new_invocation(wanted, self._policy_of(target))
+        return new_invocation(
+            wanted, policy if retries is None else msgspec.structs.replace(policy, max_retries=retries)
+        )
 
 
 def target_of(service: str, function: str, trigger: Trigger) -> Target:

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from sesame.control.trigger_checks import LOG_RETRIES_MAX
 from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model import records
 from sesame.model import trigger_configs as configs
@@ -25,7 +26,7 @@ from sesame.model.records import Record
 from sesame.model.trigger import Trigger, log_project_of
 from sesame.store.catalog import Catalog, Change
 from sesame.store.logs.logstores.interface import Logstores
-from sesame.store.logs.logstores.reader_cursors import ReaderCursors
+from sesame.store.logs.logstores.reader_cursors import READERS, ReaderCursors
 from sesame.store.sql.database import Database
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
@@ -67,7 +68,7 @@ class _Watched(msgspec.Struct, frozen=True):
 
     @property
     def reader(self) -> str:
-        return f"trigger:{self.trigger.trigger_id}"
+        return f"{READERS}{self.trigger.trigger_id}"
 
 
 class LogTriggers:
@@ -167,7 +168,8 @@ class LogTriggers:
         name = watched.trigger.trigger_name
         payload = log_arrival_json(arrival, name, watched.config.function_parameter)
         target = target_of(watched.service, watched.function, watched.trigger)
-        return self._invocations.make(target, payload, f"log:{name}")
+        retries = min(max(watched.config.job_config.max_retry_time, 0), LOG_RETRIES_MAX)
+        return self._invocations.make(target, payload, f"log:{name}", retries=retries)
 
     def _arrived(self, project: str, logstore: str) -> None:
         for reader, watched in self._watched.items():

@@ -1,6 +1,6 @@
 """How far readers other than consumer groups have come in each shard, such as log triggers. Durable.
 
-Used by `triggers.log_arrivals` through `store`. The names of readers contain a colon, which those of groups cannot.
+Used by `triggers.log_arrivals` through `store`. The names of readers begin as no new consumer group's may.
 """
 
 import asyncio
@@ -10,6 +10,9 @@ from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.metadata import Metadata
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.sql import sqlite_file
+
+# Names of readers, which share a table with consumer groups.
+READERS = "trigger:"
 
 
 class ReaderCursors:
@@ -49,7 +52,9 @@ class ReaderCursors:
 
         def act(db: sqlite_file.Connection) -> None:
             found = db.execute(
-                "SELECT DISTINCT consumer_group FROM checkpoints WHERE consumer_group LIKE '%:%'"
+                "SELECT DISTINCT consumer_group FROM checkpoints WHERE consumer_group LIKE ? AND NOT EXISTS (SELECT 1 "
+                "FROM consumer_groups WHERE consumer_groups.logstore = checkpoints.logstore AND name = consumer_group)",
+                (f"{READERS}%",),
             ).fetchall()
             gone = [row for row in found if row[0] not in names]
             db.executemany("DELETE FROM checkpoints WHERE consumer_group = ?", gone)
