@@ -67,3 +67,13 @@ def test_a_folder_without_a_handler_says_what_was_looked_for(tmp_path: Path) -> 
 def test_one_file_is_a_function_too(tmp_path: Path) -> None:
     (function,) = folder.read(project(tmp_path, {"job.py": EVENT}) / "job.py", Wanted()).functions
     assert (function.name, function.fields["handler"]) == ("job", "job.handler")
+
+
+def test_what_git_ignores_belongs_to_the_code(tmp_path: Path) -> None:
+    """Keys in a config.py are kept out of a repository, and needed by the function."""
+    (tmp_path / "index.py").write_text("import config\ndef handler(event, context):\n    return config.KEY\n")
+    (tmp_path / "config.py").write_text("KEY = 1\n")
+    (tmp_path / ".gitignore").write_text("config.py\n")
+    assert folder.ignore_file(tmp_path) is None
+    (tmp_path / ".funignore").write_text("config.py\n")
+    assert folder.ignore_file(tmp_path) == tmp_path / ".funignore"

@@ -89,7 +89,7 @@ def test_an_application_is_deployed_from_its_folder_with_defaults_and_what_is_gi
 
 def test_a_role_that_the_console_would_make_is_made_unless_one_is_given(tmp_path: Path) -> None:
     found = read(application(tmp_path), bucketName="photos")
-    assert found.roles == (Role(name="imagesRole", system_policies=("AliyunOSSFullAccess",)),)
+    assert found.roles == (Role(name="imagesRole", system_policies=("AliyunOSSFullAccess",), shared=True),)
     assert found.services[0].fields["role"] == "acs:ram::123:role/imagesrole"
     given = read(tmp_path, bucketName="photos", roleArn="acs:ram::123:role/mine")
     assert (given.roles, given.services[0].fields["role"]) == ((), "acs:ram::123:role/mine")

@@ -244,7 +244,12 @@ def test_a_role_that_several_services_describe_is_made_once_with_the_policies_of
     found = read(tmp_path, one + other + third)
     document = {"Version": "1", "Statement": [{"Effect": "Allow", "Action": "fc:*", "Resource": "*"}]}
     assert found.roles == (
-        Role(name="fc-role", system_policies=("AliyunOSSFullAccess", "AliyunLogFullAccess"), documents=(document,)),
+        Role(
+            name="fc-role",
+            system_policies=("AliyunOSSFullAccess", "AliyunLogFullAccess"),
+            documents=(document,),
+            shared=True,
+        ),
     )
 
 

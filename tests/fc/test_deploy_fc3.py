@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 from tests.deploy.test_serverless_devs import WHOLE
-from tests.fc.conftest import CommandLine, Endpoint
+from tests.fc.conftest import ACCOUNT_ID, CommandLine, Endpoint
 from tests.support.sdk import Client as OldClient
 from tests.support.sdk_2023 import Client
 from tests.support.tokens import ec, jwks, public
@@ -86,3 +86,42 @@ async def test_what_verifies_tokens_is_deployed_once(
     assert "~ trigger f/web (http)  triggerConfig.authConfig.jwks.keys" in await command(
         "deploy", project, "--no-build"
     )
+
+
+APPLICATION = """
+edition: 3.0.0
+name: NAME
+resources:
+  it:
+    component: fc3
+    props: {region: '{{ region }}', functionName: NAME, runtime: python3.12, handler: index.handler, code: ./code,
+            role: '{{ roleArn }}'}
+"""
+PUBLISHED = """
+Name: NAME
+Parameters:
+  properties:
+    roleArn: {type: string, default: '', x-role: {name: fcossrole, authorities: POLICIES}}
+"""
+OF_ACCOUNT = ("--no-build", "--account-id", ACCOUNT_ID)
+
+
+async def test_applications_share_a_role_that_they_describe_alike(
+    endpoint: Endpoint, client: OldClient, server: HttpServer, tmp_path: Path
+) -> None:
+    command = CommandLine(COMMANDS, server)
+    folders = {}
+    for name, policies in (("one", "[AliyunOSSFullAccess]"), ("two", "[AliyunLogFullAccess]")):
+        folder = tmp_path / name
+        (folder / "src" / "code").mkdir(parents=True)
+        (folder / "src" / "code" / "index.py").write_text("def handler(event, context):\n    return event\n")
+        (folder / "src" / "s.yaml").write_text(APPLICATION.replace("NAME", name))
+        (folder / "publish.yaml").write_text(PUBLISHED.replace("NAME", name).replace("POLICIES", policies))
+        folders[name] = str(folder)
+    assert (await command("deploy", folders["one"], *OF_ACCOUNT))[0] == "+ role fcossrole"
+    assert (await command("deploy", folders["two"], *OF_ACCOUNT))[0] == "± role fcossrole  its policies differ"
+    # The first has its rights still, and nothing is taken from the second by deploying it again.
+    assert (await command("deploy", folders["one"], *OF_ACCOUNT))[0] == "= role fcossrole"
+    removed = await command("remove", folders["one"], *OF_ACCOUNT[1:])
+    assert removed[-1] == "= role fcossrole  functions of others act in it: two"
+    assert (await command("remove", folders["two"], *OF_ACCOUNT[1:]))[-1] == "- role fcossrole"

@@ -80,11 +80,12 @@ def may(roles: Roles, principal: Principal, action: str, resource: str = OBJECT)
     return strongest(decisions) is Decision.ALLOW
 
 
-async def test_a_fresh_account_has_the_default_role_which_may_use_oss_and_logs(roles: Roles) -> None:
+async def test_a_fresh_account_has_the_default_role_which_may_use_oss_and_logs_and_call_functions(roles: Roles) -> None:
     principal = session_of(roles, "AliyunFCDefaultRole")
     assert may(roles, principal, "oss:PutObject")
     assert may(roles, principal, "log:PostLogStoreLogs", "acs:log:*:42:project/p")
-    assert not may(roles, principal, "fc:InvokeFunction")
+    assert may(roles, principal, "fc:InvokeFunction")
+    assert not may(roles, principal, "fc:CreateFunction")
 
 
 SEEDS: Mapping[str, Any] = {

@@ -146,7 +146,7 @@ def _role(node: Node) -> Role:
             documents.append({"Version": "1", "Statement": [_statement(each) for each in statement.items()]})
         else:
             system.append(policy.text())
-    return Role(name=name, system_policies=tuple(system), documents=tuple(documents))
+    return Role(name=name, system_policies=tuple(system), documents=tuple(documents), shared=True)
 
 
 def _statement(node: Node) -> dict[str, Any]:

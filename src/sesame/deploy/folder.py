@@ -85,8 +85,11 @@ def read(path: Path, wanted: Wanted) -> Project:
 
 
 def ignore_file(path: Path) -> Path | None:
-    """Which file of a folder says what does not belong to the code."""
-    for name in (".fcignore", ".funignore", ".gitignore"):
+    """Which file of a folder says what does not belong to the code.
+
+    Not `.gitignore`: what is kept out of a repository, such as a `config.py` with keys, is what the function needs.
+    """
+    for name in (".fcignore", ".funignore"):
         if path.is_dir() and (path / name).is_file():
             return path / name
     return None

@@ -154,7 +154,7 @@ class _Values:
             return ""
         role = given["name"].text()
         policies = given["authorities"].items() if "authorities" in given else []
-        self.roles[name] = Role(name=role, system_policies=tuple(each.text() for each in policies))
+        self.roles[name] = Role(name=role, system_policies=tuple(each.text() for each in policies), shared=True)
         return f"acs:ram::{self._given.account_id}:role/{role.lower()}"
 
     def holds(self, condition: str, line: int) -> bool:

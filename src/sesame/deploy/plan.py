@@ -14,7 +14,7 @@ from sesame.cli.client import MOUNTED_BUCKETS_PREFIX, STANDING_ALONE_PREFIX, Ref
 from sesame.deploy import archive, roles
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
-from sesame.model.owner import label, owner_of, stands_alone
+from sesame.model.owner import label, owner_of, spoken_owner, stands_alone
 
 NOT_FOUND = 404
 # What the server answers replaces these wholesale: a key that the template no longer has must go.
@@ -127,8 +127,9 @@ class _Planner:
             yield Step(action="delete", what=f"function {label(service, function)}", method="DELETE", path=path)
         for service in sorted({each.name for each in project.services}):
             yield from self._service_removal(service, {name for owner, name in ours if owner == service})
+        owners = {each.name for each in project.services} | {spoken_owner(service) for service, _function in ours}
         for role in project.roles:
-            yield from self._delete(f"role {role.name}", f"/sesame/roles/{quoted(role.name)}")
+            yield from self._role_removal(role.name, owners)
 
     def _service_removal(self, service: str, ours: set[str]) -> Iterator[Step]:
         path = f"/services/{quoted(service)}"
@@ -155,6 +156,18 @@ class _Planner:
             name = version["versionId"]
             yield Step(action="delete", what=f"version {owner}.{name}", method="DELETE", path=f"{path}/versions/{name}")
 
+    def _role_removal(self, name: str, ours: set[str]) -> Iterator[Step]:
+        what, path = f"role {name}", f"/sesame/roles/{quoted(name)}"
+        found = self._get(path)
+        if found is None:
+            return
+        others = sorted(set(found.get("services", [])) - ours)
+        if others:
+            text = f"functions of others act in it: {', '.join(others)}"
+            yield Step(action="unchanged", what=what, changes=(text,))
+            return
+        yield Step(action="delete", what=what, method="DELETE", path=path)
+
     def _delete(self, what: str, path: str) -> Iterator[Step]:
         if self._get(path) is not None:
             yield Step(action="delete", what=what, method="DELETE", path=path)
@@ -165,23 +178,27 @@ class _Planner:
             if name not in SYSTEM_POLICIES:
                 text = f"role {role.name}: the policy {name} is unknown here and grants nothing"
                 self.notes.append(Note(Place(str(project.source)), text))
+        what, path = f"role {role.name}", f"/sesame/roles/{quoted(role.name)}"
+        present = self._get(path)
+        attached = {each["policyName"]: each.get("document", "") for each in (present or {}).get("policies", [])}
+        own = [_decoded(text) for name, text in attached.items() if name not in SYSTEM_POLICIES]
+        names = sorted(name for name in attached if name in SYSTEM_POLICIES)
+        if role.shared:
+            known = [*names, *(name for name in known if name not in names)]
+            role = msgspec.structs.replace(
+                role, documents=(*(each for each in own if isinstance(each, dict)), *role.documents)
+            )
         document = roles.document_of(role)
         wanted = {
             "roleName": role.name,
             "policies": known,
             "policy": "" if document is None else msgspec.json.encode(document).decode(),
         }
-        what, path = f"role {role.name}", f"/sesame/roles/{quoted(role.name)}"
-        present = self._get(path)
         if present is None:
             return Step(
                 action="create", what=what, method="POST", path="/sesame/roles", document=wanted, changes=("new",)
             )
-        attached = {each["policyName"]: each.get("document", "") for each in present.get("policies", [])}
-        own = [text for name, text in attached.items() if name not in SYSTEM_POLICIES]
-        same_names = sorted(name for name in attached if name in SYSTEM_POLICIES) == sorted(known)
-        same_own = [_decoded(text) for text in own] == ([document] if document is not None else [])
-        if same_names and same_own:
+        if names == sorted(known) and own == ([document] if document is not None else []):
             return Step(action="unchanged", what=what)
         return Step(
             action="replace", what=what, method="POST", path="/sesame/roles", document=wanted,

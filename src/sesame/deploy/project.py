@@ -59,11 +59,15 @@ def left_out(runtime: str) -> tuple[str, ...]:
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """A role that the template describes by its policies: names of system policies and documents of its own."""
+    """A role that the template describes by its policies: names of system policies and documents of its own.
+
+    `shared`: templates of others may describe a role of this name too, so its policies are added to what is there.
+    """
 
     name: str
     system_policies: tuple[str, ...] = ()
     documents: tuple[dict[str, Any], ...] = ()
+    shared: bool = False
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,7 +59,9 @@ def generated(service: str, region: str, wanted: Wanted) -> Role:
 
 def document_of(role: Role) -> dict[str, Any] | None:
     """All own documents as one policy; None where there is none."""
-    statements = [statement for document in role.documents for statement in document.get("Statement", [])]
+    statements: list[Any] = []
+    for document in role.documents:
+        statements += [each for each in document.get("Statement", []) if each not in statements]
     return {"Version": "1", "Statement": statements} if statements else None
 
 

@@ -30,7 +30,10 @@ def _notifying(role_name: str, service: str, what: str) -> ConsoleRole:
 
 CONSOLE_ROLES: tuple[ConsoleRole, ...] = (
     ConsoleRole(
-        DEFAULT_ROLE, FUNCTION_COMPUTE, ("AliyunOSSFullAccess", "AliyunLogFullAccess"), "May use OSS and Log Service"
+        DEFAULT_ROLE,
+        FUNCTION_COMPUTE,
+        ("AliyunFCDefaultRolePolicy",),
+        "May use OSS and Log Service, and call functions",
     ),
     ConsoleRole(
         "AliyunFCLogExecutionRole",

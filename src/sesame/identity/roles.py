@@ -18,6 +18,7 @@ from sesame.identity.role_definitions import RoleDefinition, check, of_table, sa
 from sesame.model import records
 from sesame.model.arn import parse_role_arn, role_arn
 from sesame.model.errors import AlreadyExists, NotFound, Unusable
+from sesame.model.owner import spoken_owner
 from sesame.model.role import Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog, Transaction
 
@@ -33,7 +34,7 @@ class AttachedPolicy(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
-    """All that there is to say of a role. `services` are those whose functions act in it now."""
+    """All that there is to say of a role. `services` are those whose functions act in it now, and functions of none."""
 
     role_name: str
     arn: str
@@ -174,7 +175,9 @@ class Roles:
             description=role.description,
             trust_policy=role.trust_policy,
             policies=tuple(self._attached(account_id, name) for name in role.policies),
-            services=tuple(record.name for record in services if record.document.role.lower() == arn.lower()),
+            services=tuple(
+                spoken_owner(record.name) for record in services if record.document.role.lower() == arn.lower()
+            ),
         )
 
 

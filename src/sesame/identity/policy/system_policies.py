@@ -30,7 +30,7 @@ SYSTEM_POLICIES: dict[str, str] = {
     "AliyunOSSFullAccess": _allowing("oss:*"),
     "AliyunOSSReadOnlyAccess": _allowing("oss:Get*", "oss:List*"),
     "AliyunSTSAssumeRoleAccess": _allowing("sts:AssumeRole"),
-    # Of the roles that consoles make. The first has what the role of that name has here, and what destinations take.
+    # Of the roles that consoles make. The first is that of functions: what they use here, and what destinations take.
     "AliyunFCDefaultRolePolicy": _allowing(
         "oss:*", "log:*", "fc:InvokeFunction", "mns:SendMessage", "mns:PublishMessage", "eventbridge:PutEvents"
     ),
