@@ -7,7 +7,7 @@ import pytest
 
 from sesame.deploy import funcraft
 from sesame.deploy.funcraft_keys import Options
-from sesame.deploy.project import Project, TemplateError
+from sesame.deploy.project import Code, Project, TemplateError
 
 HEAD = "ROSTemplateFormatVersion: '2015-09-01'\nTransform: 'Aliyun::Serverless-2018-04-03'\n"
 FUNCTION = """
@@ -48,6 +48,18 @@ def test_code_that_funcraft_installs_packages_for_has_its_variables(tmp_path: Pa
     (tmp_path / "code" / name).mkdir()
     found = read(tmp_path, service()).functions[0].fields["environmentVariables"]
     assert found["PYTHONUSERBASE"] == "/code/.fun/python"
+
+
+def test_a_program_needs_no_handler_and_an_image_no_code(tmp_path: Path) -> None:
+    custom = FUNCTION.replace("        Handler: index.handler\n", "").replace("python3", "custom")
+    (function,) = read(tmp_path, service(rest=custom)).functions
+    assert (function.fields["handler"], function.code.path) == ("index.handler", (tmp_path / "code").resolve())
+    image = custom.replace("Runtime: custom", "Runtime: custom-container").replace("        CodeUri: ./code\n", "")
+    (note,) = read(tmp_path, service(rest=image)).errors
+    assert "'CustomContainerConfig'" in note.text
+    found = read(tmp_path, service(rest=f"{image}        CustomContainerConfig: {{Image: 'registry/app:v1'}}\n"))
+    assert found.functions[0].code == Code()
+    assert found.functions[0].fields["customContainerConfig"] == {"image": "registry/app:v1"}
 
 
 EVENTS = (

@@ -25,9 +25,13 @@ from sesame.deploy.project import (
     left_out,
 )  # fmt: skip
 from sesame.deploy.yaml_source import Node, meant
+from sesame.model.limits import IMAGE_RUNTIME
+from sesame.model.web_server import is_custom
 
 PREFIX = "Aliyun::Serverless::"
 SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
+# The API wants one of every function.
+UNUSED_HANDLER = "index.handler"
 ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
 NOT_MADE = "is not made by deploying: make it at the Log Service's endpoint (`sesame env`: SLS_ENDPOINT)"
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z.0-9_-]{0,127}\Z")
@@ -131,15 +135,16 @@ class _Template:
             node, dict.fromkeys(("Type", "Properties", "Events", *funcraft_keys.ROS)), self._notes, "a function"
         )
         properties = yaml_source.require(node, "Properties", what)
-        needed = (
-            ["Runtime", "CodeUri"] if _runtime(properties).startswith("custom") else ["Handler", "Runtime", "CodeUri"]
-        )
-        lacking = yaml_source.missing(properties, needed, what)
+        runtime = _runtime(properties)
+        lacking = yaml_source.missing(properties, _needed(runtime), what)
         self._notes += lacking
         fields = yaml_source.fields(properties, funcraft_keys.FUNCTION_KEYS, self._notes, what)
         if lacking:
             return
-        code = self._code(properties.mapping()["CodeUri"], _runtime(properties))
+        if is_custom(runtime):
+            fields.setdefault("handler", UNUSED_HANDLER)
+        uri = properties.mapping().get("CodeUri")
+        code = Code() if uri is None else self._code(uri, runtime)
         if code.path is not None and code.path.is_dir() and fun_install.asked(code.path):
             fields["environmentVariables"] = fun_install.variables(fields.get("environmentVariables", {}))
         self._functions.append(Function(service=service, name=name, fields=fields, code=code, place=node.place))
@@ -215,6 +220,13 @@ def _domain_of(name: str, fields: dict[str, Any]) -> str:
     first = routes[0] if routes else {}
     led_to = [str(first[key]) for key in ("functionName", "serviceName") if first.get(key)]
     return f"{'.'.join(led_to) or name}.sesame.test".replace("_", "-").lower()
+
+
+def _needed(runtime: str) -> list[str]:
+    """As Funcraft requires them, but for the handler of a program, which has none."""
+    if runtime == IMAGE_RUNTIME:
+        return ["Runtime", "CustomContainerConfig"]
+    return ["Runtime", "CodeUri"] if is_custom(runtime) else ["Handler", "Runtime", "CodeUri"]
 
 
 def _runtime(properties: Node) -> str:
