@@ -297,7 +297,9 @@ async def test_custom_domains(web: Endpoint) -> None:
     assert (seen(web)["path"], seen(web)["query"]) == ("/new/a b", "b=2&c=3")
     assert seen(web)["request_uri"] == "/old/a%20b?c=3"
     assert seen(web)["headers"][-1] == ["x-fc-base-path", "/"]
-    assert (await visit(web, "/get", headers={"host": "web.example.com"})).status == 200
+    for spelled in ("web.example.com", "web.example.com.", "web.example.com:", "WEB.example.com.:9000"):
+        assert (await visit(web, "/get", headers={"host": spelled})).status == 200, spelled
+    assert (await visit(web, "/get", headers={"host": "web.example.com.."})).status == 400
     assert (await visit(web, "/get", "POST", headers=host)).json()["ErrorCode"] == "MethodNotAllowed"
     assert (await visit(web, "/nowhere", headers=host)).json()["ErrorCode"] == "RouteNotFound"
     assert (await visit(web, "/get", headers={"host": "other.example.com"})).json()["ErrorCode"] == "PathNotSupported"

@@ -70,6 +70,10 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
         (b"not http at all\r\n\r\n", 400),
         (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET foo HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http:///a HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://x:65536/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://x:1:2/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /a\x7f HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /\xc3\xa9 \xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"G\xc3\x89T / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
@@ -164,7 +168,11 @@ async def test_the_host_of_an_absolute_target_counts() -> None:
         hosts.append(exchange.request.header(b"host"))
         exchange.send_whole(200, (), b"", exchange.request.raw_path)
 
-    for target, host in ((b"http://real:81/p?q", b"real:81"), (b"http://[::1]/p", b"[::1]"), (b"http://real", b"real")):
+    for target, host in (
+        (b"http://real:81/p?q", b"real:81"), (b"http://[::1]/p", b"[::1]"), (b"http://real", b"real"),
+        (b"http://a_project.real/p", b"a_project.real"), (b"http://real:/p", b"real"), (b"http://real?/p", b"real"),
+        (b"http://user@real:81/@p#f", b"real:81"),
+    ):  # fmt: skip
         raw = await all_of(serve, b"GET %b HTTP/1.1\r\nHost: shown\r\nConnection: close\r\n\r\n" % target)
         assert raw.startswith(b"HTTP/1.1 200 ")
         assert hosts.pop() == host

@@ -3,12 +3,17 @@
 Made by `http.connection`; read by the endpoints.
 """
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
-import httptools
-
 ASTERISK = b"*"
+# RFC 3986 §3: what is before the `@` names a user, whom nobody asks for here; a fragment is the client's own.
+_ABSOLUTE = re.compile(
+    rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]+)(/[^?#]*)?(?:\?([^#]*))?(?:#.*)?\Z", re.DOTALL
+)
+_AUTHORITY = re.compile(rb"((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+))(?::([0-9]{0,5}))?\Z")
+_PORT_MAX = 65535
 
 
 class BadTarget(ValueError):
@@ -76,20 +81,19 @@ def split_target(target: bytes) -> tuple[tuple[bytes, bytes], bytes]:
 
     Raises `BadTarget`.
     """
-    if target.startswith(b"/") and b"#" not in target:
-        raw_path, _mark, query = target.partition(b"?")
+    if target.startswith(b"/"):
+        raw_path, _mark, query = target.partition(b"#")[0].partition(b"?")
         return (raw_path, query), b""
     if target == ASTERISK:
         return (ASTERISK, b""), b""
-    try:
-        parsed = httptools.parse_url(target)
-    except httptools.HttpParserError as error:
-        raise BadTarget(str(error)) from error
-    authority: bytes = parsed.host or b""
-    if authority and b":" in authority:
-        authority = b"[%b]" % authority
-    if authority and parsed.port is not None:
-        authority += b":%d" % parsed.port
-    if not authority and not target.startswith(b"/"):
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
         raise BadTarget("neither a path nor a URL")
-    return (parsed.path or b"/", parsed.query or b""), authority
+    sent, path, query = absolute.groups()
+    authority = _AUTHORITY.match(sent)
+    if authority is None:
+        raise BadTarget("its host is none")
+    host, port = authority.groups()
+    if port and int(port) > _PORT_MAX:
+        raise BadTarget(f"its port is beyond {_PORT_MAX}")
+    return (path or b"/", query or b""), host + (b":" + port if port else b"")

@@ -91,7 +91,8 @@ def _read_proxy_way(request: Request) -> Way:
 
 def domain_of(find: Callable[[str], Record | None], request: Request) -> CustomDomain | None:
     """The custom domain that a request is for, by its Host header."""
-    host = host_of(request)
+    # With a dot at its end a name is the same one, spelled whole (RFC 1034 §3.1).
+    host = host_of(request).removesuffix(".")
     record = find(host) if host else None
     return None if record is None else record.document
 
@@ -101,7 +102,7 @@ def host_of(request: Request) -> str:
     for name, value in request.headers:
         if name == b"host":
             host, colon, port = value.decode("latin-1").rpartition(":")
-            return host if colon and port.isdigit() else value.decode("latin-1")
+            return host if colon and (port.isdigit() or not port) else value.decode("latin-1")
     return ""
 
 
