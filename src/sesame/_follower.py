@@ -14,6 +14,7 @@ from sesame._network import listens_max
 from sesame._patience import Patience
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._traces import Tracers, open_traces
+from sesame._unlinked import linked
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.follower import Follower
@@ -94,7 +95,7 @@ class FollowerSesame:
             )
         )
         teardown.push_async_callback(opening.close)
-        await follower.followed()
+        await self._linked()
         identity = identity_of(settings, self._catalog, clocks)
         sandbox = await opening.opened()
         if self._of_cluster is not None:
@@ -127,6 +128,15 @@ class FollowerSesame:
         if self._of_cluster is not None:
             self._of_cluster.answers(server)
             self._of_cluster.announce(identity.key, sandbox.driver.name, teardown)
+
+    async def _linked(self) -> None:
+        """The writer's catalog is here; until then, on a node, callers are not left without a word."""
+        of_cluster, (name, *_others) = self._of_cluster, addresses(self._settings)
+        listening = self._place.handover.listening(name)
+        if of_cluster is None or listening is None:
+            await self._follower.followed()
+        else:
+            await linked(self._follower.followed, listening, of_cluster.away_s, share_of_limits(), self._clocks)
 
     def hurry(self) -> None:
         """As `app.Sesame`."""

@@ -74,6 +74,11 @@ class Handover:
         """What is there for an endpoint; its descriptors are the caller's from now on."""
         return self._received.pop(name, None)
 
+    def listening(self, name: str) -> int | None:
+        """The descriptor of what listens for an endpoint, which stays here until it is taken."""
+        handed = self._received.get(name)
+        return None if handed is None else handed.listening
+
     def make_room(self, port: int) -> None:
         """Closes what was there for an endpoint at this port, which is asked for otherwise now: the port must be free.
 
