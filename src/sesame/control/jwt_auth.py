@@ -52,7 +52,9 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 class JwtAuth(msgspec.Struct, frozen=True):
-    """`lookups` in their order. The paths are those that need a token (`deny`), or the only ones that need none."""
+    """`lookups` in their order. The paths are those that need a token (`deny`; `_as_denied`), or the only ones that
+    need none.
+    """
 
     keys: "KeySet"
     lookups: tuple[Lookup, ...]
@@ -67,7 +69,10 @@ class JwtAuth(msgspec.Struct, frozen=True):
         """
         if not self.paths or _AMBIGUOUS.search(path):
             return True
-        return any(_matches(pattern, path) for pattern in self.paths) == self.deny
+        if not self.deny:
+            return not any(_matches(pattern, path) for pattern in self.paths)
+        folded = path.casefold()
+        return any(_matches(pattern, each) for pattern in self.paths for each in (folded, _unended(folded)))
 
 
 async def read_in_thread(sent: Any, field: str) -> JwtAuth:
@@ -101,7 +106,7 @@ def read(sent: Any, field: str) -> JwtAuth:
             _lookup(each, f"{field}.token_lookup") for each in _at_most(lookups, LOOKUPS_MAX, f"{field}.token_lookup")
         ),
         _passed(_at_most(passed, PASSED_MAX, f"{field}.claim_pass_by"), f"{field}.claim_pass_by"),
-        white or black,
+        white or tuple(map(_as_denied, black)),
         deny=bool(black),
     )
 
@@ -175,6 +180,15 @@ def _paths(sent: Any, field: str) -> tuple[str, ...]:
         if not path.startswith("/") or "*" in path[:-1] or _AMBIGUOUS.search(path):
             raise Invalid(field, "a path that begins with '/' and has '*' at its end or nowhere", checks.shown(path))
     return tuple(found)
+
+
+def _as_denied(pattern: str) -> str:
+    """Frameworks such as Express take a path in any case, with or without a slash at its end, for the same."""
+    return pattern.casefold() if pattern.endswith("*") else _unended(pattern.casefold())
+
+
+def _unended(path: str) -> str:
+    return path.rstrip("/") or "/"
 
 
 def _matches(pattern: str, path: str) -> bool:

@@ -50,7 +50,8 @@ class AdmissionNeeds(msgspec.Struct, frozen=True):
 class Admission:
     def __init__(self, needs: AdmissionNeeds) -> None:
         self._needs = needs
-        self._known: dict[str | bytes, JwtAuth] = {}
+        # By the identity of what was sent, which is kept beside it and stays one object for as long as it is set.
+        self._known: dict[int, tuple[str | dict[str, Any], JwtAuth]] = {}
 
     async def of(self, trigger: HttpConfig, way: Way, exchange: Exchange) -> tuple[Chain, Way, Exchange]:
         """The chain of the caller, and the request as the function is to see it. Callers who do not sign have no chain.
@@ -101,18 +102,18 @@ class Admission:
 
     async def _read(self, sent: str | dict[str, Any], owner: str) -> JwtAuth:
         """Read once, in a thread, for all requests with the same configuration."""
-        key = claims.key_of(sent)
-        known = self._known.get(key)
-        if known is None:
-            try:
-                known = await jwt_auth.read_in_thread(sent, "auth_config")
-            except Rejected as error:
-                # Earlier versions kept what was sent.
-                raise AccessDenied(f"the authConfig of {owner} cannot be used, set it again: {error}") from error
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
-            self._known[key] = known
-        return known
+        known = self._known.get(id(sent))
+        if known is not None and known[0] is sent:
+            return known[1]
+        try:
+            auth = await jwt_auth.read_in_thread(sent, "auth_config")
+        except Rejected as error:
+            # Earlier versions kept what was sent.
+            raise AccessDenied(f"the authConfig of {owner} cannot be used, set it again: {error}") from error
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[id(sent)] = (sent, auth)
+        return auth
 
     async def _claimed(self, auth: JwtAuth, path: str, incoming: claims.Incoming) -> Way:
         """The way, with the claims of the token that the request needs."""

@@ -45,11 +45,6 @@ def callers_own(way: Way, headers: Iterable[Header]) -> Iterator[Header]:
     return (header for header in headers if header_key(header[0].decode("latin-1")) not in way.withheld)
 
 
-def key_of(sent: str | dict[str, Any]) -> str | bytes:
-    """What tells configurations apart."""
-    return sent if isinstance(sent, str) else msgspec.json.encode(sent)
-
-
 async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, Any]:
     """The claims of the token that is found first. Raises `AccessDenied` where there is none, or it does not hold."""
     from sesame.control.jwt_keys import TokenRefused  # its library was imported with the keys
