@@ -55,7 +55,8 @@ class IdleInstances:
 
     def put(self, instance: Instance) -> None:
         """An instance that has become idle just now."""
-        side, key = self._side(instance), instance.snapshot.key
+        side = self._on_demand if instance.provisioned_for is None else self._provisioned
+        key = instance.snapshot.key
         if key in side:
             side[key].append(instance)
         else:

@@ -136,6 +136,8 @@ class Instance:
         # Each call in flight has a deadline. Those that were lifted are kept, with their timers, for the next calls.
         self._deadlines: list[Deadline] = []
         self._free_deadlines: list[Deadline] = []
+        # Of one call after the other, where it serves one at a time; made with the first.
+        self._own_deadline: Deadline | None = None
         self._killing: asyncio.Task[None] | None = None
 
     def move(self, to: State) -> None:
@@ -190,13 +192,18 @@ class Instance:
         assert sandbox is not None
         if self.state is DEAD:
             return _ENDED_BETWEEN
-        deadline = self._deadline(self._kill_for_timeout, timeout_s)
+        deadline = self._own_deadline
+        if deadline is None:
+            deadline = self._own_deadline = Deadline(self._clocks, self._kill_for_timeout)
+            self._deadlines.append(deadline)
+        if not self._limits_suspended:
+            deadline.set(timeout_s)
         try:
             reply = await sandbox.call(call)
         except SandboxDied as death:
             return CallFailed("timeout" if deadline.passed else death.reason, str(death))
         finally:
-            self._lift(deadline)
+            deadline.lift()
         if deadline.passed:
             # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")

@@ -74,7 +74,8 @@ class InvocationLog:
 
     def tail(self) -> bytes:
         """The last `LOG_TAIL_BYTES` of what was written."""
-        return bytes(self._held[-limits.LOG_TAIL_BYTES :])
+        held = self._held
+        return bytes(held if len(held) <= limits.LOG_TAIL_BYTES else held[-limits.LOG_TAIL_BYTES :])
 
     def whole(self) -> HeldLog:
         """All that was written, or the end of it that `hold` asked for."""

@@ -143,10 +143,8 @@ class Pool:
         except BaseException:
             self.counts.failed += 1
             raise
-        if lease.cold:
-            self.counts.cold += 1
-        else:
-            self.counts.warm += 1
+        self.counts.cold += lease.cold
+        self.counts.warm += not lease.cold
         return lease
 
     def release(self, instance: Instance) -> None:
@@ -205,8 +203,10 @@ class Pool:
 
     def _begin(self, instance: Instance) -> None:
         instance.move(BUSY)
-        instance.thaw()
-        self.shared.begin(instance)
+        if instance.frozen:
+            instance.thaw()
+        if instance.shared:
+            self.shared.begin(instance)
 
     def _take(self, instance: Instance) -> Lease | None:
         """For a call of a session that it has; None while it has no room."""

@@ -70,7 +70,8 @@ class Invoker:
             event = await self.read_event(target, exchange)
         session = None if self._sessions.affinity(target) is None else await self.session(target, exchange)
         invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain, session=session)
-        outcome = await self.run(invocation, exchange)
+        work = self._engine.invoke(invocation) if session is None else self._sessions.invoke(invocation)
+        outcome = await while_connected(exchange, work)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:
             lines += _BYTES_TYPE

@@ -155,6 +155,14 @@ class Logs:
 
     def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
         """Takes in output of a call. `more`: further lines of the same call will follow. Never blocks."""
+        if more and request_id:
+            # Keeping the first line back lets the last one be taken in with it.
+            before = self._openings.put((source, request_id, data, self._now()))
+            if before is not None:
+                self._take(*before)
+            if self._flushing is None:
+                self._flush_soon()
+            return
         if not request_id:
             # It may be of any call of the instance.
             for opening in self._openings.pop_of(source.instance_id):
@@ -163,13 +171,7 @@ class Logs:
             if self._whole(own, data):
                 return
             self._take(*own)
-        if more:
-            # Keeping the first line back lets the last one be taken in with it.
-            self._openings.put((source, request_id, data, self._now()))
-            if self._flushing is None:
-                self._flush_soon()
-        else:
-            self._take(source, request_id, data, self._now())
+        self._take(source, request_id, data, self._now())
 
     def _whole(self, opening: Opening, data: bytes) -> bool:
         """Takes in the first and last line of a simple call at once; False if the call needs the general path."""

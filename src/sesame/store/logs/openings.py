@@ -36,8 +36,16 @@ class Openings:
     def __init__(self) -> None:
         self._held: dict[str, dict[str, Opening]] = {}
 
-    def put(self, opening: Opening) -> None:
-        self._held.setdefault(opening[0].instance_id, {})[opening[1]] = opening
+    def put(self, opening: Opening) -> Opening | None:
+        """Gives what it takes the place of."""
+        instance_id, request_id = opening[0].instance_id, opening[1]
+        held = self._held.get(instance_id)
+        if held is None:
+            self._held[instance_id] = {request_id: opening}
+            return None
+        before = held.get(request_id)
+        held[request_id] = opening
+        return before
 
     def pop(self, instance_id: str, request_id: str) -> Opening | None:
         held = self._held.get(instance_id)
