@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import fc3_component, fc_component, fc_keys, placeholders, yaml_source
+from sesame.deploy import fc3_component, fc_component, fc_keys, first_edition, placeholders, yaml_source
 from sesame.deploy.project import Note, Place, Project, TemplateError
 from sesame.deploy.variables import Known, Variables
 from sesame.deploy.yaml_source import Node
@@ -38,6 +38,8 @@ def read(path: Path, options: Options) -> Project:
     if any(note.error for note in notes):
         return Project(source=path, notes=tuple(notes))
     root = yaml_source.parse(filled.text, str(path))
+    if first_edition.recognized(root):
+        root = first_edition.rewritten(root)
     top = root.mapping("an s.yaml with services or resources")
     yaml_source.only(root, dict.fromkeys(_TOP), notes, "an s.yaml", ignores=True)
     units = top.get("services") or top.get("resources")

@@ -3,6 +3,7 @@
 Called by the commands `deploy`, `plan` and `remove`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -73,10 +74,13 @@ def _template(path: Path) -> Path | None:
 
 
 def _is_serverless_devs(template: Path) -> bool:
-    """By its content where the name leaves it open: an s.yaml has an edition, services or resources with components."""
-    if template.name in TEMPLATES[2:]:
-        return False
+    """By its content where the name leaves it open: an s.yaml has an edition, services or resources with components.
+
+    Before edition 1.0.0 it was called template.yaml too, and each of its units names a component.
+    """
     if template.name in TEMPLATES[:2]:
         return True
     head = template.read_bytes()[:65536]
+    if template.name in TEMPLATES[2:]:
+        return b"ROSTemplateFormatVersion" not in head and re.search(rb"^ +Component:", head, re.MULTILINE) is not None
     return b"ROSTemplateFormatVersion" not in head
