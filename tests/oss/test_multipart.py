@@ -5,6 +5,7 @@ Run by pytest against a real endpoint on a free port.
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import fastcrc
 import oss2
@@ -33,6 +34,20 @@ def test_parts_become_an_object(bucket: oss2.Bucket) -> None:
     assert (got.content_type, got.headers["x-oss-meta-a"]) == ("video/x", "1")
     assert got.headers["x-oss-object-type"] == "Multipart"
     assert bucket.list_multipart_uploads().upload_list == []
+
+
+def test_listed_parts_say_how_the_client_encrypts(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    said = {"key": "nyXOp7==", "start": "a<b", "cek-alg": "AES/CTR/NoPadding", "data-size": "300", "part-size": "100"}
+    headers = {f"x-oss-meta-client-side-encryption-{name}": value for name, value in said.items()}
+    upload = bucket.init_multipart_upload("k", headers={**headers, "x-oss-meta-a": "1"})
+    listed = endpoint.request("GET", "k", params={"uploadId": upload.upload_id})
+    found = {each.tag: each.text for each in ElementTree.fromstring(listed.content) if "Encryption" in each.tag}
+    assert found == {
+        "ClientEncryptionKey": "nyXOp7==", "ClientEncryptionStart": "a<b", "ClientEncryptionCekAlg": said["cek-alg"],
+        "ClientEncryptionDataSize": "300", "ClientEncryptionPartSize": "100",
+    }  # fmt: skip
+    plain = bucket.init_multipart_upload("k")
+    assert "Encryption" not in endpoint.request("GET", "k", params={"uploadId": plain.upload_id}).text
 
 
 def test_the_clients_own_resumable_upload_and_download(bucket: oss2.Bucket, tmp_path: Path) -> None:

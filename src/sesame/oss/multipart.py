@@ -6,7 +6,7 @@ The object is not visible before its upload is complete.
 
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from xml.etree.ElementTree import Element
 
 import msgspec
@@ -34,6 +34,12 @@ from sesame.store.objects.multipart import UploadQuery
 PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 100 * 1024
 PAGE_DEFAULT = 1000
+# By the end of the name of the metadata that says it.
+_CLIENT_ENCRYPTION = (
+    ("key", "ClientEncryptionKey"), ("start", "ClientEncryptionStart"), ("cek-alg", "ClientEncryptionCekAlg"),
+    ("wrap-alg", "ClientEncryptionWrapAlg"), ("data-size", "ClientEncryptionDataSize"),
+    ("part-size", "ClientEncryptionPartSize"),
+)  # fmt: skip
 
 
 async def initiate(call: Call) -> Answer:
@@ -142,9 +148,16 @@ async def list_parts(call: Call) -> Answer:
             ("NextPartNumberMarker", shown[-1].number if shown else after),
             ("MaxParts", limit),
             ("IsTruncated", truncated),
+            *_client_encryption(upload.meta.headers),
             *(_part_element(part) for part in shown),
         ],
     )
+
+
+def _client_encryption(headers: Mapping[str, str]) -> list[xml.Element]:
+    """What a client that encrypts said when it began, by which it goes on with an upload that was broken off."""
+    said = ((element, headers.get(f"x-oss-meta-client-side-encryption-{name}")) for name, element in _CLIENT_ENCRYPTION)
+    return [(element, value) for element, value in said if value is not None]
 
 
 async def list_uploads(call: Call) -> Answer:
