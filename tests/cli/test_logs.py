@@ -118,6 +118,44 @@ def test_lines_are_selected_by_request_and_time(data_dir: Path) -> None:
     assert "No lines of hello match." in nothing.stderr
 
 
+def test_lines_are_selected_by_their_end_and_their_number(data_dir: Path) -> None:
+    assert said(run(data_dir, "hello", "--until", "10m")) == [("r-1", "7300 ago")]
+    assert said(run(data_dir, "hello", "--since", "10m", "--until", "2023-11-14T22:13:10Z")) == [("r-3", "500 ago")]
+    assert said(run(data_dir, "hello", "--until", "2100-01-01", "-n", "2")) == [("r-3", "500 ago"), ("r-5", "10 ago")]
+    assert said(run(data_dir, "hello", "-n", "1", "--search", "500")) == [("r-3", "500 ago")]
+    assert len(said(run(data_dir, "hello", "-n", "999"))) == 3
+    none = run(data_dir, "hello", "-n", "0")
+    assert (said(none), "match" in none.stderr) == ([], False)
+    assert "No lines of hello match." in run(data_dir, "hello", "-n", "2", "--search", "nothing").stderr
+
+
+def test_the_last_lines_are_those_of_all_pages(data_dir: Path, capsysbinary: object) -> None:
+    reader = LogReader(data_dir / "logs.db")
+    query = Query(function="hello", limit=1)
+    count, last = command.print_last(reader, query, 2, command.shown_line, lambda lines: lines)
+    assert capsysbinary.readouterr().out.count(b"\n") == 2  # type: ignore[attr-defined]
+    assert count == 3
+    assert last >= reader.read(Query(function="hello"))[-1].id
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--until", "10m", "-f"], "--follow goes on: leave out --until"),
+        (["--until", "soon"], "--until 'soon' is no time"),
+        (["--until", ""], "--until '' is no time"),
+        (["-n", "-1"], "-1 is not in the range"),
+        (["-n", "x"], "not a valid integer"),
+        (["--sql", "select 1", "-n", "1"], "leave out --lines"),
+        (["-r", ""], "--request-id '' names no call"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(data_dir: Path, options: list[str], says: str) -> None:
+    result = run(data_dir, "hello", *options)
+    assert result.exit_code != 0
+    assert says in result.stderr + str(result.exception)
+
+
 def test_a_node_of_a_cluster_that_does_not_lead_says_what_it_lacks(data_dir: Path) -> None:
     node = DataDir(data_dir, announced_elsewhere=True)
     endpoints = Endpoints(

@@ -3,6 +3,7 @@
 Reads files of the data directory, so it works whether Sesame runs or not. Changes nothing.
 """
 
+import collections
 import datetime
 import os
 import re
@@ -46,6 +47,8 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 @click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
 @click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
+@click.option("--until", metavar="WHEN", help="Only lines before then, given as for --since.")
+@click.option("-n", "--lines", metavar="N", type=click.IntRange(0), help="Only the last N of these lines.")
 @click.option("--search", metavar="QUERY", help="Only lines that this search of the Log Service finds.")
 @click.option("--sql", metavar="SELECT", help="Print what this SQL says of the lines, which are the table log.")
 @with_json_lines
@@ -55,6 +58,8 @@ def logs(
     follow: bool,
     request_id: str | None,
     since: str | None,
+    until: str | None,
+    lines: int | None,
     search: str | None,
     sql: str | None,
     as_json: bool,
@@ -63,15 +68,22 @@ def logs(
     """Prints what FUNCTION has written: time, request id, line. With -r the call says which function it was."""
     if function is None and request_id is None:
         raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
-    if sql is not None and follow:
-        raise click.UsageError("--sql looks at what is there: leave out --follow")
+    if sql is not None and (follow or lines is not None):
+        raise click.UsageError(f"--sql looks at what is there: leave out {'--follow' if follow else '--lines'}")
+    if until is not None and follow:
+        raise click.UsageError("--follow goes on: leave out --until")
+    if request_id == "":
+        raise click.UsageError("--request-id '' names no call")
     data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
     output.note(f"Logs of {data_dir.path}.")
     if (running := data_dir.running()) is not None and running.of_cluster and not data_dir.is_written():
         output.note("This node of a cluster does not lead: it has lines up to when it did. The one that leads has all.")
     reader = reader_of(data_dir)
-    since_s = since_time(since, time.time()) if since is not None else None
-    query = Query(request_id=request_id, since=since_s)
+    now = time.time()
+    since_s = since_time(since, now) if since is not None else None
+    query = Query(
+        request_id=request_id, since=since_s, until=time_of(until, now, "--until") if until is not None else None
+    )
     if function is not None:
         named, written = _named(data_dir, reader, function, follow=follow)
         query = msgspec.structs.replace(query, **named)
@@ -85,7 +97,10 @@ def logs(
             _print_table(reader, query, f"{search or '*'} | {sql}", as_json=as_json)
             return
         pick = _all if search is None else _matching(search)
-        found, last = print_all(reader, query, form, pick)
+        if lines is None:
+            found, last = print_all(reader, query, form, pick)
+        else:
+            found, last = print_last(reader, query, lines, form, pick)
         if follow:
             print_on(reader, query, last, form, pick)
     except KeyboardInterrupt:
@@ -190,6 +205,14 @@ def _named_so(known: Sequence[tuple[str, str]], service: str, name: str) -> list
 
 
 def since_time(text: str, now: float) -> float:
+    """As `time_of`, of a time that has been."""
+    when = time_of(text, now, "--since")
+    if when > now:
+        raise ConfigurationError(f"--since '{text}' is in the future")
+    return when
+
+
+def time_of(text: str, now: float, option: str) -> float:
     """Seconds since 1970 from `10m` and the like, or from an ISO time, in UTC unless it says otherwise."""
     if ago := _AGO.fullmatch(text):
         return max(now - int(ago[1]) * UNITS_S[ago[2]], 0.0)
@@ -197,13 +220,11 @@ def since_time(text: str, now: float) -> float:
         when = datetime.datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"--since '{text}' is no time: expected a number with s, m, h or d, as 10m, or an ISO time, as "
+            f"{option} '{text}' is no time: expected a number with s, m, h or d, as 10m, or an ISO time, as "
             "2024-05-01T12:30:00Z"
         ) from error
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)
-    if when.timestamp() > now:
-        raise ConfigurationError(f"--since '{text}' is in the future")
     return when.timestamp()
 
 
@@ -216,6 +237,20 @@ def print_all(reader: Lines, query: Query, form: Form | None = None, pick: Pick 
         _write(map(form or shown_line, picked))
         count += len(picked)
         if len(lines) < query.limit:
+            return count, last
+
+
+def print_last(reader: Lines, query: Query, most: int, form: Form, pick: Pick) -> tuple[int, int]:
+    """As `print_all`, of the last ones alone, once all were looked at; the number is that of all."""
+    count, last = 0, query.after_id
+    kept: collections.deque[LogLine] = collections.deque(maxlen=most)
+    while True:
+        lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
+        picked = pick(lines)
+        kept.extend(picked)
+        count += len(picked)
+        if len(lines) < query.limit:
+            _write(map(form, kept))
             return count, last
 
 
