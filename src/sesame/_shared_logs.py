@@ -17,7 +17,7 @@ from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.loops import Bringing, copied
-from sesame.store.logs.shared.merging import MERGE_EVERY_S, How, Merging
+from sesame.store.logs.shared.merging import How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import SEGMENT_BYTES, follow
 from sesame.store.logs.shared.shipping import Shipping
@@ -58,9 +58,7 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     async def copy() -> None:
         """Nobody else writes once all is here; from then on small segments are joined."""
         await copied(copying.copy, LINES, clocks)
-        while True:
-            await clocks.sleep(MERGE_EVERY_S)
-            await merging.merge()
+        await merging.run(clocks)
 
     needs.background.keep("bringing logs into the bucket", bringing.run)
     needs.background.keep("copying logs from the bucket", copy)

@@ -1,6 +1,7 @@
 """`sesame doctor --check` and `sesame backup` at a node of a cluster that does not have all logs. Run by pytest."""
 
 import asyncio
+import sqlite3
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +25,13 @@ from sesame.store.logs.logstores.interface import Query as LogQuery
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.shared.index import SegmentIndex
-from sesame.store.logs.shared.objects import SegmentObjects, path_of
+from sesame.store.logs.shared.objects import FOLDER, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import Sealing
 from sesame.store.sql.database import Database
+from sesame.store.upkeep import check_bucket
 from sesame.store.upkeep.backup import back_up, restore
 from sesame.store.upkeep.check import check
+from sesame.store.upkeep.cluster_logs import Rows, read_rows
 from sesame.store.upkeep.damage import Checked, Damage
 
 SOURCE = SourceKey("s", "f", "1", "c-1", "", "")
@@ -145,7 +148,9 @@ def test_a_segment_that_is_lost_is_named_and_costs_its_own_lines_alone(node: Nod
     assert asyncio.run(groups_of(restored))[0] == ["1", "new"]
 
 
-def test_a_check_names_segments_that_are_lost_and_those_that_nothing_mentions(node: Node) -> None:
+def test_a_check_names_segments_that_are_lost_and_those_that_nothing_mentions(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checked = Checked()
     assert damage_of(node.data_dir, checked) == []
     assert checked.log_segments == 4
@@ -156,6 +161,8 @@ def test_a_check_names_segments_that_are_lost_and_those_that_nothing_mentions(no
         await node.bucket.put(path_of(node.groups[0]), data + b"x")
         await node.bucket.put(path_of("feed"), b"x")
 
+    # What a running node has just put may get its row yet.
+    monkeypatch.setattr(check_bucket, "IN_FLIGHT_S", -60.0)
     asyncio.run(damage())
     lost, damaged, unnamed = damage_of(node.data_dir)
     assert lost.what.startswith(f"segment {node.lines[1]} of logs in s3://")
@@ -163,6 +170,22 @@ def test_a_check_names_segments_that_are_lost_and_those_that_nothing_mentions(no
     assert f"segment {node.groups[0]} of logs in" in damaged.what
     assert "with logs of p/l: it is damaged: its " in damaged.what
     assert unnamed.what == "1 segments of logs that no row of the database mentions: feed"
+
+
+def test_what_another_node_joins_or_deletes_during_a_check_is_no_damage(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_joined(paths: DataDir) -> Rows:
+        rows = read_rows(paths)
+        if asyncio.run(node.bucket.listing(FOLDER)):
+            with closing(sqlite3.connect(paths.database)) as db, db:
+                db.execute("DELETE FROM log_segments")
+                db.execute("DELETE FROM group_segments")
+            asyncio.run(node.bucket.delete([path_of(digest) for digest in (*node.lines, *node.groups)]))
+        return rows
+
+    monkeypatch.setattr(check_bucket, "read_rows", then_joined)
+    assert damage_of(node.data_dir) == []
 
 
 def test_a_database_of_no_cluster_has_no_logs_in_its_bucket(tmp_path: Path, s3_url: str) -> None:

@@ -50,10 +50,12 @@ def check_bucket(paths: DataPaths, inventory: Inventory, checked: Checked, *, ru
         yield from _unnamed("blobs that no row of the database mentions", blobs, known, running=running)
         named = inventory.packages.keys() | inventory.released_packages
         yield from _unnamed("code packages that no record names", packages, named, running=running)
-        segments, rows = contents.log_segments(), read_rows(paths)
-        yield from check_logs(paths, contents, rows, checked, running=running)
+        rows = read_rows(paths)
+        segments = contents.log_segments()
+        yield from check_logs(paths, contents, rows, checked)
         what = "segments of logs that no row of the database mentions"
-        yield from _unnamed(what, segments, rows.digests, running=running)
+        # Other nodes of a cluster may run, whether this one does or not.
+        yield from _unnamed(what, segments, rows.digests | read_rows(paths).digests, running=True)
 
 
 def _blob_damage(contents: BucketContents, kept: Kept | None, row: BlobRow) -> str:

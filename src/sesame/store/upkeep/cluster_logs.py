@@ -58,15 +58,13 @@ def _rows(connection: sa.Connection) -> Rows:
     return Rows(lines, groups, log_service_of(connection), on_the_way)
 
 
-def check_logs(
-    paths: DataPaths, contents: BucketContents, rows: Rows, checked: Checked, *, running: bool
-) -> Iterator[Damage]:
+def check_logs(paths: DataPaths, contents: BucketContents, rows: Rows, checked: Checked) -> Iterator[Damage]:
     """Each segment that has a row is there and as it was put."""
     for each in rows.segments:
         checked.log_segments += 1
         what = _damage(contents, each)
-        # It may have been deleted, or joined with others, since the rows were read.
-        if what and not (running and each.digest not in read_rows(paths).digests):
+        # It may have been deleted, or joined with others, since the rows were read: other nodes may run.
+        if what and each.digest in read_rows(paths).digests:
             holds = _described(each, rows)
             yield Damage(f"segment {each.digest} of logs in {contents.shown}, with {holds}: {what}", LOST)
 

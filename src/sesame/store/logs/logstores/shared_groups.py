@@ -22,7 +22,7 @@ from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.shared.copying import FETCHED_TOGETHER
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.loops import Bringing, copied
-from sesame.store.logs.shared.merging import MERGE_EVERY_S, How, Merging
+from sesame.store.logs.shared.merging import How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.sql import sqlite_file
 
@@ -76,9 +76,7 @@ class SharedGroups:
         """Until all is here, as nobody else writes then; from then on small segments are joined."""
         if not self._whole.is_set():
             await copied(self.copy, "logs of logstores", self._clocks)
-        while True:
-            await self._clocks.sleep(MERGE_EVERY_S)
-            await self.merging.merge()
+        await self.merging.run(self._clocks)
 
     async def copy(self) -> int:
         """Copies what is not here, the oldest first; returns how many segments. Raises `PlatformError`."""

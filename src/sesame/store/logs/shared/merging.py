@@ -11,6 +11,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 import structlog
 
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Damaged, require_whole
 
@@ -71,6 +73,19 @@ class Merging(Generic[S]):
         self._how = how
         # Segments that cannot be read; whoever copies them says so.
         self._damaged: set[str] = set()
+
+    async def run(self, clocks: Clocks) -> None:
+        """For ever. What fails is told in Sesame's log, once, and done at the next time."""
+        failing = False
+        while True:
+            await clocks.sleep(MERGE_EVERY_S)
+            try:
+                await self.merge()
+                failing = False
+            except PlatformError as error:
+                if not failing:
+                    log.warning("small segments of logs in the bucket are not joined; trying again", error=str(error))
+                failing = True
 
     async def merge(self) -> int:
         """Joins what is to be joined now; returns how many segments that was. Raises `PlatformError`."""
