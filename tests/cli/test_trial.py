@@ -49,7 +49,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_an_older_one_is_not(
     database = Database(tmp_path / "sesame.db")
     await database.open()
     await set_revision(database, "9999")
-    assert "was written by a newer Sesame (found revision 9999" in refusal(capsys, "--data-dir", tmp_path)
+    assert "was written by a newer Sesame (found schema 9999" in refusal(capsys, "--data-dir", tmp_path)
     await set_revision(database, "0008")
     run(["start", "--data-dir", str(tmp_path)])
     await database.close()

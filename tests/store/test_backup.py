@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from tests.support import forked
 from tests.support.data_directory import Stores, fill
 from tests.support.databases import FILE_FIRST
+from tests.support.earlier import set_back
 
 from sesame.cli.backup import backup, restore
 from sesame.data_dir import DataDir
@@ -67,6 +68,49 @@ def test_a_restored_backup_equals_the_original(whole: Path, tmp_path: Path) -> N
     modes = [(tmp_path / "new" / name).stat().st_mode & 0o077 for name in (".", "sesame.db", "objects")]
     assert modes == [0, 0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
+
+
+@pytest.mark.parametrize("schema", ["0002", "0004", "0008", "0013"])
+def test_a_directory_of_an_earlier_version_is_checked_and_backed_up_before_its_upgrade(
+    whole: Path, tmp_path: Path, schema: str
+) -> None:
+    """The backup has the earlier database, for the version that wrote it."""
+    before = asyncio.run(contents(whole))
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    set_back(data / "sesame.db", schema)
+    digest = (data / "sesame.db").read_bytes()
+    assert sound(data)
+    manifest = back_up(DataDir(data), tmp_path / "copy")
+    assert manifest.schema == schema
+    assert (data / "sesame.db").read_bytes() == digest
+    restore_from(tmp_path / "copy", DataDir(tmp_path / "new"))
+    assert sound(tmp_path / "new")
+    with closing(sqlite3.connect(tmp_path / "new" / "sesame.db")) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (schema,)
+    assert asyncio.run(contents(tmp_path / "new")) == before
+    assert sound(tmp_path / "new")
+
+
+def test_a_backup_of_an_earlier_version_goes_to_a_database_elsewhere(
+    whole: Path, tmp_path: Path, postgresql_url: str
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    set_back(data / "sesame.db", "0008")
+    back_up(DataDir(data), tmp_path / "copy")
+    restore_from(tmp_path / "copy", DataDir(tmp_path / "new", postgresql_url))
+    assert sound(tmp_path / "new", postgresql_url)
+
+
+def test_a_backup_of_a_newer_version_is_refused_before_anything_is_restored(whole: Path, tmp_path: Path) -> None:
+    back_up(DataDir(whole), tmp_path / "copy")
+    path = tmp_path / "copy" / MANIFEST
+    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, schema="9999", sesame="9.9")))
+    with pytest.raises(ConfigurationError, match=r"a newer Sesame, 9\.9 .*restore it with that version"):
+        restore_from(tmp_path / "copy", DataDir(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_backup_goes_from_and_to_a_database_elsewhere(whole: Path, tmp_path: Path, postgresql_url: str) -> None:

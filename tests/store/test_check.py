@@ -144,7 +144,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "the database is cut off": (lambda d: os.truncate(d / "sesame.db", 4096 * 5), "malformed"),
     "the database is text": (lambda d: (d / "sesame.db").write_text("text " * 1000), "not a database"),
     "a page of the database": (lambda d: zero_a_page(d / "sesame.db", 2), "sesame.db: .*"),
-    "a newer database": (lambda d: sql(d, "UPDATE alembic_version SET version_num = '9'"), "found schema 9"),
+    "a newer database": (lambda d: sql(d, "UPDATE alembic_version SET version_num = '9'"), "newer.*found schema 9,"),
     "a package is gone": (lambda d: shutil.rmtree(package(d)), "of function 's/f': its archive cannot be read"),
     "a layer's package is gone": (lambda d: shutil.rmtree(package(d, layer=True)), "of layer_version 'tools/1'"),
     "an archive is gone": (lambda d: (package(d) / "archive.zip").unlink(), "its archive cannot be read"),

@@ -119,9 +119,10 @@ def make_own(database: Path) -> None:
 
     def forget(connection: sa.Connection) -> None:
         with connection.begin():
-            connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
-            # A backup of an earlier version has none of these.
+            # A backup of an earlier version lacks some of these.
             there = sa.inspect(connection).get_table_names()
+            if counters.name in there:
+                connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
             for table in (log_segments, group_segments):
                 if table.name in there:
                     connection.execute(sa.delete(table))
@@ -132,6 +133,14 @@ def make_own(database: Path) -> None:
         line.close()
         backend.close()
         sqlite.make_single_file(database)
+
+
+def upgrade_file(database: Path) -> None:
+    """Gives a copied file of an earlier version the migrations that it lacks."""
+    backend = SqliteBackend(database)
+    backend.prepare()
+    backend.close()
+    sqlite.make_single_file(database)
 
 
 def require_records(backend: Backend) -> None:

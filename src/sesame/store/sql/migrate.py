@@ -62,8 +62,8 @@ def require_known(connection: sa.Connection, shown: str) -> None:
     found, known = revision_of(connection), known_migrations()
     if found is not None and found not in known:
         raise ConfigurationError(
-            f"{shown} was written by a newer Sesame (found revision {found}, expected {max(known)} or older): upgrade "
-            "Sesame, or choose another data directory or database"
+            f"{shown} was written by a newer Sesame (found schema {found}, expected {max(known)} or older): start that "
+            "version again, or go back with a backup from before the upgrade: `sesame restore BACKUP --data-dir NEW`"
         )
 
 

@@ -25,7 +25,8 @@ from sesame.store.logs.shared.sealing import unseal
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.copying import copy_database, copy_file, make_own, require_empty, save
+from sesame.store.sql.copying import copy_database, copy_file, make_own, require_empty, save, upgrade_file
+from sesame.store.sql.migrate import known_migrations, newest_migration
 from sesame.store.upkeep.cluster_logs import add_missing
 from sesame.store.upkeep.contents import BucketContents, Contents, contents_of
 from sesame.store.upkeep.files import sums
@@ -136,6 +137,7 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
         unseal(partial / _LOGS)
         forget_bucket(partial / _LOGSTORES)
         if isinstance(paths.database, str):
+            upgrade_file(partial / _DATABASE)
             copy_database(partial / _DATABASE, paths.database, progress)
             for path in partial.glob(f"{_DATABASE}*"):
                 path.unlink()
@@ -336,6 +338,11 @@ def _manifest(source: Path) -> Manifest:
         raise ConfigurationError(
             f"{source} was written by Sesame {manifest.sesame} in format {manifest.format}, expected format {FORMAT}: "
             "restore it with that version"
+        )
+    if manifest.schema not in known_migrations():
+        raise ConfigurationError(
+            f"{source} was made by a newer Sesame, {manifest.sesame} (found schema {manifest.schema}, expected "
+            f"{newest_migration()} or older): restore it with that version, or an older backup with this one"
         )
     if _DATABASE not in {file.path for file in manifest.files}:
         raise ConfigurationError(f"{source} is no backup of a data directory: it lists no {_DATABASE}")

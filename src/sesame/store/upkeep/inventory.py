@@ -19,10 +19,11 @@ from sesame.store import outbox
 from sesame.store.documents import decode_records
 from sesame.store.packages.named import named_packages
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.migrate import newest_migration, revision_of
+from sesame.store.sql.migrate import revision_of
 from sesame.store.sql.object_schema import object_of, objects, parts, uploads
 from sesame.store.sql.refusals import NEXT_STEPS, damaged
 from sesame.store.sql.schema import CATALOG, counters
+from sesame.store.sql.upgraded import as_of_today
 
 
 class DataPaths(Protocol):
@@ -72,7 +73,7 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 def read_inventory(database: Path | str) -> Inventory:
-    """Of a path or a URL. Raises `ConfigurationError` for a database that cannot be read or is of another version."""
+    """Of a path or a URL. Raises `ConfigurationError` for a database that cannot be read or is of a newer version."""
     backend = backend_of(database)
     return backend.follow(lambda connection: inventory_of(connection, backend.shown))
 
@@ -83,14 +84,18 @@ def blob_row(database: Path | str, blob: str) -> BlobRow | None:
 
 
 def inventory_of(connection: sa.Connection, shown: str) -> Inventory:
-    """As `read_inventory`, of the state that `connection` sees; `shown` names its database in messages."""
+    """As `read_inventory`, of the state that `connection` sees; `shown` names its database in messages.
+
+    A file that an earlier version wrote is read as its upgrade would leave it, and not changed.
+    """
     schema = revision_of(connection)
-    if schema is None or schema != newest_migration():
-        raise damaged(
-            shown,
-            f"found schema {schema}, expected {newest_migration()}: start this version of Sesame on it once to upgrade "
-            "it, or use the version that wrote it",
-        )
+    if schema is None:
+        raise damaged(shown, "it has lost the number of its schema")
+    with as_of_today(connection, shown) as today:
+        return _read(today, schema, shown)
+
+
+def _read(connection: sa.Connection, schema: str, shown: str) -> Inventory:
     revision = connection.execute(sa.select(counters.c.value).where(counters.c.name == CATALOG)).scalar_one_or_none()
     if revision is None:
         raise damaged(shown, "it has lost the number of its last change")
