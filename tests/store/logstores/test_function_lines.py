@@ -82,6 +82,24 @@ async def test_lines_of_functions_without_services_are_found_also_those_of_forme
     assert FunctionLines(path).functions() == [("$f", "f"), ("$g", "g")]
 
 
+async def test_what_comes_after_the_last_rows_were_deleted_is_shown(storage: LogStorage, tmp_path: Path) -> None:
+    reader, query = FunctionLines(tmp_path / "logstores.db"), Query(service="s", function="f")
+    await storage.create_logstore(Logstore("p", "gone", ttl_days=7))
+    await storage.append("p", "l", group("s", "f", "first"))
+    for _time in range(3):
+        await storage.append("p", "gone", group("s", "f", "deleted"))
+    lines, last = reader.read_on(query)
+    assert len(lines) == 4
+    await storage.delete_logstore("p", "gone")
+    await storage.expire()
+    lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
+    assert lines == []
+    await storage.append("p", "l", group("s", "f", "next"))
+    lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
+    assert [line.text for line in lines] == ["next"]
+    assert reader.read_on(msgspec.structs.replace(query, after_id=last)) == ([], last)
+
+
 def test_without_a_file_there_are_no_lines(tmp_path: Path) -> None:
     lines = FunctionLines(tmp_path / "none.db")
     assert (lines.functions(), lines.read_on(Query(after_id=7))) == ([], ([], 7))

@@ -55,7 +55,8 @@ class FunctionLines:
                     lines.append(line)
                     if len(lines) >= query.limit:
                         return lines, line.id
-        return lines, max(query.after_id, (newest << ROW_BITS) - 1)
+        # Also less than before: the numbers of the last rows are given again once these are deleted.
+        return lines, max(lines[-1].id if lines else 0, (newest << ROW_BITS) - 1)
 
     def functions(self) -> list[tuple[str, str]]:
         """Looks at every line: the file has no list of functions."""

@@ -20,7 +20,7 @@ from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 # From this number on the next writer numbers its rows.
 NEXT_ID = "log_ids"
 # Faster than any process writes rows, so that one that began earlier, and reserves no more, never catches up.
-# Numbers of lines have 17 bits less than 63 bits (`reader.LINE_BITS`): enough until the year 2161.
+# With the line's number below (`reader.LINE_BITS`), less than 62 bits (`logstores.history`) until the year 2093.
 IDS_PER_SECOND = 1 << 14
 AT_ONCE = 500
 
