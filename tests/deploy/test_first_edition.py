@@ -37,7 +37,10 @@ Resize:
       Environment:
         - {Key: KIND, Value: '${Global.Prefix}/x'}
         - {Key: BUCKET, Value: '${Files.Output.Bucket}'}
+        - {Key: PLACE, Value: '${Files.Output.Endpoint.Publish}'}
         - {Key: ACCOUNT, Value: '${Config(AccountId)}'}
+        - {Key: OWN, Value: '${Env(AccessKeyId)}'}
+        - {Key: FILES, Value: '${Files.Properties.Bucket}'}
       Triggers:
         - Name: put
           Type: OSS
@@ -67,7 +70,10 @@ def read(folder: Path, text: str, name: str = "template.yaml") -> Project:
 
 
 @pytest.mark.parametrize("name", ["template.yaml", "template.yml", "s.yaml"])
-def test_units_become_services_functions_triggers_and_domains(tmp_path: Path, name: str) -> None:
+def test_units_become_services_functions_triggers_and_domains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("AccessKeyId", "of-me")
     found = read(tmp_path, TEMPLATE, name)
     assert not found.errors
     (service,) = found.services
@@ -77,7 +83,15 @@ def test_units_become_services_functions_triggers_and_domains(tmp_path: Path, na
     assert (function.name, function.code.path) == ("resize", (tmp_path / "code").resolve())
     fields = function.fields
     assert (fields["memorySize"], fields["initializer"], fields["initializationTimeout"]) == (512, "index.start", 7)
-    assert fields["environmentVariables"] == {"KIND": "photo/x", "BUCKET": "${Files.output.Bucket}", "ACCOUNT": "123"}
+    variables = {
+        "KIND": "photo/x",
+        "BUCKET": "pictures",
+        "PLACE": "${Files.output.Endpoint.Publish}",
+        "ACCOUNT": "123",
+        "FILES": "pictures",
+        "OWN": "of-me",
+    }
+    assert fields["environmentVariables"] == variables
     by_name = {trigger.name: trigger.fields for trigger in found.triggers}
     assert by_name["put"]["triggerConfig"]["filter"] == {"key": {"prefix": "source/", "suffix": ".png"}}
     assert by_name["put"]["sourceArn"] == "acs:oss:cn-shanghai:123:pictures"
@@ -91,7 +105,8 @@ def test_units_become_services_functions_triggers_and_domains(tmp_path: Path, na
     assert "`npm install` in ./front" in said
 
 
-def test_errors_have_the_places_of_the_file(tmp_path: Path) -> None:
+def test_errors_have_the_places_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AccessKeyId", "of-me")
     wrong = TEMPLATE.replace("MemorySize: 512", "MemorySize: much")
     (error,) = read(tmp_path, wrong).errors
     line = wrong[: wrong.index("much")].count("\n") + 1

@@ -11,8 +11,9 @@ from sesame.deploy.yaml_source import Node
 
 GLOBAL = "Global"
 _DEPTH_MAX = 16
-_WHOLE = re.compile(r"\s*\$\{\s*Global\.([\w.]+)\s*\}\s*\Z")
-_PART = re.compile(r"\$\{\s*Global\.([\w.]+)\s*\}")
+# A global value or a property of another unit.
+_VALUE = r"\$\{\s*([\w-]+(?:\.[\w-]+)+)\s*\}"
+_WHOLE, _PART = re.compile(rf"\s*{_VALUE}\s*\Z"), re.compile(_VALUE)
 _FUNCTION = re.compile(r"\$\{\s*(Env|Config)\(([^(){}]*)\)\s*\}")
 _OUTPUT = re.compile(r"(\$\{\s*[\w-]+\.)Output\b")
 # Keys that do not just begin with a small letter in edition 1.0.0.
@@ -35,13 +36,12 @@ def recognized(root: Node) -> bool:
 
 def rewritten(root: Node) -> Node:
     """The tree of an s.yaml of edition 1.0.0. Raises `TemplateError` for values of another kind than expected."""
-    known = root.mapping().get(GLOBAL, Node({}, root.place))
-    units = {name: _unit(_resolved(unit, known, 0)) for name, unit in root.mapping().items() if name != GLOBAL}
+    units = {name: _unit(_resolved(unit, root, 0)) for name, unit in root.mapping().items() if name != GLOBAL}
     return _mapping({"services": _mapping(units, root.place, root.keys)}, root.place)
 
 
 def _resolved(node: Node, known: Node, depth: int) -> Node:
-    """With the global values in their places, and the functions of variables as they are spelled today."""
+    """With the values that variables name in their places, and the functions of variables as they are spelled today."""
     if isinstance(node.value, dict):
         return Node({key: _resolved(each, known, depth) for key, each in node.value.items()}, node.place, node.keys)
     if isinstance(node.value, list):
@@ -57,18 +57,23 @@ def _resolved(node: Node, known: Node, depth: int) -> Node:
         return match[0] if found is None else _resolved(found, known, depth + 1).text()
 
     text = _OUTPUT.sub(r"\1output", _PART.sub(part, node.value))
-    return Node(_FUNCTION.sub(lambda match: f"${{{match[1].lower()}({_spelled(match[2])})}}", text), node.place)
+    return Node(_FUNCTION.sub(_spelled, text), node.place)
 
 
-def _at(known: Node, path: str) -> Node | None:
-    found: Node | None = known
+def _at(root: Node, path: str) -> Node | None:
+    """What a unit gives back by the name of a property is that property, such as the name of a bucket."""
+    found: Node | None = root
     for step in path.split("."):
-        found = found.value.get(step) if found is not None and isinstance(found.value, dict) else None
+        name = "Properties" if step == "Output" else step
+        found = found.value.get(name) if found is not None and isinstance(found.value, dict) else None
     return found
 
 
-def _spelled(name: str) -> str:
-    return {"AccountId": "AccountID", "AccessKeyId": "AccessKeyID"}.get(name.strip(), name.strip())
+def _spelled(function: re.Match[str]) -> str:
+    name = function[2].strip()
+    if function[1] == "Config":
+        name = {"AccountId": "AccountID", "AccessKeyId": "AccessKeyID"}.get(name, name)
+    return f"${{{function[1].lower()}({name})}}"
 
 
 def _unit(unit: Node) -> Node:
