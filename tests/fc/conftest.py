@@ -87,6 +87,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.asked: list[Invocation] = []
         self.announced: list[Target] = []
+        self.looked_up: list[Target] = []
         self.full = False
         self.cancelled = 0
         self.entered, self.left = asyncio.Event(), asyncio.Event()
@@ -100,6 +101,7 @@ class FakeEngine:
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
     def destined(self, target: Target, session_id: str = "") -> Destined:
+        self.looked_up.append(target)
         return self.destination
 
     def affinity(self, target: Target) -> SessionAffinity | None:

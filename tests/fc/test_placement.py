@@ -30,6 +30,9 @@ class Follower:
     def __init__(self) -> None:
         self.follows = self.full = self.seen = False
         self.to: list[str] = []
+        self.moved: list[Target] = []
+        # Of each call, what chance decides for.
+        self.version = ""
         self.nonces = UsedNonces(lambda: NOW)
         self.of_others: set[bytes] = set()
         self.asked = 0
@@ -46,7 +49,11 @@ class Follower:
     def serves_calls_of(self, target: Target) -> bool:
         return not self.follows or target == F
 
+    def drawn(self, target: Target, _exchange: Exchange) -> Target:
+        return target if self.version == "" else Target(target.service, self.version, target.function)
+
     def moves(self, target: Target, _exchange: Exchange) -> Awaitable[bool] | None:
+        self.moved.append(target)
         return self._went(f"calls of {target.function}") if self.follows and self.full else None
 
     def opens_here(self, _exchange: Exchange) -> Awaitable[bool]:
@@ -124,6 +131,23 @@ async def test_a_call_moves_once_its_caller_is_admitted(web: Endpoint, placement
     assert not (await ask(web, PROXY, **signed)).begun
     assert placement.to == ["calls of f", "calls of f"]
     assert web.engine.asked == []
+
+
+@pytest.mark.parametrize("path", [PROXY, CALL])
+async def test_a_call_is_of_the_version_that_its_agents_have_decided_for(
+    web: Endpoint, placement: Follower, path: str
+) -> None:
+    placement.version, placement.seen = "3", True
+    placement.full = True
+    assert not (await ask(web, path, "POST", **web.signed("POST", CALL, whole_path=True))).begun
+    assert placement.moved[-1] == Target("demo", "3", "f")
+    placement.full = False
+    assert (await ask(web, path, "POST", **web.signed("POST", CALL, whole_path=True))).complete
+    assert web.engine.asked[-1].target == F
+    if path == CALL:
+        assert web.engine.asked[-1].version == "3"
+    else:
+        assert web.engine.looked_up[-1] == Target("demo", "3", "f"), "whose version the engine names"
 
 
 async def test_a_websocket_goes_where_a_call_would(web: Endpoint, placement: Follower) -> None:

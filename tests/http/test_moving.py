@@ -183,6 +183,30 @@ async def test_a_request_that_nobody_can_serve_is_told_why() -> None:
     assert [each.message for each in endpoint.refused] == ["the writer is away"]
 
 
+async def test_what_chance_has_decided_moves_with_its_request_and_is_no_other_ones() -> None:
+    moved: list[Arrived] = []
+    seen: list[str] = []
+
+    async def serve(exchange: Exchange) -> None:
+        connection = connection_of(exchange)
+        assert connection is not None
+        seen.append(connection.drawn)
+        if exchange.request.raw_path == b"/1":
+            settle(exchange)
+            exchange.send_whole(200, (), b"", b"")
+            return
+        connection.drawn = "7"
+        gone = await move(exchange, proven=False)
+        assert gone is not None
+        moved.append(gone.arrived)
+        socket.socket(fileno=gone.fd).close()
+
+    async with serving(serve, keeps=lambda _request: False) as server:
+        await told_through(server, GET % b"1" + GET % b"2", Arrived(b"", 1, way=Way(CLIENT, THERE, 1), drawn="3"))
+    assert seen == ["3", ""]
+    assert [each.drawn for each in moved] == ["7"]
+
+
 async def test_the_way_of_a_connection_that_moves_on_goes_with_it() -> None:
     moved: list[Arrived] = []
 

@@ -124,6 +124,29 @@ def test_calls_signed_with_a_nonce_are_served_by_every_agent_and_none_twice(seve
             assert sorted(threads.map(called, [f"same-{number}"] * THREADS)) == [200] + [400] * (THREADS - 1)
 
 
+def test_versions_of_a_canary_are_served_by_every_agent_in_their_shares(several: Sesame) -> None:
+    """Each call is drawn for once, also one that moves to the agent that has an idle instance of its version."""
+    client = deployed(several, "canary", TIMES)
+    versions = []
+    for memory_mb in (128, 192):
+        client.update_function("canary", "f", memorySize=memory_mb)
+        versions.append(client.publish_version("canary").data["versionId"])
+    client.create_alias("canary", "live", versions[0], additionalVersionWeight={versions[1]: 0.5})
+    served: list[str] = []
+
+    def call(_number: int) -> None:
+        # On a connection of its own, to whichever agent.
+        answer = several.client().invoke_function("canary", "f", payload=b"0.02", qualifier="live")
+        served.append(answer.headers["X-Fc-Invocation-Service-Version"])
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        instances_on_every_agent(several, lambda: list(threads.map(call, range(10 * THREADS))))
+        served.clear()
+        list(threads.map(call, range(300)))
+    # Within seven standard deviations.
+    assert 90 < served.count(versions[1]) < 210
+
+
 def several_calls(server: Sesame, service: str, **options: object) -> Callable[[bytes], Callable[[int], str]]:
     """Deploys a function whose instances serve THREADS calls at a time; gives calls with an event, and who served."""
     client = server.client()

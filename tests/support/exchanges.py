@@ -117,7 +117,7 @@ class FakeWebSocket:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.accepted = self.proven = False
-        self.moves = 0
+        self.moves, self.drawn = 0, ""
         self._sent: asyncio.Queue[str | None] = asyncio.Queue()
         self._said: asyncio.Queue[Any] = asyncio.Queue()
 

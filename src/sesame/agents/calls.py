@@ -93,15 +93,18 @@ class Calls:
         return is_proven(exchange)
 
     def serves_calls_of(self, target: Target) -> bool:
-        return self._may_serve() and self._served.of(target) is not None
+        return self._may_serve() and self._served.serves_calls_of(target)
 
-    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        snapshot = self._served.of(target)
+    def drawn(self, target: Target, exchange: Exchange) -> Target:
+        return self._served.drawn(target, exchange)
+
+    def moves(self, called: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
+        snapshot = self._served.of(called)
         if snapshot is None or not self._may_serve():
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.finds(snapshot, exchange):
             return None
-        return asyncio.ensure_future(self._find_place(_Call(target, snapshot, exchange, _this_task())))
+        return asyncio.ensure_future(self._find_place(_Call(called, snapshot, exchange, _this_task())))
 
     async def opens_here(self, exchange: Exchange) -> bool:
         if not await comes_anew(exchange, self._follower.adopt):
@@ -132,7 +135,10 @@ class Calls:
         if invocation.version:
             target = Target(target.service, invocation.version, target.function)
         for _ in range(CHANGES_MAX):
-            snapshot = self._served.now(target)
+            snapshot = self._served.of(target)
+            if snapshot is None:
+                snapshot = self._served.changed(target)
+                invocation = msgspec.structs.replace(invocation, version=snapshot.version_id)
             self._credits.begun(snapshot.key, _this_task(), warm=self._idle.has_now(snapshot))
             try:
                 return await invoke(invocation, *others)

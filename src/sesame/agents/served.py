@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from sesame.agents.policies import followers_serve
 from sesame.engine.resolver import Snapshots
+from sesame.http.interface import Exchange
+from sesame.http.moving import connection_of
 from sesame.model import records
 from sesame.model.configs import provision_config_name
 from sesame.model.errors import CallerError, PlatformError
@@ -40,12 +42,49 @@ class Served:
         found = self._known[target] = self._find(target)
         return found
 
-    def now(self, target: Target) -> Snapshot:
-        """As `of`, of a call that was served here before. Raises as `Snapshots.resolve` for what is no more."""
-        if (snapshot := self.of(target)) is None:
-            self._resolver.resolve(target)
-            raise PlatformError("the function is one of the writer's since the call came: call it again")
-        return snapshot
+    def serves_calls_of(self, target: Target) -> bool:
+        """Whether a synchronous call of it runs where it comes to, whichever version chance decides for."""
+        if self.of(target) is not None:
+            return True
+        split = self._split(target)
+        return bool(split) and all(map(self.serves, split))
+
+    def drawn(self, target: Target, exchange: Exchange) -> Target:
+        """What a synchronous call of it calls: of an alias with a canary one version, for which chance decides once.
+
+        That stays with the request where it moves: decided anew by each agent, versions that start where they are
+        called would have a larger share than is theirs.
+        """
+        if self.of(target) is not None or not (split := self._split(target)):
+            return target
+        if any(each.affinity is not None for each in split):
+            # For those its session decides.
+            return target
+        connection = connection_of(exchange)
+        version = "" if connection is None else connection.drawn
+        if all(each.version_id != version for each in split):
+            version = self._resolver.resolve(target).version_id
+        if connection is not None:
+            connection.drawn = version
+        return Target(target.service, version, target.function)
+
+    def _split(self, target: Target) -> list[Snapshot]:
+        """The versions of an alias with a canary, none for anything else."""
+        try:
+            snapshots = [snapshot for snapshot, _share in self._resolver.shares(target)]
+        except CallerError:
+            return []
+        return snapshots if len(snapshots) > 1 else []
+
+    def changed(self, target: Target) -> Snapshot:
+        """What a call of it is to run that came when it was served here, and that `of` does not know any more.
+
+        A version of an alias that has a canary since. Raises as `Snapshots.resolve` for what is no more.
+        """
+        snapshot = self._resolver.resolve(target)
+        if self.serves_calls_of(target):
+            return snapshot
+        raise PlatformError("the function is one of the writer's since the call came: call it again")
 
     def serves(self, snapshot: Snapshot) -> bool:
         """POLICY: beside those that `followers_serve` excludes, calls that are recorded, and those that may have

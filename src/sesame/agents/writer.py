@@ -229,12 +229,16 @@ class Writer:
         """As `fc.placement.Placement`."""
         return True
 
-    def moves(self, target: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
+    def drawn(self, target: Target, exchange: Exchange) -> Target:
+        """As `fc.placement.Placement`."""
+        return self.needs.served.drawn(target, exchange)
+
+    def moves(self, called: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`, for a call that came to the writer."""
         if not self.held and not self._idle.keeps_any:
             return None
         try:
-            snapshot, *others = [each for each, _share in self.needs.resolver.shares(target)]
+            snapshot, *others = [each for each, _share in self.needs.resolver.shares(called)]
         except CallerError:
             return None
         if others or self._idle.finds(snapshot, exchange):

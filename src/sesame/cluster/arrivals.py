@@ -89,7 +89,7 @@ class Arrivals:
         match head:
             case heads.Request():
                 assert self._movable is not None
-                self._movable.adopt(connected, Arrived(b"", head.moves, head.proven, head.way))
+                self._movable.adopt(connected, Arrived(b"", head.moves, head.proven, head.way, drawn=head.drawn))
                 return True
             case heads.Endpoint():
                 server = self._servers.get(head.name)

@@ -6,6 +6,7 @@ Used by a follower, and by the writer, in the place of a link that takes descrip
 import socket
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from sesame.agents.policies import MOVES_MAX
@@ -43,14 +44,12 @@ class Carrier:
             # The client has left.
             connected.close()
             return
-        head = heads.Request(arrived.moves, arrived.proven, onward(way))
+        head = heads.Request(arrived.moves, arrived.proven, onward(way), arrived.drawn)
 
         def failed(back: socket.socket, why: str) -> None:
-            if to:
-                # The writer serves it, or finds another.
-                self._adopt(back, Arrived(arrived.data, MOVES_MAX, arrived.proven, way))
-            else:
-                self._adopt(back, Arrived(arrived.data, arrived.moves, arrived.proven, way, why))
+            # The writer serves what was for another, or finds one.
+            moves, refusal = (MOVES_MAX, "") if to else (arrived.moves, why)
+            self._adopt(back, msgspec.structs.replace(arrived, moves=moves, way=way, refusal=refusal))
 
         client = Client(connected, way.client[0], arrived.data, failed)
         if to:

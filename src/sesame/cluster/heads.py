@@ -27,6 +27,7 @@ class Request(_Head, frozen=True):
     moves: int
     proven: bool
     way: Way
+    drawn: str = ""
 
 
 class Endpoint(_Head, frozen=True):

@@ -155,12 +155,16 @@ class FcEndpoint:
                 target = face.version.naming.invoked(raw_path, request.query)
                 if target is None:
                     raise PathNotSupported("POST", targets.segment(raw_path))
+                version = ""
                 if self._placement is not None and head.invocation_type != ASYNC:
-                    moving = self._placement.moves(target, exchange)
+                    called = self._placement.drawn(target, exchange)
+                    moving = self._placement.moves(called, exchange)
                     if moving is not None and await moving:
                         return
                     settle(exchange)
-                await self._invoker.serve(request_id, target, exchange, caller.principal.chain)
+                    if called is not target:
+                        version = called.qualifier
+                await self._invoker.serve(request_id, target, exchange, caller.principal.chain, version)
             else:
                 settle(exchange)
                 await self._route(request_id, exchange, requester, face)

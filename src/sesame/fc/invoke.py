@@ -53,10 +53,10 @@ class Invoker:
         self._async = asynchronous
         self._date = date
 
-    async def serve(self, request_id: str, target: Target, exchange: Exchange, chain: Chain) -> None:
+    async def serve(self, request_id: str, target: Target, exchange: Exchange, chain: Chain, version: str = "") -> None:
         """Reads the event, invokes the function and answers; an asynchronous invocation is only accepted.
 
-        `chain` is the caller's.
+        `chain` is the caller's. `version` as that of an `Invocation`.
 
         A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
         is refused, and `Disconnected` when the client hung up; the call was cancelled then.
@@ -69,7 +69,9 @@ class Invoker:
         if event is None:
             event = await self.read_event(target, exchange)
         session = None if self._sessions.affinity(target) is None else await self.session(target, exchange)
-        invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain, session=session)
+        invocation = Invocation(
+            request_id, target, event, tracing=tracing_of(head), chain=chain, version=version, session=session
+        )
         work = self._engine.invoke(invocation) if session is None else self._sessions.invoke(invocation)
         outcome = await while_connected(exchange, work)
         lines = self.lines(request_id, target, outcome, exchange)

@@ -34,8 +34,11 @@ class Placement(Protocol):
     def serves_calls_of(self, target: Target) -> bool:
         """Whether synchronous calls of it may be served here. What is refused before, the writer refuses, too."""
 
-    def moves(self, target: Target, exchange: Exchange) -> Awaitable[bool] | None:
-        """Before a synchronous call is served; None where it is served here."""
+    def drawn(self, target: Target, exchange: Exchange) -> Target:
+        """What a synchronous call of `target` calls: of an alias with a canary, the version that it is to have."""
+
+    def moves(self, called: Target, exchange: Exchange) -> Awaitable[bool] | None:
+        """Before a synchronous call of what was `drawn` is served; None where it is served here."""
 
     def opens_here(self, exchange: Exchange) -> Awaitable[bool]:
         """Once `moves` says that it is served here: has a request for a websocket come here anew, as the websocket.

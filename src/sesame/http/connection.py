@@ -29,7 +29,7 @@ class Connection(asyncio.Protocol):
         self._shared = shared
         self._opening = opening
         self.peer, self.instance = opening.peer, opening.instance
-        self.refused, self.proven, self.moves = opening.refused, False, 0
+        self.refused, self.proven, self.moves, self.drawn = opening.refused, False, 0, ""
         self.limits = shared.limits
         self.budget = shared.budget
         self.endpoint = shared.endpoint

@@ -154,6 +154,10 @@ class WebSocket(Protocol):
     def moves(self) -> int:
         """How often it has come from one process to another."""
 
+    @property
+    def drawn(self) -> str:
+        """What chance has decided for its request before it became a websocket, as `moving.Arrived`."""
+
     def refuse(self, answer: Answer) -> None:
         """Answers the handshake with an HTTP answer; the connection closes."""
 

@@ -33,7 +33,8 @@ class Arrived(msgspec.Struct, frozen=True):
     """What was read of a connection since its request began, and how often that request has moved.
 
     `proven`: its signature was checked before, and a nonce in it used. `way` is there where the connection came from
-    another machine, `refusal` where nobody can serve the request: why.
+    another machine, `refusal` where nobody can serve the request: why. `drawn` is what chance has decided for the
+    request, "" for nothing.
     """
 
     data: bytes
@@ -41,6 +42,7 @@ class Arrived(msgspec.Struct, frozen=True):
     proven: bool = False
     way: Way | None = None
     refusal: str = ""
+    drawn: str = ""
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ class MovableConnection(Connection):
         # The last bytes of the request that is being read, with which an empty line may have begun.
         self._tail = b""
         # `moves`: how often the request under way has moved. `proven`: whether its signature was checked before.
+        # `drawn`: what chance has decided for it.
 
     @property
     def from_elsewhere(self) -> bool:
@@ -85,7 +88,7 @@ class MovableConnection(Connection):
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
             # Before anything more is read of the socket.
-            self.moves, self.proven = arrived.moves, arrived.proven
+            self.moves, self.proven, self.drawn = arrived.moves, arrived.proven, arrived.drawn
             if arrived.data:
                 super().data_received(arrived.data)
 
@@ -143,7 +146,7 @@ class MovableConnection(Connection):
 
     def answered(self, exchange: Exchange) -> None:
         if self._running is exchange:
-            self.moves, self.proven = 0, False
+            self.moves, self.proven, self.drawn = 0, False, ""
             if len(self._kept) > 1:
                 self._kept.popleft()
             else:
@@ -185,7 +188,7 @@ class MovableConnection(Connection):
             return None
         data = self._read()
         assert data is not None
-        moved = Moved(fd, Arrived(data, self.moves + 1, proven or self.proven, self._way))
+        moved = Moved(fd, Arrived(data, self.moves + 1, proven or self.proven, self._way, drawn=self.drawn))
         self._kept = deque((_Kept(None),))
         exchange.disconnected = True
         self.abort()

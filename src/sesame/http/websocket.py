@@ -28,6 +28,7 @@ class Before(Tracked, Protocol):
 
     proven: bool
     moves: int
+    drawn: str
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -42,7 +43,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport = transport
         self.request = request
         self.peer, self.instance = before.peer, before.instance
-        self.proven, self.moves = before.proven, before.moves
+        self.proven, self.moves, self.drawn = before.proven, before.moves, before.drawn
         self._protocol = ServerProtocol(max_size=shared.limits.websocket_message_bytes)
         self._response: Response | None = None
         self._messages: deque[str | bytes] = deque()

@@ -91,8 +91,11 @@ class HttpFunctions:
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain, way, admitted = await self._admission.of(trigger, way, exchange)
-        if self._placement is not None and await self._has_gone(self._placement, way.target, exchange):
-            return
+        called = way.target
+        if self._placement is not None:
+            called = self._placement.drawn(way.target, exchange)
+            if await self._has_gone(self._placement, called, exchange):
+                return
         exchange, request = admitted, admitted.request
         head = head_of(request)
         event_of = self._event_maker(request_id, way, entry, request) if entry.takes_events else None
@@ -104,7 +107,7 @@ class HttpFunctions:
         session = None
         if self._invoker.has_sessions(way.target):
             session = await self._invoker.session(way.target, exchange)
-        destined = self._invoker.destined(way.target, session)
+        destined = self._invoker.destined(called, session)
         call_of = partial(
             Invocation,
             request_id,
@@ -130,11 +133,11 @@ class HttpFunctions:
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
 
-    async def _has_gone(self, placement: Placement, target: Target, exchange: Exchange) -> bool:
+    async def _has_gone(self, placement: Placement, called: Target, exchange: Exchange) -> bool:
         """Whether the call goes on at another agent."""
         request = exchange.request
         if head_of(request).invocation_type != async_invoke.ASYNC:
-            moving = placement.moves(target, exchange)
+            moving = placement.moves(called, exchange)
             if moving is not None and await moving:
                 return True
             if is_handshake(request) and not placement.proven(exchange) and await placement.opens_here(exchange):
@@ -144,16 +147,18 @@ class HttpFunctions:
 
     async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
         """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
-        request = websocket.request
+        request, called = websocket.request, way.target
+        if websocket.drawn:
+            called = Target(called.service, websocket.drawn, called.function)
         if self._placement is not None:
-            self._placement.came(way.target, moved=websocket.moves > 0)
+            self._placement.came(called, moved=websocket.moves > 0)
         trigger = self._triggers.of(way.target, on_domain=way.on_domain).config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain, way = await self._admission.of_websocket(trigger, way, websocket)
         session = await self._invoker.session_of(way.target, request)
         key, named = (None, []) if session is None else (session.key, session.headers)
-        destined = self._invoker.destined(way.target, key)
+        destined = self._invoker.destined(called, key)
         if not destined.streams:
             raise ApiError(403, "AccessDenied", "websockets pass through to functions of custom runtimes only")
         headers = [*self._invoker.stream_headers(request_id), *named]
