@@ -306,6 +306,43 @@ async def test_websockets_are_told_to_connect_again() -> None:
     handed.close()
 
 
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_a_handshake_that_is_under_way_is_answered_first(accepts: bool) -> None:
+    """Its function may just start, and serve others on the same instance."""
+    sockets, may_answer = Sockets(), asyncio.Event()
+    came = asyncio.Event()
+
+    async def later(taken: WebSocket) -> None:
+        came.set()
+        await may_answer.wait()
+        if accepts:
+            await Sockets.serve_websocket(sockets, taken)
+        else:
+            taken.refuse(Answer(403, (), b"no"))
+
+    sockets.serve_websocket = later  # type: ignore[method-assign]
+    first = HttpServer(sockets)
+    await first.start()
+    asked = asyncio.ensure_future(
+        websockets.connect(f"ws://127.0.0.1:{first.port}/", open_timeout=TIMEOUT_S).__aenter__()
+    )
+    await came.wait()
+    stopping = asyncio.ensure_future(first.stop(grace_s=60.0))
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    may_answer.set()
+    if accepts:
+        client = await asked
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == SERVICE_RESTART
+    else:
+        with pytest.raises(websockets.InvalidStatus, match="403"):
+            await asked
+    await asyncio.wait_for(stopping, 60.0)
+
+
 def test_what_nobody_takes_is_closed() -> None:
     reading, writing = os.pipe()
     handover = Handover([Handed("a", reading, (writing,), 0)])

@@ -53,6 +53,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._write_paused = self._read_paused = False
         self.accepted = self._answered = self._gone = False
+        # Whether the connection ends once the handshake is answered.
+        self._stopping = False
         self._closing_since: float | None = None
         self._pinged_at = shared.now
         self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
@@ -131,6 +133,8 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._gone:
             self._protocol.send_response(response)
             self._flush()
+        if self._stopping:
+            self.stop()
 
     async def receive(self) -> str | bytes:
         while not self._messages:
@@ -283,11 +287,13 @@ class WebSocketConnection(asyncio.Protocol):
         self.stop()
 
     def stop(self) -> None:
+        if not self._answered:
+            # As any other request that is under way.
+            self._stopping = True
+            return
         if self.accepted and self._closing_since is None and not self._gone:
             self._protocol.send_close(SERVICE_RESTART)
             self._flush()
-        elif not self._answered:
-            self._fail()
         self._leave()
         self._transport.close()
 
