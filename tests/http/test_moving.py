@@ -154,13 +154,17 @@ async def test_a_connection_that_came_through_two_machines_closes_after_its_next
 
 
 async def test_connections_of_other_machines_are_bounded_by_their_clients_addresses() -> None:
+    came: list[Exchange] = []
+
     async def wait(exchange: Exchange) -> None:
+        came.append(exchange)
         await exchange.gone()
 
     limits = Limits(connections=8, connections_per_peer=2)
     async with serving(wait, limits, keeps=lambda _request: True) as server:
         waiting = [asyncio.ensure_future(told_through(server, GET % b"1", arrived_of(CLIENT))) for _ in range(2)]
-        await until(lambda: server.connections == len(waiting), "both connections")
+        # One that has said nothing yet would be closed for the next.
+        await until(lambda: len(came) == len(waiting), "both requests")
         assert b" 503 " in await told_through(server, LAST % b"2", arrived_of(CLIENT))
         other = asyncio.ensure_future(told_through(server, GET % b"3", arrived_of(("192.0.2.8", 1))))
         await until(lambda: server.connections == len(waiting) + 1, "the connection of another client")
