@@ -1,10 +1,13 @@
 """Words of the API of 2016-08-15 for every kind of error that packages below raise."""
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
 
+from sesame.fc.errors import ErrorAnswers, ErrorForm
+from sesame.fc.headers import DateHeader
 from sesame.fc.v2023.errors import worded as worded_in_2023
 from sesame.fc.wording import spelled, worded
 from sesame.model import errors, records
@@ -149,3 +152,14 @@ def test_fields_are_spelled_as_the_api_does() -> None:
     assert spelled("nas_config.mount_points.server_addr") == "NasConfig.MountPoints.ServerAddr"
     assert spelled("tls_config.min_version") == "TLSConfig.MinVersion"
     assert [spelled(field) for field in ("ca_port", "custom_dns")] == ["CAPort", "CustomDNS"]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_full_disk_is_told_to_the_caller_and_other_failures_are_not(full: bool) -> None:
+    error = RuntimeError("the change could not be committed")
+    error.__cause__ = OSError(errno.ENOSPC if full else errno.EIO, "a secret path")
+    form = ErrorForm(worded=worded)
+    status, failure = ErrorAnswers(form, DateHeader(lambda: 0.0)).of(error, "id", ("PUT", "/2016-08-15/services/s"))
+    assert (status, failure.error_code) == ((503, "ServiceUnavailable") if full else (500, "InternalServerError"))
+    assert ("free some space on the disk of the data directory" in failure.error_message) == full
+    assert "secret" not in failure.error_message

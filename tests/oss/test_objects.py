@@ -4,6 +4,7 @@ Run by pytest against a real endpoint on a free port.
 """
 
 import base64
+import errno
 import hashlib
 import http.client
 import io
@@ -474,6 +475,21 @@ def test_a_copy_of_a_symlink_is_a_symlink(bucket: oss2.Bucket) -> None:
         bucket.upload_part_copy(bucket.bucket_name, "link", None, "joined", upload, 1)
     assert (caught.value.status, caught.value.code) == (400, "InvalidArgument")
     bucket.abort_multipart_upload("joined", upload)
+
+
+def test_a_full_disk_is_told_with_the_next_step(bucket: oss2.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("the object could not be written") from error
+
+    monkeypatch.setattr("sesame.oss.object_operations.receive", full)
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.put_object("k", b"data")
+    assert (caught.value.status, caught.value.code) == (503, "ServiceUnavailable")
+    assert "free some space on the disk of the data directory" in caught.value.message
+    assert not bucket.object_exists("k")
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, ValueError])

@@ -3,14 +3,13 @@
 Never shows the values of variables in a traceback: they may be secrets.
 """
 
-import errno
 import logging
 import sys
 
 import structlog
 from structlog.typing import EventDict
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+from sesame.model.full_disk import NEXT_STEP, full_disk_in
 
 
 def configure() -> None:
@@ -34,17 +33,8 @@ def _shorten_full_disks(_logger: object, _method: str, event: EventDict) -> Even
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()[1]
-    while isinstance(error, BaseException):
-        if _is_full_disk(error):
-            del event["exc_info"]
-            event["error"] = f"{error}: free some space on the disk of the data directory"
-            break
-        error = error.__cause__ or error.__context__
+    full = full_disk_in(error)
+    if full is not None:
+        del event["exc_info"]
+        event["error"] = f"{full}: {NEXT_STEP}"
     return event
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _NO_SPACE
-    # An error of the database; its module is not imported for that.
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"

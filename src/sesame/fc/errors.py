@@ -14,6 +14,7 @@ from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID, DateHeader
 from sesame.fc.refusals import ApiError, Failure, PathNotSupported
 from sesame.http.interface import Answer
 from sesame.model.errors import CallerError, StoreUnavailable
+from sesame.model.full_disk import NEXT_STEP, full_disk_in
 
 log = structlog.get_logger("sesame.fc")
 
@@ -21,6 +22,7 @@ INTERNAL_CODE = "InternalServerError"
 INTERNAL_TEXT = "an internal error has occurred. Please retry."
 UNAVAILABLE_CODE = "ServiceUnavailable"
 UNAVAILABLE_TEXT = "the store of this server does not answer. Please retry."
+FULL_TEXT = f"the disk of this server is full: {NEXT_STEP}, and retry."
 
 
 Wording = Callable[[CallerError], ApiError]
@@ -62,6 +64,8 @@ class ErrorAnswers:
             log.error("code or an object cannot be reached", request_id=request_id, path=asked[1], error=str(error))
             return 503, Failure(UNAVAILABLE_CODE, UNAVAILABLE_TEXT)
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
+        if full_disk_in(error) is not None:
+            return 503, Failure(UNAVAILABLE_CODE, FULL_TEXT)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
     def answer(self, request_id: str, answer: tuple[int, Failure]) -> Answer:

@@ -20,6 +20,7 @@ from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
 from sesame.model.errors import CallerError, PlatformError, StoreUnavailable
+from sesame.model.full_disk import NEXT_STEP, full_disk_in
 from sesame.oss.access_rules import blocks_public_access, check_payer, check_public_acl, check_referer
 from sesame.oss.answers import Answer, ByteRange, error_answer, http_time
 from sesame.oss.auth import Authenticator
@@ -45,6 +46,8 @@ _REFUSAL_CODES = {
     Reason.VERSION: "InvalidRequest",
     Reason.OVERLOADED: "ServiceUnavailable",
 }
+
+_FULL = f"The disk of this server is full: {NEXT_STEP}, and try again."
 
 log = structlog.get_logger(__name__)
 
@@ -155,10 +158,12 @@ class OssEndpoint:
             log.error("an object cannot be reached", request_id=request_id, method=method, error=str(error))
             refusal = OssError("ServiceUnavailable", "The store of this server does not answer. Please try again.")
             answer = error_answer(refusal, method, request_id, _host(scope))
-        except Exception:
-            # Whatever it was, the caller learns only that it was our fault.
+        except Exception as error:
+            # Whatever else it was, the caller learns only that it was our fault.
             log.exception("the OSS endpoint failed", request_id=request_id, method=method)
-            answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
+            full = full_disk_in(error) is not None
+            failure = OssError("ServiceUnavailable", _FULL) if full else OssError("InternalError")
+            answer = error_answer(failure, method, request_id, _host(scope))
         answer = msgspec.structs.replace(answer, headers={**answer.headers, **for_browsers})
         return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
 

@@ -18,6 +18,7 @@ from sesame.http.interface import BodyTooLarge, Disconnected, Exchange, Headers,
 from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.errors import CallerError, StoreUnavailable
+from sesame.model.full_disk import full_disk_in
 from sesame.sls.answers import Answer, error_answer
 from sesame.sls.auth import Authenticator, check_body
 from sesame.sls.bodies import off_loop, too_large, unpacked
@@ -87,10 +88,11 @@ class SlsEndpoint:
         except StoreUnavailable as unavailable:
             log.warning("the Log Service cannot answer yet", error=str(unavailable))
             answer = error_answer(SlsError("ServerBusy"))
-        except Exception:
-            # Whatever it was, the caller learns only that it was our fault.
+        except Exception as error:
+            # Whatever else it was, the caller learns only that it was our fault.
             log.exception("the Log Service endpoint failed", request_id=request_id, method=exchange.request.method)
-            answer = error_answer(SlsError("InternalServerError"))
+            code = "InternalServerError" if full_disk_in(error) is None else "WriteQuotaExceed"
+            answer = error_answer(SlsError(code))
         exchange.send_whole(answer.status, self._headers(answer, request_id), b"", answer.body)
 
     def refuse(self, refusal: Refusal) -> HttpAnswer:
