@@ -4,6 +4,7 @@ import pytest
 from tests.agents.test_credits_machine import FOLLOWERS, WRITER, CreditsMachine
 
 from sesame.agents.follower import TELLS_EVERY_S
+from sesame.agents.policies import LINGER_S
 
 
 @pytest.mark.parametrize("agent", [WRITER, *FOLLOWERS])
@@ -58,4 +59,20 @@ def test_where_none_is_idle_any_more_the_call_is_refused_and_waits_for_none() ->
     machine.time_passes(TELLS_EVERY_S)
     machine.call(WRITER, "b", 1)
     assert not machine.tasks[-1].done()
+    machine.teardown()
+
+
+def test_what_an_agent_had_that_has_died_is_waited_for_until_it_is_gone() -> None:
+    machine = CreditsMachine()
+    machine.call(FOLLOWERS[0], "c", 3)
+    for index in range(3):
+        machine.answer(index)
+    machine.time_passes(TELLS_EVERY_S)
+    machine.a_follower_is_killed_and_started_again(FOLLOWERS[0])
+    machine.call(WRITER, "b", 1)
+    assert not machine.tasks[-1].done()
+    assert machine.alive() == []
+    machine.time_passes(LINGER_S)
+    assert not machine.tasks[-1].done()
+    assert len(machine.alive()) == 1
     machine.teardown()

@@ -85,6 +85,7 @@ class Follower(Protocol):
 
     instances: dict[str, Instance]
     idle: IdleThere
+    serves: bool
 
     @property
     def open(self) -> bool: ...
@@ -111,13 +112,18 @@ class IdleOfAll:
         await asyncio.shield(self._hearing)
 
     async def give_up(self, instance_ids: Collection[str]) -> set[str]:
-        """As `engine.capacity.Capacity.give_up`. Whoever is cancelled meanwhile: what followers say is heard."""
-        by_follower = [
-            (each, tuple(instance_id for instance_id in instance_ids if instance_id in each.instances))
-            for each in self._followers.values()
-        ]
-        asked = asyncio.gather(*(each.idle.give_up(those) for each, those in by_follower if those))
-        return {instance_id for those in await asyncio.shield(asked) for instance_id in those}
+        """As `engine.capacity.Capacity.give_up`. Whoever is cancelled meanwhile: what followers say is heard.
+
+        What a follower had that has ended serves no call any more, and is waited for as what another has given up.
+        """
+        of_gone, asked = set(instance_ids), []
+        for each in list(self._followers.values()):
+            if each.open or each.serves:
+                those = tuple(instance_id for instance_id in instance_ids if instance_id in each.instances)
+                of_gone.difference_update(those)
+                asked += [each.idle.give_up(those)] if those else []
+        said = await asyncio.shield(asyncio.gather(*asked))
+        return of_gone.union(*said)
 
     def _heard(self, _hearing: "asyncio.Future[None]") -> None:
         self._hearing = None
