@@ -1,13 +1,16 @@
 """What is said of a cluster: what changed, and why Ray cannot be used. Ray itself runs in test_placing."""
 
+import socket
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.s3 import free_port
 
 from sesame.model.errors import ConfigurationError
-from sesame.on_ray.cluster import changes, described
+from sesame.on_ray.cluster import UNHEARD_MAX, Cluster, Elsewhere, changes, described
 from sesame.on_ray.library import connected, why_not
 from sesame.on_ray.order import LOST, Order, Report, filled
 
@@ -70,3 +73,42 @@ def test_other_versions_are_told_from_a_token_that_is_not_taken() -> None:
     assert "does not take this token" in why_not("10.0.0.1:6379", ConnectionError("no"))
     assert "no Ray runs on this machine" in why_not("auto", ConnectionError("no"))
     assert "cannot connect to Ray at x:1: no" in why_not("x:1", ValueError("no"))
+
+
+class _Unheard:
+    """A Ray whose head is gone, as `Cluster` uses it: every question fails."""
+
+    class exceptions:
+        RayError = RuntimeError
+
+        class ActorDiedError(RuntimeError):
+            pass
+
+    def __init__(self, head: str) -> None:
+        self.asked = 0
+        self._head = head
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address=self._head)
+
+    def get(self, _reference: Any, timeout: float) -> Any:
+        assert timeout
+        self.asked += 1
+        raise RuntimeError("unavailable")
+
+
+PLACER = SimpleNamespace(reports=SimpleNamespace(remote=lambda: None))
+
+
+def test_who_watches_a_cluster_notices_that_there_is_another_head() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        ray = _Unheard(f"127.0.0.1:{head.getsockname()[1]}")
+        with pytest.raises(Elsewhere, match="nothing is heard of the nodes' placer"):
+            Cluster(ray, PLACER).watch(lambda _line: None, lambda _s: False)
+    assert ray.asked == UNHEARD_MAX
+
+
+def test_while_no_head_answers_it_goes_on_watching() -> None:
+    ray, said = _Unheard(f"127.0.0.1:{free_port()}"), list[str]()
+    Cluster(ray, PLACER).watch(said.append, lambda _s: ray.asked > UNHEARD_MAX + 2)
+    assert len(said) == 1

@@ -106,6 +106,20 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     node.kill()
 
 
+def test_one_whose_files_cannot_be_removed_is_tried_again_and_says_why(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    node = NodeProcess([sys.executable, "-c", STEADY, str(tmp_path / "pid")], os.environ, [blocked / "endpoints.json"])
+    try:
+        until(lambda: node.seen()[1] >= 2)
+        assert node.seen()[0] is State.WAITING
+        assert "could not be started: [Errno 20] Not a directory" in node.seen()[2]
+        blocked.unlink()
+        until(lambda: node.seen()[0] is State.RUNNING)
+    finally:
+        node.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the command alone learns of it")
 def test_it_dies_with_whoever_keeps_it(tmp_path: Path) -> None:
     keeper = subprocess.Popen([sys.executable, "-c", KEEPER, STEADY, str(tmp_path / "pid")])

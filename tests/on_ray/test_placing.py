@@ -49,9 +49,9 @@ else:
 """
 # Stands for `sesame start --cluster`: says what changes until it is asked to end, and drains.
 STARTS = """
-import signal, sys, threading
+import os, signal, sys, threading
 from sesame import __version__
-from sesame.on_ray.cluster import begun
+from sesame.on_ray.cluster import Elsewhere, begun
 from sesame.on_ray.order import ADDRESS, NODE, Order
 program, own = tuple(sys.argv[1:3]), sys.argv[3]
 order = Order(
@@ -63,7 +63,10 @@ with begun(None, order) as cluster:
     # Ray has set its own way with signals.
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     print("begun", flush=True)
-    cluster.watch(lambda line: print(line, flush=True), over.wait)
+    try:
+        cluster.watch(lambda line: print(line, flush=True), over.wait)
+    except Elsewhere:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     print("left", cluster.drain(), flush=True)
 """
 
@@ -152,6 +155,11 @@ def sesame(placing: Placing, *words: str, expect: int = 0) -> str:
     return placing.ray.head.run(PYTHON, "-m", "sesame", *words, environ=placing.ray.environ, expect=expect)
 
 
+def ray_ends(machine: Machine) -> None:
+    """Waits until its command has, which says how the raylet ended into the log that the next one begins."""
+    until(lambda: not machine.pids("bin/ray start"), lambda: str(machine.lines()))
+
+
 def test_nodes_are_upgraded_one_after_the_other_by_one_command(placing: Placing) -> None:
     first, second, third = (placing.network.machines[name] for name in ("n1", "n2", "n3"))
     until(lambda: (third.folder / "endpoints.json").exists(), placing.said)
@@ -196,10 +204,25 @@ def test_one_machine_is_drained_and_has_a_node_again_when_its_ray_was_started_an
     assert not (third.folder / "node").exists()
     assert "wrong: its node was drained" in sesame(placing, "cluster", "status", expect=1)
     os.kill(placing.ray.raylet(third), signal.SIGKILL)
-    # It says how the raylet ended into the log that the next one begins.
-    until(lambda: not third.pids("bin/ray start"), lambda: str(third.lines()))
+    ray_ends(third)
     placing.ray.start(third)
     placing.runs_on(third)
+
+
+def test_where_a_new_head_has_come_nodes_are_placed_again_once_ray_was_started_anew(placing: Placing) -> None:
+    head, machines = placing.ray.head, [placing.network.machines[name] for name in ("n1", "n2", "n3")]
+    (gcs,) = head.pids("gcs_server")
+    os.kill(gcs, signal.SIGKILL)
+    for machine in (head, *machines):
+        # Machines notice once the new head is there.
+        ray_ends(machine)
+        if machine is head:
+            placing.ray.start(head)
+    for machine in machines:
+        assert placing.nodes(machine) == []
+    placing.ray.start(*machines)
+    for machine in machines:
+        placing.runs_on(machine)
 
 
 def test_it_ends_in_peace_everywhere_when_the_command_is_asked_to(placing: Placing) -> None:

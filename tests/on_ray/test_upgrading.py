@@ -151,9 +151,9 @@ def test_it_stops_at_the_first_that_fails_and_goes_on_when_it_is_run_again() -> 
     cluster.fails["c"] = "Sesame goes on as it is: no such module"
     with pytest.raises(Broken, match=r"10.0.0.3 \(host-c\) was not upgraded: Sesame goes on as it is: no such module"):
         upgrade(cluster).carry_out(the_plan(cluster))
-    assert standing_text(cluster.reports(), NEW) == (
-        "0.2.1 runs on 10.0.0.2 (host-b); not yet on 10.0.0.1 (host-a) (0.2.0), 10.0.0.3 (host-c) (0.2.0)"
-    )
+    assert standing_text(cluster.reports(), NEW) == [
+        "0.2.1 runs on 10.0.0.2 (host-b); not yet on 10.0.0.1 (host-a) (0.2.0), 10.0.0.3 (host-c) (0.2.0)."
+    ]
     cluster.fails.clear()
     upgrade(cluster).carry_out(the_plan(cluster))
     assert "".join(cluster.begun) == "bcca"

@@ -3,8 +3,8 @@
 Ray places and watches the nodes (`on_ray`); this process only says what becomes of them, and has them end.
 """
 
-import signal
-import threading
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.cli import cluster_status, output
 from sesame.cli.cluster_order import order_of
+from sesame.cli.cluster_signals import Signals
 from sesame.cli.cluster_upgrade import upgrade
 from sesame.cli.ending import EXIT_NOT_RUNNING
 from sesame.cli.json_option import with_json
@@ -23,9 +24,8 @@ from sesame.cluster.keys import KEY_FILE, make_key, read_key
 from sesame.cluster.sameness import key_digest
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
-from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.on_ray import health
-from sesame.on_ray.cluster import Cluster, Stopped, begun, running
+from sesame.on_ray.cluster import Cluster, Elsewhere, Stopped, begun, running
 from sesame.on_ray.order import Report
 from sesame.settings import Settings
 
@@ -44,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
 def run(settings: Settings, asked: Asked) -> int:
     """Has a node run on every machine; until a signal, unless it is to leave them alone. The exit code."""
     order = order_of(settings, asked.key_file, asked.agent_port)
-    signals = _Signals()
+    signals = Signals("", "Left: the nodes go on stopping.")
     output.note("Connecting to Ray …")
     with begun(asked.ray_address, order) as cluster:
         output.note("The cluster is placed: a node on every machine of Ray that offers processors.")
@@ -59,6 +59,12 @@ def run(settings: Settings, asked: Asked) -> int:
         except Stopped:
             output.note("Stopped, by another command.")
             return 0
+        except Elsewhere as elsewhere:
+            output.note(f"Beginning anew: {elsewhere}.")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Ray's connection to a head that is gone does not end; the same process, as its supervisor knows it.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         output.note(
             f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
         )
@@ -70,24 +76,6 @@ def _drained(left: list[Report]) -> int:
         output.note(f"{report.address} ({report.host}): did not say that it has ended, and was given up.")
     output.note("Stopped.")
     return 1 if left else 0
-
-
-class _Signals:
-    """The first one to stop sets `stopped`; another one ends this process, and the cluster goes on ending by itself."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-
-    def heed(self) -> None:
-        """Ray has its own way with signals until then."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-
-    def _stop(self, _number: int, _frame: Any) -> None:
-        if self.stopped.is_set():
-            output.note("Left: the nodes go on stopping.")
-            raise SystemExit(EXIT_INTERRUPTED)
-        self.stopped.set()
 
 
 @click.group()

@@ -4,9 +4,7 @@ The way is `on_ray.upgrading`'s; here are its words, its signals and its exit co
 """
 
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,10 +12,10 @@ import click
 import msgspec
 
 from sesame.cli import output
+from sesame.cli.cluster_signals import Signals
 from sesame.cli.json_option import with_json
 from sesame.cli.ray_option import with_ray_address
 from sesame.model.errors import ConfigurationError
-from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.model.standing import LEADS
 from sesame.on_ray import upgrading
 from sesame.on_ray.cluster import Cluster, Stopped, running
@@ -59,7 +57,11 @@ def upgrade(*, dry_run: bool, together: bool, as_json: bool, ray_address: str | 
 
 
 def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
-    signals, who = _Signals(), f"process {os.getpid()} on {socket.gethostname()}"
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    signals = Signals(
+        "Stopping once this node serves again; another signal leaves at once …",
+        f"Left: the node under way goes on by itself. When it serves, {_AGAIN}.",
+    )
     under_way = upgrading.Upgrade(cluster, who, output.note, signals.stopped.is_set)
     if why := cluster.upgrades(who):
         raise ConfigurationError(f"nothing was upgraded: {why}")
@@ -69,7 +71,8 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
     except upgrading.Broken as broken:
         _leave(cluster, who)
         stands = upgrading.standing_text(_reports(cluster), plan.version)
-        raise ConfigurationError(f"{broken}.\n  {stands}.\n  Mend that, and {_AGAIN}") from broken
+        step = broken.step or f"Mend that, and {_AGAIN}."
+        raise ConfigurationError("\n  ".join([f"{broken}.", *stands, step])) from broken
     except Stopped as stopped:
         raise ConfigurationError(f"{len(under_way.upgraded)} nodes were upgraded; then {stopped}") from stopped
     _leave(cluster, who)
@@ -116,22 +119,3 @@ def _document(plan: upgrading.Plan, upgraded: list[Report]) -> dict[str, Any]:
         "there_already": [told(each) for each in plan.done],
         "notes": msgspec.to_builtins(plan.notes),
     }
-
-
-class _Signals:
-    """The first one lets the node under way be upgraded, and no other; another one ends this process."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-
-    def heed(self) -> None:
-        """Ray has its own way with signals until then."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-
-    def _stop(self, _number: int, _frame: Any) -> None:
-        if self.stopped.is_set():
-            output.note(f"Left: the node under way goes on by itself. When it serves, {_AGAIN}.")
-            raise SystemExit(EXIT_INTERRUPTED)
-        self.stopped.set()
-        output.note("Stopping once this node serves again; another signal leaves at once …")

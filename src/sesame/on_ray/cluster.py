@@ -11,16 +11,22 @@ from typing import Any
 import msgspec
 
 from sesame.model.errors import ConfigurationError
-from sesame.on_ray.library import NAMESPACE, connected
+from sesame.on_ray.library import NAMESPACE, connected, reached
 from sesame.on_ray.order import LOST, Order, Ran, Report
 
 # A new actor first imports what it needs: seconds, and more than a minute on a machine that is busy.
 ANSWER_S = 180.0
 WATCHED_EVERY_S = 1.0
+# POLICY: asked in vain so often, each time for a second at least, whoever watches looks whether there is another head.
+UNHEARD_MAX = 30
 
 
 class Stopped(ConfigurationError):
     """Somebody else has drained the cluster meanwhile."""
+
+
+class Elsewhere(ConfigurationError):
+    """Nothing is heard of the placer for long, though something answers where Ray's head was: it may be a new one."""
 
 
 class Cluster:
@@ -86,9 +92,10 @@ class Cluster:
         return left
 
     def watch(self, note: Callable[[str], None], wait: Callable[[float], bool]) -> None:
-        """Notes what changes, until `wait`, which is told how long, says yes. Raises `Stopped`."""
+        """Notes what changes, until `wait`, which is told how long, says yes. Raises `Stopped` and `Elsewhere`."""
         before: dict[str, Report] = {}
-        away = False
+        away, head = False, str(self._ray.get_runtime_context().gcs_address)
+        unheard = 0
         while not wait(WATCHED_EVERY_S):
             try:
                 reports = self.reports()
@@ -100,10 +107,13 @@ class Cluster:
                         "Nothing is heard of the nodes' placer: what runs goes on, and none is placed until it is back."
                     )
                 away = True
+                unheard += 1
+                if unheard >= UNHEARD_MAX and reached(head):
+                    raise Elsewhere(f"nothing is heard of the nodes' placer, and {head} answers") from None
                 continue
             if away:
                 note("The placer is heard of again.")
-            away = False
+            away, unheard = False, 0
             for line in changes(before, reports):
                 note(line)
             before = {report.machine: report for report in reports}

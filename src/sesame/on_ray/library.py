@@ -81,6 +81,15 @@ def why_not(where: str, error: Exception) -> str:
     return f"cannot connect to Ray at {where}: {said}"
 
 
+def reached(head: str) -> bool:
+    """Whether something answers at the address of a head."""
+    try:
+        _reach(head)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def _reach(where: str) -> None:
     """Refuses soon what is certainly no Ray."""
     if where == _OWN:

@@ -22,6 +22,9 @@ UPGRADED_S = 660.0
 LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
 
 
+_OVER = "Nodes start with what is installed: those that were not upgraded run it after the next start of the cluster."
+
+
 class Nodes(Protocol):
     """As `on_ray.cluster.Cluster`."""
 
@@ -49,7 +52,11 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Broken(Exception):
-    """It stopped: what has happened, and the next step. What stands is told beside it."""
+    """It stopped: what has happened, and the next `step` where that is not to mend it. What stands is told beside."""
+
+    def __init__(self, what: str, step: str = "") -> None:
+        super().__init__(what.rstrip("."))
+        self.step = step
 
 
 def asked(nodes: Nodes, reports: Sequence[Report]) -> dict[str, Installed | str]:
@@ -115,7 +122,10 @@ class Upgrade:
             return
         for number, each in enumerate(plan.upgraded, start=1):
             if self._stops():
-                raise Broken("stopped by a signal: no further node was begun")
+                raise Broken(
+                    "stopped by a signal: no further node was begun",
+                    "Run `sesame cluster upgrade` again: it goes on with the nodes that are left.",
+                )
             self._keep_turn()
             self._note(f"{number} of {len(plan.upgraded)}: {each.where} …")
             self._one(each)
@@ -145,12 +155,12 @@ class Upgrade:
         if not ran.code:
             return
         if why := self._nodes.upgrades(self._who):
-            raise Broken(f"{report.where} was not upgraded, as {why}")
+            raise Broken(f"{report.where} was not upgraded, as {why}", _OVER)
         raise Broken(f"{report.where} was not upgraded: {_problem(ran)}")
 
     def _keep_turn(self) -> None:
         if why := self._nodes.upgrades(self._who):
-            raise Broken(why)
+            raise Broken(why, _OVER)
 
     def _until_all_serve(self) -> None:
         """Each of those that are reported."""
@@ -168,11 +178,13 @@ class Upgrade:
         raise Broken(f"not every node serves again after {SERVES_S:g} s: {wrong or 'no node leads'}")
 
 
-def standing_text(reports: Sequence[Report], version: str) -> str:
-    """What stands after it stopped: who runs which version."""
+def standing_text(reports: Sequence[Report], version: str) -> list[str]:
+    """What stands after it stopped, in lines: who runs which version."""
+    if not reports:
+        return []
     runs = [each.where for each in reports if each.version == version]
     others = [f"{each.where} ({each.version or each.state})" for each in reports if each.version != version]
-    return f"{version} runs on {', '.join(runs) or 'no node'}; not yet on {', '.join(others) or 'none'}"
+    return [f"{version} runs on {', '.join(runs) or 'no node'}; not yet on {', '.join(others) or 'none'}."]
 
 
 def _runs(report: Report) -> bool:
