@@ -14,11 +14,13 @@ from tests.support.databases import ONE_DATABASE
 from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, group, texts
 
 from sesame.model.errors import PlatformError, StoreUnavailable
-from sesame.model.logstore import Logstore
+from sesame.model.logstore import LogGroup, LogRecord, Logstore
 from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.logstores import bucket_groups, shared_groups
-from sesame.store.logs.logstores.interface import Query
+from sesame.store.logs.logstores.function_lines import FunctionLines
+from sesame.store.logs.logstores.interface import Query as LogQuery
 from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.logs.reader import Query
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import group_segments
 
@@ -36,7 +38,7 @@ def folder(tmp_path: Path) -> None:
 
 async def every_text(storage: LogStorage) -> list[str]:
     """As a query finds them."""
-    result = await storage.query("p", "l", Query("*", NOW_S - 10, NOW_S + 10))
+    result = await storage.query("p", "l", LogQuery("*", NOW_S - 10, NOW_S + 10))
     return [row["message"] for row in msgspec.json.decode(result.rows)]
 
 
@@ -93,6 +95,30 @@ async def test_nothing_is_read_before_all_is_here(cluster: Cluster, monkeypatch:
         await second.cursor("p", "l", 0, "begin")
     await cluster.groups.copy()
     assert await reading == ["1", "2"]
+
+
+@ONE_DATABASE
+async def test_lines_that_others_took_are_read_before_those_of_this_writer(cluster: Cluster) -> None:
+    def line(text: str) -> LogGroup:
+        fields = dict.fromkeys(("functionName", "serviceName", "qualifier", "versionId", "instanceID"), "f")
+        return LogGroup((LogRecord(NOW_S, 0, (*fields.items(), ("message", text))),), topic="f")
+
+    first = await cluster.lead("n1")
+    await filled(first)
+    for text in ("1", "2"):
+        await first.append("p", "l", line(text))
+        await cluster.groups.bring()
+    second = await cluster.lead("n2", whole=False)
+    await second.append("p", "l", line("3"))
+    await cluster.groups.copy()
+    await second.append("p", "l", line("4"))
+    await cluster.groups.bring()
+    again = await cluster.lead("n1", whole=False)
+    await again.append("p", "l", line("5"))
+    await cluster.groups.copy()
+    for node, expected in (("n2", "1234"), ("n1", "12345")):
+        lines, _last = FunctionLines(cluster.file(node)).read_on(Query(service="f", function="f"))
+        assert "".join(each.text for each in lines) == expected
 
 
 @ONE_DATABASE

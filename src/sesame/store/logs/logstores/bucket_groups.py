@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS in_bucket (
 ) WITHOUT ROWID
 """
 _BEYOND_ALL = (1 << 63) - 1
+# Lines of functions are read in the order of rows (`function_lines`). What others took comes before what this node's
+# writer adds, in the room before a row of no logstore.
+_BOUND, _ROOM = -1, 1 << 26
 _COLUMNS = "number, shard, received_s, first_s, last_s, row_count, data"
 
 
@@ -86,6 +89,12 @@ def begin(db: sqlite_file.Connection) -> None:
             _to_seal(db, logstore, first, end)
         db.execute("UPDATE logstores SET sealed = ? WHERE id = ?", (next_group, logstore))
         recount_tail(db, logstore)
+    db.execute("DELETE FROM groups WHERE logstore = ?", (_BOUND,))
+    db.execute(
+        f"INSERT INTO groups (rowid, logstore, {_COLUMNS}) "
+        "SELECT coalesce(max(rowid), 0) + ?, ?, 0, 0, 0, 0, 0, 0, x'' FROM groups",
+        (_ROOM, _BOUND),
+    )
 
 
 def forget_bucket(path: Path) -> None:
@@ -257,9 +266,14 @@ def _take(db: sqlite_file.Connection, part: Part, rows: Sequence[GroupRow]) -> N
         rows = [row for row in rows if row.number > last]
     if not rows:
         return
+    (first,) = db.execute(
+        "SELECT coalesce(max(rowid), 0) + 1 FROM groups "
+        "WHERE rowid < (SELECT rowid FROM groups WHERE logstore = ? AND number = 0)",
+        (_BOUND,),
+    ).fetchone()
     db.executemany(
-        f"INSERT INTO groups (logstore, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(part.logstore, *row) for row in rows],
+        f"INSERT INTO groups (rowid, logstore, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(first + n, part.logstore, *row) for n, row in enumerate(rows)],
     )
     db.executemany("INSERT OR IGNORE INTO topics VALUES (?, ?)", [(part.logstore, topic) for topic in part.topics])
     _to_seal(db, part.logstore, rows[0].number, part.end)
