@@ -89,6 +89,45 @@ def test_two_triggers_of_one_name_are_an_error(tmp_path: Path) -> None:
     assert error.text == f"the trigger 't' of 'demo/f' stands here twice; the first is in line {line - 1}"
 
 
+@pytest.mark.parametrize(
+    ("service", "function", "role"),
+    [
+        ("logConfig: auto", "", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("role: '', nasConfig: auto", "", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("role: auto", "", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("description: d", "asyncConfiguration: {statefulInvocation: true}", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("role: Mine, logConfig: auto", "", "acs:ram::123:role/mine"),
+        ("role: ''", "", ""),
+        ("description: d", "", None),
+    ],
+)
+def test_a_service_that_reaches_others_has_the_default_role_unless_it_has_one(
+    tmp_path: Path, service: str, function: str, role: str | None
+) -> None:
+    text = ONE.replace("description: of tests", service).replace(
+        "        name: f\n", f"        name: f\n        {function}\n"
+    )
+    assert read(tmp_path, text).services[0].fields.get("role") == role
+
+
+@pytest.mark.parametrize(
+    ("said", "role"),
+    [
+        ("role: auto", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("ossMountConfig: {mountPoints: [{bucketName: b, mountDir: /mnt/b}]}", "acs:ram::123:role/aliyunfcdefaultrole"),
+        ("role: Mine, ossMountConfig: {mountPoints: [{bucketName: b, mountDir: /m}]}", "acs:ram::123:role/Mine"),
+        ("role: '', ossMountConfig: {mountPoints: [{bucketName: b, mountDir: /m}]}", None),
+        ("logConfig: auto", None),
+    ],
+)
+def test_a_function_with_buckets_mounted_has_the_default_role_unless_it_has_one(
+    tmp_path: Path, said: str, role: str | None
+) -> None:
+    props = f"{{functionName: f, runtime: python3.10, code: ./code, {said}}}"
+    found = read(tmp_path, f"edition: 3.0.0\nname: a\nresources: {{r: {{component: fc3, props: {props}}}}}\n")
+    assert found.functions[0].fields.get("role") == role
+
+
 def test_a_described_role_is_made(tmp_path: Path) -> None:
     text = ONE.replace(
         "{name: demo, description: of tests}",
@@ -435,13 +474,16 @@ def test_functions_of_one_domain_share_it(tmp_path: Path) -> None:
 def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path) -> None:
     found = read(tmp_path, ONE.replace("description: of tests}", "nasConfig: auto}"))
     points = [{"serverAddr": "auto.cn-shanghai.nas.aliyuncs.com:/demo", "mountDir": "/mnt/auto"}]
-    assert found.services[0].fields == {"nasConfig": {"userId": 10003, "groupId": 10003, "mountPoints": points}}
+    role = "acs:ram::123:role/aliyunfcdefaultrole"
+    config = {"userId": 10003, "groupId": 10003, "mountPoints": points}
+    assert found.services[0].fields == {"nasConfig": config, "role": role}
 
 
 def test_a_bucket_is_mounted_as_the_template_says(tmp_path: Path) -> None:
     point = {"bucketName": "b", "bucketPath": "/in", "endpoint": "e", "mountDir": "/mnt/b", "readOnly": True}
     found = read(tmp_path, ONE.replace("description: of tests}", f"ossMountConfig: {{mountPoints: [{point}]}}}}"))
-    assert found.services[0].fields == {"ossMountConfig": {"mountPoints": [point]}}
+    role = "acs:ram::123:role/aliyunfcdefaultrole"
+    assert found.services[0].fields == {"ossMountConfig": {"mountPoints": [point]}, "role": role}
     assert not found.notes
 
 

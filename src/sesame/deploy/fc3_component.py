@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sesame.deploy import auto_nas, events, fc_keys, trigger_keys, yaml_source
-from sesame.deploy.fc_component import Parts
+from sesame.deploy.fc_component import DEFAULT_ROLE, Parts
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger, left_out
 from sesame.deploy.yaml_source import Key, Node
@@ -86,8 +86,13 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
     if lacking:
         return
     fields.setdefault("handler", DEFAULT_HANDLER)
-    if (role := given.get("role")) is not None and role.value:
+    role = given.get("role")
+    mounts = isinstance(fields.get("ossMountConfig"), dict) and fields["ossMountConfig"].get("mountPoints")
+    if role is not None and role.value and role.text().lower() != "auto":
         fields["role"] = trigger_keys.role_arn(role.text(), at)
+    elif (role is not None and role.value) or ((role is None or role.value is None) and mounts):
+        # As the component gives it to a function that has buckets mounted.
+        fields["role"] = trigger_keys.role_arn(DEFAULT_ROLE, at)
     if (tags := given.get("tags")) is not None and tags.value:
         fields["tags"] = [_tag(each) for each in tags.items("tags")]
     if isinstance(config := fields.get("sessionAffinityConfig"), dict):

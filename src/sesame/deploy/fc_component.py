@@ -30,6 +30,9 @@ NAMES = ("fc", "fc-api", "fc-deploy", "fc-build", "fc-base", "fc-default", "fc-l
 
 # What the component takes where none is written.
 DEFAULT_HANDLER = "index.handler"
+DEFAULT_ROLE = "aliyunfcdefaultrole"
+_REACHING = ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig", "vpcBinding")
+_REACHING_OF_FUNCTION = ("asyncConfiguration", "customContainerConfig")
 
 
 class Parts:
@@ -109,17 +112,27 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
         wanted = _role(role)
         made.role(wanted)
         fields["role"] = f"acs:ram::{at.account_id}:role/{wanted.name.lower()}"
-    elif role is not None and role.value is not None:
+    elif role is not None and role.value and role.text().lower() != "auto":
         text = role.text()
-        fields["role"] = (
-            text if text.startswith("acs:") or not text else f"acs:ram::{at.account_id}:role/{text.lower()}"
-        )
+        fields["role"] = text if text.startswith("acs:") else f"acs:ram::{at.account_id}:role/{text.lower()}"
+    elif (role is not None and role.value) or _needs_role(node, props.get("function")):
+        fields["role"] = f"acs:ram::{at.account_id}:role/{DEFAULT_ROLE}"
+    elif role is not None and role.value is not None:
+        fields["role"] = ""
     if "vpcBinding" in node.mapping():
         made.notes.append(Note(node.keys["vpcBinding"], "vpcBinding: there is no VPC here"))
     known = made.services.get(name)
     if known is None or len(fields) >= len(known.fields):
         made.services[name] = Service(name=name, fields=fields, place=node.place)
     return name
+
+
+def _needs_role(service: Node, function: Node | None) -> bool:
+    """Whether the component gives the cloud's default role to a service without one: for what the service reaches."""
+    given = service.mapping()
+    of_function = function.mapping() if function is not None and isinstance(function.value, dict) else {}
+    present = [given.get(key) for key in _REACHING] + [of_function.get(key) for key in _REACHING_OF_FUNCTION]
+    return any(node is not None and node.value for node in present)
 
 
 def _name(node: Node, what: str) -> str:
