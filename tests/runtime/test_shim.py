@@ -59,7 +59,8 @@ _SERVE = """
 import socket, sys
 sys.path.insert(0, sys.argv[1])
 import wire
-connection = wire.Connection(socket.fromfd(int(sys.argv[2]), socket.AF_UNIX, socket.SOCK_STREAM))
+sock = socket.fromfd(int(sys.argv[2]), socket.AF_UNIX, socket.SOCK_STREAM)
+connection = wire.Connection(sock, wire.arrival_at(sock))
 try:
     while True:
         header, payload = connection.receive()

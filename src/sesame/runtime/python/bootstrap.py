@@ -45,7 +45,8 @@ def attach(sock_fd, out_fd):
     """
     try:
         output.attach(out_fd)
-        connection = wire.Connection(_own_socket(sock_fd))
+        sock = _own_socket(sock_fd)
+        connection = wire.Connection(sock, wire.arrival_at(sock))
         watchdog.Watchdog(connection.fileno()).start()
         return connection
     except BaseException:

@@ -28,16 +28,26 @@ class ProtocolError(Exception):
     """The host broke the frame format; what follows cannot be parsed."""
 
 
+def arrival_at(sock):
+    """A poll object to wait with for something to read, None where the system has none.
+
+    Who waits in `recv` is also woken when the host reads the answer before: once in vain for each call.
+    """
+    if not hasattr(select, "poll"):
+        return None
+    arrival = select.poll()
+    arrival.register(sock.fileno(), select.POLLIN)
+    return arrival
+
+
 class Connection(object):
     """Frames over a connected stream socket."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, arrival=None):
+        """`arrival` is `arrival_at` the socket."""
         self._sock = sock
+        self._arrival = arrival
         self._rest = b""
-        self._arrival = None
-        if hasattr(select, "poll"):
-            self._arrival = select.poll()
-            self._arrival.register(sock.fileno(), select.POLLIN)
 
     def fileno(self):
         return self._sock.fileno()
@@ -93,7 +103,6 @@ class Connection(object):
     def _some(self):
         while True:
             try:
-                # Who waits in `recv` is also woken when the host reads the answer before: once in vain for each call.
                 if self._arrival is not None:
                     self._arrival.poll()
                 data = self._sock.recv(_READ_BYTES)
