@@ -71,6 +71,15 @@ MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
 IN_MEMORY = ("control", "destinations", "fc", "oss", "sls", "sts", "triggers")
 
 
+# Tests fail in many ways on purpose: structlog has exceptions drawn by rich unless told otherwise, which takes longer
+# than most of these tests.
+LOG: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+    structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+]
 # Objects made, and not yet freed, until garbage is looked for. Tests make many that live as long as the test does: with
 # the interpreter's own number each of them is looked at several times.
 GARBAGE_AFTER = 20_000
@@ -141,8 +150,13 @@ def _has_memory() -> bool:
 def own_log_of_each_test() -> Iterator[None]:
     """A command that ran in this process has set up the log for all of it."""
     yield
-    if structlog.is_configured():
-        structlog.reset_defaults()
+    if structlog.get_config()["processors"] is not LOG:
+        _reset_log()
+
+
+def _reset_log() -> None:
+    structlog.reset_defaults()
+    structlog.configure(processors=LOG)
 
 
 class Turns:
@@ -183,6 +197,7 @@ def _is_alone(item: pytest.Item) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipList(), "skip-list")
+    _reset_log()
     # Of a process of a parallel run: the folder that is shared by all of them.
     if workerinput := getattr(config, "workerinput", None):
         config.pluginmanager.register(Turns(Path(workerinput["turns"])), "turns")
