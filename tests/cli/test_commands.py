@@ -14,10 +14,11 @@ from tests.support import forked
 
 from sesame.cli import output
 from sesame.cli.doctor import doctor
-from sesame.cli.env import env, log_service_endpoint
+from sesame.cli.env import env
 from sesame.cli.runtimes import runtimes
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
+from sesame.model.log_service_address import log_service_endpoint
 from sesame.sandbox import descriptors
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 

@@ -9,9 +9,13 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fc2
 import pytest
+from alibabacloud_sts20150401.client import Client as Sts
+from alibabacloud_tea_openapi.models import Config
+from aliyun.log import LogClient
 
 import sesame.testing
 from sesame.testing import Cloud, CloudError, FunctionFailed, events
@@ -225,6 +229,22 @@ def test_programs_that_read_the_environment_find_it(sesame: Cloud, monkeypatch: 
     keys = {"accessKeyID": os.environ["ACCESS_KEY_ID"], "accessKeySecret": os.environ["ACCESS_KEY_SECRET"]}
     client = fc2.Client(endpoint=os.environ["FC_ENDPOINT"], **keys)
     assert client.list_services().data["services"] == []
+    # As aliyun-log-python-sdk does, it finds its proxy in the environment.
+    monkeypatch.setenv("http_proxy", os.environ["SLS_PROXY"])
+    logs = LogClient(
+        "http://cn-hangzhou.log.aliyuncs.com", os.environ["ACCESS_KEY_ID"], os.environ["ACCESS_KEY_SECRET"]
+    )
+    logs.create_project("shop", "")
+    assert [project["projectName"] for project in logs.list_project().get_projects()] == ["shop"]
+    assert urlsplit(os.environ["SLS_ENDPOINT"]).port == urlsplit(os.environ["SLS_PROXY"]).port
+    monkeypatch.delenv("http_proxy")
+    config = Config(
+        access_key_id=os.environ["ACCESS_KEY_ID"],
+        access_key_secret=os.environ["ACCESS_KEY_SECRET"],
+        endpoint=urlsplit(os.environ["STS_ENDPOINT"]).netloc,
+        protocol="http",
+    )
+    assert Sts(config).get_caller_identity().body.account_id == sesame.account_id
 
 
 def test_an_official_client_that_is_missing_is_named_with_its_package(

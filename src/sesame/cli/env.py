@@ -3,16 +3,15 @@
 Prints only what is served; prints nothing and fails when no Sesame runs. Changes nothing.
 """
 
-import ipaddress
 import shlex
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from sesame.cli import output, server
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
+from sesame.model.log_service_address import log_service_endpoint
 from sesame.settings import TABLE
 
 
@@ -50,21 +49,6 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
         return
     for name, value in set_values.items():
         click.echo(f"export {name}={shlex.quote(value)}" if form == "shell" else f"{name}={_dotenv(value)}")
-
-
-def log_service_endpoint(url: str) -> str:
-    """What a client of the Log Service at this URL takes as its endpoint: it puts the project before the host.
-
-    On port 80 that is the bare address. Elsewhere it is a name that has the projects below it, where there is one.
-    """
-    parts = urlsplit(url)
-    try:
-        address = ipaddress.ip_address(parts.hostname or "")
-    except ValueError:
-        return url
-    if parts.port == 80 and address.version == 4:
-        return str(address)
-    return url.replace(parts.netloc, f"sls.localhost:{parts.port}") if address.is_loopback else url
 
 
 def _dotenv(value: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from sesame.model.log_service_address import log_service_endpoint
 from sesame.testing.bucket import Bucket
 from sesame.testing.clock import Clock
 from sesame.testing.errors import CloudError
@@ -163,6 +164,9 @@ class Cloud:
         return {
             "FC_ENDPOINT": self.endpoint,
             "OSS_ENDPOINT": self.oss_endpoint,
+            "SLS_ENDPOINT": log_service_endpoint(self.sls_endpoint),
+            "SLS_PROXY": self.sls_endpoint,
+            "STS_ENDPOINT": self.sts_endpoint,
             "ACCOUNT_ID": self.account_id,
             "ACCESS_KEY_ID": self.access_key_id,
             "ACCESS_KEY_SECRET": self.access_key_secret,
