@@ -28,10 +28,10 @@ def of_another_program(shown: str, tables: Iterable[str], steps: str) -> Configu
     return ConfigurationError(f"{shown} is a database of another program (found tables {found}). {steps}")
 
 
-def damaged(shown: str, error: object) -> ConfigurationError:
-    """For a database that cannot be read or written; `error` is what it said."""
+def damaged(shown: str, error: object, *, full: bool = False) -> ConfigurationError:
+    """For a database that cannot be read or written; `error` is what it said, `full` whether its disk has no room."""
     what = str(error)
-    if "disk is full" in what:
+    if full or "disk is full" in what:
         steps = "Nothing is lost: free some space on its disk and start again"
     elif "readonly" in what or "unable to open" in what:
         steps = "Nothing is lost: let the user who starts Sesame read and write it, and the directory that it is in"

@@ -17,6 +17,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.sql.migrate import migrate
 from sesame.store.sql.refusals import NEXT_STEPS, damaged, of_another_program
+from sesame.store.sql.sqlite_file import wants_room
 
 T = TypeVar("T")
 
@@ -73,7 +74,8 @@ class SqliteBackend:
         return not (isinstance(raw, sqlite3.Connection) and raw.in_transaction)
 
     def unusable(self, error: BaseException) -> ConfigurationError:
-        return damaged(self.shown, getattr(error, "orig", None) or error)
+        said = getattr(error, "orig", None) or error
+        return damaged(self.shown, said, full=wants_room(said, self.path))
 
     def absent(self) -> str:
         if not self.path.exists():

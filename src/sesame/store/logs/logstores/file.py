@@ -94,10 +94,14 @@ def open_file(path: Path, *, durable: bool) -> sqlite_file.Connection:
                 "Sesame, or choose another data directory with --data-dir"
             )
     except (sqlite_file.Error, OSError) as error:
-        raise ConfigurationError(
-            f"the logs of the Log Service in {path} cannot be used: {error}; let the user who starts Sesame read and "
-            "write the file, put a copy of it back, or move it away and start again without its logs"
-        ) from error
+        if sqlite_file.wants_room(error, path):
+            step = "nothing is lost: free some space on its disk and start again"
+        else:
+            step = (
+                "let the user who starts Sesame read and write the file, put a copy of it back, or move it away and "
+                "start again without its logs"
+            )
+        raise ConfigurationError(f"the logs of the Log Service in {path} cannot be used: {error}; {step}") from error
     return db
 
 
