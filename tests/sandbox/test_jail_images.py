@@ -315,7 +315,7 @@ async def test_nothing_of_it_is_left(tmp_path: Path, root: Path, grade: str) -> 
         actor.sandbox.thaw()
         assert await run(actor, "1 + 1") == 2
         await stage.clear()
-    assert await traces.settled(60.0) == {}
+    assert await traces.settled() == {}
 
 
 async def test_without_a_jail_there_are_no_images(tmp_path: Path, root: Path) -> None:

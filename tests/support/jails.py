@@ -59,7 +59,7 @@ class Traces:
         found = {kind: sorted((now - self._before[kind]).elements()) for kind, now in self._now().items()}
         return {kind: names for kind, names in found.items() if names}
 
-    async def settled(self, patience_s: float = 5.0) -> dict[str, list[str]]:
+    async def settled(self, patience_s: float = 60.0) -> dict[str, list[str]]:
         """What is left once patience is at its end, or nothing: the kernel removes some a moment later."""
         deadline, pauses = time.monotonic() + patience_s, Pauses(0.01)
         while (found := self.left()) and time.monotonic() < deadline:
