@@ -21,7 +21,7 @@ def error(kind: str, message: str, *trace: str) -> bytes:
     ],
 )
 def test_a_missing_module_is_named_with_both_ways_to_bring_it(payload: bytes) -> None:
-    (line,) = hints.of_missing_module(payload, "main")
+    (line,) = hints.of_error(payload, "main")
     assert "There is no module 'oss2'" in line
     assert "runtimes install`" in line
     assert "build`" in line
@@ -40,7 +40,13 @@ def test_a_missing_module_is_named_with_both_ways_to_bring_it(payload: bytes) ->
     ],
 )
 def test_nothing_is_said_of_other_errors(payload: bytes) -> None:
-    assert not list(hints.of_missing_module(payload, "main"))
+    assert not list(hints.of_error(payload, "main"))
+
+
+def test_an_asgi_application_is_told_where_it_runs() -> None:
+    payload = error("TypeError", "FastAPI.__call__() missing 1 required positional argument: 'send'")
+    (line,) = hints.of_error(payload)
+    assert "a custom runtime" in line
 
 
 def test_handlers_and_files_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -17,8 +17,13 @@ _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
 
 
+# What Python says where it is called as a handler is, with two arguments.
+_ASGI = "missing 1 required positional argument: 'send'"
+
+
 class _Error(msgspec.Struct, rename="camel"):
     error_type: str = ""
+    error_message: str = ""
 
 
 def of_names(code: Path, *handlers: str) -> Iterator[str]:
@@ -33,12 +38,17 @@ def of_names(code: Path, *handlers: str) -> Iterator[str]:
             yield f"There is no {place.relative_to(code)}.py in {code}; --code names the folder of the code."
 
 
-def of_missing_module(payload: bytes, own_module: str = "") -> Iterator[str]:
-    """How to bring the module that the error says is missing; nothing for `own_module`, the handler's own."""
+def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
+    """What helps with the error that a function ended with; nothing of a missing `own_module`, the handler's own."""
     try:
         error = msgspec.json.decode(payload, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
+    if error.error_type == "TypeError" and _ASGI in error.error_message:
+        yield (
+            "This is an ASGI application, such as FastAPI's, and handlers are WSGI applications or functions: run it "
+            "by a custom runtime (docs/custom-runtimes.md, Frameworks)."
+        )
     missing = _NO_MODULE.search(payload.decode("utf-8", "replace"))
     if error.error_type not in _IMPORT_FAILED or missing is None or missing[1] == own_module:
         return

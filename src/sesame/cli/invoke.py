@@ -178,7 +178,7 @@ def _show(function: LocalFunction, call: LocalCall, outcome: Outcome, *, as_json
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")
         for line in hints.of_names(function.code, function.handler, function.initializer):
             output.note(line)
-        for line in hints.of_missing_module(outcome.payload, function.handler.rpartition(".")[0]):
+        for line in hints.of_error(outcome.payload, function.handler.rpartition(".")[0]):
             output.note(output.harmless(line))
         sys.exit(EXIT_FUNCTION_ERROR)
 
@@ -219,7 +219,7 @@ def _invoke_deployed(chosen: server.Server, service: str, function: str, event: 
         output.note(f"The log's end; all of it: sesame logs {name} --request-id {answer.request_id}")
     if answer.error_type:
         output.note(f"X-Fc-Error-Type: {answer.error_type}")
-        for line in hints.of_missing_module(answer.body):
+        for line in hints.of_error(answer.body):
             output.note(output.harmless(line))
         sys.exit(EXIT_FUNCTION_ERROR)
 

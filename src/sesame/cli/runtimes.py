@@ -4,6 +4,7 @@
 carry interpreters to a machine without a network. What they do is in `sandbox.runtimes`.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,7 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool,
         proxy=settings.interpreters_proxy,
     )
     own = own_interpreters(settings.resolved_runtimes_dir())
+    require_writable(settings.resolved_runtimes_dir())
     try:
         Obtainer(own, sources).get_all(chosen, output.note)
     finally:
@@ -205,7 +207,9 @@ def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, as_json
 @click.pass_obj
 def unpack(invoked: Invoked, /, file: Path, sha256: str | None, as_json: bool, **flags: Any) -> None:
     """Installs the interpreters of a file that `sesame runtimes pack` wrote on a machine of the same kind."""
-    own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
+    root = invoked.settings(flags).resolved_runtimes_dir()
+    require_writable(root)
+    own = own_interpreters(root)
     names = archive.unpack(file, own, output.note, sha256)
     if as_json:
         output.json_document({"unpacked": names})
@@ -252,6 +256,7 @@ def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
             raise ConfigurationError(f"{name} has no interpreter here; get it: {interpreters.how_to_get(name)}")
     if not known.found:
         raise ConfigurationError("no interpreter was found for any runtime; `sesame runtimes` says how to get one")
+    require_writable(known.packages.root)
     known.packages.install_all(names or tuple(known.found), output.note)
     for name in names or tuple(known.found):
         try:
@@ -264,6 +269,16 @@ def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
+
+
+def require_writable(root: Path) -> None:
+    """Raises `ConfigurationError` where this user may not make `root` or change what is in it."""
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        raise ConfigurationError(
+            f"the runtimes' directory {root} cannot be written by this user: run the command as the owner of "
+            f"{nearest}, or name another directory by SESAME_RUNTIMES_DIR, for this command and for `sesame start`"
+        )
 
 
 def _refuse_unknown(names: tuple[str, ...]) -> None:
