@@ -21,7 +21,9 @@ from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.loops import Bringing
+from sesame.store.logs.shared.merging import How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects, path_of
+from sesame.store.logs.shared.segment import SEGMENT_BYTES, Damaged, Segment, follow
 from sesame.store.logs.shared.shipping import Shipping
 from sesame.store.logs.writer import LogWriterProcess
 from sesame.store.sql.database import Database
@@ -42,11 +44,20 @@ class Source:
 class Writer:
     """What the writer of a cluster has of the log."""
 
-    def __init__(self, logs: Logs, process: LogWriterProcess, shipping: Shipping, copying: Copying, path: Path) -> None:
+    def __init__(
+        self,
+        logs: Logs,
+        process: LogWriterProcess,
+        shipping: Shipping,
+        copying: Copying,
+        merging: Merging[Segment],
+        path: Path,
+    ) -> None:
         self.logs = logs
         self.process = process
         self.shipping = shipping
         self.copying = copying
+        self.merging = merging
         self.bringing = Bringing(shipping.ship, "lines of functions", SYSTEM_CLOCKS)
         self.path = path
 
@@ -90,6 +101,7 @@ class Cluster:
             made[0],
             Shipping(made[0], index, objects, limits, SYSTEM_CLOCKS),
             Copying(made[0], index, objects, limits),
+            Merging(index, objects, How(SEGMENT_BYTES, follow, made[0].join)),
             path,
         )
 
@@ -223,6 +235,37 @@ async def test_what_is_deleted_while_it_is_copied_is_not_said_to_be_lost(
         assert await second.copying.copy() == 0
     assert said == []
     assert second.texts() == []
+
+
+async def test_what_the_process_joins_is_fetched_once_and_only_by_who_lacks_it(cluster: Cluster) -> None:
+    first = await cluster.lead("n1")
+    texts = [f"{number}" for number in range(8)]
+    for text in texts:
+        await first.write(text, function=f"f{text}")
+        await first.shipping.ship()
+    behind = await cluster.lead("n2")
+    assert await behind.copying.copy() == 8
+    again = await cluster.lead("n1")
+    assert await again.merging.merge() == 8
+    await again.write("last")
+    await again.shipping.ship()
+    cluster.objects.fetched = 0
+    assert await (await cluster.lead("n2")).copying.copy() == 1
+    new = await cluster.lead("n3")
+    assert await new.copying.copy() == 2
+    assert cluster.objects.fetched == 3
+    assert new.texts() == [*texts, "last"]
+    assert LogReader(new.path).functions() == sorted(("demo", f"f{each}") for each in (*texts, ""))
+
+
+async def test_the_process_says_which_segment_cannot_be_joined(cluster: Cluster) -> None:
+    writer = await cluster.lead("n1")
+    await writer.write("1")
+    sealed = await writer.process.seal([])
+    assert sealed is not None
+    with pytest.raises(Damaged, match=f"segment {sealed.segment.digest}: it is damaged: its 1 bytes have the SHA-256"):
+        await writer.process.join([sealed.segment], [b"x"])
+    assert await writer.process.join([sealed.segment], [sealed.data]) == (sealed.segment, sealed.data)
 
 
 async def test_no_more_is_copied_than_the_settings_keep(cluster: Cluster) -> None:
