@@ -11,7 +11,7 @@ from tests.engine.test_sharing import ROOM, answers, finish, hang
 
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.kept_idle import KeptIdle
-from sesame.engine.instance import State
+from sesame.engine.instance import Instance, State
 from sesame.http.interface import Exchange
 from sesame.model.invocation import Invocation, Target
 
@@ -86,6 +86,15 @@ async def test_calls_join_a_credit_until_its_instance_would_be_full() -> None:
         await asyncio.sleep(0)
     assert gone == ["c-1"]
     first.cancel()
+
+
+async def test_what_the_writer_has_granted_starts_beside_what_still_ends() -> None:
+    engine = shared()
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+    snapshot = engine.resolver.resolve(Target("s", "LATEST", "f"))
+    for number in range(CAPS.memory_mb // snapshot.limits.memory_mb + 1):
+        credits.take(Instance(snapshot, f"c-{number}", lambda *_line: None, engine.clocks))
+    assert credits.memory_mb > CAPS.memory_mb
 
 
 @pytest.mark.parametrize("turns", range(1, 12))

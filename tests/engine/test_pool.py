@@ -244,6 +244,26 @@ async def test_evicted_instances_end_although_the_caller_goes_away() -> None:
     assert (engine.pool.instances(), engine.pool.capacity.memory_mb) == ([], 0)
 
 
+async def test_what_is_evicted_keeps_its_capacity_until_it_has_ended_although_the_caller_goes_away() -> None:
+    engine = build(CAPS)
+    for name in ("a", "b"):
+        engine.deploy(name, memory_size=256)
+        await engine.call(name)
+    engine.deploy("big", memory_size=512)
+    engine.driver.ends.closed = True
+    gone = asyncio.create_task(engine.call("big"))
+    await settle()
+    gone.cancel()
+    await settle()
+    assert gone.cancelled()
+    next_one = asyncio.create_task(engine.call("a"))
+    await settle()
+    assert len(engine.driver.alive) == 2, "none starts beside those that end"
+    engine.driver.ends.open()
+    assert (await next_one).cold
+    assert engine.pool.capacity.memory_mb == 256
+
+
 async def test_a_call_waits_for_the_capacity_of_an_ending_instance() -> None:
     engine = build(Caps(instances_per_function=1, memory_mb=512, starts_at_once=2, keep_alive_s=300))
     engine.deploy()

@@ -149,6 +149,10 @@ class CreditCapacity(Capacity):
             raise Exhausted(shortage)
         return []
 
+    def take(self, instance: Instance, *, was_there: bool = False) -> None:
+        """The writer has counted it, which may have evicted a larger one here that has not ended yet."""
+        super().take(instance, was_there=True)
+
     def name(self, snapshot: Snapshot) -> str:
         credits = self._unused[snapshot.key]
         credit = credits.popleft()

@@ -187,6 +187,26 @@ class Capacity:
             self._memory_mb -= instance.snapshot.limits.memory_mb
             self.told_free()
 
+    def free_after(self, instance: Instance, ending: Collection["asyncio.Task[None]"]) -> None:
+        """As `free`, of one that does not start, once these have ended in whose place it was to start.
+
+        Until then they have what was given to it.
+        """
+        left = {each for each in ending if not each.done()}
+        if not left:
+            self.free(instance)
+            return
+        if instance.state is not State.DEAD:
+            instance.move(State.DEAD)
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            left.discard(task)
+            if not left:
+                self.free(instance)
+
+        for each in tuple(left):
+            each.add_done_callback(ended)
+
     def told_free(self) -> None:
         """An instance has gone, or has become one that may be evicted."""
         if self.on_free is not None:

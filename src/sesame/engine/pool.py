@@ -260,7 +260,7 @@ class Pool:
                 await self.startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self.shared.close(instance)
-            self.capacity.free(instance)
+            self.capacity.free_after(instance, ending)
             raise
         if instance.state is State.DEAD:
             # `close` ended it before it had a process.
