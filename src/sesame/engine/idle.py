@@ -32,18 +32,8 @@ class IdleInstances:
 
         None that has all the sessions that it may have.
         """
-        for side in (self._provisioned, self._on_demand):
-            if (group := side.get(key)) is None:
-                continue
-            # All of them have the same affinity: most functions have none.
-            alone = group[0].snapshot.affinity is None
-            at = len(group) - 1 if alone else _last_with_room(group)
-            if at >= 0:
-                instance = group.pop(at)
-                if not group:
-                    del side[key]
-                return instance
-        return None
+        instance = _taken(self._provisioned, key) if self._provisioned else None
+        return _taken(self._on_demand, key) if instance is None else instance
 
     def has(self, key: str) -> bool:
         """Whether `take` finds one."""
@@ -78,6 +68,20 @@ class IdleInstances:
 
     def _side(self, instance: Instance) -> dict[str, list[Instance]]:
         return self._on_demand if instance.provisioned_for is None else self._provisioned
+
+
+def _taken(side: dict[str, list[Instance]], key: str) -> Instance | None:
+    group = side.get(key)
+    if group is None:
+        return None
+    # All of a group have the same affinity: most functions have none.
+    at = len(group) - 1 if group[0].snapshot.affinity is None else _last_with_room(group)
+    if at < 0:
+        return None
+    instance = group.pop(at)
+    if not group:
+        del side[key]
+    return instance
 
 
 def _last_with_room(group: list[Instance]) -> int:

@@ -32,20 +32,19 @@ class Turns:
         self._starts_max = self._starts_left = starts_max
         # Empty as long as more may start in this turn.
         self._waiting: deque[Startable] = deque()
-        self._ends = False
 
     def start(self, request: Startable) -> None:
         """Now, or in one of the next turns; never, if its client has gone by then."""
-        if not self._ends:
-            self._ends = True
-            self._loop.call_soon(self._end)
-        if self._starts_left:
-            self._starts_left -= 1
-            if not request.disconnected:
-                self._running.add(request)
-                request.task = self._loop.create_task(request.run())
-        else:
+        if not self._starts_left:
             self._waiting.append(request)
+            return
+        self._starts_left -= 1
+        if not self._starts_left:
+            # Only now is the end of a turn awaited: those that started in turns before count as of this one.
+            self._loop.call_soon(self._end)
+        if not request.disconnected:
+            self._running.add(request)
+            request.task = self._loop.create_task(request.run())
 
     def give_up(self) -> None:
         """What waits is never started."""
@@ -53,7 +52,6 @@ class Turns:
 
     def _end(self) -> None:
         """The turn is over: what waits is started in the next one."""
-        self._ends = False
         self._starts_left = self._starts_max
         while self._waiting and self._starts_left:
             self.start(self._waiting.popleft())

@@ -283,25 +283,28 @@ class _Frames(asyncio.BufferedProtocol):
                 frame, self._large, self._got = self._large, None, 0
                 self._deliver(frame, 0, _SIZES.unpack_from(frame)[1], len(frame))
             return
-        start = 0
-        while not self._broken and self._got - start >= 8:
-            size, header_size = _SIZES.unpack_from(self._small, start)
+        start, got, small = 0, self._got, self._small
+        while got - start >= 8 and not self._broken:
+            size, header_size = _SIZES.unpack_from(small, start)
             if size > MAX_FRAME_BYTES or header_size > MAX_HEADER_BYTES or header_size + 4 > size:
                 self._fail(f"a frame of {size} bytes with a header of {header_size}")
                 return
             end = start + 4 + size
-            if end > self._got:
+            if end > got:
                 if 4 + size > _READ_BYTES:
                     self._large = mmap.mmap(-1, 4 + size)
-                    self._large[: self._got - start] = memoryview(self._small)[start : self._got]
-                    self._got -= start
+                    self._large[: got - start] = memoryview(small)[start:got]
+                    self._got = got - start
                     return
                 break
-            self._deliver(self._small, start, header_size, end)
+            self._deliver(small, start, header_size, end)
             start = end
-        if start:
-            self._small[: self._got - start] = self._small[start : self._got]
-            self._got -= start
+        if start == got:
+            # By far the most usual: whole frames, and nothing behind them.
+            self._got = 0
+        elif start:
+            small[: got - start] = small[start:got]
+            self._got = got - start
 
     def eof_received(self) -> bool:
         return False

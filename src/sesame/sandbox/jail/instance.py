@@ -360,8 +360,8 @@ class JailSandbox:
     def _count_memory(self) -> None:
         if self._gauge is not None:
             self._peak_mb = self._gauge.look_at_main()
-        elif self._resources is not None and self._resources.group is not None:
-            self._peak_mb = self._resources.group.memory_peak_bytes() / MIB + self._baseline_mb
+        elif (resources := self._resources) is not None and resources.group is not None:
+            self._peak_mb = resources.group.memory_peak_bytes() / MIB + self._baseline_mb
 
     def _thaw_processes(self) -> None:
         group = self._resources.group if self._resources is not None else None

@@ -90,6 +90,8 @@ class Logs:
         writer: Callable[[Path, int, float, Callable[[int], None]], Writer] = LogWriterProcess,
     ) -> None:
         self._call_bytes = retention.call_bytes
+        # Of a call whose first and last lines are taken in at once.
+        self._whole_bytes = min(CHUNK_BYTES_MAX, retention.call_bytes)
         self._waiting_bytes = retention.waiting_bytes
         self._clocks, self._now = clocks, clocks.wall
         self._reader = LogReader(path)
@@ -184,7 +186,7 @@ class Logs:
         size = len(line) + len(data)
         if request_id == before.request_id or not data.endswith(b"\n"):
             return False
-        if size > CHUNK_BYTES_MAX or size > self._call_bytes or self._waiting + size > self._waiting_bytes:
+        if size > self._whole_bytes or self._waiting + size > self._waiting_bytes:
             return False
         if self._written:
             # It comes after what was taken in before.
