@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from tests.support.postgresql import postgresql_server, postgresql_url  # noqa: F401 - fixtures
+from tests.support.postgresql import SHARED, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.support.s3 import s3_store, s3_url  # noqa: F401 - fixtures
 
 # How long an example takes says something of the machine and nothing of the code.
@@ -228,6 +228,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Of a process of a parallel run: the folder that is shared by all of them.
     if workerinput := getattr(config, "workerinput", None):
         config.pluginmanager.register(Turns(Path(workerinput["turns"])), "turns")
+        os.environ[SHARED] = workerinput["turns"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -269,7 +270,9 @@ def pytest_configure_node(node: Any) -> None:
 def _turns_folder(config: pytest.Config) -> Path:
     """Made once for a run, and removed at its end."""
     if TURNS not in config.stash:
-        folder = tempfile.TemporaryDirectory(prefix="sesame-turns-")
+        folder = tempfile.TemporaryDirectory(prefix="sesame-turns-", ignore_cleanup_errors=True)
+        # Also what ordinary users own lies there.
+        Path(folder.name).chmod(0o755)
         config.add_cleanup(folder.cleanup)
         config.stash[TURNS] = Path(folder.name)
     return config.stash[TURNS]

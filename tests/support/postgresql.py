@@ -6,7 +6,10 @@ make and to remove one takes longer than most tests.
 """
 
 import asyncio
+import atexit
 import contextlib
+import fcntl
+import functools
 import itertools
 import os
 import shutil
@@ -16,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ USER, PASSWORD = "sesame", "pass:word/@"
 PASSWORD_IN_URL = "pass%3Aword%2F%40"
 TEMPLATE = "template_sesame"
 START_PATIENCE_S = 30.0
+# Names, in each process of a parallel run, the folder that all of them share; set by `tests/conftest.py`.
+SHARED = "SESAME_TEST_SHARED"
 DONE = "-- done --"
 # Sorts as a language does, so that nothing is sorted right by chance. Every kill here is one of processes, which costs
 # nothing that the kernel has; fsync would only slow the tests.
@@ -84,8 +90,8 @@ def binaries() -> Path | None:
 class Server:
     """One cluster. `start`, `stop`, `kill` and `pause` may follow each other as often as one likes."""
 
-    def __init__(self, folder: Path, bin_folder: Path, also: str = "") -> None:
-        """It listens at loopback, and at `also`: there with a password as well."""
+    def __init__(self, folder: Path, bin_folder: Path, also: str = "", made: Path | None = None) -> None:
+        """It listens at loopback, and at `also`, there with a password. Begins with the data of one that has ended."""
         self.folder = folder
         self._listens = ",".join(filter(None, ("127.0.0.1", also)))
         self._bin = bin_folder
@@ -103,7 +109,12 @@ class Server:
         if os.getuid() == 0:
             for path in (folder, password):
                 os.chown(path, NOBODY, NOBODY)
-        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", *INITDB)
+        if made is None:
+            pwfile = f"--pwfile={password}"
+            self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", pwfile, *INITDB)
+        else:
+            # With its owner and its modes.
+            subprocess.run(["cp", "-a", str(made), str(self._data)], check=True)
         if also:
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all 10.0.0.0/8 scram-sha-256\n")
@@ -259,7 +270,7 @@ def own_server(also: str = "") -> Iterator[Server]:
     if found is None:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
     with tempfile.TemporaryDirectory(prefix="sesame-postgresql-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder), found, also)
+        server = Server(Path(folder), found, also, _made_data(found))
         server.start()
         try:
             yield server
@@ -267,21 +278,56 @@ def own_server(also: str = "") -> Iterator[Server]:
             server.stop()
 
 
+def _made_data(bin_folder: Path) -> Path:
+    """Of a server that ended in order, with `TEMPLATE`, which has all tables. To copy takes less than to make it.
+
+    Made once for all processes of a parallel run, by the first that needs it, in the folder that they share.
+    """
+    shared = _shared_folder()
+    with (shared / "postgresql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = shared / "postgresql"
+        if not (shared / "postgresql.made").exists():
+            folder.mkdir()
+            server = Server(folder, bin_folder)
+            server.start()
+            try:
+                server.sql(f"CREATE DATABASE {TEMPLATE}")
+                # In a thread, as the test that asks may have a loop of its own.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, _make_tables(server.url(TEMPLATE))).result()
+            finally:
+                server.stop()
+            (shared / "postgresql.made").touch()
+    return folder / "data"
+
+
+async def _make_tables(url: str) -> None:
+    # Imported here, as each run of pytest imports this file and few need a database.
+    from sesame.store.sql.database import Database
+
+    database = Database(url)
+    await database.open()
+    await database.close()
+
+
+@functools.cache
+def _shared_folder() -> Path:
+    """Removed when this process ends, or, in a parallel run, when the whole run does."""
+    given = os.environ.get(SHARED, "")
+    # Tests run others as another user.
+    if os.access(given, os.W_OK):
+        return Path(given)
+    made = tempfile.TemporaryDirectory(prefix="sesame-made-", ignore_cleanup_errors=True)
+    atexit.register(made.cleanup)
+    Path(made.name).chmod(0o755)
+    return Path(made.name)
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Server]:
     """A server with a database that has all tables, `TEMPLATE`; skips where PostgreSQL is not installed."""
     with own_server() as server:
-
-        async def make_template() -> None:
-            # Imported here, as each run of pytest imports this file and few need a database.
-            from sesame.store.sql.database import Database
-
-            database = Database(server.url(TEMPLATE))
-            await database.open()
-            await database.close()
-
-        server.sql(f"CREATE DATABASE {TEMPLATE}")
-        asyncio.run(make_template())
         server.template_made()
         yield server
 
