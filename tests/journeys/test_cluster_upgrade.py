@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.journeys.conftest import run
+from tests.journeys.conftest import run, wait_until
 from tests.support.installed import INSTALLED
-from tests.support.nodes import Node, running
+from tests.support.nodes import PATIENCE_S, Node, running
 from tests.torture.agents_calls import Calls
 
 from sesame.model.standing import standing_of
@@ -119,3 +119,58 @@ def test_all_nodes_are_upgraded_by_one_command_under_load(tmp_path: Path) -> Non
         assert health.findings(reports) == []
         assert not plan(reports, asked(nodes, reports), RAY, together=False).upgraded
         calls.settled(seen.accepted)
+
+
+# Nodes of two such versions cannot be linked.
+SPEAKS_BY_VERSION = """
+import pathlib, sesame
+spoken = sesame.__version__ = pathlib.Path("{version}").read_text()
+import sesame.cluster.joining as joining
+joining.speaks = lambda: spoken
+"""
+
+
+def test_where_old_and_new_nodes_cannot_be_linked_all_are_upgraded_at_once(tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    version.write_text("1.0.0")
+    program = ("-c", (SPEAKS_BY_VERSION + INSTALLED).format(version=version))
+    with running(tmp_path, "a", "b", runtime=RUNTIME, flags=("--drain-s", "60"), program=program) as cluster:
+        leader, [other] = cluster.leader(), cluster.others()
+        calls, nodes = Calls(leader, "upgraded", RUNTIME), OnOneMachine(list(cluster.nodes.values()))
+        version.write_text("1.0.1")
+        reports = nodes.reports()
+        there = asked(nodes, reports)
+        assert "run this again with --together" in plan(reports, there, RAY, together=False).problems[0]
+        planned = plan(reports, there, RAY, together=True)
+        assert (planned.problems, planned.together) == ((), True)
+        with calls.at(CALLS_A_SECOND, other) as callers:
+            Upgrade(nodes, "me", lambda _line: None, lambda: False).carry_out(planned)
+            seen = callers.stop()
+        assert seen.failed == {}, cluster.said()[-6000:]
+        assert [each.standing.speaks for each in nodes.reports()] == ["1.0.1", "1.0.1"]
+        calls.settled(seen.accepted)
+
+
+def test_a_node_that_cannot_be_linked_says_so(tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    version.write_text("1.0.0")
+    program = ("-c", (SPEAKS_BY_VERSION + INSTALLED).format(version=version))
+    with running(tmp_path, "a", runtime=RUNTIME, program=program) as cluster:
+        leader = cluster.leader()
+        version.write_text("1.0.1")
+        newer = cluster.nodes["b"] = cluster.another("b")
+        newer.begin()
+        nodes = OnOneMachine([leader, newer])
+
+        def said() -> list[str]:
+            if not (newer.data_dir / "node.json").exists():
+                return []
+            return [each.wrong for each in health.findings(nodes.reports()) if "messages or records" in each.wrong]
+
+        assert wait_until(said, "a word of the newer node", PATIENCE_S) == [
+            "serves nothing: it runs 1.0.1, whose messages or records are not those of the node that leads"
+        ]
+        for node in (leader, newer):
+            assert "it runs Sesame 1.0.1, whose messages or records are others than those of the writer's 1.0.0" in (
+                node.said()
+            )

@@ -220,6 +220,8 @@ def test_where_a_new_head_has_come_nodes_are_placed_again_once_ray_was_started_a
             placing.ray.start(head)
     for machine in machines:
         assert placing.nodes(machine) == []
+        # Of the one that was killed.
+        (machine.folder / "node").unlink()
     placing.ray.start(*machines)
     for machine in machines:
         placing.runs_on(machine)
