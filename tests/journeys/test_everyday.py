@@ -24,7 +24,7 @@ Resources:
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("everyday")) as server:
+    with running(tmp_path_factory.mktemp("everyday"), runtime=("python3", "python3.12")) as server:
         yield server
 
 

@@ -39,7 +39,7 @@ def handler(event, context):
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("layers")) as server:
+    with running(tmp_path_factory.mktemp("layers"), runtime="python3.10") as server:
         yield server
 
 
