@@ -1,8 +1,10 @@
 """What is said of a cluster: what changed, and why Ray cannot be used. Ray itself runs in test_placing."""
 
+import contextlib
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from tests.support.s3 import free_port
 
 from sesame.model.errors import ConfigurationError
+from sesame.on_ray import actors
+from sesame.on_ray import cluster as on_ray
 from sesame.on_ray.cluster import UNHEARD_MAX, Cluster, Elsewhere, changes, described
 from sesame.on_ray.library import connected, why_not
 from sesame.on_ray.order import LOST, Order, Report, filled
@@ -112,3 +116,35 @@ def test_while_no_head_answers_it_goes_on_watching() -> None:
     ray, said = _Unheard(f"127.0.0.1:{free_port()}"), list[str]()
     Cluster(ray, PLACER).watch(said.append, lambda _s: ray.asked > UNHEARD_MAX + 2)
     assert len(said) == 1
+
+
+class _Placer:
+    """An actor of that kind; what its methods answer is there at once."""
+
+    def __init__(self, order: Order, *, drains: bool = False) -> None:
+        self.drained = False
+        self.drains = SimpleNamespace(remote=lambda: drains)
+        self.digest = SimpleNamespace(remote=lambda: order.digest)
+        self.drain = SimpleNamespace(remote=self._drain)
+
+    def _drain(self) -> list[Any]:
+        self.drained = True
+        return []
+
+
+def test_a_cluster_whose_stop_was_broken_off_is_ended_and_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order("1", ("-m", "sesame", "node"))
+    left, new = _Placer(order, drains=True), _Placer(order)
+    placers, killed = [left, new], list[Any]()
+    ray = SimpleNamespace(get=lambda answer, timeout: answer, kill=killed.append, exceptions=_Unheard.exceptions)
+
+    @contextlib.contextmanager
+    def own_ray(_address: str | None) -> Iterator[Any]:
+        yield ray
+
+    monkeypatch.setattr(on_ray, "connected", own_ray)
+    monkeypatch.setattr(on_ray, "NAME_FREE_S", 0.0)
+    monkeypatch.setattr(actors, "placer", lambda _order: placers.pop(0))
+    with on_ray.begun(None, order) as cluster:
+        assert cluster.runs_by(order)
+    assert (killed, left.drained, new.drained, placers) == ([left], True, False, [])

@@ -180,6 +180,9 @@ class Placer:
         """Of the order that the cluster runs by."""
         return self._order.digest
 
+    def drains(self) -> bool:
+        return self._draining
+
     def upgrades(self, who: str, *, ends: bool = False) -> str:
         """Why `who` may not upgrade nodes now, "" where it may: nobody else does, for a while, unless that ends."""
         with self._changing:

@@ -17,6 +17,8 @@ from sesame.on_ray.order import LOST, Order, Ran, Report
 # A new actor first imports what it needs: seconds, and more than a minute on a machine that is busy.
 ANSWER_S = 180.0
 WATCHED_EVERY_S = 1.0
+# Ray forgets the name of an actor that was ended within so long.
+NAME_FREE_S = 0.5
 # POLICY: asked in vain so often, each time for a second at least, whoever watches looks whether there is another head.
 UNHEARD_MAX = 30
 
@@ -118,6 +120,13 @@ class Cluster:
                 note(line)
             before = {report.machine: report for report in reports}
 
+    def drains(self) -> bool:
+        """Whether it was asked to end."""
+        try:
+            return bool(self._asked(self._placer.drains.remote(), ANSWER_S))
+        except Stopped:
+            return True
+
     def runs_by(self, order: Order) -> bool:
         """Whether it was begun with this order."""
         return bool(self._asked(self._placer.digest.remote(), ANSWER_S) == order.digest)
@@ -139,6 +148,12 @@ def begun(address: str | None, order: Order) -> Iterator[Cluster]:
         from sesame.on_ray import actors
 
         cluster = Cluster(ray, actors.placer(order))
+        while cluster.drains():
+            # Whoever asked for that has left, or is about to end the placer.
+            with contextlib.suppress(Stopped):
+                cluster.drain()
+            time.sleep(NAME_FREE_S)
+            cluster = Cluster(ray, actors.placer(order))
         if not cluster.runs_by(order):
             raise ConfigurationError(
                 "a cluster with other settings runs on this Ray; expected the same ones, or none: stop it with "
