@@ -56,3 +56,10 @@ def test_handlers_and_files_that_are_not_there_are_told(tmp_path: Path) -> None:
         "A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found 'handler'.",
         f"There is no nope.py in {tmp_path}; --code names the folder of the code.",
     ]
+
+
+def test_a_file_in_place_of_a_handler_is_told(tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    assert list(hints.of_names(tmp_path, "main.py")) == [
+        "A handler is MODULE.FUNCTION, and 'main.py' is a file: name a function of it, as main.FUNCTION."
+    ]

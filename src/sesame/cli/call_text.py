@@ -209,7 +209,7 @@ def _cold(phases: Phases) -> str:
 
 def _named(error: BaseException) -> str:
     if type(error).__name__ == "CancelledError":
-        return "its caller left" if not error.args else f"{error.args[0]}"
+        return "its caller left, or Sesame stops" if not error.args else f"{error.args[0]}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -33,6 +33,10 @@ def of_names(code: Path, *handlers: str) -> Iterator[str]:
         if not (dot and module and name):
             yield f"A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found '{handler}'."
             continue
+        if name == "py" and (file := code / f"{module}.py").is_file():
+            example = f"{file.stem}.FUNCTION"
+            yield f"A handler is MODULE.FUNCTION, and '{handler}' is a file: name a function of it, as {example}."
+            continue
         place = code.joinpath(*module.replace("/", ".").split("."))
         if not place.is_dir() and next(place.parent.glob(f"{glob.escape(place.name)}.*"), None) is None:
             yield f"There is no {place.relative_to(code)}.py in {code}; --code names the folder of the code."
