@@ -121,6 +121,9 @@ def _convert(setting: Setting, raw: Any, source: str) -> Any:
     except (msgspec.ValidationError, ValueError) as error:
         shown = "(not shown)" if setting.name in SECRETS else f"'{raw}'"
         expected = f"expected {_NUMBERS[setting.kind]}" if setting.kind in _NUMBERS else error
+        # As Kubernetes names the address of a Service for every container: SESAME_PORT, of one that is called sesame.
+        if source == setting.environment and str(raw).startswith("tcp://"):
+            expected = f"{expected}; where Kubernetes sets it for a Service, set enableServiceLinks: false of the pod"
         raise ConfigurationError(f"{source} is set to an invalid value {shown}: {expected}") from error
 
 

@@ -37,6 +37,7 @@ def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
     [
         ({}, {"SESAME_PORT": "many"}, "", "SESAME_PORT is set to an invalid value 'many'"),
         ({}, {"SESAME_PORT": "many"}, "", "expected a whole number"),
+        ({}, {"SESAME_PORT": "tcp://10.0.0.1:9000"}, "", "enableServiceLinks: false"),
         ({}, {}, "oss_port = 1.5", "expected a whole number"),
         ({}, {"SESAME_DRAIN_S": "long"}, "", "expected a number"),
         ({}, {"SESAME_MAX_MEMROY_MB": "500"}, "", "did you mean SESAME_MAX_MEMORY_MB?"),
