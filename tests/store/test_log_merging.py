@@ -12,7 +12,7 @@ from sesame.model.errors import StoreUnavailable
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.merging import How, Indexed, Merging, to_join
-from sesame.store.logs.shared.objects import READ_FOR_S, SegmentObjects, path_of
+from sesame.store.logs.shared.objects import GIVEN_UP_S, READ_FOR_S, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import NUMBERS
 from sesame.store.logs.shared.segment import (
     SEGMENT_BYTES,
@@ -199,3 +199,22 @@ async def test_a_lost_segment_is_left_alone_and_the_others_are_joined(lines: Lin
         await lines.merging.merge()
     left = [(each.segment.ids.first - NUMBERS, each.segment.ids.end - NUMBERS) for each in await lines.index.all()]
     assert left == [(0, 2), (2, 3), (3, 5)]
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize("gone", [False, True])
+async def test_what_is_left_of_several_may_be_one_of_them_whose_object_stays(lines: Lines, gone: bool) -> None:
+    await lines.add(NUMBERS)
+    kept = await lines.add(NUMBERS + 1)
+
+    async def the_last(_segments: Sequence[Segment], data: Sequence[bytes]) -> tuple[Segment, bytes]:
+        if gone:
+            # The other row goes meanwhile.
+            await lines.index.expire(kept.last_ms, 1_000_000)
+        return kept, data[-1]
+
+    await Merging(lines.index, lines.objects, How(SEGMENT_BYTES, follow, the_last)).merge()
+    lines.wall.now_s += 2 * GIVEN_UP_S
+    await lines.objects.clean()
+    assert [each.segment.digest for each in await lines.index.all()] == [kept.digest]
+    assert list(lines.bucket.held) == [path_of(kept.digest)]

@@ -13,6 +13,7 @@ import structlog
 from tests.support.databases import ONE_DATABASE
 from tests.support.logstores_of_cluster import INDEX, NOW_S, Cluster, filled, group, texts
 
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import PlatformError, StoreUnavailable
 from sesame.model.logstore import LogGroup, LogRecord, Logstore
 from sesame.store.blobs.bucket import Piece
@@ -21,6 +22,7 @@ from sesame.store.logs.logstores.function_lines import FunctionLines
 from sesame.store.logs.logstores.interface import Query as LogQuery
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.reader import Query
+from sesame.store.logs.shared.objects import GIVEN_UP_S, SegmentObjects, path_of
 from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import group_segments
 
@@ -297,3 +299,24 @@ async def test_many_groups_are_several_segments(cluster: Cluster, monkeypatch: p
     assert 1 < len(cluster.objects.held) < 9
     second = await cluster.lead("n2")
     assert await texts(second) == [f"{number}" for number in range(9)]
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize("gone_first", [True, False])
+async def test_what_is_left_of_joined_segments_stays_although_it_is_one_of_them(
+    cluster: Cluster, gone_first: bool
+) -> None:
+    """All logs of the other are of a logstore that is gone: the bytes are those of the one, under the same digest."""
+    first = await cluster.lead("n1")
+    await filled(first)
+    await first.create_logstore(Logstore("p", "gone", ttl_days=7, shards=1))
+    for name in ("gone", "l") if gone_first else ("l", "gone"):
+        await first.append("p", name, group("kept" if name == "l" else "gone"))
+        await cluster.groups.bring()
+    await first.delete_logstore("p", "gone")
+    assert await cluster.groups.merging.merge() == 2
+    (left,) = await cluster.index.all()
+    late = SegmentObjects(cluster.database, cluster.objects, lambda: SYSTEM_CLOCKS.wall() + 10 * GIVEN_UP_S)
+    await late.clean()
+    assert list(cluster.objects.held) == [path_of(left.segment.digest)]
+    assert await texts(await cluster.lead("n2")) == ["kept"]

@@ -116,7 +116,9 @@ class Merging(Generic[S]):
         if joined is None:
             return False
         segment, joined_data = joined
-        await self._objects.put(segment.digest, joined_data)
+        # All that is left may be one of them: an object that has a row is not announced, or it would be given up.
+        if segment.digest not in {each.digest for each in segments}:
+            await self._objects.put(segment.digest, joined_data)
         return await self._index.replace(run, segment)
 
 

@@ -111,7 +111,7 @@ def replace(
     connection: sa.Connection, table: sa.Table, former: Sequence[Numbered], row: Mapping[str, object], at: float
 ) -> bool:
     """In a transaction: `row` in the place of the last of `former`, whose objects go a while later; False if one is
-    gone already."""
+    gone already. Where the row mentions the object of one of them, that stays."""
     numbers = [each.number for each in former]
     there = sa.select(table.c.number, table.c.digest).where(table.c.number.in_(numbers))
     digests = [digest for _number, digest in connection.execute(there)]
@@ -120,7 +120,7 @@ def replace(
     take(connection, str(row["digest"]))
     connection.execute(sa.delete(table).where(table.c.number.in_(numbers[:-1])))
     connection.execute(sa.update(table).where(table.c.number == numbers[-1]).values(**row))
-    remove(connection, digests, at + READ_FOR_S)
+    remove(connection, [each for each in digests if each != row["digest"]], at + READ_FOR_S)
     return True
 
 
