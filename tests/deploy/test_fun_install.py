@@ -37,14 +37,25 @@ def test_tasks_of_the_older_file(tmp_path: Path) -> None:
     assert found is not None
     assert found.packages == ("Pillow",)
     assert found.left_out == ("pip: six, target: /mnt/auto", "apt: libzbar0", "name: n, shell: make it")
+    # As in a Funfile.
+    (tmp_path / "fun.yml").write_text("tasks: [{pip: -U six}, {pip: [flask, 'a>=1']}, {pip: --target /x b}]\n")
+    found = fun_install.read(tmp_path)
+    assert found is not None
+    assert (found.packages, found.left_out) == (("six", "flask", "a>=1"), ("pip: --target /x b",))
     (tmp_path / "fun.yml").write_text("tasks: 1\n")
     with pytest.raises(ConfigurationError, match=r"fun\.yml:1:8"):
         fun_install.read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "line", ["RUN pip install 'a", "RUN echo pip install a", "RUN pip download a", "RUN pip -x install a"]
-)
+    "line",
+    [
+        "RUN pip install 'a", "RUN echo pip install a", "RUN pip download a", "RUN pip -x install a",
+        "RUN pip install a || true", "RUN pip install a | tee log", "RUN pip install a > /dev/null",
+        "RUN pip install a 2>&1", "RUN pip install $PACKAGE", "RUN pip install `cat packages`",
+        "RUN pip install a # for b", "RUN pip install a & wait", "RUN (pip install a)", "RUN pip install /code/a",
+    ],
+)  # fmt: skip
 def test_what_cannot_be_read_is_told(tmp_path: Path, line: str) -> None:
     (tmp_path / "Funfile").write_text(f"{line}\n")
     found = fun_install.read(tmp_path)

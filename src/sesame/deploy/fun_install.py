@@ -36,6 +36,8 @@ _LISTED = ("-r", "--requirement")
 _OWN_PLACES = (".", "./", _CODE, f"{_CODE}/", ".fun/python", f"{_CODE}/{USER_BASE}")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _PIP = re.compile(r"pip(?:2|3)?(?:\.\d+)?")
+# What only a shell can read, such as `|| true` and `$NAME`, and a path outside the code.
+_NO_PACKAGE = re.compile(r"[|&<>()#/~]|\d>|.*[$`]")
 
 
 class Installs(msgspec.Struct, frozen=True):
@@ -125,7 +127,7 @@ def _pip(words: list[str]) -> list[str] | None:
             if (name in _HERE and value not in _OWN_PLACES) or (name in _LISTED and value != "requirements.txt"):
                 return None
         elif word.lower() not in _FLAGS:
-            if word.startswith("-"):
+            if word.startswith("-") or _NO_PACKAGE.match(word):
                 return None
             found.append(word)
     return found
@@ -140,12 +142,16 @@ def _tasks(path: Path) -> Installs:
         for task in tasks:
             given = task.mapping("a task")
             pip, target = given.get("pip"), given.get("target")
-            if pip is None or (target is not None and target.text() not in _OWN_PLACES) or "env" in given:
+            wanted = None
+            if pip is not None and (target is None or target.text() in _OWN_PLACES) and "env" not in given:
+                words = [each.text() for each in pip.items()] if isinstance(pip.value, list) else pip.text().split()
+                wanted = _pip(["pip", "install", *words])
+            if wanted is None:
                 left_out.append(
                     ", ".join(f"{key}: {' '.join(str(each.plain()).split())}" for key, each in given.items())
                 )
             else:
-                packages += [each.text() for each in pip.items()] if isinstance(pip.value, list) else pip.text().split()
+                packages += wanted
     except TemplateError as error:
         raise ConfigurationError(str(error)) from error
     return Installs(path, tuple(dict.fromkeys(packages)), tuple(left_out))
