@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from tests.support.command_line import sesame
 
+from sesame.cli.cluster import named
 from sesame.cli.cluster_order import order_of
 from sesame.cluster.keys import make_key
-from sesame.on_ray.order import filled
+from sesame.model.errors import ConfigurationError
+from sesame.on_ray.order import LOST, Report, filled
 from sesame.settings import Settings, load
 
 DATABASE = "postgresql://user:pass%20word@10.0.0.9/name"
@@ -91,3 +93,12 @@ def test_a_node_that_others_could_not_know_or_reach_is_refused(
 ) -> None:
     data = ("--data-dir", str(tmp_path), "--database", DATABASE, "--objects", OBJECTS)
     assert said in sesame("node", *data, *flags, expect=1).stderr.replace("\n", " ")
+
+
+def test_a_machine_is_named_by_its_address_or_host_also_while_ray_has_not_given_up_the_one_before() -> None:
+    first, before = Report("1", "10.0.0.1", "first", "running"), Report("2", "10.0.0.2", "second", LOST)
+    second = Report("3", "10.0.0.2", "second", "running")
+    assert named([first, before, second], "second") == named([first, before, second], "10.0.0.2") == second
+    assert named([first, before], "second") == before
+    with pytest.raises(ConfigurationError, match=r"no machines .* 'third'; expected .*: 10.0.0.1 \(first\)"):
+        named([first], "third")

@@ -26,7 +26,7 @@ from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.on_ray import health
 from sesame.on_ray.cluster import Cluster, Elsewhere, Stopped, begun, running
-from sesame.on_ray.order import Report
+from sesame.on_ray.order import LOST, Report
 from sesame.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -167,7 +167,7 @@ def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
     """
 
     def drained(found: Cluster) -> tuple[Report, bool]:
-        report = _named(found.reports(), machine)
+        report = named(found.reports(), machine)
         output.note(f"{report.where}: no new calls; running ones get their time to end …")
         return report, found.drain_node(report.machine)
 
@@ -181,8 +181,10 @@ def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
     raise SystemExit(0 if ended else 1)
 
 
-def _named(reports: list[Report], machine: str) -> Report:
+def named(reports: list[Report], machine: str) -> Report:
     found = [each for each in reports if machine in (each.address, each.host, each.machine)]
+    # One that has come back is another one to Ray, which takes some 15 s to give up the one before.
+    found = [each for each in found if each.state != LOST] or found
     if len(found) != 1:
         there = ", ".join(each.where for each in reports) or "none"
         raise ConfigurationError(
