@@ -264,6 +264,22 @@ async def test_what_is_evicted_keeps_its_capacity_until_it_has_ended_although_th
     assert engine.pool.capacity.memory_mb == 256
 
 
+async def test_what_is_evicted_for_a_smaller_one_keeps_all_of_its_memory_until_it_has_ended() -> None:
+    engine = build(CAPS)
+    engine.deploy("big", memory_size=512)
+    await engine.call("big")
+    engine.deploy("small", memory_size=128)
+    engine.deploy("middle", memory_size=384)
+    engine.driver.ends.closed = True
+    calls = [asyncio.create_task(engine.call(name)) for name in ("small", "middle")]
+    await settle()
+    assert len(engine.driver.alive) == 1, "none starts beside what ends"
+    assert engine.pool.capacity.memory_mb == 512
+    engine.driver.ends.open()
+    assert all([(await call).cold for call in calls])
+    assert engine.pool.capacity.memory_mb == 512
+
+
 async def test_a_call_waits_for_the_capacity_of_an_ending_instance() -> None:
     engine = build(Caps(instances_per_function=1, memory_mb=512, starts_at_once=2, keep_alive_s=300))
     engine.deploy()

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -149,9 +149,9 @@ class CreditCapacity(Capacity):
             raise Exhausted(shortage)
         return []
 
-    def take(self, instance: Instance, *, was_there: bool = False) -> None:
-        """The writer has counted it, which may have evicted a larger one here that has not ended yet."""
-        super().take(instance, was_there=True)
+    def take(self, instance: Instance, leaving: Sequence[Instance] = (), *, was_there: bool = False) -> None:
+        """The writer has counted it."""
+        super().take(instance, leaving, was_there=True)
 
     def name(self, snapshot: Snapshot) -> str:
         credits = self._unused[snapshot.key]

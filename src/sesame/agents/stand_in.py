@@ -32,7 +32,7 @@ async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
                 if admitted.ending:
                     await asyncio.wait(admitted.ending)
             except BaseException:
-                pool.capacity.free_after(admitted.instance, admitted.ending)
+                pool.capacity.free(admitted.instance)
                 raise
             return admitted.instance
         await pool.an_end()

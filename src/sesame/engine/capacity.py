@@ -8,19 +8,22 @@ import asyncio
 import sys
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from sesame.engine.instance import Instance, State
-from sesame.engine.policies import Caps, victims
+from sesame.engine.policies import Caps, held, memory_mb_of, victims
 from sesame.model.errors import Exhausted
 from sesame.model.snapshot import Snapshot
 
 
 class Capacity:
-    """Counts every instance from its admission until nothing of it is left. Their memory never exceeds the cap."""
+    """Counts every instance from its admission until nothing of it is left. Their memory never exceeds the cap.
+
+    One that starts in the place of others, once these have ended, has no more room than they until then: see `held`.
+    """
 
     def __init__(self, caps: Caps, shortage: Callable[[], str] = lambda: "") -> None:
         """`shortage` says why no instance may be added, whatever the caps are; "" where one may."""
@@ -33,14 +36,16 @@ class Capacity:
         # While others are asked so: for each who asks, done once it has what it asked for.
         self._asking: set[asyncio.Future[None]] = set()
         self._admitted: dict[str, Instance] = {}
+        # The sum of their memory limits, and how many of them leave for others.
         self._memory_mb = 0
+        self._leaving = 0
         # Of several machines, what each may have by `Instance.machine`; 0 is this one. Caps of functions hold over all.
         self.machines: Mapping[int, Caps] | None = None
 
     @property
     def memory_mb(self) -> int:
-        """The sum of the memory limits of all instances."""
-        return self._memory_mb
+        """What all instances may hold by their memory limits."""
+        return held(self.instances(), memory_mb_of) if self._leaving else self._memory_mb
 
     @property
     def caps(self) -> Caps:
@@ -50,7 +55,7 @@ class Capacity:
     def memory_left(self, machine: int) -> int:
         """How many MB of a machine's no instance has."""
         caps = self.caps_of(machine)
-        return 0 if caps is None else caps.memory_mb - _memory_mb(self.on(machine))
+        return 0 if caps is None else caps.memory_mb - held(self.on(machine), memory_mb_of)
 
     def caps_of(self, machine: int) -> Caps | None:
         """None for one that has gone."""
@@ -70,7 +75,7 @@ class Capacity:
 
     @property
     def memory_here_mb(self) -> int:
-        return self._memory_mb if self.machines is None else _memory_mb(self.here())
+        return self.memory_mb if self.machines is None else held(self.here(), memory_mb_of)
 
     def instance(self, instance_id: str) -> Instance | None:
         return self._admitted.get(instance_id)
@@ -141,7 +146,7 @@ class Capacity:
         self, instances: list[Instance], snapshot: Snapshot, provisioned: bool, machine: int
     ) -> list[Instance] | str:
         if self.machines is None:
-            return victims(instances, snapshot, self._caps, _memory_mb(instances), provisioned=provisioned)
+            return victims(instances, snapshot, self._caps, held(instances, memory_mb_of), provisioned=provisioned)
         boundless = msgspec.structs.replace(self._caps, memory_mb=sys.maxsize, disk_mb=None, instances=None)
         everywhere = victims(instances, snapshot, boundless, 0, provisioned=provisioned)
         if isinstance(everywhere, str):
@@ -150,7 +155,7 @@ class Capacity:
         if caps is None:
             return "the machine that is to have the instance has gone"
         there = [instance for instance in instances if instance.machine == machine]
-        on_it = victims(there, snapshot, caps, _memory_mb(there), provisioned=provisioned)
+        on_it = victims(there, snapshot, caps, held(there, memory_mb_of), provisioned=provisioned)
         if isinstance(on_it, str):
             return on_it
         return [*everywhere, *(instance for instance in on_it if instance not in everywhere)]
@@ -174,47 +179,30 @@ class Capacity:
             return False
         return True
 
-    def take(self, instance: Instance, *, was_there: bool = False) -> None:
-        """One that `was_there` counts, whatever the cap is now: it was started under another."""
+    def take(self, instance: Instance, leaving: Sequence[Instance] = (), *, was_there: bool = False) -> None:
+        """One that starts once those that are `leaving` have ended, in their place.
+
+        One that `was_there` counts, whatever the cap is now: it was started under another.
+        """
+        for each in leaving:
+            each.leaves_for = instance
+        self._leaving += len(leaving)
         self._admitted[instance.instance_id] = instance
         self._memory_mb += instance.snapshot.limits.memory_mb
         bounded = self.machines is None and not was_there
-        assert not bounded or self._memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
+        assert not bounded or self.memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
 
     def free(self, instance: Instance) -> None:
         """Idempotent."""
         if self._admitted.pop(instance.instance_id, None) is not None:
             self._memory_mb -= instance.snapshot.limits.memory_mb
+            self._leaving -= instance.leaves_for is not None
             self.told_free()
-
-    def free_after(self, instance: Instance, ending: Collection["asyncio.Task[None]"]) -> None:
-        """As `free`, of one that does not start, once these have ended in whose place it was to start.
-
-        Until then they have what was given to it.
-        """
-        left = {each for each in ending if not each.done()}
-        if not left:
-            self.free(instance)
-            return
-        if instance.state is not State.DEAD:
-            instance.move(State.DEAD)
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            left.discard(task)
-            if not left:
-                self.free(instance)
-
-        for each in tuple(left):
-            each.add_done_callback(ended)
 
     def told_free(self) -> None:
         """An instance has gone, or has become one that may be evicted."""
         if self.on_free is not None:
             self.on_free()
-
-
-def _memory_mb(instances: list[Instance]) -> int:
-    return sum(instance.snapshot.limits.memory_mb for instance in instances)
 
 
 class StartSlots:

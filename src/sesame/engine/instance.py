@@ -89,6 +89,8 @@ class Instance:
         self.machine = 0
         # Whether another agent has it, which alone knows whether it is idle in this moment.
         self.elsewhere = False
+        # The instance that starts in its place, once nothing of this one is left.
+        self.leaves_for: Instance | None = None
         self.initialized = not (snapshot.launch.initializer or snapshot.launch.initializer_command)
         # Unix seconds.
         self.created_at = clocks.wall()

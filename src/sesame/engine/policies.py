@@ -4,7 +4,8 @@ Pure functions of plain values and instances; called by `engine.pool`, `engine.c
 on the answers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -62,10 +63,27 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def taken_by(instances: Iterable[Instance], announced: Sequence[Snapshot] = ()) -> Taken:
-    """By instances, and by calls that are going to have one."""
-    alive = [i for i in instances if i.state is not State.DEAD]
+    """By instances that stay, and by calls that are going to have one."""
+    alive = [i for i in instances if i.state is not State.DEAD and i.leaves_for is None]
     busy = [i.snapshot for i in alive if i.provisioned_for is None and i.state is not State.IDLE]
     return Taken([*busy, *announced], [i.snapshot for i in alive if i.provisioned_for is not None])
+
+
+def held(instances: Sequence[Instance], size: Callable[[Instance], int]) -> int:
+    """The most that these hold at any moment, where each holds its `size`.
+
+    An instance that starts in the place of others does so when nothing is left of them: what it has in common with them
+    counts once.
+    """
+    total = sum(map(size, instances))
+    leaving = [(each, each.leaves_for) for each in instances if each.leaves_for is not None]
+    if not leaving:
+        return total
+    sizes = {each.instance_id: size(each) for each in instances}
+    shared = Counter[str]()
+    for each, starting in leaving:
+        shared[starting.instance_id] += size(each)
+    return total - sum(min(left, sizes.get(instance_id, 0)) for instance_id, left in shared.items())
 
 
 def victims(
@@ -87,21 +105,21 @@ def victims(
     for cap, counted in _counted(snapshot, caps, versions, own):
         if provisioned and counted is versions:
             continue
-        if cap is not None and len(counted) - len(leaving) >= cap:
+        if cap is not None and held(counted, _one) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
                 return _limit_reached(snapshot, cap)
             leaving.append(replaceable[0])
-    used_disk_mb = sum(map(_disk_mb, instances)) if caps.disk_mb is not None else 0
+    used_disk_mb = held(instances, _disk_mb) if caps.disk_mb is not None else 0
     disk_mb = snapshot.limits.disk_mb
-    short_mb = used_mb + memory_mb - caps.memory_mb - sum(map(_memory_mb, leaving))
+    short_mb = used_mb + memory_mb - caps.memory_mb - sum(map(memory_mb_of, leaving))
     short_disk_mb = 0 if caps.disk_mb is None else used_disk_mb + disk_mb - caps.disk_mb - sum(map(_disk_mb, leaving))
-    too_many = 0 if caps.instances is None else len(instances) + 1 - caps.instances - len(leaving)
+    too_many = 0 if caps.instances is None else held(instances, _one) + 1 - caps.instances - len(leaving)
     for instance in _longest_idle(i for i in instances if i not in leaving):
         if short_mb <= 0 and short_disk_mb <= 0 and too_many <= 0:
             break
         leaving.append(instance)
-        short_mb -= _memory_mb(instance)
+        short_mb -= memory_mb_of(instance)
         short_disk_mb -= _disk_mb(instance)
         too_many -= 1
     if short_mb > 0:
@@ -159,14 +177,14 @@ def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps)
     of other agents go for calls alone, which have them given up first.
     """
     staying = [i for i in instances if i.state is not State.DEAD]
-    short_mb = sum(map(_memory_mb, staying)) + snapshot.limits.memory_mb - caps.memory_mb
+    short_mb = held(staying, memory_mb_of) + snapshot.limits.memory_mb - caps.memory_mb
     idle = [i for i in _longest_idle(staying) if not (i.sessions or i.elsewhere)]
     leaving: list[Instance] = []
     for instance in idle[: len(idle) // IDLE_PER_FREED]:
         if short_mb <= 0:
             break
         leaving.append(instance)
-        short_mb -= _memory_mb(instance)
+        short_mb -= memory_mb_of(instance)
     return leaving if short_mb <= 0 else []
 
 
@@ -227,8 +245,12 @@ def _function(snapshot: Snapshot) -> tuple[str, str]:
     return snapshot.service, snapshot.function
 
 
-def _memory_mb(instance: Instance) -> int:
+def memory_mb_of(instance: Instance) -> int:
     return instance.snapshot.limits.memory_mb
+
+
+def _one(_instance: Instance) -> int:
+    return 1
 
 
 def _disk_mb(instance: Instance) -> int:

@@ -260,7 +260,7 @@ class Pool:
                 await self.startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self.shared.close(instance)
-            self.capacity.free_after(instance, ending)
+            self.capacity.free(instance)
             raise
         if instance.state is State.DEAD:
             # `close` ended it before it had a process.
@@ -278,17 +278,12 @@ class Pool:
 
     def admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None = None) -> Admitted:
         """A new instance that counts against the caps from here on, in place of those that leave."""
-        ending = [self._evict(victim) for victim in leaving]
         instance = Instance(snapshot, self.capacity.name(snapshot), self._given.sink, self._given.clocks)
         instance.provisioned_for = provisioned_for
-        self.capacity.take(instance)
-        return Admitted(instance, ending)
-
-    def _evict(self, victim: Instance) -> "asyncio.Task[None]":
-        """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
-        self.counts.evicted += not victim.elsewhere  # Else its own agent has counted it.
-        self.capacity.free(victim)
-        return self._retire(victim, KillReason.EVICTED)
+        self.capacity.take(instance, leaving)
+        # Their own agents have counted those elsewhere.
+        self.counts.evicted += sum(not victim.elsewhere for victim in leaving)
+        return Admitted(instance, [self._retire(victim, KillReason.EVICTED) for victim in leaving])
 
     def _is_current(self, instance: Instance) -> bool:
         resolver = self._given.resolver
