@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sesame.deploy import sources
+from sesame.deploy import first_edition, sources, yaml_source
 from sesame.deploy.project import Project, TemplateError
 
 TEMPLATE = """
@@ -116,3 +116,11 @@ def test_errors_have_the_places_of_the_file(tmp_path: Path, monkeypatch: pytest.
 def test_a_template_of_funcraft_is_not_taken_for_one(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="ROSTemplateFormatVersion"):
         read(tmp_path, "Resources: {}\n")
+
+
+@pytest.mark.parametrize("value", ["'${Global.A}${Global.A}'", "'${Global.A}'", "{B: '${Global.A}', C: '${Global.A}'}"])
+def test_values_that_name_each_other_are_refused_at_once(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "template.yml"
+    path.write_text(f"Global: {{A: {value}}}\nunit: {{Component: fc, Properties: {{Region: '${{Global.A}}'}}}}\n")
+    with pytest.raises(TemplateError, match="more than 16 times"):
+        first_edition.rewritten(yaml_source.read(path))

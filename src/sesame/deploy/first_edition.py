@@ -6,11 +6,11 @@ Called by `deploy.serverless_devs`, which reads the result as an s.yaml. Places 
 import re
 from collections.abc import Mapping
 
-from sesame.deploy.project import Place
+from sesame.deploy.project import Place, TemplateError
+from sesame.deploy.variables import DEPTH_MAX
 from sesame.deploy.yaml_source import Node
 
 GLOBAL = "Global"
-_DEPTH_MAX = 16
 # A global value or a property of another unit.
 _VALUE = r"\$\{\s*([\w-]+(?:\.[\w-]+)+)\s*\}"
 _WHOLE, _PART = re.compile(rf"\s*{_VALUE}\s*\Z"), re.compile(_VALUE)
@@ -46,8 +46,10 @@ def _resolved(node: Node, known: Node, depth: int) -> Node:
         return Node({key: _resolved(each, known, depth) for key, each in node.value.items()}, node.place, node.keys)
     if isinstance(node.value, list):
         return Node([_resolved(each, known, depth) for each in node.value], node.place)
-    if not isinstance(node.value, str) or "${" not in node.value or depth > _DEPTH_MAX:
+    if not isinstance(node.value, str) or "${" not in node.value:
         return node
+    if depth > DEPTH_MAX:
+        raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
     whole = _WHOLE.match(node.value)
     if whole and (found := _at(known, whole[1])) is not None:
         return _resolved(found, known, depth + 1)
