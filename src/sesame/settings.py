@@ -20,8 +20,9 @@ from sesame.settings_file import content_of
 __all__ = ["CHOICES", "TABLE", "Setting", "Settings", "as_markdown", "load"]
 
 ENVIRONMENT_PREFIX = "SESAME_"
-# How much of a variable's name must be that of a setting for it to be taken for one with a slip.
-MISSPELT = 0.88
+# How much of a variable's name, behind the prefix, must be that of a setting for it to be taken for one with a slip.
+# A word more is none: Kubernetes sets SESAME_FC_PORT in each container beside a Service that is called sesame-fc.
+MISSPELT = 0.83
 # Never repeated in what is printed.
 SECRETS = frozenset({"access_key_secret", "database", "objects"})
 
@@ -103,12 +104,14 @@ def as_markdown() -> str:
 
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:
     """As for the file; but a variable that resembles no setting may be another program's."""
-    names = [setting.environment for setting in TABLE.values() if setting.environment]
-    for name in environ:
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in names:
+    names = [each.environment.removeprefix(ENVIRONMENT_PREFIX) for each in TABLE.values() if each.environment]
+    for variable in environ:
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or name in names:
             continue
         if near := difflib.get_close_matches(name, names, n=1, cutoff=MISSPELT):
-            raise ConfigurationError(f"there is no setting {name}, which is set; did you mean {near[0]}?")
+            meant = f"{ENVIRONMENT_PREFIX}{near[0]}"
+            raise ConfigurationError(f"there is no setting {variable}, which is set; did you mean {meant}?")
 
 
 def _convert(setting: Setting, raw: Any, source: str) -> Any:

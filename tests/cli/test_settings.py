@@ -42,6 +42,7 @@ def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
         ({}, {"SESAME_DRAIN_S": "long"}, "", "expected a number"),
         ({}, {"SESAME_MAX_MEMROY_MB": "500"}, "", "did you mean SESAME_MAX_MEMORY_MB?"),
         ({}, {"SESAME_DATADIR": "x"}, "", "did you mean SESAME_DATA_DIR?"),
+        ({}, {"SESAME_REGOIN": "x"}, "", "did you mean SESAME_REGION?"),
         ({}, {"SESAME_INTERPRETERS": "python2.7"}, "", "expected RUNTIME=PATH"),
         ({"port": 70000}, {}, "", "expected 0 to 65535"),
         ({}, {}, "prot = 1", "did you mean 'port'"),
@@ -176,3 +177,8 @@ def test_what_functions_may_reach_is_something_that_they_can_reach(
     with pytest.raises(ConfigurationError, match=expected):
         settings.load({"network": network, "network_allow": allowed}, {})
     assert settings.load({"network": "none", "network_allow": ["127.0.0.1:5432"]}, {}).network == "none"
+
+
+@pytest.mark.parametrize("name", ["FC_PORT", "FC_SERVICE_PORT", "DB_HOST", "0_PORT", "TEST_PORT", "DATABASE_URL"])
+def test_variables_of_others_may_end_as_a_setting_does(name: str) -> None:
+    assert settings.load({}, {f"SESAME_{name}": "tcp://10.0.0.1:9000"}) == settings.load({}, {})
