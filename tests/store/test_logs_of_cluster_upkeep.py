@@ -28,7 +28,7 @@ from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.objects import FOLDER, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import Sealing
 from sesame.store.sql.database import Database
-from sesame.store.upkeep import check_bucket
+from sesame.store.upkeep import check_bucket, cluster_logs
 from sesame.store.upkeep.backup import back_up, restore
 from sesame.store.upkeep.check import check
 from sesame.store.upkeep.cluster_logs import Rows, read_rows
@@ -164,7 +164,16 @@ def test_a_check_names_segments_that_are_lost_and_those_that_nothing_mentions(
     # What a running node has just put may get its row yet.
     monkeypatch.setattr(check_bucket, "IN_FLIGHT_S", -60.0)
     asyncio.run(damage())
+    reads: list[DataDir] = []
+
+    def counted(paths: DataDir) -> Rows:
+        reads.append(paths)
+        return read_rows(paths)
+
+    monkeypatch.setattr(cluster_logs, "read_rows", counted)
     lost, damaged, unnamed = damage_of(node.data_dir)
+    # However many are damaged.
+    assert len(reads) == 1
     assert lost.what.startswith(f"segment {node.lines[1]} of logs in s3://")
     assert lost.what.endswith("with lines of s/f from 1970-01-01T00:00:01Z on: it is not in the bucket")
     assert f"segment {node.groups[0]} of logs in" in damaged.what

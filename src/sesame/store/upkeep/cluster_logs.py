@@ -60,11 +60,15 @@ def _rows(connection: sa.Connection) -> Rows:
 
 def check_logs(paths: DataPaths, contents: BucketContents, rows: Rows, checked: Checked) -> Iterator[Damage]:
     """Each segment that has a row is there and as it was put."""
+    doubtful: list[tuple[Segment | GroupSegment, str]] = []
     for each in rows.segments:
         checked.log_segments += 1
-        what = _damage(contents, each)
-        # It may have been deleted, or joined with others, since the rows were read: other nodes may run.
-        if what and each.digest in read_rows(paths).digests:
+        if what := _damage(contents, each):
+            doubtful.append((each, what))
+    # Some may have been deleted, or joined with others, since the rows were read: other nodes may run.
+    there = read_rows(paths).digests if doubtful else set()
+    for each, what in doubtful:
+        if each.digest in there:
             holds = _described(each, rows)
             yield Damage(f"segment {each.digest} of logs in {contents.shown}, with {holds}: {what}", LOST)
 
