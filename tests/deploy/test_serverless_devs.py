@@ -202,6 +202,21 @@ def test_of_a_function_for_several_regions_the_servers_is_deployed(tmp_path: Pat
     assert [function.fields["timeout"] for function in elsewhere.functions] == [3]
 
 
+@pytest.mark.parametrize("region", ["cn-shanghai", "cn-hangzhou"])
+def test_a_unit_that_names_a_function_and_is_not_deployed_takes_no_functions_place(tmp_path: Path, region: str) -> None:
+    (tmp_path / "code").mkdir()
+    template = (
+        "edition: 3.0.0\nname: a\nresources:\n"
+        "  f: {component: fc3, props: {region: cn-beijing, functionName: f, runtime: python3.10, code: ./code}}\n"
+        f"  watch: {{component: fc3-alarm, props: {{region: {region}, functionName: f}}}}\n"
+        "  again: {component: fc3-alarm, props: {region: cn-beijing, functionName: f}}\n"
+    )
+    found = read(tmp_path, template)
+    assert [function.name for function in found.functions] == ["f"]
+    assert not found.errors
+    assert sum("fc3-alarm is not deployed by Sesame" in note.text for note in found.notes) == 2
+
+
 def test_a_function_that_stands_twice_for_one_region_is_an_error(tmp_path: Path) -> None:
     found = read(tmp_path, TWO_REGIONS.replace("ap-southeast-1", "cn-shanghai"))
     assert any("stands here twice; the first is that of far" in note.text for note in found.errors)

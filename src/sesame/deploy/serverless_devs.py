@@ -64,7 +64,7 @@ def read(path: Path, options: Options) -> Project:
     if "actions" in top:
         notes.append(Note(root.keys["actions"], _not_run(top["actions"])))
     whole = {name: variables.resolve(_extended(unit, templates), unit) for name, unit in by_name.items()}
-    for name, unit in _of_one_region(whole, options.region, notes).items():
+    for name, unit in _of_one_region(whole, options.region, path.parent, notes).items():
         _unit(name, unit, units.keys.get(name, unit.place), made, path, options)
     notes += variables.errors
     for expression, node in variables.unresolved:
@@ -74,7 +74,7 @@ def read(path: Path, options: Options) -> Project:
     return made.project(path)
 
 
-def _of_one_region(units: dict[str, Node], region: str, notes: list[Note]) -> dict[str, Node]:
+def _of_one_region(units: dict[str, Node], region: str, folder: Path, notes: list[Note]) -> dict[str, Node]:
     """Without units that deploy a function of another unit once more, for another region: here is one.
 
     The unit for this server's region stays, else the first. Twice for the same region is noted as an error.
@@ -83,7 +83,7 @@ def _of_one_region(units: dict[str, Node], region: str, notes: list[Note]) -> di
     by_function: dict[str, str] = {}
     for name, unit in units.items():
         props = unit.mapping().get("props", Node({}, unit.place))
-        function = _function_of(props)
+        function = _function_of(props) if _kind(unit, props, folder) in _DEPLOYED else ""
         former = by_function.get(function)
         if not function or former is None:
             by_function[function] = name
@@ -148,7 +148,7 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
         made.notes.append(Note(unit.keys["actions"], f"{name}: {_not_run(given['actions'])}"))
     component = yaml_source.require(unit, "component", f"the service '{name}'").text()
     props = given.get("props", Node({}, unit.place))
-    kind = _of_folder(path.parent / component, props) if component.startswith((".", "/")) else _named(component)
+    kind = _kind(unit, props, path.parent)
     at = fc_keys.At(path.parent, options.account_id, options.region)
     if kind in _DEPLOYED and not props.value:
         # As in the vendor's own examples of other commands of the tool.
@@ -161,6 +161,12 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
         fc_component.read(Node({"customDomains": Node([props], props.place)}, props.place), made, at)
     else:
         made.notes.append(Note(place, f"{name}: the component {component[:80]} is not deployed by Sesame"))
+
+
+def _kind(unit: Node, props: Node, folder: Path) -> str:
+    """By which component it is deployed; empty where it names none."""
+    component = _text_at(unit, "component")
+    return _of_folder(folder / component, props) if component.startswith((".", "/")) else _named(component)
 
 
 def _named(component: str) -> str:
