@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sesame.deploy import first_edition, sources, yaml_source
+from sesame.deploy import first_edition, sources, variables, yaml_source
 from sesame.deploy.project import Project, TemplateError
 
 TEMPLATE = """
@@ -123,4 +123,13 @@ def test_values_that_name_each_other_are_refused_at_once(tmp_path: Path, value: 
     path = tmp_path / "template.yml"
     path.write_text(f"Global: {{A: {value}}}\nunit: {{Component: fc, Properties: {{Region: '${{Global.A}}'}}}}\n")
     with pytest.raises(TemplateError, match="more than 16 times"):
+        first_edition.rewritten(yaml_source.read(path))
+
+
+def test_values_that_name_others_many_times_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variables, "REPLACED_MAX", 10_000)
+    levels = "".join(f"  A{n}: '{f'${{Global.A{n - 1}}}' * 10}'\n" for n in range(1, 10))
+    path = tmp_path / "template.yml"
+    path.write_text(f"Global:\n  A0: ''\n{levels}unit: {{Component: fc, Properties: {{Region: '${{Global.A9}}'}}}}\n")
+    with pytest.raises(TemplateError, match="more than 10000 values"):
         first_edition.rewritten(yaml_source.read(path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sesame.deploy import serverless_devs
+from sesame.deploy import serverless_devs, variables
 from sesame.deploy.project import Project, Role, TemplateError
 
 ONE = """
@@ -520,3 +520,15 @@ def test_what_verifies_tokens_is_said_as_the_tool_says_it(tmp_path: Path) -> Non
         "claimPassBy": ["header:uid:user", "query::adsa"],
         "blackList": ["/black/*"],
     }
+
+
+@pytest.mark.parametrize("last", ["''", "some", "[a, b]"])
+def test_variables_that_name_others_many_times_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setattr(variables, "REPLACED_MAX", 10_000)
+    of_before = "['{0}', '{0}', '{0}', '{0}']" if last == "[a, b]" else "'{0}{0}{0}{0}'"
+    levels = "".join(f"  a{n}: {of_before.format(f'${{vars.a{n - 1}}}')}\n" for n in range(1, 12))
+    text = f"edition: 1.0.0\nname: app\nvars:\n  a0: {last}\n{levels}services:\n"
+    with pytest.raises(TemplateError, match="more than 10000 values"):
+        read(tmp_path, text + "  f: {component: fc, props: {function: '${vars.a11}'}}\n")

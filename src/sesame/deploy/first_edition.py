@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from sesame.deploy.project import Place, TemplateError
-from sesame.deploy.variables import DEPTH_MAX
+from sesame.deploy.variables import DEPTH_MAX, Bound
 from sesame.deploy.yaml_source import Node
 
 GLOBAL = "Global"
@@ -36,27 +36,35 @@ def recognized(root: Node) -> bool:
 
 def rewritten(root: Node) -> Node:
     """The tree of an s.yaml of edition 1.0.0. Raises `TemplateError` for values of another kind than expected."""
-    units = {name: _unit(_resolved(unit, root, 0)) for name, unit in root.mapping().items() if name != GLOBAL}
+    bound = Bound()
+    units = {name: _unit(_resolved(unit, root, bound)) for name, unit in root.mapping().items() if name != GLOBAL}
     return _mapping({"services": _mapping(units, root.place, root.keys)}, root.place)
 
 
-def _resolved(node: Node, known: Node, depth: int) -> Node:
+def _resolved(node: Node, known: Node, bound: Bound, depth: int = 0) -> Node:
     """With the values that variables name in their places, and the functions of variables as they are spelled today."""
+    bound.take(node)
     if isinstance(node.value, dict):
-        return Node({key: _resolved(each, known, depth) for key, each in node.value.items()}, node.place, node.keys)
+        return Node(
+            {key: _resolved(each, known, bound, depth) for key, each in node.value.items()}, node.place, node.keys
+        )
     if isinstance(node.value, list):
-        return Node([_resolved(each, known, depth) for each in node.value], node.place)
+        return Node([_resolved(each, known, bound, depth) for each in node.value], node.place)
     if not isinstance(node.value, str) or "${" not in node.value:
         return node
     if depth > DEPTH_MAX:
         raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
     whole = _WHOLE.match(node.value)
     if whole and (found := _at(known, whole[1])) is not None:
-        return _resolved(found, known, depth + 1)
+        return _resolved(found, known, bound, depth + 1)
 
     def part(match: re.Match[str]) -> str:
         found = _at(known, match[1])
-        return match[0] if found is None else _resolved(found, known, depth + 1).text()
+        if found is None:
+            return match[0]
+        text = _resolved(found, known, bound, depth + 1).text()
+        bound.take(node, len(text))
+        return text
 
     text = _OUTPUT.sub(r"\1output", _PART.sub(part, node.value))
     return Node(_FUNCTION.sub(_spelled, text), node.place)

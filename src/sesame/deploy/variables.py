@@ -17,6 +17,8 @@ from sesame.deploy.yaml_source import Node
 
 DEPTH_MAX = 16
 FILE_BYTES_MAX = 1024 * 1024
+# So many values and characters may be put in the places of variables: each of them may name others several times.
+REPLACED_MAX = 2_000_000
 _WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
 _PART = re.compile(r"\$\{([^{}]*)\}")
 _FUNCTIONS = ("env", "config", "path", "file", "json")
@@ -42,17 +44,32 @@ class Unresolved(msgspec.Struct, frozen=True):
     name: str
 
 
+class Bound:
+    """On all that the variables of a template stand for."""
+
+    def __init__(self) -> None:
+        self._left = REPLACED_MAX
+
+    def take(self, node: Node, count: int = 1) -> None:
+        """Raises `TemplateError` beyond it."""
+        self._left -= count
+        if self._left < 0:
+            raise TemplateError(node.place, f"variables stand for more than {REPLACED_MAX} values and characters")
+
+
 class Variables:
     def __init__(self, known: Known) -> None:
         self._known = known
         # What was left as it stands because its value is not known here.
         self.unresolved: list[tuple[str, Node]] = []
         self.errors: list[Note] = []
+        self._bound = Bound()
 
     def resolve(self, node: Node, this: Node | None = None, depth: int = 0) -> Node:
         """The same tree with every variable replaced. Raises `TemplateError` with the place."""
         if depth > DEPTH_MAX:
             raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
+        self._bound.take(node)
         if isinstance(node.value, dict):
             return Node(
                 {key: self.resolve(value, this, depth) for key, value in node.value.items()}, node.place, node.keys
@@ -74,7 +91,9 @@ class Variables:
             if isinstance(found, Unresolved):
                 self.unresolved.append((found.name, node))
                 return match[0]
-            return found.text("text within text") if isinstance(found, Node) else str(found)
+            text = found.text("text within text") if isinstance(found, Node) else str(found)
+            self._bound.take(node, len(text))
+            return text
 
         return Node(_PART.sub(part, node.value), node.place)
 
