@@ -198,11 +198,17 @@ def test_requirements_are_read_with_what_they_include(tmp_path: Path) -> None:
     again = requirements.read(file)
     assert again is not None
     assert again.digest != read.digest
-    for line in ("-e .", "./mine", "x @ git+https://example.com/x", "git+https://example.com/x#egg=x", "x @ file:///x"):
+    for line in ("-e .", "./mine", "x @ git+https://example.com/x", "git+https://example.com/x#egg=x", "x @ file:///x",
+                 "wheels/x-1.whl", "x-1.whl", "mine/x", "~/x"):  # fmt: skip
         file.write_text(line)
         changing = requirements.read(file)
         assert changing is not None
         assert not changing.cacheable, line
+    for line in ("x @ https://example.com/x-1.whl", "https://example.com/x-1.whl", "x==1.0 ; python_version > '3'"):
+        file.write_text(line)
+        lasting = requirements.read(file)
+        assert lasting is not None
+        assert lasting.cacheable, line
     file.write_text("# nothing\n--index-url https://example.com\n")
     assert requirements.read(file) is None
     (tmp_path / "more.txt").write_text("-r requirements.txt\n")

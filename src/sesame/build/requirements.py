@@ -20,7 +20,11 @@ INCLUDES_MAX = 20
 _INCLUDE = re.compile(r"^(?:-r|-c|--requirement|--constraint)[ \t=]*(\S+)")
 _NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 # What these name may change while the line stays the same.
-_CHANGES = re.compile(r"^(?:-e|--editable|\.|/|file:|git\+|hg\+|svn\+|bzr\+)|@\s*(?:file|git|hg|svn|bzr|\.|/)")
+_CHANGES = re.compile(
+    r"^(?:-e|--editable|\.|/|~|file:|git\+|hg\+|svn\+|bzr\+)|@\s*(?:file|git|hg|svn|bzr|\.|/)"
+    # A path in the folder, or an archive there.
+    r"|^[^\s:@]*(?:/|\.(?:whl|zip|tar\.gz)\Z)"
+)
 
 
 class Requirements(msgspec.Struct, frozen=True):
