@@ -97,6 +97,7 @@ class Cluster:
         self.nodes = {each.machine: each for each in reports}
         self.begun: list[str] = []
         self.fails: dict[str, str] = {}
+        self.stays: set[str] = set()
         self.refuses = ""
         self.unlinked_for = 0
 
@@ -117,7 +118,8 @@ class Cluster:
         self.begun.append(machine)
         if why := self.fails.get(machine):
             return Ran(1, "", f'noted\n{{"error": {{"message": "{why}"}}}}\n')
-        self.nodes[machine] = msgspec.structs.replace(self.nodes[machine], version=NEW)
+        if machine not in self.stays:
+            self.nodes[machine] = msgspec.structs.replace(self.nodes[machine], version=NEW)
         return Ran(0, "{}", "")
 
     def outcome(self, begun: Any, within_s: float) -> Ran | None:
@@ -163,6 +165,14 @@ def test_one_that_is_not_linked_again_holds_up_the_others() -> None:
     cluster = Cluster(*THREE)
     cluster.unlinked_for = 1000
     with pytest.raises(Broken, match=r"not every node serves again .* 10.0.0.2 \(host-b\): has no writer: no writer"):
+        upgrade(cluster).carry_out(the_plan(cluster))
+    assert cluster.begun == ["b"]
+
+
+def test_one_that_says_it_was_upgraded_and_runs_the_version_before_holds_up_the_others() -> None:
+    cluster = Cluster(*THREE)
+    cluster.stays.add("b")
+    with pytest.raises(Broken, match=r"10.0.0.2 \(host-b\): still runs 0.2.0"):
         upgrade(cluster).carry_out(the_plan(cluster))
     assert cluster.begun == ["b"]
 

@@ -75,6 +75,12 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
         raise ConfigurationError("\n  ".join([f"{broken}.", *stands, step])) from broken
     except Stopped as stopped:
         raise ConfigurationError(f"{len(under_way.upgraded)} nodes were upgraded; then {stopped}") from stopped
+    except ConfigurationError as unheard:
+        _leave(cluster, who)
+        raise ConfigurationError(
+            f"{len(under_way.upgraded)} nodes were upgraded; then {unheard}\n  A node under way goes on by itself. "
+            f"Once `sesame cluster status` tells of all nodes, {_AGAIN}."
+        ) from unheard
     _leave(cluster, who)
     output.note(f"Every node runs {plan.version} and serves.")
     return under_way.upgraded

@@ -114,9 +114,13 @@ class Upgrade:
         self._note = note
         self._stops = stops
         self.upgraded: list[Report] = []
+        # The nodes that are to run it from now on, and which version that is.
+        self._begun: set[str] = set()
+        self._version = ""
 
     def carry_out(self, plan: Plan) -> None:
         """On return every node runs the version and serves. Raises `Broken`."""
+        self._version = plan.version
         if plan.together:
             self._all(plan)
             return
@@ -133,13 +137,17 @@ class Upgrade:
             self.upgraded.append(each)
 
     def _one(self, report: Report) -> None:
-        begun = self._nodes.begin(report.machine, UPGRADES, UPGRADED_S)
+        begun = self._begin(report)
         self._judge(report, self._ended(begun))
+
+    def _begin(self, report: Report) -> Any:
+        self._begun.add(report.machine)
+        return self._nodes.begin(report.machine, UPGRADES, UPGRADED_S)
 
     def _all(self, plan: Plan) -> None:
         self._keep_turn()
         self._note(f"{len(plan.upgraded)} nodes at once: calls wait …")
-        begun = [(each, self._nodes.begin(each.machine, UPGRADES, UPGRADED_S)) for each in plan.upgraded]
+        begun = [(each, self._begin(each)) for each in plan.upgraded]
         ended = [(each, self._ended(each_begun)) for each, each_begun in begun]
         for each, ran in ended:
             self._judge(each, ran)
@@ -163,19 +171,21 @@ class Upgrade:
             raise Broken(why, _OVER)
 
     def _until_all_serve(self) -> None:
-        """Each of those that are reported."""
+        """Each of those that are reported; and those that were begun run the version."""
         looks = int(SERVES_S / LOOKS_EVERY_S)
         for look in range(looks + 1):
             reports = self._nodes.reports()
             left = [each for each in reports if not health.serves(each)]
-            if not left and health.leaders(reports):
+            others = [each for each in reports if each.machine in self._begun and each.version != self._version]
+            if not left and not others and health.leaders(reports):
                 return
             if look < looks:
                 self._keep_turn()
                 self._pause(LOOKS_EVERY_S)
         ailing = [(each, health.ails(each, reports)) for each in left]
-        wrong = "; ".join(f"{each.where}: {ailment.wrong}" for each, ailment in ailing if ailment)
-        raise Broken(f"not every node serves again after {SERVES_S:g} s: {wrong or 'no node leads'}")
+        wrong = [f"{each.where}: {ailment.wrong}" for each, ailment in ailing if ailment]
+        wrong += [f"{each.where}: still runs {each.version}" for each in others if each not in left]
+        raise Broken(f"not every node serves again after {SERVES_S:g} s: {'; '.join(wrong) or 'no node leads'}")
 
 
 def standing_text(reports: Sequence[Report], version: str) -> list[str]:
