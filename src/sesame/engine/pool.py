@@ -152,10 +152,10 @@ class Pool:
         died_since = instance.death is not None
         if instance.sessions:
             self.sessions.room(instance)
-        goes_on = instance.state is DEAD or instance.calls > 0
-        if instance.shared and (instance.spent or died_since or not goes_on):
+        ended_or_busy = instance.state is DEAD or instance.calls > 0
+        if instance.shared and (instance.spent or died_since or not ended_or_busy):
             self.shared.close(instance)
-        if goes_on:
+        if ended_or_busy:
             return
         if instance.spent:
             self.end(instance, KillReason.FAILED if instance.serves_on else KillReason.DONE)

@@ -52,11 +52,12 @@ class ReaderCursors:
 
         def act(db: sqlite_file.Connection) -> None:
             found = db.execute(
-                "SELECT DISTINCT consumer_group FROM checkpoints WHERE consumer_group LIKE ? AND NOT EXISTS (SELECT 1 "
-                "FROM consumer_groups WHERE consumer_groups.logstore = checkpoints.logstore AND name = consumer_group)",
+                "SELECT DISTINCT logstore, consumer_group FROM checkpoints "
+                "WHERE consumer_group LIKE ? AND NOT EXISTS (SELECT 1 FROM consumer_groups "
+                "WHERE consumer_groups.logstore = checkpoints.logstore AND name = consumer_group)",
                 (f"{READERS}%",),
             ).fetchall()
-            gone = [row for row in found if row[0] not in names]
-            db.executemany("DELETE FROM checkpoints WHERE consumer_group = ?", gone)
+            gone = [row for row in found if row[1] not in names]
+            db.executemany("DELETE FROM checkpoints WHERE logstore = ? AND consumer_group = ?", gone)
 
         await self._commits.write(act)
