@@ -31,7 +31,7 @@ MACHINE_TIME = {
     "data_dir.py": "waits for the lock of another process",
     "store/logs/writer.py": "waits until a process that died may be started again",
     "store/logs/logstores/shared_groups.py": "bounds what waits for a store that is another process",
-    "store/logs/shared/shipping.py": "bounds what waits for a store that is another process",
+    "store/logs/shared/loops.py": "bounds what waits for a store that is another process",
     "store/sql/postgresql.py": "waits for a PostgreSQL, which is another process",
     "store/sql/leadership.py": "bounds what waits for a PostgreSQL, which is another process",
     "build/installer.py": "compares with the times of files, which the kernel writes",

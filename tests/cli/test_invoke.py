@@ -182,7 +182,8 @@ def test_what_a_newcomer_gets_wrong_first_is_explained(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import nothing_of_this_name\n")
     done = invoke("main.f", f"--code={tmp_path}")
     assert done.returncode == 1
-    assert b"There is no" not in done.stderr
+    assert b"--code names the folder" not in done.stderr
+    assert b"There is no module 'nothing_of_this_name'" in done.stderr
 
 
 def test_events_are_bytes_and_names_are_text(tmp_path: Path) -> None:

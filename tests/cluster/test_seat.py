@@ -143,6 +143,7 @@ async def test_one_with_another_key_is_refused_until_all_nodes_have_stopped_and_
         await process("c").seat.belong(ours)
 
 
+@pytest.mark.thorough
 async def test_one_with_other_settings_is_refused_while_others_may_lead(process: Made) -> None:
     first, other = process("a"), process("b", "s3://two")
     await first.seat.belong(key_digest(KEY))
@@ -159,6 +160,7 @@ async def test_one_with_other_settings_is_refused_while_others_may_lead(process:
         await late.leads()
 
 
+@pytest.mark.thorough
 async def test_settings_of_a_leader_that_is_lost_are_forgotten_after_a_while(
     process: Made, postgresql_server: Server, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -248,6 +248,7 @@ async def test_a_request_that_its_node_does_not_take_comes_back_for_the_writer()
     assert (arrived.data, arrived.moves, arrived.proven, arrived.refusal) == (GET, MOVES_MAX, True, "")
 
 
+@pytest.mark.thorough
 async def test_a_request_for_a_writer_that_does_not_come_is_answered_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tunnels.lead, "__kwdefaults__", {"away_s": 0.05})
 

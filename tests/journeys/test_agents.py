@@ -192,6 +192,7 @@ def test_a_follower_that_hangs_is_killed_before_a_change_is_answered(several: Se
     assert [client.invoke_function("hangs", "f").data for _ in range(2 * AGENTS)] == [b"new"] * (2 * AGENTS)
 
 
+@pytest.mark.thorough
 def test_a_follower_that_hangs_does_not_hold_up_the_next_writer(several: Sesame) -> None:
     client = deployed(several, "hangs-too", HELLO)
     hung, writer = a_follower_of(several), writer_of(several)

@@ -92,7 +92,7 @@ def test_of_one_that_is_stopped_the_instance_is_killed_and_no_other(several: Ses
         assert [calls.get(other)["status"] for other in names] == ["Running"] * len(names)
 
 
-@pytest.mark.parametrize("who", ["follower", "writer"])
+@pytest.mark.parametrize("who", [pytest.param("follower", marks=pytest.mark.thorough), "writer"])
 def test_none_is_lost_with_an_agent_that_is_killed(several: Sesame, who: str) -> None:
     calls = deployed(several, f"killed-{who}")
     names = invoked(calls, 0.3, 80)

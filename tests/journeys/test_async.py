@@ -120,6 +120,7 @@ def test_of_a_running_invocation_the_instance_is_killed(tmp_path: Path) -> None:
         assert calls.ended("next")["status"] == "Succeeded"
 
 
+@pytest.mark.thorough
 def test_what_was_accepted_outlives_a_kill(own_sesame: Sesame) -> None:
     client = own_sesame.client()
     client.create_service("s")

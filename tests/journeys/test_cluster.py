@@ -292,6 +292,7 @@ def signed_call(service: str) -> tuple[str, dict[str, str]]:
     return path, acs.signed("POST", path, headers, b"0.05", keys=(KEY_ID, SECRET), at=time.time(), names=names)
 
 
+@pytest.mark.thorough
 def test_a_whole_node_is_killed_and_comes_back(cluster: Cluster) -> None:
     leader = cluster.leader()
     others = [node for node in cluster.nodes.values() if node is not leader]

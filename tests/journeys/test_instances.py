@@ -179,7 +179,9 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
         yield server
 
 
-@pytest.mark.parametrize(("memory_mb", "callers", "served"), [(128, 4, 2), (512, 3, 1)])
+@pytest.mark.parametrize(
+    ("memory_mb", "callers", "served"), [(128, 4, 2), pytest.param(512, 3, 1, marks=pytest.mark.thorough)]
+)
 def test_more_calls_than_the_capacity_serves(narrow: Sesame, memory_mb: int, callers: int, served: int) -> None:
     client, api, service = narrow.client(), narrow.api(), f"narrow-{memory_mb}"
     client.create_service(service)

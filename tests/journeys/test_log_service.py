@@ -74,6 +74,7 @@ def reach(server: Sesame, patch: pytest.MonkeyPatch) -> LogClient:
     return LogClient(ENDPOINT, KEY_ID, SECRET)
 
 
+@pytest.mark.thorough
 def test_the_consumer_library_follows_a_logstore_across_a_restart(
     own_sesame: Sesame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

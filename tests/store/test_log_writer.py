@@ -125,7 +125,7 @@ def test_a_line_without_its_end_is_written_when_sesame_is_killed_before_it_has_h
 ) -> None:
     path = tmp_path / "logs.db"
     ours, theirs = socket.socketpair()
-    arguments = [str(theirs.fileno()), str(path), str(1 << 20), "3600"]
+    arguments = [str(theirs.fileno()), str(path), str(1 << 20), "3600", "0", "0"]
     child = subprocess.Popen(
         [sys.executable, "-m", "sesame.store.logs.writer_process", *arguments],
         pass_fds=[theirs.fileno()],

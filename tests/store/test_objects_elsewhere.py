@@ -190,7 +190,9 @@ async def stores(
     await stores.close()
 
 
-@pytest.mark.parametrize("fault", [500, 503, 507, 403, "silent"])
+@pytest.mark.parametrize(
+    "fault", [503, 403, *(pytest.param(fault, marks=pytest.mark.thorough) for fault in (500, 507, "silent"))]
+)
 async def test_a_store_that_fails_is_said_and_nothing_is_lost(
     stores: Stores, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, fault: int | str
 ) -> None:
@@ -372,6 +374,7 @@ def test_doctor_says_whether_the_place_answers(tmp_path: Path, s3_url: str) -> N
     assert "another" not in bad.output
 
 
+@pytest.mark.thorough
 async def test_a_store_that_was_killed_is_found_again_with_what_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
