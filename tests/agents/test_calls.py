@@ -12,6 +12,7 @@ from sesame.agents import calls, messages
 from sesame.agents.backlog import Backlog
 from sesame.agents.calls import Calls, OwnInstances
 from sesame.agents.credits import CreditCapacity
+from sesame.agents.policies import HERE
 from sesame.agents.presence import Presence
 from sesame.identity.nonces import UsedNonces
 from sesame.model.invocation import Target
@@ -69,6 +70,29 @@ async def test_calls_behind_one_that_asked_a_writer_that_went_are_served_by_what
         await settle()
     assert [each.done() and not each.cancelled() and each.result() for each in going[1:]] == [False, False]
     assert all(each.done() for each in going)
+
+
+@pytest.mark.parametrize(("agent", "moved"), [(2, [2]), (HERE, [])])
+async def test_a_call_stays_only_where_the_writer_says_here_as_agents_of_two_machines_may_have_one_number(
+    monkeypatch: pytest.MonkeyPatch, agent: int, moved: list[int]
+) -> None:
+    monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
+    follower = Asking()
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
+    asked = Calls(cast(Any, follower), own)
+    went: list[int] = []
+
+    async def move(place: messages.Place, _exchange: object, *, proven: bool) -> bool:
+        went.append(place.agent)
+        return True
+
+    monkeypatch.setattr(asked, "_move", move)
+    going = asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None))))
+    await settle()
+    follower.questions[0].set_result(messages.Place(1, "", agent))
+    assert await going is bool(moved)
+    assert went == moved
 
 
 async def settle() -> None:

@@ -18,7 +18,7 @@ from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
 from sesame.agents.nonces import NoncesOfAll
-from sesame.agents.policies import MOVES_MAX, WRITER
+from sesame.agents.policies import HERE, MOVES_MAX, WRITER
 from sesame.agents.presence import Life, Presence
 from sesame.agents.served import Served
 from sesame.engine.interface import Invoke
@@ -40,7 +40,6 @@ CHANGES_MAX = 3
 class OfFollower(Protocol):
     """The part of `agents.follower.Follower` that is used here."""
 
-    agent: int
     carry: Carry | None
     life: Life | None
     writer: Presence
@@ -199,7 +198,7 @@ class Calls:
                 place = await self._asked(call.target, snapshot, moves)
         if place.instance_id:
             self._credits.grant(snapshot.key, place.instance_id, call.task)
-        elif place.agent != self._follower.agent:
+        elif place.agent != HERE:
             return place
         return None
 

@@ -106,7 +106,7 @@ class Ask(_Message, frozen=True):
 class Place(_Message, frozen=True):
     """Answers `Ask`. With an `instance_id` the call has a credit, and starts that instance where it is.
 
-    Without one it goes to `agent`, on another machine at this `address`; 1 is the writer. `full`: why it has none.
+    Else it goes to `agent`, on another machine at this `address`; 1: the writer, -1: who asks. `full`: why it has none.
     """
 
     n: int

@@ -10,6 +10,8 @@ from sesame.model.snapshot import Snapshot
 
 # Agent 1 is the writer, and decides what no other agent does.
 WRITER = 1
+# In the place of an agent: the one that asked, which the writer of a cluster may know by another number than itself.
+HERE = -1
 # POLICY: a request moves so often at most. Then it stays with the writer, which answers it, be it with a refusal.
 MOVES_MAX = 4
 # POLICY: a call that an idle instance is kept for is expected within so long; it takes well below a millisecond.

@@ -19,7 +19,7 @@ from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.idle_there import IdleOfAll
 from sesame.agents.kept_idle import KeptIdle
 from sesame.agents.link import Carry, Link
-from sesame.agents.policies import MOVES_MAX, WRITER, named_instance
+from sesame.agents.policies import HERE, MOVES_MAX, WRITER, named_instance
 from sesame.agents.stand_in import set_aside, with_room
 from sesame.engine.instance import Instance
 from sesame.http.interface import Exchange
@@ -354,7 +354,7 @@ class Writer:
                 return self._place_at(asked, agent)
             if not asked.starts:
                 asker.handed_over.avoid(asked.target, self.needs.clocks.monotonic())
-                return self._place_at(asked, asker.agent)
+                return m.Place(asked.n, "", HERE)
             try:
                 instance_id = await self.credit_for(asker, snapshot, link)
             except Exhausted as full:

@@ -4,6 +4,7 @@ Started by `store.logs.writer`. It is a process of its own so that no call waits
 lock. Time comes with the batches. When Sesame ends, however it ends, the process writes what is in the socket and ends.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -262,7 +263,9 @@ def main(fd: str, path: str, total_bytes: str, age_s: str, next_id: str, after_m
     except ConfigurationError as error:
         sock.sendall(frame(0, Tried(str(error), given_up=True)))
         return 2
-    sock.sendall(frame(0, Tried(notice=notice)))
+    # Where Sesame is gone, what it sent before is still read and written.
+    with contextlib.suppress(ConnectionError):
+        sock.sendall(frame(0, Tried(notice=notice)))
     function_logs = FunctionLogs(Path(logstores)) if logstores else None
     try:
         batches = BatchWriter(writer, int(total_bytes), float(age_s), function_logs)
