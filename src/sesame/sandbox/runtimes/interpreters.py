@@ -19,6 +19,7 @@ from typing import IO, Annotated
 import msgspec
 
 from sesame.model.errors import ConfigurationError
+from sesame.model.prepared import prepared
 from sesame.sandbox.runtimes import places
 
 PROBE_TIMEOUT_S = 10.0
@@ -80,6 +81,7 @@ class Interpreter(msgspec.Struct, frozen=True):
         )
 
 
+@prepared
 class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Its fields come in the order of the probe's."""
 
