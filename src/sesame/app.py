@@ -37,6 +37,7 @@ from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.prepared import prepare_all
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -114,6 +115,7 @@ class Sesame:
 
         Raises `ConfigurationError` for what the operator can mend; then nothing is left running.
         """
+        prepare_all()
         try:
             await self._build()
         except OSError as error:

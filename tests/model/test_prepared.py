@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 RACE = """
 import sys, threading
 import msgspec
-from sesame.model.prepared import prepared
+from sesame.model.prepared import prepare_all, prepared
 
 sys.setswitchinterval(1e-6)
 
@@ -17,11 +19,12 @@ def race():
         b: "list[str] | None" = None
         c: "dict[str, int] | None" = None
 
-    @prepared
+    {decorator}
     class Outer(msgspec.Struct):
         one: Inner
         many: list[Inner]
 
+    {call}
     start = threading.Barrier(4)
 
     def convert():
@@ -40,6 +43,8 @@ for _ in range(200):
 """
 
 
-def test_threads_may_convert_to_it_at_the_same_time() -> None:
-    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("decorator", "call"), [("@prepared", ""), ("", "prepare_all.__wrapped__()")])
+def test_threads_may_convert_to_it_at_the_same_time(decorator: str, call: str) -> None:
+    race = RACE.replace("{decorator}", decorator).replace("{call}", call)
+    done = subprocess.run([sys.executable, "-c", race], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
