@@ -36,6 +36,7 @@ from sesame.fc.replays import Replays
 from sesame.http.server import HttpServer
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
+from sesame.model.prepared import prepare_all
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.launch import Packages as LaunchedPackages
@@ -73,6 +74,7 @@ class FollowerSesame:
     async def start(self) -> None:
         """On return it answers, beside the other agents."""
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
+        prepare_all()
         if self._of_cluster is None:
             self._place.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
             teardown.callback(follower.close)

@@ -5,7 +5,6 @@ ranges and names; what no text of the API may hold, and nesting that could not b
 """
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import UnionType
@@ -14,7 +13,6 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from sesame.fc.refusals import InvalidArgument
-from sesame.model.prepared import prepared
 
 T = TypeVar("T", bound=msgspec.Struct)
 Fold = Callable[[Any], Any]
@@ -28,8 +26,6 @@ _TYPES = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`\Z")
 _PART = re.compile(r"\[\.\.\.\]|\[\d+\]|\.?[^.\[\]]+")
 _FIELD = re.compile(r"(?:^|(?<=\.))[^.\[\]]+")
 _TYPE_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "array", dict: "object"}
-# Large bodies are read on threads: one at a time gets a shape ready.
-_PREPARING = threading.Lock()
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
 
 
@@ -48,9 +44,7 @@ def decode(body: bytes, shape: type[T]) -> T:
         raise InvalidArgument("the request body is not accepted: its JSON is nested too deeply") from error
     if not isinstance(document, dict):
         raise InvalidArgument.of("the request body", "a JSON object", _shown(document))
-    with _PREPARING:
-        fold = _ready_fold(shape)
-    folded = fold(document)
+    folded = _struct_fold(shape)(document)
     check_values(folded)
     try:
         return msgspec.convert(folded, shape)
@@ -74,12 +68,6 @@ def check_values(document: dict[str, Any]) -> None:
             left += [(field, depth + 1, item) for item in value]
             if isinstance(value, dict):
                 left += [(field, depth + 1, item) for item in value.values()]
-
-
-@cache
-def _ready_fold(shape: type[msgspec.Struct]) -> Fold:
-    """`_struct_fold`, of a shape to which any thread may convert from here on."""
-    return _struct_fold(prepared(shape))
 
 
 @cache

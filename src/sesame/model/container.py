@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import msgspec
 
 from sesame.model.errors import SesameError
-from sesame.model.prepared import prepared
 from sesame.model.web_server import Arguments, HealthCheck, Port, ServerConfig, WebServer, web_server_of
 
 IMAGE_CHARS = 1024
@@ -25,7 +24,6 @@ class ImageUnavailable(SesameError):
     """An image cannot be run here. The text says what was found, what was expected and what to do."""
 
 
-@prepared
 class ContainerConfig(msgspec.Struct, frozen=True, rename="camel"):
     """`entrypoint` and `command` replace those of the image. What is not read here is kept for the API alone."""
 

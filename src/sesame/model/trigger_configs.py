@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from sesame.model.prepared import prepared
-
 
 class OssKeyFilter(msgspec.Struct, frozen=True, rename="camel"):
     prefix: str = ""
@@ -111,13 +109,13 @@ OSS, LOG, TIMER, HTTP, CDN_EVENTS = "oss", "log", "timer", "http", "cdn_events"
 MNS_TOPIC, TABLESTORE, RDS, EVENTBRIDGE = "mns_topic", "tablestore", "rds", "eventbridge"
 
 CONFIGS: Mapping[str, type[msgspec.Struct]] = {
-    OSS: prepared(OssConfig),
-    LOG: prepared(LogTriggerConfig),
-    TIMER: prepared(TimerConfig),
-    HTTP: prepared(HttpConfig),
-    CDN_EVENTS: prepared(CdnEventsConfig),
-    MNS_TOPIC: prepared(MnsTopicConfig),
-    TABLESTORE: prepared(TablestoreConfig),
-    RDS: prepared(RdsConfig),
-    EVENTBRIDGE: prepared(EventBridgeConfig),
+    OSS: OssConfig,
+    LOG: LogTriggerConfig,
+    TIMER: TimerConfig,
+    HTTP: HttpConfig,
+    CDN_EVENTS: CdnEventsConfig,
+    MNS_TOPIC: MnsTopicConfig,
+    TABLESTORE: TablestoreConfig,
+    RDS: RdsConfig,
+    EVENTBRIDGE: EventBridgeConfig,
 }

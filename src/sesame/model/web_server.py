@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import msgspec
 
 from sesame.model.limits import CUSTOM_RUNTIMES, NODE_RUNTIMES
-from sesame.model.prepared import prepared
 
 PORT_DEFAULT = 9000
 ARGUMENTS_MAX = 64
@@ -18,7 +17,6 @@ Argument = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00]*$")]
 Arguments = Annotated[tuple[Argument, ...], msgspec.Meta(max_length=ARGUMENTS_MAX)]
 
 
-@prepared
 class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
     """A start is over once GET of `http_get_url` was answered below 400 `success_threshold` times in a row.
 
@@ -33,7 +31,6 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
     success_threshold: Annotated[int, msgspec.Meta(ge=1, le=120)] = 1
 
 
-@prepared
 class ServerConfig(msgspec.Struct, frozen=True, rename="camel"):
     """`customRuntimeConfig`. Port and health check stand here in 2023-03-30, beside it in the versions before."""
 
