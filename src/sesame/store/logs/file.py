@@ -364,7 +364,7 @@ def unusable(path: Path, error: Exception) -> ConfigurationError:
     if isinstance(error, sqlite_file.Error) and sqlite_file.is_damage(error):
         step = "the next start of Sesame sets the file aside and begins a new one"
     elif sqlite_file.wants_room(error, path):
-        step = "nothing is lost: free some space on its disk and start again"
+        step = sqlite_file.ROOM_STEP
     else:
         step = "let the user who starts Sesame read and write it, or choose another data directory with --data-dir"
     return ConfigurationError(f"the logs in {path} cannot be used: {error}; {step}")

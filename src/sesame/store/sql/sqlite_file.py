@@ -16,6 +16,8 @@ Error = sqlite3.Error
 # The file is no database, or not one that SQLite can go on with; as opposed to a full disk or a missing permission.
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
+# The next step where a start finds a disk full.
+ROOM_STEP = "nothing is lost: free some space on its disk and start again"
 # SQLite makes and grows the index of its log by so much.
 _INDEX_REGION_BYTES = 32 * 1024
 

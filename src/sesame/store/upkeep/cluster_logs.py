@@ -4,7 +4,7 @@ Used by checks of a bucket and by backups. No node has all lines but the one tha
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -67,9 +67,10 @@ def check_logs(paths: DataPaths, contents: BucketContents, rows: Rows, checked: 
             doubtful.append((each, what))
     # Some may have been deleted, or joined with others, since the rows were read: other nodes may run.
     there = read_rows(paths).digests if doubtful else set()
+    names = rows.service.names if doubtful and rows.service is not None else {}
     for each, what in doubtful:
         if each.digest in there:
-            holds = _described(each, rows)
+            holds = _described(each, names)
             yield Damage(f"segment {each.digest} of logs in {contents.shown}, with {holds}: {what}", LOST)
 
 
@@ -87,12 +88,12 @@ def _damage(contents: BucketContents, segment: Segment | GroupSegment) -> str:
     return ""
 
 
-def _described(segment: Segment | GroupSegment, rows: Rows) -> str:
+def _described(segment: Segment | GroupSegment, names: Mapping[int, str]) -> str:
+    """`names` of logstores, by their numbers."""
     if isinstance(segment, Segment):
         of = ", ".join("/".join(filter(None, owner)) for owner in segment.owners)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(segment.first_ms / 1000))
         return f"lines of {of} from {at} on"
-    names = rows.service.names if rows.service is not None else {}
     known = sorted({names.get(part.logstore, "a logstore that is gone") for part in segment.parts})
     return f"logs of {', '.join(known)}"
 
@@ -135,7 +136,8 @@ def _add_groups(
             bucket_groups.begin(db)
             here = bucket_groups.here(db)
         # Whatever is too old is deleted by the Sesame that starts with the copy.
-        everything = dict.fromkeys(service.names, 0)
+        names = service.names
+        everything = dict.fromkeys(names, 0)
         for each in segments:
             if bucket_groups.is_here(each, here):
                 continue
@@ -145,4 +147,4 @@ def _add_groups(
             with sqlite_file.transaction(db):
                 problem = bucket_groups.take(db, each, data, everything)
             if problem:
-                yield f"segment {each.digest} of {_described(each, Rows([], [], service, frozenset()))}: {problem}"
+                yield f"segment {each.digest} of {_described(each, names)}: {problem}"

@@ -95,7 +95,7 @@ def open_file(path: Path, *, durable: bool) -> sqlite_file.Connection:
             )
     except (sqlite_file.Error, OSError) as error:
         if sqlite_file.wants_room(error, path):
-            step = "nothing is lost: free some space on its disk and start again"
+            step = sqlite_file.ROOM_STEP
         else:
             step = (
                 "let the user who starts Sesame read and write the file, put a copy of it back, or move it away and "

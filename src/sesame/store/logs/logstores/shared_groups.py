@@ -19,7 +19,6 @@ from sesame.store.logs.logstores.bucket_groups import GroupSegment, Part, Sealed
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.reading import Reader
-from sesame.store.logs.shared.copying import FETCHED_TOGETHER
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.loops import Bringing, copied
 from sesame.store.logs.shared.merging import How, Merging
@@ -87,8 +86,10 @@ class SharedGroups:
             after = page[-1].number
             there += [part for each in page for part in each.segment.parts]
             wanted = [each.segment for each in page if not bucket_groups.is_here(each.segment, here)]
-            for start in range(0, len(wanted), FETCHED_TOGETHER):
-                count += await self._take(wanted[start : start + FETCHED_TOGETHER])
+            async for segment, fetched in self._objects.fetched(wanted, self._index):
+                if not fetched.forgotten:
+                    count += 1
+                    await self._take(segment, fetched.data)
         await self._commits.ask(lambda db: bucket_groups.keep(db, there))
         self._whole.set()
         return count
@@ -134,21 +135,13 @@ class SharedGroups:
     async def _join(self, segments: Sequence[GroupSegment], data: Sequence[bytes]) -> tuple[GroupSegment, bytes] | None:
         return await asyncio.to_thread(bucket_groups.joined, segments, data, self._oldest_s())
 
-    async def _take(self, segments: Sequence[GroupSegment]) -> int:
+    async def _take(self, segment: GroupSegment, data: bytes | None) -> None:
         assert self._commits is not None
-        found = await asyncio.gather(*(self._objects.get(each.digest, self._index) for each in segments))
-        oldest_s = self._oldest_s()
-        for segment, fetched in zip(segments, found, strict=True):
-            if fetched.forgotten:
-                continue
-            problem = await self._commits.ask(functools.partial(_take, segment, fetched.data, oldest_s))
-            if problem:
-                numbers = {part.logstore for part in segment.parts}
-                lost = [
-                    f"{each.logstore.project}/{each.logstore.name}" for each in self._logstores() if each.id in numbers
-                ]
-                log.error("a segment of logs is lost", digest=segment.digest, problem=problem, logstores=lost)
-        return sum(not fetched.forgotten for fetched in found)
+        problem = await self._commits.ask(functools.partial(_take, segment, data, self._oldest_s()))
+        if problem:
+            numbers = {part.logstore for part in segment.parts}
+            lost = [f"{each.logstore.project}/{each.logstore.name}" for each in self._logstores() if each.id in numbers]
+            log.error("a segment of logs is lost", digest=segment.digest, problem=problem, logstores=lost)
 
     def _oldest_s(self) -> dict[int, int]:
         """Of each logstore, when the oldest logs came that it keeps."""

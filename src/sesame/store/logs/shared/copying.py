@@ -3,8 +3,6 @@
 Run where a node begins to lead, behind the answers: the newest segments first, and no more than the settings keep.
 """
 
-import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -13,9 +11,6 @@ from sesame.store.logs.shared.merging import Indexed
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Range, Ranges, Segment
 from sesame.store.logs.shared.shipping import Limits
-
-# So many are fetched at a time: as much as that is in memory.
-FETCHED_TOGETHER = 4
 
 log = structlog.get_logger(__name__)
 
@@ -52,16 +47,15 @@ class Copying:
                 room -= each.segment.size
                 if room >= 0 and each.segment.ids not in here:
                     wanted.append(each.segment)
-            for start in range(0, len(wanted), FETCHED_TOGETHER):
-                copied += await self._take(wanted[start : start + FETCHED_TOGETHER])
+            async for segment, fetched in self._objects.fetched(wanted, self._index):
+                if not fetched.forgotten:
+                    copied += 1
+                    await self._take(segment, fetched.data)
             before = page[-1].number
             if room < 0:
                 break
         return copied
 
-    async def _take(self, segments: Sequence[Segment]) -> int:
-        found = await asyncio.gather(*(self._objects.get(each.digest, self._index) for each in segments))
-        for segment, fetched in zip(segments, found, strict=True):
-            if not fetched.forgotten and (problem := await self._taker.take(segment, fetched.data)):
-                log.error("a segment of the log of functions is lost", digest=segment.digest, problem=problem)
-        return sum(not fetched.forgotten for fetched in found)
+    async def _take(self, segment: Segment, data: bytes | None) -> None:
+        if problem := await self._taker.take(segment, data):
+            log.error("a segment of the log of functions is lost", digest=segment.digest, problem=problem)

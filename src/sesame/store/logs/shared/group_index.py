@@ -43,9 +43,8 @@ class GroupIndex:
         await self._database.write(act)
 
     async def has(self, digest: str) -> bool:
-        """As `index.SegmentIndex.has`."""
-        wanted = sa.select(_columns.number).where(_columns.digest == digest)
-        return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
+        """As `objects.has`."""
+        return await self._database.read(lambda connection: objects.has(connection, group_segments, digest))
 
     async def all(self) -> list[Indexed[GroupSegment]]:
         """As `merging.Index`."""

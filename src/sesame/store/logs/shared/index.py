@@ -65,9 +65,8 @@ class SegmentIndex:
         await self._database.write(act)
 
     async def has(self, digest: str) -> bool:
-        """Whether there is still a row of it: without one, its object goes."""
-        wanted = sa.select(_columns.number).where(_columns.digest == digest)
-        return await self._database.read(lambda connection: connection.execute(wanted).first() is not None)
+        """As `objects.has`."""
+        return await self._database.read(lambda connection: objects.has(connection, log_segments, digest))
 
     async def newest(self, before: int | None = None) -> list[Indexed[Segment]]:
         """Those that were added last, the newest first, or the ones below that number."""

@@ -19,7 +19,6 @@ from sesame.store.logs.shared.segment import Damaged, require_whole
 # As many segments as come in 5 min, while functions write all the time, are joined at a time.
 MERGE_EVERY_S = 300.0
 JOINED_MAX = 64
-FETCHED_TOGETHER = 4
 
 
 class Sized(Protocol):
@@ -98,15 +97,12 @@ class Merging(Generic[S]):
 
     async def _join(self, run: Sequence[Indexed[S]]) -> bool:
         data: list[bytes] = []
-        for start in range(0, len(run), FETCHED_TOGETHER):
-            together = run[start : start + FETCHED_TOGETHER]
-            found = await asyncio.gather(*(self._objects.get(each.segment.digest, self._index) for each in together))
-            for each, fetched in zip(together, found, strict=True):
-                if fetched.data is None:
-                    self._damaged.add(each.segment.digest)
-                    return False
-                data.append(fetched.data)
         segments = [each.segment for each in run]
+        async for segment, fetched in self._objects.fetched(segments, self._index):
+            if fetched.data is None:
+                self._damaged.add(segment.digest)
+                return False
+            data.append(fetched.data)
         try:
             joined = await self._how.join(segments, data)
         except Damaged as damage:
@@ -115,11 +111,11 @@ class Merging(Generic[S]):
             return False
         if joined is None:
             return False
-        segment, joined_data = joined
+        whole, joined_data = joined
         # All that is left may be one of them: an object that has a row is not announced, or it would be given up.
-        if segment.digest not in {each.digest for each in segments}:
-            await self._objects.put(segment.digest, joined_data)
-        return await self._index.replace(run, segment)
+        if whole.digest not in {each.digest for each in segments}:
+            await self._objects.put(whole.digest, joined_data)
+        return await self._index.replace(run, whole)
 
 
 def _damaged(digests: Sequence[str], data: Sequence[bytes]) -> list[str]:

@@ -5,8 +5,8 @@ Used by the indexes of segments and by who ships them.
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -18,6 +18,8 @@ FOLDER = "logs"
 # A segment that was announced so long ago and has no row will have none.
 GIVEN_UP_S = 86400.0
 AT_ONCE = 500
+# As much as that is in memory.
+FETCHED_TOGETHER = 4
 # POLICY: who has read the rows of segments has so long to read their objects, although others take their place.
 READ_FOR_S = 3600.0
 
@@ -45,6 +47,16 @@ class Fetched(NamedTuple):
 
     data: bytes | None
     forgotten: bool = False
+
+
+class Digested(Protocol):
+    """A segment."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+D = TypeVar("D", bound=Digested)
 
 
 class Numbered(Protocol):
@@ -80,6 +92,14 @@ class SegmentObjects:
         except FileNotFoundError:
             return Fetched(None, forgotten=not await index.has(digest))
 
+    async def fetched(self, segments: Sequence[D], index: Index) -> AsyncIterator[tuple[D, Fetched]]:
+        """Each of them as `get` gives it, in their order. A few at a time are fetched, and in memory."""
+        for start in range(0, len(segments), FETCHED_TOGETHER):
+            together = segments[start : start + FETCHED_TOGETHER]
+            found = await asyncio.gather(*(self.get(each.digest, index) for each in together))
+            for each in zip(together, found, strict=True):
+                yield each
+
     async def clean(self) -> None:
         """Deletes what no row mentions any more, and what was announced long ago and got no row."""
         at = self._wall()
@@ -105,6 +125,11 @@ def take(connection: sa.Connection, digest: str) -> None:
 def remove(connection: sa.Connection, digests: Sequence[str], at: float) -> None:
     """In the transaction after which no row mentions them."""
     outbox.add(connection, outbox.SEGMENT_REMOVED, digests, at)
+
+
+def has(connection: sa.Connection, table: sa.Table, digest: str) -> bool:
+    """Whether there is still a row of it: without one, its object goes."""
+    return connection.execute(sa.select(table.c.number).where(table.c.digest == digest)).first() is not None
 
 
 def replace(
