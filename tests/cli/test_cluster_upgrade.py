@@ -29,10 +29,10 @@ def test_a_placer_that_falls_silent_is_told_with_what_was_done_and_the_next_step
     cluster.unlinked_for = 2
 
     @contextlib.contextmanager
-    def running(_address: str | None) -> Iterator[Forgetful]:
+    def required(_address: str | None) -> Iterator[Forgetful]:
         yield cluster
 
-    monkeypatch.setattr(cluster_upgrade, "running", running)
+    monkeypatch.setattr(cluster_upgrade, "required", required)
     done = CliRunner().invoke(cluster_upgrade.upgrade, [])
     assert isinstance(done.exception, ConfigurationError)
     said = str(done.exception)

@@ -5,9 +5,8 @@ Ray places and watches the nodes (`on_ray`); this process only says what becomes
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -25,11 +24,9 @@ from sesame.cluster.sameness import key_digest
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.on_ray import health
-from sesame.on_ray.cluster import Cluster, Elsewhere, Stopped, begun, running
+from sesame.on_ray.cluster import Elsewhere, Stopped, begun, required, running
 from sesame.on_ray.order import LOST, Report
 from sesame.settings import Settings
-
-Answer = TypeVar("Answer")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -134,7 +131,8 @@ def status(as_json: bool, ray_address: str | None) -> None:
 
     Exits with 3 where no cluster runs, and with 1 where something is wrong.
     """
-    reports = _of_running(ray_address, lambda found: found.reports())
+    with running(ray_address) as there:
+        reports = None if there is None else there.reports()
     found = [] if reports is None else health.findings(reports)
     if as_json:
         output.json_document(
@@ -166,15 +164,10 @@ def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
     been started there anew. Exits with 1 where the node did not end in time.
     """
 
-    def drained(found: Cluster) -> tuple[Report, bool]:
+    with required(ray_address) as found:
         report = named(found.reports(), machine)
         output.note(f"{report.where}: no new calls; running ones get their time to end …")
-        return report, found.drain_node(report.machine)
-
-    done = _of_running(ray_address, drained)
-    if done is None:
-        raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
-    report, ended = done
+        ended = found.drain_node(report.machine)
     if as_json:
         output.json_document({"machine": report.machine, "address": report.address, "ended": ended})
     output.note(f"{report.where}: {'has ended' if ended else 'did not end in time, and goes on ending'}.")
@@ -200,17 +193,11 @@ def named(reports: list[Report], machine: str) -> Report:
 def stop(as_json: bool, ray_address: str | None) -> None:
     """Ends every node in peace: running calls get `--drain-s` to end. Exits with 3 where no cluster runs."""
     output.note("Stopping: no new calls; running ones get their time to end …")
-    left = _of_running(ray_address, lambda found: found.drain())
-    if left is None:
-        raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+    with required(ray_address) as found:
+        left = found.drain()
     if as_json:
         output.json_document({"given_up": msgspec.to_builtins(left)})
     raise SystemExit(_drained(left))
-
-
-def _of_running(ray_address: str | None, asked: Callable[[Cluster], Answer]) -> Answer | None:
-    with running(ray_address) as found:
-        return None if found is None else asked(found)
 
 
 cluster.add_command(upgrade)

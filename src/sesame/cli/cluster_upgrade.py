@@ -18,10 +18,8 @@ from sesame.cli.ray_option import with_ray_address
 from sesame.model.errors import ConfigurationError
 from sesame.model.standing import LEADS
 from sesame.on_ray import upgrading
-from sesame.on_ray.cluster import Cluster, Stopped, running
+from sesame.on_ray.cluster import Cluster, Stopped, required
 from sesame.on_ray.order import Report
-
-_AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
 
 
 @click.command()
@@ -39,9 +37,7 @@ def upgrade(*, dry_run: bool, together: bool, as_json: bool, ray_address: str | 
     Install the new version on every machine first. What would go wrong is looked for before anything is done; it stops
     at the first node that fails, and goes on where it stopped when it is run again. Calls wait, and none fails.
     """
-    with running(ray_address) as cluster:
-        if cluster is None:
-            raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+    with required(ray_address) as cluster:
         output.note("Asking every machine …")
         reports = cluster.reports()
         plan = upgrading.plan(reports, upgrading.asked(cluster, reports), cluster.ray_version, together=together)
@@ -60,7 +56,7 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
     who = f"process {os.getpid()} on {socket.gethostname()}"
     signals = Signals(
         "Stopping once this node serves again; another signal leaves at once …",
-        f"Left: the node under way goes on by itself. When it serves, {_AGAIN}.",
+        f"Left: the node under way goes on by itself. When it serves, {upgrading.AGAIN}.",
     )
     under_way = upgrading.Upgrade(cluster, who, output.note, signals.stopped.is_set)
     if why := cluster.upgrades(who):
@@ -71,7 +67,7 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
     except upgrading.Broken as broken:
         _leave(cluster, who)
         stands = upgrading.standing_text(_reports(cluster), plan.version)
-        step = broken.step or f"Mend that, and {_AGAIN}."
+        step = broken.step or f"Mend that, and {upgrading.AGAIN}."
         raise ConfigurationError("\n  ".join([f"{broken}.", *stands, step])) from broken
     except Stopped as stopped:
         raise ConfigurationError(f"{len(under_way.upgraded)} nodes were upgraded; then {stopped}") from stopped
@@ -79,7 +75,7 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
         _leave(cluster, who)
         raise ConfigurationError(
             f"{len(under_way.upgraded)} nodes were upgraded; then {unheard}\n  A node under way goes on by itself. "
-            f"Once `sesame cluster status` tells of all nodes, {_AGAIN}."
+            f"Once `sesame cluster status` tells of all nodes, {upgrading.AGAIN}."
         ) from unheard
     _leave(cluster, who)
     output.note(f"Every node runs {plan.version} and serves.")

@@ -175,6 +175,15 @@ def running(address: str | None) -> Iterator[Cluster | None]:
         yield None if placer is None else Cluster(ray, placer)
 
 
+@contextlib.contextmanager
+def required(address: str | None) -> Iterator[Cluster]:
+    """As `running`, where there must be one. Raises `ConfigurationError`."""
+    with running(address) as found:
+        if found is None:
+            raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
+        yield found
+
+
 def changes(before: dict[str, Report], now: list[Report]) -> Iterator[str]:
     """A line for each machine that came, went, or whose node is otherwise than before."""
     for report in now:

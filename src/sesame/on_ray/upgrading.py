@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sesame.on_ray import health
+from sesame.on_ray.node_process import State
 from sesame.on_ray.order import Installed, Ran, Report
 
 # What is asked on each machine, of the Sesame that is installed there by now; and by what it takes the node's place.
@@ -21,7 +22,7 @@ UPGRADED_S = 660.0
 # So often it is looked whether one has ended; and so long a node has to be linked again once it has said that it is.
 LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
 
-
+AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
 _OVER = "Nodes start with what is installed: those that were not upgraded run it after the next start of the cluster."
 
 
@@ -114,34 +115,22 @@ class Upgrade:
         self._note = note
         self._stops = stops
         self.upgraded: list[Report] = []
-        # The nodes that are to run it from now on, and which version that is.
-        self._begun: set[str] = set()
-        self._version = ""
 
     def carry_out(self, plan: Plan) -> None:
         """On return every node runs the version and serves. Raises `Broken`."""
-        self._version = plan.version
         if plan.together:
             self._all(plan)
             return
         for number, each in enumerate(plan.upgraded, start=1):
             if self._stops():
-                raise Broken(
-                    "stopped by a signal: no further node was begun",
-                    "Run `sesame cluster upgrade` again: it goes on with the nodes that are left.",
-                )
+                raise Broken("stopped by a signal: no further node was begun", f"{_sentence(AGAIN)}.")
             self._keep_turn()
             self._note(f"{number} of {len(plan.upgraded)}: {each.where} …")
-            self._one(each)
-            self._until_all_serve()
+            self._judge(each, self._ended(self._begin(each)))
+            self._until_all_serve(plan.version, plan.upgraded[:number])
             self.upgraded.append(each)
 
-    def _one(self, report: Report) -> None:
-        begun = self._begin(report)
-        self._judge(report, self._ended(begun))
-
     def _begin(self, report: Report) -> Any:
-        self._begun.add(report.machine)
         return self._nodes.begin(report.machine, UPGRADES, UPGRADED_S)
 
     def _all(self, plan: Plan) -> None:
@@ -152,7 +141,7 @@ class Upgrade:
         for each, ran in ended:
             self._judge(each, ran)
             self.upgraded.append(each)
-        self._until_all_serve()
+        self._until_all_serve(plan.version, plan.upgraded)
 
     def _ended(self, begun: Any) -> Ran:
         while (ran := self._nodes.outcome(begun, LOOKS_EVERY_S)) is None:
@@ -170,13 +159,14 @@ class Upgrade:
         if why := self._nodes.upgrades(self._who):
             raise Broken(why, _OVER)
 
-    def _until_all_serve(self) -> None:
+    def _until_all_serve(self, version: str, begun: Sequence[Report]) -> None:
         """Each of those that are reported; and those that were begun run the version."""
+        machines = {each.machine for each in begun}
         looks = int(SERVES_S / LOOKS_EVERY_S)
         for look in range(looks + 1):
             reports = self._nodes.reports()
             left = [each for each in reports if not health.serves(each)]
-            others = [each for each in reports if each.machine in self._begun and each.version != self._version]
+            others = [each for each in reports if each.machine in machines and each.version != version]
             if not left and not others and health.leaders(reports):
                 return
             if look < looks:
@@ -198,7 +188,7 @@ def standing_text(reports: Sequence[Report], version: str) -> list[str]:
 
 
 def _runs(report: Report) -> bool:
-    return report.state == "running"
+    return report.state == State.RUNNING
 
 
 def _sentence(text: str) -> str:
