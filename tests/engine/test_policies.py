@@ -55,7 +55,7 @@ def test_evicting_the_victims_frees_enough_and_only_idle_instances_are_victims(
     engine = deployed()
     instances = crowd(engine, members)
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
-    found = victims(instances, snapshot, CAPS, memory_mb(instances))
+    found = victims(instances, snapshot, CAPS)
     own = [i for i in instances if i.snapshot.function == name]
     if isinstance(found, str):
         busy = [i for i in instances if i.state is not State.IDLE]
@@ -95,7 +95,7 @@ def test_a_reserved_concurrency_counts_all_versions() -> None:
     reserved = msgspec.structs.replace(
         snapshot, version_id="1", limits=msgspec.structs.replace(snapshot.limits, reserved=2)
     )
-    assert victims(instances, reserved, CAPS, memory_mb(instances)) == [instances[1]]
-    assert "limit of 2" in victims([instances[0]] * 2, reserved, CAPS, 256)
+    assert victims(instances, reserved, CAPS) == [instances[1]]
+    assert "limit of 2" in victims([instances[0]] * 2, reserved, CAPS)
     assert no_capacity_for(reserved, Taken([snapshot, snapshot]), CAPS)
     assert no_capacity_for(reserved, Taken([snapshot]), CAPS) is None

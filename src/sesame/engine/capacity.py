@@ -146,16 +146,16 @@ class Capacity:
         self, instances: list[Instance], snapshot: Snapshot, provisioned: bool, machine: int
     ) -> list[Instance] | str:
         if self.machines is None:
-            return victims(instances, snapshot, self._caps, held(instances, memory_mb_of), provisioned=provisioned)
+            return victims(instances, snapshot, self._caps, provisioned=provisioned)
         boundless = msgspec.structs.replace(self._caps, memory_mb=sys.maxsize, disk_mb=None, instances=None)
-        everywhere = victims(instances, snapshot, boundless, 0, provisioned=provisioned)
+        everywhere = victims(instances, snapshot, boundless, provisioned=provisioned)
         if isinstance(everywhere, str):
             return everywhere
         caps = self.machines.get(machine)
         if caps is None:
             return "the machine that is to have the instance has gone"
         there = [instance for instance in instances if instance.machine == machine]
-        on_it = victims(there, snapshot, caps, held(there, memory_mb_of), provisioned=provisioned)
+        on_it = victims(there, snapshot, caps, provisioned=provisioned)
         if isinstance(on_it, str):
             return on_it
         return [*everywhere, *(instance for instance in on_it if instance not in everywhere)]

@@ -45,12 +45,7 @@ class IdleInstances:
 
     def put(self, instance: Instance) -> None:
         """An instance that has become idle just now."""
-        side = self._on_demand if instance.provisioned_for is None else self._provisioned
-        key = instance.snapshot.key
-        if key in side:
-            side[key].append(instance)
-        else:
-            side[key] = [instance]
+        self._side(instance).setdefault(instance.snapshot.key, []).append(instance)
 
     def put_back(self, instance: Instance) -> None:
         """One that was taken out for something else than a call: it has its place again."""

@@ -82,9 +82,7 @@ class Leasing:
         except BaseException:
             if pool.learning is not None:
                 pool.learning.ended(self._snapshot)
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                _tell_last(pool.calls, pool.calls_ended)
+            self._over()
             raise
         lease.instance.calls += 1
         return lease
@@ -108,12 +106,11 @@ class Leasing:
             # cancelled when the caller is.
             await asyncio.shield(pool.end(instance, reason))
         finally:
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                _tell_last(pool.calls, pool.calls_ended)
+            self._over()
 
-
-def _tell_last(calls: int, over: "asyncio.Future[None]") -> None:
-    """A pool that closes waits for its last call."""
-    if not calls and not over.done():
-        over.set_result(None)
+    def _over(self) -> None:
+        """A pool that closes waits for its last call."""
+        pool = self._pool
+        pool.calls -= 1
+        if pool.calls_ended is not None and not pool.calls and not pool.calls_ended.done():
+            pool.calls_ended.set_result(None)

@@ -87,7 +87,7 @@ def held(instances: Sequence[Instance], size: Callable[[Instance], int]) -> int:
 
 
 def victims(
-    instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int, *, provisioned: bool = False
+    instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, *, provisioned: bool = False
 ) -> list[Instance] | str:
     """The idle instances that must go before one more of `snapshot` may start, or why it may not start.
 
@@ -110,6 +110,7 @@ def victims(
             if not replaceable:
                 return _limit_reached(snapshot, cap)
             leaving.append(replaceable[0])
+    used_mb = held(instances, memory_mb_of)
     used_disk_mb = held(instances, _disk_mb) if caps.disk_mb is not None else 0
     disk_mb = snapshot.limits.disk_mb
     short_mb = used_mb + memory_mb - caps.memory_mb - sum(map(memory_mb_of, leaving))
