@@ -49,14 +49,19 @@ class Asking:
         return SimpleNamespace(key="k", limits=SimpleNamespace(concurrency=10))
 
 
+def calls_of(follower: Asking, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Of requests that have not moved."""
+    monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
+    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
+    return Calls(cast(Any, follower), own)
+
+
 async def test_calls_behind_one_that_asked_a_writer_that_went_are_served_by_what_is_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
     follower = Asking()
-    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
-    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
-    asked = Calls(cast(Any, follower), own)
+    asked = calls_of(follower, monkeypatch)
     going = [asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None)))) for _ in range(3)]
     await settle()
     assert len(follower.questions) == 1
@@ -76,11 +81,8 @@ async def test_calls_behind_one_that_asked_a_writer_that_went_are_served_by_what
 async def test_a_call_stays_only_where_the_writer_says_here_as_agents_of_two_machines_may_have_one_number(
     monkeypatch: pytest.MonkeyPatch, agent: int, moved: list[int]
 ) -> None:
-    monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
     follower = Asking()
-    credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
-    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
-    asked = Calls(cast(Any, follower), own)
+    asked = calls_of(follower, monkeypatch)
     went: list[int] = []
 
     async def move(place: messages.Place, _exchange: object, *, proven: bool) -> bool:

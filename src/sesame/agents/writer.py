@@ -257,10 +257,9 @@ class Writer:
 
     def came(self, target: Target, *, moved: bool) -> None:
         """As `fc.placement.Placement`."""
-        with contextlib.suppress(CallerError):
-            if not moved:
-                return
-            self._idle.came(self.needs.resolver.shares(target)[0][0].key)
+        if moved:
+            with contextlib.suppress(CallerError):
+                self._idle.came(self.needs.resolver.shares(target)[0][0].key)
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """As `fc.placement.Placement`: it is here already, and stays unless an instance of a follower is named."""

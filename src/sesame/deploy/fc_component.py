@@ -116,7 +116,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
         text = role.text()
         fields["role"] = text if text.startswith("acs:") else f"acs:ram::{at.account_id}:role/{text.lower()}"
     elif (role is not None and role.value) or _needs_role(node, props.get("function")):
-        fields["role"] = f"acs:ram::{at.account_id}:role/{DEFAULT_ROLE}"
+        fields["role"] = trigger_keys.role_arn(DEFAULT_ROLE, at)
     elif role is not None and role.value is not None:
         fields["role"] = ""
     if "vpcBinding" in node.mapping():

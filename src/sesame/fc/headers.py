@@ -76,9 +76,7 @@ def request_id_of(trace_id: bytes) -> str:
     By the documentation the request id equals the trace id (reference/api.md §2), but clients match it with `.{36}`.
     So only a trace id in the form of a UUID is used.
     """
-    if trace_id and _is_uuid(trace_id):
-        return trace_id.decode()
-    return _ids.pop() if _ids else new_request_id()
+    return trace_id.decode() if trace_id and _is_uuid(trace_id) else new_request_id()
 
 
 def new_request_id() -> str:

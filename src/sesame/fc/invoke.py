@@ -68,12 +68,11 @@ class Invoker:
         event = body_if_here(exchange)
         if event is None:
             event = await self.read_event(target, exchange)
-        session = None if self._sessions.affinity(target) is None else await self.session(target, exchange)
+        session = await self.session(target, exchange) if self.has_sessions(target) else None
         invocation = Invocation(
             request_id, target, event, tracing=tracing_of(head), chain=chain, version=version, session=session
         )
-        work = self._engine.invoke(invocation) if session is None else self._sessions.invoke(invocation)
-        outcome = await while_connected(exchange, work)
+        outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:
             lines += _BYTES_TYPE

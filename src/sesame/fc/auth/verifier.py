@@ -90,10 +90,7 @@ class Verifier:
         proof: _Proof | None = request.memory.get(_PROVEN)
         if proof is not None:
             before = proof.caller
-            try:
-                caller = self._authentication.identify(before.access_key_id, proof.token)
-            except CredentialsRefused as refused:
-                raise _refusal(refused) from refused
+            caller = self._identify(before.access_key_id, proof.token)
             if abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
                 if caller is before:
                     return caller
