@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.postgresql import Server
 
 from sesame.cluster.sameness import key_digest, told
@@ -20,6 +21,7 @@ from sesame.store.blobs.ownership import OBJECTS_FILE, require_own_directory
 from sesame.store.sql import leadership
 from sesame.store.sql.database import Database
 from sesame.store.sql.leadership import Leadership, rekey
+from sesame.store.sql.migrate import newest_migration
 from sesame.store.sql.pairing import PAIR_FILE, Pair, write_pair
 from sesame.store.sql.refusals import InUse
 from sesame.store.sql.schema import PAIR
@@ -116,6 +118,22 @@ async def test_one_that_is_killed_is_inherited_by_another_node_and_led_again_by_
     other = process("b")
     await other.leads()
     assert (other.seat.epoch, other.seat.inherited) == (4, [holder_of_writer("a")])
+
+
+async def test_one_whose_database_a_newer_sesame_has_changed_leaves_the_lead_to_others(
+    process: Made, postgresql_server: Server, database: str
+) -> None:
+    """It would end as soon as it led, and keep those from it that could."""
+    old, stands = process("a"), newest_migration()
+    postgresql_server.sql("UPDATE alembic_version SET version_num = '9999'", database)
+    with capture_logs() as logs:
+        waiting = asyncio.ensure_future(old.leads())
+        await until(lambda: logs)
+    assert "a newer Sesame has changed the database; have it run what is installed" in logs[0]["event"]
+    assert (logs[0]["schema"], old.seat.epoch) == ("9999", 0)
+    postgresql_server.sql(f"UPDATE alembic_version SET version_num = '{stands}'", database)
+    await waiting
+    assert old.seat.epoch == 1, "nobody has led meanwhile"
 
 
 async def test_a_key_is_changed_only_where_a_cluster_has_one(postgresql_server: Server, database: str) -> None:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import itertools
 import os
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql import database as database_module
+from sesame.store.sql import migrate
 from sesame.store.sql.database import Database
 from sesame.store.sql.migrate import newest_migration
 from sesame.store.sql.schema import counters, metadata, records
@@ -260,6 +262,28 @@ async def test_migrations_end_where_the_schema_stands(place: Path | str) -> None
 
     assert await database.read(compare) == []
     await database.close()
+
+
+async def test_migrations_of_a_version_that_is_installed_while_this_one_runs_are_left_to_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would change the database by files of the newer version, and go on with its own tables."""
+    installed, path = tmp_path / "migrations", tmp_path / "db"
+    shutil.copytree(migrate.MIGRATIONS, installed, ignore=shutil.ignore_patterns("__pycache__"))
+    text = f'revision, down_revision = "9999", "{newest_migration()}"\nbranch_labels = depends_on = None\n'
+    (installed / "versions" / "v9999_later.py").write_text(f"{text}def upgrade() -> None:\n    raise AssertionError\n")
+    monkeypatch.setattr(migrate, "MIGRATIONS", installed)
+    with closing(sqlite3.connect(path)) as before:
+        before.executescript(SCHEMA_0002)
+    database = await opened(path)
+    stands = await database.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+    assert stands == newest_migration() != "9999"
+    await database.close()
+    with closing(sqlite3.connect(path)) as later:
+        later.execute("UPDATE alembic_version SET version_num = '9999'")
+        later.commit()
+    with pytest.raises(ConfigurationError, match="was written by a newer Sesame"):
+        await opened(path)
 
 
 async def test_a_database_of_the_schema_before_is_upgraded_with_its_records(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sesame.cluster.sameness import Same, decoded, difference, encoded
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.leadership import Leadership, Seen
+from sesame.store.sql.migrate import known_migrations
 
 # So often the writer looks whether it still leads.
 LOOKS_EVERY_S = 0.25
@@ -45,6 +46,7 @@ class Seat:
         """`address` is where other nodes reach this process once it leads. `same` are settings of every node."""
         self.same = same or {}
         self._of_others: Seen | None = None
+        self._outdated = ""
         self.leadership = connect()
         self._connect = connect
         self.node = node
@@ -115,6 +117,8 @@ class Seat:
         unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
         if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
             return
+        if self._is_outdated(seen):
+            return
         sent_at = self._clocks.monotonic()
         epoch = await self.leadership.take(seen, self.node, self.address, self.holder, encoded(self.same))
         if not epoch:
@@ -130,6 +134,19 @@ class Seat:
             target=lambda: asyncio.run(self._renew(lead)), name="sesame-leadership", daemon=True
         )
         self._renewing.start()
+
+    def _is_outdated(self, seen: Seen) -> bool:
+        """Whether a newer Sesame has changed the database: this one could not use it, and leaves the lead to others."""
+        if not seen.schema or seen.schema in known_migrations():
+            return False
+        if self._outdated != seen.schema:
+            self._outdated = seen.schema
+            log.error(
+                "this node cannot lead the cluster any more: a newer Sesame has changed the database; have it run what "
+                "is installed by now, with `sesame cluster upgrade`, or `sesame upgrade` on its machine",
+                node=self.node, schema=seen.schema, expected=f"{max(known_migrations())} or older",
+            )  # fmt: skip
+        return True
 
     def _is_of_others(self, seen: Seen) -> bool:
         """Whether one with other settings may lead; raises `OtherSettings` where it does. Not one that resigned."""

@@ -40,7 +40,11 @@ _NOW = "extract(epoch FROM clock_timestamp())"
 _BEGIN = """
 INSERT INTO cluster_leadership (name, epoch, node, address, renewed_at) VALUES ($1, 0, '', '', 0) ON CONFLICT DO NOTHING
 """
-_LOOK = "SELECT epoch, node, address, renewed_at, settings FROM cluster_leadership WHERE name = $1"
+_LOOK = """
+SELECT coalesce(epoch, 0), coalesce(node, ''), coalesce(address, ''), coalesce(renewed_at, 0), coalesce(settings, ''),
+    version_num
+FROM alembic_version LEFT JOIN cluster_leadership ON name = $1
+"""
 # In one statement, so that of two keys one comes first.
 _KNOW = """
 UPDATE cluster_leadership SET key_digest = CASE key_digest WHEN '' THEN $2 ELSE key_digest END WHERE name = $1
@@ -92,7 +96,7 @@ WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
 class Seen(msgspec.Struct, frozen=True):
     """The row: who leads, where it listens for other nodes, and when it renewed that. Epoch 0: nobody yet.
 
-    `settings` are those of whoever led last, as it told them.
+    `settings` are those of whoever led last, as it told them. `schema` is the migration that the database stands at.
     """
 
     epoch: int
@@ -100,6 +104,7 @@ class Seen(msgspec.Struct, frozen=True):
     address: str
     renewed_at: float
     settings: str = ""
+    schema: str = ""
 
 
 class Leadership:

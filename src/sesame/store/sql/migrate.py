@@ -14,6 +14,8 @@ from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, metadata
 
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
+# Of the code that runs: another version may be installed in its place while it does, with files of more migrations.
+_KNOWN = frozenset(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
 def migrate(connection: sa.Connection, shown: str) -> None:
@@ -54,7 +56,7 @@ def upgrade(connection: sa.Connection, shown: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, newest_migration())
 
 
 def require_known(connection: sa.Connection, shown: str) -> None:
@@ -73,8 +75,8 @@ def newest_migration() -> str:
 
 
 def known_migrations() -> frozenset[str]:
-    """All revisions; files of migrations are called v<revision>_<what>.py."""
-    return frozenset(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
+    """All revisions that this code has; files of migrations are called v<revision>_<what>.py."""
+    return _KNOWN
 
 
 def revision_of(connection: sa.Connection) -> str | None:
