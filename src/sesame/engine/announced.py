@@ -1,6 +1,6 @@
 """Refuses calls for which there is no capacity before their large events are read.
 
-Used through `engine.interface.Engine.announce`. Reserves nothing: the call is admitted when its event is whole.
+Used through `engine.interface.Engine.announce`. Reserves nothing: the call is admitted once its event has arrived.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,15 +13,15 @@ from sesame.model.errors import CallerError, Exhausted
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 
-# As `engine.interface.Observer.refused`.
+# See `engine.interface.Observer.refused`.
 Refused = Callable[[Target, CallerError], None]
 
 
 class AnnouncedCalls:
-    """The calls whose events are being read."""
+    """Tracks the calls whose events are still being read."""
 
     def __init__(self, resolver: Snapshots, pool: Pool, caps: Caps, refused: Refused | None = None) -> None:
-        """`refused` is an observer's."""
+        """`refused` is the observer's callback for calls refused here."""
         self._resolver = resolver
         self._pool = pool
         self._caps = caps
@@ -30,7 +30,7 @@ class AnnouncedCalls:
 
     @contextmanager
     def announce(self, target: Target) -> Iterator[None]:
-        """The event is read inside. Raises as `Engine.invoke` does for what cannot be called, and `Exhausted`."""
+        """Wraps the reading of the event. Raises `Exhausted` without capacity, else as `Engine.invoke` does."""
         try:
             snapshot = self._admitted(target)
         except CallerError as error:

@@ -1,7 +1,7 @@
-"""One attempt at an asynchronous invocation: calls the function and records what came of it.
+"""Makes one attempt at an asynchronous invocation: calls the function and records the result.
 
-Run by `engine.async_invoker`, one task for each. While the queue cannot be written, the result is kept and written
-later.
+`engine.async_invoker` runs one task per attempt. While the queue cannot be written, the result is kept in memory and
+the write is retried.
 """
 
 import asyncio
@@ -24,25 +24,25 @@ from sesame.model.shortened import shortened
 from sesame.model.write_again import write_until_taken
 
 SUCCESS = "Success"
-# The cloud's documents do not say what it calls these.
+# The cloud's documentation does not name these two conditions.
 EXPIRED_CONDITION = "EventAgeExceeded"
 STOPPED_CONDITION = "AsyncInvocationStopped"
 NOT_RUN = "the server could not run the function"
 ERROR_CHARS_MAX = 4096
-# What is kept of a function's answer with its invocation; destinations get all of it.
+# How much of a function's answer is stored with its invocation; destinations get the whole answer.
 RETURN_BYTES_MAX = 128 * 1024
-# Of a longer error body, what its function says is not looked for: its beginning is shown as it is.
+# Error bodies longer than this are not parsed for a message: their beginning is stored as it is.
 ERROR_BODY_BYTES_MAX = 128 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """A claimed invocation. `lease` is replaced when the invocation is claimed again while it runs.
+    """A claimed invocation. `lease` is replaced if the invocation is claimed again while it runs.
 
-    It takes a `spot` until its call has ended, unless it is only put off; it is `calling` while its call is with an
-    engine, `stopped` once it is to be stopped. Once the function is called, `instance_id` and the two times (of the
-    wall clock, and monotonic) say where and since when.
+    The attempt holds `spot` until its call has ended; one that is only put off holds none. `calling` is set while the
+    engine runs the call, `stopped` once the invocation shall be stopped. `instance_id`, `began_at` (wall clock) and
+    `began` (monotonic clock), both in seconds, are set when the function is called.
     """
 
     lease: Leased
@@ -55,16 +55,17 @@ class Attempt(msgspec.Struct, eq=False):
     task: "asyncio.Task[None] | None" = None
 
     def stop(self) -> None:
-        """Ends the call, if it is running; what has been decided is not changed."""
+        """Cancels the call if it is running. A result that is already being recorded stands."""
         self.stopped = True
         if self.calling and self.task is not None:
             self.task.cancel(STOPPED)
 
 
 class CallSteps(msgspec.Struct, frozen=True):
-    """`leave` is called when an attempt's call has ended, so that another may run meanwhile.
+    """Callbacks into the invoker.
 
-    `running` says how many run now.
+    `leave` is called when an attempt's call has ended, so that another call can start. `running` returns how many
+    calls run now.
     """
 
     leave: Callable[[Attempt], None]
@@ -75,14 +76,14 @@ class AsyncCalls:
     def __init__(self, given: InvokerDependencies, steps: CallSteps) -> None:
         self._given = given
         self._steps = steps
-        # Results that the queue did not take so far. While there are any, each further call might run twice.
+        # Results that could not be written so far. While there are any, every call started might have to be repeated.
         self.kept = 0
 
     async def run(self, attempt: Attempt) -> None:
         """On return the invocation is in a final state, waits for its next attempt, or its lease was lost.
 
-        Raises `CancelledError` when the task is cancelled for another reason than that the invocation is stopped; the
-        invocation may then be given back.
+        Raises `CancelledError` if the task is cancelled for any reason other than stopping the invocation; the caller
+        may then release the lease.
         """
         lease, now = attempt.lease, self._given.clocks.wall()
         if attempt.stopped:
@@ -97,11 +98,11 @@ class AsyncCalls:
             await self._record(attempt, await self._call(attempt))
 
     async def put_off(self, attempt: Attempt) -> None:
-        """Has an invocation wait whose function runs as often as it may. Not counted as an attempt."""
+        """Returns the invocation to the queue because its function is at its cap. Does not count as an attempt."""
         await self._wait(attempt, "as many calls run as may run at a time")
 
     async def _call(self, attempt: Attempt) -> Outcome | Exception | None:
-        """The outcome or the error of the call; None when it was stopped."""
+        """Returns the outcome, the error that prevented one, or None if the call was stopped."""
         given, lease = self._given, attempt.lease
         invocation = Invocation(
             request_id=lease.request_id,
@@ -152,10 +153,11 @@ class AsyncCalls:
                 text = "stopped before it ran" if attempt.began_at is None else "stopped while it ran"
                 await self._finish(attempt, result, text)
             case Exhausted() | NotStarted():
-                # POLICY: a function that does not start may start later, once the machine or its package is mended.
+                # POLICY: a function that fails to start may start later, once the machine or its package has been
+                # repaired.
                 await self._wait(attempt, str(outcome))
             case CallerError():
-                # What does not exist, cannot run here or may not be run is not tried again.
+                # Retrying does not help if the target does not exist, cannot run here or is forbidden.
                 status, code, text = self._given.wording(outcome)
                 result = msgspec.structs.replace(
                     _result(lease, State.FAILED, code, now, attempt.began_at),
@@ -171,7 +173,7 @@ class AsyncCalls:
                 await self._wait(attempt, NOT_RUN)
 
     async def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        """The function was called, and answered or failed."""
+        """Records a call that reached its function, whether the function succeeded or failed."""
         given, lease, now = self._given, attempt.lease, self._given.clocks.wall()
         failed = outcome.error
         errors = lease.attempts + 1
@@ -196,7 +198,7 @@ class AsyncCalls:
         self, attempt: Attempt, delay_s: float, *, counted: bool, error: str, duration_ms: float | None = None
     ) -> None:
         given, lease = self._given, attempt.lease
-        # An invocation that would have expired by then comes back in time to expire.
+        # Never wait past the expiry: the invocation then returns just in time to be recorded as expired.
         not_before = min(given.clocks.wall() + delay_s, lease.expires_at)
         error = shortened(error, ERROR_CHARS_MAX)
         duration_ms = self._ran_ms(attempt) if duration_ms is None else duration_ms
@@ -227,16 +229,16 @@ class AsyncCalls:
             duration_ms=ran_ms or 0.0,
             destination_status=following.destination_status,
         )
-        # Those that run will end soon, too; the last of them does not wait.
+        # Batch the write if other attempts are still running and will write soon. The last one does not wait.
         patient = self._steps.running() > 0
         await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then, patient=patient))
 
     def _ran_ms(self, attempt: Attempt) -> float | None:
-        """Since the function was called, None where it was not."""
+        """Milliseconds since the function was called; None if it was not called."""
         return None if attempt.began_at is None else (self._given.clocks.monotonic() - attempt.began) * 1000
 
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
-        """On return the queue has taken or refused it for the lease that is held now."""
+        """Retries `write` until the queue has accepted or refused it for the lease held at that time."""
         kept = 0
 
         def failed(error: Exception) -> None:
@@ -251,7 +253,7 @@ class AsyncCalls:
         if not written:
             log.warning("the lease was lost before its result was written", **_shown(lease))
         elif attempt.lease is not lease:
-            # What was written made the invocation due, and it was claimed again before this task was told.
+            # The write made the invocation due, and it was claimed again before this task resumed.
             await self._give_back(attempt.lease)
 
     async def _give_back(self, lease: Leased) -> None:
@@ -290,12 +292,12 @@ def _counted(number: int, what: str) -> str:
 
 
 def _error_body(code: str, text: str) -> bytes:
-    """As a function's own errors are written (runtime.md §6)."""
+    """Formats an error the way functions' own errors are written (runtime.md §6)."""
     return msgspec.json.encode({"errorMessage": text, "errorType": code})
 
 
 def _message(outcome: Outcome) -> str:
-    """The function's own message, or its error body where that is not of the usual form."""
+    """Returns the function's error type and message; the raw body if it has no message in the usual form."""
     assert outcome.error is not None
     return f"{outcome.error.type}: {message_of(outcome.payload[:ERROR_BODY_BYTES_MAX])}"
 

@@ -1,7 +1,7 @@
-"""Runs asynchronous invocations: claims what is due, runs as much at a time as may run, and keeps its leases.
+"""Runs asynchronous invocations: claims those that are due, starts as many as may run, and extends their leases.
 
-Started and closed by `_async`. Waits for the queue's notifications and never polls it; `engine.async_calls` runs each
-attempt, `engine.async_places` says where, and how many may run.
+Started and closed by `_async`. Waits for the queue's notifications instead of polling. `engine.async_calls` runs each
+attempt; `engine.async_places` decides where it runs and how many run at a time.
 """
 
 import asyncio
@@ -20,23 +20,24 @@ from sesame.model.clocks import Timer
 from sesame.model.invocation import Target
 from sesame.model.last_wait import LastWait
 
-# So many invocations are claimed ahead of the calls that may run, so that none of these waits for the database.
+# How many invocations are claimed ahead of the calls that may run, so that starting one never waits for the database.
 CLAIMED_AHEAD_MAX = 128
-# So many invocations, with so many bytes of events, are taken as they are accepted. More wait in the database.
+# How many invocations, and bytes of their events, are leased as soon as they are accepted. The rest wait in the
+# database.
 TAKEN_AHEAD_MAX, TAKEN_AHEAD_BYTES_MAX = 1024, 16 * 1024 * 1024
-# So many results may wait for the database before no more calls are started.
+# Once this many results wait for the database, no more calls are started.
 RECORDING_MAX = 512
-# POLICY: so many claimed invocations wait for a function that runs at its cap; the others go back to the queue, so that
+# POLICY: this many claimed invocations may wait for a function that is at its cap. Others go back to the queue, so that
 # they do not hold up other functions.
 WAITING_PER_FUNCTION_MAX = 8
-# POLICY: likewise of those that wait for one machine while others have room, of whatever functions.
+# POLICY: this many invocations, of any functions, may wait for one full machine while other machines have room.
 WAITING_FOR_MACHINE_MAX = CLAIMED_AHEAD_MAX // 2
 LOOK_AGAIN_S = 1.0
-# After a claim that failed, the next one waits so long.
+# How long to wait before the next claim after one failed.
 CLAIM_AGAIN_S = 1.0
-# Leases are extended when a third of their time has passed, so that two extensions may fail.
+# Leases are extended after a third of their duration, so that two extensions in a row may fail.
 EXTENSIONS_PER_LEASE = 3
-# POLICY: results that are being written when the patience of `close` has ended get so long to be written.
+# POLICY: how long `close` waits, after its patience has run out, for results that are being written.
 LAST_WRITES_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -49,14 +50,15 @@ class AsyncInvoker:
         self._given = given
         self._places = Places(given)
         self._calls = AsyncCalls(given, CallSteps(self._leave, lambda: self._places.slots))
-        # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
+        # Claimed but not started, oldest first.
         self._waiting: deque[Attempt] = deque()
         self._waiting_bytes = 0
+        # Running or being recorded, by `seq`.
         self._running: dict[int, Attempt] = {}
         self._more = False
         self._claiming: asyncio.Task[None] | None = None
         self._upkeep: set[asyncio.Task[None]] = set()
-        # What was to be stopped while a claim was under way, which may bring it.
+        # Invocations to be stopped whose `seq` arrived during a claim: that claim may return them.
         self._stopped_early: set[int] = set()
         self._resume: Timer | None = None
         self._extend: Timer | None = None
@@ -70,7 +72,7 @@ class AsyncInvoker:
         self._on_work()
 
     def quiesce(self) -> None:
-        """Starts nothing from here on; what runs goes on."""
+        """Starts no more calls; running calls continue."""
         self._quiet = True
         if self._claiming is not None:
             self._claiming.cancel()
@@ -78,9 +80,9 @@ class AsyncInvoker:
             self._resume.cancel()
 
     async def close(self, patience_s: float) -> None:
-        """What was not started goes back at once; running calls have `patience_s` to end, and then go back, too.
+        """Releases what was not started and gives running calls `patience_s` seconds to end before releasing them too.
 
-        On return nothing runs and no lease is held, save where the queue could not be written.
+        On return no call runs and no lease is held, except where the queue could not be written.
         """
         self.quiesce()
         if self._claiming is not None:
@@ -88,7 +90,7 @@ class AsyncInvoker:
         waiting = [attempt.lease for attempt in self._waiting]
         self._waiting.clear()
         await self._release(waiting)
-        # A task that is cancelled before its first step would give nothing back.
+        # Let new tasks take their first step: a task cancelled before it would not release its lease.
         await asyncio.sleep(0)
         await self._wait.patiently(patience_s)
         for attempt in self._running.values():
@@ -104,12 +106,15 @@ class AsyncInvoker:
             self._extend.cancel()
 
     def hurry(self) -> None:
-        """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
+        """Ends the patience of `close` now, or in advance if called before `close`.
+
+        Does not shorten its other waits.
+        """
         self._wait.hurry()
 
     @property
     def running(self) -> int:
-        """How many calls run."""
+        """How many calls are running."""
         return self._places.slots
 
     def _on_work(self) -> None:
@@ -117,7 +122,7 @@ class AsyncInvoker:
         self._pump()
 
     def _room(self) -> int:
-        """How many more invocations are taken with their acceptance; asked on another thread."""
+        """How many more invocations may be leased on acceptance. Called on another thread."""
         if self._quiet or self._calls.kept or self._waiting_bytes > TAKEN_AHEAD_BYTES_MAX:
             return 0
         return TAKEN_AHEAD_MAX - len(self._waiting)
@@ -145,13 +150,13 @@ class AsyncInvoker:
             self._stopped_early.add(seq)
 
     def _pump(self) -> None:
-        """Starts what may start and claims more."""
+        """Starts the invocations that may start and claims more."""
         if self._quiet:
             return
         if self._waiting:
             self._start_waiting()
         wanted = self._places.limit - self._places.slots + CLAIMED_AHEAD_MAX - len(self._waiting)
-        # In larger portions, because each claim is a transaction.
+        # Claim in large batches, because each claim is a transaction.
         if self._more and self._claiming is None and wanted >= CLAIMED_AHEAD_MAX // 2:
             self._more = False
             self._claiming = asyncio.get_running_loop().create_task(self._claim(min(wanted, CLAIMED_AHEAD_MAX)))
@@ -174,7 +179,8 @@ class AsyncInvoker:
     def _take(self, lease: Leased) -> None:
         known = self._running.get(lease.seq) or next((a for a in self._waiting if a.lease.seq == lease.seq), None)
         if known is not None:
-            # Its lease had ended, by a jump of the clock or while the database was gone. It is not run twice at a time.
+            # The lease expired because the clock jumped or the database was unreachable. The invocation must not run
+            # twice at once.
             known.lease = lease
             return
         self._wait_for_turn(Attempt(lease, stopped=lease.seq in self._stopped_early))
@@ -186,7 +192,7 @@ class AsyncInvoker:
             self._extend_later()
 
     def _start_waiting(self) -> None:
-        """Starts claimed invocations in order, passing over those of functions without capacity."""
+        """Starts claimed invocations in order, skipping those whose functions have no capacity."""
         if not self._may_begin() and self._resume is not None:
             return
         places = self._places
@@ -218,7 +224,7 @@ class AsyncInvoker:
             rests_s = places.rests_s()
             self._resume_in(min(rests_s, ADJUST_EVERY_S) if rests_s > 0 else ADJUST_EVERY_S)
         elif passed_over:
-            # The next end of a call starts them, unless it was synchronous calls that took the capacity.
+            # The next call to end triggers another look, unless synchronous calls took the capacity.
             self._resume_in(LOOK_AGAIN_S)
         waiting.extendleft(reversed(passed_over))
 
@@ -237,19 +243,19 @@ class AsyncInvoker:
         self._pump()
 
     def _begin(self, attempt: Attempt, place: Place) -> None:
-        """Starts what has left those that wait."""
+        """Starts an attempt that has been taken from the waiting ones."""
         self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
         attempt.spot = self._places.begin(attempt.lease.target, place)
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
 
     def _leave(self, attempt: Attempt) -> None:
-        """Its call has ended; what came of it is still to be recorded."""
+        """The attempt's call has ended; its result has yet to be recorded."""
         if attempt.spot is not None and attempt.spot.leave():
             self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:
-        """Sends back to the queue what finds no capacity; it is recorded like a refusal by the engine."""
+        """Returns an invocation without capacity to the queue; recorded like a refusal by the engine."""
         self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))
@@ -260,7 +266,7 @@ class AsyncInvoker:
         except asyncio.CancelledError:
             await self._release([attempt.lease])
         except Exception:
-            # Its lease ends by itself, and it is run again then.
+            # The lease expires, and the invocation is then run again.
             log.exception("an asynchronous invocation was not recorded", invocation=attempt.lease.invocation_id)
         finally:
             del self._running[attempt.lease.seq]
@@ -297,7 +303,7 @@ class AsyncInvoker:
         yield from self._running.values()
 
     async def _extended(self, attempts: list[Attempt]) -> None:
-        """Extends leases; of an invocation whose lease was lost, the call is ended, as another may run it."""
+        """Extends leases. If one was lost, cancels its call, because another process may run the invocation."""
         leases = [attempt.lease for attempt in attempts]
         try:
             kept = await self._given.queue.extend(leases)

@@ -1,26 +1,26 @@
-"""How many asynchronous calls run at a time, so that synchronous calls keep most of their throughput.
+"""Limits how many asynchronous calls run at a time, so that synchronous calls keep most of their throughput.
 
-Asked by `engine.async_places` before each start, for each machine. Follows the load of the machine; decides by
-`engine.async_policies`.
+`engine.async_places` keeps one `Pace` per machine and asks it before each start. It measures the machine's load and
+applies the rules of `engine.async_policies`.
 """
 
 from sesame.engine.async_policies import CALLS_PER_CORE, is_busy, next_limit
 from sesame.engine.async_work import CallsOfEngine, Load
 from sesame.model.clocks import Clocks
 
-# How often the load is looked at while there is more to run than may run.
+# How often the load is measured while more calls are waiting than may run.
 ADJUST_EVERY_S = 0.1
-# What the load was over a longer time than this says nothing about now: the machine is taken to be busy.
+# A load measured over a longer time than this says nothing about the present: the machine is assumed to be busy.
 STALE_AFTER_S = 5 * ADJUST_EVERY_S
-# POLICY: while synchronous calls need the machine, one asynchronous call runs at a time, for a quarter of the time:
-# after it, none starts for this many times as long as it took. A long call is followed by a short rest, so that the
-# queue never stands still for longer.
+# POLICY: while synchronous calls need the machine, one asynchronous call runs at a time, for about a quarter of the
+# time: after it, none starts for this many times its duration. The rest is capped, so that a long call does not stall
+# the queue.
 REST_PER_CALL = 3.0
 REST_MAX_S = 0.1
 
 
 class Pace:
-    """`limit` is how many may run now; `rests_until` is the monotonic time before which none may start."""
+    """`limit` is how many calls may run now; none may start before the monotonic time `rests_until`."""
 
     def __init__(
         self, engine: CallsOfEngine, load: Load, clocks: Clocks, cores: int, looks_every_s: float = ADJUST_EVERY_S
@@ -32,11 +32,11 @@ class Pace:
         self._clocks = clocks
         self._cores = cores
         self._looks_every_s = looks_every_s
-        # At the last look: how loaded the machine was, and whether there were synchronous calls, also since then.
+        # From the last measurement: the machine's load, and whether synchronous calls were seen then or since.
         self._seen_load = 1.0
         self._synchronous = False
         self._in_flight = 0
-        # Asynchronous calls and calls of every kind that ended, now and when the load was last looked at.
+        # Ended calls, now and at the last measurement: asynchronous ones, then those of every kind.
         self._ended = 0
         self._ended_before = 0
         self._all_ended_before = engine.calls_ended
@@ -44,11 +44,11 @@ class Pace:
         load.sample()
 
     def begun(self) -> None:
-        """An asynchronous call goes to the engine."""
+        """An asynchronous call has been handed to the engine."""
         self._in_flight += 1
 
     def ended(self, took_s: float, *, reached: bool) -> None:
-        """It has come back; `reached` when its function was called."""
+        """The engine has returned from a call that took `took_s` seconds; `reached` if its function was called."""
         self._in_flight -= 1
         self._ended += reached
         if self._yields:
@@ -61,12 +61,15 @@ class Pace:
         return self._synchronous and is_busy(self._seen_load, synchronous=True)
 
     def adjust(self) -> None:
-        """Looks at the load every `looks_every_s`, and each time for synchronous calls. Called before each start."""
+        """Measures the load every `looks_every_s`, and checks each time for synchronous calls.
+
+        Called before each start.
+        """
         passed_s = self._clocks.monotonic() - self._adjusted_at
         if passed_s >= self._looks_every_s:
             self._look(passed_s)
         elif not self._synchronous and self._engine.calls_in_flight > self._in_flight:
-            # At once: until the next look, a long queue would take the machine from the first of them.
+            # Do not wait for the next measurement: until then a long queue would starve the first synchronous calls.
             self._synchronous = True
             if self._yields:
                 self.limit = 1

@@ -1,6 +1,6 @@
-"""Where asynchronous calls run: in this process or by another agent, and how many at a time on each machine.
+"""Chooses where asynchronous calls run (in this process or at another agent) and bounds them on each machine.
 
-Used by `engine.async_invoker`. One agent alone is one place on one machine, and nothing is chosen.
+Used by `engine.async_invoker`. With a single agent there is only one place, and nothing to choose.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ class _Later(Enum):
     LATER = "later"
 
 
-# There is capacity for the call, on a machine on which as many run as may run now.
+# The function has capacity, but the machines that could run the call already run as many calls as they may.
 LATER: Final = _Later.LATER
 
 
 class _InFlight:
-    """Asynchronous calls by target: those that just start, and those that are counted among the instances."""
+    """Asynchronous calls by target. `starting` ones are not yet counted among the instances, `calling` ones are."""
 
     __slots__ = ("calling", "count", "starting")
 
@@ -35,7 +35,7 @@ class _InFlight:
 
 
 class _Machine:
-    """How many calls may run on a machine, and those that do."""
+    """One machine: how many calls may run on it, and which do."""
 
     def __init__(self, state: MachineState, clocks: Clocks, calls: _InFlight) -> None:
         self.pace = Pace(state.calls, state.load, clocks, state.cores, state.looks_every_s)
@@ -47,7 +47,7 @@ class _Machine:
 
 
 class Spot:
-    """What a call takes where it runs, until it has ended."""
+    """What a call occupies at its place until it has ended."""
 
     __slots__ = ("_fresh", "_levels", "_taken", "_target", "pace", "place")
 
@@ -62,7 +62,7 @@ class Spot:
             each.starting[target] += 1
 
     def enter(self) -> None:
-        """What it takes is counted among the instances from here on. Idempotent."""
+        """From now on the engine counts the call's instance. Idempotent."""
         if self._taken and self._fresh:
             self._fresh = False
             for each in self._levels:
@@ -70,7 +70,7 @@ class Spot:
                 each.calling[self._target] += 1
 
     def leave(self) -> bool:
-        """Its call has ended. False for one that had left before."""
+        """Frees the spot when its call has ended. Returns False if it was already free."""
         if not self._taken:
             return False
         self._taken = False
@@ -81,7 +81,7 @@ class Spot:
 
 
 class _Here:
-    """As `Place`: this process."""
+    """The `Place` that is this process."""
 
     agent = machine = 0
 
@@ -106,7 +106,7 @@ class Places:
         self._others = others = given.others
         self.here: Place = _Here(given.engine, others)
         self._all = _InFlight()
-        # By agent, where there are several.
+        # By agent; empty while there is only one.
         self._by_agent: dict[int, _InFlight] = {}
         if others is None:
             alone = MachineState(given.engine, given.load, given.cores, ADJUST_EVERY_S)
@@ -117,19 +117,19 @@ class Places:
 
     @property
     def slots(self) -> int:
-        """How many calls have not come back from their functions."""
+        """How many calls have not returned from their functions."""
         return self._all.count
 
     @property
     def limit(self) -> int:
-        """How many may run now."""
+        """How many calls may run now, on all machines together."""
         return sum(each.pace.limit for each in self._machines.values())
 
     def runs(self, target: Target) -> bool:
         return target in self._all.calling or target in self._all.starting
 
     def adjust(self) -> None:
-        """Called before calls are started."""
+        """Updates the limits. Called before calls are started."""
         if self._others is not None:
             self._match(self._others)
         for each in self._machines.values():
@@ -145,29 +145,29 @@ class Places:
         for number in gone:
             del self._machines[number]
         if gone:
-            # Each node that joins has another number.
+            # A node that rejoins gets a new number, so these entries would never be used again.
             self._by_agent = {agent: calls for agent, calls in self._by_agent.items() if calls.count}
 
     def has_room(self) -> bool:
-        """Whether fewer run on any machine than may run there, be it after a rest."""
+        """Whether any machine runs fewer calls than it may, even if it must rest first."""
         return any(each.has_room() for each in self._machines.values())
 
     def rests_s(self) -> float:
-        """How long it takes until one may start where there is room; 0 where one may start now."""
+        """Seconds until a machine with room may start a call; 0 if one may start now."""
         now = self._clocks.monotonic()
         return max(
             min((each.pace.rests_until for each in self._machines.values() if each.has_room()), default=0) - now, 0
         )
 
     def find(self, target: Target) -> Place | Literal[_Later.LATER] | None:
-        """Where one more call of it runs; None where there is no capacity for it."""
+        """Where one more call of `target` can run; LATER if only a full machine could, None without capacity."""
         calls, others = self._all, self._others
         if others is None:
             return self.here if self._engine.has_capacity_for_async(target, calls.calling, calls.starting) else None
         now = self._clocks.monotonic()
         capable: dict[int, bool] = {}
         open_places: list[Place] = []
-        # What is alike goes to another agent first: this one has the queue to keep.
+        # Listed first, so that ties go to another agent: this one also runs the queue.
         for place in (*others.may_run(target), self.here):
             number = place.machine
             if number not in capable:
@@ -197,7 +197,7 @@ class Places:
         return Candidate(idle=idle, calls=calls.count, memory_left_mb=others.memory_left(place.machine))
 
     def begin(self, target: Target, place: Place) -> Spot:
-        """A call of it goes there."""
+        """Occupies a spot for a call of `target` at `place`."""
         machine = self._machines.get(place.machine) or self._machines[0]
         levels = (self._all,) if machine.calls is self._all else (
             self._all, machine.calls, self._by_agent.setdefault(place.agent, _InFlight())

@@ -1,4 +1,4 @@
-"""Every decision about asynchronous invocations: when one is tried again, how many run, what synchronous calls keep.
+"""Every decision about asynchronous invocations: when to retry, how many run, and what is left to synchronous calls.
 
 Pure functions of plain values, called by `engine.async_places`, `engine.async_calls` and `engine.async_pace`.
 """
@@ -13,35 +13,38 @@ from sesame.model.snapshot import Snapshot
 # POLICY: a function that failed is called again after up to 1 s, then 2 s, 4 s, … up to five minutes.
 FUNCTION_RETRY_FIRST_S = 1.0
 FUNCTION_RETRY_MAX_S = 300.0
-# POLICY: what found no capacity, or failed through this server, waits up to 0.5 s, then 1 s, 2 s, … (runtime.md §10).
-# The cloud goes on for five hours; here capacity is one machine's, and an event's age bounds the time in all.
+# POLICY: an invocation that found no capacity, or failed because of this server, waits up to 0.5 s, then 1 s, 2 s, …
+# (runtime.md §10). The cloud retries for five hours; here capacity is one machine's, and the event's maximum age bounds
+# the total time.
 THROTTLE_RETRY_FIRST_S = 0.5
 THROTTLE_RETRY_MAX_S = 60.0
-# POLICY: asynchronous calls take at most so much of the memory for instances and of a function's instances; the rest
-# is left to synchronous calls. One asynchronous call of a function may always run.
+# POLICY: asynchronous calls use at most this share of the memory for instances and of a function's instance cap; the
+# rest is left to synchronous calls. One asynchronous call of each function may always run.
 ASYNC_CAPACITY_SHARE = 0.75
-# POLICY: above this load of the machine, more asynchronous calls would only wait for each other.
+# POLICY: above this machine load, more asynchronous calls would only wait for each other.
 BUSY_LOAD = 0.85
-# POLICY: beside synchronous calls they fill the machine up to this load: what is called waits the longer the less time
-# the machine has left. Callers that keep it at work by themselves load it by far more, whatever a sample errs by.
+# POLICY: alongside synchronous calls, asynchronous ones load the machine only up to this point, because latency grows
+# as idle time shrinks. Callers that keep the machine busy by themselves exceed it by far more than the sampling error.
 BUSY_LOAD_BESIDE_CALLS = 0.5
-# POLICY: while it is busy and nothing is called synchronously, so many run at a time for each core.
+# POLICY: how many calls per core run while the machine is busy and no synchronous calls are made.
 CALLS_PER_CORE = 2
 CALLS_MAX = 1024
 
 
 def function_retry_s(errors: int, chance: float) -> float:
-    """Seconds until the next call after so many function errors (at least one), with full jitter."""
+    """Seconds until the next call after `errors` (at least one) function errors, with full jitter: `chance` is in [0,
+    1).
+    """
     return _backoff_s(FUNCTION_RETRY_FIRST_S, FUNCTION_RETRY_MAX_S, errors, chance)
 
 
 def throttle_retry_s(throttles: int, chance: float) -> float:
-    """Seconds until the next try after an invocation could not be run so many times (at least one)."""
+    """Seconds until the next attempt after the invocation could not be run `throttles` times (at least one)."""
     return _backoff_s(THROTTLE_RETRY_FIRST_S, THROTTLE_RETRY_MAX_S, throttles, chance)
 
 
 def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
-    """Whether one more asynchronous call of `snapshot` may start, where no provisioned instance waits for it.
+    """Whether one more asynchronous call of `snapshot` may start without a provisioned instance.
 
     `running` are the asynchronous calls in flight.
     """
@@ -51,7 +54,7 @@ def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, 
 
 
 def function_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
-    """Of what `has_capacity` says, what the function's caps allow: these hold over all machines."""
+    """The part of `has_capacity` that concerns the function's caps, which hold across all machines."""
     bounds = (
         (snapshot.limits.instances, snapshot.version_id, taken.on_demand),
         (caps.instances_per_function, "", taken.of_all()),
@@ -65,7 +68,7 @@ def function_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken
 
 
 def machine_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, cap_mb: int) -> bool:
-    """Of what `has_capacity` says, what one machine has: `running` and `taken` are of that one."""
+    """The part of `has_capacity` that concerns one machine; `running` and `taken` are those on that machine."""
     memory_mb = snapshot.limits.memory_mb
     if _memory_mb(taken.of_all()) + memory_mb > cap_mb:
         return False
@@ -73,9 +76,9 @@ def machine_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken:
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An agent that may run a call: `idle` instances wait there for it, `calls` asynchronous ones run there.
+    """An agent that could run a call: its `idle` instances for that call and the asynchronous `calls` it runs.
 
-    `memory_left_mb` is of its machine.
+    `memory_left_mb` belongs to the agent's machine.
     """
 
     idle: int
@@ -84,10 +87,10 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def best(candidates: Sequence[Candidate]) -> int:
-    """Which of several agents runs a call, by its position.
+    """Returns the index of the agent that should run a call.
 
-    POLICY: warmth first, as for synchronous calls; else the machine that has the most memory left. Of those that are
-    alike, the agent where the fewest asynchronous calls run, so that they spread; of those still alike, the first.
+    POLICY: prefer an agent with a warm instance, as for synchronous calls, then the machine with the most memory left.
+    Break ties in favour of the agent with the fewest asynchronous calls, to spread them, and then of the first one.
     """
 
     def worth(at: int) -> tuple[bool, int, int]:
@@ -98,9 +101,9 @@ def best(candidates: Sequence[Candidate]) -> int:
 
 
 def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Caps) -> bool:
-    """Whether `has_capacity` is true for certain, without a look at the calls.
+    """A cheap sufficient condition for `has_capacity`, which need not look at individual calls.
 
-    There are at most so many calls and idle instances, of whatever functions, and they have at most so much memory.
+    `calls` and `memory_mb` are upper bounds of the calls and idle instances of all functions, and of their memory.
     """
     for cap in (snapshot.limits.instances, caps.instances_per_function):
         if cap is not None and calls >= int(cap * ASYNC_CAPACITY_SHARE):
@@ -109,16 +112,16 @@ def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Cap
 
 
 def is_busy(load: float, *, synchronous: bool) -> bool:
-    """Whether the machine has no time left for more asynchronous calls; beside synchronous ones that is so sooner."""
+    """Whether the machine has no time left for asynchronous calls; beside synchronous ones, the threshold is lower."""
     return load >= (BUSY_LOAD_BESIDE_CALLS if synchronous else BUSY_LOAD)
 
 
 def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int:
-    """How many asynchronous calls may run from now on.
+    """How many asynchronous calls may run from now on. Asked while more calls are waiting than may run.
 
-    Asked while more is to run than may run. Beside synchronous calls: one more while the machine has time left, half as
-    many while it is busy, down to one (additive increase, multiplicative decrease). Without them: twice as many, or
-    half as many down to what keeps every core at work.
+    Alongside synchronous calls: one more while the machine has time left, half as many (at least one) while it is busy
+    (additive increase, multiplicative decrease). Otherwise: twice as many, or half as many, but always enough to keep
+    every core busy.
     """
     busy = is_busy(load, synchronous=synchronous)
     if synchronous:

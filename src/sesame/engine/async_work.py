@@ -1,6 +1,6 @@
-"""What running asynchronous invocations needs of others: the queue, the engine's capacity, destinations, load, agents.
+"""The collaborators of the asynchronous invoker: queue, engine capacity, destinations, load and other agents.
 
-Used by `engine.async_invoker`. The queue is `store.queue`'s; the engine must not know the store.
+Used by `engine.async_invoker`. `store.queue` implements the queue; the engine must not import the store.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,64 +16,68 @@ from sesame.model.invocation import Invocation, Outcome, Target
 
 
 class WorkQueue(Protocol):
-    """Leases on invocations. False from `finish` and `retry`: the lease was lost, and nothing was written."""
+    """Leases on queued invocations. `finish` and `retry` return False, writing nothing, if the lease was lost."""
 
     async def claim(self, limit: int) -> list[Leased]:
-        """At most `limit` invocations that are due, the oldest first; fewer only when no more are due."""
+        """Returns up to `limit` due invocations, oldest first; fewer only if no more are due."""
 
     def started(self, lease: Leased, instance_id: str) -> None:
-        """Records that the function runs in this instance. Waits for nothing."""
+        """Records that the function runs in this instance. Does not wait for the write."""
 
     async def extend(self, leases: Sequence[Leased]) -> list[bool]:
-        """Which of them are still held; those for as long again as a new lease."""
+        """Renews leases for their full duration. Returns, for each, whether it was still held."""
 
     async def finish(
         self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery], *, patient: bool
     ) -> bool:
-        """Commits the final state together with what follows from it; some milliseconds later where it is `patient`."""
+        """Commits the final state together with its follow-ups `then`.
+
+        A `patient` write may be batched for milliseconds.
+        """
 
     async def retry(
         self, lease: Leased, not_before: float, *, counted: bool, error: str, duration_ms: float | None
     ) -> bool:
-        """Has the invocation wait until `not_before`; `counted` for an error of the function.
+        """Lets the invocation wait until `not_before` (Unix seconds). `counted` is set for an error of the function.
 
-        `duration_ms` is how long the function ran, None where it was not called.
+        `duration_ms` is how long the function ran; None if it was not called.
         """
 
     async def release(self, leases: Sequence[Leased]) -> None:
-        """Gives invocations back as if they had not been claimed."""
+        """Returns invocations to the queue as if they had not been claimed."""
 
     def on_work(self, callback: Callable[[], None]) -> None:
-        """Calls back on the event loop when there may be something due."""
+        """Registers a callback, called on the event loop when an invocation may have become due."""
 
     def on_accepted(self, room: Callable[[], int], take: Callable[[Sequence[Leased]], None]) -> None:
-        """Has what is due leased to the caller with its acceptance, while nothing older waits.
+        """Leases due invocations to the caller as they are accepted, while no older ones wait.
 
-        `room` says how many are taken now, on any thread; `take` gets their leases on the event loop.
+        `room` returns how many the caller takes now, and may be called on any thread; `take` receives their leases on
+        the event loop.
         """
 
     def on_stop(self, callback: Callable[[int], None]) -> None:
-        """Calls back with the `seq` of a claimed invocation that is to be stopped."""
+        """Registers a callback for the `seq` of a claimed invocation that shall be stopped."""
 
 
 class CallsOfEngine(Protocol):
-    """How many calls of every kind an engine has."""
+    """Counts of an engine's calls, synchronous and asynchronous."""
 
     @property
     def calls_in_flight(self) -> int: ...
 
     @property
     def calls_ended(self) -> int:
-        """Those that reached their function and ended, since the start."""
+        """How many calls have reached their function and ended since the engine started."""
 
 
 class CallEngine(CallsOfEngine, Protocol):
-    """The part of the engine that is used here."""
+    """The part of the engine that the asynchronous invoker uses."""
 
     def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Awaitable[Outcome]:
-        """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other.
+        """Same as `engine.interface.Engine.invoke`. Cancelling a call ends only the instance it ran on.
 
-        `began` is called once an instance has been found for the call, with the id of the instance.
+        `began(instance_id)` is called once an instance has been found for the call.
         """
 
     def has_capacity_for_async(
@@ -83,14 +87,14 @@ class CallEngine(CallsOfEngine, Protocol):
         starting: Mapping[Target, int],
         there: "OnMachine | None" = None,
     ) -> bool:
-        """Whether one more asynchronous call may start, beside those that run and those that just start, by target.
+        """Whether one more asynchronous call may start beside those in `calling` and `starting`.
 
-        Where there are several machines, `there` says on which one, and which of them are on it.
+        With several machines, `there` names the machine to check and the calls that run on it.
         """
 
 
 class OnMachine(msgspec.Struct, frozen=True):
-    """The asynchronous calls on one of several machines, numbered as `engine.capacity` does: 0 is this one."""
+    """The asynchronous calls on one machine, numbered as in `engine.capacity`: 0 is this machine."""
 
     machine: int
     calling: Mapping[Target, int]
@@ -105,27 +109,27 @@ class Place(Protocol):
 
     @property
     def machine(self) -> int:
-        """As `OnMachine`."""
+        """The machine's number, as in `OnMachine`."""
 
     def idle(self, target: Target) -> int:
-        """How many instances that wait for a call of it are there."""
+        """How many instances of `target` wait for a call here."""
 
     def invoke(
         self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
     ) -> Awaitable[Outcome]:
-        """As `CallEngine.invoke`. `entered` is called once what the call takes is counted among the instances.
+        """Same as `CallEngine.invoke`. `entered` is called once the call's instance is counted among the instances.
 
-        Raises `PlatformError` where the agent has ended, and nothing is left of the call.
+        Raises `PlatformError` if the agent has ended; nothing of the call is then left.
         """
 
 
 class Load(Protocol):
     def sample(self) -> float:
-        """How busy this process or the machine was since the last sample, whichever is busier: 0 to 1."""
+        """How busy this process or the machine was since the last sample, whichever was busier: 0 to 1."""
 
 
 class MachineState(msgspec.Struct, frozen=True):
-    """What the pace of a machine is decided by. Its load is known anew every `looks_every_s`."""
+    """What determines a machine's pace. A new load is available every `looks_every_s` seconds."""
 
     calls: CallsOfEngine
     load: Load
@@ -137,25 +141,25 @@ class OtherPlaces(Protocol):
     """The other agents that run asynchronous calls."""
 
     def may_run(self, target: Target) -> Sequence[Place]:
-        """Those that take calls of it now."""
+        """The agents that accept calls of `target` now."""
 
     def idle_here(self, target: Target) -> int:
-        """As `Place.idle`, of this agent."""
+        """Same as `Place.idle`, for this agent."""
 
     def memory_left(self, machine: int) -> int:
-        """How many MB no instance has; the same for all where there is one machine."""
+        """MB not taken by any instance on `machine`; with only one machine, the same for every agent."""
 
     def machines(self) -> Mapping[int, MachineState]:
-        """Of this machine, 0, and of each that has other agents; the same values as long as it is there."""
+        """Every machine that has agents, this one being 0. A machine keeps the same value as long as it is a member."""
 
 
-# The API's words for a refusal: status, code and text.
+# Translates a refusal into the API's status, code and message.
 Wording = Callable[[CallerError], tuple[int, str, str]]
 
 
 class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`chance` gives numbers in [0, 1); `lease_s` is how long a lease of the queue lasts. `others` are None where this
-    agent is the only one.
+    """`chance` returns numbers in [0, 1); `lease_s` is the duration of a queue lease. `others` is None if this is the
+    only agent.
     """
 
     queue: WorkQueue

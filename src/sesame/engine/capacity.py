@@ -1,7 +1,7 @@
-"""Which functions may have one more instance: capacity under the caps, and slots for starting.
+"""Decides which functions may have one more instance: capacity under the caps, and slots for starting.
 
-Used by `engine.pool`, which asks before each cold start and reports when an instance has ended. Starts and ends nothing
-itself.
+Used by `engine.pool`, which asks before each cold start and reports when an instance has ended. Starts and ends no
+instance itself.
 """
 
 import asyncio
@@ -20,45 +20,47 @@ from sesame.model.snapshot import Snapshot
 
 
 class Capacity:
-    """Counts every instance from its admission until nothing of it is left. Their memory never exceeds the cap.
+    """Counts every instance from its admission until its sandbox is gone. Their total memory never exceeds the cap.
 
-    One that starts in the place of others, once these have ended, has no more room than they until then: see `held`.
+    An instance that replaces evicted ones shares their room until they have ended: see `policies.held`.
     """
 
     def __init__(self, caps: Caps, shortage: Callable[[], str] = lambda: "") -> None:
-        """`shortage` says why no instance may be added, whatever the caps are; "" where one may."""
+        """`shortage` returns why no instance may be added, regardless of the caps; "" if one may."""
         self._caps = caps
         self._shortage = shortage
-        # Called when there is room for an instance that there was no room for, perhaps.
+        # Called when capacity may have become free.
         self.on_free: Callable[[], None] | None = None
-        # Where other agents have instances: has them end those of these that are idle there, and says which.
+        # Asks other agents to end the named instances if they are still idle; returns those that were. None without
+        # agents.
         self.give_up: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
-        # While others are asked so: for each who asks, done once it has what it asked for.
+        # One future per pending request to other agents; done when the request has got its answer.
         self._asking: set[asyncio.Future[None]] = set()
         self._admitted: dict[str, Instance] = {}
-        # The sum of their memory limits, and how many of them leave for others.
+        # The sum of all memory limits, and the number of instances leaving for others.
         self._memory_mb = 0
         self._leaving = 0
-        # Of several machines, what each may have by `Instance.machine`; 0 is this one. Caps of functions hold over all.
+        # The caps of each machine by `Instance.machine`, 0 being this one; None with one machine. Function caps are
+        # global.
         self.machines: Mapping[int, Caps] | None = None
 
     @property
     def memory_mb(self) -> int:
-        """What all instances may hold by their memory limits."""
+        """The most memory that all instances together may use by their limits, in MB."""
         return held(self.instances(), memory_mb_of) if self._leaving else self._memory_mb
 
     @property
     def caps(self) -> Caps:
-        """Of this machine, and of functions."""
+        """The caps of this machine and of functions."""
         return self._caps
 
     def memory_left(self, machine: int) -> int:
-        """How many MB of a machine's no instance has."""
+        """How many MB of the machine's memory are not taken; 0 if the machine has left."""
         caps = self.caps_of(machine)
         return 0 if caps is None else caps.memory_mb - held(self.on(machine), memory_mb_of)
 
     def caps_of(self, machine: int) -> Caps | None:
-        """None for one that has gone."""
+        """None for a machine that has left."""
         return self._caps if self.machines is None else self.machines.get(machine)
 
     def on(self, machine: int) -> list[Instance]:
@@ -68,7 +70,7 @@ class Capacity:
         return list(self._admitted.values())
 
     def here(self) -> list[Instance]:
-        """Those on this machine."""
+        """The instances on this machine."""
         if self.machines is None:
             return self.instances()
         return self.on(0)
@@ -81,18 +83,19 @@ class Capacity:
         return self._admitted.get(instance_id)
 
     def require(self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0) -> list[Instance] | None:
-        """The idle instances that must be evicted first; None when the caller must wait for one that is ending.
+        """Returns the idle instances to evict first, or None if the caller must wait for one that is ending.
 
-        Raises `Exhausted` that names the cap that is reached, or the shortage.
+        Raises `Exhausted`, naming the cap reached or the shortage.
         """
         instances = self.instances()
         found = self._victims(instances, snapshot, provisioned, machine)
         if not isinstance(found, str):
-            # Asked last: it costs a system call, and most calls that are refused are refused for a cap.
+            # Asked last: it costs a system call, and most refusals are due to a cap.
             if shortage := self._shortage():
                 raise Exhausted(shortage)
             return found
-        # POLICY: an instance that is ending counts until it has ended, so a call waits for it and is not refused.
+        # POLICY: an instance that is ending counts until it has ended, so the call waits for it instead of being
+        # refused.
         staying = [instance for instance in instances if instance.state is not State.DEAD]
         if len(staying) == len(instances):
             raise Exhausted(found)
@@ -104,10 +107,11 @@ class Capacity:
     async def granted(
         self, snapshot: Snapshot, *, provisioned: bool = False, machine: int = 0
     ) -> list[Instance] | None:
-        """As `require`, of who decides about it. What has to go on other agents has been given up there.
+        """Like `require`, but first has other agents give up those victims that run there.
 
-        POLICY: what such an instance is told idle by may be older than a call that it serves, and the caller would wait
-        for that call. One that asks may get what another one wants: that one waits, and is not refused.
+        POLICY: an agent is asked because this one may not have heard yet that the instance serves a call, for which the
+        new call would then wait. While such a request is pending, a refusal may be premature: others wait for its
+        result.
         """
         given_up: set[str] = set()
         while True:
@@ -126,11 +130,11 @@ class Capacity:
     async def _given_up(
         self, asked: list[Instance], give_up: Callable[[Collection[str]], Awaitable[Collection[str]]]
     ) -> set[str]:
-        """Which of these have been: they are idle for whoever goes on without a pause. The others are busy."""
+        """Returns the ids that were given up. They are IDLE until the caller next awaits; the others are BUSY."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asking.add(over)
         for each in asked:
-            # Nobody else asks for it meanwhile.
+            # BUSY, so that no other call asks for this instance meanwhile.
             each.move(State.BUSY)
         try:
             given_up = set(await give_up([each.instance_id for each in asked]))
@@ -161,18 +165,18 @@ class Capacity:
         return [*everywhere, *(instance for instance in on_it if instance not in everywhere)]
 
     def name(self, snapshot: Snapshot) -> str:
-        """The id of an instance that is taken next."""
+        """Returns the id for a new instance."""
         return f"c-{uuid.uuid4()}"
 
     def has_free(self, snapshot: Snapshot, *, machine: int = 0) -> bool:
-        """Whether one more may start for which no other instance has to go."""
+        """Whether one more instance may start without evicting another."""
         try:
             return self.require(snapshot, machine=machine) == []
         except Exhausted:
             return False
 
     def may_provision(self, snapshot: Snapshot) -> bool:
-        """Whether one more may be provisioned, if need be in place of idle ones."""
+        """Whether one more instance may be provisioned, evicting idle ones if need be."""
         try:
             self.require(snapshot, provisioned=True)
         except Exhausted:
@@ -180,9 +184,9 @@ class Capacity:
         return True
 
     def take(self, instance: Instance, leaving: Sequence[Instance] = (), *, was_there: bool = False) -> None:
-        """One that starts once those that are `leaving` have ended, in their place.
+        """Admits an instance, which starts once those `leaving` have ended.
 
-        One that `was_there` counts, whatever the cap is now: it was started under another.
+        `was_there` admits a running instance regardless of the cap, because it was started under another cap.
         """
         for each in leaving:
             each.leaves_for = instance
@@ -193,33 +197,33 @@ class Capacity:
         assert not bounded or self.memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
 
     def free(self, instance: Instance) -> None:
-        """Idempotent."""
+        """Stops counting an instance whose sandbox is gone. Idempotent."""
         if self._admitted.pop(instance.instance_id, None) is not None:
             self._memory_mb -= instance.snapshot.limits.memory_mb
             self._leaving -= instance.leaves_for is not None
             self.told_free()
 
     def told_free(self) -> None:
-        """An instance has gone, or has become one that may be evicted."""
+        """Reports that an instance has ended or can now be evicted."""
         if self.on_free is not None:
             self.on_free()
 
 
 class StartSlots:
-    """At most `at_once` starts at a time.
+    """Allows at most `at_once` starts at a time.
 
-    POLICY: functions with waiting starts are served in turn, so that a burst of one does not hold up another. Starts of
-    one function are served in the order in which they came.
+    POLICY: functions with waiting starts take turns, so that a burst of one does not hold up the others. Starts of one
+    function are served in order of arrival.
     """
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        # The function that is served next comes first.
+        # Insertion-ordered: the first function is served next.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def slot(self, function: str) -> AsyncIterator[None]:
-        """Waits for a slot and holds it."""
+        """Waits for a slot and holds it while the context lasts. `function` is the key of the queue to wait in."""
         await self._take(function)
         try:
             yield
@@ -238,7 +242,7 @@ class StartSlots:
             if granted.cancelled():
                 self._stop_waiting(function, granted)
             else:
-                # The slot was granted in the moment of the cancellation: pass it on.
+                # The slot was granted at the same moment as the cancellation: pass it on.
                 self._give_back()
             raise
 

@@ -1,6 +1,6 @@
 """The time limit of one call to a sandbox.
 
-Owned by `engine.instance`, which decides what happens when it passes.
+Owned by `engine.instance`, which decides what to do when it passes.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,9 @@ from sesame.model.clocks import Clocks, Timer
 
 
 class Deadline:
-    """Calls `on_passed` when it passes before it is lifted; may be set again for the next call, which may change it.
+    """Calls `on_passed` if the deadline passes before it is lifted.
+
+    Can be set again, with another callback, for a new call.
 
     Most calls finish long before their deadline. To avoid creating a timer per call, one timer is kept; when it fires
     it re-arms itself for the current deadline.
@@ -34,7 +36,7 @@ class Deadline:
         self._passes_at = None
 
     def close(self) -> None:
-        """`on_passed` is not called from here on."""
+        """Cancels the timer: `on_passed` is not called any more."""
         self._passes_at = None
         if self._timer is not None:
             self._timer.cancel()

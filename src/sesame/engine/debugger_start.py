@@ -1,4 +1,4 @@
-"""Has the debugger of a new instance listen, before any code of its function is loaded.
+"""Makes a new instance start its debugger before any of the function's code is loaded.
 
 Called by `engine.startup` for instances that are to be debugged (`engine.debugging`).
 """
@@ -9,13 +9,13 @@ from sesame.engine.instance import CallFailed, Debugger, Instance
 from sesame.model.errors import NotStarted
 from sesame.sandbox.interface import KillReason
 
-# debugpy and its adapter need so much beside the function.
+# What debugpy and its adapter need in addition to the function's memory.
 MEMORY_MB = 512
 LISTEN_TIMEOUT_S = 60.0
 
 
 async def listen(instance: Instance) -> None:
-    """Has the debugger of a new instance listen. Raises `NotStarted`; then nothing of the instance is left."""
+    """Makes the debugger of a new instance listen. Raises `NotStarted` after ending the instance."""
     reply = await instance.call("debug", "", {}, b"", LISTEN_TIMEOUT_S)
     try:
         if isinstance(reply, CallFailed):

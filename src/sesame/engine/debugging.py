@@ -1,7 +1,7 @@
-"""Functions that are debugged: which instances have a debugger, and the way to it.
+"""Debugging of functions: which instances have a debugger, and how to connect to it.
 
-Built by `_engine` where `sesame dev` or `sesame invoke` asks for it, and nowhere else: no server that was started
-otherwise has any of this. docs/debug.md tells what users see.
+Built by `_engine` only for `sesame dev` and `sesame invoke`; no other server can debug. docs/debug.md describes what
+users see.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -17,19 +17,19 @@ from sesame.model.errors import NotStarted
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 
-# For a person who attaches a debugger; the command that waits ends with Ctrl-C.
+# How long to wait for a person to attach a debugger; Ctrl-C ends the waiting command.
 WAIT_S = 86400.0
 _SUFFIX = " debug"
 
 
 class DebugSnapshots:
-    """`Snapshots` in which functions that are debugged have the layer of their debugger, and one instance."""
+    """`Snapshots` that gives debugged functions the layer with their debugger, and a single instance."""
 
     def __init__(self, inner: Snapshots) -> None:
         self._inner = inner
-        # The sha256 of the layer by service and function.
+        # The SHA-256 of the debugger's layer, by service and function.
         self._layers: dict[tuple[str, str], str] = {}
-        # How often a function was to be debugged from then on.
+        # How often `debug` was called; part of `changes`.
         self._debugged = 0
 
     @property
@@ -37,7 +37,7 @@ class DebugSnapshots:
         return self._inner.changes + self._debugged
 
     def debug(self, target: Target, layer: str) -> None:
-        """From here on the function's calls go to an instance with a debugger. Only LATEST is debugged."""
+        """From now on calls of the function go to an instance with a debugger. Only LATEST is debugged."""
         self._layers[target.service, target.function] = layer
         self._debugged += 1
 
@@ -47,7 +47,7 @@ class DebugSnapshots:
         return snapshot if layer is None or snapshot.version_id != target.qualifier else with_debugger(snapshot, layer)
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
-        """None of a function that is debugged: its one instance is started by a call."""
+        """Empty for a debugged function: its only instance is started by a call, never provisioned."""
         debugged = (target.service, target.function) in self._layers
         return () if debugged else self._inner.shares(target)
 
@@ -60,7 +60,7 @@ class DebugSnapshots:
 
 
 def with_debugger(snapshot: Snapshot, layer: str) -> Snapshot:
-    """The snapshot with a debugger, and for one call at a time: there is one debugger to stop it."""
+    """Adds the debugger to a snapshot and limits it to one instance, as one debugger stops one process."""
     return msgspec.structs.replace(
         snapshot,
         key=snapshot.key + _SUFFIX,
@@ -71,7 +71,7 @@ def with_debugger(snapshot: Snapshot, layer: str) -> Snapshot:
 
 
 class Debugging:
-    """The way to the debuggers of one engine's instances."""
+    """Gives access to the debuggers of one engine's instances."""
 
     def __init__(self, snapshots: DebugSnapshots, pool: Pool) -> None:
         self._snapshots = snapshots
@@ -81,15 +81,15 @@ class Debugging:
         self._snapshots.debug(target, layer)
 
     async def start(self, target: Target) -> Debugger:
-        """Where the debugger of the function's instance listens; starts an instance where there is none.
+        """Returns where the debugger of the function's instance listens, starting an instance if there is none.
 
-        Raises what a call raises that cannot be started.
+        Raises as a call does that cannot be started.
         """
         return _debugger_of(await self._instance(target))
 
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[Execution]:
-        """A stream to the debugger of the function's instance. Meanwhile no call to it takes too long."""
+        """Opens a stream to the debugger of the function's instance. While it is open, calls have no time limit."""
         instance = await self._instance(target)
         debugger = _debugger_of(instance)
         command = Command((debugger.python, "-E", "-S", debugger.relay, str(debugger.port)))
@@ -101,7 +101,7 @@ class Debugging:
                 instance.suspend_limits(suspended=False)
 
     async def wait_for_client(self, target: Target) -> None:
-        """Returns once a debugger is attached to the function's instance and has set its breakpoints."""
+        """Returns once a debugger has attached to the function's instance and set its breakpoints."""
         async with self._pool.lease(self._snapshots.resolve(target)) as lease:
             if lease.instance.state is State.STARTING:
                 lease.instance.move(State.BUSY)

@@ -1,7 +1,7 @@
-"""The road of an invocation: resolve, lease an instance, initialize it if it is new, call it, say how it ended.
+"""Runs an invocation: resolves the function, leases an instance, initializes it if new, calls it, returns the outcome.
 
-Called through `engine.interface.Engine.invoke`; takes an `Invocation` and returns an `Outcome`. Knows neither HTTP nor
-the wall clock. A function's failure is in the outcome and never an exception.
+Called through `engine.interface.Engine.invoke`. Independent of HTTP and of the wall clock. A function's failure is part
+of the outcome, never an exception.
 """
 
 from collections import Counter
@@ -25,18 +25,18 @@ from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
 from sesame.model.stream import Stream
 
-# An instance that has served no call yet.
+# States of an instance that has not served a call yet.
 _UNUSED = (State.STARTING, State.INITIALIZING)
 
 
 class Recorder(Protocol):
     def wants(self, snapshot: Snapshot) -> bool:
-        """Whether a call of it may be recorded, so that all of its log is to be held."""
+        """Whether calls of this snapshot may be recorded, so that their complete logs must be held."""
 
     async def record(
         self, invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome
     ) -> None:
-        """Takes a call that ran; its caller is answered on return. Raises nothing."""
+        """Records a call that ran. The caller gets its answer when this returns. Raises nothing."""
 
 
 class _InstanceLost(Exception):
@@ -48,35 +48,35 @@ class _InstanceLost(Exception):
 
 
 class Dispatcher:
-    """One for each engine. As many calls of `invoke` may run at a time as the caps allow.
+    """One per engine. The caps bound how many calls of `invoke` run concurrently.
 
-    POLICY: an event that was sent to an instance is not sent again. An instance found dead is not leased, and a start
-    that failed may be tried again; but once the event was written it is unknown whether the function saw it, so a
-    death is the outcome (`exit`) and the caller decides.
+    POLICY: an event is sent to at most one instance. Dead instances are not leased, and failed starts may be retried;
+    but once the event has been written, nobody knows whether the function has seen it, so the death of the process is
+    the outcome (`exit`) and the caller decides about a retry.
     """
 
     def __init__(
         self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf, *, recursion_limit: int = 0
     ) -> None:
-        """`recursion_limit` is how often a function may lead to itself (`model.recursion`); 0 is no limit."""
+        """`recursion_limit` is how often a function may call itself through others (`model.recursion`); 0: no limit."""
         self._recursion_limit = recursion_limit
         self._resolver = resolver
         self._pool = pool
         self._clocks = clocks
         self._credentials = credentials
-        # Calls that ran, by how they ended: "" for success, else the reason of the error.
+        # Ended calls by the reason of their error, "" for success.
         self.ended: Counter[str] = Counter()
-        # As `engine.interface.Observer.ended`.
+        # See `engine.interface.Observer.ended`.
         self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
-        # Gets each call that ran, where calls are recorded.
+        # Receives each call that ran, if calls are recorded.
         self.recorder: Recorder | None = None
-        # Gets each call that ran of a service that asks for request metrics; must return at once and raise nothing.
+        # Receives each ended call of services with request metrics. Must return at once and raise nothing.
         self.measure: Callable[[Invocation, Snapshot, Outcome], None] | None = None
-        # Called for each call that goes to an instance of a service that asks for instance metrics; likewise.
+        # Called before each call of services with instance metrics. Must return at once and raise nothing.
         self.watch_instances: Callable[[], None] | None = None
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
-        """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
+        """Raises the API's errors if the function cannot be called; the function's own failure is part of the outcome.
 
         `began(instance_id)` is called before the call goes to an instance.
         """
@@ -100,7 +100,7 @@ class Dispatcher:
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
                 recorder = self.recorder
-                # What passes through is not held to be recorded.
+                # A streamed call is passed through without being held, so it cannot be recorded.
                 recorded = recorder is not None and invocation.stream is None and recorder.wants(snapshot)
                 if recorded:
                     steps.log.hold(LOG_BYTES_MAX)
@@ -125,7 +125,7 @@ class Dispatcher:
         return outcome
 
     async def _call(self, steps: Steps, lease: Lease, event: bytes | Stream) -> tuple[Outcome, bool]:
-        """The outcome, and whether the instance may serve again."""
+        """Returns the outcome, and whether the instance may serve further calls."""
         instance = lease.instance
         initialize_ms = 0.0
         if not instance.initialized:
@@ -145,7 +145,7 @@ class Dispatcher:
 
 
 def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcome:
-    """Writes the last lines of the call's log and sums the call up."""
+    """Writes the last lines of the call's log and summarizes the call."""
     instance, log = lease.instance, steps.log
     snapshot: Snapshot = instance.snapshot
     memory_mb = instance.memory_mb()
@@ -177,7 +177,7 @@ def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcom
 
 
 def _cold_start_line(phases: Phases) -> bytes:
-    """The line of the log that says where the time of a cold call went."""
+    """The log line that breaks down the time of a cold call."""
     steps = ", ".join(f"{name.removesuffix('_ms')} {ms:.2f}" for name, ms in phases.steps.items())
     return (
         f"Cold start: queue {phases.queue_ms:.2f} ms, start {phases.start_ms:.2f} ms ({steps}), "

@@ -1,8 +1,8 @@
-"""What an instance is told: its environment and the static part of its context at the start, the rest with each call.
+"""Composes what an instance is told: environment and static context at its start, the rest with each call.
 
-Called by `engine.startup`, `engine.dispatcher` and `engine.hooks`. Has the names of both generations of the cloud's
-runtimes (reference/runtime.md §11). Credentials are not in the environment: they change between calls, and the shim
-sets them from each call's meta.
+Called by `engine.startup`, `engine.dispatcher` and `engine.hooks`. Uses the variable names of both generations of the
+cloud's runtimes (reference/runtime.md §11). Credentials of Python functions are not in the initial environment, because
+they change between calls: the shim sets them from each call's metadata.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from sesame.model.recursion import Chain
 from sesame.model.snapshot import Snapshot
 from sesame.model.span_context import new_trace
 
-# Credentials outlive the longest possible call by so much.
+# How long credentials outlive the longest possible call.
 CREDENTIALS_MARGIN_S = 60.0
-# Those in the environment of a program of the function's own, which lives as long as its instance
+# How long the credentials in a custom runtime's environment last: its program gets them once, at the start
 # (reference/runtime.md §4.2).
 INSTANCE_CREDENTIALS_S = 36 * 3600.0
 
-# Takes a role's ARN, a session name, seconds, and the functions that led to the call; returns temporary keys of the
-# role that last so long at least.
+# (role ARN, session name, seconds, chain of calling functions) → temporary keys of the role, valid for at least that
+# many seconds.
 CredentialsOf = Callable[[str, str, float, Chain], Credentials]
 
 _PLATFORM = {
@@ -32,11 +32,11 @@ _PLATFORM = {
     "FC_FUNC_LOG_PATH": "/var/log/fc/",
     "FC_CUSTOM_LISTEN_PORT": "9000",
     "FC_SERVER_LOG_LEVEL": "INFO",
-    # The name is known from the cloud and the value is not: it is set, but to no path that does not exist.
+    # The cloud sets this name, but its value is unknown: any path set here would not exist.
     "FC_SERVER_LOG_PATH": "",
 }
-# POLICY: FC_SNAPSHOT_FLAG is not set, as no instance is made from a snapshot.
-# The runtimes on Debian 11 and later have this variable for the version.
+# POLICY: FC_SNAPSHOT_FLAG is not set, because no instance is restored from a snapshot.
+# Only the runtimes based on Debian 11 and later have FC_FUNCTION_VERSION.
 _NEWER_BASE = frozenset({"python3.12", "custom.debian11", "custom.debian12"})
 _DEFAULTS = {
     "HOME": "/tmp",
@@ -51,9 +51,9 @@ _DEFAULTS = {
 
 
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
-    """The function's own variables override the defaults, but not the platform's FC_* names, which are reserved.
+    """Returns the environment. Functions override the defaults, but not the platform's reserved FC_* names.
 
-    A container image brings the defaults itself.
+    A container image provides the defaults itself.
     """
     newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if snapshot.runtime in _NEWER_BASE else {}
     server = snapshot.launch.web_server
@@ -80,7 +80,7 @@ def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) 
 
 
 def key_variables(keys: Credentials) -> dict[str, str]:
-    """Temporary keys under the names of both generations; the newer names only where there is a role."""
+    """Temporary keys under the variable names of both generations; the newer names only if the function has a role."""
     variables = {
         "accessKeyID": keys.access_key_id,
         "accessKeySecret": keys.access_key_secret,
@@ -120,7 +120,7 @@ def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]
 
 
 def call_meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:
-    """What changes from call to call (docs/wire-protocol.md)."""
+    """The part of the context that changes from call to call (docs/wire-protocol.md)."""
     return {
         "qualifier": invocation.target.qualifier,
         "version_id": snapshot.version_id,
@@ -136,7 +136,7 @@ def call_meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentia
 
 
 def _traced(invocation: Invocation, snapshot: Snapshot) -> dict[str, object]:
-    """Where the service's tracing is on: a call whose caller traces nothing begins a trace of its own."""
+    """Adds the service's tracing endpoint; a call that is not part of a trace starts a new one."""
     tracing = {"span_baggages": {}, **(invocation.tracing or {}), "jaeger_endpoint": snapshot.jaeger_endpoint}
     if not tracing.get("span_context"):
         tracing["span_context"] = new_trace().as_jaeger()

@@ -1,15 +1,15 @@
-"""What the error of a function says, whatever the function has sent as its body.
+"""Extracts the message from the error body of a function, whatever the function has sent.
 
-Used where an error is told on: in the reason of a start that failed, and in that of an asynchronous call.
+Used to report the error elsewhere: as the reason of a failed start or of a failed asynchronous call.
 """
 
 import msgspec
 
 
 def message_of(body: bytes) -> str:
-    """The message in a body of the usual form (reference/runtime.md §6), else the body as text."""
+    """The message, if the body has the usual form (reference/runtime.md §6), else the whole body as text."""
     try:
-        # SAFETY: A function can send anything: no UTF-8, values nested without end, a message that is no text.
+        # SAFETY: a function can send anything: invalid UTF-8, endlessly nested values, a message that is not a string.
         return str(msgspec.json.decode(body)["errorMessage"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return body.decode(errors="replace")

@@ -1,7 +1,7 @@
-"""Asks the instances of functions that have a health check how they are, for as long as they live.
+"""Checks the health of instances of functions with a health check, for as long as they live.
 
-Built by `engine.pool`, which hands over each instance once it is ready. At the start the monitor in the instance asks
-(runtime/custom); from then on this does, as often as the function's configuration says.
+Built by `engine.pool`, which hands over each instance once it is ready. The monitor inside the instance
+(runtime/custom) checks during the start; afterwards this module checks at the configured interval.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ End = Callable[[Instance, KillReason], object]
 
 
 class HealthChecks:
-    """An instance that fails its check takes no call from then on, and ends with the last that it serves.
+    """Takes an instance that fails its check out of service, and ends it after the last call that it serves.
 
-    POLICY: an instance that is frozen is not asked, nor one that is being initialized, nor one that serves its only
-    call: many servers do one thing at a time, and the call has a time limit of its own. For the same reason a check
-    that is not answered in time beside a call does not count.
+    POLICY: an instance is not checked while it is frozen, initializing or serving its only possible call: many servers
+    handle one request at a time, and the call has its own time limit. For the same reason a check that times out while
+    the instance serves calls does not count.
     """
 
     def __init__(self, clocks: Clocks, shared: SharedInstances, end: End) -> None:
@@ -36,7 +36,7 @@ class HealthChecks:
         self._asking: set[asyncio.Task[None]] = set()
 
     def watch(self, instance: Instance) -> None:
-        """From here on, until it has ended; nothing where its function has no health check."""
+        """Checks the instance until it has ended. Does nothing if its function has no health check."""
         server = instance.snapshot.launch.web_server
         if server is not None and server.health_check is not None:
             self._later(instance, server, server.health_check, 0)
@@ -61,14 +61,15 @@ class HealthChecks:
             well = await instance.is_well()
             serves = serves or instance.calls > 0
         except SandboxDied as died:
-            # Who was called meanwhile tells its caller.
+            # If calls are running, they report the death themselves.
             if instance.state is State.IDLE:
                 instance.write_output(f"{line_of(died.reason, str(died))}\n".encode())
                 self._end(instance, KillReason.DIED)
             return
         finally:
             instance.checked = False
-        # One that serves may do one thing at a time: the time limits of its calls say when that is too long.
+        # A busy server may handle one request at a time, so a timeout beside calls does not count: they have time
+        # limits.
         if well is not None or not serves:
             failures = 0 if well else failures + 1
         if failures < check.failure_threshold:

@@ -1,7 +1,7 @@
-"""Runs what a function wants done before its instance is frozen, and before it ends (reference/runtime.md §10).
+"""Runs a function's hooks before its instance is frozen (PreFreeze) or ended (PreStop) (reference/runtime.md §10).
 
-Used by `engine.pool` on instances that serve no call. A hook's failure never becomes an exception: the function's log
-shows it, and the pool learns whether the instance still answers.
+Used by `engine.pool` on instances that serve no call. A hook's failure never becomes an exception: it appears in the
+function's log, and the pool learns whether the instance still responds.
 """
 
 import uuid
@@ -34,9 +34,9 @@ class Hooks:
         return _hook(instance, kind) is not None
 
     async def run(self, instance: Instance, kind: str) -> bool:
-        """Runs the hook, if there is one, on a BUSY instance. Returns whether the instance may serve on.
+        """Runs the hook, if any, on a BUSY instance. Returns whether the instance may serve further calls.
 
-        It may not after a hook that took too long or ended the process.
+        It may not after the hook timed out or ended the process.
         """
         hook = _hook(instance, kind)
         if hook is None:

@@ -1,6 +1,6 @@
-"""How busy this process and the machine are, as the kernel counts.
+"""Measures how busy this process and the machine are, from the kernel's counters.
 
-Made by `_async`, asked by `engine.async_pace` on the event loop's thread.
+Created by `_async`, sampled by `engine.async_pace` on the event loop's thread.
 """
 
 import time
@@ -10,7 +10,7 @@ import psutil
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """Seconds: the time, the processor time of this process, of all processors, and of those without work."""
+    """All in seconds: the time; the processor time of this process and of all processors; the idle processor time."""
 
     at: float
     process: float
@@ -19,22 +19,22 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class HostLoad:
-    """Each sample tells of the time since the one before."""
+    """Each sample covers the time since the previous one."""
 
     def __init__(self) -> None:
         self._before = _counters()
 
     def sample(self) -> float:
-        """As `load_between`."""
+        """Returns the load since the last sample, see `load_between`."""
         before, self._before = self._before, _counters()
         return load_between(before, self._before)
 
 
 def load_between(before: Counters, after: Counters) -> float:
-    """The busier of process and machine, 0 to 1.
+    """The load of the process or of the machine, whichever is higher, 0 to 1.
 
-    The process is busy when all of its threads together use one processor. They share the interpreter's lock: what the
-    database's thread takes, the event loop lacks, and would seem to have left if its own time alone were counted.
+    The process counts as fully busy when all its threads together use one processor. They share the interpreter's lock,
+    so the time used by the database thread is not available to the event loop either.
     """
     of_process = (after.process - before.process) / max(after.at - before.at, 1e-6)
     of_machine = 1 - (after.idle - before.idle) / max(after.total - before.total, 1e-6)
@@ -43,6 +43,6 @@ def load_between(before: Counters, after: Counters) -> float:
 
 def _counters() -> Counters:
     times = psutil.cpu_times()
-    # Time of guests is in the users' time, too.
+    # Guest time is already included in user time.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return Counters(time.monotonic(), time.process_time(), total, times.idle + getattr(times, "iowait", 0.0))

@@ -1,6 +1,6 @@
-"""The idle instances of a pool, by what they were made from: which one the next call gets.
+"""Holds a pool's idle instances by snapshot, and chooses which one the next call gets.
 
-Used by `engine.pool` alone, which owns the instances.
+Used only by `engine.pool`, which owns the instances.
 """
 
 import bisect
@@ -11,49 +11,52 @@ from sesame.engine.policies import has_room_for_session
 
 
 class IdleInstances:
-    """Instances that are IDLE, by snapshot key, in the order in which they became so."""
+    """Instances that are IDLE, by snapshot key, ordered by when they became idle."""
 
     def __init__(self) -> None:
         self._on_demand: dict[str, list[Instance]] = {}
         self._provisioned: dict[str, list[Instance]] = {}
 
     def changes_by_time(self) -> bool:
-        """Whether there is one that will expire or be frozen."""
+        """Whether any instance will expire or be frozen as time passes."""
         return bool(self._on_demand) or any(
             not (each.frozen or each.runs_idle) for group in self._provisioned.values() for each in group
         )
 
     def groups(self) -> Iterator[list[Instance]]:
-        """The instances of each key, provisioned ones apart. They may be removed meanwhile."""
+        """A copy of each group of instances with one key, provisioned ones separately.
+
+        Removal is safe while iterating.
+        """
         return iter([list(group) for side in (self._on_demand, self._provisioned) for group in side.values()])
 
     def take(self, key: str) -> Instance | None:
-        """A provisioned one first; of several the one that was used last, so that those not needed stay idle.
+        """Removes and returns an instance for a call; None if there is none with room for one more session.
 
-        None that has all the sessions that it may have.
+        Provisioned instances come first; among equals the one used last, so that surplus instances stay idle.
         """
         instance = _taken(self._provisioned, key) if self._provisioned else None
         return _taken(self._on_demand, key) if instance is None else instance
 
     def has(self, key: str) -> bool:
-        """Whether `take` finds one."""
+        """Whether `take` would find an instance."""
         return any(map(has_room_for_session, (*self._provisioned.get(key, ()), *self._on_demand.get(key, ()))))
 
     def provisioned(self, key: str) -> int:
-        """How many calls of this key find a provisioned instance now."""
+        """How many calls would find a provisioned instance now."""
         return sum(map(has_room_for_session, self._provisioned.get(key, ())))
 
     def put(self, instance: Instance) -> None:
-        """An instance that has become idle just now."""
+        """Adds an instance that has just become idle."""
         self._side(instance).setdefault(instance.snapshot.key, []).append(instance)
 
     def put_back(self, instance: Instance) -> None:
-        """One that was taken out for something else than a call: it has its place again."""
+        """Returns an instance that was removed for something other than a call to its former position."""
         group = self._side(instance).setdefault(instance.snapshot.key, [])
         bisect.insort(group, instance, key=lambda other: other.idle_since)
 
     def remove(self, instance: Instance) -> None:
-        """Nothing happens for one that is not among them, as it runs on another agent."""
+        """Removes an instance. Does nothing if it is not listed, because it runs on another agent."""
         side, key = self._side(instance), instance.snapshot.key
         group = side.get(key, [])
         if instance in group:
@@ -69,7 +72,7 @@ def _taken(side: dict[str, list[Instance]], key: str) -> Instance | None:
     group = side.get(key)
     if group is None:
         return None
-    # All of a group have the same affinity: most functions have none.
+    # All instances of a group have the same affinity, and most functions have none.
     at = len(group) - 1 if group[0].snapshot.affinity is None else _last_with_room(group)
     if at < 0:
         return None
@@ -80,5 +83,5 @@ def _taken(side: dict[str, list[Instance]], key: str) -> Instance | None:
 
 
 def _last_with_room(group: list[Instance]) -> int:
-    """Its place, -1 where there is none."""
+    """The index of the last instance with room, -1 if there is none."""
     return next((at for at in reversed(range(len(group))) if has_room_for_session(group[at])), -1)

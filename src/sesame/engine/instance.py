@@ -1,7 +1,7 @@
 """One instance of a function: its life as a table of legal moves, and the calls that it serves.
 
-Made by `engine.pool`, started by `engine.startup`, called by `engine.steps`. Time and memory are the host's counts,
-never what the instance's process says.
+Created by `engine.pool`, started by `engine.startup`, called by `engine.steps`. Time and memory are measured by the
+host, never taken from the instance's process.
 """
 
 import asyncio
@@ -47,17 +47,17 @@ class State(enum.StrEnum):
 LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.STARTING: frozenset({State.INITIALIZING, State.BUSY, State.DEAD}),
     State.INITIALIZING: frozenset({State.BUSY, State.DEAD}),
-    # Of an instance that was started ahead of its first call, the initializer runs with that call.
+    # An instance started ahead of its first call runs the initializer with that call.
     State.BUSY: frozenset({State.IDLE, State.INITIALIZING, State.DEAD}),
     State.IDLE: frozenset({State.BUSY, State.DEAD}),
     State.DEAD: frozenset(),
 }
-# What every call names: to look a member of an enumeration up costs as much as a call in CPython 3.11.
+# Module-level names for the hot path: looking up an enum member costs as much as a call in CPython 3.11.
 DEAD, BUSY, IDLE = State.DEAD, State.BUSY, State.IDLE
 
 
 class CallFailed(msgspec.Struct, frozen=True):
-    """The process did not answer. `reason` is timeout or one of `sandbox.interface.Death`."""
+    """The process did not answer. `reason` is "timeout" or a value of `sandbox.interface.Death`."""
 
     reason: str
     detail: str
@@ -67,9 +67,9 @@ _ENDED_BETWEEN = CallFailed("killed", "ended between two steps of its call")
 
 
 class Debugger(msgspec.Struct, frozen=True):
-    """Where debugpy listens inside an instance: as the shim said before any code of the function was loaded.
+    """Where debugpy listens inside an instance, as the shim reported before loading any of the function's code.
 
-    `relay` is the program that a command runs to reach it, by `python`; `code` is where the function's code lies.
+    `python` runs the program `relay` inside the instance to connect to `port`; `code` is the function's code directory.
     """
 
     port: int
@@ -85,11 +85,11 @@ class Instance:
         self.snapshot = snapshot
         self.instance_id = instance_id
         self.state = State.STARTING
-        # Which of several machines it runs on, as `engine.capacity` counts them; 0: this one.
+        # The machine it runs on, numbered as in `engine.capacity`; 0 is this one.
         self.machine = 0
-        # Whether another agent has it, which alone knows whether it is idle in this moment.
+        # Whether it belongs to another agent, which alone knows whether it is idle at this moment.
         self.elsewhere = False
-        # The instance that starts in its place, once nothing of this one is left.
+        # The instance that will start in its place once this one has ended.
         self.leaves_for: Instance | None = None
         self.initialized = not (snapshot.launch.initializer or snapshot.launch.initializer_command)
         # Unix seconds.
@@ -97,30 +97,31 @@ class Instance:
         self.idle_since = 0.0
         self.frozen = False
         self.debugger: Debugger | None = None
-        # While a debugger is attached, no call takes too long.
+        # Set while a debugger is attached: calls then have no time limit.
         self._limits_suspended = False
         # Whether it may serve several calls at a time.
         self.shared = snapshot.limits.concurrency > 1
-        # Whether it may serve after a call: a program that is run for each event has an instance for each, too.
+        # Whether it can serve another call: a program that runs once per event needs a new instance for each.
         self.serves_on = snapshot.launch.web_server is None or snapshot.launch.web_server.listens
-        # A call on it took too long while it may serve others: it takes no more, and ends with the last of them.
+        # Set when a call timed out beside others: the instance takes no more calls, and ends with the last one it
+        # serves.
         self.spent = False
-        # Calls in flight: more than none exactly while the instance is STARTING, INITIALIZING or BUSY for a call.
+        # Calls in flight; non-zero exactly while the instance is STARTING, INITIALIZING or BUSY for a call.
         self.calls = 0
-        # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
+        # Commands running beside the function. While there are any, the instance is neither frozen nor expired.
         self.commands = 0
-        # It is being asked how it is, and must not be frozen meanwhile.
+        # Set during a health check: the instance must not be frozen meanwhile.
         self.checked = False
-        # The sessions that are bound to it, by parent and id, and whether one ever was.
+        # The sessions bound to it, by parent and id, and whether there has ever been one.
         self.sessions: set[tuple[str, str]] = set()
         self.had_session = False
-        # For whose configuration it is provisioned; None for an instance that a call started.
+        # The target for which it is provisioned; None if a call started it.
         self.provisioned_for: Target | None = None
-        # Since when it has been ready, if it is provisioned.
+        # When it became ready (monotonic seconds), if it is provisioned.
         self.ready_at: float | None = None
-        # A provisioned instance with `alwaysAllocateCPU` is not frozen.
+        # Set for a provisioned instance with `alwaysAllocateCPU`, which is never frozen.
         self.runs_idle = False
-        # The catalog's change number at which this instance was last found to be current.
+        # The resolver's change number at which this instance was last found to be current.
         self.current_after = -1
         self._clocks = clocks
         self._sink = sink = drop if snapshot.trial else sink
@@ -132,13 +133,13 @@ class Instance:
             log_project=snapshot.log_target.project,
             logstore=snapshot.log_target.logstore,
         )
-        # Output between two calls belongs to the call before; output of the start has no request id.
+        # Output between two calls is attributed to the earlier one; output of the start has no request id.
         self._log = InvocationLog(self._source, "", sink)
         self._sandbox: Sandbox | None = None
-        # Each call in flight has a deadline. Those that were lifted are kept, with their timers, for the next calls.
+        # Each call in flight has a deadline. Lifted ones are kept with their timers, to be reused by later calls.
         self._deadlines: list[Deadline] = []
         self._free_deadlines: list[Deadline] = []
-        # Of one call after the other, where it serves one at a time; made with the first.
+        # The deadline used by an instance that serves one call at a time; created by its first call.
         self._own_deadline: Deadline | None = None
         self._killing: asyncio.Task[None] | None = None
 
@@ -151,38 +152,38 @@ class Instance:
 
     @property
     def death(self) -> SandboxDied | None:
-        """What ended the instance's sandbox; None while it lives and for an instance that never had one."""
+        """Why the instance's sandbox died; None while it lives, and for an instance that never had one."""
         return self._sandbox.death if self._sandbox is not None else None
 
     def begin_log(self, request_id: str, qualifier: str = "") -> InvocationLog:
-        """The log of a new call, which gets the function's output from here on."""
+        """Creates the log of a new call, which receives the function's output from now on."""
         if qualifier != self._source.qualifier:
             self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
         log = InvocationLog(self._source, request_id, self._sink)
         if not self.shared:
-            # Of several calls at a time nobody knows which one wrote: that output has no request id.
+            # With several calls at a time nobody knows which one wrote, so that output has no request id.
             self._log = log
         return log
 
     def write_output(self, data: bytes) -> None:
-        """Takes what the function wrote to stdout or stderr."""
+        """Logs what the function wrote to stdout or stderr."""
         self._log.write(data)
 
     def memory_mb(self) -> float:
         return self._sandbox.memory_peak_mb() if self._sandbox is not None else 0.0
 
     async def usage(self) -> Usage | None:
-        """What its processes use now; None before they run and once they have ended."""
+        """What its processes use now; None before they run and after they have ended."""
         return await self._sandbox.usage() if self._sandbox is not None else None
 
     def phases(self) -> Mapping[str, float]:
-        """Milliseconds of each phase of the start."""
+        """Milliseconds taken by each phase of the start."""
         return self._sandbox.phases if self._sandbox is not None else {}
 
     def call(
         self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes | Stream, timeout_s: float
     ) -> Coroutine[Any, Any, Reply | CallFailed]:
-        """One request and its reply, or why there is none; after a `CallFailed` the caller must end the instance."""
+        """Sends one request and returns the reply. After a `CallFailed` the caller must end the instance."""
         if isinstance(payload, bytes):
             call = Call(kind, request_id, meta, payload)
         else:
@@ -207,12 +208,12 @@ class Instance:
         finally:
             deadline.lift()
         if deadline.passed:
-            # The answer came in the moment of the deadline, and the process is being killed already.
+            # The answer arrived at the moment of the deadline, and the process is already being killed.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
 
     async def _call_beside_others(self, call: Call, timeout_s: float) -> Reply | CallFailed:
-        """POLICY: a call that takes too long is given up alone; the others may end in peace, each in its own time."""
+        """POLICY: a call that times out is given up by itself; calls beside it continue until they end."""
         sandbox = self._sandbox
         assert sandbox is not None
         if self.state is State.DEAD:
@@ -226,7 +227,7 @@ class Instance:
             return CallFailed("timeout", str(error))
 
     async def _in_time(self, work: Awaitable[T], timeout_s: float) -> T:
-        """Raises `TimeoutError` when it takes longer; the work has been cancelled then. Awaited by a task."""
+        """Cancels `work` and raises `TimeoutError` if it takes longer than `timeout_s`. Must run inside a task."""
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
@@ -234,7 +235,7 @@ class Instance:
         try:
             return await work
         except asyncio.CancelledError:
-            # Whoever else cancelled the task is obeyed first.
+            # If anyone else has cancelled the task as well, their cancellation takes precedence.
             if deadline.passed and task.cancelling() == cancelled_before + 1:
                 raise TimeoutError(f"took longer than {timeout_s:g} s") from None
             raise
@@ -244,10 +245,10 @@ class Instance:
             self._lift(deadline)
 
     async def run(self, argv: tuple[str, ...], timeout_s: float) -> Reply | CallFailed:
-        """Runs a command beside the function to its end; what it writes is in the function's log.
+        """Runs a command beside the function to its end; its output goes to the function's log.
 
-        It has failed where its exit code is not 0. After a `CallFailed` the caller must end the instance, as after
-        that of `call`. Raises as `exec`, but for an instance that has ended.
+        The reply is a failure if the exit code is not 0. After a `CallFailed` the caller must end the instance, as
+        after `call`. Raises as `exec` does, except for an instance that has ended.
         """
         try:
             code = await self._in_time(self._run(argv), timeout_s)
@@ -267,23 +268,26 @@ class Instance:
             return await execution.wait()
 
     async def is_well(self) -> bool | None:
-        """Whether its web server answers the function's health check; None: not in time. Raises `SandboxDied`."""
+        """Whether its web server passes the function's health check; None if it did not answer in time.
+
+        Raises `SandboxDied`.
+        """
         assert self._sandbox is not None
         reply = await self._sandbox.call(Call("health_check", "", {}))
         return None if reply == NO_ANSWER_IN_TIME else reply.ok
 
     def suspend_limits(self, *, suspended: bool) -> None:
-        """Lifts the deadlines of the calls in flight and of every call until this is taken back."""
+        """While suspended, calls in flight and new calls have no deadline."""
         self._limits_suspended = suspended
         for deadline in self._deadlines if suspended else ():
             deadline.lift()
 
     @asynccontextmanager
     async def exec(self, command: Command) -> AsyncIterator[Execution]:
-        """Runs a command beside the function, which may be busy. What is left of the command ends with this context.
+        """Runs a command beside the function, which may be busy. Leaving the context ends the command.
 
-        Raises `NotFound` for an instance that has ended or is still starting, `Exhausted` when
-        `COMMANDS_MAX` commands run in it, `PlatformError` when the command could not be started.
+        Raises `NotFound` for an instance that has ended or is still starting, `Exhausted` if `COMMANDS_MAX` commands
+        already run in it, and `PlatformError` if the command could not be started.
         """
         if self._sandbox is None or self.state is State.DEAD:
             raise self._not_found()
@@ -306,7 +310,7 @@ class Instance:
             self.idle_since = self._clocks.monotonic()
 
     async def kill(self, reason: KillReason) -> None:
-        """On return no process of the instance is left; idempotent."""
+        """On return no process of the instance is left. Idempotent."""
         if self.state is not State.DEAD:
             self.move(State.DEAD)
         for deadline in self._deadlines:
@@ -317,7 +321,7 @@ class Instance:
             await self._sandbox.kill(reason)
 
     def freeze(self) -> None:
-        """Its processes do not run until `thaw`: background threads stop, as in the cloud (runtime.md §10)."""
+        """Stops its processes, background threads included, until `thaw`, as the cloud does (runtime.md §10)."""
         assert self.state is State.IDLE
         assert self._sandbox is not None
         self._sandbox.freeze()
@@ -329,7 +333,7 @@ class Instance:
             self.frozen = False
 
     def _deadline(self, on_passed: Callable[[], object], limit_s: float) -> Deadline:
-        """Of a call, until `_lift`."""
+        """A deadline for one call, until `_lift`."""
         if self._free_deadlines:
             deadline = self._free_deadlines.pop()
             deadline.on_passed = on_passed
@@ -349,7 +353,7 @@ class Instance:
             self._free_deadlines.append(deadline)
 
     def abort(self) -> None:
-        """Has the calls that run on it fail, as where its process has died; who leased it ends it then."""
+        """Makes the running calls fail as if the process had died; the holder of the lease then ends the instance."""
         if self.state in (State.BUSY, State.INITIALIZING) and self._killing is None:
             self._kill(KillReason.ABORTED)
 

@@ -1,7 +1,7 @@
-"""What endpoints know of the engine: call a function, see its instances, run a command in one, stop.
+"""The engine as endpoints see it: call a function, list its instances, run a command in one, drain.
 
-Implemented by `engine.running.LocalEngine` in this process. Nothing here says on which machine an instance runs, so an
-engine that forwards to other agents can stand in its place.
+Implemented by `engine.running.LocalEngine` in this process. Nothing here refers to the machine that runs an instance,
+so an engine that forwards calls to other agents can replace it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,14 +19,14 @@ from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 
 Told = TypeVarTuple("Told")
-# As `Engine.invoke`.
+# The type of `Engine.invoke`.
 Invoke = Callable[..., Awaitable[Outcome]]
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):
-    """A running instance: which function it belongs to and from which version it was made (LATEST or a number).
+    """A running instance, with its function and the version it was made from (LATEST or a number).
 
-    `created_at` is Unix seconds.
+    `created_at` is in Unix seconds.
     """
 
     instance_id: str
@@ -38,14 +38,14 @@ class InstanceInfo(msgspec.Struct, frozen=True):
 
 
 class RunningCommand(msgspec.Struct, frozen=True):
-    """A command in an instance. `instance_ended` tells an end of the instance from an end of the command alone."""
+    """A command in an instance. `instance_ended()` tells whether the instance has ended, not just the command."""
 
     execution: Execution
     instance_ended: Callable[[], bool]
 
 
 class Provisioned(msgspec.Struct, frozen=True):
-    """How many instances a configuration wants now and has ready; `error` says why it has fewer, if a start failed."""
+    """How many instances a configuration wants and how many are ready; `error` is why starts failed, if they did."""
 
     target: int
     current: int
@@ -53,11 +53,11 @@ class Provisioned(msgspec.Struct, frozen=True):
 
 
 class Observer(msgspec.Struct, frozen=True):
-    """Who watches an engine. Called on its event loop amid the call: must return at once and raise nothing.
+    """Callbacks of an observer. Called on the engine's event loop during the call: must return at once and not raise.
 
-    `ended` gets each call, asynchronous attempts too, with its outcome or with what it raised instead; `refused` gets
-    what was refused before its event was read. `wrote` gets what functions write and the platform's own lines, as a log
-    sink does.
+    `ended` receives each call, including asynchronous attempts, with its outcome or the exception raised instead.
+    `refused` receives calls that were refused before their events were read. `wrote` receives the output of functions
+    and the platform's own log lines, like a log sink.
     """
 
     ended: Callable[[Invocation, Outcome | BaseException], None] | None = None
@@ -66,7 +66,7 @@ class Observer(msgspec.Struct, frozen=True):
 
 
 def together(first: Observer, second: Observer) -> Observer:
-    """An observer that tells both, the first one first."""
+    """Combines two observers; `first` is called first."""
     return Observer(
         ended=_both(first.ended, second.ended),
         refused=_both(first.refused, second.refused),
@@ -89,7 +89,7 @@ def _both(
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """How a call ended, and the credentials that it had, which must not be shown."""
+    """How a call ended, and the credentials it was given, which must not be shown to users."""
 
     outcome: Outcome
     credentials: Credentials
@@ -97,14 +97,14 @@ class Trial(msgspec.Struct, frozen=True):
 
 class Trials(Protocol):
     async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
-        """One call of a snapshot on an instance of its own, which ends then. Raises as `invoke`."""
+        """Runs one call of a snapshot on a new instance, which is ended afterwards. Raises as `Engine.invoke` does."""
 
 
 class Destined(msgspec.Struct, frozen=True):
-    """What a call will run, by one draw where an alias parts its calls.
+    """The version that a call will run, and whether it accepts a stream. One draw decides if the alias splits traffic.
 
-    `version` is for `Invocation.version`. With `streams`, the function takes requests as they come, by an
-    invocation's `stream`.
+    Pass `version` on as `Invocation.version`. If `streams`, the request can be passed as `Invocation.stream` while it
+    arrives.
     """
 
     version: str
@@ -113,45 +113,45 @@ class Destined(msgspec.Struct, frozen=True):
 
 class Engine(Protocol):
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
-        """Runs one call to its end. How the function fared is in the outcome.
+        """Runs one call to its end. The outcome says whether the function succeeded.
 
-        Raises the API's errors for what cannot be called (not found, not startable, over a cap) and `PlatformError` for
-        a failure of this server. A cancelled call ends the instance that it ran on.
+        Raises the API's errors if the function cannot be called (not found, not startable, over a cap), and
+        `PlatformError` for a failure of this server. Cancelling the call ends the instance it runs on.
         """
 
     def destined(self, target: Target, session_id: str = "") -> Destined:
-        """Where a call to `target` goes that is made with the `version` in the answer. Raises as `invoke`."""
+        """Decides which version a call to `target` will run. Raises as `invoke` does."""
 
     def affinity(self, target: Target) -> SessionAffinity | None:
-        """How calls of the function name their session; None where they have none, and for what cannot be called."""
+        """How calls of the function name their session; None without affinity, or if the function cannot be called."""
 
     def session_instance(self, parent: str, session_id: str) -> str:
-        """The id of the instance that a session's calls go to; "" until one has come to an instance."""
+        """The id of the instance that serves the session; "" before the session's first call."""
 
     def forget_session(self, session: SessionKey) -> None:
-        """The session is over, and a call of it may have bound an instance to it since."""
+        """Unbinds an ended session from the instance that a late call may have bound it to."""
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
-        """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.
+        """Wraps the reading of a call's event: on entry, refuses the call at once if it could not run now.
 
-        Raises as `invoke` does. Reserves nothing: `invoke` may refuse the call afterwards.
+        Raises as `invoke` does. Reserves nothing, so `invoke` may still refuse the call afterwards.
         """
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
-        """The instances of a function, of every version, that have been started and have not ended."""
+        """The living instances of a function, of every version, including those still starting."""
 
     async def provisioned_of(self, target: Target) -> Provisioned:
-        """How the configuration of provisioned instances fares that is under exactly this qualifier."""
+        """The state of the provisioned instances configured under exactly this qualifier."""
 
     def exec(self, instance: InstanceInfo, command: Command) -> AbstractAsyncContextManager[RunningCommand]:
-        """Runs a command in an instance; what is left of it ends with the context.
+        """Runs a command in an instance. Leaving the context ends what is left of the command.
 
-        Raises `NotFound`, `Exhausted` when too many commands run there, and `PlatformError` when the
-        command could not be started.
+        Raises `NotFound`, `Exhausted` if too many commands run in the instance, and `PlatformError` if the command
+        could not be started.
         """
 
     async def abort(self, service: str, function: str) -> None:
-        """Has the calls of a function that run now fail, of every version."""
+        """Makes all running calls of a function fail, of every version."""
 
     async def drain(self, patience_s: float) -> None:
-        """On return nothing runs. New calls are refused at once; those in flight have `patience_s` to end."""
+        """Refuses new calls and gives those in flight `patience_s` seconds to end. On return no instance is left."""

@@ -1,4 +1,4 @@
-"""The log of one invocation: every line goes to the log sink as it comes, and the end of it stays for the caller.
+"""The log of one invocation: passes every write to the log sink at once, and holds the tail for the caller.
 
 Written by the engine (the platform's lines) and by the sandbox (the function's output).
 """
@@ -10,12 +10,12 @@ import msgspec
 from sesame.model import limits
 from sesame.model.invocation import HeldLog
 
-# The buffer is trimmed only when it is this long: trimming it for every line would cost more than the memory does.
+# Trim only when the buffer reaches this size: trimming on every write would cost more than the memory is worth.
 _HELD_BYTES_MAX = 16 * limits.LOG_TAIL_BYTES
 
 
 class LogSource(msgspec.Struct, frozen=True):
-    """Where a line comes from: the fields that every kept line carries. `qualifier` is as the caller wrote it."""
+    """The origin of a line: fields that are stored with it. `qualifier` is as the caller wrote it."""
 
     service: str
     function: str
@@ -26,16 +26,16 @@ class LogSource(msgspec.Struct, frozen=True):
     qualifier: str = ""
 
 
-# Takes the source, the request id, what was written, and whether the platform will soon write more.
+# (source, request id, data, whether the platform will write more soon)
 LogSink = Callable[[LogSource, str, bytes, bool], None]
 
 
 def drop(_source: LogSource, _request_id: str, _data: bytes, _more: bool) -> None:
-    """A log sink that keeps nothing: a call's log is only in what its outcome carries."""
+    """A log sink that keeps nothing, so that the call's log exists only in its outcome."""
 
 
 class InvocationLog:
-    """Belongs to one call; holds at most `_HELD_BYTES_MAX` bytes, or twice what `hold` asks for."""
+    """Belongs to one call. Holds at most `_HELD_BYTES_MAX` bytes, or twice the size passed to `hold`."""
 
     __slots__ = ("_cut_bytes", "_held", "_held_bytes_max", "_keep_bytes", "_request_id", "_sink", "_source")
 
@@ -49,7 +49,7 @@ class InvocationLog:
         self._cut_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
-        """Holds so many bytes from here on, for `whole`. To be called before anything is written."""
+        """Makes `whole` return the last `size_bytes`. Must be called before the first write."""
         self._keep_bytes, self._held_bytes_max = size_bytes, 2 * size_bytes
 
     def write(self, data: bytes, *, more: bool = False) -> None:
@@ -61,7 +61,7 @@ class InvocationLog:
             del held[: -self._keep_bytes]
 
     def line(self, text: str, *, more: bool = False) -> None:
-        """Writes a line of the platform with the cloud's line ending; `more` says that others follow soon."""
+        """Writes a line of the platform with the cloud's line ending; `more` announces that more lines follow soon."""
         self.write(f"{text}\r\n".encode(), more=more)
 
     def ensure_new_line(self) -> None:
@@ -73,11 +73,11 @@ class InvocationLog:
         return len(self._held)
 
     def tail(self) -> bytes:
-        """The last `LOG_TAIL_BYTES` of what was written."""
+        """The last `LOG_TAIL_BYTES` that were written."""
         held = self._held
         return bytes(held if len(held) <= limits.LOG_TAIL_BYTES else held[-limits.LOG_TAIL_BYTES :])
 
     def whole(self) -> HeldLog:
-        """All that was written, or the end of it that `hold` asked for."""
+        """Everything written, or the last bytes of it if it exceeds the size passed to `hold`."""
         data = bytes(self._held[-self._keep_bytes :])
         return HeldLog(data, self._cut_bytes + len(self._held) - len(data))

@@ -1,8 +1,8 @@
-"""How long an instance is kept for a function's next call, learned from the function's own rhythm.
+"""How long an instance is kept for a function's next call, learned from the times between its calls.
 
-Used by `engine.pool` and by `engine.prewarming` where learning is set. After the hybrid histogram of "Serverless in the
-Wild" (Shahrad et al., USENIX ATC 2020): of the times between calls, in minutes, a low percentile says until when no
-instance is needed. Until when one waits is decided by what waiting costs. Knows no instances and asks no clock.
+Used by `engine.pool` and `engine.prewarming` where learning is enabled. Follows the hybrid histogram of "Serverless in
+the Wild" (Shahrad et al., USENIX ATC 2020): a low percentile of the idle times, counted in minutes, tells how long no
+instance is needed. How long one is kept depends on what waiting costs. Knows no instances and reads no clock.
 """
 
 import math
@@ -15,36 +15,39 @@ import msgspec
 from sesame.model.snapshot import Snapshot
 
 BIN_S = 60.0
-# Four hours, as in the paper: what is called more seldom is not worth an instance that waits.
+# Four hours, as in the paper: a function called less often is not worth an idle instance.
 BINS = 240
-# POLICY: the next call comes after this share of the idle times.
+# POLICY: the next call is expected after this quantile of the idle times.
 HEAD = 0.05
-# POLICY: a call that does not start cold is worth that an instance waits for so many times the fixed time. The paper
-# keeps one until the 99th percentile, whatever that costs; calls of some functions are then too seldom to wait for.
+# POLICY: avoiding a cold start is worth this many times `fixed_s` of an idle instance's time. The paper keeps instances
+# until the 99th percentile whatever that costs, which is too much for functions that are rarely called.
 WORTH = 1.5
-# POLICY: for the idle times that were not seen yet, the time in which an instance is there is widened by so much.
+# POLICY: the window is widened by this share at both ends, to allow for idle times not seen yet.
 MARGIN = 0.1
-# POLICY: a histogram says something once it has so many idle times, of which at most so many were beyond its bins, and
-# once they are not spread as evenly as chance would have it (by the coefficient of variation of the bins).
+# POLICY: a histogram is used once it holds this many idle times, if at most this share of them lies beyond its bins and
+# they are less evenly spread than chance would have it (measured by the bins' coefficient of variation).
 IDLE_TIMES_MIN = 10
 BEYOND_SHARE_MAX = 0.5
 VARIATION_MIN = 2.0
-# POLICY: an instance goes before the first window only if it saves at least so much; else it stays.
+# POLICY: an instance is ended until the window begins only if that saves this much idle time.
 UNLOADED_S_MIN = 120.0
-# POLICY: an instance that goes until then has so long for calls that follow at once.
+# POLICY: an instance that is ended until the window begins is kept this long first, for calls that follow at once.
 GRACE_S = 10.0
-# POLICY: a rhythm that changes is learned anew: at so many idle times, those seen so far count half.
+# POLICY: to follow a changing rhythm, all counts are halved at this many idle times.
 HALVED_AT = 4096
-# POLICY: the windows are reckoned anew with each part of so many idle times more, so that frequent calls seldom pay.
+# POLICY: the windows are recomputed once the idle times have grown by 1/16, so that frequent calls rarely pay for it.
 RECKONED_PART = 16
-# POLICY: a function that has not been called for longest is forgotten first. Each takes about a kilobyte.
+# POLICY: beyond this many functions, the one not called for longest is forgotten. Each takes about a kilobyte.
 FUNCTIONS_MAX = 20_000
 
 Name = tuple[str, str, str]
 
 
 class KeepAlive(msgspec.Struct, frozen=True):
-    """`fixed_s` holds where nothing is learned; what is learned is within `least_s` and `most_s`."""
+    """Bounds of the keep-alive time.
+
+    `fixed_s` applies where nothing is learned, the other two bound what is learned.
+    """
 
     fixed_s: float
     learned: bool = False
@@ -53,14 +56,17 @@ class KeepAlive(msgspec.Struct, frozen=True):
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """Seconds since a function's last call ended: none is needed before `prewarm_s`, and none from `keep_s` on."""
+    """Seconds since a function's last call ended: an instance is needed from `prewarm_s` until `keep_s`."""
 
     prewarm_s: float
     keep_s: float
 
 
 def windows_of(bins: Sequence[int], beyond: int, bounds: KeepAlive) -> Windows | None:
-    """By a histogram of idle times in minutes; `beyond` were longer than it reaches. None where it says nothing yet."""
+    """Computes the windows from a histogram of idle times in minutes; None if it is not conclusive yet.
+
+    `beyond` counts the idle times longer than the histogram reaches.
+    """
     seen = sum(bins)
     if seen + beyond < IDLE_TIMES_MIN or beyond > BEYOND_SHARE_MAX * (seen + beyond):
         return None
@@ -69,7 +75,7 @@ def windows_of(bins: Sequence[int], beyond: int, bounds: KeepAlive) -> Windows |
     if math.sqrt(variance) < VARIATION_MIN * mean:
         return None
     head, worth_s = _bin_at(bins, HEAD * seen), WORTH * bounds.fixed_s
-    # Where an instance goes until it is needed, and where it stays.
+    # Either the instance is ended until the window begins, or it is kept throughout.
     choices = [_best(bins, beyond, head * (1 - MARGIN), worth_s), _best(bins, beyond, 0.0, worth_s)]
     prewarm_s, keep_s, _gain_s = max(choices, key=lambda each: each[2])
     keep_s = min(max(keep_s * (1 + MARGIN), bounds.least_s), bounds.most_s)
@@ -77,9 +83,9 @@ def windows_of(bins: Sequence[int], beyond: int, bounds: KeepAlive) -> Windows |
 
 
 def _best(bins: Sequence[int], beyond: int, first: float, worth_s: float) -> tuple[float, float, float]:
-    """From `first` (in bins) to where waiting gains the most: both in seconds, and the gain.
+    """Finds the end of waiting with the highest gain, starting at bin `first`. Returns start, end and gain in seconds.
 
-    Each call that is waited for costs the time, and gains `worth_s` if it comes meanwhile.
+    Waiting for a call costs the time waited, and gains `worth_s` if the call arrives meanwhile.
     """
     waiting = sum(bins) + beyond - sum(bins[: int(first)])
     gain_s, best_s, best_gain_s = 0.0, (int(first) + 1) * BIN_S, -math.inf
@@ -92,12 +98,12 @@ def _best(bins: Sequence[int], beyond: int, first: float, worth_s: float) -> tup
 
 
 def is_kept(idle_s: float, windows: Windows) -> bool:
-    """Whether the function's last instance is kept when its last call ended so long ago."""
+    """Whether the function's last instance is kept `idle_s` seconds after its last call ended."""
     return idle_s < _grace_s(windows) or windows.prewarm_s <= idle_s < windows.keep_s
 
 
 def kept_s(idle_s: float, windows: Windows) -> float:
-    """For how long of that time an instance was kept, if all went by `is_kept`."""
+    """For how much of `idle_s` an instance was kept under `is_kept`."""
     first_s = min(idle_s, _grace_s(windows))
     return first_s + max(min(idle_s, windows.keep_s) - windows.prewarm_s, 0.0)
 
@@ -107,7 +113,7 @@ def _grace_s(windows: Windows) -> float:
 
 
 def _bin_at(bins: Sequence[int], count: float) -> int:
-    """The bin that holds the idle time with so many before it."""
+    """The bin in which the cumulative count reaches `count`."""
     so_far = 0
     for index, each in enumerate(bins):
         so_far += each
@@ -117,7 +123,7 @@ def _bin_at(bins: Sequence[int], count: float) -> int:
 
 
 class _Rhythm:
-    """What is known of one function."""
+    """What is known about the calls of one function."""
 
     __slots__ = ("beyond", "bins", "calls", "idle_since", "reckoned_at", "seen", "windows")
 
@@ -125,10 +131,10 @@ class _Rhythm:
         self.bins = array("H", bytes(2 * BINS))
         self.beyond = 0
         self.seen = 0
-        # How many idle times there will be when the windows are reckoned anew.
+        # The windows are recomputed once `seen` reaches this.
         self.reckoned_at = IDLE_TIMES_MIN
         self.calls = 0
-        # Since when no call is in flight.
+        # Since when no call has been in flight; None while one is.
         self.idle_since: float | None = None
         self.windows: Windows | None = None
 
@@ -150,14 +156,14 @@ class _Rhythm:
 
 
 class Rhythms:
-    """The functions of one engine, by service, version and function."""
+    """The rhythms of one engine's functions, by service, version and function."""
 
     def __init__(self, bounds: KeepAlive) -> None:
         self._bounds = bounds
         self._known: OrderedDict[Name, _Rhythm] = OrderedDict()
 
     def began(self, name: Name, now: float) -> None:
-        """A call came; `now` and all other times are of one monotonic clock."""
+        """A call has arrived. `now` is a monotonic time, as are all times here."""
         rhythm = self._known.get(name)
         if rhythm is None:
             rhythm = self._known[name] = _Rhythm()
@@ -176,12 +182,12 @@ class Rhythms:
                 rhythm.idle_since = now
 
     def windows(self, name: Name) -> Windows | None:
-        """What is learned; None where the fixed time holds."""
+        """The learned windows; None while the fixed time applies."""
         rhythm = self._known.get(name)
         return None if rhythm is None else rhythm.windows
 
     def idle_since(self, name: Name) -> float | None:
-        """Since when no call of it is in flight; None while one is, and where it was never called."""
+        """Since when no call has been in flight; None while one is, and for an unknown function."""
         rhythm = self._known.get(name)
         return None if rhythm is None else rhythm.idle_since
 
@@ -193,5 +199,5 @@ class Rhythms:
 
 
 def name_of(snapshot: Snapshot) -> Name:
-    """New code of a function keeps its rhythm."""
+    """Without the code's hash, so that a function keeps its rhythm when its code changes."""
     return snapshot.service, snapshot.version_id, snapshot.function

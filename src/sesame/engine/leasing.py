@@ -1,6 +1,6 @@
-"""A lease of an instance: BUSY for one call while the context lasts, then back in the pool or ended.
+"""A lease of an instance: the instance is BUSY for one call, then returns to the pool or is ended.
 
-Given out by `engine.pool`, which is the lender of every lease.
+Created by `engine.pool`, the lender of every lease.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sesame.sandbox.interface import KillReason
 
 
 class Lease(msgspec.Struct):
-    """One instance, BUSY, for one call. `queue_ms` and `start_ms` are zero for a warm one."""
+    """One instance, BUSY, for one call. `queue_ms` and `start_ms` are zero if it was idle already."""
 
     instance: Instance
     cold: bool
@@ -25,14 +25,14 @@ class Lease(msgspec.Struct):
 
 
 class Learning(Protocol):
-    """Who learns the rhythm of functions, and so for how long an instance is kept (`engine.prewarming`)."""
+    """Learns how often functions are called, and thus how long their instances are kept (`engine.prewarming`)."""
 
     def began(self, snapshot: Snapshot) -> None: ...
     def ended(self, snapshot: Snapshot) -> None:
-        """Told before the call's instance becomes idle."""
+        """Called before the call's instance becomes idle."""
 
     def last_kept(self, idle: Sequence[Instance]) -> bool | None:
-        """Whether the one used last stays, of the idle instances of a snapshot; None where the fixed time decides."""
+        """Whether to keep the most recently used of a snapshot's idle instances; None to apply the fixed time."""
 
 
 class Sessions(Protocol):
@@ -42,7 +42,7 @@ class Sessions(Protocol):
 
 
 class Lender(Protocol):
-    """The part of a pool that its leases use. `calls` counts those that wait for an instance or hold one."""
+    """The part of a pool that its leases use. `calls` counts the calls that wait for an instance or hold one."""
 
     calls: int
     learning: Learning | None
@@ -58,7 +58,7 @@ class Lender(Protocol):
 
 
 class Leasing:
-    """The context manager of one lease; a class because a generator would cost more on the path of every call."""
+    """The context manager of one lease; a class, because a generator would cost every call more."""
 
     __slots__ = ("_lease", "_pool", "_session", "_snapshot")
 
@@ -74,7 +74,7 @@ class Leasing:
             pool.learning.began(self._snapshot)
         try:
             if self._session is None:
-                # Most calls find a warm instance, and wait for nothing.
+                # Most calls find a warm instance without waiting.
                 lease = pool.acquire_warm(self._snapshot) or await pool.acquire(self._snapshot)
             else:
                 lease = await pool.sessions.acquire(self._snapshot, self._session)
@@ -98,18 +98,18 @@ class Leasing:
                 return
             canceled = issubclass(kind, asyncio.CancelledError)
             if instance.spent or (canceled and instance.shared and instance.state is State.BUSY):
-                # The other calls that it serves go on.
+                # The instance's other calls go on.
                 pool.release(instance)
                 return
             reason = KillReason.CANCELED if canceled else KillReason.FAILED
-            # Returns when the instance has ended, so that a failed call leaves nothing behind. The end itself is not
-            # cancelled when the caller is.
+            # Wait until the instance has ended, so that a failed call leaves nothing behind. If the caller is
+            # cancelled, the instance is ended all the same.
             await asyncio.shield(pool.end(instance, reason))
         finally:
             self._over()
 
     def _over(self) -> None:
-        """A pool that closes waits for its last call."""
+        """Tells a closing pool when its last call is over."""
         pool = self._pool
         pool.calls -= 1
         if pool.calls_ended is not None and not pool.calls and not pool.calls_ended.done():

@@ -1,6 +1,6 @@
-"""Loads a function's handler in an instance, and calls nothing: tells at once whether new code can be loaded at all.
+"""Loads a function's handler without calling it, to tell at once whether new code can be loaded.
 
-Used by `engine.running` for `sesame dev`. What was loaded well is kept warm for the next call.
+Used by `engine.running` for `sesame dev`. An instance that loaded the handler is kept warm for the next call.
 """
 
 import msgspec
@@ -23,7 +23,7 @@ class _NotKept(Exception):
 
 
 class Loading:
-    """One for each engine."""
+    """One per engine."""
 
     def __init__(self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
         self._resolver = resolver
@@ -32,10 +32,10 @@ class Loading:
         self._credentials = credentials
 
     async def load(self, invocation: Invocation, code: str = "") -> Outcome | None:
-        """Loads the handler of the invocation's target; None where an instance that has loaded it is warm already.
+        """Loads the handler of the invocation's target. None if a warm instance has loaded it already.
 
-        `code` is the sha256 of a package to load in place of the function's own: no call ever gets that instance.
-        Raises as a call does for what cannot be called.
+        `code` is the SHA-256 of a package to load instead of the function's own; that instance never serves a call.
+        Raises as a call does if the function cannot be called.
         """
         snapshot = self._resolver.resolve(invocation.target)
         if code:
@@ -54,7 +54,7 @@ class Loading:
                 steps.log.line(ended.last_line)
                 phases = Phases(lease.queue_ms, lease.start_ms, 0.0, ended.duration_ms, instance.phases())
                 outcome = _outcome(steps, ended, phases)
-                # An initializer has to run before anything else: the first call starts an instance for it.
+                # An initializer must run before anything else, so the first call will start a new instance.
                 if code or ended.error is not None or not instance.initialized:
                     raise _NotKept(outcome)
                 instance.move(State.BUSY)

@@ -1,4 +1,4 @@
-"""Every decision about how many instances there are, which must go and when a start is tried again.
+"""Every decision about the number of instances, which ones to evict, and when to retry a start.
 
 Pure functions of plain values and instances; called by `engine.pool`, `engine.capacity` and `engine.startup`, which act
 on the answers.
@@ -17,9 +17,9 @@ from sesame.sandbox.interface import StartFailure
 
 T = TypeVar("T")
 
-# POLICY: to free memory ahead of a cold start, at most one in so many idle instances is given up.
+# POLICY: to free memory ahead of a cold start, at most one in this many idle instances is ended.
 IDLE_PER_FREED = 8
-# POLICY: a failed start is tried so often for one call, by whether another try can succeed.
+# POLICY: how often a start is attempted for one call, by whether another attempt can succeed.
 START_ATTEMPTS: Mapping[StartFailure, int] = {
     StartFailure.REFUSED: 1,
     StartFailure.CRASHED: 2,
@@ -27,17 +27,17 @@ START_ATTEMPTS: Mapping[StartFailure, int] = {
     StartFailure.PROGRAM: 1,
     StartFailure.TRANSIENT: 6,
 }
-# POLICY: a function whose starts go on failing is started again after 1 s, then 2 s, 4 s, … up to a minute.
+# POLICY: a function whose starts keep failing is started again after 1 s, then 2 s, 4 s, … up to a minute.
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
 
 
 class Caps(msgspec.Struct, frozen=True):
-    """The bounds of one engine. `memory_mb` and `disk_mb` bound the sums of what all instances may hold.
+    """The bounds of one engine. `memory_mb` bounds the sum of all instances' memory limits.
 
-    `disk_mb` is of the sizes of /tmp; None does not bound it.
-    `instances` bounds how many there are of all functions, by what one process can hold; None does not.
-    An instance that has been idle for `freeze_after_s` does not run until its next call.
+    `disk_mb` bounds the sum of their /tmp sizes; None: no bound.
+    `instances` bounds how many there are of all functions, by what one process can hold; None: no bound.
+    An instance is frozen once it has been idle for `freeze_after_s` seconds.
     """
 
     instances_per_function: int
@@ -50,9 +50,9 @@ class Caps(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What a new call cannot have: the capacity of calls in flight, and that of provisioned instances.
+    """Capacity that is not available to a new call: that of calls in flight and of provisioned instances.
 
-    Other idle instances do not count: a call uses them or has them evicted.
+    Other idle instances do not count, because a call can use or evict them.
     """
 
     on_demand: Sequence[Snapshot]
@@ -63,17 +63,16 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def taken_by(instances: Iterable[Instance], announced: Sequence[Snapshot] = ()) -> Taken:
-    """By instances that stay, and by calls that are going to have one."""
+    """The capacity taken by living instances that are not leaving, and by `announced` calls, which will need one."""
     alive = [i for i in instances if i.state is not State.DEAD and i.leaves_for is None]
     busy = [i.snapshot for i in alive if i.provisioned_for is None and i.state is not State.IDLE]
     return Taken([*busy, *announced], [i.snapshot for i in alive if i.provisioned_for is not None])
 
 
 def held(instances: Sequence[Instance], size: Callable[[Instance], int]) -> int:
-    """The most that these hold at any moment, where each holds its `size`.
+    """The most that these instances hold together at any moment, each of them holding its `size`.
 
-    An instance that starts in the place of others does so when nothing is left of them: what it has in common with them
-    counts once.
+    An instance that replaces others starts only after they have ended, so the part they have in common counts once.
     """
     total = sum(map(size, instances))
     leaving = [(each, each.leaves_for) for each in instances if each.leaves_for is not None]
@@ -89,16 +88,15 @@ def held(instances: Sequence[Instance], size: Callable[[Instance], int]) -> int:
 def victims(
     instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, *, provisioned: bool = False
 ) -> list[Instance] | str:
-    """The idle instances that must go before one more of `snapshot` may start, or why it may not start.
+    """Returns the idle instances to evict before one more of `snapshot` may start, or the reason why it may not start.
 
-    POLICY: a function at its cap may replace only an idle instance of its own. When memory is short, the instances
-    that have been idle longest go first, of whatever function, and those with sessions last. Provisioned instances
-    stay, and the on-demand cap of a function neither counts nor bounds them (reference/api.md §3.6); the caps of the
-    engine hold for all.
+    POLICY: a function at its cap can only replace its own idle instances. When memory is short, instances of any
+    function are evicted, the one idle longest first and those with sessions last. Provisioned instances stay; a
+    function's on-demand cap neither counts nor bounds them (reference/api.md §3.6), but the engine's caps do.
     """
     memory_mb = snapshot.limits.memory_mb
     function = _function(snapshot)
-    # Most are of the very snapshot: this runs for each call that is refused, over all instances.
+    # Compare identity first: this runs over all instances for each refused call, and most share the snapshot object.
     own = [i for i in instances if i.snapshot is snapshot or _function(i.snapshot) == function]
     versions = [i for i in own if i.snapshot.version_id == snapshot.version_id and i.provisioned_for is None]
     leaving: list[Instance] = []
@@ -133,7 +131,7 @@ def victims(
 
 
 def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
-    """Why there is no capacity for one more call of `snapshot` beside what is taken; None where there is."""
+    """Why one more call of `snapshot` has no capacity beside what is taken; None if it has."""
     own = [each for each in taken.of_all() if _function(each) == _function(snapshot)]
     versions = [
         each
@@ -150,10 +148,10 @@ def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
 
 
 def has_room_for_session(instance: Instance) -> bool:
-    """Whether one more session, or a call that has none, may come to it.
+    """Whether the instance can accept one more session, or a call without one.
 
-    POLICY: a call without a session counts as one, so that no session waits behind it. Where sessions are isolated, no
-    other one finds what a session has left behind: the instance ends by its keep-alive.
+    POLICY: a call without a session counts as one, so that no session waits behind it. An instance that served an
+    isolated session is never given to another, which would find its leftovers; the instance expires instead.
     """
     affinity = instance.snapshot.affinity
     if affinity is None:
@@ -162,20 +160,20 @@ def has_room_for_session(instance: Instance) -> bool:
 
 
 def serves(instance: Instance, snapshot: Snapshot) -> bool:
-    """Whether a session that is bound to it stays there, for a call of this snapshot.
+    """Whether a session bound to this instance can continue there with this snapshot.
 
-    POLICY: a session follows a change of its function, and gets a new instance then.
+    POLICY: when its function changes, a session moves to a new instance.
     """
     alive = instance.state is not State.DEAD and instance.death is None and not instance.spent
     return alive and instance.snapshot.key == snapshot.key
 
 
 def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
-    """The idle instances to end now, so that the next cold call need not wait for their end.
+    """Returns the idle instances to end now, so that the next cold call need not wait for their end.
 
-    POLICY: when idle instances fill the memory, enough for one more instance like `snapshot` is freed, but at most one
-    in IDLE_PER_FREED idle instances goes: while there are few, each is worth more than a call that may not come. Those
-    of other agents go for calls alone, which have them given up first.
+    POLICY: when idle instances fill the memory, free enough for one more instance like `snapshot`, but end at most one
+    in IDLE_PER_FREED idle instances: while there are few, each is worth more than a call that may not come. Other
+    agents' instances are ended only for actual calls, since those agents must be asked first.
     """
     staying = [i for i in instances if i.state is not State.DEAD]
     short_mb = held(staying, memory_mb_of) + snapshot.limits.memory_mb - caps.memory_mb
@@ -192,13 +190,13 @@ def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps)
 def expired(
     idle: Sequence[Instance], now: float, keep_alive_s: float, *, last_kept: bool | None = None
 ) -> list[Instance]:
-    """The instances of one snapshot whose keep-alive time has passed; the one used last is at the end.
+    """Returns the expired instances of one snapshot. `idle` is sorted, the most recently used instance last.
 
-    POLICY: what was learned of a function (`last_kept`) says when it is called next, so it holds for the one instance
-    that this call will take.
+    POLICY: what was learned about a function (`last_kept`) predicts its next call, so it applies to the instance which
+    that call will use, the most recently used.
 
-    POLICY: time alone decides, not demand. A command that runs in an instance keeps it, and the keep-alive time counts
-    from the command's end. A session keeps its instance for as long as it lives.
+    POLICY: time alone decides, not demand. A running command keeps its instance, and the keep-alive time starts when
+    the command ends. A session keeps its instance for as long as it lives.
     """
     return [
         i
@@ -211,14 +209,14 @@ def expired(
 
 
 def start_backoff_s(failures: int) -> float:
-    """Seconds until a function may be started again after so many failures in a row (at least one)."""
+    """Seconds until a function may be started again after `failures` (at least one) failures in a row."""
     return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 16), BACKOFF_MAX_S)
 
 
 def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> list[Instance]:
-    """The instances to stop from running.
+    """Returns the idle instances to freeze.
 
-    POLICY: only after a grace period, so that calls in quick succession do not pay for freezing and thawing.
+    POLICY: a grace period spares calls in quick succession the cost of freezing and thawing.
     """
     return [
         i
@@ -230,12 +228,12 @@ def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> li
 def _counted(
     snapshot: Snapshot, caps: Caps, of_version: Sequence[T], own: Sequence[T]
 ) -> tuple[tuple[int | None, Sequence[T]], ...]:
-    """Each cap of a function's instances with what counts against it."""
+    """Pairs each cap on a function's instances with the items that count against it."""
     return (snapshot.limits.instances, of_version), (snapshot.limits.reserved, own), (caps.instances_per_function, own)
 
 
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
-    """Those that may be ended for others."""
+    """The instances that may be evicted, in the order of eviction."""
     return sorted(
         (i for i in instances if i.state is State.IDLE and i.provisioned_for is None and not i.commands),
         key=lambda i: (bool(i.sessions), i.idle_since),

@@ -1,7 +1,7 @@
 """All instances of this engine: finds a warm one, starts a cold one under the caps, and ends idle ones.
 
-Used by `engine.dispatcher` through leases. Compares what runs with what is wanted on each change of the catalog and on
-each tick. An instance with which anything went wrong is ended, never reused.
+Used by `engine.dispatcher` through leases. Ends outdated instances on each change of the catalog and expired ones on
+each tick. An instance on which anything went wrong is ended, never reused.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
 TICK_S = 1.0
-# POLICY: when the engine stops, PreStop hooks may take so long in all.
+# POLICY: when the engine stops, all PreStop hooks together may take this long.
 LAST_HOOKS_S = 10.0
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class Pool:
     def __init__(self, given: PoolDependencies) -> None:
         self.counts = Counts()
         self._given = given
-        # Asked before one is started ahead of calls, and told by this pool alone what there is.
+        # Asked before an instance is started ahead of calls; only this pool reports instances to it.
         self.capacity = given.capacity or Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self.startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
@@ -53,11 +53,11 @@ class Pool:
         self._closed = False
         # Calls that wait for an instance or hold one; counted by `Leasing`.
         self.calls = 0
-        # What `close` waits for while there are any; None before.
+        # `close` waits for this until no call is left; None before `close`.
         self.calls_ended: asyncio.Future[None] | None = None
         # Called when a provisioned instance has ended.
         self.on_provisioned_end: Callable[[Instance, KillReason], None] | None = None
-        # None where every idle instance is kept for the fixed time.
+        # None if every idle instance is kept for the fixed time.
         self.learning: Learning | None = None
         given.resolver.on_change(self._retire_outdated)
 
@@ -68,20 +68,22 @@ class Pool:
         return self.capacity.instance(instance_id)
 
     def lease(self, snapshot: Snapshot, session: SessionKey | None = None) -> Leasing:
-        """`async with` gives the `Lease`, of the session's instance where there is one. An exception inside ends it.
+        """`async with` yields a `Lease`, of the session's instance if there is one.
 
-        Raises `Exhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
+        An exception inside ends the instance.
+
+        Raises `Exhausted` at a cap, and the errors of `Startup.bring_up` if no instance comes up.
         """
         return Leasing(self, snapshot, session)
 
     def release_provisioned(self, instance: Instance) -> None:
-        """Ends an idle one; one that serves a call goes on as if a call had started it."""
+        """Ends the instance if it is idle. If it serves a call, it continues as if a call had started it."""
         if instance.state is State.IDLE:
             self._retire(instance, KillReason.UNWANTED)
         instance.provisioned_for, instance.runs_idle = None, False
 
     def set_runs_idle(self, instance: Instance, *, runs_idle: bool) -> None:
-        """Whether a provisioned instance runs while it serves no call."""
+        """Sets whether a provisioned instance keeps running while it serves no call, instead of being frozen."""
         instance.runs_idle = runs_idle
         if runs_idle and instance.state is State.IDLE:
             instance.thaw()
@@ -91,19 +93,19 @@ class Pool:
         return self._idle.has(snapshot.key)
 
     def is_current(self, snapshot: Snapshot) -> bool:
-        """Whether calls would still be given instances of it."""
+        """Whether new calls would still resolve to this snapshot."""
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         return self._given.resolver.is_current(target, snapshot.key)
 
     def provisioned_idle(self, snapshot: Snapshot) -> int:
-        """How many calls of it find a provisioned instance now."""
+        """How many calls of the snapshot would find a provisioned instance now."""
         return self._idle.provisioned(snapshot.key)
 
     async def close(self, patience_s: float = 0.0) -> None:
-        """Starts nothing from here on, gives calls in flight `patience_s` to end, then ends every instance.
+        """Gives calls in flight `patience_s` seconds to end, starts nothing new, then ends every instance.
 
-        Idle instances end at once, after their PreStop hook. A call that is in flight after `patience_s` ends as if its
-        process had died.
+        Idle instances are ended at once, after their PreStop hook. For a call still in flight after `patience_s`, it is
+        as if its process had died.
         """
         self._closed = True
         self.startup.close()
@@ -127,14 +129,14 @@ class Pool:
             await asyncio.wait(self._ending)
 
     def acquire_warm(self, snapshot: Snapshot) -> Lease | None:
-        """As `acquire`, for `Leasing` alone, where an instance is warm; else None."""
+        """For `Leasing` only. Leases a warm instance without waiting; None if there is none."""
         lease = self._warm(snapshot)
         if lease is not None:
             self.counts.warm += 1
         return lease
 
     async def acquire(self, snapshot: Snapshot) -> Lease:
-        """For `Leasing` and `sessions` alone; the lease releases or ends what is acquired."""
+        """For `Leasing` and `sessions` only. Waits for an instance; the lease's owner must release or end it."""
         try:
             lease = self._warm(snapshot) or await self.warm_or_cold(snapshot)
         except Exhausted:
@@ -148,7 +150,7 @@ class Pool:
         return lease
 
     def release(self, instance: Instance) -> None:
-        """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
+        """A call on this instance has ended well. After its last call the instance is kept or, if outdated, ended."""
         died_since = instance.death is not None
         if instance.sessions:
             self.sessions.room(instance)
@@ -179,7 +181,7 @@ class Pool:
                 self._retire(victim, KillReason.EVICTED)
 
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
-        """The instance serves no call from here on; its capacity is free when the returned task is done."""
+        """Takes the instance out of service; its capacity is free once the returned task is done."""
         if instance.state is State.IDLE:
             self._idle.remove(instance)
         if instance.state is not State.DEAD:
@@ -188,7 +190,7 @@ class Pool:
         return self._background(self._end(instance, reason))
 
     def readied(self, instance: Instance) -> None:
-        """It is initialized, so that it may serve other calls beside the one that started it."""
+        """The instance is initialized, so it may serve further calls beside the one that started it."""
         if self.shared.open(instance):
             self.sessions.room(instance, every=True)
 
@@ -209,7 +211,7 @@ class Pool:
             self.shared.begin(instance)
 
     def _take(self, instance: Instance) -> Lease | None:
-        """For a call of a session that it has; None while it has no room."""
+        """Leases this instance for a call of one of its sessions; None if it has no room."""
         if instance.state is State.IDLE:
             self._idle.remove(instance)
             self._begin(instance)
@@ -224,7 +226,7 @@ class Pool:
         return warm
 
     async def warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
-        """For `acquire` and `engine.readying`. Always a cold one for whom it is `provisioned_for`."""
+        """For `acquire` and `engine.readying`. With `provisioned_for`, the instance is always a cold one."""
         self.startup.require_startable(snapshot)
         asked_at = self._given.clocks.monotonic()
         while True:
@@ -247,7 +249,7 @@ class Pool:
         self.shared.begin(instance)
         try:
             if ending:
-                # Cancelling this call does not cancel the evicted instances' ends.
+                # If this call is cancelled, the evicted instances are ended all the same.
                 await asyncio.wait(ending)
             async with self._start_slots.slot(f"{snapshot.service}/{snapshot.function}"):
                 # While this call waited for its slot, another may have ended and left a warm instance.
@@ -263,7 +265,7 @@ class Pool:
             self.capacity.free(instance)
             raise
         if instance.state is State.DEAD:
-            # `close` ended it before it had a process.
+            # `close` ended it before its process was started.
             await asyncio.shield(self.end(instance, KillReason.STOPPING))
             self._refuse_when_closed()
         self._health.watch(instance)
@@ -277,11 +279,11 @@ class Pool:
         await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
 
     def admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None = None) -> Admitted:
-        """A new instance that counts against the caps from here on, in place of those that leave."""
+        """Creates an instance, which counts against the caps from now on, and evicts those `leaving` for it."""
         instance = Instance(snapshot, self.capacity.name(snapshot), self._given.sink, self._given.clocks)
         instance.provisioned_for = provisioned_for
         self.capacity.take(instance, leaving)
-        # Their own agents have counted those elsewhere.
+        # Evictions on other agents are counted there.
         self.counts.evicted += sum(not victim.elsewhere for victim in leaving)
         return Admitted(instance, [self._retire(victim, KillReason.EVICTED) for victim in leaving])
 
@@ -322,7 +324,7 @@ class Pool:
             self._tick = self._given.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
-        """Ends the idle instances of changed and deleted functions; busy ones end when their call does."""
+        """Ends the idle instances of changed and deleted functions; busy ones are ended after their calls."""
         for idle in self._idle.groups():
             if not self._is_current(idle[0]):
                 self.counts.outdated += len(idle)
@@ -330,13 +332,13 @@ class Pool:
                     self._retire(instance, KillReason.OUTDATED)
 
     def _died(self, instance: Instance) -> None:
-        """The process ended between two calls."""
+        """The instance's process ended between two calls."""
         if instance.state is State.IDLE:
             self.counts.died_idle += 1
             self.end(instance, KillReason.DIED)
 
     def _retire(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
-        """Ends an instance with which nothing went wrong, after its PreStop hook if it has one.
+        """Ends an instance on which nothing went wrong, after its PreStop hook if it has one.
 
         POLICY: during the hook it counts against the caps, as during a call.
         """
@@ -358,7 +360,7 @@ class Pool:
             await self._end(instance, reason)
 
     async def _freeze_after_hook(self, instance: Instance) -> None:
-        """POLICY: a call that comes meanwhile takes another instance; the hook may take longer than a cold start."""
+        """POLICY: a call arriving meanwhile takes another instance; the hook may take longer than a cold start."""
         usable = await self._given.hooks.run(instance, PRE_FREEZE)
         if instance.state is State.DEAD:
             return
@@ -376,7 +378,7 @@ class Pool:
             self._tick_soon()
 
     def _background(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
-        """A task that `close` waits for."""
+        """Starts a task that `close` waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -1,6 +1,6 @@
 """What a pool is built from, and what it counts.
 
-Used by `engine.pool`, and by those who build one or read its counts.
+Used by `engine.pool`, and by code that builds a pool or reads its counts.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from sesame.sandbox.interface import SandboxLauncher
 
 
 class PoolDependencies(msgspec.Struct, frozen=True):
-    """`capacity` decides in the place of the pool's own what may start."""
+    """The pool's collaborators. `capacity`, if given, is used instead of one made from `caps` and `shortage`."""
 
     launcher: SandboxLauncher
     resolver: Snapshots
@@ -36,7 +36,7 @@ class PoolDependencies(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct):
-    """What happened since the start. Each call that asks for an instance is one of warm, cold, refused or failed.
+    """Events since the start. Each call that asks for an instance is one of warm, cold, refused or failed.
 
     `provisioned` and `prewarmed` instances were started ahead of calls.
     """
@@ -54,7 +54,7 @@ class Counts(msgspec.Struct):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """An instance that may start once the `ending` ones have ended."""
+    """A new instance, which may start once the `ending` ones have ended."""
 
     instance: Instance
     ending: "list[asyncio.Task[None]]"

@@ -1,6 +1,7 @@
-"""Keeps instances by what was learned of their functions, and starts one shortly before its function's next call.
+"""Applies what was learned about functions: how long to keep instances, and when to start one ahead of a call.
 
-Built by `engine.running` where learning is set; asked by `engine.pool`. What is learned is in `engine.keep_alive`.
+Built by `engine.running` where learning is enabled; asked by `engine.pool`. The learning itself is in
+`engine.keep_alive`.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from sesame.model.errors import SesameError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 
-# POLICY: so much later than it is needed, so that the pool does not find the instance too early.
+# POLICY: how long after the window begins an instance is started, so that the pool does not expire it as too early.
 LATE_S = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 class Prewarming:
-    """As `leasing.Learning` says. One for each engine, on its event loop."""
+    """Implements `leasing.Learning`. One per engine, on its event loop."""
 
     def __init__(self, pool: Pool, bounds: KeepAlive, clocks: Clocks, readying: Readying) -> None:
         self._pool = pool
@@ -59,12 +60,12 @@ class Prewarming:
         name = name_of(snapshot)
         windows, since = self._rhythms.windows(name), self._rhythms.idle_since(name)
         if windows is None or since is None or snapshot.trial or idle[-1].idle_since < since:
-            # It is not the one of the last call, which is gone already.
+            # The instance of the last call has already gone; this one is older.
             return None
         return is_kept(self._clocks.monotonic() - since, windows)
 
     async def close(self) -> None:
-        """Starts none from here on; those that start are ended on return."""
+        """Starts no more instances; on return none is being started."""
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
@@ -75,7 +76,7 @@ class Prewarming:
             await asyncio.wait(self._starting)
 
     def _due(self, name: Name, snapshot: Snapshot) -> None:
-        """POLICY: one that may be needed ends none that is there: it starts only where there is capacity to spare."""
+        """POLICY: an instance that may not be needed evicts none: it starts only if there is capacity to spare."""
         del self._timers[name]
         if (
             self._pool.is_current(snapshot)
@@ -91,5 +92,5 @@ class Prewarming:
         try:
             await self._readying.bring_up(snapshot, target)
         except (SesameError, NotReady) as error:
-            # The next call starts its own, and is told what is wrong.
+            # The next call starts its own instance, and reports the error to its caller.
             log.info("no instance was started ahead of a call", function=snapshot.function, reason=str(error))

@@ -1,7 +1,7 @@
-"""The plan of one configuration of provisioned instances: the target that holds at a moment, and when it changes next.
+"""The plan of one configuration of provisioned instances: its target at a given time, and when that changes next.
 
-Made by `engine.provision_targets`. Follows from the configuration and the time alone, so that a server that starts
-again comes to the same target; only what a tracking policy measured is forgotten then.
+Created by `engine.provision_targets`. Depends only on the configuration and the time, so a restarted server arrives at
+the same target; only the measurements of tracking policies are lost.
 """
 
 import msgspec
@@ -15,7 +15,7 @@ from sesame.model.schedules import At, Cron
 
 
 class _Action(msgspec.Struct, frozen=True):
-    """A scheduled action, read. It comes due after `after` until `until`, in Unix seconds."""
+    """A parsed scheduled action. It is due only after `after` and up to `until`, in Unix seconds."""
 
     schedule: At | Cron
     after: float
@@ -34,10 +34,10 @@ class _Tracking(msgspec.Struct, frozen=True):
 
 
 class Plan:
-    """`advance` moves it to a time; what it says holds for that time."""
+    """Call `advance` to move the plan to a time; all other methods answer for that time."""
 
     def __init__(self, config: ProvisionConfig, since: float) -> None:
-        """`since` is when the configuration was written (Unix seconds): what came due before is past."""
+        """`since` is when the configuration was written (Unix seconds): actions due before are ignored."""
         self.target = Target(config.service, config.qualifier, config.function)
         self._config = config
         self._actions = [_read(each, since) for each in config.scheduled_actions]
@@ -48,7 +48,7 @@ class Plan:
         self._next: list[float | None] = [each.next_at(since) for each in self._actions]
 
     def advance(self, now: float) -> None:
-        """POLICY: of actions that were missed the newest counts, and of those due at one time the last of the list."""
+        """POLICY: of several missed actions the newest applies; of those due at the same time, the last in the list."""
         self._now = now
         newest: tuple[float, int] | None = None
         for index, (action, due) in enumerate(zip(self._actions, self._next, strict=True)):
@@ -62,11 +62,11 @@ class Plan:
             self._tracked = None
 
     def policies(self) -> list[TargetTrackingPolicy]:
-        """Those that hold now."""
+        """The policies that apply now."""
         return [each.policy for each in self._policies if each.start <= self._now < each.end]
 
     def track(self, count: int) -> None:
-        """What the policies measured asks for so many."""
+        """Sets the number of instances that the policies' measurements ask for."""
         self._tracked = count
 
     def provision(self) -> Provision:
@@ -74,7 +74,7 @@ class Plan:
         return Provision(self.target, within(count, self.policies()), self._config.always_allocate_cpu)
 
     def next_at(self) -> float | None:
-        """When it is to be advanced next."""
+        """When the plan must be advanced next, in Unix seconds; None if nothing changes any more."""
         edges = [edge for each in self._policies for edge in (each.start, each.end) if edge > self._now]
         return min([*edges, *(due for due in self._next if due is not None)], default=None)
 
@@ -82,7 +82,7 @@ class Plan:
 def _read(action: ScheduledAction, since: float) -> _Action:
     zone = action.time_zone or ""
     start, end = schedules.moment(action.start_time, zone), schedules.moment(action.end_time, zone)
-    # What is due at the start itself comes after the moment before it.
+    # `next_at` searches strictly after a time, so step back to include an action due at the start itself.
     after = max(start - 1, since)
     return _Action(schedules.action(action.schedule_expression, zone), after, end, action.target)
 

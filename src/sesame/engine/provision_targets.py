@@ -1,6 +1,6 @@
-"""How many provisioned instances each configuration wants at this moment, as the catalog and the time have it.
+"""How many provisioned instances each configuration wants now, according to the catalog and the time.
 
-Read by `engine.provisioned` and `engine.target_tracking`; built by `_engine`. All configurations wait with one timer.
+Read by `engine.provisioned` and `engine.target_tracking`; built by `_engine`. All configurations share one timer.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 
 
 class ProvisionTargets:
-    """`provisioned.Provisions` from the configurations of a catalog. Belongs to the catalog's event loop."""
+    """Implements `provisioned.Provisions` from a catalog's configurations. Belongs to the catalog's event loop."""
 
     def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
         self._catalog = catalog
         self._clocks = clocks
-        # By kind, parent and name of their records.
+        # By the kind, parent and name of the record.
         self._plans: dict[tuple[str, str, str], Plan] = {}
         self._listeners: list[Callable[[], None]] = []
         self._alarm = Alarm(clocks, self._on_time, lambda _back_s: self._read_again())
@@ -43,7 +43,7 @@ class ProvisionTargets:
         self._alarm.close()
 
     def wanted(self) -> Iterator[Provision]:
-        """One for each target: of a function's two kinds of configuration the one that wants more counts."""
+        """One provision per target: if a function has both kinds of configuration, the larger count applies."""
         by_target: dict[Target, Provision] = {}
         for plan in self._plans.values():
             found = plan.provision()
@@ -58,7 +58,7 @@ class ProvisionTargets:
         return list(self._plans.values())
 
     def track(self, target: Target, count: int) -> None:
-        """So many are to be there by what was measured, for as long as a policy holds and no action comes due."""
+        """Sets the measured count, which applies until no policy holds any more or an action comes due."""
         for plan in self._plans.values():
             if plan.target == target and plan.policies():
                 plan.track(count)
@@ -80,7 +80,7 @@ class ProvisionTargets:
         self._tell()
 
     def _read_again(self) -> None:
-        """All of them, as at a start; after a clock that was set back, so that what is due anew comes due."""
+        """Rebuilds all plans: at the start, and after the clock was set back, so that actions come due again."""
         self._plans.clear()
         for kind in _KINDS:
             for record in self._catalog.of_kind(kind):
@@ -92,7 +92,7 @@ class ProvisionTargets:
         try:
             plan = Plan(_config(record), min(record.modified_at, now))
         except (NotASchedule, msgspec.ValidationError) as error:
-            # Only what was kept before schedules were checked; what is set today is refused.
+            # Written before schedules were validated; today such a configuration is refused.
             log.error("a configuration of provisioned instances cannot be read", name=record.name, reason=str(error))
             return
         plan.advance(now)

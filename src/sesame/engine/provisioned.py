@@ -1,7 +1,7 @@
-"""Provisioned instances: has as many of them as are wanted, replaces those that die, and lets go what is too much.
+"""Keeps as many provisioned instances as are wanted: starts missing ones, replaces dead ones, releases surplus ones.
 
-Built by `engine.running`; told by the catalog, by the pool and by timers that something may have to be done. Nothing
-is stored: what is wanted follows from the configurations, what there is from the pool.
+Built by `engine.running`; reacts to the catalog, the pool and timers. Stores nothing: the wanted number follows from
+the configurations, the current one from the pool.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from sesame.model.owner import label
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
-# POLICY: one configuration starts at most so many at a time, so that calls find start slots.
+# POLICY: each configuration starts at most this many at a time, so that calls find start slots.
 STARTS_AT_ONCE = 2
-# Room comes with each call that ends: while a configuration is short, it is looked for no more often than this.
+# Every call that ends may free capacity: while a configuration lacks some, it is checked no more often than this.
 ROOM_LOOKED_FOR_EVERY_S = 0.1
-# Deaths after which an instance is replaced later, unless it had lived for long.
+# Reasons of death after which the replacement is delayed, unless the instance had lived long enough.
 _LOSSES = (KillReason.DIED, KillReason.FAILED)
 _OWN_FAILURE = "this server failed to start an instance; its log says why"
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class Provision(msgspec.Struct, frozen=True):
-    """What one configuration wants now: so many instances for calls to `target`, which run while idle or do not."""
+    """What a target wants now: `count` instances, which keep running while idle if `runs_idle` is set."""
 
     target: Target
     count: int
@@ -44,34 +44,34 @@ class Provision(msgspec.Struct, frozen=True):
 
 
 class Provisions(Protocol):
-    """What is wanted; implemented by `engine.provision_targets`."""
+    """The wanted instances; implemented by `engine.provision_targets`."""
 
     def wanted(self) -> Iterable[Provision]: ...
 
     def find(self, target: Target) -> Provision | None:
-        """What the configuration under exactly this qualifier wants; None where there is none."""
+        """What the configuration under exactly this qualifier wants; None if there is none."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls back after each change of what is wanted."""
+        """Registers a callback, called after each change of what is wanted."""
 
 
 class _Kept:
-    """One configuration and how its starts fare."""
+    """One target and the state of its starts."""
 
     def __init__(self, wanted: Provision) -> None:
         self.wanted = wanted
-        # What is being started, by snapshot key.
+        # Starts under way, by snapshot key.
         self.starting: dict[asyncio.Task[None], str] = {}
         self.keys: tuple[str, ...] = ()
         self.failures = 0
         self.losses = 0
         self.error = ""
-        # There is no capacity for one more.
+        # The last start was refused for lack of capacity.
         self.short = False
         self.timer: Timer | None = None
 
     def forgive(self) -> None:
-        """What failed before says nothing of what is started from here on."""
+        """Forgets earlier failures, which say nothing about the instances started from now on."""
         self.failures = self.losses = 0
         self.error, self.short = "", False
         self.stop_waiting()
@@ -83,7 +83,7 @@ class _Kept:
 
 
 class ProvisionedInstances:
-    """One for each engine; belongs to its event loop. `start` once, `close` before the pool closes."""
+    """One per engine, on its event loop. Call `start` once, and `close` before the pool closes."""
 
     def __init__(self, pool: Pool, resolver: Snapshots, clocks: Clocks, readying: Readying) -> None:
         self._pool = pool
@@ -97,7 +97,7 @@ class ProvisionedInstances:
         self._closed = False
 
     def start(self, provisions: Provisions) -> None:
-        """From here on there are as many instances as are wanted."""
+        """From now on keeps as many instances as are wanted."""
         self._provisions = provisions
         self._pool.on_provisioned_end = self._ended
         self._pool.capacity.on_free = self._room
@@ -106,7 +106,7 @@ class ProvisionedInstances:
         self._look()
 
     async def close(self) -> None:
-        """Starts none from here on; those that start are ended on return, the others are the pool's to end."""
+        """Starts no more instances; on return none is being started. The pool ends the ready ones."""
         self._closed = True
         if self._room_timer is not None:
             self._room_timer.cancel()
@@ -119,7 +119,7 @@ class ProvisionedInstances:
             await asyncio.wait(starting)
 
     def ready(self, target: Target) -> list[Instance]:
-        """The instances of a configuration that serve calls or could."""
+        """The configuration's instances that are ready for calls or serve them."""
         return [each for each in self._of(target) if each.ready_at is not None]
 
     def status(self, target: Target) -> Provisioned:
@@ -140,7 +140,7 @@ class ProvisionedInstances:
         ]
 
     def _look_soon(self) -> None:
-        """Changes come in crowds, and one look serves them all."""
+        """Changes come in bursts, and one look covers all of them."""
         if not self._asked and not self._closed:
             self._asked = True
             asyncio.get_running_loop().call_soon(self._look)
@@ -170,7 +170,7 @@ class ProvisionedInstances:
                 del self._kept[target]
 
     def _settle(self, kept: _Kept, instances: list[Instance]) -> None:
-        """Starts what is missing and lets go what is not wanted, as far as can be done now."""
+        """Starts missing instances and releases unwanted ones, as far as possible now."""
         parts = self._parts(kept)
         ready = [each for each in instances if each.ready_at is not None]
         leaving: list[Instance] = []
@@ -184,7 +184,7 @@ class ProvisionedInstances:
         wanted = sum(count for _snapshot, count in parts)
         replaced = to_replace(former, len(ready) - len(former), wanted, short=short)
         if short:
-            # There is capacity again, once what goes has ended.
+            # Once the released instances have ended, there is capacity again.
             kept.forgive()
         for instance in (*leaving, *replaced):
             self._pool.release_provisioned(instance)
@@ -192,14 +192,14 @@ class ProvisionedInstances:
             if instance.runs_idle != kept.wanted.runs_idle:
                 self._pool.set_runs_idle(instance, runs_idle=kept.wanted.runs_idle)
         if missing and kept.short and self._pool.capacity.may_provision(missing[0]):
-            # What it waits for has come.
+            # The capacity it waits for is available.
             kept.stop_waiting()
         if missing and kept.timer is None:
             for snapshot in missing[: max(STARTS_AT_ONCE - len(kept.starting), 0)]:
                 self._begin(kept, snapshot)
 
     def _parts(self, kept: _Kept) -> list[tuple[Snapshot, int]]:
-        """How many of which snapshots; none of a function that cannot run, and why is the error."""
+        """How many of each snapshot are wanted. None if the function cannot run; `kept.error` then says why."""
         shares: tuple[tuple[Snapshot, float], ...] = ()
         why = ""
         if kept.wanted.count:
@@ -237,19 +237,19 @@ class ProvisionedInstances:
                 log.exception("a provisioned instance failed", function=label(snapshot.service, snapshot.function))
                 self._failed(kept, snapshot, _OWN_FAILURE)
         else:
-            # While it waits after a failure, this start was begun before that.
+            # A pending timer means that another start failed after this one had begun: let it stand.
             if kept.timer is None:
                 kept.failures, kept.error, kept.short = 0, "", False
 
     def _failed(self, kept: _Kept, snapshot: Snapshot, why: str) -> None:
-        """A failure of what is not wanted any more does not count."""
+        """Counts a failed start, unless its snapshot is not wanted any more."""
         if snapshot.key in kept.keys:
             kept.failures += 1
             kept.error = why
             self._wait(kept)
 
     def _room(self) -> None:
-        """There may be capacity again for those that were refused for the lack of it."""
+        """Capacity was freed: looks again, soon, if any configuration was refused for lack of it."""
         if (
             self._kept
             and self._room_timer is None
@@ -264,7 +264,7 @@ class ProvisionedInstances:
             self._room_timer = self._clocks.call_later(ROOM_LOOKED_FOR_EVERY_S, over)
 
     def _ended(self, instance: Instance, reason: KillReason) -> None:
-        """A ready one is gone; what ended while it was started is `_start_one`'s to tell."""
+        """Handles the end of a ready instance; `_start_one` handles one that ended during its start."""
         kept = self._kept.get(instance.provisioned_for) if instance.provisioned_for is not None else None
         if kept is not None and instance.ready_at is not None and reason in _LOSSES:
             lived_s = self._clocks.monotonic() - instance.ready_at
@@ -273,7 +273,7 @@ class ProvisionedInstances:
         self._look_soon()
 
     def _wait(self, kept: _Kept) -> None:
-        """Nothing is started until then."""
+        """Delays further starts after failures or losses."""
         delay_s = next_start_s(kept.failures, kept.losses)
         if delay_s and not self._closed:
             kept.stop_waiting()

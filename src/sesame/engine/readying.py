@@ -1,6 +1,6 @@
-"""Starts an instance ahead of calls, on the same road as a call does: initializer and import are done when one comes.
+"""Starts an instance ahead of calls, including initializer and import, in the same way as for a call.
 
-Used for provisioned instances and for those that a function's rhythm asks for.
+Used for provisioned instances, and for those that are started by prediction.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from sesame.sandbox.interface import KillReason
 
 
 class NotReady(Exception):
-    """The initializer or the loading of the handler failed; the text is the function's error."""
+    """The initializer failed or the handler could not be loaded; the message is the function's error."""
 
 
 class Readying:
-    """One for each engine."""
+    """One per engine."""
 
     def __init__(self, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
         self._pool = pool
@@ -33,9 +33,9 @@ class Readying:
     async def bring_up(
         self, snapshot: Snapshot, target: Target, *, provisioned: bool = False, runs_idle: bool = False
     ) -> None:
-        """On return there is an idle instance more, for calls or `provisioned` for `target`.
+        """On return there is one more idle instance, for any call or, if `provisioned`, for `target`.
 
-        Raises as a call does that finds none, and `NotReady`; then nothing of it is left.
+        Raises as a call does that gets no instance, and `NotReady`; nothing of the instance is then left.
         """
         limits = snapshot.limits
         valid_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
@@ -46,7 +46,7 @@ class Readying:
         lease = await pool.warm_or_cold(snapshot, target if provisioned else None)
         instance = lease.instance
         if not lease.cold:
-            # A call has ended meanwhile and left one, which may serve others at this moment.
+            # A call has ended meanwhile and left its instance, which may be serving other calls now.
             pool.release(instance)
             return
         instance.runs_idle = runs_idle

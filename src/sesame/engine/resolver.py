@@ -1,7 +1,7 @@
 """Resolves what a caller names to what will run: `service.qualifier/function` → a frozen `Snapshot`.
 
-Called by `engine.dispatcher` for every call. Answers from the catalog's copy in memory, never from the database, and
-remembers each answer until the catalog changes.
+Called by `engine.dispatcher` for every call. Reads the catalog's copy in memory, never the database, and caches each
+answer until the catalog changes.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from sesame.model.records import Record
 from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.model.version import FrozenFunction, Version, frozen_parent
 
-# The kinds of records that a snapshot is made from. A change of any other kind leaves every snapshot as it is.
+# The kinds of records that go into a snapshot. Changes of other kinds affect no snapshot.
 _SOURCES = frozenset(
     {
         records.SERVICE,
@@ -41,7 +41,7 @@ _SOURCES = frozenset(
 
 
 class Change(Protocol):
-    """The part of a catalog's change that matters here."""
+    """The part of a catalog change that the resolver uses."""
 
     @property
     def kind(self) -> str: ...
@@ -54,48 +54,48 @@ class Change(Protocol):
 
 
 class Catalog(Protocol):
-    """The part of `store.catalog.Catalog` that a resolver reads; answers from memory."""
+    """The part of `store.catalog.Catalog` that the resolver uses; answers from memory."""
 
     def get(self, kind: str, parent: str, name: str) -> Record | None: ...
 
     def of_kind(self, kind: str) -> Iterator[Record]: ...
 
     def on_change(self, callback: Callable[[Any], None]) -> None:
-        """Calls back with a `Change` after each change has been applied."""
+        """Registers a callback, called with each `Change` after it has been applied."""
 
 
 class Snapshots(Protocol):
-    """How the engine resolves names; implemented by `Resolver`, and by `OneSnapshot` for local code and trials."""
+    """Resolves names for the engine; implemented by `Resolver`, and by `OneSnapshot` for local code and trials."""
 
     @property
     def changes(self) -> int:
-        """Grows with each change; what was resolved before holds until then."""
+        """A number that grows with each change; answers are valid until it does."""
 
     def resolve(self, target: Target, session_id: str = "") -> Snapshot:
-        """Raises the API's error for what does not exist or cannot run here.
+        """Raises the API's error if the target does not exist or cannot run here.
 
-        Where an alias has several versions, calls of one session are given the same one.
+        If an alias splits calls between versions, all calls of one session are given the same version.
         """
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
-        """Every snapshot that calls to `target` are given, and the share of them. Raises as `resolve`."""
+        """Every snapshot that calls to `target` may get, with its share of them. Raises as `resolve` does."""
 
     def is_current(self, target: Target, key: str) -> bool:
-        """Whether calls to `target` would still be given instances kept under `key`."""
+        """Whether calls to `target` may still use instances whose snapshot key is `key`."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls back after each change that may have made instances outdated."""
+        """Registers a callback, called after each change that may have made instances outdated."""
 
 
 class _Split(msgspec.Struct, frozen=True):
-    """An alias with a canary: the versions that it sends calls to, and the share of each (the weights add up to 1)."""
+    """An alias with a canary: the versions that receive its calls, and their weights, which add up to 1."""
 
     targets: tuple[Target, ...]
     weights: tuple[float, ...]
 
 
 class OneSnapshot:
-    """`Snapshots` in which every target is one snapshot, which never changes."""
+    """`Snapshots` that resolves every target to one snapshot, which never changes."""
 
     changes = 0
 
@@ -112,11 +112,11 @@ class OneSnapshot:
         return True
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Never calls back: nothing changes."""
+        """Never calls back, because nothing changes."""
 
 
 class Resolver:
-    """Belongs to the event loop's thread, as the catalog's memory does. `chance` gives numbers in [0, 1)."""
+    """Belongs to the event loop's thread, like the catalog's memory. `chance` returns numbers in [0, 1)."""
 
     def __init__(self, catalog: Catalog, chance: Callable[[], float] = random.random) -> None:
         self._catalog = catalog
@@ -127,9 +127,9 @@ class Resolver:
         catalog.on_change(self._forget)
 
     def resolve(self, target: Target, session_id: str = "") -> Snapshot:
-        """As `Snapshots.resolve`.
+        """See `Snapshots.resolve`.
 
-        POLICY: for each call chance decides anew whether it goes to the canary; of a session, its id decides.
+        POLICY: whether a call goes to the canary is drawn anew for each call, but for a session derived from its id.
         """
         known = self._known.get(target) or self._found(target)
         if isinstance(known, _Split):
@@ -154,7 +154,7 @@ class Resolver:
         self._listeners.append(callback)
 
     def _found(self, target: Target) -> Snapshot | _Split:
-        """Looks it up and remembers it."""
+        """Looks the target up and caches the answer."""
         found = self._known[target] = self._look_up(target)
         return found
 
@@ -222,7 +222,7 @@ class Resolver:
         try:
             return snapshot_of(service, function, resolved)
         except msgspec.ValidationError as error:
-            # Settings of custom runtimes that were stored before they were checked.
+            # Settings of custom runtimes that were stored before they were validated.
             raise Unusable(f"function '{target.function}' has settings that cannot be used: {error}") from error
 
     def _state(self, target: Target) -> FunctionState:
@@ -230,7 +230,7 @@ class Resolver:
         return FunctionState() if record is None else record.document
 
     def _layer(self, arn: str) -> str:
-        """The hash of the layer's package. A layer that was deleted stays for the functions that have it."""
+        """The hash of the layer's package. Functions keep a layer version after it has been deleted."""
         named = parse_layer_arn(arn)
         record = None if named is None else self._catalog.get(records.LAYER_VERSION, *named)
         if record is None:
@@ -260,7 +260,7 @@ class Resolver:
 
 
 def _chance_of(session_id: str) -> float:
-    """In [0, 1), evenly over all ids."""
+    """Maps session ids evenly to [0, 1)."""
     return int.from_bytes(hashlib.sha256(session_id.encode()).digest()[:6], "big") / 2**48
 
 

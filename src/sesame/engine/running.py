@@ -45,10 +45,10 @@ from sesame.sandbox.interface import SandboxLauncher
 
 
 class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is built from. Account and region are what functions find in their context.
+    """What an engine is built from. Functions see `account_id` and `region` in their context.
 
-    `shortage` is `engine.capacity`'s. Functions can be debugged only where the engine was built `debuggable`.
-    `around_calls` is given `Engine.invoke` and gives what is called in its place. `capacity` is the pool's.
+    `shortage` is passed to `engine.capacity`, `capacity` to the pool. Debugging requires `debuggable`. `around_calls`
+    receives `Engine.invoke` and returns the function to call instead.
     """
 
     launcher: SandboxLauncher
@@ -69,7 +69,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalEngine:
-    """As `Engine` says."""
+    """Implements `Engine`."""
 
     def __init__(self, given: EngineDependencies) -> None:
         resolver: Snapshots = given.resolver
@@ -97,7 +97,7 @@ class LocalEngine:
             resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
         )
         self.dispatcher.on_end = given.observer.ended
-        # The dispatcher's own method, so that a call awaits no coroutine of this class.
+        # The dispatcher's bound method itself, so that no call pays for an extra coroutine.
         self.invoke: Invoke = self.dispatcher.invoke
         if given.around_calls is not None:
             self.invoke = given.around_calls(self.invoke)
@@ -108,12 +108,12 @@ class LocalEngine:
             self.prewarming = self.pool.learning = Prewarming(self.pool, given.keep_alive, given.clocks, readying)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
-        # As of that change of what is resolved.
+        # The cached affinities, and the resolver's change number for which they are valid.
         self._affinities: dict[Target, SessionAffinity | None] = {}
         self._affinities_after = -1
-        # Has other agents tell which of their instances serve calls; None where there are none.
+        # Fetches from other agents which of their instances serve calls; None without other agents.
         self.hear_others: Callable[[], Awaitable[None]] | None = None
-        # None where nothing can be debugged.
+        # None unless the engine was built `debuggable`.
         self.debugging = None if debugged is None else Debugging(debugged, self.pool)
 
     @property
@@ -126,7 +126,7 @@ class LocalEngine:
 
     def destined(self, target: Target, session_id: str = "") -> Destined:
         snapshot = self._resolver.resolve(target, session_id)
-        # LATEST is drawn by no alias.
+        # LATEST is never the result of an alias's draw.
         version = "" if snapshot.version_id == limits.LATEST else snapshot.version_id
         return Destined(version, snapshot.launch.web_server is not None)
 
@@ -138,9 +138,9 @@ class LocalEngine:
         try:
             shares = self._resolver.shares(target)
         except CallerError:
-            # The call itself says why.
+            # The call itself will report the reason.
             return None
-        # Of several versions any that has one: which of them serves is drawn by the session's id.
+        # With several versions, take any affinity: the session's id then decides which version serves.
         found = next((snapshot.affinity for snapshot, _weight in shares if snapshot.affinity is not None), None)
         self._affinities[target] = found
         return found
@@ -152,7 +152,7 @@ class LocalEngine:
         self.pool.sessions.end_of(session)
 
     def end_session(self, parent: str, session_id: str) -> None:
-        """Its instance is no longer bound to it."""
+        """Unbinds the session from its instance."""
         self.pool.sessions.end((parent, session_id))
 
     def has_capacity_for_async(
@@ -162,7 +162,7 @@ class LocalEngine:
         starting: Mapping[Target, int],
         there: OnMachine | None = None,
     ) -> bool:
-        """As `async_work.CallEngine` says. True for what cannot be called: the call itself says why."""
+        """See `async_work.CallEngine`. True if the function cannot be called: the call itself reports the reason."""
         try:
             snapshot = self._resolver.resolve(target)
         except CallerError:
@@ -181,7 +181,7 @@ class LocalEngine:
     def _has_capacity_on(
         self, there: OnMachine, snapshot: Snapshot, fresh: list[Snapshot], own: list[Snapshot]
     ) -> bool:
-        """On one of several machines: a function's caps are counted over all, memory on this one."""
+        """For one of several machines: a function's caps apply across all of them, the memory cap to this one."""
         capacity = self.pool.capacity
         caps = capacity.caps_of(there.machine)
         if caps is None:
@@ -248,7 +248,7 @@ class LocalEngine:
 
 
 def _observed(sink: LogSink, also: LogSink | None) -> LogSink:
-    """Without an observer, the sink itself: nothing of a call's log then passes through here."""
+    """Returns `sink` itself if there is no observer, so that logging pays for no extra function call."""
     if also is None:
         return sink
     observe = also

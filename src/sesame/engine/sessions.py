@@ -1,4 +1,4 @@
-"""Which instance serves a session: the first call of one binds it, the others wait for that instance.
+"""Binds sessions to instances: a session's first call chooses the instance, later calls wait for it.
 
 Used by `engine.pool` for functions with session affinity. Starts and ends no instance.
 """
@@ -17,19 +17,19 @@ from sesame.model.snapshot import Snapshot
 
 Name = tuple[str, str]
 
-# POLICY: so many calls wait for the instance of one session; more are refused, as calls at a cap are.
+# POLICY: at most this many calls wait for one session's instance; more are refused, like calls at a cap.
 WAITING_MAX = 100
 
 
 class _Bound:
-    """A session, and its instance once its first call has one."""
+    """A session, with its instance once its first call has been given one."""
 
     def __init__(self, created_at: float) -> None:
         self.created_at = created_at
         self.instance: Instance | None = None
-        # By turn, which says in which order they came.
+        # Waiting calls by turn; turns are numbered in order of arrival.
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        # Calls that were woken and have not gone on yet: they come before those that come now.
+        # Calls that were woken but have not resumed yet: they come before new ones.
         self._woken = 0
 
     @property
@@ -37,7 +37,7 @@ class _Bound:
         return len(self._waiting) + self._woken
 
     async def wait(self, turn: int) -> None:
-        """Until `wake`; who was woken in vain waits with the same turn again, before those that came later."""
+        """Waits for `wake`. A call woken in vain waits again with its old turn, ahead of later arrivals."""
         woken = self._waiting[turn] = asyncio.get_running_loop().create_future()
         try:
             await woken
@@ -46,7 +46,7 @@ class _Bound:
             if woken.cancelled():
                 self._waiting.pop(turn, None)
             else:
-                # Woken in the moment of the cancellation: the next one goes in its place.
+                # Woken at the moment of the cancellation: wake the next one instead.
                 self._woken -= 1
                 self.wake()
             raise
@@ -62,9 +62,9 @@ class _Bound:
 
 
 class SessionInstances:
-    """Sessions by what they belong to and their id.
+    """The instances of sessions, by the session's parent and id.
 
-    `take` leases an instance if it has room for a call of a session that it has; `acquire` leases any.
+    `take` leases a given instance for one of its sessions, or returns None if it has no room; `acquire` leases any.
     """
 
     def __init__(
@@ -82,19 +82,22 @@ class SessionInstances:
         self._turns = count(1)
 
     async def acquire(self, snapshot: Snapshot, session: SessionKey) -> Lease:
-        """Leases the session's instance. Raises as `acquire` where it has none yet, or none any more.
+        """Leases the session's instance.
 
-        POLICY: a call waits for its session's instance, for as long as the calls before it take. Another instance would
-        not know what that one knows.
+        If it has none, or has lost it, leases and binds one, raising as `acquire` does.
+
+        POLICY: a call waits for its session's instance as long as earlier calls take, because only that instance holds
+        the session's state.
         """
         name = (session.parent, session.session_id)
         asked_at = self._clocks.monotonic()
-        # Of a call that has waited; 0 for one that has not.
+        # 0 until the call has waited.
         turn = 0
         while True:
             bound = self._bound.get(name)
             if turn and self._is_late(bound, snapshot, session):
-                # What it waited for has ended, and newer calls may have an instance: that one stays theirs.
+                # The instance it waited for has ended, and later calls may have bound a new one: leave the session to
+                # them.
                 if bound is not None:
                     bound.wake()
                 return await self._acquire(snapshot)
@@ -111,7 +114,7 @@ class SessionInstances:
                 lease = self._take(instance) if turn or not bound.awaited else None
                 if lease is not None:
                     if turn and instance.shared:
-                        # There may be room for the next one too, which waits behind this one.
+                        # There may be room for the next waiting call, too.
                         bound.wake()
                     lease.queue_ms = (self._clocks.monotonic() - asked_at) * 1000
                     return lease
@@ -127,19 +130,19 @@ class SessionInstances:
         return not stays and not self._is_current(snapshot)
 
     def instance_of(self, name: Name) -> str:
-        """The id of the instance that it is bound to; "" where it is bound to none."""
+        """The id of the instance the session is bound to; "" if it is not bound."""
         bound = self._bound.get(name)
         return "" if bound is None or bound.instance is None else bound.instance.instance_id
 
     def end_of(self, session: SessionKey) -> None:
-        """As `end`, unless a session that was made anew under its id has the instance."""
+        """Like `end`, unless the binding belongs to a newer session with the same id."""
         name = (session.parent, session.session_id)
         bound = self._bound.get(name)
         if bound is not None and bound.created_at == session.created_at:
             self.end(name)
 
     def end(self, name: Name) -> None:
-        """Its instance is no longer bound to it; calls that run go on. Idempotent."""
+        """Unbinds the session from its instance; running calls continue. Idempotent."""
         bound = self._bound.pop(name, None)
         if bound is None:
             return
@@ -148,12 +151,12 @@ class SessionInstances:
         bound.wake(every=True)
 
     def room(self, instance: Instance, *, every: bool = False) -> None:
-        """A call on it has ended, or `every` place in it is free: calls that wait for it go on."""
+        """After a call ends, wakes each session's next waiting call, or all of them if `every` place is free."""
         for name in instance.sessions:
             self._bound[name].wake(every=every)
 
     def gone(self, instance: Instance) -> None:
-        """It serves no call from here on: its sessions are bound anew by their next calls."""
+        """The instance serves no more calls: its sessions' next calls bind other instances."""
         for name in list(instance.sessions):
             self.end(name)
 

@@ -1,6 +1,6 @@
-"""Instances that serve several calls at a time: which one has room for one more, and which will have soon.
+"""Tracks instances that serve several calls at a time: which have room for one more, and which will have it soon.
 
-Used by `engine.pool` for functions whose instances may. Starts and ends nothing itself.
+Used by `engine.pool` for functions with a concurrency above one. Starts and ends nothing itself.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from sesame.model.snapshot import Snapshot
 
 
 class _Readying:
-    """An instance that is being started and initialized by a call, while other calls wait for room in it."""
+    """An instance that a call is starting and initializing, while other calls wait for room in it."""
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -20,9 +20,9 @@ class _Readying:
 
 
 class SharedInstances:
-    """By snapshot key. An instance is in at most one of the two lists, and in none while it is IDLE or DEAD.
+    """By snapshot key. An instance is in at most one of the two lists, and in neither while it is IDLE or DEAD.
 
-    Instances that serve one call at a time are in none, ever.
+    Instances that serve one call at a time are never listed.
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class SharedInstances:
         self._readying: dict[str, list[_Readying]] = {}
 
     def take(self, snapshot: Snapshot) -> Instance | None:
-        """One that is BUSY and has room for a call, which the caller counts in at once.
+        """Finds a BUSY instance with room for a call. The caller must count the call in before it next awaits.
 
-        POLICY: the fullest, so that instances that are not needed become idle.
+        POLICY: prefer the fullest one, so that surplus instances become idle.
         """
         fullest: Instance | None = None
         concurrency = snapshot.limits.concurrency
         for each in self._open.get(snapshot.key, ()):
-            # One whose process has died is open until its calls have been told.
+            # An instance whose process has died stays open until its calls have noticed.
             if each.calls >= concurrency or each.death is not None or not has_room_for_session(each):
                 continue
             if fullest is None or each.calls > fullest.calls:
@@ -45,7 +45,7 @@ class SharedInstances:
         return fullest
 
     def places(self, key: str) -> int:
-        """How many calls they take beside those that they serve, and those that wait until one is ready."""
+        """How many more calls fit into running instances and, beyond those already waiting, into starting ones."""
         open_now = sum(
             each.snapshot.limits.concurrency - each.calls for each in self._open.get(key, ()) if each.death is None
         )
@@ -53,13 +53,14 @@ class SharedInstances:
         return open_now + sum(max(each.instance.snapshot.limits.concurrency - 1 - each.waiting, 0) for each in readying)
 
     def has_room(self, instance: Instance) -> bool:
-        """Whether it is open and takes one more call, of a session that it has."""
+        """Whether the instance is open and has room for one more call of a session bound to it."""
         snapshot = instance.snapshot
         return instance in self._open.get(snapshot.key, ()) and instance.calls < snapshot.limits.concurrency
 
     def open(self, instance: Instance) -> bool:
-        """From here on it takes calls beside those that it serves. Whoever waited for it goes on; False if it did so
-        before, or cannot.
+        """From now on the instance accepts additional calls; wakes those waiting for it.
+
+        Returns False if it was open before, or cannot be opened.
         """
         if not instance.shared or instance.state is not State.BUSY:
             return False
@@ -71,7 +72,7 @@ class SharedInstances:
         return True
 
     def close(self, instance: Instance) -> None:
-        """It takes no more calls, or never will take any. Whoever waited for it goes on; idempotent."""
+        """The instance accepts no additional calls; wakes those waiting for it. Idempotent."""
         if not instance.shared:
             return
         self._end_readying(instance)
@@ -83,7 +84,7 @@ class SharedInstances:
                 del self._open[key]
 
     def begin(self, instance: Instance) -> None:
-        """A call takes it. Unless it is initialized already, others wait for that, which `open` or `close` ends."""
+        """A call takes the instance. Until it is initialized, other calls may wait for `open` or `close`."""
         if not instance.shared:
             return
         if instance.initialized and instance.state is State.BUSY:
@@ -92,7 +93,7 @@ class SharedInstances:
         self._readying.setdefault(instance.snapshot.key, []).append(_Readying(instance))
 
     async def soon(self, snapshot: Snapshot) -> bool:
-        """Waits for one that is being readied and has room beside those who wait; False where there is none.
+        """Waits for an instance that is being started and has room for this call. Returns False if there is none.
 
         POLICY: a burst of calls starts no more instances than it fills.
         """

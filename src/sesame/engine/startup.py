@@ -1,7 +1,7 @@
-"""Brings an instance up: starts its sandbox, tries again what may succeed, remembers what does not, initializes it.
+"""Brings an instance up: starts its sandbox, retries where that may help, backs off after failures, initializes it.
 
 Called by `engine.pool` once the instance has its capacity and its start slot, and by `engine.dispatcher` for the
-initializer. Apart from calling, so that an instance provisioned ahead of use is brought up in the same way.
+initializer. Separate from calling, so that provisioned instances are brought up in the same way.
 """
 
 import msgspec
@@ -33,7 +33,7 @@ class _Failing(msgspec.Struct):
 
 
 class Startup:
-    """One for each engine. Failures are kept by snapshot key, so a changed function is started at once."""
+    """One per engine. Failures are kept by snapshot key, so that a changed function can start at once."""
 
     def __init__(
         self, launcher: SandboxLauncher, clocks: Clocks, credentials: CredentialsOf, account_id: str, region: str
@@ -47,11 +47,11 @@ class Startup:
         self._closed = False
 
     def close(self) -> None:
-        """No sandbox is started from here on; starts under way end by themselves."""
+        """Starts no more sandboxes; starts under way complete."""
         self._closed = True
 
     def require_startable(self, snapshot: Snapshot) -> None:
-        """Raises `NotStarted` while the function's failed starts have it wait."""
+        """Raises `NotStarted` while the function is backing off after failed starts."""
         if not self.may_start(snapshot):
             raise self._not_started(self._failing[snapshot.key])
 
@@ -62,18 +62,18 @@ class Startup:
     async def bring_up(self, instance: Instance, on_death: OnDeath) -> None:
         """On return the instance has a sandbox; `on_death` is called if its process ends between calls.
 
-        Raises `NotStarted` for what the function's configuration or the machine lacks and for a process that
-        ends before it is ready, `PlatformError` for a failure of the host that outlasts every attempt. After an
-        exception nothing of the start is left.
+        Raises `NotStarted` if the function's configuration or the machine lacks something, or if the process ends
+        before it is ready, and `PlatformError` for a failure of the host that persists through all attempts. Nothing of
+        the start is left after an exception.
         """
         began_at, snapshot = self._clocks.monotonic(), instance.snapshot
         spec = _spec(snapshot, instance.instance_id, self._account_id, self._region)
         if snapshot.launch.web_server is not None or snapshot.buckets:
-            # What has keys from the start gets newer ones with each call.
+            # These instances need keys at the start; each call brings newer ones.
             keys = self._credentials(snapshot.role, snapshot.service, environment.INSTANCE_CREDENTIALS_S, ())
             spec = msgspec.structs.replace(spec, keys=keys)
             if snapshot.launch.web_server is not None:
-                # A program of the function's own has its environment from the start.
+                # A custom program's environment is fixed at its start.
                 variables = {**spec.environment, **environment.key_variables(keys)}
                 spec = msgspec.structs.replace(spec, environment=variables)
         attempt = 0
@@ -91,7 +91,7 @@ class Startup:
                     continue
                 log.error("start failed", attempt=attempt, **_shown(snapshot, error))
                 if error.kind is StartFailure.LOST:
-                    # The caller can mend it: what is deployed again is on the disk again.
+                    # The caller can repair this: deploying the code again restores it on the disk.
                     raise NotStarted(str(error)) from error
                 if error.kind is StartFailure.TRANSIENT:
                     raise PlatformError(f"no instance came up: {error}") from error
@@ -106,7 +106,7 @@ class Startup:
         now, before = self._clocks.monotonic(), self._failing.pop(key, None)
         failures = 1
         if before is not None:
-            # Starts that were under way together are one failure.
+            # Starts that ran concurrently count as one failure.
             failures = before.failures + 1 if began_at > before.failed_at else before.failures
         forgotten = [other for other, failing in self._failing.items() if now - failing.retry_at > BACKOFF_MAX_S]
         for other in forgotten:
@@ -129,7 +129,7 @@ class Startup:
 async def initialize(steps: Steps) -> Ended:
     """Runs the function's initializer, or the command in its place.
 
-    Unless it failed, its last line is written and the instance may be called.
+    On success writes the initializer's last log line; the instance may then be called.
     """
     instance = steps.instance
     instance.move(State.INITIALIZING)

@@ -1,4 +1,4 @@
-"""One request to an instance's shim between its Start and End lines in the log: a call, its initializer, or a hook.
+"""One request to an instance's shim, between its Start and End lines in the log: a call, an initializer or a hook.
 
 Used by `engine.dispatcher`, `engine.startup` and `engine.hooks`. A function's failure is a value here, never an
 exception.
@@ -21,12 +21,12 @@ from sesame.sandbox.interface import Reply
 
 UNHANDLED = "UnhandledInvocationError"
 HANDLED = "HandledInvocationError"
-# The message of a cancellation that stops an asynchronous invocation.
+# The cancellation message that marks the stopping of an asynchronous invocation.
 STOPPED = "stopped"
 
 
 class Ended(msgspec.Struct):
-    """How one request ended. `last_line` is its End line, which the caller writes when no more lines follow it."""
+    """How one request ended. `last_line` is its End line, which the caller writes once no other line precedes it."""
 
     payload: bytes
     error: FunctionError | None
@@ -37,12 +37,12 @@ class Ended(msgspec.Struct):
 
 
 def is_usable_after(error: FunctionError | None) -> bool:
-    """Whether the instance may serve on: after a result or an exception of the handler, and after nothing else."""
+    """Whether the instance may serve further calls: only after a result or an exception raised by the handler."""
     return error is None or error.reason == "unhandled"
 
 
 class Steps:
-    """The requests of one call on one instance, all with the same request id, meta and log."""
+    """The requests of one call on one instance, which share its request id, metadata and log."""
 
     __slots__ = ("_clocks", "_meta", "instance", "log", "request_id")
 
@@ -54,11 +54,11 @@ class Steps:
         self._clocks = clocks
 
     def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Coroutine[Any, Any, Ended]:
-        """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
+        """Sends a request. `kind` is as in `sandbox.interface.Call`; `name` appears in the log."""
         return self._logged(name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s))
 
     async def run_hook(self, kind: str, name: str, command: tuple[str, ...], timeout_s: float) -> Ended:
-        """As `run`, without a payload; where there is a `command`, that in place of the request (`Instance.run`)."""
+        """Like `run`, without a payload. A `command`, if given, is run instead (`Instance.run`)."""
         if command:
             return await self._logged(name, timeout_s, self.instance.run(command, timeout_s))
         return await self.run(kind, name, b"", timeout_s)
@@ -100,7 +100,7 @@ def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: float, instance
     if isinstance(reply, Reply):
         size = len(reply.payload)
         if size > limits.RESPONSE_PAYLOAD_BYTES:
-            # The shim refuses a result of this size itself, so the function has sent this frame past the shim.
+            # The shim itself refuses a result of this size, so the function must have bypassed the shim.
             return _failed(
                 f"response payload size {size} bytes exceeds maximum allowed size "
                 f"({limits.RESPONSE_PAYLOAD_BYTES} bytes)",

@@ -1,6 +1,6 @@
-"""Target tracking: measures how much provisioned instances are used, and says how many there are to be.
+"""Target tracking: measures the utilization of provisioned instances and sets how many are wanted.
 
-Built by `_engine`. It measures while a policy holds, and costs nothing else.
+Built by `_engine`. Measures only while a policy applies, and costs nothing otherwise.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from sesame.model.clocks import Clocks, Timer
 from sesame.model.configs import CPU_UTILIZATION, TargetTrackingPolicy
 from sesame.model.invocation import Target
 
-# POLICY: an instance's calls are looked at so often, and decided about as in the cloud, once a minute.
+# POLICY: how often instances are sampled; decisions are made once a minute, as in the cloud.
 LOOK_EVERY_S = 5.0
 LOOKS_PER_DECISION = 12
-# POLICY: an instance without a quota of processors computes on one of them when it is used in full.
+# POLICY: an instance without a processor quota is fully used when it keeps one processor busy.
 PROCESSORS = 1.0
 
 
 class TargetTracking:
-    """One for each engine, on its event loop. `instances_of` gives the ready instances of a configuration."""
+    """One per engine, on its event loop. `instances_of` returns the ready instances of a configuration."""
 
     def __init__(
         self, targets: ProvisionTargets, instances_of: Callable[[Target], list[Instance]], clocks: Clocks
@@ -33,9 +33,9 @@ class TargetTracking:
         self._clocks = clocks
         self._timer: Timer | None = None
         self._looks = 0
-        # Shares of instances that served a call, one for each look since the last decision.
+        # The share of busy instances at each look since the last decision.
         self._busy: dict[Target, list[float]] = {}
-        # Processor seconds of each instance, and when they were read.
+        # Processor seconds of each instance, and the monotonic time when they were read.
         self._cpu: dict[str, tuple[float, float]] = {}
         self._deciding: set[asyncio.Task[None]] = set()
 
@@ -80,7 +80,7 @@ class TargetTracking:
         task.add_done_callback(self._deciding.discard)
 
     async def _decide(self, plan: Plan, busy: list[float]) -> None:
-        """None is decided of instances that were not there all the time."""
+        """Decides nothing from a metric that was not measured for the whole period."""
         target, count = plan.target, plan.provision().count
         policies = plan.policies()
         ready = self._instances_of(target)
@@ -95,7 +95,7 @@ class TargetTracking:
             self._targets.track(target, max(wanted(each) for each in policies))
 
     async def _cpu_share(self, instances: list[Instance]) -> float | None:
-        """Of what they may compute, since the decision before; None where no instance was there then."""
+        """The mean share of their processors used since the last decision; None if no instance existed then."""
         now, shares = self._clocks.monotonic(), []
         for instance in instances:
             usage = await instance.usage()

@@ -1,7 +1,7 @@
-"""Runs single calls of given snapshots, each on an instance of its own that ends with it.
+"""Runs single calls of given snapshots, each on an instance of its own that is ended afterwards.
 
-Called by the operations that replay recorded calls and compare runtimes. An instance of a trial counts against the caps
-as any other; it never serves a caller, and no caller's instance a trial, as a trial's snapshot has a key of its own.
+Called by the operations that replay recorded calls and compare runtimes. A trial's instance counts against the caps
+like any other. Trials and callers never share instances, because a trial's snapshot has its own key.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from sesame.model.errors import PlatformError
 from sesame.model.invocation import Credentials, Invocation, Outcome
 from sesame.model.snapshot import Snapshot
 
-# POLICY: trials are seldom urgent, so few take capacity from calls at a time; others wait for their turn.
+# POLICY: trials are seldom urgent, so only this many take capacity from calls at a time; others wait.
 TRIALS_AT_ONCE = 2
 
 
 class LocalTrials:
-    """As `interface.Trials` says. `pool` is that of the engine."""
+    """Implements `interface.Trials`. `pool` is the engine's."""
 
     def __init__(self, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
         self._pool = pool
@@ -43,7 +43,7 @@ class LocalTrials:
 
 
 class _Seen:
-    """Has all of the log held, and remembers the credentials."""
+    """A recorder that has the complete log held, and keeps the credentials."""
 
     credentials: Credentials | None = None
 
