@@ -3,6 +3,7 @@
 By the end of the process another one may be installed in its place. Told in `endpoints.json`; used by `cli.version`.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def stamped(package: Path) -> str:
 def named(commit: str) -> str:
     """`0.2.0 (commit 0123456789ab)`; without the parenthesis where the commit is unknown."""
     return f"{__version__} (commit {commit})" if commit else __version__
+
+
+def build_of(package: Path = PACKAGE) -> str:
+    """A digest of the files of a package, but for bytecode: tells builds of one version apart. Takes some 40 ms."""
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            found.update(f"{path.relative_to(package)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 VERSION = named(stamped(PACKAGE))

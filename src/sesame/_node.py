@@ -59,6 +59,7 @@ class Node(msgspec.Struct, frozen=True):
     """One machine. `name` is new with each start; `host` is where other nodes reach it; `key` is the cluster's.
 
     `urls` of its endpoints, by the fields of `data_dir.Endpoints`; `ports` of the two agent ports, by their names.
+    `build` of Sesame it runs.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Node(msgspec.Struct, frozen=True):
     key: bytes
     urls: Mapping[str, str]
     ports: Mapping[str, int]
+    build: str = ""
 
     @property
     def agent_ports(self) -> frozenset[int]:
@@ -98,6 +100,7 @@ class OfCluster:
             settings.max_disk_mb,
             shared(settings, node.key),
             VERSION,
+            node.build,
         )
         self.following = Following(own, self._leadership, place.lives, clocks)
         self.following.stands = self._stand

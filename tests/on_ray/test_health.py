@@ -14,6 +14,15 @@ def test_nothing_is_wrong_with_nodes_that_serve() -> None:
     assert list(lines(THREE, [], 0.0))[-1] == "3 of 3 nodes serve, and nothing is wrong."
 
 
+def test_builds_of_one_version_are_told_apart() -> None:
+    reports = [node("a", role=LEADS, build="1" * 64), node("b", build="2" * 64), node("c", build="2" * 64)]
+    (found,) = findings(reports)
+    assert found.wrong == "nodes run different builds of one version: 11111111, 22222222"
+    assert "`sesame cluster upgrade`" in found.step
+    shown = list(lines(reports, [found], 0.0))
+    assert shown[1].startswith("    Sesame 0.2.0, build 11111111, protocol one")
+
+
 @pytest.mark.parametrize(
     ("report", "wrong", "step"),
     [

@@ -16,7 +16,10 @@ OLD, NEW = "0.2.0", "0.2.1"
 
 
 def node(name: str, *, role: str = FOLLOWS, version: str = OLD, speaks: str = "one", **known: Any) -> Report:
-    standing = Standing(node=f"{name}-1", version=version, speaks=speaks, role=role, epoch=3, why=known.pop("why", ""))
+    build = known.pop("build", "")
+    standing = Standing(
+        node=f"{name}-1", version=version, build=build, speaks=speaks, role=role, epoch=3, why=known.pop("why", "")
+    )
     last = ord(name) - ord("a") + 1
     known = {"state": "running", "url": f"http://10.0.0.{last}:9000", **known}
     return Report(name, f"10.0.0.{last}", f"host-{name}", version=version, standing=standing, **known)
@@ -49,6 +52,37 @@ def test_those_that_run_the_version_are_left_alone() -> None:
     found = planned([node("a", role=LEADS), node("b", version=NEW), node("c")])
     assert (names(found.upgraded), names(found.done), found.problems) == ("ca", "b", ())
     assert names(planned(there={name: installed(OLD) for name in "abc"}).upgraded) == ""
+
+
+def test_a_node_of_the_same_version_and_another_build_is_upgraded() -> None:
+    """As after a wheel that was built anew, or of a version before builds were told."""
+    reports = [node("a", role=LEADS, build="1" * 64), node("b", build="2" * 64), node("c")]
+    found = planned(reports, {name: installed(OLD, build="2" * 64) for name in "abc"})
+    assert (names(found.upgraded), names(found.done), found.problems) == ("ca", "b", ())
+    assert [found.step(each) for each in found.upgraded] == [
+        "0.2.0 → 0.2.0, build 22222222",
+        "0.2.0, build 11111111 → 0.2.0, build 22222222",
+    ]
+    there = {"a": installed(build="1" * 64), "b": installed(build="2" * 64), "c": installed(build="1" * 64)}
+    assert planned(there=there).problems == (
+        "different builds are installed: 10.0.0.1 (host-a) has 0.2.1, build 11111111; 10.0.0.2 (host-b) has 0.2.1, "
+        "build 22222222; 10.0.0.3 (host-c) has 0.2.1, build 11111111. Install one build on every machine",
+    )
+
+
+def test_all_are_started_again_if_that_is_asked_for() -> None:
+    reports = [node("a", role=LEADS), node("b", version=NEW), node("c", version=NEW)]
+    found = plan(reports, ALL, RAY, together=False, restart=True)
+    assert (names(found.upgraded), names(found.done)) == ("bca", "")
+    assert [found.step(each) for each in found.upgraded] == [
+        "0.2.1, starts again",
+        "0.2.1, starts again",
+        "0.2.0 → 0.2.1",
+    ]
+    assert standing_text(reports, found, [reports[1]]) == [
+        "Started again: 10.0.0.2 (host-b); not yet: 10.0.0.3 (host-c), 10.0.0.1 (host-a)."
+    ]
+    assert found.again.startswith("run `sesame cluster upgrade --restart` again")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +185,10 @@ def test_each_is_linked_again_before_the_next_begins() -> None:
 def test_it_stops_at_the_first_that_fails_and_goes_on_when_it_is_run_again() -> None:
     cluster = Cluster(*THREE)
     cluster.fails["c"] = "Sesame goes on as it is: no such module"
+    planned = the_plan(cluster)
     with pytest.raises(Broken, match=r"10.0.0.3 \(host-c\) was not upgraded: Sesame goes on as it is: no such module"):
-        upgrade(cluster).carry_out(the_plan(cluster))
-    assert standing_text(cluster.reports(), NEW) == [
+        upgrade(cluster).carry_out(planned)
+    assert standing_text(cluster.reports(), planned, []) == [
         "0.2.1 runs on 10.0.0.2 (host-b); not yet on 10.0.0.1 (host-a) (0.2.0), 10.0.0.3 (host-c) (0.2.0)."
     ]
     cluster.fails.clear()

@@ -8,7 +8,7 @@ import pytest
 from tests.support import command_line
 
 from sesame import __version__
-from sesame._installed import COMMIT_FILE
+from sesame._installed import COMMIT_FILE, build_of
 from sesame.cli import version
 
 
@@ -67,3 +67,16 @@ def test_without_git_the_version_stands_alone(checkout: Path, monkeypatch: pytes
 
 def test_the_command_prints_it() -> None:
     assert command_line.sesame("--version").stdout == f"sesame {version.describe()}\n"
+
+
+def test_builds_of_one_version_are_told_apart_and_bytecode_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = build_of(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_bytes(b"compiled")
+    assert build_of(tmp_path) == first
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert build_of(tmp_path) != first
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "b.py").touch()
+    assert build_of(tmp_path) != first

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 
 from sesame.on_ray.cluster import described
-from sesame.on_ray.health import Finding, leaders, serves
+from sesame.on_ray.health import Finding, leaders, serves, shown_build
 from sesame.on_ray.order import Report
 
 # As much of the digest of what nodes speak as tells two apart.
@@ -29,6 +29,8 @@ def lines(reports: Sequence[Report], found: Sequence[Finding], now: float) -> It
 def _facts(report: Report, now: float) -> Iterator[str]:
     standing = report.standing
     yield f"Sesame {report.version}"
+    if standing.build:
+        yield f"build {shown_build(standing.build)}"
     if report.since:
         began = datetime.datetime.fromtimestamp(report.since).astimezone()
         up = datetime.timedelta(seconds=max(int(now - report.since), 0))

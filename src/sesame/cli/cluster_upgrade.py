@@ -29,18 +29,25 @@ from sesame.on_ray.order import Report
     is_flag=True,
     help="Upgrades all nodes at once where old and new ones cannot be linked; calls wait meanwhile.",
 )
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Also starts those again that run what is installed, as after an update of a library that Sesame uses.",
+)
 @with_json
 @with_ray_address
-def upgrade(*, dry_run: bool, together: bool, as_json: bool, ray_address: str | None) -> None:
+def upgrade(*, dry_run: bool, together: bool, restart: bool, as_json: bool, ray_address: str | None) -> None:
     """Has every node take what is installed on its machine by now, one after the other, the one that leads last.
 
-    Install the new version on every machine first. What would go wrong is looked for before anything is done; it stops
-    at the first node that fails, and goes on where it stopped when it is run again. Calls wait, and none fails.
+    Nodes that run it already are left alone. Install the new version on every machine first. What would go wrong is
+    looked for before anything is done; it stops at the first node that fails, and goes on where it stopped when it is
+    run again. Calls wait, and none fails.
     """
     with required(ray_address) as cluster:
         output.note("Asking every machine …")
         reports = cluster.reports()
-        plan = upgrading.plan(reports, upgrading.asked(cluster, reports), cluster.ray_version, together=together)
+        there = upgrading.asked(cluster, reports)
+        plan = upgrading.plan(reports, there, cluster.ray_version, together=together, restart=restart)
         if plan.problems:
             raise ConfigurationError("nothing was upgraded:\n" + "\n".join(f"  * {each}" for each in plan.problems))
         for line in _planned(plan):
@@ -56,7 +63,7 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
     who = f"process {os.getpid()} on {socket.gethostname()}"
     signals = Signals(
         "Stopping once this node serves again; another signal leaves at once …",
-        f"Left: the node under way goes on by itself. When it serves, {upgrading.AGAIN}.",
+        f"Left: the node under way goes on by itself. When it serves, {plan.again}.",
     )
     under_way = upgrading.Upgrade(cluster, who, output.note, signals.stopped.is_set)
     if why := cluster.upgrades(who):
@@ -66,8 +73,8 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
         under_way.carry_out(plan)
     except upgrading.Broken as broken:
         _leave(cluster, who)
-        stands = upgrading.standing_text(_reports(cluster), plan.version)
-        step = broken.step or f"Mend that, and {upgrading.AGAIN}."
+        stands = upgrading.standing_text(_reports(cluster), plan, under_way.upgraded)
+        step = broken.step or f"Mend that, and {plan.again}."
         raise ConfigurationError("\n  ".join([f"{broken}.", *stands, step])) from broken
     except Stopped as stopped:
         raise ConfigurationError(f"{len(under_way.upgraded)} nodes were upgraded; then {stopped}") from stopped
@@ -75,10 +82,10 @@ def _carried_out(cluster: Cluster, plan: upgrading.Plan) -> list[Report]:
         _leave(cluster, who)
         raise ConfigurationError(
             f"{len(under_way.upgraded)} nodes were upgraded; then {unheard}\n  A node under way goes on by itself. "
-            f"Once `sesame cluster status` tells of all nodes, {upgrading.AGAIN}."
+            f"Once `sesame cluster status` tells of all nodes, {plan.again}."
         ) from unheard
     _leave(cluster, who)
-    output.note(f"Every node runs {plan.version} and serves.")
+    output.note(f"Every node runs {plan.shown} and serves.")
     return under_way.upgraded
 
 
@@ -100,13 +107,16 @@ def _reports(cluster: Cluster) -> list[Report]:
 def _planned(plan: upgrading.Plan) -> Iterator[str]:
     yield from plan.notes
     for each in plan.done:
-        yield f"{each.where}: runs {plan.version} already"
+        yield f"{each.where}: runs {plan.shown} already"
     if not plan.upgraded:
-        yield f"Every node runs {plan.version}, which is installed: there is nothing to do."
+        yield (
+            f"Every node runs {plan.shown}, which is installed: there is nothing to do. To start all of them again, as "
+            "after an update of a library: --restart."
+        )
     for number, each in enumerate(plan.upgraded, start=1):
         when = "with the others" if plan.together else f"{number} of {len(plan.upgraded)}"
         leads = ", leads" if each.standing.role == LEADS else ""
-        yield f"{each.where}: {each.version} → {plan.version}, {when}{leads}"
+        yield f"{each.where}: {plan.step(each)}, {when}{leads}"
 
 
 def _document(plan: upgrading.Plan, upgraded: list[Report]) -> dict[str, Any]:
@@ -115,7 +125,9 @@ def _document(plan: upgrading.Plan, upgraded: list[Report]) -> dict[str, Any]:
 
     return {
         "version": plan.version,
+        "build": plan.build,
         "together": plan.together,
+        "restart": plan.restart,
         "planned": [told(each) for each in plan.upgraded],
         "upgraded": [{**told(each), "version": plan.version} for each in upgraded],
         "there_already": [told(each) for each in plan.done],

@@ -17,6 +17,7 @@ import uvloop
 
 from sesame import _agents, _follower, _node  # noqa: F401 - processes are forked from here, and find them imported
 from sesame._endpoints import addresses
+from sesame._installed import build_of
 from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
@@ -79,6 +80,8 @@ def node(
     cluster_needs.require_name(node)
     cluster_needs.require_address(node_address)
     key = read_key(cluster_key_file or settings.data_dir / KEY_FILE)
+    # As early as can be: another one may be installed at any time.
+    build = build_of()
     lock = DataDir(settings.data_dir).lock_for_node()
     own_log.configure()
     start.prepare()
@@ -92,7 +95,7 @@ def node(
         own[name] = socket.socket(fileno=handed.listening) if handed else listening_socket(node_address, port)
         ports[name] = own[name].getsockname()[1]
     listening, waiting = agents.listening(settings, handover)
-    this = _node.Node(_name(node), node_address, key, _urls(settings, listening), ports)
+    this = _node.Node(_name(node), node_address, key, _urls(settings, listening), ports, build)
     output.note(f"Starting node {this.name}, at {this.address(_node.AGENT_PORT)} for other nodes …")
 
     def run(place: Place) -> int:

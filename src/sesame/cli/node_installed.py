@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from sesame._installed import ENVIRONMENT, VERSION
+from sesame._installed import ENVIRONMENT, VERSION, build_of
 from sesame.cluster.joining import speaks
 from sesame.model.errors import SesameError
 from sesame.on_ray.order import Installed
@@ -26,6 +26,7 @@ def installed(database: str | None, check: Callable[[], None]) -> Installed:
         problem = " ".join(str(error).split())
     return Installed(
         version=VERSION,
+        build=build_of(),
         environment=ENVIRONMENT,
         ray=_ray(),
         speaks=speaks(),

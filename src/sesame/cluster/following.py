@@ -37,7 +37,7 @@ class Own(msgspec.Struct, frozen=True):
     """What a node says of itself: `node` is new with each start, `address` is where others reach its follower.
 
     Its instances may have so much memory, and as much disk, None for any. `settings` are those that every node has in
-    common. `version` is that of the Sesame that runs.
+    common. `version` is that of the Sesame that runs, of this `build`.
     """
 
     node: str
@@ -47,6 +47,7 @@ class Own(msgspec.Struct, frozen=True):
     disk_mb: int | None
     settings: Same = {}
     version: str = ""
+    build: str = ""
 
 
 class FollowerLife:
@@ -81,7 +82,7 @@ class Following:
         self.moved: Callable[[Address], None] = lambda _former: None
         # Told of each change of what this node is.
         self.stands: Callable[[Standing], None] = lambda _standing: None
-        self._standing = Standing(node=own.node, version=own.version, speaks=speaks())
+        self._standing = Standing(node=own.node, version=own.version, build=own.build, speaks=speaks())
         self._own = own
         self._leadership = leadership
         self._lives = lives

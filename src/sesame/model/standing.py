@@ -15,11 +15,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `why` says why it waits; a `role` of "" is not known yet. `since` is when that began (Unix seconds).
 
-    `version` of Sesame runs; nodes that `speaks` the same can be linked. `writer` is the node that leads, in `epoch`.
+    `version` of Sesame runs, of this `build`; nodes that `speaks` the same can be linked. `writer` is the node that
+    leads, in `epoch`.
     """
 
     node: str = ""
     version: str = ""
+    build: str = ""
     speaks: str = ""
     role: str = ""
     since: float = 0.0

@@ -13,6 +13,7 @@ from sesame.on_ray.order import LOST, STARTING, Report
 
 # Signatures are good for a quarter of an hour; clocks that are looked after agree within a second.
 AHEAD_MAX_S = 30.0
+BUILD_SHOWN = 8
 _LOGS = "what it wrote is in Ray's folder there (/tmp/ray/session_latest/logs/worker-*.err)"
 
 
@@ -33,6 +34,11 @@ def findings(reports: Sequence[Report]) -> list[Finding]:
 def serves(report: Report) -> bool:
     """Whether it answers, and is linked to a node that leads."""
     return bool(report.url) and report.standing.role != WAITS
+
+
+def shown_build(build: str) -> str:
+    """As much of the digest as tells two apart."""
+    return build[:BUILD_SHOWN]
 
 
 def leaders(reports: Sequence[Report]) -> list[Report]:
@@ -116,3 +122,9 @@ def _of_cluster(reports: Sequence[Report]) -> Iterator[Finding]:
         return
     if len(versions := sorted({each.version for each in reports if each.version})) > 1:
         yield Finding("", f"nodes run different versions: {', '.join(versions)}", "run `sesame cluster upgrade`")
+    elif len(builds := sorted({each.standing.build for each in reports if each.standing.build})) > 1:
+        yield Finding(
+            "",
+            f"nodes run different builds of one version: {', '.join(shown_build(each) for each in builds)}",
+            "install the same one on every machine, and run `sesame cluster upgrade`",
+        )

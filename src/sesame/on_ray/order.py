@@ -86,11 +86,12 @@ class Ran(msgspec.Struct, frozen=True):
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """What is installed on a machine by now, as it says itself: a new start of the node would run that.
 
-    `speaks` as in `Standing`. It `knows` migrations of the database, which stands at `database`, "" where it has no
-    tables yet. `problem` is why a start would be refused, with the next step.
+    `build` and `speaks` as in `Standing`. It `knows` migrations of the database, which stands at `database`, "" where
+    it has no tables yet. `problem` is why a start would be refused, with the next step.
     """
 
     version: str
+    build: str = ""
     environment: str = ""
     ray: str = ""
     speaks: str = ""

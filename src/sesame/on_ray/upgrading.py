@@ -23,6 +23,7 @@ UPGRADED_S = 660.0
 LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
 
 AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
+AGAIN_ALL = "run `sesame cluster upgrade --restart` again: it begins with all nodes"
 _OVER = "Nodes start with what is installed: those that were not upgraded run it after the next start of the cluster."
 
 
@@ -39,17 +40,39 @@ class Nodes(Protocol):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`upgraded` are the nodes that run another `version` than what is installed, in their order.
+    """`upgraded` are the nodes that run another `version`, or `build`, than what is installed, in their order.
 
-    All at once if `together`, else one after the other. Not at all where there are `problems`.
+    All nodes if `restart`. All at once if `together`, else one after the other. Not at all where there are `problems`.
     """
 
     version: str
+    build: str = ""
     upgraded: tuple[Report, ...] = ()
     done: tuple[Report, ...] = ()
     together: bool = False
+    restart: bool = False
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        return _shown(self.version, self.build)
+
+    @property
+    def again(self) -> str:
+        """What to do where it stopped."""
+        return AGAIN_ALL if self.restart else AGAIN
+
+    def runs_on(self, report: Report) -> bool:
+        return _runs_what(report, self.version, self.build)
+
+    def step(self, report: Report) -> str:
+        """What becomes of one of `upgraded`."""
+        if self.runs_on(report):
+            return f"{self.shown}, starts again"
+        if report.version != self.version:
+            return f"{report.version} → {self.version}"
+        return f"{_shown(report.version, report.standing.build)} → {self.shown}"
 
 
 class Broken(Exception):
@@ -66,20 +89,26 @@ def asked(nodes: Nodes, reports: Sequence[Report]) -> dict[str, Installed | str]
     return {machine: _told(nodes.outcome(each, ASKED_S)) for machine, each in begun.items()}
 
 
-def plan(reports: Sequence[Report], installed: Mapping[str, Installed | str], ray: str, *, together: bool) -> Plan:
-    """`ray` is the version of Ray that runs. `together` is whether calls may wait."""
+def plan(
+    reports: Sequence[Report], installed: Mapping[str, Installed | str], ray: str, *, together: bool,
+    restart: bool = False,
+) -> Plan:  # fmt: skip
+    """`ray` is the version of Ray that runs. `together` is whether calls may wait. All nodes go if `restart`."""
     problems = list(_of_machines(reports, installed, ray))
     found = {machine: each for machine, each in installed.items() if isinstance(each, Installed)}
-    versions = sorted({each.version for each in found.values()})
-    if len(versions) > 1:
-        where = "; ".join(
-            f"{each.where} has {found[each.machine].version}" for each in reports if each.machine in found
-        )
-        problems.append(f"different versions are installed: {where}. Install one version on every machine")
-    if not versions:
+    kinds = {(each.version, each.build) for each in found.values()}
+    if len(kinds) > 1:
+        of_versions = len({version for version, _build in kinds}) > 1
+        shown = {
+            name: each.version if of_versions else _shown(each.version, each.build) for name, each in found.items()
+        }
+        where = "; ".join(f"{each.where} has {shown[each.machine]}" for each in reports if each.machine in found)
+        what = "version" if of_versions else "build"
+        problems.append(f"different {what}s are installed: {where}. Install one {what} on every machine")
+    if not kinds:
         return Plan("", problems=tuple(problems or ["no node answers"]))
     new = next(iter(found.values()))
-    left = [each for each in reports if each.version != found.get(each.machine, new).version]
+    left = [each for each in reports if restart or not _runs_what(each, new.version, new.build)]
     others = [each for each in reports if each not in left]
     differs = any(each.standing.speaks not in ("", new.speaks) for each in left)
     for each in reports:
@@ -99,7 +128,7 @@ def plan(reports: Sequence[Report], installed: Mapping[str, Installed | str], ra
     leads = {each.machine for each in leading}
     order = sorted(left, key=lambda each: (each.machine in leads, each.address))
     notes = _of_database(new, left)
-    return Plan(new.version, tuple(order), tuple(others), differs, tuple(problems), tuple(notes))
+    return Plan(new.version, new.build, tuple(order), tuple(others), differs, restart, tuple(problems), tuple(notes))
 
 
 class Upgrade:
@@ -123,11 +152,11 @@ class Upgrade:
             return
         for number, each in enumerate(plan.upgraded, start=1):
             if self._stops():
-                raise Broken("stopped by a signal: no further node was begun", f"{_sentence(AGAIN)}.")
+                raise Broken("stopped by a signal: no further node was begun", f"{_sentence(plan.again)}.")
             self._keep_turn()
             self._note(f"{number} of {len(plan.upgraded)}: {each.where} …")
             self._judge(each, self._ended(self._begin(each)))
-            self._until_all_serve(plan.version, plan.upgraded[:number])
+            self._until_all_serve(plan, plan.upgraded[:number])
             self.upgraded.append(each)
 
     def _begin(self, report: Report) -> Any:
@@ -141,7 +170,7 @@ class Upgrade:
         for each, ran in ended:
             self._judge(each, ran)
             self.upgraded.append(each)
-        self._until_all_serve(plan.version, plan.upgraded)
+        self._until_all_serve(plan, plan.upgraded)
 
     def _ended(self, begun: Any) -> Ran:
         while (ran := self._nodes.outcome(begun, LOOKS_EVERY_S)) is None:
@@ -159,14 +188,14 @@ class Upgrade:
         if why := self._nodes.upgrades(self._who):
             raise Broken(why, _OVER)
 
-    def _until_all_serve(self, version: str, begun: Sequence[Report]) -> None:
-        """Each of those that are reported; and those that were begun run the version."""
+    def _until_all_serve(self, plan: Plan, begun: Sequence[Report]) -> None:
+        """Each of those that are reported; and those that were begun run what is installed."""
         machines = {each.machine for each in begun}
         looks = int(SERVES_S / LOOKS_EVERY_S)
         for look in range(looks + 1):
             reports = self._nodes.reports()
             left = [each for each in reports if not health.serves(each)]
-            others = [each for each in reports if each.machine in machines and each.version != version]
+            others = [each for each in reports if each.machine in machines and not plan.runs_on(each)]
             if not left and not others and health.leaders(reports):
                 return
             if look < looks:
@@ -174,17 +203,35 @@ class Upgrade:
                 self._pause(LOOKS_EVERY_S)
         ailing = [(each, health.ails(each, reports)) for each in left]
         wrong = [f"{each.where}: {ailment.wrong}" for each, ailment in ailing if ailment]
-        wrong += [f"{each.where}: still runs {each.version}" for each in others if each not in left]
+        wrong += [f"{each.where}: still runs {_runs_now(each)}" for each in others if each not in left]
         raise Broken(f"not every node serves again after {SERVES_S:g} s: {'; '.join(wrong) or 'no node leads'}")
 
 
-def standing_text(reports: Sequence[Report], version: str) -> list[str]:
-    """What stands after it stopped, in lines: who runs which version."""
+def standing_text(reports: Sequence[Report], plan: Plan, begun: Sequence[Report]) -> list[str]:
+    """What stands after it stopped, in lines: who runs which version; and who of all has started again (`begun`)."""
     if not reports:
         return []
-    runs = [each.where for each in reports if each.version == version]
-    others = [f"{each.where} ({each.version or each.state})" for each in reports if each.version != version]
-    return [f"{version} runs on {', '.join(runs) or 'no node'}; not yet on {', '.join(others) or 'none'}."]
+    if plan.restart:
+        names = {each.machine for each in begun}
+        again = [each.where for each in plan.upgraded if each.machine in names]
+        left = [each.where for each in plan.upgraded if each.machine not in names]
+        return [f"Started again: {', '.join(again) or 'no node'}; not yet: {', '.join(left) or 'none'}."]
+    runs = [each.where for each in reports if plan.runs_on(each)]
+    others = [f"{each.where} ({_runs_now(each)})" for each in reports if not plan.runs_on(each)]
+    return [f"{plan.shown} runs on {', '.join(runs) or 'no node'}; not yet on {', '.join(others) or 'none'}."]
+
+
+def _runs_what(report: Report, version: str, build: str) -> bool:
+    """A node that does not say its build is of a version that knew of none, and so of another one."""
+    return report.version == version and report.standing.build == build
+
+
+def _runs_now(report: Report) -> str:
+    return _shown(report.version, report.standing.build) if report.version else report.state
+
+
+def _shown(version: str, build: str) -> str:
+    return f"{version}, build {health.shown_build(build)}" if build else version
 
 
 def _runs(report: Report) -> bool:
