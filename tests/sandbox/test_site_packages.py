@@ -46,6 +46,13 @@ def test_every_lock_pins_exact_versions_of_all_required_packages(runtime: str) -
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("runtime", ["python2.7", "python3", "python3.9", "python3.10"])
+def test_what_published_applications_import_is_there(runtime: str) -> None:
+    """start-unzip-oss of the vendor's gallery runs under each of them."""
+    pins = site_packages.lines_of(CONSTRAINTS / f"{runtime}.in")
+    assert any(pin.startswith("chardet==") for pin in pins)
+
+
 @pytest.mark.parametrize(
     "runtime",
     [pytest.param(each, marks=pytest.mark.thorough if each in BETWEEN else ()) for each in MINOR_VERSIONS],
