@@ -25,8 +25,21 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.layer import parse_layer_arn
 
 VERSION_MAX = 100
+_SDKS = (
+    "aliyun-fc2", "aliyun-log-python-sdk", "aliyun-mns-sdk", "alibabacloud-fc-open20210406",
+    *(
+        f"aliyun-python-sdk-{each}"
+        for each in ("cdn", "core", "dds", "ecs", "fnf", "imm", "iot", "kms", "ram", "rds", "sts", "vpc")
+    ),
+    "elasticsearch", "requests",
+)  # fmt: skip
 # What the layers of the cloud's list hold, by the part of their names behind the Python (its documentation, 2026-11).
 PACKAGES = {
+    "Aliyun-SDK": _SDKS,
+    "Package-Collection": (
+        *_SDKS, "aiohttp", "cbor", "chardet", "Flask", "lxml", "numpy", "oss2", "Pillow", "PyMySQL", "PyYAML", "Scrapy",
+        "tablestore", "Wand",
+    ),
     "Flask2x": ("flask>=2,<3", "werkzeug<3"),
     "Flask3x": ("flask>=3,<4",),
     "OSS2": ("oss2",),
@@ -36,9 +49,10 @@ PACKAGES = {
     "SciPy1x": ("scipy>=1,<2",),
     "Opencv4x": ("opencv-python-headless>=4,<5",),
     "TensorFlow2x": ("tensorflow-cpu>=2,<3",),
-}
+}  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _PYTHON = re.compile(r"Python(\d)(\d*)x?-(.+)\Z")
+_INTERPRETER = re.compile(r"Python(3)(\d{1,2})\Z")
 _NODE = re.compile(r"Nodejs(\d+)\Z")
 _PROGRAMS = re.compile(r"(FFmpeg|Poppler)", re.IGNORECASE)
 _RUNTIMES = {"27": "python2.7", "36": "python3", "39": "python3.9", "310": "python3.10", "312": "python3.12"}
@@ -69,8 +83,9 @@ class Order(msgspec.Struct, frozen=True):
 def get(session: Session, layer: str, packages: tuple[str, ...], runtime: str | None) -> None:
     """Publishes a layer of the cloud's public list, made of what this machine or a package index has.
 
-    LAYER is its ARN, or its name. What layers of Python packages hold is known, or is given as PACKAGES; Nodejs20 and
-    its siblings are the Node.js of this machine, FFmpeg and Poppler its programs.
+    LAYER is its ARN, or its name. What layers of Python packages hold is known, or is given as PACKAGES; Python310 and
+    its siblings are the CPython of this machine, Nodejs20 and its siblings its Node.js, FFmpeg and Poppler its
+    programs.
     """
     wanted = _wanted(layer)
     session.announce(f"Making the layer {wanted.name}")
@@ -126,6 +141,8 @@ def _lay_out(session: Session, name: str, order: Order, folder: Path) -> str:
     if packages:
         named = _RUNTIMES.get(python[1] + python[2], _RUNTIME) if python else _RUNTIME
         return _packages(session, packages, order.runtime or named, folder)
+    if interpreter := _INTERPRETER.match(name):
+        return lay_out_python(session, (int(interpreter[1]), int(interpreter[2])), folder)
     if node := _NODE.match(name):
         return lay_out_node(session, node[1], folder)
     if programs := _PROGRAMS.match(name):
@@ -161,6 +178,25 @@ def _packages(session: Session, packages: Sequence[str], runtime: str, folder: P
     installed = Installer(default_cache(), known.found, output.note, fresh=False).install(wanted, runtime, own)
     shutil.copytree(installed.folder, folder / "python", symlinks=True)
     return f"{', '.join(packages)} for {own.version if own else runtime}"
+
+
+def lay_out_python(session: Session, minor: tuple[int, int], folder: Path) -> str:
+    """Where the cloud's layers have it, /opt/python3.10/bin, which their functions name in PATH."""
+    # Needed for this command alone.
+    from sesame.build import python_layer
+    from sesame.sandbox.runtimes import interpreters, places
+    from sesame.sandbox.runtimes.lookup import Runtimes
+
+    settings, version = session.settings, f"{minor[0]}.{minor[1]}"
+    root = settings.resolved_runtimes_dir()
+    if runtime := _RUNTIMES.get(version.replace(".", "")):
+        found = Runtimes.look_up(settings.interpreters, root, (runtime,)).found.get(runtime)
+    else:
+        found = interpreters.find(minor, os.environ, places.own_interpreters(root))
+    if found is None or found.minor != minor:
+        raise ConfigurationError(f"there is no CPython {version} on this machine: `pyenv install {version}` brings it")
+    python_layer.lay_out(found, folder)
+    return f"CPython {found.version} of this machine"
 
 
 def lay_out_node(session: Session, major: str, folder: Path) -> str:

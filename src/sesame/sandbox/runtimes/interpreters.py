@@ -35,6 +35,8 @@ MINOR_VERSIONS: dict[str, tuple[int, int]] = {
     "python3.12": (3, 12),
 }
 SUBSTITUTED_RUNTIME = "python3"
+# Its functions start whichever Python they like.
+CUSTOM_RUNTIME = "custom"
 NEWEST_SUBSTITUTE_MINOR = 13
 
 # Imports nothing that an interpreter has not imported by itself, because it runs for every interpreter at every start.
@@ -122,6 +124,11 @@ def discover(
         return {interpreter.runtime: interpreter for interpreter in found if interpreter is not None}
 
 
+def find(minor: tuple[int, int], environ: Mapping[str, str], own: Path) -> Interpreter | None:
+    """The CPython of this version, looked for as `discover` does, also where no runtime has that version."""
+    return _Search(environ, own).first(CUSTOM_RUNTIME, minor)
+
+
 def how_to_get(runtime: str) -> str:
     """The commands that bring the interpreter of `runtime`."""
     major, minor = MINOR_VERSIONS[runtime]
@@ -141,12 +148,12 @@ class _Search:
         wanted = MINOR_VERSIONS[runtime]
         if override is not None:
             return self._overridden(runtime, override)
-        if interpreter := self._first(runtime, wanted):
+        if interpreter := self.first(runtime, wanted):
             return interpreter
         if runtime != SUBSTITUTED_RUNTIME:
             return None
         for minor in range(wanted[1] + 1, NEWEST_SUBSTITUTE_MINOR + 1):
-            if interpreter := self._first(runtime, (wanted[0], minor)):
+            if interpreter := self.first(runtime, (wanted[0], minor)):
                 return msgspec.structs.replace(interpreter, substitute_for=f"{wanted[0]}.{wanted[1]}")
         return None
 
@@ -171,7 +178,7 @@ class _Search:
             )
         return _interpreter(runtime, answer)
 
-    def _first(self, runtime: str, wanted: tuple[int, int]) -> Interpreter | None:
+    def first(self, runtime: str, wanted: tuple[int, int]) -> Interpreter | None:
         for path in self._candidates(wanted):
             answer = self._ask(path)
             if answer and answer.is_cpython(wanted):
