@@ -1,7 +1,7 @@
-"""Translates the addresses that a function knows (/code, /opt, /tmp) where no mount can provide them.
+"""Translates the paths that functions expect (/code, /opt, /tmp) for drivers that cannot mount anything there.
 
-Used by `process.driver` for a process's environment and the setup of its shim. Changes only search paths and the
-platform's own variables; the user's variables arrive as they were set.
+Used by `process.driver` for a process's environment and its shim's setup. Changes only search paths and the platform's
+own variables; the user's variables are passed on unchanged.
 """
 
 import os
@@ -21,7 +21,7 @@ _VERSIONS = {"python2.7": "2.7", "python3": "3.6", "python3.9": "3.9", "python3.
 
 
 def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[str, str]:
-    """The environment of the process, complete but for PYTHONPATH: the shim is imported before any user code."""
+    """The process's environment. Lacks PYTHONPATH, so that the shim is imported before any user code."""
     composed = dict(spec.environment)
     composed.setdefault("PATH", DEFAULT_PATH)
     for name in _SEARCH_PATHS:
@@ -30,13 +30,13 @@ def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[s
     composed["TMPDIR"] = str(temporary)
     composed["FC_INSTANCE_ID"] = spec.instance_id
     if spec.web_server is not None:
-        # The monitor's interpreter is there for functions that need any Python, and shadows nothing.
+        # Appended, so that functions that need some Python find one, without shadowing any other program.
         composed["PATH"] = f"{composed['PATH']}{os.pathsep}{interpreter.parent}"
         composed["PWD"] = str(spec.code_dir)
         return composed
     for name in ("PYTHONPATH", "PYTHONHOME"):
         composed.pop(name, None)
-    # A program `python` that the function starts is the function's own interpreter.
+    # `python`, started by the function, must be the function's own interpreter.
     composed["PATH"] = f"{interpreter.parent}{os.pathsep}{composed['PATH']}"
     composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
     return composed
@@ -61,7 +61,7 @@ def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
 
 
 def setup_of_web_server(spec: SandboxSpec, shim: str, program: tuple[str, ...]) -> Mapping[str, Any]:
-    """The same for a function that is a web server. `shim` is the directory of the shims, `program` as of `Launch`."""
+    """Like `setup`, for web servers. `shim` is the directory of the shims, `program` the one of `Launch`."""
     where = Surroundings(str(spec.code_dir), shim, program)
     return web_setup(spec, where, lambda argument: os.pathsep.join(_translated(argument, spec)))
 
@@ -76,7 +76,7 @@ def _translated(value: str, spec: SandboxSpec) -> Iterator[str]:
         if part == CODE_ROOT or part.startswith(CODE_ROOT + "/"):
             yield str(spec.code_dir) + part[len(CODE_ROOT) :]
         elif part == LAYER_ROOT or part.startswith(LAYER_ROOT + "/"):
-            # In the cloud layers lie merged, an earlier one over a later one.
+            # The cloud merges layers; on conflict the earlier one wins.
             yield from (str(layer) + part[len(LAYER_ROOT) :] for layer in spec.layer_dirs)
         else:
             yield part

@@ -1,7 +1,7 @@
-"""Compiles a code package inside a sandbox: in an instance of its own, which runs `compile_package.py` only.
+"""Compiles a code package inside a sandbox, in an instance that runs only `compile_package.py`.
 
-Given to `store.packages.compiling` by `app`. The compiler runs with a small function's privileges, memory and number
-of processes and has a time limit: no source is ever read by an interpreter outside a sandbox.
+`app` passes it to `store.packages.compiling`. The compiler has a small function's privileges, memory and process limit,
+and a time limit: no interpreter outside a sandbox ever reads a source file.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ COMPILE_S = 15
 END_S = 25.0
 OUTPUT_BYTES_MAX = 128 * 1024 * 1024
 MESSAGE_BYTES_MAX = 2000
-# Output is written to the file in blocks of this size, each on a thread.
+# Output is written to the file in blocks of this size, each in a thread.
 PORTION_BYTES = 1024 * 1024
 _OUTPUT, _ERRORS = 1, 2
 
@@ -40,7 +40,7 @@ _LIMITED = (
     "os.execv(sys.executable,[sys.executable]+sys.argv[1:])"
 )
 
-# The shim requires the description of a function; no function is called in this instance.
+# The shim requires a function's description, although this instance calls no function.
 _SETUP: Mapping[str, object] = {
     "account_id": "",
     "region": "",
@@ -76,16 +76,16 @@ class SandboxedCompiler:
         self._code_root = code_root
 
     async def __call__(self, runtime: str, code_dir: Path, output: Path) -> bool:
-        """Compiles `code_dir` by `compile_package.py` into the new file `output`; returns False if that fails.
+        """Compiles `code_dir` with `compile_package.py` into the new file `output`; returns False if that fails.
 
-        Raises `OSError` when the file cannot be written.
+        Raises `OSError` if the file cannot be written.
         """
         try:
             launch = self._launch(runtime)
         except LookupError:
             return False
         if launch.shim != PYTHON_SHIM:
-            # What is written in is the function's own affair.
+            # The function's language is unknown.
             return False
         interpreter = launch.interpreter.resolve()
         root = self._code_root or str(code_dir)
@@ -120,7 +120,7 @@ class SandboxedCompiler:
 
 
 async def _copy(execution: Execution, file: BinaryIO) -> bytes | None:
-    """Copies standard output to the file; returns the beginning of stderr, or None if the output is too large."""
+    """Copies stdout to the file. Returns the beginning of stderr, or None if the output is too large."""
     said, portion, size = b"", bytearray(), 0
     while (piece := await execution.read()) is not None:
         stream, data = piece
@@ -153,8 +153,8 @@ def _spec(runtime: str, code_dir: Path) -> SandboxSpec:
 
 
 def _drop(_output: bytes) -> None:
-    """No code of the package runs in the instance, so it prints nothing."""
+    """Ignores output: no code of the package runs in the instance, so there is none."""
 
 
 def _ignore_death() -> None:
-    """The death of the instance also ends the command, which `_run` reports."""
+    """Ignores the instance's death, which also ends the command and is reported by `_run`."""

@@ -1,7 +1,7 @@
-"""Says in one line of a function's log why its process ended.
+"""Explains in one line of a function's log why its process ended.
 
-Used by the engine for what ends a call, and by the drivers for what ends an instance between two calls. The caller's
-answer has the cloud's words, which do not tell these apart.
+Used by the engine for deaths during a call, and by the drivers for deaths between calls. The caller's answer has the
+cloud's wording, which does not distinguish the causes.
 """
 
 import signal
@@ -10,7 +10,7 @@ _KILLED_BY = "killed by "
 
 
 def line_of(reason: str, detail: str) -> str:
-    """`reason` and `detail` as `SandboxDied` has them; empty where the platform itself ended the instance."""
+    """The line for a `SandboxDied`'s `reason` and `detail`; "" if the platform itself ended the instance."""
     if reason == "exit":
         return f"[sesame] the function's process {_exit(detail)}"
     if reason == "out_of_memory":

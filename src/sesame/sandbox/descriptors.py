@@ -1,22 +1,22 @@
-"""How many instances the open files that this process may have (RLIMIT_NOFILE) are enough for.
+"""How many instances this process's limit on open files (RLIMIT_NOFILE) allows.
 
 Used by `_engine` for admission, by `_endpoints` and by `sesame doctor`.
 """
 
 import resource
 
-# Instances may take this share; the other is for connections (http.limits.CONNECTIONS_SHARE).
+# The share of descriptors for instances; the rest is for connections (http.limits.CONNECTIONS_SHARE).
 INSTANCES_SHARE = 0.5
-# Beside connections and instances of functions: 237 were open after a start with five runtimes, whose prewarmed
-# sandboxes take most; further ones are for files, the database and starts under way. Of a small limit, half the share.
+# Descriptors taken by neither connections nor instances of functions: 237 were open after a start with five runtimes,
+# most of them for prewarmed sandboxes; the rest is for files, the database and starts. At most half the share is used.
 RESERVED = 384
 WITHOUT_LIMIT = 1_000_000
-# macOS calls the hard limit infinite, and takes so many.
+# macOS reports an infinite hard limit, but accepts only this many.
 OPEN_MAX = 10_240
 
 
 def of_process() -> int:
-    """The soft limit of this process, which `sesame start` has raised to the hard one."""
+    """This process's soft limit, which `sesame start` has raised to the hard one."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return WITHOUT_LIMIT if soft == resource.RLIM_INFINITY else soft
 
@@ -28,6 +28,6 @@ def of_server() -> int:
 
 
 def instances_max(descriptors: int, of_instance: int) -> int:
-    """At least one, so that a small limit is told by the start that fails and not by a bound of nothing."""
+    """At least one, so that with a tiny limit the start itself fails and reports it, not admission."""
     share = int(descriptors * INSTANCES_SHARE)
     return max((share - min(RESERVED, share // 2)) // of_instance, 1)

@@ -1,29 +1,29 @@
-"""Keeps a part of the data directory's disk for Sesame's own records, whatever functions write.
+"""Reserves a part of the data directory's disk for Sesame's own records, whatever functions write.
 
-Used by the engine, which starts no instance while the reserve is reached, and by the driver `jail`, which then ends the
-instance that holds most. `sandbox.volumes` keeps the same of every disk that a volume is on.
+The engine starts no instance while the reserve is reached, and the driver `jail` then ends the instance with the
+largest /tmp. `sandbox.volumes` applies the same reserve to the disks of volumes.
 """
 
 import os
 from pathlib import Path
 
 MIB = 1024 * 1024
-# POLICY: what the catalog, the queue and a checkpoint of both need to go on for long; of a small disk, a tenth.
+# POLICY: enough for the catalog, the queue and checkpoints of both to continue for long; a tenth of a small disk.
 DISK_RESERVE_MB = 512
 SMALL_DISK_PART = 10
 
 
 class DiskReserve:
-    """`folder` lies on the disk in question."""
+    """`folder` lies on the disk to watch."""
 
     def __init__(self, folder: Path, reserve_mb: int | None = None, *, of: str = "the data directory") -> None:
-        """`of` names the folder in what is said of it. Without `reserve_mb` the disk's size decides."""
+        """`of` names the folder in messages. Without `reserve_mb` the reserve depends on the disk's size."""
         self._folder = folder
         self._reserve_mb = reserve_mb
         self._of = of
 
     def shortage(self) -> str:
-        """Why nothing may be added that can fill the disk; "" while there is room. One system call."""
+        """Why nothing that could fill the disk may be added; "" while there is room. Takes one system call."""
         found = os.statvfs(self._folder)
         free_mb = found.f_bavail * found.f_frsize // MIB
         reserve_mb = self._reserve_mb
@@ -38,7 +38,7 @@ class DiskReserve:
 
 
 def used_mb(folder: Path) -> float:
-    """Of the file system that `folder` is on; 0 when it has gone meanwhile."""
+    """MB used on the file system of `folder`; 0 if the folder is gone."""
     try:
         found = os.statvfs(folder)
     except OSError:

@@ -1,6 +1,6 @@
-"""Chooses the sandbox driver: the one that was asked for, or the strongest that holds on this machine.
+"""Chooses the sandbox driver: the requested one, or the strongest that works on this machine.
 
-Called by `app`, `sesame invoke` and `sesame doctor`. A weaker driver is chosen only with a reason, which is shown.
+Called by `app`, `sesame invoke` and `sesame doctor`. A weaker driver is chosen only for a reason that is shown.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from sesame.sandbox.network import Answers
 from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.shim import SHIM
 
-# The package `jail` needs Linux. It is imported only where it is used, so that everything else works without it.
+# The package `jail` requires Linux. It is imported only where it is used, so that everything else works without it.
 if TYPE_CHECKING:
     from sesame.sandbox.jail.isolation import Isolation
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a driver. `name` is auto, jail or plain; `cpu` is shares or cloud.
+    """The requested properties of a driver. `name` is auto, jail or plain; `cpu` is shares or cloud.
 
-    `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use. With
-    `one_instance` nothing is made ahead for a second one. `network` is auto, host, egress or none; in networks of
-    their own instances find `answers`. `agent`: which of how many agents on this machine, the first being 1, asks.
+    `state` is the parent of each driver's own directory. The zygotes of `runtimes` are started ahead of use. With
+    `one_instance` nothing is prepared for a second one. `network` is auto, host, egress or none; `answers` serves
+    instances that have their own network. `agent` is (number of this agent, from 1; number of agents on this machine).
     """
 
     name: str
@@ -45,14 +45,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The driver, not open yet, and a sentence on why it is this one; empty when it was asked for by name."""
+    """The driver, not opened yet, and a sentence that explains the choice; "" if it was requested by name."""
 
     driver: SandboxDriver
     reason: str
 
 
 async def find_out(name: str) -> "Isolation | None":
-    """What `choose` has to know of this machine for the driver of this name; to be asked beside other work."""
+    """Probes what `choose` needs to know about this machine; call it concurrently with other work."""
     if name != "auto" or platform.system() != "Linux":
         return None
     from sesame.sandbox.jail.isolation import probe
@@ -61,9 +61,9 @@ async def find_out(name: str) -> "Isolation | None":
 
 
 async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Isolation | None" = None) -> Choice:
-    """`isolation` is what `find_out` said, if it was asked before.
+    """`isolation` is the result of `find_out`, if it was called before.
 
-    `open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold.
+    The chosen driver's `open` raises `ConfigurationError` if a driver requested by name cannot work here.
     """
     if wanted.name == "plain":
         return _plain(wanted, launch, "")
@@ -82,7 +82,7 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Is
     isolation = isolation or await find_out("auto")
     assert isolation is not None
     if isolation.possible:
-        # What was found here holds for `open` too, which would ask the system again.
+        # Let `open` reuse this result instead of probing again.
         options = msgspec.structs.replace(options, probe=lambda: isolation)
         return Choice(JailDriver(launch, wanted.state / "jail", options, wanted.answers), _why_no_better(isolation))
     return _plain(wanted, launch, f"no jail, because {_why_no_better(isolation)}")
@@ -99,7 +99,7 @@ def _plain(wanted: Wanted, launch: Callable[[str], Launch], reason: str) -> Choi
 
 
 def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> SandboxedCompiler:
-    """What compiles packages in instances of this driver."""
+    """Returns a compiler of packages that uses instances of this driver."""
     if driver.name == "jail":
         from sesame.sandbox.jail.plan import SHIM_ROOT
 

@@ -1,7 +1,7 @@
 """The host's ends of a command's input and output: pipes, or a terminal.
 
-Used by `jail.exec` and `process.exec`, which start the command at the other ends. Never reads ahead: output that is not
-asked for stays in the kernel's buffer, and the command waits.
+Used by `jail.exec` and `process.exec`, which start the command at the other ends. Never reads ahead: output that nobody
+asks for stays in the kernel's buffer, so that the command waits.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from sesame.sandbox.interface import SandboxDied
 
 STDOUT, STDERR = 1, 2
 PIECE_BYTES = 32 * 1024
-# What was written to a terminal before its end can be read only a moment later.
+# Output that a terminal received before its end may become readable only a moment later.
 TERMINAL_GRACE_S = 0.5
 _SIZE = struct.Struct("@4H")
 SIZE_MAX = 0xFFFF
 
 
 class Streams:
-    """The streams of one command. `lent` are the command's ends of input, output and errors, until `started`."""
+    """The streams of one command. Until `started`, `lent` are the command's ends of stdin, stdout and stderr."""
 
     def __init__(self, command: Command) -> None:
         self._outputs: dict[int, int] = {}
@@ -51,13 +51,13 @@ class Streams:
             os.set_blocking(fd, False)
 
     def started(self) -> None:
-        """Closes the command's ends here: the command has them now, or was not started."""
+        """Closes the command's ends in this process: the command has them now, or was not started."""
         for fd in set(self.lent):
             os.close(fd)
         self.lent = (-1, -1, -1)
 
     def exited(self) -> None:
-        """The last process of the command has ended: what can be read now is all that is left."""
+        """The command's last process has ended: what is readable now is all that is left."""
         if not self._exited:
             self._exited = True
             if self._terminal >= 0:
@@ -66,21 +66,21 @@ class Streams:
                 self._wake()
 
     async def read(self) -> tuple[int, bytes] | None:
-        """As `Execution.read`. One reader at a time."""
+        """See `Execution.read`. Only one reader at a time."""
         patience = TERMINAL_GRACE_S if self._terminal >= 0 else 0.0
         while self._outputs:
             ended = self._exited
             for number, fd in list(self._outputs.items()):
                 piece = _read(fd)
                 if piece:
-                    # The other stream comes first the next time.
+                    # Alternate between the streams.
                     self._outputs[number] = self._outputs.pop(number)
                     return number, piece
                 if piece is not None:
                     self._end_output(number)
             if ended and self._outputs:
                 if patience <= 0:
-                    # Another process of the instance holds the other end open; it is not part of the command.
+                    # The other end is still open in another process of the instance, which is not part of the command.
                     return None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._readable(), patience)
@@ -90,7 +90,7 @@ class Streams:
         return None
 
     async def write(self, data: bytes) -> None:
-        """As `Execution.write`. One writer at a time."""
+        """See `Execution.write`. Only one writer at a time."""
         loop = asyncio.get_running_loop()
         while data and self._input >= 0:
             try:
@@ -119,7 +119,7 @@ class Streams:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
 
     def close(self) -> None:
-        """On return no descriptor is open here; a reader that waits gets None."""
+        """On return all descriptors are closed; a waiting reader gets None."""
         if self.lent[0] >= 0:
             self.started()
         self.end_input()
@@ -157,7 +157,7 @@ class Streams:
 
 
 def _read(fd: int) -> bytes | None:
-    """A piece of output; b"" at the end; None when nothing can be read yet."""
+    """A piece of output; b"" at the end; None if nothing can be read yet."""
     try:
         return os.read(fd, PIECE_BYTES)
     except BlockingIOError:
@@ -175,7 +175,7 @@ def _resolve(waiting: "asyncio.Future[None]") -> None:
 
 
 class CommandExecution:
-    """An `Execution` over streams, with what ends its processes."""
+    """Implements `Execution` over streams and the session that ends the command's processes."""
 
     def __init__(self, streams: Streams, session: "Session", on_closed: Callable[[], None]) -> None:
         self._streams = streams
@@ -209,7 +209,7 @@ class CommandExecution:
 
 
 class Session(Protocol):
-    """The processes of one command: `ended` has the exit code once all have ended, `end` makes them end."""
+    """The processes of one command: `ended` yields the exit code once all have ended, `end` ends them."""
 
     ended: "asyncio.Future[int]"
 
@@ -224,7 +224,7 @@ class Sessions:
         self._closed = False
 
     async def begin(self, streams: Streams, session: Session) -> CommandExecution:
-        """Raises `SandboxDied` when the instance was told to end before it knew of this command."""
+        """Raises `SandboxDied` if the instance began to end before the command was registered."""
         self._running.add(session)
         running = CommandExecution(streams, session, lambda: self._running.discard(session))
         if self._closed:
@@ -233,7 +233,7 @@ class Sessions:
         return running
 
     def close(self) -> "set[asyncio.Future[int]]":
-        """Refuses commands from here on; returns the ends of those that run."""
+        """Refuses new commands; returns the futures of those that run."""
         self._closed = True
         return {session.ended for session in self._running}
 

@@ -1,7 +1,8 @@
-"""The interface between the engine and what isolates a function's process.
+"""The interface between the engine and the drivers that isolate a function's process.
 
 `engine` calls a `SandboxLauncher` and the `Sandbox` it returns; the drivers in `process` and `jail`, and the tests'
-fake, implement it. Nothing here knows HTTP, services or the catalog. Each docstring says what holds after the call.
+fake, implement it. Nothing here depends on HTTP, services or the catalog. Each docstring says what holds after the
+call.
 """
 
 import enum
@@ -24,9 +25,9 @@ from sesame.sandbox.volumes import Volume
 
 
 class ImageRoot(msgspec.Struct, frozen=True, kw_only=True):
-    """The unpacked root of a container image, which nothing writes to. `name` is for messages.
+    """The unpacked, immutable root of a container image. `name` appears in messages.
 
-    What belongs to `user_id` and `group_id` there is the instance's own, where the driver can do that.
+    Files of `user_id` and `group_id` belong to the instance's user, if the driver supports that.
     """
 
     name: str
@@ -38,14 +39,14 @@ class ImageRoot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine asks a launcher for. Nothing in it changes while the instance lives.
+    """What the engine asks a launcher for. Constant for the life of the instance.
 
-    `code` and `layers` are sha256 of code packages; `sandbox.launch` turns them and `nas` into directories.
-    `environment` is complete but for what a driver adds (PATH of the interpreter and the like).
+    `code` and `layers` are SHA-256 hashes of code packages; `sandbox.launch` maps them and `nas` to directories.
+    `environment` is complete except for what a driver adds, such as the interpreter's PATH.
     `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
-    With a `web_server` the function is one, and calls are requests to it, several at a time where the engine so wants.
-    With an `image` its files and its program are the image's, and `code` may be "".
-    With `buckets`, `keys` are those of its role, for what is asked of the buckets before a call brings newer ones.
+    With a `web_server` the function is a server, and calls are requests to it, possibly several at a time.
+    With an `image`, files and program come from the image, and `code` may be "".
+    With `buckets`, `keys` are the role's keys, used to access them until a call brings newer ones.
     """
 
     instance_id: str
@@ -64,11 +65,12 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
-    """What a driver starts: an `InstanceSpec` with this machine's directories in place of the hashes.
+    """What a driver starts: an `InstanceSpec` with this machine's directories instead of hashes.
 
-    `compiled` are archives of compiled sources, of the code and then of layers; there may be none. `cpu_shares` weigh
-    the processor time against other instances, by default as many as `memory_mb`; drivers without cgroups ignore them.
-    With an `image` that is the instance's root, over which it may write up to `disk_mb`, and `code_dir` may be None.
+    `compiled` are archives of compiled sources, for the code and then the layers; files may be missing. `cpu_shares`
+    weigh processor time against other instances and default to `memory_mb`; drivers without cgroups ignore them.
+    With an `image`, its root is the instance's root, over which the instance may write up to `disk_mb`, and `code_dir`
+    may be None.
     """
 
     instance_id: str
@@ -91,9 +93,9 @@ class SandboxSpec(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """One request to the shim. `kind` is invoke, load, initialize, pre_freeze or pre_stop; `meta` becomes JSON.
 
-    A web server may be sent a health_check besides, while other calls run; its reply says whether it is well.
+    Web servers also accept health_check while other calls run; the reply's `ok` is the server's health.
 
-    With a `stream`, which only web servers take, both bodies pass through it, and the reply has none.
+    With a `stream`, accepted only by web servers, both bodies pass through it, and the reply's payload is empty.
     """
 
     kind: str
@@ -104,10 +106,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The shim's answer. With `ok` false, `payload` is the JSON error body; `http` is what a WSGI handler set.
+    """The shim's answer. If `ok` is false, `payload` is the JSON error body; `http` is the response of a WSGI handler.
 
-    `trace` is the traceback of a failure as the function's Python prints it, for people; "" where there is none.
-    `handled`: the function gave its failure to a callback, instead of throwing it (reference/runtime.md §6.4).
+    `trace` is the traceback of a failure as the function's Python prints it, for people; "" if there is none.
+    `handled`: the function passed its error to a callback instead of throwing it (reference/runtime.md §6.4).
     """
 
     ok: bool
@@ -117,7 +119,7 @@ class Reply(msgspec.Struct, frozen=True):
     handled: bool = False
 
 
-# To a health_check: the server may be busy, or may hang.
+# The reply to a health_check without an answer: the server may be busy, or may hang.
 NO_ANSWER_IN_TIME = Reply(False, b"no answer in time")
 
 
@@ -125,15 +127,15 @@ class Death(enum.StrEnum):
     """What ended a sandbox."""
 
     EXIT = "exit"
-    """The process ended by itself; the detail says how, for example `exit status 3` or `killed by SIGSEGV`."""
+    """The process ended by itself; the detail is, for example, `exit status 3` or `killed by SIGSEGV`."""
     OUT_OF_MEMORY = "out_of_memory"
     DISK = "disk"
     PROTOCOL = "protocol"
-    """The process sent what the wire protocol does not allow."""
+    """The process violated the wire protocol."""
     RAN_ON = "ran_on"
-    """It ran on between two calls, although it was stopped over and over; the detail says so."""
+    """The process kept running between two calls although it was stopped repeatedly; see the detail."""
     KILLED = "killed"
-    """The host ended it; the detail is the reason that `kill` was given."""
+    """The host ended it; the detail is the reason passed to `kill`."""
 
 
 class KillReason(enum.StrEnum):
@@ -153,7 +155,7 @@ class KillReason(enum.StrEnum):
 
 
 class SandboxDied(SesameError):
-    """The process ended before it answered, or had ended before it was asked."""
+    """The process ended before it answered, or had already ended before the request."""
 
     def __init__(self, reason: Death | str, detail: str = "") -> None:
         super().__init__(detail or str(reason))
@@ -161,25 +163,25 @@ class SandboxDied(SesameError):
 
 
 class StartFailure(enum.StrEnum):
-    """Whether a start that failed can succeed when it is tried again."""
+    """Whether retrying a failed start can help."""
 
     REFUSED = "refused"
-    """Not before the function's configuration or this machine changes; the message tells the caller what to do."""
+    """Not until the function's configuration or this machine changes; the message tells the caller what to do."""
     CRASHED = "crashed"
-    """The process ended by itself, or was not ready in time; it will probably do so again."""
+    """The process ended by itself, or was not ready in time, and would probably fail again."""
     LOST = "lost"
-    """A code package of the function is gone from this machine; the message says what to do."""
+    """A code package of the function is missing from this machine; the message says what to do."""
     PROGRAM = "program"
-    """The function's own program is missing, has ended or does not listen; the message is for the caller."""
+    """The function's own program is missing, has ended or does not listen; the message is meant for the caller."""
     TRANSIENT = "transient"
-    """Something of the host failed at that moment; another try may succeed at once."""
+    """The host failed momentarily; another attempt may succeed at once."""
 
 
 class SandboxStartFailed(SesameError):
     """No instance came up, and nothing is left of it.
 
-    The message is for the operator's log. `cause` may be shown to callers: it names no path and holds no output. Of a
-    REFUSED start both are the same text, as of a PROGRAM, which also has a `problem`.
+    The message is for the operator's log. `cause` may be shown to callers: it contains no path and no output. For
+    REFUSED and PROGRAM the message itself is the cause; PROGRAM also has a `problem`.
     """
 
     problem: StartProblem | None = None
@@ -191,9 +193,9 @@ class SandboxStartFailed(SesameError):
 
     @classmethod
     def of(cls, error: Exception, *, interpreter: Path, exit: str, output: str) -> "SandboxStartFailed":
-        """Classifies what a driver's start ran into; nothing of the process is left when this is called.
+        """Classifies the error of a driver's start. By then nothing of the process must be left.
 
-        `exit` says how the process ended by itself, "" when the host ended it; `output` is what it wrote.
+        `exit` describes how the process ended by itself, "" if the host ended it; `output` is what it wrote.
         """
         if isinstance(error, ProgramFailed):
             return error.with_log(output)
@@ -204,7 +206,7 @@ class SandboxStartFailed(SesameError):
         elif isinstance(error, TimeoutError):
             kind, cause = StartFailure.CRASHED, "it was not ready in time"
         elif exit:
-            # However the host noticed it: by the end of the stream, or by what it looked for in /proc.
+            # The exit counts, however the host noticed it: at the end of the stream, or by a missing entry in /proc.
             kind, cause = StartFailure.CRASHED, exit
         elif isinstance(error, SandboxDied) and error.reason is not Death.EXIT:
             kind, cause = StartFailure.CRASHED, error.reason.value
@@ -215,27 +217,27 @@ class SandboxStartFailed(SesameError):
 
 
 class ProgramFailed(SandboxStartFailed):
-    """The program that the function brings did not come up."""
+    """The function's own program did not come up."""
 
     def __init__(self, problem: StartProblem, message: str) -> None:
         super().__init__(message, StartFailure.PROGRAM)
         self.problem = problem
 
     def with_log(self, output: str) -> "ProgramFailed":
-        """With what the program wrote, as the cloud shows it (reference/runtime.md §14)."""
+        """Appends the program's output, as the cloud shows it (reference/runtime.md §14)."""
         assert self.problem is not None
         return ProgramFailed(self.problem, f"{self}\nLogs:\n{output}" if output else str(self))
 
 
 class Sandbox(Protocol):
-    """One running instance, ready for its first call. Takes one call at a time, unless it is a web server."""
+    """One running instance, ready for its first call. Takes one call at a time unless it is a web server."""
 
     @property
     def instance_id(self) -> str: ...
 
     @property
     def phases(self) -> Mapping[str, float]:
-        """Milliseconds of each phase of the start, in the order in which they happened."""
+        """Milliseconds of each phase of the start, in chronological order."""
 
     @property
     def death(self) -> SandboxDied | None:
@@ -244,43 +246,45 @@ class Sandbox(Protocol):
     async def call(self, call: Call) -> Reply:
         """Sends one request and waits for its reply.
 
-        On return everything the function wrote before it answered has been given to `on_output`.
-        Raises `SandboxDied` when the process ends, breaks the protocol or is killed meanwhile; then output has been
-        drained too and no process of the instance is left.
-        A cancelled call leaves the sandbox unusable: the caller must kill it.
+        On return everything the function wrote before it answered has been passed to `on_output`.
+        Raises `SandboxDied` if the process ends, violates the protocol or is killed meanwhile; by then its output has
+        been passed on too, and no process of the instance is left.
+        Cancelling a call leaves the sandbox unusable: the caller must kill it.
         """
 
     async def kill(self, reason: KillReason) -> None:
-        """On return every process of the instance has ended and what it held of the host is freed; idempotent.
+        """On return every process of the instance has ended and its host resources are freed. Idempotent.
 
-        For a TIMEOUT the shim first gets a short grace to log the stacks of its threads (runtime.md §6.3).
+        For a TIMEOUT the shim first gets a short grace period to log the stacks of its threads (runtime.md §6.3).
         """
 
     async def exec(self, command: Command) -> Execution:
-        """Starts a command beside the function, which may be busy. The caller has thawed the instance, and closes it.
+        """Starts a command beside the function, which may be busy.
 
-        A command that cannot be found or run ends with 127 or 126 and says why in its error output.
-        Raises `SandboxStartFailed` when nothing was started, `SandboxDied` when the instance has ended.
+        The instance must be thawed; the caller closes the result.
+
+        A command that cannot be found or run ends with 127 or 126 and explains why on stderr.
+        Raises `SandboxStartFailed` if nothing was started, `SandboxDied` if the instance has ended.
         """
 
     def memory_peak_mb(self) -> float:
-        """Highest memory use of the instance so far, by the kernel's count."""
+        """The instance's highest memory use so far, as counted by the kernel."""
 
     async def usage(self) -> Usage | None:
-        """What the instance uses now; None when it has ended."""
+        """What the instance uses now; None if it has ended."""
 
     def freeze(self) -> None:
-        """Stops the instance's processes from running until `thaw`; no effect where the driver cannot."""
+        """Stops the instance's processes until `thaw`; no effect if the driver cannot freeze."""
 
     def thaw(self) -> None:
-        """The instance's processes run again; no effect on one that is not frozen."""
+        """Lets the instance's processes run again; no effect if it is not frozen."""
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """Calls back once nothing of the instance is left; at once if that is so already."""
+        """Calls back once nothing of the instance is left; immediately if that is already so."""
 
 
 class Enforcement(msgspec.Struct, frozen=True):
-    """One limit or wall, whether it is held on this machine, and by what."""
+    """One limit or wall: whether it is enforced on this machine, and by what."""
 
     what: str
     enforced: bool
@@ -292,13 +296,13 @@ OnDeath = Callable[[], None]
 
 
 class SandboxLauncher(Protocol):
-    """What the engine starts instances with."""
+    """Starts instances for the engine."""
 
     async def create(self, spec: InstanceSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
         """Starts one instance; on return its shim is ready for the first call.
 
-        `on_output` gets stdout and stderr as they come; `on_death` is called once if the process ends between calls.
-        Raises `SandboxStartFailed`. After a failure or a cancellation nothing is left.
+        `on_output` receives stdout and stderr as they arrive; `on_death` is called once if the process ends between
+        calls. Raises `SandboxStartFailed`. After a failure or a cancellation nothing is left.
         """
 
 
@@ -310,40 +314,41 @@ class SandboxDriver(Protocol):
 
     @property
     def network(self) -> str:
-        """The network of instances, known once open: host (they share it), egress or none (each has its own)."""
+        """The network of instances: host (shared), egress or none (one per instance). Known after `open`."""
 
     @property
     def no_network(self) -> str:
-        """Why instances share the host's network although nobody asked for that; "" where that is not so."""
+        """Why instances share the host's network although that was not requested; "" otherwise."""
 
     @property
     def leads_out(self) -> frozenset[int]:
-        """Of which versions of the internet protocol, 4 and 6, networks of instances' own can lead every connection to
-        the host (`network.WayOut`); known once open.
+        """The IP versions (4, 6) for which instance networks can route every connection to the host (`network.WayOut`).
+
+        Known after `open`.
         """
 
     @property
     def only_proxy(self) -> str:
-        """Why the way out of instances' networks is a proxy and nothing else; "" where that is not so."""
+        """Why an instance's network reaches the outside only through a proxy; "" if it does not."""
 
     @property
     def no_buckets(self) -> str:
-        """Why no bucket can be mounted into functions here, and what to do; "" where they can. Known once open."""
+        """Why buckets cannot be mounted here, and what to do; "" if they can. Known after `open`."""
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        """Every limit and wall; known once open."""
+        """Every limit and wall. Known after `open`."""
 
     def descriptors(self, listens: int) -> int:
-        """Open files of this process that one instance takes at most, calls aside; known once open.
+        """The most open files of this process that one instance takes, apart from calls. Known after `open`.
 
-        `listens` is how many sockets the host has in each network of an instance's own.
+        `listens` is the number of sockets that the host has in each instance's own network.
         """
 
     async def open(self) -> None:
-        """Called once, before the first `create`. Raises `ConfigurationError` where the driver cannot hold."""
+        """Called once, before the first `create`. Raises `ConfigurationError` if the driver cannot work here."""
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
-        """As `SandboxLauncher.create`."""
+        """See `SandboxLauncher.create`."""
 
     async def close(self) -> None:
-        """On return no process of the driver is left; its sandboxes have been killed."""
+        """Kills all sandboxes; on return no process of the driver is left."""

@@ -1,7 +1,7 @@
 """What an instance is launched with: a runtime's interpreter, and the directories of its code packages and its image.
 
-`Launch` is handed to the drivers by `runtimes.lookup`. `PackagedLauncher` stands between the engine, which knows
-packages by their hash and images by their reference, and a driver, which needs directories.
+`runtimes.lookup` provides the drivers with a `Launch`. `PackagedLauncher` connects the engine, which refers to packages
+by hash and to images by reference, to a driver, which needs directories.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ SHIM_PLACE = "{shim}"
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How a runtime is run here. `notice` is printed before each call when another version stands in.
+    """How a runtime is run here. `notice` is printed before each call if another version of the interpreter stands in.
 
-    `shim` is the directory below `runtime/` of what the interpreter runs. With `own_network` an instance has a network
-    of its own wherever the driver can make one. Runtimes of one `family` are run in the same way. `shown` are
-    directories that functions see besides those of the interpreter. `program` is the web server of a function that
-    brings none; in it SHIM_PLACE stands for where instances see `runtime/`.
+    `shim` is the subdirectory of `runtime/` with what the interpreter runs. With `own_network` each instance has its
+    own network wherever the driver supports that. Runtimes with the same `family` share a zygote. `shown` are
+    directories visible to functions besides the interpreter's. `program` is the web server of functions that bring
+    none; in it, SHIM_PLACE stands for the path of `runtime/` inside the instance.
     """
 
     interpreter: Path
@@ -52,14 +52,14 @@ class Launch(msgspec.Struct, frozen=True):
     program: tuple[str, ...] = ()
 
 
-# Takes a runtime's name. Raises `LookupError` that tells the caller which interpreter is missing and how to get it.
+# Takes a runtime's name. Raises `LookupError`, which says which interpreter is missing and how to get it.
 ResolveLaunch = Callable[[str], Launch]
 
 
 class PackageLease(Protocol):
-    """Keeps packages on the disk. `code_dirs` are their directories, in the order in which they were asked for.
+    """Keeps packages on the disk. `code_dirs` are their directories, in the order requested.
 
-    `compiled` are the archives of compiled sources that exist for the runtime, in the same order.
+    `compiled` are the archives of their sources compiled for the runtime, in the same order; files may be missing.
     """
 
     @property
@@ -69,25 +69,25 @@ class PackageLease(Protocol):
     def compiled(self) -> tuple[Path, ...]: ...
 
     def release(self) -> None:
-        """The packages may be removed from here on; idempotent."""
+        """Allows the packages to be removed. Idempotent."""
 
 
 class Packages(Protocol):
-    """Where code packages lie on this machine; implemented by the store."""
+    """Provides code packages on this machine; implemented by the store."""
 
     async def lease(self, sha256s: Sequence[str], runtime: str) -> PackageLease:
-        """Raises a `SesameError` for a package that is not here; its text says which and what to do."""
+        """Raises a `SesameError` for a package that is missing here, saying which one and what to do."""
 
 
 class Volumes(Protocol):
-    """Where what is mounted lies on this machine; implemented by `volumes.NasVolumes`."""
+    """Provides volumes on this machine; implemented by `volumes.NasVolumes`."""
 
     def provide(self, mount: NasMount) -> Volume:
-        """Blocks. Raises `VolumeUnavailable`, whose text says what to do."""
+        """Blocks. Raises `VolumeUnavailable`, which says what to do."""
 
 
 class ImageLease(Protocol):
-    """Keeps the unpacked root of an image on the disk, and says how the image is run."""
+    """Keeps an image's unpacked root on the disk, and holds the image's configuration."""
 
     @property
     def root(self) -> Path: ...
@@ -96,18 +96,18 @@ class ImageLease(Protocol):
     def config(self) -> ImageConfig: ...
 
     def release(self) -> None:
-        """The root may be removed from here on; idempotent."""
+        """Allows the root to be removed. Idempotent."""
 
 
 class Images(Protocol):
-    """Where container images lie on this machine; implemented by the store."""
+    """Provides container images on this machine; implemented by the store."""
 
     async def lease(self, reference: str) -> ImageLease:
-        """Unpacks the image if need be. Raises a `SesameError` for callers: what was found, and what to do."""
+        """Unpacks the image if necessary. Raises a `SesameError` for callers, saying what was found and what to do."""
 
 
 class PackagedLauncher:
-    """A `SandboxLauncher` on one driver. Leases what an instance is made of until nothing of the instance is left."""
+    """A `SandboxLauncher` on top of a driver. Leases packages and images until nothing of the instance is left."""
 
     def __init__(
         self, driver: SandboxDriver, packages: Packages, volumes: Volumes, images: Images | None = None
@@ -125,13 +125,13 @@ class PackagedLauncher:
         return sandbox
 
     async def _spec(self, spec: InstanceSpec, leases: contextlib.ExitStack) -> SandboxSpec:
-        # Local code has no hash; only an image can do without code.
+        # Local code has no hash; only a function with an image can do without code.
         has_code = spec.image is None or bool(spec.code)
         named = (spec.code, *spec.layers) if has_code else spec.layers
         try:
             lease = await self._packages.lease(named, spec.runtime)
         except StoreUnavailable:
-            # The package is there, and will be reached later.
+            # The package exists, and will be reachable later.
             raise
         except SesameError as error:
             raise SandboxStartFailed(str(error), StartFailure.LOST) from error
@@ -171,7 +171,10 @@ class PackagedLauncher:
 
 
 def with_image(spec: SandboxSpec, image: ContainerImage, root: Path, config: ImageConfig) -> SandboxSpec:
-    """The spec with what the image says where the function says nothing. Raises `SandboxStartFailed`."""
+    """Completes the spec with the image's configuration; the function's takes precedence.
+
+    Raises `SandboxStartFailed`.
+    """
     program = config.program(image)
     if not program:
         raise SandboxStartFailed(

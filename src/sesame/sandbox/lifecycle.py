@@ -1,6 +1,6 @@
-"""The life of one sandbox as a table of legal moves, the same for every driver.
+"""The life of one sandbox as a table of legal moves, shared by all drivers.
 
-Owned by `process.driver.PlainSandbox` and `jail.instance.JailSandbox`, which say how their processes are ended.
+Owned by `process.driver.PlainSandbox` and `jail.instance.JailSandbox`, which implement the ending of their processes.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from sesame.sandbox.interface import Death, OnDeath, OnOutput, Reply, SandboxDie
 from sesame.sandbox.web.setup import WEB_SERVER_START_S
 
 START_TIMEOUT_S = 30.0
-# How long a result may still be read after the process that sent it was reported dead.
+# How long a result may still be read after the death of the process that sent it was reported.
 RESULT_GRACE_S = 0.05
-# How long after its socket the end of a process that never was ready is waited for, to tell how it ended.
+# How long after its socket has closed to wait for a starting process to exit, in order to report how it ended.
 START_EXIT_GRACE_S = 0.5
-# Of what a process writes before it is ready, the last so many bytes are kept to say why it never was.
+# How many of the last bytes that a process writes before it is ready are kept, to explain a failed start.
 START_OUTPUT_BYTES = 8 * 1024
-# An end from outside: neither the function's doing nor the driver's.
+# A death caused from outside, by neither the function nor the driver.
 KILLED_FROM_OUTSIDE = "killed by SIGKILL"
 
 
 def start_timeout_s(spec: SandboxSpec) -> float:
-    """How long an instance may take to be ready. The time of a web server of its own is kept by its monitor."""
+    """The time limit of an instance's start. The monitor of a web server enforces that server's own limit."""
     return START_TIMEOUT_S + (0.0 if spec.web_server is None else WEB_SERVER_START_S)
 
 
@@ -33,7 +33,7 @@ class State(enum.StrEnum):
     CALLING = "calling"
     FROZEN = "frozen"
     SPOILED = "spoiled"
-    """A call was cancelled, so its answer may still come: the sandbox can only be killed."""
+    """A call was cancelled, so a late answer may arrive: the sandbox can only be killed."""
     ENDING = "ending"
     ENDED = "ended"
 
@@ -47,18 +47,18 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.ENDING: frozenset({State.ENDED}),
     State.ENDED: frozenset(),
 }
-# What every call names: to look a member of an enumeration up costs as much as a call in CPython 3.11.
+# Module-level names for the hot path: looking up an enum member costs as much as a call in CPython 3.11.
 _READY, _CALLING = State.READY, State.CALLING
 
-# Ends every process and frees what they held. Takes the first cause; returns it, or a more precise one.
+# Ends every process and frees their resources. Takes the first cause; returns it, or a more precise one.
 End = Callable[[SandboxDied], Awaitable[SandboxDied]]
 
 
 class Lifecycle:
-    """`end` is called once, whatever ends the sandbox first; `on_death` at most once, for an end between two calls.
+    """`end` is called once, whatever ends the sandbox first; `on_death` at most once, for a death between two calls.
 
-    `after_call`, if given, is asked after each answer whether the sandbox must end all the same, and why.
-    A `concurrent` sandbox takes several calls at a time, and one that is cancelled leaves it as it is.
+    `after_call`, if given, is called after each answer and returns a cause if the sandbox must end nevertheless.
+    A `concurrent` sandbox takes several calls at a time, and cancelling one of them does not spoil it.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Lifecycle:
         self._end = end
         self._after_call = after_call
         self._on_death = on_death
-        # What ended the sandbox; final once it has ENDED, and None while it lives.
+        # What ended the sandbox; final once it has ENDED, None while it lives.
         self.death: SandboxDied | None = None
         self.living = True
         self._ending: asyncio.Task[None] | None = None
-        # How it was when it began to end.
+        # Whether it was frozen, or idle, when it began to end.
         self.ended_frozen = False
         self.ended_idle = False
-        # The socket to the shim ended during a call, which had been answered before.
+        # Set if the socket to the shim closed during a call that had already been answered.
         self._stream_gone = False
         self._at_end: list[Callable[[], object]] = []
 
@@ -91,7 +91,7 @@ class Lifecycle:
         self.state = to
 
     async def run_call(self, answer: Coroutine[Any, Any, Reply]) -> Reply:
-        """Awaits the answer to a call. Raises the final `SandboxDied` when nothing of the sandbox is left."""
+        """Awaits the answer to a call. Raises the final `SandboxDied` once nothing of the sandbox is left."""
         if self.state is not _READY and not (self._concurrent and self.state is _CALLING):
             answer.close()
             raise await self.end(SandboxDied(Death.EXIT, "the instance has ended"))
@@ -103,7 +103,7 @@ class Lifecycle:
         except SandboxDied as died:
             raise await self.end(died) from None
         except BaseException:
-            # Cancelled. The sandbox may have been told to end in the same moment.
+            # Cancelled. The sandbox may have begun to end at the same moment.
             if not self._concurrent:
                 after = State.SPOILED
             raise
@@ -114,19 +114,19 @@ class Lifecycle:
         if self._after_call is not None and (cause := self._after_call()) is not None:
             raise await self.end(cause)
         if self._stream_gone:
-            # The caller has its answer, and no further call is to find that the process has ended.
+            # The caller gets its answer first; no further call must find a dead process.
             self.stream_ended()
         return reply
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """Calls back once nothing of the sandbox is left; at once if that is so already."""
+        """Calls back once nothing of the sandbox is left; immediately if that is already so."""
         if self.state is State.ENDED:
             callback()
         else:
             self._at_end.append(callback)
 
     def begin_end(self, cause: SandboxDied) -> None:
-        """Begins to end the sandbox, in a task of its own; the first cause counts."""
+        """Starts ending the sandbox in a separate task. Only the first cause counts."""
         if self._ending is None:
             self.death, self.living = cause, False
             self.ended_frozen = self.state is State.FROZEN
@@ -134,7 +134,7 @@ class Lifecycle:
             self._ending = asyncio.get_running_loop().create_task(self._run_end(cause))
 
     async def end(self, cause: SandboxDied) -> SandboxDied:
-        """Returns the final cause when nothing is left. Goes on when the caller is cancelled."""
+        """Ends the sandbox and returns the final cause. Cancelling the caller does not interrupt the end."""
         self.begin_end(cause)
         assert self._ending is not None
         await asyncio.shield(self._ending)
@@ -142,11 +142,11 @@ class Lifecycle:
         return self.death
 
     def process_ended(self, give_up: Callable[[], None]) -> None:
-        """The driver has heard that the process ended by itself.
+        """The driver has learned that the process ended by itself.
 
-        Between two calls this is the sandbox's end. During a call or the start, the socket usually ends too, once what
-        is left in it has been read; `give_up` is called when it has not within `RESULT_GRACE_S`, because a child that
-        the function forked may hold the socket's other end open.
+        Between two calls this ends the sandbox. During a call or the start, the socket usually closes too, once the
+        rest has been read. If it does not within `RESULT_GRACE_S`, because a child forked by the function holds its
+        other end open, `give_up` is called.
         """
         if self.state in (State.STARTING, State.CALLING):
             asyncio.get_running_loop().call_later(RESULT_GRACE_S, give_up)
@@ -154,9 +154,9 @@ class Lifecycle:
             self.stream_ended()
 
     def stream_ended(self) -> None:
-        """The socket to the shim has ended: between two calls this is the end.
+        """The socket to the shim has closed, which ends the sandbox between two calls.
 
-        During a call the call itself reports it, unless it was answered before: then its answer is passed on first.
+        During a call the call itself reports it, unless it has been answered: its answer is then passed on first.
         """
         self._stream_gone = True
         if self.state in (State.READY, State.FROZEN):
@@ -165,7 +165,7 @@ class Lifecycle:
             self._on_death()
 
     def lost(self, cause: SandboxDied) -> None:
-        """The driver has found that the sandbox must not go on, whatever it does at the moment."""
+        """The driver demands the sandbox's end, whatever state it is in."""
         if self._ending is None:
             self.ended_idle = self.state in (State.READY, State.FROZEN)
             self.begin_end(cause)
@@ -181,7 +181,7 @@ class Lifecycle:
 
 
 class StartOutput:
-    """Passes a process's output on and keeps the end of what it writes until `ready`."""
+    """Passes a process's output on, and keeps the last of it until `ready`."""
 
     def __init__(self, on_output: OnOutput) -> None:
         self._on_output = on_output

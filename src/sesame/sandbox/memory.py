@@ -1,12 +1,12 @@
-"""Measures the memory of an instance: its main process and everything below it, by the kernel's counts.
+"""Measures the memory of an instance, its main process and everything below it, by the kernel's counts.
 
 Used by the drivers after a call and at intervals. Never asks the instance itself, which could lie.
 
-Reported memory, in MB of 2**20 bytes, is the larger of
-    the highest resident set of the main process (`VmHWM`: exact, also for what came and went between two looks), and
-    the highest sum over the whole tree that a look has found: resident sets, page tables, what is swapped out.
-Resident sets include the interpreter's own pages (about 10 MB). Pages that several processes of one instance share are
-counted once for each of them; before that is held against the instance, proportional sets are counted instead.
+The reported memory, in MB of 2**20 bytes, is the larger of
+    the highest resident set of the main process (`VmHWM`, which also covers short peaks between two looks), and
+    the highest sum over the whole tree found by any look: resident sets, page tables and swapped pages.
+Resident sets include the interpreter's own pages (about 10 MB). Pages shared by several processes of one instance count
+once per process; before an instance is ended for that, proportional set sizes are used instead.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import psutil
 MIB = 1024 * 1024
 SHORT_CALL_S = 0.002
 LOOK_EVERY_S = 0.1
-# How often a driver without a memory cgroup looks at what an instance holds that is not frozen.
+# How often a driver without a memory cgroup measures each instance that is not frozen.
 MEMORY_WATCH_S = 0.1
 
 _LINUX = sys.platform.startswith("linux")
@@ -31,7 +31,7 @@ _HELD_PROPORTIONALLY = (b"Pss", b"SwapPss")
 
 
 class Census(msgspec.Struct, frozen=True):
-    """What the processes of an instance held when they were looked at."""
+    """What the processes of an instance held when they were examined."""
 
     pids: tuple[int, ...]
     memory_mb: float
@@ -40,10 +40,10 @@ class Census(msgspec.Struct, frozen=True):
 
 
 class Gauge:
-    """The memory of one process tree. Holds a descriptor until `close`, so that a reading is one system call."""
+    """The memory of one process tree. Keeps a descriptor open until `close`, so that a reading is one system call."""
 
     def __init__(self, pid: int, *, init: int | None = None) -> None:
-        """`pid` is the main process. With `init`, the instance is all that is below that process, without it."""
+        """`pid` is the main process. With `init`, the instance consists of all descendants of that process."""
         self._pid = pid
         self._init = init
         self._peak_mb = 0.0
@@ -52,14 +52,14 @@ class Gauge:
 
     @property
     def peak_mb(self) -> float:
-        """The highest memory found so far."""
+        """The highest memory found so far, in MB."""
         return self._peak_mb
 
     def look_after_call(self, began: float) -> float:
-        """Counts the main process after a call that began at this monotonic time. Returns the peak.
+        """Measures the main process after a call that began at this monotonic time. Returns the peak.
 
-        After calls of a few milliseconds it counts only every `LOOK_EVERY_S`: they are too short to fill much memory,
-        and a reading costs as much as a tenth of a warm call.
+        After calls of a few milliseconds it measures only every `LOOK_EVERY_S`: such calls are too short to fill much
+        memory, and a reading costs a tenth of a warm call.
         """
         now = time.monotonic()
         if now - began > SHORT_CALL_S or now - self._looked > LOOK_EVERY_S:
@@ -68,32 +68,32 @@ class Gauge:
         return self._peak_mb
 
     def look_at_main(self) -> float:
-        """Counts the main process only. Returns the peak."""
+        """Measures only the main process. Returns the peak."""
         self._peak_mb = max(self._peak_mb, self._main_mb())
         return self._peak_mb
 
     def look_at_tree(self, limit_mb: float) -> float:
-        """Counts every process of the instance and returns what they hold now.
+        """Measures every process of the instance and returns what they hold now.
 
-        When the plain sum is over `limit_mb`, shared pages are counted once.
+        If the plain sum exceeds `limit_mb`, shared pages are counted once.
         """
         if not _LINUX:
             return self.look_at_main()
         return self.note(self.census(self.processes(), limit_mb))
 
     def processes(self) -> list[int]:
-        """Those of the instance. Changes nothing here, so that a thread may look. Needs Linux."""
+        """The instance's pids. Does not change this object, so it may be called in a thread. Requires Linux."""
         return tree(self._pid) if self._init is None else tree(self._init)[1:]
 
     def census(self, pids: list[int], limit_mb: float) -> Census:
-        """What these of its processes hold; shared pages are counted once where they would be over the limit.
+        """Measures these processes; shared pages count once if the plain sum exceeds the limit.
 
-        As `processes`.
+        May be called in a thread, like `processes`.
         """
         return _census(pids, limit_mb)
 
     def note(self, found: Census) -> float:
-        """Remembers a census. Returns the memory that it found."""
+        """Updates the peak from a census. Returns the census's memory."""
         self._peak_mb = max(self._peak_mb, found.memory_mb, self._main_mb())
         return found.memory_mb
 
@@ -115,7 +115,7 @@ class Gauge:
         except ProcessLookupError:
             return 0.0
         at = status.find(b"VmHWM:")
-        # A process on its way out has no memory any more.
+        # An exiting process has no memory any more.
         return int(status[at + 6 : status.index(b"kB", at)]) / 1024 if at >= 0 else 0.0
 
 
@@ -148,7 +148,7 @@ def _census(pids: list[int], limit_mb: float) -> Census:
 
 
 def _fields(path: str, wanted: tuple[bytes, ...]) -> dict[bytes, int]:
-    """Numbers of a file of /proc, by name; none when its process has ended meanwhile."""
+    """The wanted numbers of a /proc file, by name; empty if the process has ended."""
     found = {}
     for line in _read(path).splitlines():
         name, _, value = line.partition(b":")
@@ -159,13 +159,13 @@ def _fields(path: str, wanted: tuple[bytes, ...]) -> dict[bytes, int]:
 
 def _descriptors(pid: int) -> int:
     with contextlib.suppress(OSError):
-        # Since Linux 6.2 the size of the directory is their number.
+        # Since Linux 6.2 the directory's size is the number of descriptors.
         return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
     return 0
 
 
 def _read(path: str) -> bytes:
-    """A file of /proc; empty when its process has ended meanwhile."""
+    """The contents of a /proc file; empty if the process has ended."""
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -1,7 +1,7 @@
-"""What the host answers inside the networks of instances: where it listens there, and who takes the connections.
+"""What the host serves inside the networks of instances: where it listens there, and who handles the connections.
 
-Made by `_sandbox` before the endpoints exist, filled by `_endpoints`, read by a driver whose instances have networks of
-their own. An instance cannot reach the host's network, so what it may reach is brought into its own.
+Created by `_sandbox` before the endpoints exist, filled by `_endpoints`, read by a driver whose instances have their
+own networks. An instance cannot reach the host's network, so whatever it may reach is provided inside its own.
 """
 
 import asyncio
@@ -11,23 +11,23 @@ from typing import Protocol
 
 import msgspec
 
-# The host's own address in the network of each instance: of the range for providers (RFC 6598), so that no network that
-# a function is told of, public or private, has it too.
+# The host's address in each instance's network. From the range for carriers (RFC 6598), so that it collides with no
+# public or private network that a function may want to reach.
 HOST_ADDRESS = "100.64.0.1"
-# The instance's own, from which it connects to the outside.
+# The instance's own address, the source of its connections to the outside.
 INSTANCE_ADDRESS = "100.64.0.2"
-# The same of IPv6, of the range for private networks (RFC 4193).
+# The IPv6 counterparts, from the range for private networks (RFC 4193).
 HOST_ADDRESS_6, INSTANCE_ADDRESS_6 = "fd5e:5a3e::1", "fd5e:5a3e::2"
-# Where functions with networks of their own find the certificates that they trust.
+# The certificates that functions with their own network trust.
 TRUSTED = "/var/sesame/certificates.pem"
 EVERY_ADDRESS, EVERY_ADDRESS_6 = "0.0.0.0", "::"
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """One socket that the host has in each network: `kind` is tcp, udp, or raw, which has no port and sends packets.
+    """One socket of the host in each network. `kind` is tcp, udp, or raw, which has no port and only sends packets.
 
-    One that `takes_all` also gets what is for other addresses, as far as a `WayOut` leads it there: the socket's own
-    address is then that of the connection, and datagrams come with theirs (IP_RECVORIGDSTADDR).
+    If it `takes_all`, it also receives what is sent to other addresses and led there by a `WayOut`: a connection's
+    local address is then the original destination, and datagrams carry theirs (IP_RECVORIGDSTADDR).
     """
 
     kind: str
@@ -36,23 +36,23 @@ class Listen(msgspec.Struct, frozen=True):
     takes_all: bool = False
 
     def excludes(self, other: "Listen") -> bool:
-        """Whether both cannot be in one network."""
+        """Whether the two cannot coexist in one network."""
         same_address = self.address == other.address or EVERY_ADDRESS in (self.address, other.address)
         same_family = (":" in self.address) == (":" in other.address)
         return (self.kind, self.port) == (other.kind, other.port) and same_family and same_address
 
 
-# Takes one end of a connection, and the name of the client that has the other.
+# Takes one end of a connection, and the name of the client at the other end.
 Take = Callable[[socket.socket, str], None]
-# Takes a socket of an instance's network and the instance's name among clients. Returns what ends it.
+# Serves a socket in an instance's network; the string is the instance's name as a client. Returns a function to stop.
 Serve = Callable[[socket.socket, str], Callable[[], None]]
 
 
 class WayOut(msgspec.Struct, frozen=True):
-    """Of IPv4 or of IPv6: what the instance sends to other addresses than its own comes to `host`:`port`, TCP and UDP.
+    """Leads an instance's TCP and UDP traffic for other addresses than its own, in one IP version, to `host`:`port`.
 
-    It comes from `source`. Connecting to a network that is `refused` fails at once, but for those that are `led` all
-    the same. Both only tell a function early: what it may reach is decided by who answers.
+    Its source address is `source`. Connecting to a `refused` network fails at once, unless it is within a `led` one.
+    This only gives functions early errors: the server behind `host`:`port` decides what they may reach.
     """
 
     host: str
@@ -63,7 +63,7 @@ class WayOut(msgspec.Struct, frozen=True):
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """What every network has: sockets, addresses beside loopback's, variables for the function's environment."""
+    """What every network contains: sockets, addresses besides loopback's, and variables for functions."""
 
     listens: tuple[Listen, ...] = ()
     addresses: tuple[str, ...] = ()
@@ -72,20 +72,20 @@ class Inside(msgspec.Struct, frozen=True):
 
 
 class Answers(Protocol):
-    """What a driver asks for each instance."""
+    """What a driver asks for on behalf of each instance."""
 
     async def inside(self) -> Inside:
-        """Waits until everything is known."""
+        """Waits until everything has been offered."""
 
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
-        """Answers on a socket that was made for `listen`; the call returned ends that and closes it."""
+        """Serves a socket made for `listen`; call the returned function to stop and close it."""
 
     async def object_storage(self) -> Take | None:
-        """What answers as object storage on connections that are made here; None where there is none."""
+        """Connects clients to object storage; None if there is none."""
 
 
 class HostAnswers:
-    """The host's answers of one Sesame. `offer` until `offered`; drivers wait for that."""
+    """The host's services of one Sesame. Call `offer` until `offered`, for which drivers wait."""
 
     def __init__(self) -> None:
         self._serving: dict[Listen, Serve] = {}
@@ -98,15 +98,15 @@ class HostAnswers:
 
     @classmethod
     def none(cls) -> "HostAnswers":
-        """For drivers of no server: instances find nobody to talk to."""
+        """For drivers outside a server: instances find no services."""
         made = cls()
         made.offered()
         return made
 
     def offer(self, listen: Listen, serve: Serve, take: Take | None = None) -> bool:
-        """Every network has this, and its address where that is not loopback's. False where something else is there.
+        """Adds a service, with its address unless that is loopback, to every network. Returns False on a conflict.
 
-        With `take`, connections that came to it on another machine are answered as well.
+        With `take`, connections that arrived on another machine are served as well.
         """
         if any(listen.excludes(other) for other in self._serving):
             return False
@@ -124,7 +124,7 @@ class HostAnswers:
         self._environment[name] = value
 
     def lead_out(self, way: WayOut) -> None:
-        """Sockets that `takes_all` at its address and port must be offered too."""
+        """Adds a way out. Sockets that `takes_all` must be offered at its address and port."""
         self.add_address(way.host)
         self.add_address(way.source)
         self._ways_out.append(way)
@@ -141,11 +141,11 @@ class HostAnswers:
 
     @property
     def taken(self) -> tuple[Listen, ...]:
-        """To which of them connections may have come on another machine."""
+        """The services for which connections may arrive on another machine."""
         return tuple(self._taking)
 
     def take(self, listen: Listen, connected: socket.socket, instance: str) -> bool:
-        """Answers on a connection that came to `listen` on another machine. False where nothing does, or not so."""
+        """Serves a connection that arrived for `listen` on another machine. Returns False if that is not offered."""
         take = self._taking.get(listen)
         if take is None:
             return False

@@ -1,7 +1,7 @@
-"""Brings what the interpreter's fault handler wrote about a hung function into the layout of the function's log.
+"""Converts the output of the interpreter's fault handler for a hung function to the layout of the function's log.
 
-Used by the drivers for a function that is in C code and holds the interpreter's lock when its time is up. No Python
-code can run then, but the handler, which is C, answers a signal (runtime/python/watchdog.py).
+Used by the drivers if a function is in C code and holds the interpreter's lock when it times out. No Python code can
+run then, but the handler, which is C, answers a signal (runtime/python/watchdog.py).
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 
 from sesame.sandbox.interface import OnOutput
 
-# What the shim listens to; it does not leave this number to user code, whose own signals are lower.
+# The signal to which the shim listens. The shim reserves this number; user code only gets lower ones.
 DUMP_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGTERM
-# First the shim is asked to write its stacks; then, when it has not ended, its fault handler.
+# The shim is asked first; if it does not end in time, its fault handler is.
 ASK_SHIM_S = 0.15
 ASK_HANDLER_S = 0.25
-# A busy machine may need this much longer for stacks of which the beginning is there.
+# How much longer to wait on a busy machine once the first part of the stacks has arrived.
 FINISH_S = 0.3
-# A crowd of processes takes some tenths of a second to end, of the second that a call over its time has.
+# A crowd of processes takes some tenths of a second to end, out of the one second that a timed-out call has.
 ASK_HANDLER_OF_CROWD_S = 0.1
 
-# More than this is no stack: what comes beyond goes on as it is.
+# More output than this cannot be a stack: the excess is passed on unchanged.
 _HELD_BYTES_MAX = 1024 * 1024
 
 _THREAD = re.compile(rb"(?:Current thread|Thread) 0x([0-9a-f]+).*\(most recent call first\):$")
@@ -30,7 +30,7 @@ _FRAME = re.compile(rb'  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
 class HeldOutput:
-    """Stands between an instance's output and its listener; holds it back while the fault handler writes."""
+    """Passes an instance's output to its listener, and holds it back while the fault handler writes."""
 
     def __init__(self, on_output: OnOutput) -> None:
         self._on_output = on_output
@@ -48,9 +48,9 @@ class HeldOutput:
         self._held = bytearray()
 
     async def answered(self, gone: asyncio.Event, *, crowd: bool = False) -> None:
-        """Waits until the process that was asked for its stacks has ended, or until it is clear that it will not.
+        """Waits until the process asked for its stacks has ended, or evidently will not.
 
-        `crowd` says that it was one of many.
+        `crowd` tells that it was one of many processes.
         """
         if crowd:
             await within(ASK_HANDLER_OF_CROWD_S, gone)
@@ -58,19 +58,19 @@ class HeldOutput:
             await within(FINISH_S, gone)
 
     def line(self, text: str) -> None:
-        """A line of the platform's own, after what the function wrote."""
+        """Writes a line of the platform after the function's output."""
         gap = b"" if self._last.endswith(b"\n") else b"\n"
         self(gap + text.encode() + b"\n")
 
     def release(self, request_id: str, shim: str, shown: tuple[str, str] = ("", "")) -> None:
-        """Gives on what was held, as `in_log_layout` does; nothing where nothing was held."""
+        """Passes on the held output, converted by `in_log_layout`. Does nothing if none was held."""
         held, self._held = self._held, None
         if held is not None:
             self._on_output(in_log_layout(bytes(held), request_id, shim, shown))
 
 
 async def within(limit_s: float, event: asyncio.Event) -> bool:
-    """Whether the event comes in time."""
+    """Whether the event is set in time."""
     try:
         async with asyncio.timeout(limit_s):
             await event.wait()
@@ -80,10 +80,10 @@ async def within(limit_s: float, event: asyncio.Event) -> bool:
 
 
 def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, str] = ("", "")) -> bytes:
-    """`written` with the stacks in it as records of level ERROR, innermost frame last, without the shim's own frames.
+    """Formats the stacks in `written` as ERROR records, innermost frame last, without the shim's own frames.
 
-    `shim` is the directory of the shim as the process sees it. Paths below the first of `shown` are written below the
-    second. What is no part of a stack stays as it is; without any stack in it, a line says that there is none.
+    `shim` is the shim's directory as the process sees it. Paths below `shown[0]` are printed below `shown[1]`. Other
+    text is left as it is; if there is no stack, a line says so.
     """
     at = datetime.now(UTC)
     head = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {request_id} [ERROR] ".encode()
@@ -100,7 +100,7 @@ def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, 
             other.append(line)
     told = [(ident, frames) for ident, frames in threads if frames]
     if b"[ERROR] request id = " in written:
-        # Python 2's own: its handler is Python code, which ran after all.
+        # This is Python 2, whose handler is Python code, which could run after all.
         return written
     if not told:
         return b"".join(other) + b"[sesame] the stacks of the function could not be had: it did not answer\n"

@@ -1,6 +1,6 @@
-"""Measures what an instance uses now: of its cgroup where that counts, else of its processes one by one.
+"""Measures what an instance uses now: by its cgroup if that counts, else process by process.
 
-Used by the drivers, on threads: everything here blocks, and the longer the more processes an instance has.
+Used by the drivers, in threads, because everything here blocks; the more processes an instance has, the longer.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from sesame.sandbox.memory import MIB, tree
 
 
 class Group(Protocol):
-    """What is asked of a cgroup. The module of cgroups itself cannot be imported where there are none."""
+    """The part of a cgroup used here. The cgroups module itself cannot be imported on systems without them."""
 
     def cpu_s(self) -> float | None: ...
     def memory_bytes(self) -> int | None: ...
 
 
 def of_group(group: Group | None, init: int, baseline_mb: float = 0.0, cpu_quota: float | None = None) -> Usage:
-    """Of all that is below the process `init`. `baseline_mb` is memory that the group does not count as its own."""
+    """The usage of all descendants of `init`. `baseline_mb` is memory that the group does not count as its own."""
     cpu_s = group.cpu_s() if group is not None else None
     memory_bytes = group.memory_bytes() if group is not None else None
     if cpu_s is not None and memory_bytes is not None:
@@ -35,10 +35,10 @@ def of_group(group: Group | None, init: int, baseline_mb: float = 0.0, cpu_quota
 
 
 def of_processes(pids: Sequence[int]) -> Usage:
-    """Pages that several of them share are counted for each. Processor time of ended children is their parents'."""
+    """Counts shared pages once per process. The processor time of ended children is included in their parents'."""
     cpu_s, memory_bytes = 0.0, 0
     for pid in pids:
-        # One that has ended meanwhile uses nothing.
+        # A process that has ended meanwhile uses nothing.
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             with process.oneshot():

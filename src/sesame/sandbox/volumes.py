@@ -1,8 +1,8 @@
-"""Volumes: directories of this machine that instances share, and that outlive them.
+"""Volumes: directories of this machine that are shared by instances and outlive them.
 
-`NasVolumes` has one for each server address and path of a NAS; `sandbox.launch` asks it, and the drivers show what it
-gives. Functions may write below a volume, so no path is followed there by name: a link that a function left leads
-nowhere.
+`NasVolumes` has one for each server address and path of a NAS; `sandbox.launch` looks them up, and the drivers show
+them to functions. Since functions can write below a volume, no path there is resolved by name: symbolic links left by a
+function are not followed.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from sesame.model.errors import ConfigurationError, SesameError
 from sesame.model.nas import SERVER_ADDRESS_FORM, NasAddress, NasMount, parse_server_address
 from sesame.sandbox.disk_reserve import DiskReserve
 
-# Who owns files when the configuration leaves it to the platform (reference/runtime.md §11).
+# The owner of files if the configuration leaves it to the platform (reference/runtime.md §11).
 DEFAULT_ID = 10_003
-# As in the cloud: whoever mounts a directory may write there.
+# As in the cloud, everyone who mounts a directory may write to it.
 _SHARED_MODE = 0o777
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class VolumeUnavailable(SesameError):
-    """The text says which directory cannot be mounted, why, and what to do; it names no path of this machine."""
+    """The message says which directory cannot be mounted, why, and what to do; it contains no path of this machine."""
 
 
 class Volume(msgspec.Struct, frozen=True):
     """The directory `parts` below `base`, shown at `target`. Functions cannot write to `base` or above it.
 
-    What the function writes belongs to `user_id` and `group_id` on the disk, where the driver can do that.
-    `name` is for messages.
+    Files that the function writes belong to `user_id` and `group_id` on the disk, if the driver supports that.
+    `name` appears in messages.
     """
 
     name: str
@@ -51,22 +51,22 @@ class Volume(msgspec.Struct, frozen=True):
         try:
             return DiskReserve(self.base, reserve_mb, of=f"'{self.name}'").shortage()
         except OSError:
-            # Nothing can be written to what cannot be asked; whoever opens it is told why.
+            # A directory that cannot be examined cannot be written to either; opening it reports the error.
             return ""
 
     def make(self) -> None:
-        """Makes what is missing of the directory. Raises `VolumeUnavailable`."""
+        """Creates the missing parts of the directory. Raises `VolumeUnavailable`."""
         os.close(_opened(self, make=True))
 
 
 class NasVolumes:
-    """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path.
+    """A directory below `root` for each server, created on first use, unless `named` has the server or the path.
 
-    Without a `root`, for one of several machines, there are those that are `named` alone.
+    Without a `root`, on one of several machines, only the `named` ones exist.
     """
 
     def __init__(self, root: Path | None, named: Mapping[str, Path], *, reserve_mb: int | None = None) -> None:
-        """Raises `ConfigurationError` for a name that is no address and for a directory that is not there."""
+        """Raises `ConfigurationError` for a name that is not an address, or a directory that does not exist."""
         self._root = root
         self._reserve_mb = reserve_mb
         self._named: dict[NasAddress, Path] = {}
@@ -87,7 +87,7 @@ class NasVolumes:
                 )
 
     def provide(self, mount: NasMount) -> Volume:
-        """The directory that is mounted, which exists from here on. Blocks. Raises `VolumeUnavailable`."""
+        """Returns the directory to mount, creating it if necessary. Blocks. Raises `VolumeUnavailable`."""
         try:
             return self._provided(mount)
         except OSError as error:
@@ -115,7 +115,8 @@ class NasVolumes:
             base, parts = self._root.resolve(), (address.server, *address.parts)
         else:
             base, parts = self._named[named], address.parts[len(named.parts) :]
-            # What others may see on this machine gets no files of root, which could be programs with its rights.
+            # Other users of this machine may see this directory, so it must not receive root-owned, possibly setuid,
+            # programs.
             owner = base.stat()
             user_id = user_id or owner.st_uid or DEFAULT_ID
             group_id = group_id or owner.st_gid or DEFAULT_ID
@@ -126,7 +127,7 @@ class NasVolumes:
         return volume
 
     def _nearest(self, address: NasAddress) -> NasAddress | None:
-        """The longest name that has the address."""
+        """The longest configured prefix of the address."""
         for length in range(len(address.parts), -1, -1):
             name = NasAddress(address.server, address.parts[:length])
             if name in self._named:
@@ -135,7 +136,7 @@ class NasVolumes:
 
 
 def _opened(volume: Volume, *, make: bool) -> int:
-    """Goes from part to part by descriptor, so that whatever a function does meanwhile, nothing outside is reached."""
+    """Opens the path part by part through descriptors, so that a function can never redirect it outside."""
     try:
         fd = os.open(volume.base, _OPEN & ~os.O_NOFOLLOW)
         for part in volume.parts:

@@ -1,7 +1,7 @@
-"""The host's side of the wire protocol (docs/wire-protocol.md): one channel for each instance.
+"""The host's side of the wire protocol (docs/wire-protocol.md): one channel per instance.
 
-Used by the drivers, which make the socket pair and the output pipe and start the process between them. The peer is not
-trusted: sizes are checked before memory is allocated, and a violation of the protocol ends the channel.
+Used by the drivers, which create the socket pair and the output pipe and start the process between them. The peer is
+not trusted: sizes are checked before memory is allocated, and a protocol violation ends the channel.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ MAX_HEADER_BYTES = 1024 * 1024
 
 _SIZES = struct.Struct(">II")
 _READ_BYTES = 64 * 1024
-# Header and payload up to this size are joined, so that they are sent by one system call.
+# Header and payload up to this size are joined, to send them with one system call.
 _JOIN_BYTES = 64 * 1024
-# fcntl's F_GETPIPE_SZ on Linux. Where a pipe's capacity cannot be read, the default is assumed.
+# fcntl's F_GETPIPE_SZ on Linux. If a pipe's capacity cannot be read, the default is assumed.
 _F_GETPIPE_SZ = 1032
 _PIPE_BYTES = 64 * 1024
 _TEXT_CHARS = 4096
@@ -55,12 +55,12 @@ _decode = msgspec.json.Decoder(Header).decode
 
 
 class Channel:
-    """One conversation: a setup, then calls one at a time, and the output that arrives meanwhile.
+    """One conversation: a setup, then one call at a time, and the output that arrives meanwhile.
 
-    `on_end` is called once, when the peer has closed its end or broken the protocol, in a call or between two.
+    `on_end` is called once, when the peer has closed its end or violated the protocol, during a call or between calls.
     """
 
-    # Whether an answer must name the request that was asked. A test takes the check away to show what it prevents.
+    # Whether an answer must name the request. A test disables the check to show what it prevents.
     checks_ids: ClassVar[bool] = True
 
     def __init__(self, sock: socket.socket, output: "Output", on_end: Callable[[], None]) -> None:
@@ -71,13 +71,13 @@ class Channel:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
         self._ended: SandboxDied | None = None
-        # The meta that was sent last.
+        # The metadata that was sent last.
         self._meta: Mapping[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._batch: WriteBatch
 
     async def open(self) -> None:
-        """Begins to read the socket and the output."""
+        """Starts reading the socket and the output."""
         loop = self._loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: self._protocol, sock=self._sock)
         self._batch = _batch()
@@ -85,13 +85,13 @@ class Channel:
 
     @property
     def ended(self) -> SandboxDied | None:
-        """Why the channel has ended; None while it has not."""
+        """Why the channel has ended; None while it is open."""
         return self._ended
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
         """Sends the setup and returns the version of Python that answers.
 
-        Raises `SandboxDied`, and `ProgramFailed` where the shim started a program that did not come up.
+        Raises `SandboxDied`, and `ProgramFailed` if the shim started a program that did not come up.
         """
         answer = self._ask(_encode({**setup, "type": "setup"}), b"")
         try:
@@ -105,13 +105,13 @@ class Channel:
         return header.python
 
     async def call(self, call: Call) -> Reply:
-        """Sends one request and returns its reply; all output written before it has been passed on by then.
+        """Sends one request and returns its reply, after passing on all output written before the reply.
 
         Raises `SandboxDied` with reason exit or protocol.
         """
         head: dict[str, Any] = {"type": call.kind, "id": call.request_id}
         if call.meta != self._meta:
-            # Most calls have the same meta as the call before; then it is left out.
+            # Most calls have the same metadata as the one before; it is then omitted.
             head["meta"] = self._meta = call.meta
         answer = self._ask(_encode(head), call.payload)
         try:
@@ -123,16 +123,16 @@ class Channel:
         return Reply(header.ok, payload, header.http, header.trace)
 
     def hang_up(self) -> None:
-        """Shuts the sending half, which tells the shim to log its stacks and exit (watchdog.py)."""
+        """Shuts down the sending half, which tells the shim to log its stacks and exit (watchdog.py)."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
 
     def end(self, died: SandboxDied) -> None:
-        """Fails the call that waits, and every later one, with `died`, unless the channel has ended already."""
+        """Fails the waiting call and every later one with `died`, unless the channel has already ended."""
         self._end(died)
 
     def close(self) -> None:
-        """Passes on what is left in the pipe, then closes socket and pipe; idempotent."""
+        """Passes on what is left in the pipe, then closes socket and pipe. Idempotent."""
         self._end(SandboxDied("killed"))
         self._output.close()
         if self._transport is not None:
@@ -141,7 +141,7 @@ class Channel:
             self._sock.close()
 
     def _ask(self, head: bytes, payload: bytes) -> "asyncio.Future[tuple[Header, bytes]]":
-        """Sends a frame. The caller awaits the answer and then calls `_asked`, also when it was cancelled."""
+        """Sends a frame. The caller awaits the answer and then calls `_asked`, even if it was cancelled."""
         if self._ended is not None:
             raise self._ended
         assert self._transport is not None, "the channel is not open"
@@ -165,14 +165,14 @@ class Channel:
             self._answer = None
 
     def on_unasked(self, head: bytes, payload: bytes) -> None:
-        """A frame came while no call waits: it is not kept as the answer to a later call."""
+        """A frame arrived while no call waits: it must not become the answer to a later call."""
         self._end(SandboxDied("protocol", "an answer to nothing"))
 
     def on_frame(self, head: bytes, payload: bytes) -> None:
-        """Takes a whole frame from the shim."""
+        """Takes a complete frame from the shim."""
         answer = self._answer
         if answer is None or answer.done():
-            # In the second case the caller was cancelled, and kills the instance.
+            # If the answer is done, its caller was cancelled and kills the instance.
             self.on_unasked(head, payload)
             return
         try:
@@ -218,13 +218,13 @@ class Output:
         loop.add_reader(self._fd, self._read)
 
     def drain(self) -> None:
-        """Passes on everything that was in the pipe when this was called.
+        """Passes on everything that was in the pipe at the time of the call.
 
-        Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
+        Reads no more than the pipe's capacity: a background thread that never stops writing must not block the host.
         """
         left = self.capacity
         while left > 0 and self._fd >= 0:
-            # Asking is cheaper than the exception of reading an empty pipe, as it is after most calls.
+            # Asking is cheaper than the exception from reading an empty pipe, which it is after most calls.
             fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
             waiting = self._count[0]
             if not waiting:
@@ -256,9 +256,9 @@ class Output:
 
 
 class _Frames(asyncio.BufferedProtocol):
-    """Cuts the stream into frames. A large frame is received into memory of its size, without copies.
+    """Splits the stream into frames. A large frame is received into memory of its size, without copies.
 
-    The kernel gives that memory as it is filled, so that a frame that was announced and never sent takes none.
+    The kernel allocates that memory as it is filled, so a frame that is announced but never sent takes none.
     """
 
     def __init__(self, on_frame: Callable[[bytes, bytes], None], on_lost: Callable[[str], None]) -> None:
@@ -300,7 +300,7 @@ class _Frames(asyncio.BufferedProtocol):
             self._deliver(small, start, header_size, end)
             start = end
         if start == got:
-            # By far the most usual: whole frames, and nothing behind them.
+            # By far the most common case: complete frames with nothing after them.
             self._got = 0
         elif start:
             small[: got - start] = small[start:got]

@@ -1,7 +1,7 @@
-"""One mount's connection with the kernel: reads its requests, has a few of them run at a time, writes the answers.
+"""One FUSE mount's connection to the kernel: reads requests, runs a few at a time in threads, writes the answers.
 
-Used by `buckets.process`, on its event loop; the requests themselves run in threads. Closing it has everyone who waits
-for an answer go on at once, with an error.
+Used by `buckets.process` on its event loop. Closing the connection makes all waiting processes fail with an error at
+once.
 """
 
 import asyncio
@@ -16,16 +16,15 @@ from sesame.sandbox.buckets import fuse
 from sesame.sandbox.buckets.filesystem import BucketFiles
 from sesame.sandbox.buckets.fuse import Opcode, Request
 
-# Requests of one mount that run at a time; others wait in the kernel.
+# How many requests of one mount run at a time; others wait in the kernel.
 RUNNING_MAX = 4
 _WITHOUT_ANSWER = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.DESTROY})
 
 
 class Connection:
-    """`device` is an open /dev/fuse, which this closes. `before` is called ahead of each request.
+    """`device` is an open /dev/fuse, closed by this class. `before` is called ahead of each request.
 
-    `log` is told of faults of ours. `on_end` is called once, when the mount is no more, whether it was closed here or
-    by the kernel.
+    `log` receives internal errors. `on_end` is called once, when the mount has been closed here or by the kernel.
     """
 
     def __init__(
@@ -45,8 +44,8 @@ class Connection:
         self._executor = ThreadPoolExecutor(max_workers=RUNNING_MAX, thread_name_prefix="bucket")
         self._running = 0
         self._reading = False
-        # Threads that write an answer at this moment: the descriptor is closed after the last, so that it is not
-        # another's by then.
+        # Threads that are writing an answer. The last one closes the descriptor, so that none writes to a reused
+        # number.
         self._writing = 0
         self._lock = Lock()
         self._open = True
@@ -56,7 +55,7 @@ class Connection:
         self._read_on()
 
     def close(self) -> None:
-        """Idempotent, never blocks. What runs goes on to its end, and nobody gets its answer."""
+        """Idempotent, never blocks. Running requests complete, but their answers are dropped."""
         if not self._open:
             return
         self._pause()
@@ -89,7 +88,7 @@ class Connection:
         try:
             data = os.read(self._device, fuse.REQUEST_BYTES_MAX)
         except OSError as error:
-            # ENOENT: whoever asked was interrupted before it was read. ENODEV: the mount is gone.
+            # ENOENT: the request was interrupted before it was read. ENODEV: the mount is gone.
             if error.errno not in (errno.EAGAIN, errno.EINTR, errno.ENOENT):
                 self.close()
             return
@@ -115,13 +114,13 @@ class Connection:
                 self._files.forget(node, lookups)
 
     def _run(self, request: Request) -> None:
-        """In a thread."""
+        """Runs in a thread."""
         try:
             answer = fuse.answer(request.unique, self._files.run(request))
         except OSError as error:
             answer = fuse.answer(request.unique, b"", error.errno or errno.EIO)
-        except Exception:  # noqa: BLE001 (whatever it is, somebody waits for an answer)
-            # A fault of ours: whoever asked goes on with an error.
+        except Exception:  # noqa: BLE001 (whatever it is, a process waits for an answer)
+            # A bug of ours: answer with an error, so that the process continues.
             self._log(traceback.format_exc())
             answer = fuse.answer(request.unique, b"", errno.EIO)
         self._answer(answer)
@@ -139,7 +138,7 @@ class Connection:
         try:
             os.write(self._device, answer)
         except OSError as error:
-            # ENOENT: nobody waits for it any more. ENODEV: the mount is gone, which reading notices.
+            # ENOENT: the request was interrupted. ENODEV: the mount is gone, which the next read notices.
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 self._log(f"the kernel does not take an answer: {error}")
         with self._lock:

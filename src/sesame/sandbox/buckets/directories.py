@@ -1,4 +1,4 @@
-"""The open directories of one mounted bucket: their entries, page by page of the bucket's listing.
+"""The open directories of one mounted bucket: reads their entries page by page from the bucket's listing.
 
 Used by `buckets.filesystem`, in threads.
 """
@@ -15,12 +15,12 @@ from sesame.sandbox.buckets.objects import Bucket, Head
 
 OPEN_MAX = 256
 _FUSE_NAME_BYTES_MAX = 1024
-# Takes what was seen of keys, and when, by the monotonic clock.
+# (monotonic time, heads by key): reports what a listing has shown.
 Seen = Callable[[float, Mapping[str, Head]], None]
 
 
 class _OpenDirectory:
-    """`entries` is the present page, which begins at number `first`; `marker` says where the next one does."""
+    """`entries` is the current page, starting at entry number `first`; the next page starts after key `marker`."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -54,7 +54,7 @@ class OpenDirectories:
             self._open.pop(handle, None)
 
     def read(self, handle: int, offset: int, count: int) -> bytes:
-        """As many entries from number `offset` on as `count` bytes hold."""
+        """Encodes the entries from number `offset` on, as many as fit into `count` bytes."""
         directory = self._open.get(handle)
         if directory is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -72,7 +72,7 @@ class OpenDirectories:
             return bytes(found)
 
     def _begin(self, directory: _OpenDirectory) -> None:
-        """With `.` and `..`, and what is only a draft yet."""
+        """Starts over, with `.`, `..` and the files that exist only as drafts."""
         directory.drafts = frozenset(self._tree.drafts_below(directory.node))
         directory.first, directory.marker = 0, ""
         own = [(b".", True), (b"..", True), *((name.encode(), False) for name in sorted(directory.drafts))]
@@ -100,5 +100,5 @@ class OpenDirectories:
 
 
 def _is_name(name: str) -> bool:
-    """Not every key has a path: an empty part, `.` and `..` lead nowhere."""
+    """Whether a key's part can be a file name: empty parts, `.` and `..` have no path."""
     return name not in ("", ".", "..") and "\0" not in name and len(name.encode()) < _FUSE_NAME_BYTES_MAX

@@ -1,6 +1,6 @@
-"""What a function writes to a file, until it is an object: a nameless file on this machine's disk.
+"""Drafts: what a function has written to a file before it is an object, in an unnamed file on this machine's disk.
 
-Made by `buckets.open_files`. Nothing of it is left when the process that has it ends, however it ends.
+Created by `buckets.open_files`. The kernel frees a draft when the process that holds it ends for whatever reason.
 """
 
 import errno
@@ -14,16 +14,16 @@ from typing import IO
 from sesame.sandbox.disk_reserve import DiskReserve
 
 MIB = 1024 * 1024
-# The largest object that one request makes (reference/companions.md §1.11).
+# The largest object that a single PUT can create (reference/companions.md §1.11).
 FILE_BYTES_MAX = 5 * 1024 * MIB
-# Of all drafts of one mount, and how many there may be: each is an open file of the process.
+# Bounds for all drafts of one mount. Each is an open file of this process.
 DRAFTS_BYTES_MAX = FILE_BYTES_MAX
 DRAFTS_MAX = 256
 _UNKNOWN = 0
 
 
 class Room:
-    """What the drafts of one mount may take of the disk of `folder`, whose reserve they leave."""
+    """The disk space available to the drafts of one mount, in `folder`. Respects the disk's reserve."""
 
     def __init__(self, folder: Path, reserve_mb: int | None = None) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Room:
         self._lock = Lock()
 
     def enter(self) -> None:
-        """Raises `OSError` ENFILE."""
+        """Counts one more draft. Raises `OSError` ENFILE if there are too many."""
         with self._lock:
             if self._drafts >= DRAFTS_MAX:
                 raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
@@ -44,7 +44,7 @@ class Room:
             self._drafts -= 1
 
     def take(self, count: int) -> None:
-        """Raises `OSError` ENOSPC; a negative `count` gives back."""
+        """Takes `count` bytes; a negative count gives them back. Raises `OSError` ENOSPC."""
         with self._lock:
             if count > 0 and (self._taken + count > DRAFTS_BYTES_MAX or self._reserve.shortage()):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -52,10 +52,10 @@ class Room:
 
 
 class Draft:
-    """Used with its node's lock held, but for `read` and what says how it is.
+    """Hold the node's lock for all operations except `read` and the attributes that describe its state.
 
-    `is_new`: there is no object yet that it is to replace. `is_dirty`: it has what the object has not. What is
-    `forsaken` becomes no object by itself: who wrote it was killed, or has been told that it failed.
+    `is_new`: no object of this name exists yet. `is_dirty`: it differs from the object. A `forsaken` draft is not
+    uploaded on its own, because its writer was killed or has been told that the upload failed.
     """
 
     def __init__(self, room: Room, *, is_new: bool) -> None:
@@ -75,7 +75,7 @@ class Draft:
 
     @property
     def source(self) -> IO[bytes]:
-        """From its beginning."""
+        """The draft's file, rewound to its beginning."""
         self._file.seek(0)
         return self._file
 
@@ -83,7 +83,7 @@ class Draft:
         return os.pread(self._file.fileno(), count, offset)
 
     def append(self, data: bytes) -> None:
-        """What was an object before: nothing of it is dirty."""
+        """Appends contents of the object itself, which do not make the draft dirty."""
         self._put(self.size, data)
 
     def write(self, offset: int, data: bytes) -> None:
@@ -91,7 +91,7 @@ class Draft:
         self._changed()
 
     def written_by(self, process: int) -> None:
-        """0 where it is not known."""
+        """Remembers a process that wrote; 0 if it is unknown."""
         self._writers.add(process)
 
     def truncate(self, size: int) -> None:
@@ -103,7 +103,7 @@ class Draft:
         self._changed()
 
     def may_be_closed_by(self, process: int) -> bool:
-        """Whether a process that closes the file is done with it: not a child that only inherited it."""
+        """Whether closing by this process counts: it has written, and is not just a child that inherited the file."""
         return not self._writers or _UNKNOWN in self._writers or process in self._writers
 
     def uploaded(self) -> None:

@@ -1,6 +1,6 @@
-"""A bucket, or what lies below a prefix of its keys, as a file system: docs/files.md says with which semantics.
+"""Presents a bucket, or the part of it below a key prefix, as a file system; docs/files.md describes the semantics.
 
-Called by `buckets.connection` in threads, once for each of the kernel's requests. Every failure is an `OSError`.
+`buckets.connection` calls it in threads, once per request of the kernel. Every failure is an `OSError`.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from sesame.sandbox.buckets.objects import Bucket, Head
 from sesame.sandbox.buckets.open_files import SEEN_S, OpenFiles
 
 NAME_BYTES_MAX = 255
-# A directory with more objects is not moved: whoever moves it gets EXDEV, and copies it, as between two disks.
+# A directory with more objects is not renamed: the caller gets EXDEV, and copies as between two disks.
 MOVED_MAX = 1000
 SEEN_MAX = 10_000
-# 256 TiB, as nothing bounds a bucket.
+# 256 TiB, as a bucket has no size limit.
 BLOCKS = (256 << 40) // fuse.BLOCK_BYTES
 _NO_REPLACE = 1
 
@@ -33,7 +33,7 @@ Operation = Callable[[Request], bytes]
 
 
 class BucketFiles:
-    """`drafts` is the folder for what is written; `prefix` is "" or ends in "/"."""
+    """`drafts` is the folder for files being written; `prefix` is "" or ends in "/"."""
 
     def __init__(
         self, bucket: Bucket, prefix: str, owner: Owner, drafts: Path, log: Callable[[str], None], *, read_only: bool
@@ -45,7 +45,7 @@ class BucketFiles:
         self._files = OpenFiles(self._tree, bucket, Room(drafts), log)
         self._directories = OpenDirectories(self._tree, bucket, self._note)
         self._made_at = time.time()
-        # What was seen of names lately, when: files by their heads, directories by the time of their markers.
+        # Names seen recently, with the time: the heads of files, or the modification times of directories' markers.
         self._seen: OrderedDict[str, tuple[float, Head | float]] = OrderedDict()
         self._lock = Lock()
         self._operations: Mapping[int, Operation] = {
@@ -60,7 +60,10 @@ class BucketFiles:
         }  # fmt: skip
 
     def run(self, request: Request) -> bytes:
-        """The body of the answer. Raises `OSError`, ENOSYS for what a bucket has not, such as extended attributes."""
+        """Returns the body of the answer.
+
+        Raises `OSError`: ENOSYS for unsupported operations like extended attributes.
+        """
         operation = self._operations.get(request.opcode)
         if operation is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -70,7 +73,7 @@ class BucketFiles:
         self._tree.forget(node, lookups)
 
     def close(self) -> None:
-        """Nobody has it mounted any more: what was not closed becomes no object."""
+        """Called when the bucket is no longer mounted: discards all drafts."""
         self._files.close()
 
     def _lookup(self, request: Request) -> bytes:
@@ -82,7 +85,7 @@ class BucketFiles:
         return self._attributes(self._tree.get(request.node), handle if flags & fuse.GETS_BY_HANDLE else 0)
 
     def _setattr(self, request: Request) -> bytes:
-        """Only the size is a matter of the object; owner, mode and times are what they are."""
+        """Applies only a change of size; owner, mode and times cannot be changed."""
         valid, _padding, handle, size, *_rest = request.fields(fuse.SETATTR)
         node = self._tree.get(request.node)
         if valid & fuse.SETS_SIZE:
@@ -146,7 +149,7 @@ class BucketFiles:
         return b""
 
     def _rename(self, request: Request) -> bytes:
-        """POLICY: objects are copied, then deleted: what fails between leaves both, and loses nothing."""
+        """POLICY: objects are copied first, then deleted, so that a failure in between loses nothing."""
         form = fuse.RENAME if request.opcode == Opcode.RENAME else fuse.RENAME2
         new_parent, flags = request.fields(form)[0], request.fields(form)[1] if form is fuse.RENAME2 else 0
         if flags & ~_NO_REPLACE:
@@ -172,7 +175,7 @@ class BucketFiles:
             if not isinstance(self._seen_of(parent, name)[1], Head):
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
             replaces = True
-        # The former file's too: what is written to it just now must not come after.
+        # Lock the replaced file too: a write to it must not complete after the move.
         with node.lock, former.lock if former is not None else contextlib.nullcontext(), self._tree.moves.held_off():
             source, target, draft = self._tree.key(node), self._tree.key_below(parent, name), node.draft
             if draft is None or not draft.is_new:
@@ -263,7 +266,7 @@ class BucketFiles:
         return self._tree.get(request.node), _name(name)
 
     def _enter(self, parent: Node, name: str) -> Attributes:
-        """What has this name, and the kernel knows it once more. Raises `OSError` ENOENT."""
+        """Looks the name up and counts one more reference by the kernel. Raises `OSError` ENOENT."""
         child = self._tree.child(parent, name)
         if child is not None and child.draft is not None:
             node = self._tree.enter(parent, name, is_directory=False)
@@ -277,7 +280,7 @@ class BucketFiles:
         return Attributes(node.id, True, 0, seen)
 
     def _seen_of(self, parent: Node, name: str) -> tuple[float, Head | float]:
-        """A file's head, or when a directory was made; and when that was seen.
+        """Returns the time of the observation, and the file's head or the directory's modification time.
 
         An object hides a directory of the same name.
         """
@@ -299,7 +302,7 @@ class BucketFiles:
         return at, seen
 
     def _note(self, at: float, found: Mapping[str, Head | float]) -> None:
-        """Keeps for a moment what was seen of keys: whoever lists a directory mostly asks for its files next."""
+        """Caches for a moment what was seen of keys: a process that lists a directory usually stats its files next."""
         with self._lock:
             for key, seen in found.items():
                 self._seen[key] = (at, seen)
@@ -311,7 +314,7 @@ class BucketFiles:
             self._seen.clear()
 
     def _keep(self, directory: Node) -> None:
-        """A directory that was there only by what lay in it gets a marker when that is gone: it stays, until rmdir."""
+        """Gives a directory a marker when its last entry is deleted, so that it stays until it is removed by rmdir."""
         if directory.parent is None or directory.gone or self._tree.drafts_below(directory):
             return
         with contextlib.suppress(PermissionError), self._tree.moves.held_off():
@@ -336,7 +339,7 @@ class BucketFiles:
 
 
 def _name(name: bytes) -> str:
-    """Raises `OSError` for what is no part of a key."""
+    """Decodes a file name. Raises `OSError` if it cannot be part of a key."""
     if len(name) > NAME_BYTES_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     try:

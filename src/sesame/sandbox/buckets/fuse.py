@@ -1,6 +1,6 @@
-"""The kernel's FUSE protocol, version 7.31: how its requests are read and answers written (include/uapi/linux/fuse.h).
+"""The kernel's FUSE protocol, version 7.31: parses requests and builds answers (include/uapi/linux/fuse.h).
 
-Used by `buckets.connection` and `buckets.filesystem`. Nothing here asks the kernel or keeps anything.
+Used by `buckets.connection` and `buckets.filesystem`. Does no I/O and keeps no state.
 """
 
 import enum
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 MAJOR, MINOR = 7, 31
 HEADER_BYTES = 40
-# Of a READ or a WRITE; the kernel's own bound is 256 pages.
+# The maximum of one READ or WRITE; the kernel's own limit is 256 pages.
 DATA_BYTES_MAX = 1024 * 1024
 REQUEST_BYTES_MAX = DATA_BYTES_MAX + 4096
 ROOT_ID = 1
 BLOCK_BYTES = 128 * 1024
-WRITTEN_BACK = 1  # write_flags: by the kernel from its cache, for no process
+WRITTEN_BACK = 1  # write_flags: written by the kernel from its cache, on behalf of no process
 
 _ASYNC_READ, _ATOMIC_O_TRUNC, _BIG_WRITES, _PARALLEL_DIROPS, _MAX_PAGES = 1 << 0, 1 << 3, 1 << 5, 1 << 18, 1 << 22
 _FEATURES = _ASYNC_READ | _ATOMIC_O_TRUNC | _BIG_WRITES | _PARALLEL_DIROPS | _MAX_PAGES
-# Requests that the kernel may send although nobody waits for their answers, such as reading ahead.
+# How many requests that no process waits for, such as read-ahead, the kernel may send at a time.
 _BACKGROUND, _CONGESTION = 12, 9
 
 _HEADER = struct.Struct("=IIQQIIIHH")
@@ -87,7 +87,7 @@ class Opcode(enum.IntEnum):
 
 
 class Request(NamedTuple):
-    """`opcode` may be none of `Opcode`. `pid` is of the thread that asks, 0 for the kernel itself."""
+    """`opcode` may be missing from `Opcode`. `pid` is the thread that made the request, 0 for the kernel itself."""
 
     opcode: int
     unique: int
@@ -99,12 +99,12 @@ class Request(NamedTuple):
         return form.unpack_from(self.body)
 
     def names(self, form: struct.Struct | None = None) -> list[bytes]:
-        """Those that follow the fields, or stand alone."""
+        """The names that follow the fields of `form`, or make up the whole body."""
         return self.body[form.size if form else 0 :].split(b"\0")[:-1]
 
 
 class Attributes(NamedTuple):
-    """Of a file or a directory; `modified_at` is Unix seconds."""
+    """The attributes of a file or a directory; `modified_at` is in Unix seconds."""
 
     node: int
     is_directory: bool
@@ -113,7 +113,7 @@ class Attributes(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """As whose everything is shown: the file system knows no other."""
+    """The owner shown for every file: the file system knows no other."""
 
     user_id: int
     group_id: int
@@ -125,12 +125,12 @@ def request(data: bytes) -> Request:
 
 
 def answer(unique: int, body: bytes = b"", error: int = 0) -> bytes:
-    """`error` is a positive errno; then there is no body."""
+    """`error` is a positive errno; the answer then has no body."""
     return _ANSWER.pack(_ANSWER.size + len(body), -error, unique) + body
 
 
 def initialized(body: bytes) -> bytes | None:
-    """The answer to INIT; None to a kernel that is too old."""
+    """The answer to INIT; None if the kernel is too old."""
     major, minor, read_ahead, features = _INIT.unpack_from(body)
     if major != MAJOR or minor < MINOR:
         return None
@@ -142,7 +142,7 @@ def initialized(body: bytes) -> bytes | None:
 
 
 def entry(found: Attributes, owner: Owner) -> bytes:
-    """The answer to LOOKUP, MKDIR and MKNOD. The kernel is to ask again each time: nothing of it is kept there."""
+    """The answer to LOOKUP, MKDIR and MKNOD. Lets the kernel cache nothing, so that it always asks again."""
     return _ENTRY.pack(found.node, 0, 0, 0, 0, 0) + _attributes(found, owner)
 
 
@@ -159,12 +159,12 @@ def written(count: int) -> bytes:
 
 
 def statfs(blocks: int) -> bytes:
-    """So many blocks, all free."""
+    """Reports `blocks` blocks, all of them free."""
     return _STATFS.pack(blocks, blocks, blocks, blocks, blocks, BLOCK_BYTES, 1023, BLOCK_BYTES, 0, *[0] * 6)
 
 
 def directory_entry(number: int, name: bytes, *, is_directory: bool) -> bytes:
-    """`number` is where reading goes on after it. The node's number is not told: whoever asks looks the name up."""
+    """`number` is the offset of the next entry. The inode number is omitted: the kernel looks the name up."""
     kind = (stat.S_IFDIR if is_directory else stat.S_IFREG) >> 12
     packed = _DIRENT.pack(number + 1, number, len(name), kind) + name
     return packed + bytes(-len(packed) % 8)

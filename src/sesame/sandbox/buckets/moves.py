@@ -1,7 +1,7 @@
-"""Keeps writing to objects of a mounted bucket, and moving a directory, which changes keys, apart from each other.
+"""Keeps writes to objects of a mounted bucket apart from directory moves, which change keys.
 
-Used by `buckets.filesystem` and `buckets.open_files`, in threads. A directory is moved object by object: what is put
-below its former key meanwhile would be deleted with what was copied.
+Used by `buckets.filesystem` and `buckets.open_files`, in threads. A directory is moved object by object: an object
+written below its old key meanwhile would be deleted together with the copied ones.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from threading import Condition
 
 
 class Moves:
-    """Whoever is in one of its contexts waits for no lock of a node: those are taken before."""
+    """Lock order: take node locks before entering one of these contexts, never inside."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -19,7 +19,7 @@ class Moves:
 
     @contextmanager
     def held_off(self) -> Iterator[None]:
-        """For whoever writes one object, from when its key is known. Others may as well. Not to be nested."""
+        """Held while writing one object, from the moment its key is determined. Shared; must not be nested."""
         with self._changed:
             self._changed.wait_for(lambda: not self._moving)
             self._writing += 1
@@ -32,7 +32,7 @@ class Moves:
 
     @contextmanager
     def moving(self) -> Iterator[None]:
-        """For whoever moves a directory; from here on nobody else writes."""
+        """Held while moving a directory. Exclusive: waits for writers, and blocks new ones."""
         with self._changed:
             self._changed.wait_for(lambda: not self._moving)
             self._moving = True

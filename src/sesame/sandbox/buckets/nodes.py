@@ -1,6 +1,6 @@
-"""The files and directories of one mounted bucket that the kernel knows, each under the number it was given.
+"""The files and directories of one mounted bucket that the kernel currently references, by node number.
 
-Kept by `buckets.filesystem`, whose threads share it. What objects there are is not known here.
+Kept by `buckets.filesystem`, whose threads share it. Does not know which objects exist.
 """
 
 import errno
@@ -12,14 +12,14 @@ from sesame.sandbox.buckets.fuse import ROOT_ID
 from sesame.sandbox.buckets.moves import Moves
 from sesame.sandbox.buckets.objects import Head
 
-# The kernel forgets them as it needs the instance's memory; beyond so many, what is looked up newly is refused.
+# The kernel drops references when the instance's memory is short; beyond this many, new lookups are refused.
 NODES_MAX = 100_000
 
 
 class Node:
-    """`head` is of a file, as it was seen at `seen_at`. What is `gone` was deleted while it is still open.
+    """`head` is the file's object as seen at `seen_at`. A `gone` node was deleted while still open.
 
-    `lock` is held while the contents change: a draft is made, uploaded, moved or given up.
+    `lock` is held while the contents change: when a draft is created, uploaded, moved or discarded.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Node:
 
 
 class Tree:
-    """`prefix` is the key of the root: "" or one that ends in "/"."""
+    """`prefix` is the root's key: "" or a string ending in "/"."""
 
     def __init__(self, prefix: str) -> None:
         self.moves = Moves()
@@ -64,7 +64,7 @@ class Tree:
         return parent.children.get(name)
 
     def key(self, node: Node) -> str:
-        """Of a directory, that of its marker, which ends in "/"; of the root, the prefix."""
+        """The object's key; for a directory that of its marker, ending in "/"; for the root the prefix."""
         with self._lock:
             parts: list[str] = []
             at: Node | None = node
@@ -78,7 +78,7 @@ class Tree:
         return self.key(parent) + name
 
     def enter(self, parent: Node, name: str, *, is_directory: bool) -> Node:
-        """The node of this name, which the kernel knows once more from here on."""
+        """Returns the node of this name, creating it if necessary, and counts one more reference by the kernel."""
         with self._lock:
             node = parent.children.get(name)
             if node is not None and node.is_directory != is_directory:
@@ -110,13 +110,13 @@ class Tree:
             self._drop_unused(node)
 
     def detach(self, node: Node) -> None:
-        """It has no name any more, and is kept as long as the kernel knows it."""
+        """Removes the node's name; the node itself is kept while the kernel references it."""
         with self._lock:
             node.gone = True
             _take_name(node)
 
     def move(self, node: Node, parent: Node, name: str) -> None:
-        """In the place of what had that name."""
+        """Renames the node, replacing any node of that name."""
         with self._lock:
             former, before = parent.children.get(name), node.parent
             if former is not None and former is not node:
@@ -128,7 +128,7 @@ class Tree:
                 self._drop_unused(before)
 
     def drafts_below(self, directory: Node) -> list[str]:
-        """The names of its files that exist as drafts alone, not as objects yet."""
+        """The names of the directory's files that exist only as drafts."""
         with self._lock:
             return [name for name, each in directory.children.items() if each.draft is not None and each.draft.is_new]
 
@@ -145,6 +145,6 @@ class Tree:
 
 
 def _take_name(node: Node) -> None:
-    """From its parent, unless another node has the name by now."""
+    """Removes the node from its parent, unless another node has taken its name."""
     if node.parent is not None and node.parent.children.get(node.name) is node:
         del node.parent.children[node.name]

@@ -1,7 +1,7 @@
-"""A client of object storage for the process that shows buckets as files: one bucket, with a role's temporary keys.
+"""An object storage client for one bucket, using a role's temporary keys.
 
-Used by `buckets.filesystem`, in threads. Knows object storage as any customer does, so rights, events and checks are
-the endpoint's own. Every failure is an `OSError`.
+Used by `buckets.filesystem`, in threads. It accesses object storage like any other client, so permissions, events and
+validation are the endpoint's. Every failure is an `OSError`.
 """
 
 import base64
@@ -23,9 +23,9 @@ from xml.etree.ElementTree import Element
 
 import defusedxml.ElementTree as ElementTree
 
-# Of silence: a large object takes so long to be written or copied. Who waits for it is let go when its instance ends.
+# Time without any data: writing or copying a large object can take this long. An instance's end aborts the wait.
 TIMEOUT_S = 600.0
-# Connections that wait for their next request; the endpoint closes them when they have waited for long.
+# How many idle connections are kept; the endpoint closes those that have been idle for long.
 IDLE_MAX = 16
 KEY_BYTES_MAX = 1023
 PIECE_BYTES = 1024 * 1024
@@ -43,7 +43,7 @@ class Keys(NamedTuple):
 
 
 class Head(NamedTuple):
-    """An object as a file has it: `modified_at` is Unix seconds."""
+    """An object's metadata as a file needs it; `modified_at` is in Unix seconds."""
 
     size: int
     modified_at: float
@@ -51,7 +51,7 @@ class Head(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Of a listing: objects by key, prefixes that end in "/", and where the next page begins; "" for the last one."""
+    """A page of a listing: objects by key, prefixes ending in "/", and the next page's marker, "" on the last page."""
 
     objects: Mapping[str, Head]
     prefixes: tuple[str, ...]
@@ -59,7 +59,7 @@ class Page(NamedTuple):
 
 
 class Connections:
-    """Of the whole process; `make` gives a socket whose other end the endpoint answers on."""
+    """The process's connection pool. `make` returns a socket that is connected to the endpoint."""
 
     def __init__(self, make: Callable[[], socket.socket]) -> None:
         self._make = make
@@ -67,7 +67,7 @@ class Connections:
         self._idle: collections.deque[http.client.HTTPConnection] = collections.deque()
 
     def take(self, *, new: bool = False) -> tuple[http.client.HTTPConnection, bool]:
-        """A connection, and whether it was used before."""
+        """Returns a connection, and whether it has been used before."""
         with self._lock:
             if self._idle and not new:
                 return self._idle.pop(), True
@@ -85,7 +85,7 @@ class Connections:
 
 
 class Bucket:
-    """`keys` are those of the call that runs; they change from call to call."""
+    """`keys` are the running call's, and change from call to call."""
 
     def __init__(self, name: str, keys: Keys, connections: Connections) -> None:
         self._name = name
@@ -98,7 +98,7 @@ class Bucket:
         return Head(int(headers["content-length"] or 0), modified, headers["etag"] or "")
 
     def list(self, prefix: str, *, flat: bool = False, marker: str = "", at_most: int = 1000) -> Page:
-        """With `flat`, what lies below directories too."""
+        """Lists one page; with `flat`, including keys below subdirectories."""
         query = {"prefix": prefix, "max-keys": str(at_most), "encoding-type": "url"}
         query |= {"marker": marker} if marker else {}
         query |= {} if flat else {"delimiter": "/"}
@@ -114,16 +114,16 @@ class Bucket:
         )
 
     def read(self, key: str, start: int, length: int, etag: str) -> bytes:
-        """Raises `OSError` ESTALE where the object is another one by now."""
+        """Raises `OSError` ESTALE if the object has been replaced since."""
         headers = {"range": f"bytes={start}-{start + length - 1}", "if-match": etag}
         return self._send("GET", key, headers=headers)[1]
 
     def download(self, key: str, etag: str, take: Callable[[bytes], object]) -> None:
-        """Gives the whole object to `take`, piece by piece."""
+        """Passes the whole object to `take`, piece by piece."""
         self._send("GET", key, headers={"if-match": etag}, take=take)
 
     def put(self, key: str, source: IO[bytes] | None = None, size: int = 0) -> None:
-        """The next `size` bytes of `source`, as a whole or not at all."""
+        """Uploads the next `size` bytes of `source`, atomically."""
         kind = mimetypes.guess_type(key)[0] or _OTHER_TYPE
         self._send("PUT", key, headers={"content-type": kind}, source=source, size=size)
 
@@ -165,7 +165,7 @@ class Bucket:
                     body = answer.read()
             except (http.client.HTTPException, ConnectionError) as error:
                 connection.close()
-                # The endpoint may have closed a connection that waited, before it read the request.
+                # The endpoint may have closed an idle connection before reading the request.
                 if answered or not used:
                     raise OSError(errno.EIO, f"object storage does not answer: {error!r}") from error
                 if source is not None:
@@ -181,7 +181,7 @@ class Bucket:
         raise OSError(errno.EIO, "object storage does not answer")
 
     def _signed(self, method: str, key: str, headers: dict[str, str]) -> dict[str, str]:
-        """With OSS's signature V1; none of the query items that are sent here is signed."""
+        """Adds OSS's signature V1. None of the query parameters sent here belongs to the signed text."""
         keys = self.keys
         headers["date"] = email.utils.formatdate(usegmt=True)
         if keys.token:
@@ -194,7 +194,7 @@ class Bucket:
 
 
 def _pieces(source: IO[bytes], size: int) -> Iterator[bytes]:
-    """The next `size` bytes."""
+    """The next `size` bytes, in pieces."""
     while size and (piece := source.read(min(size, PIECE_BYTES))):
         size -= len(piece)
         yield piece
@@ -216,7 +216,7 @@ def _refused(answer: http.client.HTTPResponse, body: bytes) -> OSError:
         except ElementTree.ParseError:
             message = body[:200].decode("utf-8", "replace")
     number = _BY_STATUS.get(answer.status, errno.EIO)
-    # Python makes it the exception of its number, such as FileNotFoundError.
+    # `OSError` becomes the subclass for this errno, such as FileNotFoundError.
     return OSError(number, f"{code or answer.status}: {message}")
 
 

@@ -1,7 +1,7 @@
-"""The open files of one mounted bucket: reads by ranges of the object, writes to a draft that becomes the object.
+"""The open files of one mounted bucket: reads fetch ranges of the object, writes go to a draft that becomes the object.
 
-Used by `buckets.filesystem`, in threads. An object is replaced as a whole: when a process that wrote to the file closes
-it, or at fsync.
+Used by `buckets.filesystem`, in threads. An object is always replaced as a whole: when a process that wrote to the file
+closes it, or at fsync.
 """
 
 import errno
@@ -17,12 +17,12 @@ from sesame.sandbox.buckets.processes import ended_by_signal, process_of
 from sesame.sandbox.buckets.read_ahead import ReadAhead
 
 OPEN_MAX = 1024
-# How long what was seen of an object counts where nobody opens it.
+# How long an object's metadata is reused by operations other than open.
 SEEN_S = 1.0
 
 
 class OpenFile:
-    """`head` is of the object that reads come from; None until it is asked for."""
+    """`head` is the object that reads come from; None until it is needed."""
 
     __slots__ = ("appends", "head", "is_writable", "node", "threads")
 
@@ -31,12 +31,12 @@ class OpenFile:
         self.is_writable = flags & os.O_ACCMODE != os.O_RDONLY
         self.appends = bool(flags & os.O_APPEND)
         self.head: Head | None = None
-        # The processes of threads that wrote.
+        # Thread id → process id of each thread that wrote.
         self.threads: dict[int, int] = {}
 
 
 class OpenFiles:
-    """`log` is told of what nobody waits for any more."""
+    """`log` receives errors that no process waits for any more."""
 
     def __init__(self, tree: Tree, bucket: Bucket, room: Room, log: Callable[[str], None]) -> None:
         self._tree = tree
@@ -49,7 +49,7 @@ class OpenFiles:
         self._lock = Lock()
 
     def open(self, node: Node, flags: int, thread: int) -> int:
-        """The handle, for a process with this thread. The object is there, unless the file is a draft."""
+        """Opens a file for the process of `thread`; returns its handle. Requires an object, unless there is a draft."""
         file = OpenFile(node, flags)
         with node.lock:
             if flags & os.O_TRUNC and file.is_writable:
@@ -59,7 +59,7 @@ class OpenFiles:
             return self._enter(file)
 
     def create(self, node: Node, flags: int, thread: int) -> int:
-        """For a file that is not there: it is an object when it is closed."""
+        """Creates a file, which becomes an object when it is closed; returns its handle."""
         with node.lock:
             if node.draft is None:
                 node.draft = Draft(self._room, is_new=True)
@@ -67,7 +67,7 @@ class OpenFiles:
             return self._enter(OpenFile(node, flags))
 
     def look(self, node: Node, within_s: float = SEEN_S) -> Head:
-        """Of the object, as it was so long ago at most."""
+        """The object's metadata, at most `within_s` seconds old."""
         if node.head is not None and time.monotonic() - node.seen_at < within_s:
             return node.head
         if node.gone:
@@ -84,7 +84,7 @@ class OpenFiles:
         return file
 
     def shown(self, node: Node, file: OpenFile | None = None) -> tuple[int, float]:
-        """Size and time of change, of the object that an open file has in preference to a newer one."""
+        """Size and modification time; those of the object that `file` has opened, even if there is a newer one."""
         draft = node.draft
         if draft is not None:
             return draft.size, draft.modified_at
@@ -108,7 +108,7 @@ class OpenFiles:
         return self._ahead.read(handle, self._tree.key(file.node), file.head, (offset, count))
 
     def write(self, handle: int, offset: int, data: bytes, thread: int) -> int:
-        """`thread` is 0 where the kernel writes for nobody in particular."""
+        """`thread` is 0 if the kernel writes on behalf of no process in particular."""
         file = self.of(handle)
         if not file.is_writable:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -121,7 +121,7 @@ class OpenFiles:
         return len(data)
 
     def truncate(self, node: Node, size: int, *, is_open: bool) -> None:
-        """Where nobody has the file open for writing, the object is replaced at once."""
+        """Changes the size. Uploads the result at once unless the file is open for writing."""
         with node.lock:
             self._truncate(node, size)
             if not is_open and node.writers == 0:
@@ -131,13 +131,13 @@ class OpenFiles:
                     self._give_up_draft(node)
 
     def flush(self, handle: int, thread: int) -> bool:
-        """A process closes the file; whether its object is another now. Raises what kept it from being written."""
+        """A process closes the file. Returns whether the object was replaced; raises if the upload failed."""
         file = self.of(handle)
         node, draft = file.node, file.node.draft
         if draft is None or not draft.is_dirty or not file.is_writable:
             return False
         if ended_by_signal(thread):
-            # It was in the middle of something, and nobody knows of what.
+            # The process was interrupted in the middle of its work, so the contents may be incomplete.
             draft.forsaken = True
         elif draft.may_be_closed_by(process_of(thread)):
             self.synchronize(node)
@@ -156,7 +156,7 @@ class OpenFiles:
                 raise
 
     def release(self, handle: int) -> None:
-        """The last one that had it has closed it. What still is to be written is, and failures are logged."""
+        """The last holder has closed the file. Uploads what is still dirty; failures can only be logged."""
         with self._lock:
             file = self._files.pop(handle, None)
         if file is None:
@@ -176,7 +176,7 @@ class OpenFiles:
         self._tree.closed(node)
 
     def upload(self, node: Node) -> None:
-        """With the node's lock held: the object is what the draft is. A file that has been deleted becomes none."""
+        """Replaces the object by the draft, unless the file has been deleted. Requires the node's lock."""
         draft = node.draft
         if draft is None or node.gone:
             return
@@ -190,7 +190,7 @@ class OpenFiles:
             file.head = None
 
     def close(self) -> None:
-        """Gives up every draft: whoever had them is no more."""
+        """Discards all drafts, as their processes have ended."""
         for node in self._tree.all_with_drafts():
             with node.lock:
                 self._give_up_draft(node)
@@ -210,14 +210,14 @@ class OpenFiles:
 
     def _truncate(self, node: Node, size: int) -> Draft:
         if node.draft is None and size == 0 and not node.gone:
-            # Nothing of the object is needed.
+            # The file becomes empty, so the object need not be downloaded.
             node.draft = Draft(self._room, is_new=False)
         draft = self._draft(node)
         draft.truncate(size)
         return draft
 
     def _draft(self, node: Node) -> Draft:
-        """With the node's lock held: made of the object where there is none yet."""
+        """Returns the node's draft, made from the object if there is none. Requires the node's lock."""
         if node.draft is None:
             if node.gone:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))

@@ -1,7 +1,7 @@
-"""The process that shows buckets as files: serves the mounts of all instances of one Sesame, and ends with it.
+"""The process that serves mounted buckets as files, for all instances of one Sesame; ends with Sesame.
 
-Started by `buckets.server` with its socket as the only argument and the folder of drafts as the second. It holds no
-keys but those that it was given for a mount, and follows no path of a function's on this machine.
+`buckets.server` starts it with two arguments: its socket's descriptor and the folder for drafts. It holds no keys other
+than those it was given for each mount, and never follows a path chosen by a function on this machine.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from sesame.sandbox.buckets.filesystem import BucketFiles
 from sesame.sandbox.buckets.fuse import Owner
 from sesame.sandbox.buckets.objects import Bucket, Connections, Keys
 
-# How long Sesame may be too busy to hear what a thread has to say.
+# How long a thread waits for Sesame to take a message.
 SAY_S = 60.0
 LOG_CHARS_MAX = 8192
 
 
 class Mounts:
-    """`sesame` is the socket to Sesame; `drafts` the folder for what is written."""
+    """`sesame` is the socket to Sesame, `drafts` the folder for files being written."""
 
     def __init__(self, sesame: socket.socket, drafts: Path) -> None:
         self._sesame = sesame
@@ -37,14 +37,14 @@ class Mounts:
         self._loop = asyncio.get_running_loop()
         self._buckets: dict[int, Bucket] = {}
         self._mounts: dict[int, Connection] = {}
-        # Those that Sesame has asked to end, until they have.
+        # Mounts that Sesame has asked to end but that have not ended yet.
         self._ending: set[int] = set()
         self.ended = asyncio.Event()
         sesame.setblocking(False)
         self._loop.add_reader(sesame, self._heed)
 
     def _heed(self) -> None:
-        """Every message that has come: a call's keys are there before its requests are run."""
+        """Handles all pending messages, so that a call's keys are in place before its requests run."""
         while not self.ended.is_set():
             try:
                 received = protocol.receive(self._sesame)
@@ -81,7 +81,7 @@ class Mounts:
         )
         self._mounts[number] = Connection(device, files, self._heed, self._log, lambda: self._forget(number))
         self._mounts[number].start()
-        # Whether the bucket is there is asked beside the kernel's first request.
+        # Check that the bucket exists while the kernel's first request is served.
         Thread(target=self._try, args=(number, bucket, wanted["prefix"]), daemon=True).start()
 
     def _try(self, number: int, bucket: Bucket, prefix: str) -> None:
@@ -89,7 +89,7 @@ class Mounts:
         try:
             bucket.list(prefix, at_most=1)
         except PermissionError:
-            # Each operation is refused or allowed for itself.
+            # Permissions are checked for each operation.
             pass
         except FileNotFoundError:
             problem = "it does not exist"
@@ -104,19 +104,19 @@ class Mounts:
             self._say({"kind": protocol.ENDED, "mount": number})
 
     def _connect(self) -> socket.socket:
-        """In threads."""
+        """Runs in threads."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._say({"kind": protocol.CONNECT}, theirs.fileno())
         return ours
 
     def _log(self, text: str) -> None:
-        """In threads."""
+        """Runs in threads."""
         with contextlib.suppress(OSError):
             self._say({"kind": protocol.LOG, "text": text[-LOG_CHARS_MAX:]})
 
     def _say(self, message: dict[str, Any], *fds: int) -> None:
-        """In threads too. Raises `OSError` where Sesame is gone."""
+        """Runs in threads, too. Raises `OSError` if Sesame has gone."""
         ready = select.poll()
         ready.register(self._sesame, select.POLLOUT)
         while True:
@@ -139,7 +139,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sesame = socket.socket(fileno=int(sys.argv[1]))
     asyncio.new_event_loop().run_until_complete(serve(sesame, Path(sys.argv[2])))
-    # At once, whatever its threads wait for: everyone who waits for this process then gets an error instead.
+    # Exit without waiting for threads: pending requests of other processes then fail.
     os._exit(0)
 
 

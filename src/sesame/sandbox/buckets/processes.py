@@ -1,18 +1,18 @@
-"""What the kernel says of the process that asks: which one a thread belongs to, and whether a signal is ending it.
+"""Asks the kernel about a requesting thread: which process it belongs to, and whether a signal is ending it.
 
-Used by `buckets.open_files` about functions' processes, which are in namespaces below this one.
+Used by `buckets.open_files` for processes of functions, whose pid namespaces are descendants of this one.
 """
 
 from pathlib import Path
 
 _EXITING = 0x4
-# In /proc/PID/stat, counted from what follows the command's name: the flags, and the status to exit with.
+# Indices of flags and exit code among the fields of /proc/PID/stat that follow the command name.
 _FLAGS, _EXIT_CODE = 6, 49
 _SIGNAL = 0x7F
 
 
 def process_of(thread: int) -> int:
-    """0 where nobody knows."""
+    """The thread's process id; 0 if it is unknown."""
     try:
         status = Path(f"/proc/{thread}/status").read_text()
     except OSError:
@@ -21,7 +21,7 @@ def process_of(thread: int) -> int:
 
 
 def ended_by_signal(thread: int) -> bool:
-    """Whether the thread closes its files because a signal ends it."""
+    """Whether the thread is closing its files because a signal ends it."""
     try:
         fields = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,8 +1,8 @@
-"""What Sesame and its process for buckets tell each other: messages of JSON on a socket that keeps them apart.
+"""The protocol between Sesame and its bucket process: JSON messages on a socket that preserves message boundaries.
 
-Sesame asks for a mount to be served (with its /dev/fuse), gives newer keys, ends it, and asks whether the process still
-answers. The process answers how serving began and that it has ended, hands over its ends of connections to object
-storage, and says what went wrong where nobody waits for it.
+Sesame asks the process to serve a mount (passing its /dev/fuse), updates keys, ends mounts, and checks that it still
+responds. The process reports that serving has begun or ended, passes the remote ends of new connections to object
+storage, and logs errors that no process waits for.
 """
 
 import os
@@ -20,9 +20,9 @@ encode = msgspec.json.Encoder().encode
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """The next message, and the descriptor that came with it if any; None once the other end is gone.
+    """The next message, with the descriptor it carried, if any; None once the other end has closed.
 
-    Raises `BlockingIOError`.
+    Raises `BlockingIOError` if there is no message.
     """
     try:
         data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE_BYTES_MAX, 1)

@@ -1,6 +1,6 @@
-"""Reads of objects, ahead of what is asked for where a file is read from its beginning to its end.
+"""Reads objects, fetching ahead when a file is read sequentially.
 
-Used by `buckets.open_files`, in threads. The kernel asks for 128 KB at a time, and a request costs a few milliseconds.
+Used by `buckets.open_files`, in threads. The kernel asks for 128 KB at a time, while a request takes milliseconds.
 """
 
 from collections import OrderedDict
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from sesame.sandbox.buckets.objects import Bucket, Head
 
 WINDOW_BYTES = 2 * 1024 * 1024
-# Of one mount.
+# How many windows each mount keeps.
 WINDOWS_MAX = 8
 
 
 class _Window(NamedTuple):
-    """`data` begins at `start`, in the object with this tag."""
+    """`data` starts at offset `start` of the object with this ETag."""
 
     etag: str
     start: int
@@ -29,7 +29,7 @@ class ReadAhead:
         self._lock = Lock()
 
     def read(self, handle: int, key: str, head: Head, wanted: tuple[int, int]) -> bytes:
-        """`wanted` is where to begin, and how many bytes at most. Raises `OSError` ESTALE for another object."""
+        """`wanted` is (offset, maximum length). Raises `OSError` ESTALE if the object has been replaced."""
         start, count = wanted[0], min(wanted[1], head.size - wanted[0])
         if count <= 0:
             return b""
@@ -40,7 +40,7 @@ class ReadAhead:
         begin, end = window.start, window.start + len(window.data)
         if begin <= start and start + count <= end:
             return window.data[start - begin : start - begin + count]
-        # The kernel's own reading ahead goes in steps, which may overtake each other.
+        # The kernel's own read-ahead requests may arrive out of order.
         goes_on = start <= end <= start + count
         data = self._bucket.read(key, start, min(max(count, WINDOW_BYTES), head.size - start) if goes_on else count,
                                  head.etag)  # fmt: skip

@@ -1,6 +1,6 @@
-"""Sesame's side of the process that shows buckets as files: starts it at first use, and is its way to object storage.
+"""Sesame's side of the bucket process: starts it on first use, and connects it to object storage.
 
-Used by `jail.buckets`, on the event loop. When the process ends, every instance that has a bucket mounted is told so.
+Used by `jail.buckets`, on the event loop. When the process ends, every instance with a mounted bucket is notified.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.network import Answers
 
 SERVED_TIMEOUT_S = 20.0
-# A mount that has not ended after this time is logged, and the process is asked whether it still answers.
+# A mount that has not ended after this time is logged, and the process is asked whether it still responds.
 ENDED_TIMEOUT_S = 5.0
-# POLICY: a process that does not answer is ended, and all mounts with it, so that nobody waits for it for ever. Its
-# answer is looked for so often, after this time each: Sesame itself may have been held up for one of them.
+# POLICY: a process that does not respond is killed with all its mounts, so that nobody waits for it forever. Its answer
+# is awaited LOOKS times for LOOK_S seconds each, because Sesame itself may have been blocked during one of them.
 LOOKS, LOOK_S = 3, 5.0
-# Where functions' names among the clients of object storage are.
+# The name under which functions' mounts appear among the clients of object storage.
 CLIENT = "mounted buckets"
 _MODULE = "sesame.sandbox.buckets.process"
 
@@ -46,18 +46,18 @@ class ServedBucket:
         self._keys = keys
 
     def use(self, keys: Credentials) -> None:
-        """What is asked for from here on is asked for with these."""
+        """Uses these keys for all requests from now on."""
         if keys != self._keys:
             self._keys = keys
             self._server.tell(protocol.KEYS, self._number, keys=_wire(keys))
 
     def end(self) -> None:
-        """Whoever waits for the bucket gets an error at once, and what was not closed becomes no object. Idempotent."""
+        """Unblocks waiting processes with an error; files not closed yet become no objects. Idempotent."""
         self._server.forget(self._number)
 
 
 class BucketServer:
-    """One for each driver. `drafts` is a folder for what functions write, until it is an object."""
+    """One per driver. `drafts` is the folder for files that functions are writing."""
 
     def __init__(self, drafts: Path, answers: Answers) -> None:
         self._drafts = drafts
@@ -69,17 +69,17 @@ class BucketServer:
         self._starting: dict[int, asyncio.Future[str]] = {}
         self._lost: dict[int, Callable[[], None]] = {}
         self._ending: dict[int, asyncio.TimerHandle] = {}
-        # What the process was too busy to take, with descriptors that are closed once it has.
+        # Messages that the process was too busy to take, with duplicated descriptors to close after sending.
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
-        # While the process is asked whether it still answers.
+        # The timer for the next look while the process is asked whether it still responds; None otherwise.
         self._asked: asyncio.TimerHandle | None = None
 
     async def serve(
         self, mount: BucketMount, keys: Credentials, owner: Owner, device: int, lost: Callable[[], None]
     ) -> ServedBucket:
-        """Has the mount of this /dev/fuse, which the caller closes, show the bucket as files of this owner.
+        """Serves the bucket's files, owned by `owner`, on the mount of this /dev/fuse, which the caller closes.
 
-        `lost` is called if it can be served no longer. Raises `SandboxStartFailed`.
+        `lost` is called if serving fails later. Raises `SandboxStartFailed`.
         """
         self._take = self._take or await self._answers.object_storage()
         if self._take is None:
@@ -117,7 +117,7 @@ class BucketServer:
         return ServedBucket(self, number, keys)
 
     def tell(self, kind: str, number: int, *fds: int, **fields: Any) -> None:
-        """A process that is busy is told in turn."""
+        """Sends a message; queues it if the process is busy."""
         message = protocol.encode({"kind": kind, "mount": number, **fields})
         if self._socket is None or (not self._unsent and self._taken(message, fds)):
             return
@@ -126,14 +126,14 @@ class BucketServer:
         self._ask()
 
     def forget(self, number: int) -> None:
-        """Its mount ends. Idempotent."""
+        """Ends the mount. Idempotent."""
         if self._lost.pop(number, None) is not None and self._socket is not None:
             loop = asyncio.get_running_loop()
             self._ending[number] = loop.call_later(ENDED_TIMEOUT_S, self._late, number)
             self.tell(protocol.END, number)
 
     async def close(self) -> None:
-        """On return there is no process."""
+        """On return the process has ended."""
         process = self._process
         self._stop()
         if process is not None:
@@ -147,14 +147,14 @@ class BucketServer:
                 [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(self._drafts.resolve())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # So that the terminal's Ctrl-C does not reach it.
+                # Keep the terminal's Ctrl-C away from it.
                 process_group=0,
             )
         self._socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._socket, self._heed)
 
     def _taken(self, message: bytes, fds: Sequence[int]) -> bool:
-        """False if the process has not taken enough of what it was told before."""
+        """Returns False if the socket is full because the process has not read earlier messages."""
         assert self._socket is not None
         try:
             socket.send_fds(self._socket, [message], fds)
@@ -176,7 +176,7 @@ class BucketServer:
             asyncio.get_running_loop().remove_writer(self._socket)
 
     def _late(self, number: int) -> None:
-        """POLICY: a mount that does not end is its instance's alone, as long as the process answers at all."""
+        """POLICY: a mount that does not end affects only its instance, as long as the process responds at all."""
         del self._ending[number]
         log.warning("a mount of a bucket does not end", after_s=ENDED_TIMEOUT_S)
         self._ask()
@@ -187,7 +187,7 @@ class BucketServer:
             self.tell(protocol.PING, 0)
 
     def _look(self, left: int) -> None:
-        # What has come while Sesame was held up itself.
+        # Read what arrived while Sesame itself was blocked.
         self._heed()
         if self._asked is None:
             return
@@ -243,7 +243,7 @@ class BucketServer:
         self._stop()
 
     def _stop(self) -> None:
-        """Everyone who waits for the process gets an error: the kernel does that when it has ended."""
+        """Kills the process. The kernel then fails all pending requests on its mounts."""
         if self._socket is None:
             return
         loop = asyncio.get_running_loop()
@@ -270,7 +270,7 @@ class BucketServer:
 
 
 def cannot_mount(mount: BucketMount, why: str) -> SandboxStartFailed:
-    """`why` says what to do, too, and names no path of this machine."""
+    """`why` must also say what to do, and must not name a path of this machine."""
     return SandboxStartFailed(
         f"the bucket '{mount.bucket}' cannot be mounted at {mount.mount_dir}: {why}", StartFailure.REFUSED
     )

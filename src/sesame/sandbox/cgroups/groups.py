@@ -1,7 +1,7 @@
-"""Limits, counts, freezes and kills groups of processes by control groups of version 1, version 2 or both.
+"""Limits, measures, freezes and kills process groups with control groups of version 1, version 2 or both.
 
-Used by `jail.host_resources` and `jail.driver`. Ending a group is in `cgroups.teardown`, which works without a living
-Sesame. Mounts nothing; touches only groups whose names begin with `sesame-`.
+Used by `jail.host_resources` and `jail.driver`. `cgroups.teardown` ends groups, and works without a living Sesame.
+Mounts nothing, and touches only groups whose names begin with `sesame-`.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from sesame.sandbox.cgroups.layout import Hierarchies
 
 CPU_PERIOD_US = 100_000
 MIB = 1024 * 1024
-# Version 2 counts the buffers of TCP as the group's memory; version 1 counts them apart, without a limit of its own.
+# Version 2 counts TCP buffers as the group's memory; version 1 counts them separately, with a limit of their own.
 TCP_BUFFERS_BYTES = 64 * MIB
 _VERSION_1_LIMIT_FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """None is no limit. `cpu_shares` are relative (1024 is one function of 1 GB); `cpu_quota` is in processors."""
+    """None is no limit. `cpu_shares` are relative (1024 for a function of 1 GB); `cpu_quota` is in processors."""
 
     memory_bytes: int | None
     processes: int | None
@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Group:
-    """The cgroup of one instance: one directory in each hierarchy that is used. Made by `Cgroups.make`."""
+    """The cgroup of one instance: one directory in each hierarchy in use. Created by `Cgroups.make`."""
 
     def __init__(self, directories: Mapping[str, Path], freezer: "_Freezer | None") -> None:
         self._directories = directories
@@ -44,12 +44,12 @@ class Group:
         self.task_fds: tuple[int, ...] = ()
 
     def open(self) -> None:
-        """Opens what a new process needs to join: `unified_fd` to be born into, `task_fds` to write `0` to."""
+        """Opens what a new process needs to join: `unified_fd` to be created in, `task_fds` to write `0` to."""
         unified = self._directories.get("unified")
         if unified is not None:
             self.unified_fd = os.open(unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        # `tasks` and not `cgroup.procs`: for a thread that moves itself the kernel takes no global lock, which costs
-        # 10 ms when it was not taken recently. A directory that several controllers share is joined once.
+        # `tasks` rather than `cgroup.procs`: when a thread moves itself, the kernel takes no global lock, which costs
+        # 10 ms if it has not been taken recently. A directory shared by several controllers is joined once.
         paths = dict.fromkeys(path / "tasks" for name, path in self._directories.items() if name != "unified")
         self.task_fds = tuple(os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in paths if path.exists())
 
@@ -61,12 +61,12 @@ class Group:
         self.unified_fd, self.task_fds = -1, ()
 
     def limit_sockets(self) -> None:
-        """Bounds what the group's connections buffer, where that is not part of its memory."""
+        """Bounds the buffers of the group's connections if they do not count as its memory."""
         if memory := self._directories.get("memory"):
             _write_if_there(memory / "memory.kmem.tcp.limit_in_bytes", str(TCP_BUFFERS_BYTES))
 
     def limit(self, limits: Limits) -> None:
-        """Sets the limits; may be called again with others."""
+        """Sets the limits. May be called again with other limits."""
         if (memory := self._directories.get("memory")) and limits.memory_bytes is not None:
             if (memory / "memory.max").exists():
                 _write(memory / "memory.max", str(limits.memory_bytes))
@@ -99,12 +99,12 @@ class Group:
         return "cpu" in self._directories
 
     def memory_peak_bytes(self) -> int:
-        """Highest use so far without the page cache of files, which the kernel takes back when memory is short."""
+        """The highest memory use so far, without the page cache of files, which the kernel reclaims if needed."""
         if self._peak_file is None:
             self._peak_file = self._open_peak()
             if self._peak_file is None:
                 return 0
-        # Read after every call; most calls do not raise it.
+        # This runs after every call, and most calls do not raise the peak.
         said = os.pread(self._peak_file, 32, 0)
         if said != self._peak_said:
             self._peak = max(0, int(said) - self._file_cache_bytes())
@@ -112,7 +112,7 @@ class Group:
         return self._peak
 
     def memory_bytes(self) -> int | None:
-        """What is used now, without the page cache of files; None where the group does not count it."""
+        """Current memory use without the page cache of files; None if the group does not count memory."""
         if self._memory is None:
             return None
         for name in ("memory.current", "memory.usage_in_bytes"):
@@ -121,7 +121,7 @@ class Group:
         return None
 
     def cpu_s(self) -> float | None:
-        """Processor time of all processes that are or were in the group; None where the group does not count it."""
+        """Processor seconds of all processes, past and present; None if the group does not count them."""
         for kind in ("cpu", "unified"):
             if (directory := self._directories.get(kind)) is None:
                 continue
@@ -132,7 +132,7 @@ class Group:
         return None
 
     def memory_kills(self) -> int:
-        """How many processes the kernel has killed because the group was over its limit."""
+        """How many processes the kernel has killed because the group exceeded its limit."""
         if self._memory is None:
             return 0
         events = self._memory / "memory.events"
@@ -148,26 +148,26 @@ class Group:
         return self._freezer is not None
 
     def freeze(self) -> bool:
-        """Stops every process of the group, in a moment; False where there is no freezer."""
+        """Stops every process of the group. Takes effect asynchronously; returns False if there is no freezer."""
         return self._freezer is not None and self._freezer.set(frozen=True)
 
     def thaw(self) -> bool:
         return self._freezer is not None and self._freezer.set(frozen=False)
 
     def dies_while_frozen(self) -> bool:
-        """Whether SIGKILL reaches a frozen process: not under a version 1 freezer."""
+        """Whether SIGKILL reaches a frozen process, which it does not under a version 1 freezer."""
         return self._freezer is None or self._freezer.killable
 
     def directories(self) -> list[Path]:
-        """One for each hierarchy: controllers that share one share the directory."""
+        """One directory per hierarchy; controllers in the same hierarchy share it."""
         return list(dict.fromkeys(self._directories.values()))
 
     def kill(self) -> None:
-        """Ends every process of the group, frozen or not. Blocks until they are gone; raises `TimeoutError`."""
+        """Kills every process of the group, frozen or not, and waits for their end. Blocks; raises `TimeoutError`."""
         cgroups_end.kill(self._paths())
 
     def remove(self) -> None:
-        """Removes the empty group. Blocks while its last process is still on its way out."""
+        """Removes the empty group. Blocks while its last process is exiting."""
         self.joined()
         if self._peak_file is not None:
             os.close(self._peak_file)
@@ -178,7 +178,7 @@ class Group:
         return [str(directory) for directory in self.directories()]
 
     def _open_peak(self) -> int | None:
-        """The file with the peak. It stays open, so that reading it is one system call."""
+        """Opens the file with the peak, which stays open so that reading it takes one system call."""
         if self._memory is not None:
             for name in ("memory.peak", "memory.max_usage_in_bytes"):
                 with contextlib.suppress(FileNotFoundError):
@@ -203,7 +203,7 @@ class _Freezer:
 
 
 class Cgroups:
-    """All groups of one Sesame, beneath one parent `sesame-…` in each hierarchy."""
+    """All groups of one Sesame, below one parent `sesame-…` in each hierarchy."""
 
     def __init__(self, hierarchies: Hierarchies, name: str) -> None:
         self._hierarchies = hierarchies
@@ -216,15 +216,15 @@ class Cgroups:
 
     @property
     def freezer(self) -> str:
-        """How instances are frozen: cgroup.freeze, freezer.state or an empty string. Known once open."""
+        """How instances are frozen: "cgroup.freeze", "freezer.state" or "". Final only after `open`."""
         if self._freezes_by_version_2():
             return "cgroup.freeze"
         return "freezer.state" if "freezer" in self._parents else ""
 
     def open(self, *, version_1_freezer: bool = False) -> None:
-        """Makes the parents. Raises `OSError` where they cannot be made.
+        """Creates the parents. Raises `OSError` if that is impossible.
 
-        `version_1_freezer` takes the old freezer although the new one is there.
+        `version_1_freezer` uses the old freezer even if the new one is available.
         """
         for parent in dict.fromkeys(self._parents.values()):
             parent.mkdir(exist_ok=True)
@@ -236,14 +236,14 @@ class Cgroups:
             self._remove_parent("freezer")
 
     def _weigh(self) -> None:
-        """POLICY: all functions together count as one ordinary process for each processor, not as one in all."""
+        """POLICY: all functions together weigh as much as one ordinary process per processor, not as one process."""
         if cpu := self._parents.get("cpu"):
             processors = os.cpu_count() or 1
             _write_if_there(cpu / "cpu.weight", str(min(10_000, 100 * processors)))
             _write_if_there(cpu / "cpu.shares", str(1024 * processors))
 
     def make(self, name: str) -> Group:
-        """A new, empty group without limits, open for joining."""
+        """Creates an empty group without limits, open for joining."""
         group = self.group(name)
         made: list[Path] = []
         try:
@@ -274,7 +274,7 @@ class Cgroups:
         return [str(parent) for parent in dict.fromkeys(self._parents.values())]
 
     def clear(self) -> None:
-        """Ends every process in every group and removes groups and parents. Blocks; raises `TimeoutError`."""
+        """Kills every process in every group, then removes groups and parents. Blocks; raises `TimeoutError`."""
         cgroups_end.end_all(self.paths())
 
     def _freezes_by_version_2(self) -> bool:

@@ -1,6 +1,6 @@
-"""Finds where control groups lie on this machine and where Sesame may make some, in version 1, 2 or a mixture.
+"""Finds the control groups of this machine, and where Sesame may create its own: version 1, version 2 or both.
 
-Used by `jail.isolation` and `jail.driver` at the start, and by `jail.sweep` for what an earlier Sesame left.
+Used by `jail.isolation` and `jail.driver` at the start, and by `jail.sweep` to find what an earlier Sesame left behind.
 """
 
 import errno
@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 PREFIX = "sesame-"
-# The controllers that are wanted, the most important first.
+# The controllers that Sesame wants, the most important first.
 CONTROLLERS = ("memory", "pids", "cpu")
 HOST_GROUP = "sesame-host"
 _MAX_DEPTH = 6
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """One mounted hierarchy. `controllers` is empty for version 2, whose files tell."""
+    """One mounted hierarchy. `controllers` is empty for version 2, where files in the directories list them."""
 
     point: Path
     root: str
@@ -27,14 +27,14 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Hierarchies:
-    """The directories beneath which groups are made: `memory`, `pids`, `cpu`, `freezer` and `unified` (version 2)."""
+    """The directories below which groups are created: `memory`, `pids`, `cpu`, `freezer` and `unified` (version 2)."""
 
     def __init__(self, bases: Mapping[str, Path], mounts: Iterable[Mount]) -> None:
         self.bases = dict(bases)
         self._mounts = tuple(mounts)
 
     def delegate(self, parents: Iterable[Path]) -> None:
-        """Lets groups below the version 2 parent have the controllers."""
+        """Enables the controllers for groups below the version 2 parent."""
         for parent in parents:
             control = parent / "cgroup.subtree_control"
             if control.exists():
@@ -43,7 +43,7 @@ class Hierarchies:
                     control.write_text(" ".join(f"+{name}" for name in wanted))
 
     def leftovers(self) -> Iterator[tuple[str, "Hierarchies"]]:
-        """(name, hierarchies with the bases where it lies) of every `sesame-…` group of any Sesame."""
+        """The name of every `sesame-…` group of any Sesame, with hierarchies whose bases contain it."""
         found: dict[str, dict[str, Path]] = {}
         for mount in self._mounts:
             kinds = sorted(mount.controllers) if mount.version == 1 else ["unified"]
@@ -55,7 +55,7 @@ class Hierarchies:
 
 
 def find(mountinfo: str, membership: str) -> Hierarchies:
-    """Reads /proc/self/mountinfo and /proc/self/cgroup (given as texts). Bases are only those that can be written."""
+    """Parses the texts of /proc/self/mountinfo and /proc/self/cgroup. Returns only bases that are writable."""
     mounts = list(_mounts(mountinfo))
     own = dict(_membership(membership))
     bases: dict[str, Path] = {}
@@ -95,7 +95,7 @@ def _membership(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _below(mount: Mount, own: str) -> Path:
-    """Where the group `own` is seen under this mount, which may show a part of the hierarchy only."""
+    """The path of the group `own` under this mount, which may show only a part of the hierarchy."""
     relative = os.path.relpath(own, mount.root)
     return mount.point if relative.startswith("..") else mount.point / relative
 
@@ -133,7 +133,8 @@ def _enable(base: Path, controller: str) -> bool:
             (base / "cgroup.subtree_control").write_text(f"+{controller}")
             return True
         except OSError as error:
-            # A group with processes of its own cannot pass controllers on: if they are ours, they move one level down.
+            # A group with processes cannot enable controllers for its children. If they are ours, move them one level
+            # down.
             if error.errno != errno.EBUSY or attempt or not _step_down(base):
                 return False
     return False

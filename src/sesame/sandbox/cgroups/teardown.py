@@ -1,7 +1,7 @@
-"""Ends what is in control groups: kills every process, frozen or not, and removes the directories.
+"""Tears down control groups: kills every process, frozen or not, and removes the directories.
 
-Used by `cgroups.groups`. As a program it is the watchdog that `jail.driver` starts: it waits for the death of its
-Sesame, then ends everything. Imports nothing of Sesame.
+Used by `cgroups.groups`. As a program it is the watchdog started by `jail.driver`: it waits for its Sesame to die, then
+tears everything down. Imports nothing of Sesame.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ def processes(directories: Iterable[str]) -> set[int]:
 
 
 def kill(directories: list[str]) -> None:
-    """Returns when no process of the group is left. Raises `TimeoutError`."""
+    """Kills all processes of the group and waits until they have ended. Raises `TimeoutError`."""
     deadline = time.monotonic() + KILL_PATIENCE_S
     while found := processes(directories):
         if not any(write_if_there(f"{directory}/cgroup.kill", "1") for directory in directories):
             for pid in found:
-                # It ended between the listing and the signal.
+                # The process ended between the listing and the signal.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        # A version 1 freezer holds even SIGKILL back, so the group is thawed once the signals were sent.
+        # A version 1 freezer delays even SIGKILL, so thaw the group after sending the signals.
         for directory in directories:
             write_if_there(f"{directory}/freezer.state", "THAWED")
         if time.monotonic() > deadline:
@@ -43,7 +43,7 @@ def kill(directories: list[str]) -> None:
 
 
 def remove(directories: Iterable[str]) -> None:
-    """Removes an empty group; waits while its last process is still on its way out. Raises `TimeoutError`."""
+    """Removes an empty group, waiting while its last process is exiting. Raises `TimeoutError`."""
     deadline = time.monotonic() + REMOVE_PATIENCE_S
     for directory in directories:
         while not removed(directory):
@@ -53,7 +53,7 @@ def remove(directories: Iterable[str]) -> None:
 
 
 def end_all(parents: list[str]) -> None:
-    """Ends every group below the parents, one parent for each hierarchy, and removes groups and parents."""
+    """Tears down every group below the parents, one parent per hierarchy, and removes the parents."""
     names = {name for parent in parents for name in _children(parent)}
     groups = [[f"{parent}/{name}" for parent in parents] for name in sorted(names)]
     for group in groups:
@@ -65,7 +65,7 @@ def end_all(parents: list[str]) -> None:
 
 
 def removed(directory: str) -> bool:
-    """Whether the directory is gone; False while something is in it."""
+    """Removes the directory. Returns False if it is not empty yet."""
     try:
         os.rmdir(directory)
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def write(path: str, text: str) -> None:
 
 
 def write_if_there(path: str, text: str) -> bool:
-    """False when the file, or its group, does not exist."""
+    """Returns False if the file, or its group, does not exist."""
     try:
         write(path, text)
     except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +101,7 @@ def write_if_there(path: str, text: str) -> bool:
 
 
 def read(path: str) -> str:
-    """The file's text; "" when the file does not exist."""
+    """The file's text; "" if the file does not exist."""
     try:
         with open(path) as file:
             return file.read()
@@ -118,7 +118,7 @@ def _children(parent: str) -> Iterator[str]:
 
 
 def main(parents: list[str]) -> None:
-    """The watchdog: its standard input ends when Sesame ends, however that happens."""
+    """The watchdog: its standard input ends when Sesame ends, for whatever reason."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 4096):

@@ -1,8 +1,8 @@
-"""Mounts buckets into instances, each with a FUSE connection of its own: files are its user's, and nobody else may ask.
+"""Mounts buckets into instances, each through its own FUSE connection, accessible only to the instance's user.
 
-Used by `jail.instance`; runtime/jail/volumes.py puts the mounts in place. No process of Sesame's may walk such a mount,
-root's included: the kernel answers only the instance's user there. Where that is also Sesame's own, no process of it
-is in a mount namespace that has such a mount.
+Used by `jail.instance`; runtime/jail/volumes.py attaches the mounts. No process of Sesame, not even root's, may access
+such a mount: the kernel serves only the instance's user. Where that is also the user of Sesame, none of Sesame's
+processes is in a mount namespace that contains such a mount.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from sesame.sandbox.network import Answers
 
 
 class BucketMounts:
-    """One for each driver. `problem` says why no bucket can be mounted here, and what to do; "" where they can."""
+    """One per driver. `problem` says why buckets cannot be mounted here, and what to do; "" if they can."""
 
     def __init__(self, drafts: Path, answers: Answers) -> None:
         self._server = BucketServer(drafts, answers)
@@ -32,12 +32,12 @@ class BucketMounts:
         self.problem = ""
 
     def open(self, isolation: Isolation) -> None:
-        """Before the first `lend`."""
+        """Must be called before the first `lend`."""
         self._fuse = FuseMounts(user_namespace=isolation.kind == "user")
         self.problem = _in_words(isolation.no_buckets) if isolation.no_buckets else ""
 
     async def lend(self, spec: SandboxSpec, uid: int, lend: Lend, lost: Callable[[], None]) -> "InstanceBuckets":
-        """As `VolumeMounts.lend`. Raises `SandboxStartFailed`; then none of them is served."""
+        """See `VolumeMounts.lend`. Raises `SandboxStartFailed`; none of the buckets is then served."""
         lent = InstanceBuckets()
         try:
             for mount in spec.buckets:
@@ -58,7 +58,7 @@ class BucketMounts:
         await asyncio.to_thread(self._fuse.close)
 
     async def _mounted(self, mount: BucketMount, owner: Owner) -> Served:
-        """As `FuseMounts.mount`. Raises `SandboxStartFailed`."""
+        """See `FuseMounts.mount`. Raises `SandboxStartFailed`."""
         if self.problem:
             raise cannot_mount(mount, self.problem)
         try:
@@ -68,19 +68,19 @@ class BucketMounts:
 
 
 class InstanceBuckets:
-    """Those of one instance. `orders` is for runtime/jail/volumes.py."""
+    """The buckets of one instance. `orders` is for runtime/jail/volumes.py."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[str, int, str, Sequence[str]]] = []
         self.served: list[ServedBucket] = []
 
     def use(self, keys: Credentials) -> None:
-        """As `ServedBucket.use`."""
+        """See `ServedBucket.use`."""
         for each in self.served:
             each.use(keys)
 
     def end(self) -> None:
-        """As `ServedBucket.end`."""
+        """See `ServedBucket.end`."""
         for each in self.served:
             each.end()
 

@@ -1,6 +1,6 @@
-"""Makes the /tmp of instances: sparse ext4 images, so that the size is enforced and pages are not charged as memory.
+"""Creates /tmp for instances as sparse ext4 images: their size is enforced, and their pages do not count as memory.
 
-Used by `jail.host_resources`, in threads; needs root.
+Used by `jail.host_resources`, in threads; requires root.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from pathlib import Path
 from sesame.sandbox.jail import mounts as jail_mounts
 
 BYTES_PER_INODE = 16 * 1024
-# One part in so many is added for what the file system needs itself, mostly inodes, so that the stated size is free.
+# 1/60 is added for the file system's own needs, mostly inodes, so that the stated size is available.
 OVERHEAD = 60
 
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -28,14 +28,14 @@ _ATTEMPTS = 50
 
 
 class Disks:
-    """Empty file systems by size. `folder` holds one template for each size; an image itself has no name."""
+    """Empty file systems by size. `folder` holds one template per size; the images themselves have no names."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._templates: dict[int, int] = {}
 
     def open(self, size_mb: int) -> None:
-        """Makes the template. Raises `OSError` with what is missing."""
+        """Creates the template. Raises `OSError`, saying what is missing."""
         if size_mb not in self._templates:
             self._templates[size_mb] = self._template(size_mb)
 
@@ -45,7 +45,7 @@ class Disks:
         self._templates.clear()
 
     def take(self, size_mb: int) -> int:
-        """A descriptor of a mounted, empty file system. The caller closes it."""
+        """A descriptor of a mounted, empty file system, which the caller closes."""
         self.open(size_mb)
         image = self._copy(self._templates[size_mb])
         try:
@@ -55,7 +55,7 @@ class Disks:
         try:
             return jail_mounts.block_mount("ext4", f"/proc/self/fd/{device}", "discard", "noinit_itable")
         finally:
-            # The mount holds the device from here on; the device is detached with it.
+            # From now on the mount holds the device, which is detached with it.
             os.close(device)
 
     def _template(self, size_mb: int) -> int:
@@ -70,7 +70,7 @@ class Disks:
             "-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard",
             str(path), f"{size_mb + size_mb // OVERHEAD}M",
         )  # fmt: skip
-        # Empty and writable for every user, as /tmp is.
+        # Empty, and writable for every user, like /tmp.
         _run(str(Path(maker).with_name("debugfs")), "-w", "-R", "set_inode_field / mode 041777", str(path))
         _run(str(Path(maker).with_name("debugfs")), "-w", "-R", "rmdir lost+found", str(path))
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -87,7 +87,7 @@ class Disks:
                 try:
                     start = os.lseek(template, at, os.SEEK_DATA)
                 except OSError:
-                    # ENXIO: nothing but a hole from here on.
+                    # ENXIO: the rest is a hole.
                     break
                 at = os.lseek(template, start, os.SEEK_HOLE)
                 while start < at:
@@ -98,12 +98,12 @@ class Disks:
         return image
 
     def _attach(self, image: int) -> int:
-        """Attaches a free loop device and returns its descriptor; tries another one when it was taken meanwhile."""
+        """Attaches a free loop device and returns its descriptor; retries if another process takes it first."""
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         try:
             for _ in range(_ATTEMPTS):
                 device = self._device(fcntl.ioctl(control, _LOOP_CTL_GET_FREE))
-                # Direct, so that pages are not cached twice: for the image and for the file system on it.
+                # Direct I/O, so that pages are not cached twice, for the image and for the file system in it.
                 if _configured(device, image, _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO):
                     return device
                 if _configured(device, image, _LO_FLAGS_AUTOCLEAR):
@@ -117,7 +117,7 @@ class Disks:
         try:
             return os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            # In a container no device manager makes the node of a new device.
+            # In a container no device manager creates the node of a new device.
             node = self._folder / f"loop{number}"
             os.mknod(node, 0o600 | stat.S_IFBLK, os.makedev(_LOOP_MAJOR, number))
             try:

@@ -1,7 +1,7 @@
-"""The driver `jail`: each instance is forked from its runtime's zygote into namespaces and cgroups of its own.
+"""The driver `jail`: forks each instance from its runtime's zygote into namespaces and cgroups of its own.
 
-Chosen by `sandbox.drivers`. docs/jail.md describes the steps and what each one protects. `open` refuses where a jail
-cannot be made, and says what is missing and what to do about it.
+Chosen by `sandbox.drivers`. docs/jail.md lists the steps and what each protects. `open` fails if no jail can be made,
+and says what is missing and what to do about it.
 """
 
 import asyncio
@@ -49,21 +49,21 @@ from sesame.sandbox.lifecycle import StartOutput, start_timeout_s
 from sesame.sandbox.memory import MEMORY_WATCH_S
 from sesame.sandbox.network import Answers, HostAnswers
 
-# What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
+# What the host sees if an interpreter is missing, not executable, no program or ends at once.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
-# Of an instance: its wire, output, mounts and process, the orders to it, its web server's monitor, its network's watch.
+# Per instance: wire, output, mount namespace, process, order socket, web server monitor, network watch.
 OWN_DESCRIPTORS = 7
 DISK_WATCH_S = 0.25
-# How long the kernel may take to free what an ended instance held, and how much is worth an instance.
+# How long the kernel may take to free an ended instance's disk space, and the least that makes ending one worthwhile.
 DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
 
 
 class JailOptions(msgspec.Struct, frozen=True):
-    """`runtimes` get their zygote at `open`, others at their first instance. `agent` as in `HostResourcePool`.
+    """`runtimes` get their zygote at `open`, others with their first instance. `agent` is as in `HostResourcePool`.
 
-    `cpu`: `shares` of the host's processors, or `cloud` for a quota by memory size. `network`: that of instances, as
-    `JailPolicy` has it, or auto: egress where it can be held. The fields after `ready_prewarmed` are for tests.
+    `cpu` is `shares` of the host's processors, or `cloud` for a quota by memory size. `network` is as in `JailPolicy`,
+    or auto: egress where possible. The fields after `ready_prewarmed` are for tests.
     """
 
     runtimes: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class JailOptions(msgspec.Struct, frozen=True):
 
 
 class JailDriver:
-    """Makes jailed instances. `state` is the driver's own directory."""
+    """Creates jailed instances. `state` is the driver's own directory."""
 
     name = "jail"
 
@@ -114,7 +114,7 @@ class JailDriver:
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        """Every wall and limit as it is held here; empty before `open`, when nothing is known yet."""
+        """Every wall and limit as enforced here; empty before `open`."""
         if not self._isolation.possible:
             return ()
         return enforcement(
@@ -129,7 +129,7 @@ class JailDriver:
         )
 
     async def open(self) -> None:
-        """Raises `ConfigurationError` where no jail can be made: what is missing and what to do next."""
+        """Raises `ConfigurationError` if no jail can be made, saying what is missing and what to do."""
         self._isolation = await asyncio.to_thread(self._options.probe)
         if not self._isolation.possible:
             raise ConfigurationError(f"sandbox jail: {self._isolation.reason}. Next: {self._isolation.hint}")
@@ -171,47 +171,47 @@ class JailDriver:
         if self._disks is not None:
             self._background.keep("watching the disk", self._watch_disk)
         for runtime in options.runtimes:
-            # A failure is reported to the first call that needs this runtime.
+            # The first call that needs this runtime reports the failure.
             with contextlib.suppress(SandboxStartFailed):
                 self._zygote(runtime)
 
     def descriptors(self, listens: int) -> int:
-        """As `SandboxDriver.descriptors`. Custom runtimes have networks of their own wherever that is possible."""
+        """See `SandboxDriver.descriptors`. Custom runtimes have their own networks wherever that is possible."""
         return OWN_DESCRIPTORS + (0 if self._isolation.no_network else listens)
 
     @property
     def network(self) -> str:
-        """As `SandboxDriver.network`."""
+        """See `SandboxDriver.network`."""
         return self._policy.network
 
     @property
     def no_network(self) -> str:
-        """As `SandboxDriver.no_network`."""
+        """See `SandboxDriver.no_network`."""
         return self._isolation.no_network if self._options.network == "auto" else ""
 
     @property
     def leads_out(self) -> frozenset[int]:
-        """As `SandboxDriver.leads_out`."""
+        """See `SandboxDriver.leads_out`."""
         return self._isolation.leads_out
 
     @property
     def only_proxy(self) -> str:
-        """As `SandboxDriver.only_proxy`."""
+        """See `SandboxDriver.only_proxy`."""
         return self._isolation.no_way_out if self._policy.network == "egress" else ""
 
     @property
     def no_buckets(self) -> str:
-        """As `SandboxDriver.no_buckets`."""
+        """See `SandboxDriver.no_buckets`."""
         return self._buckets.problem
 
     def zygote_pid(self, runtime: str) -> int:
-        """Of the runtime's zygote; 0 when it has none."""
+        """The pid of the runtime's zygote; 0 if it has none."""
         zygote = self._zygotes.get(runtime)
         return zygote.pid if zygote is not None else 0
 
     @property
     def watchdog_pid(self) -> int:
-        """0 where no cgroups are used and no watchdog is needed."""
+        """0 without cgroups, when no watchdog is needed."""
         return self._watchdog.pid if self._watchdog is not None else 0
 
     @property
@@ -220,15 +220,15 @@ class JailDriver:
 
     @property
     def has_disk_images(self) -> bool:
-        """Whether /tmp is a disk image; else it is a tmpfs."""
+        """Whether /tmp is a disk image; otherwise it is a tmpfs."""
         return self._disks is not None
 
     def sandboxes(self) -> set[JailSandbox]:
-        """Those of which anything is left."""
+        """The sandboxes of which anything is left."""
         return set(self._sandboxes)
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> JailSandbox:
-        """As `SandboxDriver.create`."""
+        """See `SandboxDriver.create`."""
         zygote = self._zygote(spec.runtime)
         if spec.volumes and not self._watches_volumes:
             self._watches_volumes = True
@@ -242,7 +242,7 @@ class JailDriver:
             async with asyncio.timeout(start_timeout_s(spec)):
                 await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The start goes on to its end: only then is it known what there is to kill.
+            # Let the start complete: only then is it known what must be killed.
             await _settled(starting)
             await sandbox.kill(KillReason.CANCELED)
             raise
@@ -257,7 +257,7 @@ class JailDriver:
         return sandbox
 
     async def settled(self) -> None:
-        """Returns when everything that is made ahead of use has been made."""
+        """Returns once everything that is prepared ahead of use is ready."""
         await self._prewarmed_pool.settled()
         await self._resource_pool.settled()
 
@@ -286,7 +286,7 @@ class JailDriver:
         return wanted
 
     def _open_cgroups(self) -> Cgroups | None:
-        """None where no group can be made; memory is watched then, and `enforcement` says so."""
+        """None if no group can be created; memory is then sampled, as `enforcement` reports."""
         layout = jail_sweep.hierarchies()
         jail_sweep.sweep(layout)
         if not layout.bases or not self._options.cgroups:
@@ -300,7 +300,7 @@ class JailDriver:
         return cgroups
 
     def _open_disks(self) -> Disks | None:
-        """None where no image can be mounted: /tmp is a tmpfs then, and `enforcement` says so."""
+        """None if no image can be mounted; /tmp is then a tmpfs, as `enforcement` reports."""
         disks = Disks(self._state)
         try:
             os.close(disks.take(DEFAULT_DISK_MB))
@@ -310,7 +310,7 @@ class JailDriver:
         return disks
 
     async def _watch_instances(self) -> None:
-        """In a thread of its own, which nothing that blocks elsewhere holds up."""
+        """Uses a thread of its own, so that blocking work elsewhere cannot delay it."""
         with _thread("watching-instances") as executor:
             while True:
                 await asyncio.sleep(MEMORY_WATCH_S)
@@ -318,7 +318,7 @@ class JailDriver:
                     await sandbox.check_limits(executor)
 
     async def _watch_disk(self) -> None:
-        """POLICY: while the reserve is reached, the instance whose /tmp holds most goes, one after the other."""
+        """POLICY: while the reserve is reached, end the instance with the largest /tmp, one after the other."""
         reserve = DiskReserve(self._state, self._options.disk_reserve_mb)
         while True:
             await asyncio.sleep(DISK_WATCH_S)
@@ -329,7 +329,7 @@ class JailDriver:
                     await asyncio.sleep(DISK_FREED_S)
 
     async def _watch_volumes(self) -> None:
-        """In a thread of its own, because the file system of a volume may not answer."""
+        """Uses a thread of its own, because a volume's file system may not respond."""
         with _thread("watching-volumes") as executor:
             while True:
                 await asyncio.sleep(DISK_WATCH_S)
@@ -339,7 +339,7 @@ class JailDriver:
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:
-        """Starts it in a session of its own, so that a signal to Sesame's process group does not end it."""
+        """Starts it in its own session, so that signals to Sesame's process group do not reach it."""
         return subprocess.Popen(
             [sys.executable, "-E", "-s", "-S", cgroups_end.__file__, *cgroups.paths()],
             stdin=subprocess.PIPE,
@@ -349,7 +349,7 @@ class JailDriver:
         )
 
     def _zygote(self, runtime: str) -> ZygoteClient:
-        """The runtime's zygote; a new one when it has died or its launch has changed."""
+        """The runtime's zygote; a new one if it has died or its launch has changed."""
         try:
             launch = self.resolve(runtime)
         except LookupError as error:
@@ -377,7 +377,7 @@ class JailDriver:
         return zygote
 
     def _retire(self, zygote: ZygoteClient) -> None:
-        """Forks nothing more from this zygote. Its instances go on; it is closed with the driver."""
+        """Forks no more instances from this zygote. Its instances continue; it is closed with the driver."""
         self._retired.append(zygote)
         task = asyncio.create_task(self._prewarmed_pool.retire(zygote))
         self._retiring.add(task)
@@ -386,7 +386,7 @@ class JailDriver:
 
 @contextlib.contextmanager
 def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Does not wait for it in the end: a file system that does not answer would hold the event loop up for good."""
+    """Does not join the thread at exit: an unresponsive file system would block the event loop forever."""
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
     try:
         yield executor

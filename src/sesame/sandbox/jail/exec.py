@@ -1,7 +1,7 @@
-"""Commands in one jailed instance: asks the zygote to fork them, and ends what is left of a session.
+"""Commands in one jailed instance: has the zygote fork them, and ends what is left of a session.
 
-Made by `jail.instance`, one for each instance. What happens in the new processes is runtime/jail/command.py. When it is
-not certain that all processes of a session have ended, the whole instance is ended.
+Created by `jail.instance`, one per instance. runtime/jail/command.py is what happens in the new processes. If it is
+uncertain whether all processes of a session have ended, the whole instance is ended.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, 
 
 # How long a session leader may take to end its session.
 END_TIMEOUT_S = 3.0
-# The end of an instance ends its session leaders a moment before it is reported itself.
+# When an instance ends, its session leaders end a moment before the instance's own end is reported.
 INSTANCE_END_GRACE_S = 0.5
-# The exit code that a shell gives a command killed by SIGKILL.
+# The exit code that a shell reports for a command killed by SIGKILL.
 KILLED = 137
 TERMINAL = "xterm-256color"
 _numbers = itertools.count(1)
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """The instance that commands enter. `environment` and directory are those of the function's process."""
+    """The instance that commands enter. `environment` and `working_dir` are those of the function's process."""
 
     zygote: ZygoteClient
     resources: HostResources
@@ -53,7 +53,7 @@ class Commands:
         self._joining = asyncio.Lock()
 
     async def start(self, command: Command) -> CommandExecution:
-        """As `Sandbox.exec`."""
+        """See `Sandbox.exec`."""
         inside = self._inside
         if inside.init.gone.is_set():
             raise SandboxDied("exit", "the instance has ended")
@@ -77,12 +77,12 @@ class Commands:
         return await self._sessions.begin(streams, session)
 
     async def close(self) -> None:
-        """Returns when every session leader has ended. Called when the instance was told to end, which ends them."""
+        """Refuses commands, and returns when every session leader has ended. The instance must be ending already."""
         if ends := self._sessions.close():
             await asyncio.wait(ends)
 
     async def _forked(self, order: bytes, streams: Streams) -> "_Session":
-        """When the caller is cancelled, the fork goes on to its end: only then is it known what there is to kill."""
+        """If the caller is cancelled, the fork still completes: only then is it known what must be killed."""
         forking = asyncio.create_task(self._fork(order, streams))
         try:
             return await asyncio.shield(forking)
@@ -102,7 +102,7 @@ class Commands:
         try:
             ordering.send(order)
             if not inside.policy.user_namespace:
-                # The command must be able to open them again by name, as /dev/stdin.
+                # The command must be able to reopen them by name, as /dev/stdin.
                 for fd in streams.lent:
                     os.fchown(fd, inside.resources.uid, inside.resources.uid)
             async with self._joining:
@@ -124,7 +124,7 @@ class Commands:
         return _Session(jailed, alive, self._lost)
 
     def _request(self, fds: list[int]) -> dict[str, Any]:
-        """The message that runtime/jail/command.py expects; the descriptors of the cgroup are added to `fds`."""
+        """The message that runtime/jail/command.py expects. Appends the cgroup's descriptors to `fds`."""
         resources = self._inside.resources
         group, cgroup, tasks = resources.group, -1, []
         if group is not None:
@@ -151,7 +151,7 @@ class Commands:
 
 
 class _Session:
-    """One session leader, by its monitor and the socket on which it reports how the command ended."""
+    """One session leader, represented by its monitor and the socket on which it reports the command's end."""
 
     def __init__(self, monitor: JailedProcess, alive: socket.socket, on_lost: Callable[[], None]) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -166,7 +166,7 @@ class _Session:
             monitor.on_gone = self._has_gone
 
     def end(self) -> None:
-        """Hangs up; the session leader then ends its session."""
+        """Hangs up, which makes the session leader end its session."""
         if not self.ended.done() and not self._hung_up:
             self._hung_up = True
             self._alive.shutdown(socket.SHUT_WR)
@@ -179,7 +179,7 @@ class _Session:
     def _has_gone(self) -> None:
         said = _reported_exit(self._alive)
         self._alive.close()
-        # A session leader exits with 0 once it has ended everything in its session, also when it could not report.
+        # A session leader exits with 0 after ending everything in its session, even if it could not report.
         complete = said is not None or self._monitor.status == 0
         if not complete:
             asyncio.get_running_loop().call_later(INSTANCE_END_GRACE_S, self._on_lost)
@@ -187,7 +187,7 @@ class _Session:
 
 
 def _reported_exit(alive: socket.socket) -> int | None:
-    """The exit code, or None when none was reported."""
+    """The exit code, or None if none was reported."""
     try:
         said = alive.recv(16)
     except (BlockingIOError, ConnectionError):

@@ -1,6 +1,6 @@
-"""Makes FUSE mounts as the isolation level of instances allows it, with the device through which each is served.
+"""Creates FUSE mounts in the way that the instances' isolation level allows, with the device to serve each.
 
-Used by `jail.buckets`. Root mounts by itself; an ordinary user has `fuse_process` do it, in a user namespace.
+Used by `jail.buckets`. Root mounts directly; for an ordinary user `fuse_process` does so, in a user namespace.
 """
 
 import os
@@ -12,7 +12,7 @@ from sesame.sandbox.jail.namespace_process import NamespaceProcess
 
 
 class Served(NamedTuple):
-    """An open /dev/fuse, and a mount that whoever serves the device fills: descriptors."""
+    """Descriptors of an open /dev/fuse and of the mount that is served through it."""
 
     device: int
     mount: int
@@ -28,12 +28,12 @@ class FuseMounts:
         self._process = NamespaceProcess("sesame.sandbox.jail.fuse_process")
 
     def owner(self, instance_uid: int) -> Owner:
-        """Whose the processes of the instance that has this user id are on the host."""
-        # In a user namespace its id stands for whoever runs Sesame.
+        """The host's user and group ids for processes of the instance with this user id."""
+        # In a user namespace, the instance's id maps to the user who runs Sesame.
         return Owner(os.getuid(), os.getgid()) if self._user_namespace else Owner(instance_uid, instance_uid)
 
     def mount(self, owner: Owner, *, read_only: bool) -> Served:
-        """One that only processes of this user and group can reach. Blocks. Raises `OSError`."""
+        """Creates a mount that only this user and group can access. Blocks. Raises `OSError`."""
         if self._user_namespace:
             return Served(*self._process.ask([read_only], 2))
         return Served(*mounts.fuse(owner, read_only=read_only))

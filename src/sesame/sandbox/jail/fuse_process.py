@@ -1,9 +1,9 @@
-"""Makes FUSE mounts for an ordinary user, in a small process of its own, which has a user and a mount namespace.
+"""Creates FUSE mounts for an ordinary user, in a small process that has its own user and mount namespaces.
 
-Started by `jail.fuse_mounts`, as `jail.namespace_process` says. A request is `[read_only]`; the answer has an open
-/dev/fuse and a mount that whoever serves it fills. Only in a namespace of his own may a user mount, and only through a
-device that was opened there. Who serves it is no part of that namespace: then /proc tells him of processes whose
-namespaces are below his own, and has their numbers as he knows them.
+Started by `jail.fuse_mounts` as described in `jail.namespace_process`. A request is `[read_only]`; the answer has the
+descriptors of an open /dev/fuse and of its mount. A user may mount only in a namespace of their own, and only through a
+device opened there. The process that serves the mounts stays outside that namespace, so that it sees processes of
+descendant namespaces in /proc under the pids that the kernel reports to it.
 """
 
 import os
@@ -17,7 +17,7 @@ def main() -> None:
     user, group = os.getuid(), os.getgid()
     try:
         mounts.own_namespaces()
-        # Every id keeps its number, so that whoever serves the mounts need not know of the namespace.
+        # Map every id to itself, so that the server of the mounts need not know about the namespace.
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             Path(f"/proc/self/{name}").write_text(text)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Keeps host resources ready: what an instance needs of the host whatever it runs (cgroup, /tmp, user id).
+"""Keeps host resources ready: what every instance needs of the host (cgroup, /tmp, user id).
 
-Used by `jail.driver`. Making and removing them is slow work of the kernel, done in threads before or after a start.
-Resources are used once: they are removed after use, not cleaned.
+Used by `jail.driver`. Creating and removing them is slow in the kernel, so it is done in threads, before or after a
+start. Resources are used once: they are removed after use, not cleaned.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from sesame.sandbox.jail.plan import FIRST_UID, NAMED_UIDS
 from sesame.sandbox.jail.zygote_client import JailedProcess
 
 READY_RESOURCES = 8
-# POLICY: so many used resources may wait for their removal. Beyond it, `take` waits until one of them is removed.
+# POLICY: at most this many used resources wait for their removal; beyond it, `take` waits until one is removed.
 REMOVALS_WAITING_MAX = 64
 DEFAULT_DISK_MB = 512
 
@@ -32,9 +32,9 @@ A = TypeVarTuple("A")
 
 
 class HostResources(msgspec.Struct):
-    """What one instance holds of the host. A descriptor is -1 when there is none, or when it was handed over.
+    """The host resources of one instance. A descriptor is -1 if there is none, or after it was handed over.
 
-    Without a `network` it shares the host's.
+    Without a `network`, the instance shares the host's.
     """
 
     uid: int
@@ -48,7 +48,7 @@ class HostResources(msgspec.Struct):
         return self.group is not None and self.group.counts_memory
 
     def handed_over(self) -> None:
-        """Closes the descriptors that the instance has itself from now on."""
+        """Closes the descriptors that the instance itself now holds."""
         if self.group is not None:
             self.group.joined()
         if self.disk_fd >= 0:
@@ -65,14 +65,16 @@ class HostResources(msgspec.Struct):
             if jailed.lives():
                 self.mounts_fd = mounts_fd
             else:
-                # The process had been reaped, so the number may have meant another process.
+                # The process had been reaped, so the pid may have been reused.
                 os.close(mounts_fd)
 
 
 class HostResourcePool:
-    """Makes resources of the default disk size ahead of use and removes used ones. `cgroups`, `disks`: if there are.
+    """Creates resources with the default disk size ahead of use, and removes used ones.
 
-    `agent` is which of how many agents of one Sesame this is: no two of them use the same user id.
+    `cgroups` and `disks` may be None.
+
+    `agent` is (number, count) among the agents of one Sesame: no two of them use the same user ids.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class HostResourcePool:
         self._ready: deque[HostResources] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._removing: set[asyncio.Task[None]] = set()
-        # In random order, so that two Sesames on one machine seldom use the same user ids at the same time.
+        # In random order, so that two Sesames on one machine rarely use the same user ids at the same time.
         number, agents = agent
         named = range(FIRST_UID + number - 1, FIRST_UID + NAMED_UIDS, agents)
         self._free_uids = deque(random.sample(named, len(named)))
@@ -100,14 +102,14 @@ class HostResourcePool:
         self._closed = False
 
     async def open(self) -> None:
-        """Prepares the disks' template and the first resources."""
+        """Prepares the disk template and the first resources."""
         if self._disks is not None:
             await _run(self._makers, self._disks.open, DEFAULT_DISK_MB)
         self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
         self._refill()
 
     async def take(self, disk_mb: int) -> HostResources:
-        """Resources for one instance; without waiting when some are ready and removal keeps up. Raises `OSError`."""
+        """Resources for one instance; does not wait if some are ready and removal keeps up. Raises `OSError`."""
         if len(self._removing) > REMOVALS_WAITING_MAX:
             await asyncio.wait(self._removing, return_when=asyncio.FIRST_COMPLETED)
         if disk_mb == DEFAULT_DISK_MB and self._ready:
@@ -118,14 +120,14 @@ class HostResourcePool:
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
-            # The thread goes on, and the caller does not take what it makes.
+            # The thread continues, but the caller will not take its result.
             await asyncio.wait({making})
             if making.exception() is None:
                 self.remove(making.result())
             raise
 
     def remove(self, resources: HostResources) -> None:
-        """Removes resources in the background; the instance's last process must have ended."""
+        """Removes resources in the background. The instance's last process must have ended."""
         if resources.network is not None:
             resources.network.close()
         removing = asyncio.get_running_loop().create_task(self._remove(resources))
@@ -142,7 +144,7 @@ class HostResourcePool:
         return len(self._removing)
 
     async def settled(self) -> None:
-        """Returns when everything that is made ahead of use has been made."""
+        """Returns once everything that is prepared ahead of use is ready."""
         while self._filling is not None and not self._filling.done():
             await asyncio.wait({self._filling})
 
@@ -153,7 +155,7 @@ class HostResourcePool:
         while self._ready:
             self.remove(self._ready.popleft())
         if self._removing:
-            # A removal that failed is logged by the loop; what it left goes when all groups are ended.
+            # The loop logs a failed removal; what it left is removed when all groups are ended.
             await asyncio.wait(self._removing)
         await asyncio.to_thread(self._makers.shutdown)
         await asyncio.to_thread(self._removers.shutdown)
@@ -165,7 +167,7 @@ class HostResourcePool:
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
-        # A failure, for example of a full disk, will meet the next start too, which reports it.
+        # The next start will meet and report the same failure, for example a full disk.
         with contextlib.suppress(OSError):
             while len(self._ready) < self._target and not self._closed:
                 self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
@@ -178,7 +180,7 @@ class HostResourcePool:
             if group is not None:
                 group.remove()
             raise
-        # This runs in the makers' thread and `remove` on the loop; both operations are atomic.
+        # `_make` runs in the makers' thread, `remove` on the loop; both deque operations are atomic.
         try:
             uid = self._free_uids.popleft()
         except IndexError:
@@ -191,7 +193,7 @@ async def _run(pool: ThreadPoolExecutor, function: Callable[[*A], T], *arguments
 
 
 def take_apart(resources: HostResources) -> None:
-    """Ends what still runs in the resources' cgroup and removes everything. Blocks."""
+    """Kills what still runs in the resources' cgroup and removes everything. Blocks."""
     resources.handed_over()
     try:
         if resources.group is not None:

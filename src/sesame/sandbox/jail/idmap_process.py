@@ -1,7 +1,7 @@
-"""Makes user namespaces that map ids, in a small process of its own, because making one takes a fork.
+"""Creates user namespaces that map ids, in a small process of its own, because creating one takes a fork.
 
-Started by `jail.idmaps`, as `jail.namespace_process` says. A request is `[uid_map, gid_map]`; the answer has the
-descriptor of the namespace.
+Started by `jail.idmaps` as described in `jail.namespace_process`. A request is `[uid_map, gid_map]`; the answer has the
+namespace's descriptor.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _namespace(unshare: "ctypes._NamedFuncPointer", uid_map: str, gid_map: str) -> int:
-    """A descriptor of a namespace with these maps; it needs no process once it is open."""
+    """A descriptor of a namespace with these maps; once opened, it needs no process."""
     child_reads, go = os.pipe()
     reads, child_writes = os.pipe()
     pid = os.fork()

@@ -1,7 +1,7 @@
-"""Exchanges the owner of a volume's files for an instance's user, for one mount: on the disk they stay the owner's.
+"""Swaps a volume's owner and an instance's user for one mount, while files on the disk keep their owner.
 
-Used by `jail.volumes` and `jail.images`, as root. The kernel takes such an exchange as a user namespace;
-`idmap_process` makes them.
+Used by `jail.volumes` and `jail.images`, as root. The kernel expects the mapping as a user namespace, which
+`idmap_process` creates.
 """
 
 import os
@@ -13,19 +13,19 @@ _IDS = 2**32 - 1
 
 
 class IdMaps:
-    """Its process is there from the first request until `close`."""
+    """Its process runs from the first request until `close`."""
 
     def __init__(self) -> None:
         self.process = NamespaceProcess("sesame.sandbox.jail.idmap_process")
 
     def namespace(self, users: tuple[int, int], groups: tuple[int, int]) -> int:
-        """A descriptor of the namespace in which the ids of each pair are exchanged. Blocks. Raises `OSError`."""
+        """A descriptor of the namespace that swaps the ids of each pair. Blocks. Raises `OSError`."""
         return self.process.ask([exchange(*users), exchange(*groups)], 1)[0]
 
     def mount(self, directory: int, users: tuple[int, int], groups: tuple[int, int], *, read_only: bool = False) -> int:
-        """A mount of the open directory in which the ids of each pair are exchanged. The caller closes both.
+        """A mount of the open directory in which the ids of each pair are swapped. The caller closes both.
 
-        Blocks. Raises `OSError`, also where the file system does not allow that.
+        Blocks. Raises `OSError`, also if the file system does not support id mapping.
         """
         namespace = self.namespace(users, groups)
         try:
@@ -38,7 +38,7 @@ class IdMaps:
 
 
 def exchange(on_disk: int, shown: int) -> str:
-    """The map in which the two ids have each other's place and every other id keeps its own."""
+    """The map that swaps the two ids and leaves all others unchanged."""
     if on_disk == shown:
         return f"0 0 {_IDS}"
     low, high = sorted((on_disk, shown))

@@ -1,4 +1,4 @@
-"""Prepares the root of a container image for an instance: as root a detached mount, else a path, which it shows itself.
+"""Prepares a container image's root for an instance: as root a detached mount; otherwise the jail mounts the path.
 
 Used by `jail.volumes`; runtime/jail/image.py makes it the instance's root.
 """
@@ -13,7 +13,7 @@ from sesame.sandbox.interface import ImageRoot
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.idmaps import IdMaps
 
-# From this version of Linux on, a layer can lie over a mount whose owners are exchanged.
+# The first Linux version in which overlayfs accepts an id-mapped mount as a layer.
 _OVER_EXCHANGED = (5, 19)
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
@@ -21,7 +21,7 @@ log = structlog.get_logger("sesame.sandbox")
 
 
 class ImageMounts:
-    """One for each driver."""
+    """One per driver."""
 
     def __init__(self, idmaps: IdMaps) -> None:
         self._idmaps = idmaps
@@ -31,7 +31,7 @@ class ImageMounts:
     def mount(self, image: ImageRoot, uid: int) -> int:
         """A descriptor of the image, read-only, for the caller to close. Blocks. Raises `OSError`.
 
-        What belongs to the image's user on the disk is the instance's own, where the file system allows that.
+        Files of the image's user belong to the instance's user, if the file system allows id mapping.
         """
         if not self._exchanges:
             self._tell(image, f"Linux {platform.release()} is older than 5.19")
@@ -46,7 +46,7 @@ class ImageMounts:
         return jail_mounts.tree(image.root)
 
     def _tell(self, image: ImageRoot, why: str) -> None:
-        """POLICY: an image runs also where its files cannot be the instance's: it then changes what all may change."""
+        """POLICY: an image runs even if its files cannot be mapped, but can then only change what all users may."""
         if image.name not in self._told:
             self._told.add(image.name)
             log.warning("files of an image stay those of its own users", image=image.name, why=why)

@@ -1,14 +1,14 @@
-"""Decides which of the host's files belong to an interpreter, and may be seen by every function that runs on it.
+"""Decides which of the host's files belong to an interpreter, and may be visible to every function that runs on it.
 
-Called by `jail.plan`. An installation of its own is shown as a whole. Where an interpreter stands among other things
-(`~/bin`, `~/.local/bin`), only the program, its standard library and its shared library are.
+Called by `jail.plan`. A separate installation is shown as a whole. If the interpreter lies among unrelated files
+(`~/bin`, `~/.local/bin`), only the program, its standard library and its shared library are shown.
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# What installations of CPython consist of: those of `make install`, pyenv, uv, conda packages.
+# The entries of CPython installations made by `make install`, pyenv, uv and conda packages.
 _OWN_ENTRIES = frozenset({
     "bin", "sbin", "include", "lib", "lib32", "lib64", "libexec", "share", "etc", "ssl", "openssl", "man", "doc",
     "conda-meta", "compiler_compat", "x86_64-conda-linux-gnu", "x86_64-conda_cos6-linux-gnu",
@@ -17,20 +17,20 @@ _OWN_ENTRIES = frozenset({
 _OWN_SHARED_ENTRIES = frozenset({
     "man", "doc", "info", "terminfo", "tabset", "locale", "zoneinfo", "aclocal", "pkgconfig", "licenses",
 })  # fmt: skip
-# What a package manager looks after, beside which others may have put their files.
+# What a package manager maintains; beside it, others may have put their own files.
 _SHARED_PARTS = ("bin", "sbin", "lib", "lib32", "lib64", "libexec", "share", "ssl")
 _SYSTEM_PREFIXES = (Path("/usr/local"),)
 _ALWAYS_SHOWN = Path("/usr")
 
 
 class NotSeparable(LookupError):
-    """An interpreter whose files cannot be told from other files beside it."""
+    """The interpreter's files cannot be told from unrelated files beside them."""
 
 
 def files_of(interpreter: Path) -> list[Path]:
-    """What to show of the prefix, outermost directories only. `interpreter` is free of symbolic links.
+    """What to show of the interpreter's prefix, outermost paths only. `interpreter` must contain no symbolic links.
 
-    Raises `NotSeparable` with what is missing and what to do.
+    Raises `NotSeparable`, saying what is missing and what to do.
     """
     prefix = interpreter.parent.parent
     if prefix == _ALWAYS_SHOWN:
@@ -40,7 +40,7 @@ def files_of(interpreter: Path) -> list[Path]:
     if _is_own(prefix):
         return [prefix]
     if (prefix / "conda-meta").is_dir():
-        # A base installation of conda, among whose environments are the user's own.
+        # A base installation of conda, whose `envs` contain the user's own environments.
         return _shared_parts(prefix)
     return [interpreter, *_standard_libraries(interpreter), *_shared_libraries(prefix)]
 
@@ -50,7 +50,7 @@ def _shared_parts(prefix: Path) -> list[Path]:
 
 
 def _is_own(prefix: Path) -> bool:
-    """Whether nothing but an installation of Python lies there. Whatever is not known is taken for somebody's own."""
+    """Whether the prefix contains only a Python installation. Any unknown entry is assumed to be private."""
     return (
         prefix != Path("/") and _entries(prefix) <= _OWN_ENTRIES and _entries(prefix / "share") <= _OWN_SHARED_ENTRIES
     )
@@ -64,7 +64,7 @@ def _entries(directory: Path) -> set[str]:
 
 
 def _standard_libraries(interpreter: Path) -> Iterator[Path]:
-    """Where modules are, and where compiled ones are if that is another place."""
+    """The directories of the standard library's modules and, if elsewhere, of its compiled extensions."""
     prefix = interpreter.parent.parent
     found = [
         folder

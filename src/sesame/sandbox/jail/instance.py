@@ -1,6 +1,6 @@
-"""One jailed instance: its channel, its process 1 and its host resources, and the order in which they come and go.
+"""One jailed instance: its channel, its process 1, its host resources, and the order in which they come and go.
 
-Made by `jail.driver`. Host resources are given back only after the kernel has reported the last process gone.
+Created by `jail.driver`. Host resources are returned only after the kernel has reported that the last process is gone.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ from sesame.sandbox.wire import Channel, Output
 MIB = 1024 * 1024
 # The memory size that comes with one processor: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
-# Of runtime/jail/steps.py: the status of a process that could not complete its jail.
+# From runtime/jail/steps.py: the exit status of a process that could not complete its jail.
 JAIL_FAILED = "exit status 125"
 
 
 class JailSandbox:
-    """`start` brings it up; then it takes calls until it ends."""
+    """`start` brings it up; it then takes calls until it ends."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class JailSandbox:
 
     @property
     def init_pid(self) -> int:
-        """Of process 1 of the instance, as the host counts it; 0 before it was forked."""
+        """The host's pid of the instance's process 1; 0 before it is forked."""
         return self._init.pid if self._init is not None else 0
 
     @property
     def resources(self) -> HostResources | None:
-        """What the instance holds of the host; None before it was forked."""
+        """The instance's host resources; None before it is forked."""
         return self._resources
 
     @property
@@ -114,14 +114,14 @@ class JailSandbox:
         self._life.on_end(callback)
 
     async def exited_by_itself(self) -> str:
-        """How the process ended before it was ready; "" when it still runs, was killed from outside or has no jail.
+        """How the process ended before it was ready; "" if it still runs, was killed from outside or has no jail.
 
-        A jail fails for the host's reasons, for example because one of its two processes was killed.
+        A jail fails for reasons of the host, for example because one of its two processes was killed.
         """
         if self._init is None:
             return ""
         with contextlib.suppress(TimeoutError):
-            # The socket ends a moment before the process does.
+            # The socket closes a moment before the process ends.
             await asyncio.wait_for(self._init.gone.wait(), START_EXIT_GRACE_S)
         how = self._init.describe_exit()
         return "" if how in (KILLED_FROM_OUTSIDE, JAIL_FAILED) else how
@@ -131,7 +131,7 @@ class JailSandbox:
         self._output = HeldOutput(output)
         clock = _LapClock(self._phases)
         resident_kb = await zygote.ready()
-        # A program that is started anew shares no memory with the zygote.
+        # A program started by exec shares no memory with the zygote.
         self._baseline_mb = 0.0 if self._starts_anew or self._spec.web_server is not None else resident_kb / 1024
         clock.lap("zygote_ms")
         prewarmed = await prewarmed_pool.take(zygote, self._spec.disk_mb)
@@ -143,7 +143,7 @@ class JailSandbox:
             fds: list[int] = []
 
             def lend(fd: int) -> int:
-                """The place of a descriptor, which is closed once the message is sent."""
+                """Adds a descriptor, to be closed once the message is sent; returns its index."""
                 until_sent.callback(os.close, fd)
                 fds.append(fd)
                 return len(fds) - 1
@@ -154,7 +154,7 @@ class JailSandbox:
             self._buckets = await self._bucket_mounts.lend(self._spec, resources.uid, lend, self._buckets_lost)
             fields["volumes"] += self._buckets.orders
             prewarmed.order(fields, fds)
-        # While the instance mounts. The function's code runs only after the setup, which is sent later.
+        # Meanwhile the instance is mounting. The function's code runs only after the setup, which is sent later.
         if resources.group is not None:
             resources.group.limit(self._limits())
         self._commands = self._commands_of(zygote, resources, init)
@@ -162,7 +162,7 @@ class JailSandbox:
         await self._channel.open()
         init.on_gone = self._on_gone
         if self._spec.web_server is not None and resources.network is not None:
-            # What the function listens on may be a port of Sesame's endpoints.
+            # The function may want to listen on a port of Sesame's endpoints.
             await resources.network.release(self._spec.web_server.port)
         roots = [root for root, _at in self._compiled]
         await self._channel.setup(told.setup(self._spec, zygote.launch, roots))
@@ -201,9 +201,9 @@ class JailSandbox:
         await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:
-        """Peak of the cgroup without the page cache of files, plus what the zygote shares with every instance.
+        """The cgroup's peak without the page cache of files, plus the memory shared with the zygote.
 
-        Without a memory cgroup: the peak of resident sets, as `sandbox.memory` counts them.
+        Without a memory cgroup: the peak of the resident sets, as `sandbox.memory` counts them.
         """
         if self._life.living:
             self._count_memory()
@@ -234,7 +234,7 @@ class JailSandbox:
             self._thaw_processes()
 
     async def check_limits(self, executor: ThreadPoolExecutor) -> None:
-        """Without a memory cgroup: ends an instance that holds more than its limit; a frozen one is kept so."""
+        """Without a memory cgroup: ends an instance that exceeds its limit; keeps a frozen one stopped."""
         if self._watch is None or not self._life.living:
             return
         look = self._watch.keep_stopped if self._life.state is State.FROZEN else self._watch.overrun
@@ -242,21 +242,21 @@ class JailSandbox:
             self._life.lost(cause)
 
     async def check_volumes(self, look: VolumeLook) -> None:
-        """POLICY: while the disk of a volume has reached its reserve, every instance that could write there ends."""
+        """POLICY: while a volume's disk has reached its reserve, every instance that could write to it is ended."""
         if self._spec.volumes and self._life.state in (State.READY, State.CALLING):
             shortage = await look.shortage(self._spec.volumes)
             if shortage and self._life.living:
                 self._life.lost(SandboxDied(Death.DISK, shortage))
 
     def disk_used_mb(self) -> float:
-        """What its /tmp holds, where that is an image; 0 when it is ending."""
+        """MB used in its /tmp, if that is an image; 0 while it is ending."""
         return used_mb(Path(f"/proc/{self.init_pid}/root/tmp")) if self.init_pid and self._life.living else 0.0
 
     def end_for_disk(self, shortage: str) -> None:
         self._life.lost(SandboxDied(Death.DISK, f"{self.disk_used_mb():.0f} MB in /tmp; {shortage}"))
 
     def _order(self, zygote: ZygoteClient, lend: Lend) -> dict[str, Any]:
-        """The message that makes a prewarmed sandbox this function's instance."""
+        """The message that turns a prewarmed sandbox into this function's instance."""
         spec = self._spec
         counted = self._resources is not None and self._resources.counts_memory
         mounts: list[tuple[str, int]] = []
@@ -281,7 +281,7 @@ class JailSandbox:
             "mounts": mounts,
             "binds": binds,
             "compiled": [at for _root, at in self._compiled],
-            # Counted as memory by the cgroup; without one it may take half of the function's memory on top.
+            # The cgroup counts it as memory; without one, it may take half the function's memory in addition.
             "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
             "hostname": told.hostname_of(spec),
             "site_packages": SITE_PACKAGES_ROOT if zygote.launch.site_packages is not None else "",
@@ -290,7 +290,7 @@ class JailSandbox:
         }
 
     def _lend_compiled(self, lend: Lend) -> list[tuple[str, int]]:
-        """What is compiled of code and layers: the root, and the place of the file's descriptor."""
+        """Lends the compiled archives of code and layers: pairs of a root and the descriptor's index."""
         roots = [CODE_ROOT, *(LAYER_ROOT for _layer in self._spec.layer_dirs)]
         found: list[tuple[str, int]] = []
         for root, path in zip(roots, self._spec.compiled, strict=False):
@@ -300,7 +300,7 @@ class JailSandbox:
 
     def _limits(self) -> Limits:
         holds = self._policy.holds
-        # Pages shared with the zygote count as the function's: the limit applies to what `memory_peak_mb` reports.
+        # Pages shared with the zygote count as the function's, so that the limit matches what `memory_peak_mb` reports.
         memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
         quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._policy.cpu == "cloud" else None
         shares = self._spec.memory_mb if self._spec.cpu_shares is None else self._spec.cpu_shares
@@ -331,14 +331,14 @@ class JailSandbox:
         self._count_memory()
         if self._init is not None:
             if cause.reason is Death.EXIT:
-                # The stream ends a moment before the process does. Waiting that long tells how the process ended.
+                # The stream ends a moment before the process. Waiting for the process tells how it ended.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._init.gone.wait(), RESULT_GRACE_S)
-            # Before its processes end: what they have not closed becomes no object, and none of them waits for answers.
+            # Before the processes end: files not closed become no objects, and no process keeps waiting for an answer.
             self._buckets.end()
             self._init.kill()
             if self._life.ended_frozen:
-                # A version 1 freezer holds even SIGKILL back.
+                # A version 1 freezer delays even SIGKILL.
                 self._thaw_processes()
             if self._commands is not None:
                 await self._commands.close()
@@ -349,7 +349,7 @@ class JailSandbox:
             self._channel.close()
             self._output.release(self._request_id, SHIM_ROOT)
         if self._life.ended_idle:
-            # No call reports this end, so it is written to the log here.
+            # No call will report this end, so log it here.
             self._output.line(line_of(cause.reason, str(cause)))
         if self._resources is not None:
             self._resource_pool.remove(self._resources)
@@ -383,7 +383,7 @@ class JailSandbox:
 
 
 class _LapClock:
-    """Notes the milliseconds between laps."""
+    """Records the milliseconds between laps."""
 
     def __init__(self, phases: dict[str, float]) -> None:
         self._phases = phases

@@ -1,7 +1,7 @@
-"""Finds out how strong a jail can be made here, and lists what it enforces and what it does not.
+"""Determines how strong a jail can be on this machine, and lists what it enforces and what it does not.
 
-Called by `jail.driver` at `open`, by `sandbox.drivers` and by `sesame doctor`. Tries the system calls themselves: a
-version number or a user id does not tell whether they are allowed.
+Called by `jail.driver` at `open`, by `sandbox.drivers` and by `sesame doctor`. Tries the actual system calls, because
+neither a version number nor a user id tells whether they are allowed.
 """
 
 import json
@@ -38,9 +38,8 @@ class Isolation(msgspec.Struct, frozen=True):
     """The isolation level that is possible here.
 
     `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
-    `no_network` says why instances cannot have networks of their own; "" where they can. `no_way_out` says why these
-    cannot lead connections to the host, `no_way_out_6` why not those of IPv6. `no_buckets` says why no bucket can be
-    mounted.
+    `no_network` says why instances cannot have their own networks; "" if they can. `no_way_out` and `no_way_out_6` say
+    why these cannot route IPv4 and IPv6 connections to the host. `no_buckets` says why buckets cannot be mounted.
     """
 
     kind: str
@@ -57,14 +56,14 @@ class Isolation(msgspec.Struct, frozen=True):
 
     @property
     def leads_out(self) -> frozenset[int]:
-        """As `SandboxDriver.leads_out`."""
+        """See `SandboxDriver.leads_out`."""
         if self.no_network or self.no_way_out:
             return frozenset()
         return frozenset({4} if self.no_way_out_6 else {4, 6})
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What a driver found it can use. `controllers` are those of memory, pids and cpu that cgroups limit here."""
+    """What a driver can use here. `controllers` are those of memory, pids and cpu that cgroups enforce."""
 
     isolation: Isolation
     controllers: frozenset[str]
@@ -75,7 +74,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 def probe() -> Isolation:
-    """The strongest isolation level that is possible here. Blocks for some 50 ms."""
+    """The strongest isolation level possible here. Blocks for about 50 ms."""
     if not jail_mounts.supported():
         return Isolation("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
     if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
@@ -92,7 +91,7 @@ def probe() -> Isolation:
 
 
 def enforcement(held: Findings) -> tuple[Enforcement, ...]:
-    """Every wall and limit of the jail as it is here."""
+    """Every wall and limit of the jail as enforced here."""
     root = held.isolation.kind == "root"
     memory, pids, cpu = (name in held.controllers for name in ("memory", "pids", "cpu"))
     quota = "; a quota by memory size" if held.cpu == "cloud" else ""
@@ -148,7 +147,7 @@ def _tmp(held: Findings) -> str:
 
 
 def _try(kind: str) -> tuple[str, dict[str, str]]:
-    """What goes wrong, or "" when it works; and what a jail would do without, by the field of `Isolation`."""
+    """Returns what failed, or "", and what a working jail would lack, by the fields of `Isolation`."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(
@@ -167,7 +166,7 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
 
 
 def networks() -> list[tuple[str, dict[str, Any]]]:
-    """What runtime/jail/probe.py tries: a field of `Isolation`, and what a network has that does not have it."""
+    """What runtime/jail/probe.py tries: each field of `Isolation` with the network setup it depends on."""
     ways = (
         ("no_way_out", WayOut(HOST_ADDRESS, 1, INSTANCE_ADDRESS, refused=("10.0.0.0/8",))),
         ("no_way_out_6", WayOut(HOST_ADDRESS_6, 1, INSTANCE_ADDRESS_6, refused=("fc00::/7",))),

@@ -1,4 +1,4 @@
-"""Descriptors that are opened in threads, by a start that may be given up meanwhile: one that comes too late is closed.
+"""Opens descriptors in threads for a start that may be cancelled meanwhile, and closes those that come too late.
 
 Used by `jail.volumes` and `jail.buckets`.
 """
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-# Takes a descriptor that goes with an instance's start message, and is closed once that is sent. Returns its place.
+# Adds a descriptor to an instance's start message and closes it once that is sent. Returns its index.
 Lend = Callable[[int], int]
 
 
 async def opened(make: Callable[[], T], close: Callable[[T], object]) -> T:
-    """What `make` returns, which blocks. Where nobody waits for it any more, it is given to `close`."""
+    """Runs the blocking `make` in a thread. If the caller is cancelled, the result is passed to `close`."""
     making = asyncio.ensure_future(asyncio.to_thread(make))
 
     def close_late(_made: "asyncio.Future[T]") -> None:

@@ -1,6 +1,6 @@
-"""Makes mounts that are attached nowhere and are sent to an instance as descriptors: code, layers, /tmp, buckets.
+"""Creates detached mounts, which are sent to instances as descriptors: code, layers, /tmp, buckets.
 
-Used by `jail.host_resources`, `jail.instance` and `jail.fuse_mounts`; needs root, or `own_namespaces` for what an
+Used by `jail.host_resources`, `jail.instance` and `jail.fuse_mounts`. Requires root, or `own_namespaces` for what an
 ordinary user may mount. runtime/jail/steps.py attaches them.
 """
 
@@ -34,7 +34,7 @@ class _MountAttributes(ctypes.Structure):
 
 
 def supported() -> bool:
-    """Whether this machine is a Linux that has these system calls under these numbers."""
+    """Whether this machine runs Linux, and so has these system calls under these numbers."""
     return platform.system() == "Linux"
 
 
@@ -51,9 +51,9 @@ def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
 
 
 def tree_of(directory: int, namespace: int, *, read_only: bool = False) -> int:
-    """A mount of an open directory, its owners mapped by the user namespace. The caller closes all three.
+    """A mount of an open directory, with its owners mapped by the user namespace. The caller closes all three.
 
-    Raises `OSError`, also where the file system does not allow that.
+    Raises `OSError`, also if the file system does not support id mapping.
     """
     fd = _call(
         "open_tree", _SYS_OPEN_TREE, ctypes.c_int(directory), b"",
@@ -64,24 +64,24 @@ def tree_of(directory: int, namespace: int, *, read_only: bool = False) -> int:
 
 
 def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:
-    """A mount that shows several directories merged, an earlier one over a later one. The caller closes it.
+    """A mount that shows several directories merged, the earlier one winning. The caller closes it.
 
-    Several are read-only whatever is asked for: there is nowhere to write.
+    A merge of several directories is always read-only, because it has no upper layer.
     """
     if len(paths) == 1:
         return tree(paths[0], read_only=read_only)
-    # Two options would be cut at ":" and ","; a backslash keeps them.
+    # ":" separates directories and "," options, unless escaped by a backslash.
     lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in paths)
     return _new_mount("overlay", {"source": "layers", "lowerdir": lower}, _MOUNT_ATTR_RDONLY)
 
 
 def block_mount(kind: str, device: str, *flags: str) -> int:
-    """A descriptor of a freshly mounted block device. The caller closes it."""
+    """A descriptor of a freshly mounted block device, which the caller closes."""
     return _new_mount(kind, {"source": device}, 0, *flags)
 
 
 def fuse(owner: tuple[int, int], *, read_only: bool) -> tuple[int, int]:
-    """An open /dev/fuse, and a mount that is served through it to processes of this user and group alone.
+    """An open /dev/fuse, and the mount that is served through it, accessible only to this user and group.
 
     The caller closes both. Raises `OSError`.
     """
@@ -96,7 +96,7 @@ def fuse(owner: tuple[int, int], *, read_only: bool) -> tuple[int, int]:
 
 
 def own_namespaces() -> None:
-    """Puts this process, which has one thread, into a user and a mount namespace of its own. Raises `OSError`."""
+    """Moves this process, which must have a single thread, into new user and mount namespaces. Raises `OSError`."""
     if _libc.unshare(ctypes.c_int(_CLONE_NEWUSER | _CLONE_NEWNS)) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"unshare: {os.strerror(error)}")
@@ -126,7 +126,7 @@ def _configure(context: int, command: int, name: str | None, value: str | None) 
 
 
 def _with_attributes(fd: int, attributes: int, namespace: int = 0) -> int:
-    """The same descriptor of a mount that has them now; it is closed where that fails."""
+    """Sets the attributes of a mount and returns its descriptor, which is closed on failure."""
     wanted = _MountAttributes(attributes, 0, _MS_PRIVATE, namespace)
     try:
         _call(

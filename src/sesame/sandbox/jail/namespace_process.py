@@ -1,7 +1,7 @@
-"""A process of Sesame's that makes what takes a user namespace of its own, and answers with descriptors.
+"""A helper process that creates things which take a user namespace of its own, and answers with descriptors.
 
-Both sides: `NamespaceProcess` is Sesame's, used by `jail.idmaps` and `jail.fuse_mounts`; `answer` is the process's.
-Each request is JSON; the answer is a byte and descriptors, or the error's text.
+Contains both sides: `NamespaceProcess` runs in Sesame, used by `jail.idmaps` and `jail.fuse_mounts`; `answer` runs in
+the process. A request is JSON; the answer is a byte with descriptors, or the error's text.
 """
 
 import array
@@ -20,10 +20,10 @@ _MADE, _FAILED = b"+", b"-"
 
 
 class NamespaceProcess:
-    """Runs a module. Starts at the first request; ends with `close`, and with Sesame."""
+    """Runs a module as a process, from the first request until `close` or the end of Sesame."""
 
     def __init__(self, module: str) -> None:
-        # Of one answer.
+        # For one answer.
         self.timeout_s = ANSWER_TIMEOUT_S
         self._module = module
         self._lock = Lock()
@@ -31,23 +31,23 @@ class NamespaceProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: Sequence[Any], descriptors: int) -> list[int]:
-        """So many descriptors, which the caller closes. Blocks. Raises `OSError`."""
+        """Returns `descriptors` many descriptors, which the caller closes. Blocks. Raises `OSError`."""
         message = json.dumps(request).encode()
         with self._lock:
             try:
                 return self._asked(message, descriptors)
             except ConnectionError:
-                # It was killed from outside: a new one does as well.
+                # The process was killed from outside: use a new one.
                 self._close()
                 return self._asked(message, descriptors)
             except TimeoutError:
-                # What it answers later would be taken for the next answer.
+                # A late answer would be taken for that to the next request.
                 self._close()
                 raise
 
     @property
     def pid(self) -> int:
-        """Of the process; 0 while there is none."""
+        """The process's pid; 0 while there is none."""
         return self._process.pid if self._process is not None else 0
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class NamespaceProcess:
 
 
 def answer(make: Callable[..., list[int]]) -> None:
-    """Answers each request by what `make` returns, on the socket that is the only argument, until Sesame ends."""
+    """Answers each request with the result of `make`, on the socket given as the only argument, until Sesame ends."""
     requests = socket.socket(fileno=int(sys.argv[1]))
     while request := _received(requests):
         try:
@@ -104,7 +104,7 @@ def answer(make: Callable[..., list[int]]) -> None:
 
 
 def _received(requests: socket.socket) -> bytes:
-    """Empty at the end, which is a reset where Sesame was killed before it had taken an answer."""
+    """b"" at the end, including a reset, which occurs if Sesame was killed before reading an answer."""
     try:
         return requests.recv(MESSAGE_BYTES)
     except ConnectionResetError:

@@ -1,8 +1,7 @@
-"""Encodes how an instance's network is set up, as messages for the kernel (rtnetlink(7), and nf_tables of nfnetlink).
+"""Encodes the setup of an instance's network as messages to the kernel (rtnetlink(7), and nf_tables of nfnetlink).
 
-Encoded once by the host; each instance sends them in its own namespace (runtime/jail/network.py), where nothing has to
-be computed and no program is run. Numbers are those of linux/rtnetlink.h, linux/if_addr.h and
-linux/netfilter/nf_tables.h.
+The host encodes them once; each instance sends them in its own namespace (runtime/jail/network.py), without computing
+anything or running a program. Constants are from linux/rtnetlink.h, linux/if_addr.h and linux/netfilter/nf_tables.h.
 """
 
 import base64
@@ -19,7 +18,7 @@ ROUTE, NETFILTER = 0, 12
 _REQUEST, _CREATE, _EXCLUSIVE, _APPEND = 1, 0x400, 0x200, 0x800
 _NESTED = 0x8000
 _NEW_LINK, _NEW_ADDRESS, _NEW_ROUTE = 16, 20, 24
-# The loopback is the first device of every namespace.
+# Loopback is the first device of every namespace.
 _LOOPBACK, _UP = 1, 1
 _NO_DUPLICATES_SOUGHT = 2
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -36,14 +35,14 @@ _PREROUTING, _MANGLE = 0, -150
 _DROP, _ACCEPT = 0, 1
 _VERDICT, _FIRST, _SECOND = 0, 1, 2
 _NETWORK_HEADER = 1
-# Where a packet says what it is for.
+# The offset of the destination address in the packet's header.
 _DESTINATION = {socket.AF_INET: 16, socket.AF_INET6: 24}
 _NAME = b"sesame\0"
 
 
 @functools.lru_cache(maxsize=4)
 def messages(addresses: tuple[str, ...], ways_out: tuple[WayOut, ...]) -> Sequence[tuple[int, str]]:
-    """What `configure` of runtime/jail/network.py takes: the loopback and its addresses; where connections lead."""
+    """The messages for `configure` of runtime/jail/network.py: loopback, its addresses, and where connections go."""
     made = [_encoded(ROUTE, _links(addresses, ways_out))]
     if ways_out:
         made.append(_encoded(NETFILTER, _filters(addresses, ways_out)))
@@ -75,7 +74,7 @@ def _links(addresses: tuple[str, ...], ways_out: tuple[WayOut, ...]) -> Iterator
 
 
 def _route(text: str, source: str = "") -> tuple[int, int, bytes]:
-    """To the namespace itself, with this source; without one, connecting there is an error at once (EACCES)."""
+    """A route to the namespace itself, with this source address; without one, connecting fails at once (EACCES)."""
     network = ipaddress.ip_network(text)
     kind, scope = (_TO_ITSELF, _SCOPE_HOST) if source else (_PROHIBITED, _SCOPE_UNIVERSE)
     body = struct.pack(
@@ -90,8 +89,8 @@ def _route(text: str, source: str = "") -> tuple[int, int, bytes]:
 
 
 def _filters(addresses: tuple[str, ...], ways_out: tuple[WayOut, ...]) -> Iterator[tuple[int, int, bytes]]:
-    """Of what arrives on the loopback: what is for the namespace's own addresses passes, TCP and UDP for any other
-    address is handed to the host's socket, and all else is dropped.
+    """Filters what arrives on loopback: packets for the namespace's own addresses pass, TCP and UDP for any other
+    address is handed to the host's socket, and everything else is dropped.
     """
     yield _BATCH_BEGIN, _REQUEST, _nf_head(0, _NF_TABLES >> 8)
     for way in ways_out:
@@ -113,7 +112,7 @@ def _filters(addresses: tuple[str, ...], ways_out: tuple[WayOut, ...]) -> Iterat
 
 
 def _passes(family: socket.AddressFamily, beginning: bytes) -> list[bytes]:
-    """What is for addresses that begin so."""
+    """Accepts packets for addresses that begin with these bytes."""
     return [
         _expression(
             b"payload",
@@ -131,7 +130,7 @@ def _led(family: socket.AddressFamily, way: WayOut) -> list[bytes]:
     return [
         _expression(b"immediate", _number(1, _FIRST), _nested(2, _attribute(1, ipaddress.ip_address(way.host).packed))),
         _expression(b"immediate", _number(1, _SECOND), _nested(2, _attribute(1, struct.pack("!H", way.port)))),
-        # Breaks off the rule for what is neither TCP nor UDP.
+        # For anything but TCP and UDP, the rule stops here.
         _expression(b"tproxy", _number(1, _FAMILIES[family]), _number(2, _FIRST), _number(3, _SECOND)),
         _verdict(_ACCEPT),
     ]

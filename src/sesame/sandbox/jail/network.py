@@ -1,8 +1,8 @@
 """The host's side of one instance's own network: the sockets in it that the host holds.
 
-Made by `jail.prewarmed` for each instance, closed by `jail.host_resources`. The other side is runtime/jail/network.py.
-Few of the sockets are ever used, and to have the event loop watch one, with whoever answers there, takes some 30 µs of
-it at both ends: they are watched as one, and a socket is given to whoever answers when something has come there.
+Created by `jail.prewarmed` for each instance, closed by `jail.host_resources`. runtime/jail/network.py is the other
+side. Few of the sockets are ever used, while registering each with the event loop and its server takes about 30 µs at
+either end. They are therefore watched together, and a socket is handed to its server when something arrives there.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger("sesame.sandbox")
 
 
 def set_up(inside: Inside) -> dict[str, Any]:
-    """What `set_up` of runtime/jail/network.py expects, beside a socket."""
+    """The arguments, apart from the socket, that `set_up` of runtime/jail/network.py expects."""
     return {
         "netlink": netlink.messages(inside.addresses, inside.ways_out),
         "listens": [[each.kind, each.address, each.port, each.takes_all] for each in inside.listens],
@@ -42,31 +42,31 @@ class InstanceNetwork:
         self._ours.setblocking(False)
         self._ends: dict[Listen, Callable[[], None]] = {}
         self._arrived = asyncio.Event()
-        # Those to which nothing has come yet, by descriptor.
+        # Sockets to which nothing has come yet, by descriptor.
         self._unused: dict[int, tuple[Listen, socket.socket]] = {}
         self._watching: select.epoll | None = None
 
     def request(self, lend: Callable[[int], int]) -> dict[str, Any]:
-        """What runtime/jail/network.py expects."""
+        """The network part of the request to runtime/jail/network.py."""
         return {
             "socket": lend(self._theirs.fileno()),
             **set_up(self._inside),
         }
 
     def begin(self) -> None:
-        """Called once the instance was asked for: answers as soon as its sockets arrive."""
+        """Called once the instance has been requested: serves its sockets as soon as they arrive."""
         self._theirs.close()
         asyncio.get_running_loop().add_reader(self._ours.fileno(), self._on_readable)
 
     def add_variables(self, environment: dict[str, str]) -> None:
-        """Those that lead out of the network, but none that the function has itself, in whichever case."""
+        """Adds the proxy variables, except those that the function itself sets, in upper or lower case."""
         present = {name.lower() for name in environment}
         for name, value in self._inside.environment.items():
             if name.lower() not in present:
                 environment[name] = value
 
     async def release(self, port: int) -> None:
-        """The host answers no more on this TCP port: what the instance runs may listen there."""
+        """Stops serving this TCP port, so that the instance's program may listen there."""
         await self._arrived.wait()
         for listen in [each for each in self._ends if (each.kind, each.port) == ("tcp", port)]:
             self._ends.pop(listen)()
@@ -76,7 +76,7 @@ class InstanceNetwork:
                 unused.close()
 
     def close(self) -> None:
-        """The host answers no more, and holds nothing of the namespace; idempotent."""
+        """Stops serving, and releases everything in the namespace. Idempotent."""
         self._stop_reading()
         self._theirs.close()
         if self._watching is not None:
@@ -92,7 +92,7 @@ class InstanceNetwork:
     def _on_readable(self) -> None:
         expected = len(self._inside.listens)
         try:
-            # No program that Sesame starts may have them.
+            # Programs that Sesame starts must not inherit them.
             _data, fds, flags, _address = socket.recv_fds(self._ours, 1, expected, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
@@ -108,7 +108,7 @@ class InstanceNetwork:
             for fd in fds:
                 os.close(fd)
             if fds or flags & socket.MSG_CTRUNC:
-                # Its own loopback is all that the instance has then; the operator learns why.
+                # The instance then has only its own loopback; the log tells the operator why.
                 log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
         self._arrived.set()
 
@@ -116,7 +116,7 @@ class InstanceNetwork:
         for listen, made in zip(self._inside.listens, sockets, strict=True):
             made.setblocking(False)
             if listen.kind == _RAW:
-                # Nothing comes to it: others send by it.
+                # Nothing is received on it: other sockets send through it.
                 self._ends[listen] = self._answers.serve(listen, made, self._name)
             else:
                 self._unused[made.fileno()] = listen, made
@@ -131,7 +131,7 @@ class InstanceNetwork:
 
     def _no_longer_watched(self, fd: int) -> tuple[Listen, socket.socket]:
         assert self._watching is not None
-        # Closing it may not be enough: a program that Sesame starts at this moment has it until it is executed.
+        # Closing alone may not remove it: a program that Sesame is starting holds a copy until it is executed.
         self._watching.unregister(fd)
         return self._unused.pop(fd)
 

@@ -1,4 +1,4 @@
-"""Decides what a jail's root holds: the interpreter, the libraries it links, names, certificates, devices, and no more.
+"""Decides what a jail's root contains: the interpreter, its libraries, names, certificates and devices, nothing else.
 
 Called by `jail.zygote_client` before it starts a zygote; runtime/jail/root.py carries the plan out. Shows no directory
 that could hold a user's own files.
@@ -17,30 +17,30 @@ from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
 SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
-# Files of certificates that packages of the runtimes bring, and read whatever the variables say.
+# Certificate files in the runtimes' packages, which are read whatever the environment says.
 _BROUGHT_CERTIFICATES = ("aliyunsdkcore/vendored/requests/packages/certifi/cacert.pem", "certifi/cacert.pem")
 # Read by runtime/jail/steps.py.
 HOSTS = "/var/sesame/hosts"
 FIRST_UID = 10_000
-# So many users have names in the cloud's images (reference/runtime.md §11).
+# How many users have names in the cloud's images (reference/runtime.md §11).
 NAMED_UIDS = 1_000
-# The cloud's default (reference/runtime.md §11). The loader reads it when a zygote starts, before there is any code.
+# The cloud's default (reference/runtime.md §11). The loader reads it when a zygote starts, before any code is mounted.
 LIBRARY_PATH = "/code/:/code//lib:/opt/lib:/usr/local/lib"
-# What the loader, the C library and the interpreter read when a program starts, and never again.
+# What the loader, the C library and the interpreter read only when a program starts.
 _READ_AT_START = ("LD_", "GLIBC_TUNABLES", "MALLOC_")
 _READ_BY_PYTHON = frozenset({
     "PYTHONHASHSEED", "PYTHONMALLOC", "PYTHONUTF8", "PYTHONCOERCECLOCALE", "PYTHONOPTIMIZE", "PYTHONFAULTHANDLER",
     "PYTHONTRACEMALLOC", "PYTHONDEVMODE", "PYTHONINTMAXSTRDIGITS", "PYTHONDEBUG", "PYTHONVERBOSE",
 })  # fmt: skip
 
-# These exist from the start, because the loader of a zygote looks once and takes a missing directory for absent.
+# These must exist when a zygote starts, because its loader looks once and treats a missing directory as absent.
 _DIRECTORIES = (
     "/code/lib", "/opt/lib", "/opt/bin", "/opt/python", "/usr/local/lib", "/tmp", "/var/tmp", "/dev/shm",
     "/proc", "/sys", "/home", "/root", "/mnt", "/run", "/var/log/fc",
 )  # fmt: skip
 _SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-# Directories are mounted; files are copied, because each mount makes every instance a little slower.
+# Directories are mounted; files are copied, because each mount slows down every instance.
 _ETC_DIRECTORIES = (
     "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates", "/etc/alternatives", "/etc/fonts",
     "/etc/ImageMagick-6", "/etc/ImageMagick-7",
@@ -54,19 +54,19 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 _LINKS = (
     ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"), ("/etc/mtab", "/proc/self/mounts"), ("/var/run", "/run"),
-    # Each instance has its own, with its own name (runtime/jail/steps.py).
+    # Each instance has its own files, with its own name (runtime/jail/steps.py).
     ("/etc/hosts", "/run/hosts"), ("/etc/hostname", "/run/hostname"),
 )  # fmt: skip
-# Of instances that share the host's network; others have the host's answers (sandbox/network.py).
+# For instances that share the host's network; others ask the host's name server (sandbox/network.py).
 _RESOLVER = "/etc/resolv.conf"
 _OWN_RESOLVER = f"nameserver {HOST_ADDRESS}\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 
 def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, Any]:
-    """The message that runtime/jail/root.py expects. `staging` is an empty directory on which it may mount.
+    """The message that runtime/jail/root.py expects. `staging` is an empty directory to mount on.
 
-    Raises `NotSeparable` where the interpreter's files lie among others and cannot be told from them.
+    Raises `NotSeparable` if the interpreter's files cannot be told from unrelated files beside them.
     """
     interpreter = launch.interpreter.resolve()
     writable = "read-only" in policy.without
@@ -104,14 +104,14 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
 
 
 def _trusted_by_packages(site_packages: Path, trusted: Path) -> Iterator[tuple[str, str, bool]]:
-    """What functions trust, over the files that the runtime's own packages read; those in code are left as they are."""
+    """Mounts the trusted certificates over those in the runtime's packages, but not over those in a function's code."""
     for name in _BROUGHT_CERTIFICATES:
         if os.path.isfile(site_packages / name):
             yield str(trusted), f"{SITE_PACKAGES_ROOT}/{name}", False
 
 
 def needs_own_start(environment: Mapping[str, str]) -> bool:
-    """Whether a function has variables that a copy of a zygote would not obey, as it has started already."""
+    """Whether a function sets variables that only take effect at the start of a program, so not in a forked zygote."""
     for name, value in environment.items():
         if name == "LD_LIBRARY_PATH":
             if [os.path.normpath(part) for part in value.split(":") if part] != _library_directories():
@@ -126,7 +126,7 @@ def _library_directories() -> list[str]:
 
 
 def _read_only(interpreter: Path, shown: tuple[Path, ...]) -> Iterator[str]:
-    """Outermost directories only: a mount inside another shows nothing more and costs every instance time."""
+    """Outermost directories only: a nested mount shows nothing more, and costs every instance time."""
     system = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     yield from system
     yield from (path for path in _MERGED if os.path.isdir(path) and not os.path.islink(path))
@@ -136,7 +136,7 @@ def _read_only(interpreter: Path, shown: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _merged_links() -> Iterator[tuple[str, str]]:
-    """/bin and the like, as links where the system has merged them into /usr."""
+    """/bin and the like, as links if the system has merged them into /usr."""
     for path in _MERGED:
         if os.path.islink(path):
             yield path, os.readlink(path)
@@ -155,7 +155,7 @@ def _files() -> Iterator[tuple[str, str]]:
 
 
 def _hosts() -> str:
-    """The host's own names; what an instance calls itself and localhost stand before them."""
+    """The host's /etc/hosts; the instance's own name and localhost are put before it."""
     try:
         return Path("/etc/hosts").read_text(errors="replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""What holds for every instance of one jail driver: its namespaces, how processors are shared, which walls stand.
+"""What applies to every instance of one jail driver: namespaces, sharing of processors, and walls.
 
-Made by `jail.driver` when it opens, unchanged from then on; read by the other parts of the jail.
+Created by `jail.driver` when it opens, and constant from then on; read by the other parts of the jail.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ FILE_DESCRIPTORS = 100_000
 PROCESSES = 1024
 DISK_WITHOUT_WALL_MB = 4096
 
-# The walls of the jail. Tests leave one away each to show that an attack then succeeds; nothing else does.
+# The walls of the jail. Tests remove one at a time to show that an attack then succeeds; nothing else does.
 WALLS = frozenset({
     "mount", "pid", "ipc", "uts", "cgroup namespace", "descriptors", "root", "read-only", "nosuid", "disk", "proc",
     "boot parameters", "network",
@@ -22,10 +22,10 @@ WALLS = frozenset({
 
 
 class JailPolicy(msgspec.Struct, frozen=True):
-    """`user_namespace`: the jail is made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`.
+    """`user_namespace`: an ordinary user makes the jail. `cpu`: shares or cloud. `without`: omitted `WALLS`.
 
-    `network`: host (every instance shares the host's), egress or none (each has its own, where it finds the host's
-    answers, in egress among them a way out), where functions trust the certificates in the file `trusted`.
+    `network`: host (every instance shares the host's), egress or none. In the latter two each instance has its own
+    network, where the host answers, with a way out for egress, and functions trust the certificates in `trusted`.
     """
 
     user_namespace: bool = False
@@ -40,10 +40,10 @@ class JailPolicy(msgspec.Struct, frozen=True):
         return wall not in self.without
 
     def has_own_network(self, launch: Launch) -> bool:
-        """Whether instances that are launched so have a network of their own."""
+        """Whether instances launched in this way have their own network."""
         return (self.network != "host" or launch.own_network) and self.holds("network")
 
     @property
     def host_is_visible(self) -> bool:
-        """Whether the zygote sees the host's files; instances then bind from them and drop them before user code."""
+        """Whether the zygote sees the host's files; instances bind from them and drop them before user code runs."""
         return self.user_namespace or not self.holds("root")

@@ -1,7 +1,7 @@
 """Keeps prewarmed sandboxes: forked and jailed ahead of use, waiting for a function's code and environment.
 
-Used by `jail.driver`; `jail.instance` gives each its function. Nothing in a prewarmed sandbox belongs to a particular
-function. Each is given out once, and only while it lives.
+Used by `jail.driver`; `jail.instance` gives each its function. A prewarmed sandbox contains nothing of a particular
+function. Each is handed out once, and only while it lives.
 """
 
 import array
@@ -25,17 +25,18 @@ from sesame.sandbox.network import Answers
 
 # POLICY: two, so that calls of two new functions in a row both find one.
 READY_PREWARMED = 2
-# A prewarmed sandbox is replaced so long after it was taken, so that the start that took it has the processors first.
+# The delay before a prewarmed sandbox is replaced, so that the start that took it has the processors first.
 REFILL_DELAY_S = 0.03
-# POLICY: and so much longer at most, while starts are under way and another one is ready. It is looked this often.
+# POLICY: how much longer to delay, at most, while starts are under way and another sandbox is ready; checked this
+# often.
 POSTPONED_MAX_S, LOOK_EVERY_S = 0.1, 0.005
 
-# Of an instance, which takes its sandbox from the pool; on return it is ready.
+# Starts an instance, which takes its sandbox from the pool; on return it is ready.
 Start = Callable[[ZygoteClient, "PrewarmedPool", StartOutput], Awaitable[None]]
 
 
 class PrewarmedSandbox:
-    """One instance without a function. Taking it transfers its host resources, its process and its descriptors."""
+    """A sandbox without a function. Taking it transfers its host resources, process and descriptors."""
 
     def __init__(
         self,
@@ -52,9 +53,9 @@ class PrewarmedSandbox:
         self._command = command
 
     def order(self, fields: dict[str, Any], fds: Sequence[int]) -> None:
-        """Sends the function's start message; `fds` stay the caller's. Raises `OSError` when the sandbox has died.
+        """Sends the function's start message; `fds` remain the caller's. Raises `OSError` if the sandbox has died.
 
-        Where no cgroup can freeze the instance, its process 1 takes further orders by the same socket.
+        If no cgroup can freeze the instance, its process 1 takes further orders from the same socket.
         """
         message = json.dumps(fields).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
@@ -72,7 +73,7 @@ class PrewarmedSandbox:
                 self.jailed.takes_orders(self._command)
 
     async def discard(self, resource_pool: HostResourcePool) -> None:
-        """Ends a prewarmed sandbox that was not used."""
+        """Ends an unused prewarmed sandbox."""
         self._command.close()
         self.wire.close()
         os.close(self.output_fd)
@@ -97,12 +98,12 @@ class PrewarmedPool:
         self._numbers = itertools.count(1)
         self._closed = False
         self._starts = 0
-        # Set while nothing is being made.
+        # Set while no sandbox is being prepared.
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     async def undisturbed(self, zygote: ZygoteClient, start: Start, output: StartOutput) -> None:
-        """Runs a start that takes one from here. What is made ahead of use waits for its end while one is ready."""
+        """Runs a start that takes a sandbox from this pool. Refilling waits for its end while another one is ready."""
         self._starts += 1
         try:
             await start(zygote, self, output)
@@ -110,7 +111,7 @@ class PrewarmedPool:
             self._starts -= 1
 
     async def take(self, zygote: ZygoteClient, disk_mb: int) -> PrewarmedSandbox:
-        """A living one; without waiting when one is ready. Raises `SandboxStartFailed` or `OSError`."""
+        """A living sandbox; does not wait if one is ready. Raises `SandboxStartFailed` or `OSError`."""
         if disk_mb != DEFAULT_DISK_MB:
             return await self._make(zygote, disk_mb)
         self.refill_later(zygote)
@@ -123,14 +124,14 @@ class PrewarmedPool:
         return await self._make(zygote, disk_mb)
 
     def refill_later(self, zygote: ZygoteClient) -> None:
-        """Makes prewarmed sandboxes of this zygote soon, until enough are ready."""
+        """Schedules the preparation of this zygote's sandboxes, until enough are ready."""
         if self._target and not self._closed and zygote not in self._timers:
             loop = asyncio.get_running_loop()
             self._timers[zygote] = loop.call_later(REFILL_DELAY_S, self._refill, zygote)
             self._quiet.clear()
 
     async def retire(self, zygote: ZygoteClient) -> None:
-        """Ends the prewarmed sandboxes of a zygote that is not used any more."""
+        """Ends the prewarmed sandboxes of a zygote that is no longer used."""
         if timer := self._timers.pop(zygote, None):
             timer.cancel()
         if filling := self._filling.pop(zygote, None):
@@ -141,7 +142,7 @@ class PrewarmedPool:
             await prewarmed.discard(self._resource_pool)
 
     async def settled(self) -> None:
-        """Returns when everything that is made ahead of use has been made."""
+        """Returns once everything that is prepared ahead of use is ready."""
         await self._quiet.wait()
 
     async def close(self) -> None:
@@ -162,7 +163,7 @@ class PrewarmedPool:
 
     async def _fill(self, zygote: ZygoteClient) -> None:
         ready = self._ready.setdefault(zygote, deque())
-        # A failure will meet the next start too, which reports it.
+        # The next start will meet and report the same failure.
         with contextlib.suppress(SandboxStartFailed, OSError):
             while len(ready) < self._target:
                 await self._let_starts_end(ready)
@@ -179,7 +180,7 @@ class PrewarmedPool:
         inside = await self._answers.inside() if self._policy.has_own_network(zygote.launch) else None
         resources = await self._resource_pool.take(disk_mb)
         with contextlib.ExitStack() as unless_born:
-            # What a cancelled request forked all the same is killed when the resources' cgroup is ended.
+            # A process forked for a cancelled request is killed when the resources' cgroup is ended.
             unless_born.callback(self._resource_pool.remove, resources)
             with contextlib.ExitStack() as lent:
                 lent.callback(resources.handed_over)
@@ -203,7 +204,7 @@ class PrewarmedPool:
         return PrewarmedSandbox(resources, jailed, command, wire, reading)
 
     def _request(self, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:
-        """The message that runtime/jail/steps.py expects; the descriptors of the resources are added to `fds`."""
+        """The message that runtime/jail/steps.py expects. Appends the resources' descriptors to `fds`."""
 
         def lend(fd: int) -> int:
             fds.append(fd)
@@ -226,10 +227,10 @@ class PrewarmedPool:
 
 
 def confinement(resources: HostResources, policy: JailPolicy) -> dict[str, Any]:
-    """The fields of an instance's and a command's message that every process of the instance is held by.
+    """The message fields that confine every process of an instance, for instances and for commands.
 
-    `limits` are by their names in the module `resource`. `processes` are how many a user may have, which is the user
-    that the instance has for itself; 0 for no limit of it.
+    `limits` are named as in the module `resource`. `processes` bounds the processes of the instance's own user; 0 if
+    another mechanism bounds them.
     """
     counted = resources.group is not None and resources.group.counts_processes
     return {

@@ -1,6 +1,6 @@
-"""Finds and signals the processes of an instance, from outside.
+"""Finds and signals the processes of an instance from outside.
 
-Used by `jail.instance` and `jail.watch`. Process 1 of the instance is named by its number on the host.
+Used by `jail.instance` and `jail.watch`. `init`, the instance's process 1, is given by its pid on the host.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ from sesame.sandbox.memory import tree
 LOWEST_PRIORITY = 19
 _STANDS_STILL = frozenset("TtZX")
 _QUIET_LOOKS = 3
-# POLICY: an instance that stands still is looked at every so many turns only.
+# POLICY: an instance that stands still is only examined every this many turns.
 TURNS_BETWEEN_LOOKS = 100
-# POLICY: an instance that was found running in so many looks although it was stopped is ended.
+# POLICY: an instance found running this many times although it was stopped is ended.
 RUNNING_LOOKS_MAX = 300
 
 
 class Stopping:
     """Tells whether a stopped instance stands still.
 
-    It may not: a process that has not taken its stop yet can continue another one that has, and a timer of a function
-    can continue its own process, over and over or much later.
+    It may not: a process that has not received its stop signal yet can continue one that has, and a function's timer
+    can continue its own process, repeatedly or much later.
     """
 
     def __init__(self, init: int) -> None:
@@ -36,19 +36,20 @@ class Stopping:
 
     @property
     def hopeless(self) -> bool:
-        """It cannot be made to stand still."""
+        """Whether the instance evidently cannot be stopped."""
         return self._running_looks >= RUNNING_LOOKS_MAX
 
     def due(self) -> bool:
-        """To be called at each turn. Whether the instance is to be looked at in this one."""
+        """Whether to examine the instance in this turn. Must be called once per turn."""
         self._turns += 1
         return self._quiet_looks < _QUIET_LOOKS or self._turns % TURNS_BETWEEN_LOOKS == 0
 
     def runs(self) -> bool:
-        """Takes one look at the instance. Whether something of it runs.
+        """Examines the instance once. Returns whether anything in it runs.
 
-        One look is not enough: it misses a process that is forked, and whose parent ends, while it is taken. Such a
-        process has another number at the next look, so several in a row that find the same processes have missed none.
+        One examination is not enough: it misses a process that is forked, and whose parent ends, while it is under way.
+        Such a process has a new pid the next time, so several examinations in a row with the same pids have missed
+        none.
         """
         found = sorted(tree(self._init))
         runs = any(
@@ -61,15 +62,18 @@ class Stopping:
 
 
 def more_run(pids: list[int], than: int) -> bool:
-    """Whether more threads of these processes have a processor or want one. Looks at no more than it has to."""
+    """Whether more than `than` threads of these processes are running or runnable.
+
+    Stops counting once it is certain.
+    """
     running = (thread for pid in pids for thread in _threads(pid) if _state(pid, thread) == "R")
     return len(list(itertools.islice(running, than + 1))) > than
 
 
 def demote(pids: list[int]) -> None:
-    """Gives every thread of these processes the lowest priority. They cannot undo it, and their children inherit it.
+    """Gives all threads of these processes the lowest priority, which they cannot undo and their children inherit.
 
-    Not SCHED_IDLE, which leaves others more: a crowd that is killed would then take seconds to end on a busy machine.
+    Not SCHED_IDLE, which yields even more: on a busy machine, killed processes would then take seconds to end.
     """
     for pid in pids:
         for thread in _threads(pid):
@@ -83,7 +87,7 @@ def first_child(init: int) -> int:
 
 
 def signal_function(init: int, number: int) -> None:
-    """Signals the function's process by descriptor, because its number may have gone to another process meanwhile."""
+    """Signals the function's process through a pidfd, because its pid may have been reused."""
     with contextlib.suppress(OSError, IndexError):
         pid = first_child(init)
         descriptor = os.pidfd_open(pid)
@@ -102,7 +106,7 @@ def _threads(pid: int) -> list[str]:
 
 
 def _state(pid: int, thread: int | str) -> str:
-    """One letter, as ps shows it; X for a thread that has ended meanwhile."""
+    """The state letter as ps shows it; X if the thread has ended."""
     try:
         stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text(errors="replace")
         return stat.rpartition(")")[2].split()[0]

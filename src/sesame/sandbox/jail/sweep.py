@@ -1,4 +1,4 @@
-"""Names what a Sesame makes on this machine, and removes what a dead one has left.
+"""Names the cgroups that a Sesame creates, and removes those that a dead one has left.
 
 Called by `jail.driver` at the start, for what neither parent-death signals nor the watchdog could end.
 """
@@ -14,9 +14,9 @@ _START_TIME_FIELD = 21
 
 
 def own_name(tag: str) -> str:
-    """`sesame-<pid namespace>-<pid>-<start time>-<tag>`: tells whether its maker lives.
+    """`sesame-<pid namespace>-<pid>-<start time>-<tag>`, from which others can tell whether its owner is alive.
 
-    `tag` tells several drivers of one process apart.
+    `tag` distinguishes several drivers of one process.
     """
     return f"{PREFIX}{_pid_namespace()}-{os.getpid()}-{_start_time(os.getpid())}-{tag}"
 
@@ -27,7 +27,7 @@ def hierarchies() -> Hierarchies:
 
 
 def sweep(layout: Hierarchies) -> list[str]:
-    """Ends and removes every group whose Sesame has died; returns their names. Blocks."""
+    """Kills and removes every group whose Sesame has died; returns their names. Blocks."""
     swept = []
     for name, found in abandoned(layout):
         Cgroups(found, name).clear()
@@ -36,9 +36,9 @@ def sweep(layout: Hierarchies) -> list[str]:
 
 
 def abandoned(layout: Hierarchies) -> Iterator[tuple[str, Hierarchies]]:
-    """The groups made in this pid namespace by a process that has ended, as far as this user may end them.
+    """The groups created in this pid namespace by a process that has ended, as far as this user may remove them.
 
-    What a Sesame of another user left is removed by its own watchdog, or by that user's next start.
+    Groups of another user's Sesame are removed by its own watchdog, or at that user's next start.
     """
     for name, found in layout.leftovers():
         parts = name.removeprefix(PREFIX).split("-")
@@ -58,7 +58,7 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """The start time of a process in ticks since boot; "" when there is no such process."""
+    """The start time of a process in ticks since boot; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,6 +1,6 @@
-"""What an instance is told in a jail: its environment, that of commands in it, and the setup of its shim.
+"""What a jailed instance is told: its environment, its commands' environment, and its shim's setup.
 
-Called by `jail.instance`. Addresses are those that a function sees: /code, /opt.
+Called by `jail.instance`. Paths are those that the function sees: /code, /opt.
 """
 
 from collections.abc import Sequence
@@ -28,25 +28,25 @@ def working_dir(spec: SandboxSpec) -> str:
 def environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
     composed = {**spec.environment, "FC_INSTANCE_ID": spec.instance_id, "HOSTNAME": hostname_of(spec)}
     if spec.image is not None:
-        # An image says itself where its programs and libraries are.
+        # An image defines its own search paths.
         return composed
     composed.setdefault("PATH", f"/opt/bin:{DEFAULT_PATH}")
     interpreter = str(launch.interpreter.parent)
     if spec.web_server is None:
-        # A program `python` that the function starts is the function's own interpreter.
+        # `python`, started by the function, must be the function's own interpreter.
         composed["PATH"] = f"{interpreter}:{composed['PATH']}"
         for name in _OF_PYTHON:
             composed.pop(name, None)
         composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
     else:
-        # The monitor's interpreter is there for functions that need any Python, and shadows nothing.
+        # Appended, so that functions that need some Python find one, without shadowing any other program.
         composed["PATH"] = ":".join([*(str(path / "bin") for path in launch.shown), composed["PATH"], interpreter])
     composed.setdefault("LD_LIBRARY_PATH", LIBRARY_PATH)
     return composed
 
 
 def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
-    """The environment that the shim sets for programs which the function starts; commands get the same."""
+    """The environment that the shim sets for programs started by the function; commands get the same."""
     composed = {**environment(spec, launch), "PWD": working_dir(spec)}
     if spec.web_server is None:
         sys_path = [*setup(spec, launch, ())["sys_path"]]
@@ -57,7 +57,7 @@ def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
 
 
 def setup(spec: SandboxSpec, launch: Launch, compiled_roots: Sequence[str]) -> dict[str, Any]:
-    """`compiled_roots` are the roots of the archives of compiled sources that the shim is handed, in their order."""
+    """`compiled_roots` are the roots of the archives of compiled sources, in the order in which the shim gets them."""
     if spec.web_server is not None:
         return dict(web_setup(spec, Surroundings(working_dir(spec), SHIM_ROOT, launch.program)))
     version = ".".join(map(str, MINOR_VERSIONS[spec.runtime]))

@@ -1,6 +1,6 @@
-"""Prepares volumes for an instance: as root detached mounts, sent as descriptors; else paths, which it binds itself.
+"""Prepares volumes for an instance: as root, detached mounts sent as descriptors; otherwise paths for it to bind.
 
-Used by `jail.instance`, for the root of an image too; runtime/jail/volumes.py puts them in place.
+Used by `jail.instance`, also for the root of an image; runtime/jail/volumes.py attaches the volumes.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
 
 class VolumeMounts:
-    """One for each driver."""
+    """One per driver."""
 
     def __init__(self, policy: JailPolicy) -> None:
         self._policy = policy
@@ -46,11 +46,11 @@ class VolumeMounts:
     async def lend(self, volumes: Sequence[Volume], uid: int, lend: Lend) -> list[tuple[str, int, str, Sequence[str]]]:
         """What runtime/jail/volumes.py expects.
 
-        Raises `SandboxStartFailed` that says what cannot be mounted and why.
+        Raises `SandboxStartFailed`, which says what cannot be mounted and why.
         """
         if self._policy.user_namespace:
             for volume in volumes:
-                # The instance goes there again itself; this tells what is wrong.
+                # The instance opens the path again; opening it here reports what is wrong.
                 os.close(await asyncio.to_thread(_opened, volume))
             return [(each.target, -1, str(each.base), each.parts) for each in volumes]
         orders: list[tuple[str, int, str, Sequence[str]]] = []
@@ -78,14 +78,14 @@ class VolumeMounts:
 
 
 def _without_links(path: Path) -> str:
-    """An instance goes there from a root in which links of the host lead elsewhere."""
+    """Resolves links, because the instance opens the path in a root where they would lead elsewhere."""
     return str(path.resolve())
 
 
 class VolumeLook:
-    """One look at the disks of volumes: each directory is asked for once, however many instances have it.
+    """One look at the disks of volumes: each directory is checked once, however many instances use it.
 
-    `executor` has the thread that asks, because the file system of a volume may not answer.
+    The check runs in `executor`, because the file system of a volume may not respond.
     """
 
     def __init__(self, executor: ThreadPoolExecutor, reserve_mb: int | None) -> None:
@@ -94,9 +94,9 @@ class VolumeLook:
         self._found: dict[tuple[Path, str], str] = {}
 
     async def shortage(self, volumes: Sequence[Volume]) -> str:
-        """The first of those that `Volume.shortage` says; "" while every disk has room."""
+        """The first shortage reported by `Volume.shortage`; "" while every disk has room."""
         for volume in volumes:
-            # By the name too, as the text has it.
+            # The name is part of the key because it is part of the message.
             key = (volume.base, volume.name)
             if key not in self._found:
                 asking = asyncio.get_running_loop().run_in_executor(self._executor, volume.shortage, self._reserve_mb)
@@ -114,7 +114,7 @@ def _opened(volume: Volume) -> int:
 
 
 def why_not_mounted(directory: Path) -> str:
-    """Why volumes in this directory could not be mounted by this user; "" where they can. Blocks."""
+    """Why this user could not mount volumes in this directory; "" if they can. Blocks."""
     if os.geteuid() != 0:
         return ""
     idmaps, fd = IdMaps(), os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""Holds one instance to its limits where no cgroup does, by looking at its processes at intervals.
+"""Enforces one instance's limits where no cgroup does, by examining its processes at intervals.
 
-Made by `jail.instance` for an instance without a memory cgroup; `jail.driver` says when to look. What the kernel would
-have refused or killed at once, this finds a moment later.
+Created by `jail.instance` for an instance without a memory cgroup; `jail.driver` decides when to look. It detects with
+a delay what the kernel would have refused or killed at once.
 """
 
 import asyncio
@@ -15,23 +15,23 @@ from sesame.sandbox.jail.processes import RUNNING_LOOKS_MAX, Stopping, demote, m
 from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import Census, Gauge
 
-# POLICY: descriptors beyond these count as memory of the function, because of the buffers behind them. A socket takes
-# 208 KB at most by default, and next to nothing as a rule.
+# POLICY: descriptors beyond this number count as the function's memory, because of the buffers behind them. A socket
+# takes up to 208 KB by default, but usually next to nothing.
 FREE_DESCRIPTORS = 256
 KB_PER_DESCRIPTOR = 64
-# POLICY: an instance that is found with more threads that want a processor, in so many looks one after the other, has
-# the lowest priority from then on. Without cgroups each thread has as large a share as a whole other instance. Where
-# one look finds them the next follows soon, ahead of the count of what they hold: of a large crowd that takes a second.
+# POLICY: an instance found with more runnable threads than this, in so many looks in a row, gets the lowest priority
+# from then on: without cgroups, each thread has as large a share as a whole other instance. After one such look the
+# next follows soon, before memory is measured, which takes a second for a large crowd.
 CROWD_THREADS, CROWDED_LOOKS, LOOK_AGAIN_S = 32, 2, 0.05
-# POLICY: of an instance with more processes all but the function's own end first when its time is up. Else that would
-# wait among them for a processor, to tell what it was doing, and they take some tenths of a second to end.
+# POLICY: if an instance with more processes than this times out, all but the function's own are ended first. Otherwise
+# the function would compete with them for a processor to log its stacks, and ending them takes some tenths of a second.
 CROWD_PROCESSES = 32
 
 T = TypeVar("T")
 
 
 class Watch:
-    """`executor` has the thread that looks, because what an instance has is of its own choice."""
+    """`executor` runs the looks in a thread, because the instance determines how long they take."""
 
     def __init__(self, gauge: Gauge, init: JailedProcess, memory_mb: int) -> None:
         self._gauge = gauge
@@ -43,17 +43,17 @@ class Watch:
 
     @property
     def is_crowd(self) -> bool:
-        """Whether the last look found more than `CROWD_PROCESSES`. A look of its own would take long beside a crowd."""
+        """Whether the last look found more than `CROWD_PROCESSES`; a fresh look would take long beside a crowd."""
         return self._processes > CROWD_PROCESSES
 
     def thawed(self) -> None:
-        """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
+        """The instance may run again; `keep_stopped` starts over when it is next frozen."""
         self._stopping = Stopping(self._init.pid)
 
     async def keep_stopped(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
-        """Of a frozen instance: stops what is found running. Why the instance must end, where that does not help."""
+        """Stops what runs in a frozen instance. Returns why the instance must end, if stopping does not help."""
         stopping = self._stopping
-        # Where it was thawed during the look, what was seen counts no more.
+        # Ignore the result if the instance was thawed during the look.
         if not (stopping.due() and await _in(executor, stopping.runs) and stopping is self._stopping):
             return None
         if stopping.hopeless:
@@ -62,7 +62,7 @@ class Watch:
         return None
 
     async def overrun(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
-        """Why the instance must end; None while it keeps to its limits."""
+        """Returns why the instance must end; None while it keeps to its limits."""
         found = await _in(executor, self._look)
         held_mb = self._gauge.note(found)
         buffers_mb = _buffers_mb(found)
@@ -81,20 +81,20 @@ class Watch:
         found = self._gauge.census(pids, self._memory_mb)
         buffers_mb = _buffers_mb(found)
         if buffers_mb and found.memory_mb + buffers_mb > self._memory_mb:
-            # Pages that its processes share are counted once before they are held against it, beside its buffers too.
+            # Before ending the instance, count shared pages once, in addition to the buffers.
             found = self._gauge.census(pids, self._memory_mb - buffers_mb)
         self._threads = found.threads
         return found
 
     def _look_for_crowd(self) -> list[int]:
-        """Its processes, which have stepped back if they are too many."""
+        """Returns the instance's pids, after demoting its processes if they are too many."""
         pids = self._gauge.processes()
         self._processes = len(pids)
         self._have_crowd_step_back(pids)
         return pids
 
     def _have_crowd_step_back(self, pids: list[int]) -> None:
-        # What threads there were at the last look is enough to tell whether their states are worth a look.
+        # The number of threads at the last look tells whether their states are worth examining.
         if max(len(pids), self._threads) > CROWD_THREADS and more_run(pids, CROWD_THREADS):
             self._crowded += 1
             if self._crowded >= CROWDED_LOOKS:

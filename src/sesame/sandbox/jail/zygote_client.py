@@ -1,7 +1,7 @@
-"""The host's side of one zygote: starts it, asks it to fork, hears of the ends of what it forked.
+"""The host's side of one zygote: starts it, asks it to fork, and learns of the ends of what it forked.
 
-Used by `jail.driver`, one for each runtime. The process itself is runtime/jail/root.py and then runtime/jail/zygote.py.
-Never blocks the event loop on a zygote; signals processes by descriptor, never by number.
+Used by `jail.driver`, one per runtime. The process itself is runtime/jail/root.py and then runtime/jail/zygote.py.
+Never blocks the event loop on a zygote; signals processes through pidfds, never by pid.
 """
 
 import array
@@ -26,7 +26,7 @@ from sesame.sandbox.shim import SHIM
 
 START_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
-# Requests in flight: the kernel limits the descriptors in flight, and a zygote answers one request after another.
+# Requests in flight: the kernel limits the descriptors in flight, and a zygote answers one request at a time.
 IN_FLIGHT = 16
 MAX_REQUEST_BYTES = 64 * 1024
 _PACKET_BYTES = 4096
@@ -38,7 +38,7 @@ log = structlog.get_logger("sesame.sandbox")
 
 
 class JailedProcess:
-    """Process 1 of an instance, with everything below it. Holds a descriptor of the process until it is gone."""
+    """An instance's process 1, with everything below it. Holds a pidfd until the process is gone."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
@@ -49,12 +49,14 @@ class JailedProcess:
         self._orders: socket.socket | None = None
 
     def kill(self) -> None:
-        """Sends SIGKILL; the kernel ends the whole pid namespace. `gone` is set when the last process has ended."""
+        """Sends SIGKILL, which ends the whole pid namespace. `gone` is set when the last process has ended."""
         self._send(signal.SIGKILL)
 
     def takes_orders(self, orders: socket.socket) -> None:
-        """From now on `stop` and `resume` reach process 1 (runtime/jail/init.py), by a socket of which only it has the
-        other end: a function can send signals to it, but no orders. Closed when the process has gone.
+        """From now on sends orders (`stop`, `resume`) to process 1 (runtime/jail/init.py) through this socket.
+
+        Only process 1 has the other end, so a function can send it signals, but no orders. Closed when the process is
+        gone.
         """
         orders.setblocking(False)
         if self.gone.is_set():
@@ -63,15 +65,15 @@ class JailedProcess:
             self._orders = orders
 
     def stop(self) -> None:
-        """Has process 1 stop every other process of the instance, a moment later. Orders are obeyed in their turn."""
+        """Makes process 1 stop all other processes of the instance, asynchronously. Orders are executed in sequence."""
         self._order(_STOP)
 
     def end_crowd(self) -> None:
-        """Has process 1 kill every other process of the instance but the function's own, which can make no more."""
+        """Makes process 1 kill all processes of the instance except the function's own, which can then fork no more."""
         self._order(_END_CROWD)
 
     def resume(self) -> None:
-        """Has process 1 let every other process of the instance run again."""
+        """Makes process 1 continue all other processes of the instance."""
         self._order(_RESUME)
 
     def _order(self, order: bytes) -> None:
@@ -83,7 +85,7 @@ class JailedProcess:
             # It has just ended.
             return
         except BlockingIOError:
-            # Some hundred orders wait: process 1 does not run, and what is ordered last must not be lost.
+            # Hundreds of orders are queued, so process 1 does not run; but the latest order must not be lost.
             log.error("an instance that obeys no orders is ended", pid=self.pid)
             self.kill()
 
@@ -93,11 +95,11 @@ class JailedProcess:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def lend(self) -> int:
-        """Another descriptor of the process, for the caller to close."""
+        """A duplicate of the pidfd, for the caller to close."""
         return os.dup(self._pidfd)
 
     def lives(self) -> bool:
-        """Whether `pid` still means this process: false once the zygote has reaped it."""
+        """Whether `pid` still refers to this process; False once the zygote has reaped it."""
         if self._pidfd < 0:
             return False
         try:
@@ -105,14 +107,14 @@ class JailedProcess:
         except ProcessLookupError:
             return False
         except PermissionError:
-            # The process exists and has changed to the instance's user.
+            # The process exists, but now runs as the instance's user.
             return True
         return True
 
     def describe_exit(self) -> str:
-        """`exit status 3`, `killed by SIGSEGV`, `killed by signal 40`, or "" when it is not known.
+        """`exit status 3`, `killed by SIGSEGV`, `killed by signal 40`, or "" if it is unknown.
 
-        Process 1 ends with 128 and the signal's number, as a shell does: exit statuses 129 to 192 read as signals.
+        Process 1 exits with 128 plus the signal's number, like a shell, so statuses 129 to 192 are read as signals.
         """
         if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:
             return ""
@@ -128,7 +130,7 @@ class JailedProcess:
             return f"killed by signal {number}"
 
     def has_gone(self, status: int | None) -> None:
-        """Called once, by the client, when the zygote has reaped it or has ended itself."""
+        """Called once by the client, when the zygote has reaped the process or has ended itself."""
         self.status = status
         os.close(self._pidfd)
         self._pidfd = -1
@@ -140,7 +142,7 @@ class JailedProcess:
 
 
 class ZygoteClient:
-    """One zygote. When it dies, everything that it forked dies too (parent-death signal), and a new one is needed."""
+    """One zygote. When it dies, everything it forked dies too (parent-death signal), and a new one is needed."""
 
     def __init__(self, launch: Launch, staging: Path, policy: JailPolicy) -> None:
         self.launch = launch
@@ -156,7 +158,7 @@ class ZygoteClient:
 
     @property
     def alive(self) -> bool:
-        """Asks the kernel, because the end of the control socket is read only at the next turn of the event loop."""
+        """Asks the kernel, because the event loop only notices the end of the control socket on its next turn."""
         return self._control is not None and self._child is not None and self._child.poll() is None
 
     @property
@@ -164,10 +166,10 @@ class ZygoteClient:
         return self._child.pid if self._child is not None else 0
 
     def open(self) -> None:
-        """Starts the zygote; `ready` tells when it can fork."""
+        """Starts the zygote; `ready` returns when it can fork."""
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        # A failure is reported to the callers of `ready` and `fork`; without this, asyncio would report it as well.
+        # Callers of `ready` and `fork` get the failure. Retrieve it here so that asyncio does not also report it.
         self._ready.add_done_callback(lambda ready: ready.exception())
         plan = root_plan(self.launch, self._staging, self._policy)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -203,9 +205,9 @@ class ZygoteClient:
             ) from None
 
     async def fork(self, request: dict[str, Any], fds: Sequence[int]) -> JailedProcess:
-        """Asks for one process with the descriptors `fds`, which stay the caller's. Raises `SandboxStartFailed`.
+        """Forks one process with the descriptors `fds`, which remain the caller's. Raises `SandboxStartFailed`.
 
-        May be cancelled: a process that is forked all the same is killed.
+        If the call is cancelled, a process that is forked nevertheless is killed.
         """
         await self.ready()
         async with self._in_flight:
@@ -221,7 +223,7 @@ class ZygoteClient:
                 raise
 
     async def close(self) -> None:
-        """Hangs up; on return the zygote and everything that it forked have ended."""
+        """Hangs up; on return the zygote and everything it forked have ended."""
         self._hang_up()
         child, self._child = self._child, None
         if child is not None:
@@ -258,7 +260,7 @@ class ZygoteClient:
             if "error" in message:
                 forked.set_exception(SandboxStartFailed(message["error"]))
             elif not fds:
-                # The kernel had no place for it. The process ends when the caller closes what it would have waited on.
+                # The kernel could not install the descriptor. The process ends when the caller closes the other ends.
                 failure = "Sesame has no descriptors left: raise its limit of open files"
                 forked.set_exception(SandboxStartFailed(failure, StartFailure.TRANSIENT))
             else:
@@ -266,7 +268,7 @@ class ZygoteClient:
                 forked.set_result(jailed)
 
     def _hang_up(self) -> None:
-        """The control socket has ended: the zygote is dead or dying, and the kernel ends what it forked with it."""
+        """The control socket has closed: the zygote is dead or dying, and the kernel kills everything it forked."""
         control, self._control = self._control, None
         if control is None:
             return
@@ -288,7 +290,7 @@ class ZygoteClient:
             one.has_gone(None)
 
     def _said(self) -> str:
-        """The end of what the zygote wrote, usually a traceback."""
+        """The end of the zygote's output, usually a traceback."""
         if self._log < 0:
             return ""
         size = os.fstat(self._log).st_size

@@ -1,7 +1,7 @@
-"""The driver `plain`: each instance is a process of its own, with limits that need no privileges.
+"""The driver `plain`: each instance is a separate process, with limits that need no privileges.
 
-Chosen by `sandbox.drivers`. Not a security boundary: the function runs as Sesame's own user and sees the host's files;
-`enforcement` says so.
+Chosen by `sandbox.drivers`. Not a security boundary, as `enforcement` states: the function runs as Sesame's own user
+and sees the host's files.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ from sesame.sandbox.wire import Channel, Output
 
 DISK_WATCH_EVERY = 10
 FILE_DESCRIPTORS = 100_000
-# Of this process for an instance: its wire, its output, and the socket of a web server's monitor.
+# Of this process, per instance: its wire, its output, and the socket of a web server's monitor.
 OWN_DESCRIPTORS = 3
 MIB = 1024 * 1024
 LINUX = sys.platform.startswith("linux")
@@ -83,7 +83,7 @@ class PlainDriver:
 
     @property
     def no_network(self) -> str:
-        # What this driver does not isolate is said where it is chosen.
+        # What this driver does not isolate is reported where the driver is chosen.
         return ""
 
     @property
@@ -99,7 +99,7 @@ class PlainDriver:
         return NO_BUCKETS
 
     def descriptors(self, listens: int) -> int:
-        """As `SandboxDriver.descriptors`."""
+        """See `SandboxDriver.descriptors`."""
         return OWN_DESCRIPTORS
 
     def enforcement(self) -> tuple[Enforcement, ...]:
@@ -134,9 +134,9 @@ class PlainDriver:
         self._background.keep("watching calls", self._watch_calls)
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> "PlainSandbox":
-        """As `SandboxDriver.create`."""
+        """See `SandboxDriver.create`."""
         if not self._spawner.alive:
-            # It was killed from outside, and with it its instances.
+            # It was killed from outside, and its instances with it.
             await self._spawner.close()
             self._spawner.open()
         try:
@@ -151,7 +151,7 @@ class PlainDriver:
             )
         refuse_buckets(spec.buckets)
         if spec.volumes:
-            # On a thread, because the file system of a volume may not answer.
+            # In a thread, because the file system of a volume may not respond.
             await asyncio.to_thread(require_in_place, spec.volumes)
         output = StartOutput(on_output)
         sandbox = PlainSandbox(spec, self._scratch / "instances" / spec.instance_id, on_death)
@@ -212,7 +212,7 @@ class PlainSandbox:
 
     @property
     def pid(self) -> int:
-        """Of the function's process; 0 before it was started."""
+        """The pid of the function's process; 0 before it is started."""
         return self._process.pid if self._process is not None else 0
 
     @property
@@ -231,11 +231,11 @@ class PlainSandbox:
         self._life.on_end(callback)
 
     async def exited_by_itself(self) -> str:
-        """How the process ended before it was ready; "" when it still runs or was killed from outside."""
+        """How the process ended before it was ready; "" if it still runs or was killed from outside."""
         if self._process is None:
             return ""
         with contextlib.suppress(TimeoutError):
-            # The socket ends a moment before the process does.
+            # The socket closes a moment before the process ends.
             await asyncio.wait_for(self._process.exited.wait(), START_EXIT_GRACE_S)
         how = self._process.describe_exit()
         return "" if how == KILLED_FROM_OUTSIDE else how
@@ -270,7 +270,7 @@ class PlainSandbox:
         if spec.web_server is None:
             setup = addresses.setup(spec, notice=launch.notice)
             paths = [*setup["sys_path"], *([str(launch.site_packages)] if launch.site_packages is not None else [])]
-            # The environment that the shim sets for programs which the function starts; commands get the same.
+            # The environment that the shim sets for programs started by the function; commands get the same.
             environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         else:
             setup = addresses.setup_of_web_server(spec, str(shim), launch.program)
@@ -330,14 +330,14 @@ class PlainSandbox:
             self._process.signal(signal.SIGCONT, group=True)
 
     def check_memory(self) -> None:
-        """Ends the instance when it holds more memory than its limit."""
+        """Ends the instance if it holds more memory than its limit."""
         if self._gauge is not None and self._life.living:
             held = self._gauge.look_at_tree(self._spec.memory_mb)
             if held > self._spec.memory_mb:
                 self._life.lost(self._out_of_memory(held))
 
     async def check_disk(self) -> None:
-        """Ends the instance when its temporary directory holds more than its limit."""
+        """Ends the instance if its temporary directory holds more than its limit."""
         held = await asyncio.to_thread(scratch_files.size_bytes, self._directory)
         if held > self._spec.disk_mb * MIB:
             self._life.lost(SandboxDied(Death.DISK, f"{held / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
@@ -371,7 +371,7 @@ class PlainSandbox:
             shown = (f"{self._spec.code_dir}/", f"{addresses.CODE_ROOT}/")
             self._output.release(self._request_id, self._shim, shown)
         if self._life.ended_idle:
-            # No call reports this end, so it is written to the log here.
+            # No call will report this end, so log it here.
             self._output.line(line_of(cause.reason, str(cause)))
         if self._gauge is not None:
             self._gauge.close()
@@ -380,7 +380,7 @@ class PlainSandbox:
 
 
 def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """-S: the shim sets up `site` itself, without the interpreter's own packages. -u: C's stdio is not buffered."""
+    """-S: the shim sets up `site` itself, without the interpreter's own packages. -u: stdio is unbuffered."""
     fds = (str(SOCKET_FD), str(OUTPUT_FD))
     packages = (str(launch.site_packages),) if launch.site_packages is not None else ()
     user_site = () if "PYTHONUSERBASE" in environment else ("-s",)

@@ -1,7 +1,7 @@
 """Commands in one plain instance: processes of the spawner with the instance's directory and environment.
 
-Made by `process.driver`, one for each instance. A command ends with its instance and with the context that asked for
-it: the spawner ends everything that descends from it.
+Created by `process.driver`, one per instance. A command ends with its instance or with the context that started it: the
+spawner then ends all its descendants.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 
 class Commands:
-    """`template` is how a program that the function starts would run: its directory, environment and limits."""
+    """`template` describes how a program started by the function would run: directory, environment and limits."""
 
     def __init__(self, spawner: Spawner, template: Start) -> None:
         self._spawner = spawner
@@ -26,7 +26,7 @@ class Commands:
         self._sessions = Sessions()
 
     async def start(self, command: Command) -> CommandExecution:
-        """As `Sandbox.exec`."""
+        """See `Sandbox.exec`."""
         name = f"{self._template.instance_id}/{next(_numbers)}"
         environment = {**self._template.env, "SESAME_COMMAND_ID": name}
         if command.tty:
@@ -56,7 +56,7 @@ class Commands:
 
 
 class _Session:
-    """One command: `ended` has its exit code once no process that descends from it is left."""
+    """One command: `ended` yields its exit code once none of its descendants is left."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -64,7 +64,7 @@ class _Session:
         self._ending: asyncio.Task[None] | None = None
 
     def exited(self) -> None:
-        """The command's own process has ended; what it left behind is ended now."""
+        """The command's own process has ended: end what it left behind."""
         self.end()
 
     def end(self) -> None:

@@ -11,20 +11,20 @@ from sesame.sandbox.shim import SHIM
 
 
 def lay_out(scratch: Path, shim: Path) -> None:
-    """Removes what an earlier run left, and copies the shim, beside which each interpreter keeps its bytecode."""
+    """Removes what an earlier run left, and copies the shim, so that interpreters can store bytecode beside it."""
     clear(scratch)
     (scratch / "instances").mkdir(parents=True)
     shutil.copytree(SHIM, shim, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def clear(scratch: Path) -> None:
-    """Removes the driver's files. Directories that a function made unremovable are left."""
+    """Removes the driver's files, except directories that a function has made unremovable."""
     for part in ("shim", "instances"):
         shutil.rmtree(scratch / part, ignore_errors=True)
 
 
 def size_bytes(directory: Path) -> int:
-    """Bytes used below `directory`. Files that disappear while it is walked do not count."""
+    """Bytes used below `directory`, not counting files that disappear meanwhile."""
     total = 0
     for path, _directories, files in os.walk(directory):
         for file in files:

@@ -1,7 +1,7 @@
-"""Sesame's side of the spawner process: starts it, asks it to start and to end processes, hears of deaths.
+"""Sesame's side of the spawner process: starts it, has it start and end processes, and learns of deaths.
 
-Used by `process.driver`; the process itself is spawner_process.py. Sesame does not fork by itself because it has
-threads, and signals only through the process that reaps, so that a pid cannot have passed to another process.
+Used by `process.driver`; the process itself is spawner_process.py. Sesame does not fork directly because it has
+threads. Signals are sent by the process that reaps, so that a pid cannot have been reused.
 """
 
 import array
@@ -33,10 +33,10 @@ _CLOSE_TIMEOUT_S = 15.0
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What to run. `limits` are names of the module `resource` with the value for both soft and hard.
+    """What to run. `limits` maps names in the module `resource` to the value of both soft and hard limit.
 
-    A `command` gets three descriptors, for its input, output and errors, in place of socket and output. With `tty` they
-    are a terminal, which becomes its controlling terminal.
+    A `command` gets three descriptors, for stdin, stdout and stderr, instead of socket and output. With `tty` they are
+    a terminal, which becomes its controlling terminal.
     """
 
     instance_id: str
@@ -49,7 +49,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Process:
-    """One started process, with everything that descends from it."""
+    """One started process, with all its descendants."""
 
     def __init__(self, spawner: "Spawner", instance_id: str, on_exit: Callable[[], None]) -> None:
         self._spawner = spawner
@@ -62,18 +62,18 @@ class Process:
         self._asked = False
 
     async def kill(self) -> None:
-        """Returns when no process of the instance is left. Idempotent."""
+        """Kills all processes of the instance; on return none is left. Idempotent."""
         if not self._asked:
             self._asked = True
             self._spawner.send({"op": "kill", "id": self._instance_id})
         await self._gone.wait()
 
     def signal(self, number: int, *, group: bool) -> None:
-        """Sends a signal to the process or to all of the instance (macOS: its process group), if it still runs."""
+        """Signals the process, or with `group` all of the instance (on macOS its process group), if it still runs."""
         self._spawner.send({"op": "signal", "id": self._instance_id, "signal": number, "group": group})
 
     def describe_exit(self) -> str:
-        """`exit status 3`, `killed by SIGSEGV`, or nothing while that is not known."""
+        """`exit status 3`, `killed by SIGSEGV`, or "" while that is unknown."""
         if self.status is None:
             return ""
         code = os.waitstatus_to_exitcode(self.status)
@@ -85,25 +85,25 @@ class Process:
             return f"killed by signal {-code}"
 
     def exit_code(self) -> int:
-        """As a shell has it. A process whose status is not known counts as killed."""
+        """The exit code as a shell reports it. A process of unknown status counts as killed."""
         code = -signal.SIGKILL if self.status is None else os.waitstatus_to_exitcode(self.status)
         return code if code >= 0 else 128 - code
 
     def has_exited(self, status: int | None) -> None:
-        """Called by the spawner when the process itself has ended; `status` is None when how is not known."""
+        """Called by the spawner when the process itself has ended; `status` is None if it is unknown."""
         if not self.exited.is_set():
             self.status = status
             self.exited.set()
             self._on_exit()
 
     def has_gone(self) -> None:
-        """Called by the spawner when nothing that descends from the process is left."""
+        """Called by the spawner when no descendant of the process is left."""
         self.has_exited(None)
         self._gone.set()
 
 
 class Spawner:
-    """The connection to one spawner process. When that dies, its processes die by their parent-death signal."""
+    """The connection to one spawner process. If that dies, its processes die by their parent-death signal."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -138,7 +138,7 @@ class Spawner:
         asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)
 
     async def close(self) -> None:
-        """Hangs up; on return the spawner process has ended every process that it started, and itself."""
+        """Hangs up; on return the spawner process has ended, and before it every process that it started."""
         self._hang_up()
         if self._child is not None:
             child, self._child = self._child, None
@@ -149,7 +149,7 @@ class Spawner:
                 await asyncio.to_thread(child.wait)
 
     async def spawn(self, start: Start, fds: tuple[int, ...], on_exit: Callable[[], None]) -> Process:
-        """Starts a process with the descriptors in `fds` (see `Start`), which stay the caller's.
+        """Starts a process with the descriptors in `fds` (see `Start`), which remain the caller's.
 
         `on_exit` is called once, when the process has ended. Raises `SandboxStartFailed`.
         """
@@ -158,7 +158,7 @@ class Spawner:
         process = Process(self, start.instance_id, on_exit)
         self._processes[start.instance_id] = process
         spawned = self._spawning[start.instance_id] = asyncio.get_running_loop().create_future()
-        # The caller may be cancelled before the message is written: the message keeps descriptors of its own.
+        # The caller may be cancelled before the message is written, so the message has its own duplicates.
         self._post({"op": "spawn", "id": start.instance_id, **_fields(start)}, tuple(os.dup(fd) for fd in fds))
         try:
             await spawned
@@ -170,7 +170,7 @@ class Spawner:
         return process
 
     def send(self, message: dict[str, Any]) -> None:
-        """Posts a request without descriptors; no effect after the spawner's end, when no process is left either."""
+        """Posts a request without descriptors. No effect once the spawner has ended, as no process is then left."""
         self._post(message, ())
 
     def _post(self, message: dict[str, Any], fds: tuple[int, ...]) -> None:
@@ -245,7 +245,7 @@ class Spawner:
             process.has_gone()
 
     def _hang_up(self) -> None:
-        """From here on no process of this spawner is known to be alive."""
+        """The spawner is gone: treats all of its processes as ended."""
         control, self._control = self._control, None
         if control is None:
             return

@@ -1,7 +1,7 @@
 """The spawner process: forks instances, reports their deaths, and lets none of them outlive Sesame.
 
-Started by spawner.py as `python -I -S -E spawner_process.py CONTROL_FD`. A process of its own, because it must go on
-when Sesame is killed. Imports nothing of Sesame and keeps nothing of a tenant beyond its start request.
+Started by spawner.py as `python -I -S -E spawner_process.py CONTROL_FD`. A separate process, because it must continue
+when Sesame is killed. Imports nothing of Sesame, and keeps nothing of a tenant after its start request.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import time
 from typing import Any, NoReturn
 
 COOKIE = "FC_INSTANCE_ID"
-# Set for commands in an instance: their processes belong to the command before they belong to the instance.
+# Set for commands in an instance, so that their processes are attributed to the command first.
 COMMAND_COOKIE = "SESAME_COMMAND_ID"
 SOCKET_FD = 3
 
@@ -30,15 +30,15 @@ _RETRY_S = 0.002
 _SWEEP_S = 0.5
 _LAST_WORK_S = 10.0
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# macOS reports no limit on open files, and refuses a higher one than this.
+# macOS reports no limit on open files, but refuses a higher one than this.
 _FILES_ELSEWHERE = 10240
-# A function may open this part of what the server may, at least so many.
+# A function may open this fraction of the server's limit, but at least so many files.
 _FILES_SHARE, _FILES_MIN = 4, 1024
 _SIZE = struct.Struct(">I")
 
 
 class Instance:
-    """The main process of one start request. `pid` leads a session and a process group of the same number."""
+    """The main process of one start request. It leads a session and a process group with the id `pid`."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -58,7 +58,7 @@ class Spawner:
         self._pending = bytearray()
 
     def run(self) -> None:
-        """Runs until the control socket ends; on return no descendant is left."""
+        """Runs until the control socket closes; on return no descendant is left."""
         wake = _signals_as_bytes()
         poll = select.poll()
         poll.register(wake, select.POLLIN)
@@ -77,7 +77,7 @@ class Spawner:
     def _patience_ms(self) -> float | None:
         if any(i.killing for i in self._instances.values()):
             return _RETRY_S * 1000
-        # A child that is no instance is an orphan of one, to be ended when its instance has ended.
+        # Any other child is an orphan, to be killed after its instance has ended.
         return _SWEEP_S * 1000 if _LINUX and set(_children(os.getpid())) - set(self._by_pid) else None
 
     # Requests
@@ -114,7 +114,7 @@ class Spawner:
     def _obey(self, message: dict[str, Any]) -> None:
         name = message["id"]
         if message["op"] == "spawn":
-            # The descriptors came with the first bytes of their message, so they are the oldest ones.
+            # Descriptors arrive with the first bytes of their message, so they are the oldest ones.
             count = 3 if message["command"] else 2
             fds, self._fds = self._fds[:count], self._fds[count:]
             self._spawn(message, fds)
@@ -177,7 +177,7 @@ class Spawner:
             self._sweep()
 
     def _victims(self, name: str, instance: Instance) -> list[int]:
-        """Every process of the instance: below its main process, or an orphan with its session or its cookie."""
+        """Every process of the instance: the tree of its main process, and orphans with its session or its cookie."""
         if not _LINUX:
             return [instance.pid] if instance.running else []
         roots = [instance.pid] if instance.running else []
@@ -187,7 +187,7 @@ class Spawner:
         return _trees(roots)
 
     def _sweep(self) -> None:
-        """Kills orphans that belong to no instance. One that removed its cookie is killed once no instance is left."""
+        """Kills orphans that belong to no instance; those without a cookie only once there are no instances."""
         sessions = {instance.pid for instance in self._instances.values()}
         for pid in _children(os.getpid()):
             if pid in self._by_pid or _session(pid) in sessions:
@@ -198,7 +198,7 @@ class Spawner:
                     _send_signal(victim, signal.SIGKILL, group=False)
 
     def _end(self) -> None:
-        """Kills every descendant and waits for the last."""
+        """Kills all descendants and waits for the last one."""
         deadline = time.monotonic() + _LAST_WORK_S
         while time.monotonic() < deadline:
             for pid in list(self._by_pid):
@@ -226,14 +226,14 @@ class Spawner:
             except BlockingIOError:
                 return
             except ConnectionError:
-                # The next poll reports the end of the socket, and everything is cleared up there.
+                # The next poll reports that the socket has closed, and cleanup happens there.
                 self._pending.clear()
                 return
             del self._pending[:sent]
 
 
 def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-    """In the child: becomes the instance. Failures are written to its output, where the host reads them."""
+    """Runs in the child: becomes the instance. Failures are written to its output, which the host reads."""
     code = 127
     try:
         os.setsid()
@@ -246,7 +246,7 @@ def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
         for name, wanted in message["limits"].items():
             _limit(getattr(resource, name), wanted)
         if _LINUX:
-            # When the machine runs out of memory, the kernel ends instances before Sesame.
+            # When the machine runs out of memory, the kernel should kill instances before Sesame.
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -256,7 +256,7 @@ def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
         run = os.execvpe if message["command"] else os.execve
         run(message["argv"][0], message["argv"], message["env"])
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        # As a shell has it: what is there but cannot be run.
+        # The shell's exit code for a file that exists but cannot be run.
         code = 127 if not isinstance(error, PermissionError) else 126
         os.write(2, f"cannot {'run' if message['command'] else 'start'} {message['argv'][0]}: {error}\n".encode())
     finally:
@@ -274,7 +274,7 @@ def _take_socket(sock: int, output: int) -> None:
 
 
 def _take_streams(fds: list[int], *, tty: bool) -> None:
-    """`fds` never are 0, 1 or 2, which are open in a spawner. All other descriptors close on exec."""
+    """`fds` are never 0, 1 or 2, which are open in a spawner. All other descriptors close on exec."""
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
     if tty:
@@ -286,7 +286,7 @@ def _limit(which: int, wanted: int) -> None:
     value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if which == resource.RLIMIT_NOFILE:
         if hard != resource.RLIM_INFINITY:
-            # Well below the server's own, which a function must not be able to use up by opening connections to it.
+            # Well below the server's own limit, which a function must not exhaust by opening connections to it.
             value = min(value, max(hard // _FILES_SHARE, _FILES_MIN))
         if not _LINUX:
             value = min(value, _FILES_ELSEWHERE)
@@ -301,15 +301,15 @@ def _send_signal(pid: int, number: int, *, group: bool) -> None:
         else:
             os.kill(pid, number)
     except ProcessLookupError:
-        # It has ended by itself; its death is reported like any other.
+        # It has already ended; its death is reported like any other.
         return
     except PermissionError:
-        # On macOS this means a zombie; on Linux a process that changed its user, which the caller tries again.
+        # On macOS this means a zombie; on Linux, a process that changed its user. The caller retries.
         return
 
 
 def _trees(roots: list[int]) -> list[int]:
-    """The processes in `roots` and all below them, zombies left out."""
+    """The processes in `roots` and all their descendants, except zombies."""
     found, ahead = [], list(roots)
     while ahead:
         pid = ahead.pop()
@@ -351,7 +351,7 @@ def _state(pid: int) -> str:
 
 
 def _text(path: str) -> str:
-    """A file of /proc; "" when its process has ended meanwhile."""
+    """The text of a /proc file; "" if the process has ended."""
     try:
         with open(path, "rb") as file:
             return file.read().decode("utf-8", "replace")
@@ -367,20 +367,20 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _signals_as_bytes() -> int:
-    """A pipe that becomes readable at each signal; SIGCHLD is the one that matters."""
+    """A pipe that becomes readable at each signal, SIGCHLD above all."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    # Sesame reacts to Ctrl-C and a closing terminal; it hangs up when it has finished.
+    # Sesame handles Ctrl-C and a closing terminal; it hangs up when it has finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return reading
 
 
 def main() -> None:
-    """Entry of the process."""
+    """Entry point of the process."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.setblocking(False)
     os.set_inheritable(control.fileno(), False)

@@ -17,7 +17,7 @@ NO_BUCKETS = (
 
 
 def refuse_buckets(buckets: Sequence[BucketMount]) -> None:
-    """Raises `SandboxStartFailed` where there is one."""
+    """Raises `SandboxStartFailed` if there are any buckets."""
     if buckets:
         names = ", ".join(mount.bucket for mount in buckets)
         raise SandboxStartFailed(f"the bucket '{names}' cannot be mounted: {NO_BUCKETS}", StartFailure.REFUSED)

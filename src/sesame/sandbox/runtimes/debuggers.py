@@ -1,7 +1,7 @@
-"""Installs, ahead of use, the debugger of each runtime: debugpy in the last version that supports its interpreter.
+"""Installs each runtime's debugger ahead of use: the last version of debugpy that supports its interpreter.
 
-Installed by `sesame runtimes install` and `sesame dev --debug`, from constraints/<runtime>.debug.txt, which has the
-digest of every file. Kept as a zip that becomes a layer of instances that are debugged, and of no others.
+`sesame runtimes install` and `sesame dev --debug` install it from constraints/<runtime>.debug.txt, which has the digest
+of every file. It is kept as a zip, which becomes a layer only of instances that are debugged.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, te
 from sesame.sandbox.runtimes.site_packages import Progress, advice, constraints, lines_of, locked
 
 ARCHIVE = "debugger.zip"
-# Where the shim looks for modules of a layer.
+# Where the shim looks for modules in a layer.
 FOLDER = "python"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -32,7 +32,7 @@ class Debuggers:
         return runtime in self._interpreters and self._path(runtime).is_file()
 
     def archive(self, runtime: str) -> bytes:
-        """The zip. Raises `ConfigurationError` where it is not installed."""
+        """The zip. Raises `ConfigurationError` if it is not installed."""
         if not self.installed(runtime):
             raise ConfigurationError(
                 f"the debugger of {runtime} is not installed: sesame runtimes install {runtime} brings it"
@@ -40,7 +40,7 @@ class Debuggers:
         return self._path(runtime).read_bytes()
 
     def install(self, runtime: str, progress: Progress) -> None:
-        """Returns at once if it is installed. Raises `ConfigurationError` with the end of pip's output."""
+        """Does nothing if it is installed. Raises `ConfigurationError` with the end of pip's output."""
         if self.installed(runtime):
             return
         if runtime not in self._interpreters:
@@ -78,12 +78,12 @@ class Debuggers:
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
-    """What is installed, and the tools that install it, for the interpreter's version."""
+    """The constraints of debugpy and of its installation tools, for the interpreter's version."""
     return constraints(interpreter, "debug.txt"), constraints(interpreter, "build.txt")
 
 
 def pin_of(lock: Path) -> str:
-    """`debugpy==1.5.1`."""
+    """For example `debugpy==1.5.1`."""
     return lines_of(lock)[0].partition(" ")[0]
 
 

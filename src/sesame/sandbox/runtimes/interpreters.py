@@ -1,7 +1,7 @@
-"""Finds the CPython for each runtime; runs each candidate once to learn its version.
+"""Finds the CPython for each runtime, running each candidate once to learn its version.
 
-Called by `app` and the command line before any sandbox is made, and by `sandbox.runtimes.site_packages`. A folder that
-cannot be read, or an interpreter that hangs or answers nonsense, counts as absent and ends no command.
+Called by `app` and the command line before any sandbox is created, and by `sandbox.runtimes.site_packages`. An
+unreadable folder, or an interpreter that hangs or answers nonsense, counts as absent and never fails a command.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ SUBSTITUTED_RUNTIME = "python3"
 CUSTOM_RUNTIME = "custom"
 NEWEST_SUBSTITUTE_MINOR = 13
 
-# Imports nothing that an interpreter has not imported by itself, because it runs for every interpreter at every start.
-# NUL stands before, between and after the fields of the answer: no path has one, and `sitecustomize` may print more.
+# Imports only modules that every interpreter has loaded anyway, because it runs for every interpreter at every start.
+# Fields are separated and enclosed by NUL, which no path contains, because `sitecustomize` may print more.
 _PROBE = """
 import os, sys
 encode = getattr(os, "fsencode", bytes)
@@ -58,7 +58,7 @@ getattr(sys.stdout, "buffer", sys.stdout).write(b"\\0" + b"\\0".join(map(encode,
 class Interpreter(msgspec.Struct, frozen=True):
     """A CPython that answered the probe.
 
-    `substitute_for` is the minor version that the runtime asks for ("3.6") if this is a newer one used instead.
+    `substitute_for` is the minor version that the runtime asks for ("3.6") if this newer one is used instead.
     """
 
     runtime: str
@@ -85,7 +85,7 @@ class Interpreter(msgspec.Struct, frozen=True):
 
 @prepared
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """Its fields come in the order of the probe's."""
+    """The probe's answer; the fields are in the order in which it prints them."""
 
     version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
     implementation: str
@@ -106,9 +106,9 @@ def discover(
 ) -> dict[str, Interpreter]:
     """The interpreter of each wanted runtime that has one, in the order of `MINOR_VERSIONS`.
 
-    Searches in this order and takes the first match: `overrides`, `own` (the directory of those that Sesame brought;
-    by default this installation's), names on PATH, pyenv, uv, usual prefixes.
-    Raises `ConfigurationError` when an override names an unknown runtime or an interpreter that is not what it says.
+    Takes the first match of `overrides`, `own` (the directory of interpreters that Sesame obtained; by default this
+    installation's), names on PATH, pyenv, uv, and the usual prefixes.
+    Raises `ConfigurationError` if an override names an unknown runtime or an interpreter of the wrong version.
     """
     own = own or places.own_interpreters(places.default_root())
     search = _Search(os.environ if environ is None else environ, own)
@@ -130,13 +130,13 @@ def find(minor: tuple[int, int], environ: Mapping[str, str], own: Path) -> Inter
 
 
 def how_to_get(runtime: str) -> str:
-    """The commands that bring the interpreter of `runtime`."""
+    """The commands that install an interpreter for `runtime`."""
     major, minor = MINOR_VERSIONS[runtime]
     return f"`sesame runtimes get {runtime}` or `pyenv install {major}.{minor}`"
 
 
 class _Search:
-    """One discovery. Remembers the answer of each path, so that no interpreter is run twice."""
+    """One discovery. Caches the answer for each path, so that no interpreter is run twice."""
 
     def __init__(self, environ: Mapping[str, str], own: Path) -> None:
         self._environ = environ
@@ -187,7 +187,8 @@ class _Search:
 
     def _candidates(self, wanted: tuple[int, int]) -> Iterator[Path]:
         name = f"python{wanted[0]}.{wanted[1]}"
-        # POLICY: what was brought for Sesame counts before PATH, so that no shell changes what functions run on.
+        # POLICY: interpreters obtained by Sesame precede PATH, so that the caller's shell cannot change what functions
+        # run on.
         yield from _existing(
             folder / "bin" / name for folder in newest_first(self._own, f"*/cpython-{wanted[0]}.{wanted[1]}.*")
         )
@@ -209,7 +210,7 @@ class _Search:
         if path not in self._answers:
             answer = probe(path, self._environ, self._deadline)
             if answer and answer.prefix != answer.base_prefix:
-                # The python of a virtual environment would bring the environment's packages: take its base interpreter.
+                # A virtual environment's python would bring its packages along: use its base interpreter.
                 answer = probe(Path(answer.executable), self._environ, self._deadline)
                 if answer and answer.prefix != answer.base_prefix:
                     answer = None
@@ -224,7 +225,7 @@ def _interpreter(runtime: str, answer: Answer) -> Interpreter:
 def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None) -> Answer | None:
     """Runs the interpreter once; None if it does not run, like a pyenv shim of a version that is not selected.
 
-    Gives up after `PROBE_TIMEOUT_S`, and at `deadline` (seconds of the monotonic clock) at the latest.
+    Gives up after `PROBE_TIMEOUT_S`, or at `deadline` (monotonic seconds) if that is earlier.
     """
     clean = {name: value for name, value in environ.items() if not name.startswith("PYTHON")}
     try:
@@ -246,19 +247,19 @@ def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None)
         except (subprocess.TimeoutExpired, msgspec.ValidationError):
             return None
         finally:
-            # Kills the whole session, because the candidate may be a script that started other processes.
+            # Kill the whole session, because the candidate may be a script that started other processes.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answer(said: bytes) -> Answer:
-    """Raises `msgspec.ValidationError` for what is no answer to the probe."""
+    """Raises `msgspec.ValidationError` if the output is not an answer to the probe."""
     fields = [os.fsdecode(field) for field in said.split(b"\0")[1:-1]]
     return msgspec.convert(fields[-len(Answer.__struct_fields__) :], Answer)
 
 
 def run_proof(path: Path, code: str) -> str:
-    """What goes wrong when the interpreter runs `code`; "" when nothing does."""
+    """The error of the interpreter when it runs `code`; "" if it succeeds."""
     done = subprocess.run(
         [str(path), "-E", "-s", "-c", code],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -295,7 +296,7 @@ def _is_executable_file(path: Path) -> bool:
 
 
 def newest_first(folder: Path, pattern: str) -> list[Path]:
-    """The paths below `folder` that match, the highest version first; none where it cannot be read."""
+    """The matching paths below `folder`, highest version first; none if it cannot be read."""
     try:
         found = list(folder.glob(pattern)) if folder.is_dir() else []
     except OSError:

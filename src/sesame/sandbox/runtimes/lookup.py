@@ -1,6 +1,6 @@
 """Each runtime's interpreter and packages on this machine, or the reason why the runtime cannot run.
 
-Built by `app` and the commands; the sandbox driver is given its `launch`. Installs nothing.
+Built by `app` and the commands; its `launch` is passed to the sandbox driver. Installs nothing.
 """
 
 import os
@@ -18,12 +18,12 @@ from sesame.sandbox.runtimes.site_packages import SitePackages
 
 
 class Runtimes:
-    """The runtimes of this machine, looked up once. The next start sees interpreters that are installed later."""
+    """The runtimes of this machine, looked up once. Interpreters installed later are found at the next start."""
 
     def __init__(
         self, found: dict[str, Interpreter], packages: SitePackages, node_programs: Mapping[str, Path] | None = None
     ) -> None:
-        """`found` and `node_programs` are by runtime."""
+        """`found` and `node_programs` are keyed by runtime."""
         self.found = found
         self.nodes = node_programs or {}
         self.packages = packages
@@ -43,7 +43,7 @@ class Runtimes:
         return cls(found, SitePackages(packages_root, found), nodes.discover(of_nodes, os.environ))
 
     def runs(self, runtime: str) -> bool:
-        """Whether this machine has what runs it."""
+        """Whether this machine can run the runtime."""
         try:
             self.launch(runtime)
         except LookupError:
@@ -51,7 +51,7 @@ class Runtimes:
         return True
 
     def launch(self, runtime: str) -> Launch:
-        """How to run the runtime. Raises `LookupError` with the missing interpreter and how to get it."""
+        """How to run the runtime. Raises `LookupError`, which names the missing interpreter and how to get it."""
         if is_custom(runtime):
             return web_servers.launch()
         if runtime in NODE_RUNTIMES:
@@ -83,7 +83,7 @@ class Runtimes:
         return tuple(interpreters.MINOR_VERSIONS)
 
     def missing(self) -> list[str]:
-        """Runtimes that have no interpreter, or only a newer one in place of theirs."""
+        """Runtimes without an interpreter, or with only a newer one as a substitute."""
         return [name for name in self.known() if name not in self.found or self.found[name].substitute_for]
 
     def notices(self) -> list[str]:

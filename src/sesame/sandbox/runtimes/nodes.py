@@ -1,6 +1,6 @@
 """Finds the Node.js of each Node.js runtime on this machine.
 
-Used by `runtimes.lookup` and the commands. Nothing is run to find one: the shim says under which version it runs.
+Used by `runtimes.lookup` and the commands. Runs nothing to find one: the shim reports its version.
 """
 
 import os
@@ -15,21 +15,21 @@ from sesame.model.limits import NODE_RUNTIMES
 
 HOW_TO_GET = "install Node.js, or name it by `interpreters` (nodejs20=/path/to/node)"
 VERSION_TIMEOUT_S = 10.0
-# The first on which the shim (runtime/node) runs: functions of older runtimes are run by a newer Node.js.
+# The oldest version that runs the shim (runtime/node). Functions of older runtimes run on a newer Node.js.
 OLDEST_MAJOR = 12
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)\s*\Z")
 
 
 def discover(overrides: Mapping[str, Path], environ: Mapping[str, str]) -> dict[str, Path]:
-    """The program of each runtime that has one, as `find` finds it."""
+    """The program of each runtime that has one, see `find`."""
     found = ((runtime, find(runtime, overrides, environ)) for runtime in NODE_RUNTIMES)
     return {runtime: path for runtime, path in found if path is not None}
 
 
 def find(runtime: str, overrides: Mapping[str, Path], environ: Mapping[str, str]) -> Path | None:
-    """What `overrides` name for this runtime, else `node20` on PATH, else `node`.
+    """The program that `overrides` names for this runtime, else `node20` (by version) on PATH, else `node`.
 
-    Raises `ConfigurationError` for an override that is no program.
+    Raises `ConfigurationError` if an override is not a program.
     """
     override = overrides.get(runtime)
     if override is not None:
@@ -46,7 +46,7 @@ def find(runtime: str, overrides: Mapping[str, Path], environ: Mapping[str, str]
 
 
 def version_of(path: Path) -> str:
-    """`20.20.2`; "" where the program does not say."""
+    """For example `20.20.2`; "" if the program does not tell."""
     try:
         said = subprocess.run(
             [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",

@@ -1,9 +1,9 @@
 """Runs pip for interpreters whose own pip is missing or too old, without installing anything into them.
 
-Called by `site_packages`, `build.installer` and the script that resolves the constraints; the pip, setuptools
-and wheel of each runtime are pinned in constraints/<runtime>.build.txt. Writes only to
-the directories that it is given. `python -m pip` would import a `pip.py`, or any other module by the name of one of the
-library's, from the directory that the user stands in: pip is run by its path, or from the root.
+Called by `site_packages`, `build.installer` and the script that resolves the constraints. Each runtime's pip,
+setuptools and wheel are pinned in constraints/<runtime>.build.txt. Writes only to the directories it is given.
+`python -m pip` would import a `pip.py`, or any module that shadows the standard library's, from the current directory;
+so pip is run by its path, or from the root directory.
 """
 
 import ensurepip
@@ -25,7 +25,7 @@ Progress = Callable[[str], None]
 
 
 class PipFailed(ConfigurationError):
-    """pip failed; `lines` is what it printed last."""
+    """pip failed; `lines` is the last of its output."""
 
     def __init__(self, message: str, lines: Sequence[str]) -> None:
         super().__init__(message)
@@ -33,14 +33,14 @@ class PipFailed(ConfigurationError):
 
 
 class BootstrappedPip:
-    """A pip of a pinned version in `folder`, to be run by `interpreter` from there."""
+    """A pip of a pinned version in `folder`, run by `interpreter` from there."""
 
     def __init__(self, interpreter: Interpreter, folder: Path) -> None:
         self._interpreter = interpreter
         self._folder = folder
 
     def fetch(self, pins: Sequence[str]) -> None:
-        """Puts pip, setuptools and wheel as pinned into the folder, with whichever pip this machine has."""
+        """Installs the pinned pip, setuptools and wheel into the folder, with whichever pip this machine has."""
         version = ".".join(map(str, self._interpreter.minor))
         foreign = ["--python-version", version, "--only-binary", ":all:"]
         attempts = [
@@ -61,9 +61,9 @@ class BootstrappedPip:
         raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
 
     def run(self, arguments: Sequence[str], progress: Progress, folder: Path | None = None) -> list[str]:
-        """Runs pip, and gives the lines of its output. Tells `progress` every few seconds what it is doing.
+        """Runs pip and returns the lines of its output. Reports to `progress` every few seconds.
 
-        Relative paths of requirements begin at `folder`. Raises `PipFailed` with the lines.
+        Relative paths in requirements start at `folder`. Raises `PipFailed` with the output.
         """
         pip = self._folder.absolute()
         process = subprocess.Popen(
@@ -103,13 +103,13 @@ def _tells_something(line: str) -> bool:
 
 
 def _bundled_wheels() -> list[Path]:
-    """The pip that CPython carries for `ensurepip`; Debian keeps it elsewhere, in the package python3-pip-whl."""
+    """The pip that CPython bundles for `ensurepip`; Debian moves it to the package python3-pip-whl."""
     folders = [Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")]
     return [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
 
 
 def _environment(pythonpath: Path | None = None) -> Mapping[str, str]:
-    """Keeps the operator's PIP_* (index, proxy, certificates), but for those that change where packages go."""
+    """Keeps the operator's PIP_* (index, proxy, certificates), except those that change where packages go."""
     kept = {
         name: value
         for name, value in os.environ.items()

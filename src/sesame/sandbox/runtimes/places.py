@@ -1,4 +1,4 @@
-"""Where Sesame keeps what belongs to the runtimes: their packages, and the interpreters that it brought itself.
+"""Where Sesame keeps files of the runtimes: their packages, and the interpreters that it obtained.
 
 Used by `interpreters`, `site_packages`, `obtain` and the settings.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def default_root() -> Path:
-    """Beside the virtual environment's own files when Sesame runs in one, else in the user's data directory."""
+    """In the virtual environment if Sesame runs in one, else in the user's data directory."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.prefix) / "share" / "sesame" / "runtimes"
     data = Path(os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share")
@@ -17,5 +17,5 @@ def default_root() -> Path:
 
 
 def own_interpreters(root: Path) -> Path:
-    """The directory of the interpreters that `sesame runtimes get` brought: `<kind>/cpython-<version>-<platform>/`."""
+    """The directory of interpreters from `sesame runtimes get`: `<kind>/cpython-<version>-<platform>/`."""
     return root / "interpreters"

@@ -1,7 +1,7 @@
-"""Installs, ahead of use, the packages that the cloud ships with each runtime, from the constraints committed here.
+"""Installs the packages that the cloud ships with each runtime, ahead of use, from the committed constraints.
 
-`sesame runtimes install` installs them; drivers put `path` last on a function's `sys.path`. An interpreter's own
-packages stay as they are, and no network is needed once `install` has returned.
+`sesame runtimes install` installs them; drivers append `path` to a function's `sys.path`. The interpreter's own
+packages are not changed, and no network is needed once `install` has returned.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, te
 CONSTRAINTS = Path(__file__).parent / "constraints"
 PARALLEL_INSTALLS = 2
 FAILURE_LINES_SHOWN = 12
-# Imported once after an installation, so that a broken build is noticed then and not in a call.
+# Imported once after installation, so that a broken build is noticed then, not during a call.
 PROOF = "import oss2, requests, google.protobuf, lxml.etree, scrapy, pip, pkg_resources"
 
 Progress = Callable[[str], None]
@@ -46,21 +46,21 @@ class SitePackages:
         self._interpreters = interpreters
 
     def path(self, runtime: str) -> Path | None:
-        """Where the runtime's packages are; None when they are not installed."""
+        """The directory of the runtime's packages; None if they are not installed."""
         return self.folder(runtime) / "site-packages" if self.manifest(runtime) else None
 
     def manifest(self, runtime: str) -> Manifest | None:
-        """What is installed for the runtime and its present interpreter; None when nothing is."""
+        """What is installed for the runtime and its current interpreter; None if nothing is."""
         if runtime not in self._interpreters:
             return None
         try:
             return msgspec.json.decode((self.folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
         except (OSError, msgspec.DecodeError):
-            # Absent, unreadable or damaged: the packages cannot be used, and installing them again reports the reason.
+            # Absent, unreadable or damaged: the packages are unusable, and installing them again reports the reason.
             return None
 
     def install_all(self, runtimes: Sequence[str], progress: Progress) -> None:
-        """Installs the missing packages of several runtimes. If one fails, the others are installed all the same."""
+        """Installs the missing packages of several runtimes. A failure does not stop the others."""
         failures: list[str] = []
 
         def attempt(runtime: str) -> None:
@@ -75,9 +75,9 @@ class SitePackages:
             raise ConfigurationError("\n".join(failures))
 
     def install(self, runtime: str, progress: Progress) -> None:
-        """Installs the runtime's packages; returns at once if they are installed.
+        """Installs the runtime's packages; does nothing if they are installed.
 
-        Raises `ConfigurationError` with the end of pip's output and advice; then nothing is left on the disk.
+        Raises `ConfigurationError` with the end of pip's output and advice; nothing is then left on the disk.
         """
         if self.manifest(runtime):
             return
@@ -131,7 +131,7 @@ def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
 
 
 def constraints(interpreter: Interpreter, kind: str) -> Path:
-    """The committed file of this kind for the interpreter's version, or else for the nearest older one."""
+    """The committed file of this kind for the interpreter's version, or for the nearest older one."""
     older = [name for name, minor in MINOR_VERSIONS.items() if minor <= interpreter.minor]
     return CONSTRAINTS / f"{older[-1] if older else interpreter.runtime}.{kind}"
 
@@ -142,14 +142,14 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
-    """Python 2 finds namespace packages (`google`) by .pth files, which it reads in its own site-packages only."""
+    """Python 2 finds namespace packages (`google`) through .pth files, but only in its own site-packages."""
     for listing in folder.glob("*-info/namespace_packages.txt"):
         for name in listing.read_text(encoding="utf-8").split():
             init = folder.joinpath(*name.split("."), "__init__.py")
             if init.parent.is_dir() and not init.exists():
                 init.write_text("__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
                 command = [str(interpreter.path), "-m", "compileall", "-q", "-l", str(init.parent.absolute())]
-                # From a directory without modules, which the interpreter would take for the library's.
+                # From a directory without modules, which could shadow the standard library.
                 subprocess.run(command, check=True, cwd=os.sep)
 
 

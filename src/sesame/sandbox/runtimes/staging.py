@@ -1,6 +1,6 @@
-"""Makes a directory whole or not at all: it is filled under another name beside its place, and renamed in the end.
+"""Creates a directory atomically: fills it under a temporary name beside its place, then renames it.
 
-Used by `obtain` for interpreters, and by `sesame.build` for packages and for what is deployed.
+Used by `obtain` for interpreters, and by `sesame.build` for packages and deployments.
 """
 
 import os
@@ -16,9 +16,9 @@ def _none(_folder: Path) -> bool:
 
 @contextmanager
 def staged(final: Path, *, keep: Callable[[Path], bool] = _none) -> Iterator[Path]:
-    """An empty directory that gets the name `final` in the end, in place of what has it, unless that is one to `keep`.
+    """Yields an empty directory that replaces `final` at the end, unless `keep` returns True for an existing `final`.
 
-    Nothing is left of it if something fails.
+    Nothing of it is left if an exception is raised.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.with_name(f".{final.name}.{os.getpid()}.part")
@@ -39,7 +39,7 @@ def _put(staging: Path, final: Path) -> None:
     try:
         staging.rename(final)
     except OSError:
-        # Another command has made the same meanwhile.
+        # Another command has created the same directory meanwhile.
         if not final.is_dir():
             raise
     shutil.rmtree(old, ignore_errors=True)

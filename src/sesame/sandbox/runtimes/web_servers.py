@@ -1,7 +1,7 @@
-"""How functions are run that are web servers of their own.
+"""How to launch functions that bring their own web server.
 
-Used by `runtimes.lookup`. What starts and watches a function's program is written in Python and needs no package: it
-runs under the interpreter that Sesame itself runs under, which is always here.
+Used by `runtimes.lookup`. The monitor that starts and watches a function's program is written in Python and needs no
+packages: it runs under the interpreter of Sesame itself, which is always available.
 """
 
 import sys
@@ -22,12 +22,12 @@ def launch() -> Launch:
 def node_launch(node: Path, runtime: str) -> Launch:
     """A Node.js runtime: our shim, which is a web server, under this Node.js."""
     program = (str(node), f"{SHIM_PLACE}/node/server.js", runtime.removeprefix("nodejs"))
-    # What its installation holds, such as npm's packages, where it is none of the system's.
+    # Show its installation, such as npm's packages, if that lies outside the system's directories.
     return msgspec.structs.replace(launch(), family="", shown=(node.resolve().parents[1],), program=program)
 
 
 def _own_interpreter() -> Path:
-    """That of this process, and not a virtual environment's, which would bring its packages."""
+    """The interpreter of this process; in a virtual environment the base one, so that no packages come along."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     base = Path(sys.base_exec_prefix) / "bin" / version
     return base if base.exists() else Path(sys.executable).resolve()

@@ -1,4 +1,4 @@
-"""Passes a response of a function's web server on to the caller, as it comes, or keeps it where it is an error.
+"""Streams the response of a function's web server to the caller, or collects it if it is an error.
 
 Used by `web.streams`, by `web.messages` for a server that refuses a websocket, and by `web.channel`.
 """
@@ -11,9 +11,9 @@ from sesame.sandbox.wire import MAX_FRAME_BYTES
 
 
 async def answer(connection: Connection, stream: Stream) -> Reply:
-    """Whatever its status, it is a failure only if it says so. Raises `BadResponse` for what cannot be passed on.
+    """Any status counts as success unless the response declares a failure. Raises `BadResponse` if it is invalid.
 
-    What names the type of its error is the platform's to tell, as of a function that raised: it is not passed on.
+    A response that names an error type is not passed on: the platform reports it as it does an exception.
     """
     response = await connection.head(with_body=True)
     if is_error(response):
@@ -23,7 +23,7 @@ async def answer(connection: Connection, stream: Stream) -> Reply:
     except ValueError as error:
         raise BadResponse(str(error)) from error
     if response.length is None and not connection.body_waits:
-        # The first piece may be long in coming: the caller is told at once that the response has begun.
+        # The first piece may take long: tell the caller at once that the response has begun.
         await stream.send(b"", last=False)
     ended = False
     while not ended:
@@ -34,7 +34,7 @@ async def answer(connection: Connection, stream: Stream) -> Reply:
 
 
 async def whole_body(connection: Connection) -> bytes:
-    """All of it, up to what the platform takes as a result and one byte more."""
+    """The whole body, but at most one byte more than the platform accepts as a result."""
     pieces, size = [], 0
     while size <= MAX_FRAME_BYTES and (piece := await connection.read()):
         pieces.append(piece)

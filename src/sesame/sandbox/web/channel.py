@@ -1,8 +1,8 @@
 """The host's side of an instance whose function is a web server: calls are HTTP requests, several at a time.
 
-Used by the drivers in place of `wire.Channel`, which still carries the setup and the end of the instance. A monitor of
-ours in the instance (runtime/custom) connects to the server and passes the connected sockets on, so that the server may
-listen in a network of its own.
+Used by the drivers instead of `wire.Channel`, which still carries the instance's setup and end. Our monitor in the
+instance (runtime/custom) connects to the server and passes the connected sockets out, so that the server can listen in
+its own network.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from sesame.sandbox.web.statuses import has_failed, has_handled
 from sesame.sandbox.web.streams import pass_through
 from sesame.sandbox.wire import Channel, Output
 
-# POLICY: less than common servers keep an idle connection, so that none closes in the moment of its next request.
+# POLICY: shorter than the idle timeout of common servers, so that none closes a connection as a request is sent.
 IDLE_CONNECTION_S = 1.0
-# A process that ended closes its connections a moment before it is reported.
+# When a process ends, its connections close a moment before its death is reported.
 DEATH_GRACE_S = 0.2
 ONE_CONNECTION, CONNECTED = b"c", b"k"
 _BROKEN_FROM = 500
@@ -36,14 +36,14 @@ _BROKEN_FROM = 500
 def channel_of(
     spec: SandboxSpec, sock: socket.socket, output: Output, on_end: Callable[[], None]
 ) -> "Channel | WebChannel":
-    """The channel that an instance of this function needs."""
+    """Creates the kind of channel that the function's instance needs."""
     if spec.web_server is None:
         return Channel(sock, output, on_end)
     return WebChannel(sock, output, on_end, spec.web_server)
 
 
 class WebChannel:
-    """As `wire.Channel`, with any number of calls at a time."""
+    """Like `wire.Channel`, with any number of concurrent calls."""
 
     def __init__(self, sock: socket.socket, output: Output, on_end: Callable[[], None], server: WebServer) -> None:
         self._sock = sock
@@ -56,7 +56,7 @@ class WebChannel:
         self._connector, self._theirs = socket.socketpair()
         self._connector.setblocking(False)
         self._asked: deque[asyncio.Future[socket.socket]] = deque()
-        # Each with the time at which it was last used; the one used last at the end.
+        # Idle connections with the time of their last use, most recently used last.
         self._idle: deque[tuple[Connection, float]] = deque()
         self._busy: set[Connection] = set()
         self._heads: Heads
@@ -66,7 +66,7 @@ class WebChannel:
         self._death = asyncio.Event()
 
     async def open(self) -> None:
-        """Hands the monitor its end of the socket on which connections are asked for; then as `Channel.open`."""
+        """Passes the monitor its end of the socket for connection requests, then acts like `Channel.open`."""
         self._loop = asyncio.get_running_loop()
         with self._theirs:
             socket.send_fds(self._sock, [b"\0"], [self._theirs.fileno()])
@@ -75,16 +75,16 @@ class WebChannel:
         self._opened = True
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
-        """As `Channel.setup`; on return the server listens. Raises `SandboxStartFailed` for one that does not."""
+        """See `Channel.setup`; on return the server listens. Raises `SandboxStartFailed` if it does not."""
         self._heads = Heads(setup, self._port)
         return await self._channel.setup(setup)
 
     async def call(self, call: Call) -> Reply:
-        """As `Channel.call`. When cancelled, closes the connection, by which the server may notice."""
+        """See `Channel.call`. Cancellation closes the connection, which the server may notice."""
         if self._channel.ended is not None:
             raise self._channel.ended
         if call.kind == "load":
-            # A server that listens has loaded what it is to call.
+            # A server that listens has already loaded its handler.
             return Reply(True, b"")
         if call.kind == "health_check":
             return await self._health()
@@ -102,19 +102,19 @@ class WebChannel:
         finally:
             if connection is not None:
                 self._give_back(connection)
-        # What was written before the response may still be in the pipe.
+        # Output written before the response may still be in the pipe.
         self._output.drain()
         return reply
 
     async def _run_program(self, call: Call) -> Reply:
-        """Of a program that is run for each event: nothing else is asked of it."""
+        """Calls a program that runs once per event; it supports nothing but invoke."""
         if call.stream is not None or call.meta["http_params"] is not None:
             text = "the function takes events and no HTTP requests: its image has webServerMode false"
             return Reply(False, json.dumps({"errorMessage": text, "errorType": "NoWebServer"}).encode())
         return Reply(True, b"") if call.kind != "invoke" else await self._channel.call(call)
 
     def forget_idle(self) -> None:
-        """Closes the connections that no call uses: a server that is frozen cannot keep them."""
+        """Closes the idle connections, which a frozen server could not maintain."""
         while self._idle:
             self._idle.popleft()[0].close()
 
@@ -133,7 +133,7 @@ class WebChannel:
         self._theirs.close()
 
     async def _health(self) -> Reply:
-        """Whether the check's URL is answered with a status below 400 in time; True where there is no check."""
+        """Whether the check's URL answers in time with a status below 400; true if there is no check."""
         check = self._check
         if check is None:
             return Reply(True, b"")
@@ -166,7 +166,7 @@ class WebChannel:
             headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in response.headers]
             return Reply(not has_failed(response), body, {"status": response.status, "headers": headers})
         if call.kind != "invoke" and response.status >= _BROKEN_FROM:
-            # By the contract such an instance starts anew (reference/runtime.md §14).
+            # By contract such an instance is restarted (reference/runtime.md §14).
             self._output.drain()
             raise SandboxDied("killed", f"{call.kind} was answered {response.status}")
         return Reply(not has_failed(response), body, handled=has_handled(response))
@@ -214,7 +214,7 @@ class WebChannel:
         except OSError:
             data, fds = b"", []
         if not data:
-            # The monitor has gone; the wire says so too.
+            # The monitor has gone; the wire reports it too.
             self._loop.remove_reader(self._connector.fileno())
             self._opened = False
             self._refuse_connections("its monitor has ended")
@@ -248,7 +248,10 @@ class WebChannel:
                 asked.set_exception(BadResponse(why))
 
     def _ended(self) -> None:
-        """The instance has ended, in calls or between two. What was answered before is still passed on."""
+        """The instance has ended, during calls or between them.
+
+        Answers that have already arrived are still passed on.
+        """
         self._death.set()
         self.forget_idle()
         for connection in list(self._busy):
@@ -258,7 +261,7 @@ class WebChannel:
 
 
 def _connected(fd: int) -> socket.socket:
-    """Raises `OSError` for a descriptor that is no stream socket of IPv4."""
+    """Raises `OSError` unless the descriptor is a stream socket of IPv4."""
     try:
         sock = socket.socket(fileno=fd)
     except OSError:

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection to a function that is a web server: requests one after the other, bodies in pieces.
+"""One HTTP/1.1 connection to a function's web server: sequential requests, with bodies in pieces.
 
-Made by `web.channel`. The peer is not trusted: heads have a limit, and no more of a body is read than there is room.
+Created by `web.channel`. The peer is not trusted: heads have a size limit, and bodies are read only as buffers allow.
 """
 
 import asyncio
@@ -14,20 +14,20 @@ import httptools
 from sesame.sandbox.web.last_head import Head, LastHead
 
 HEAD_BYTES_MAX = 64 * 1024
-# Reading pauses while so much of a body waits to be taken.
+# Reading pauses while this much of a body waits to be taken.
 BUFFERED_BYTES_MAX = 256 * 1024
-# POLICY: what a server that has ended sent is still read; nothing more is expected once nothing came between two looks.
+# POLICY: after the server has ended, what it sent is still read, until nothing arrives between two looks.
 LAST_LOOK_S = 0.1
-# Linux alone has it.
+# Only available on Linux.
 _ACKNOWLEDGE_NOW: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class BadResponse(Exception):
-    """The server answered with what is no HTTP response, or with none."""
+    """The server sent something other than an HTTP response, or nothing."""
 
 
 class Connection(asyncio.Protocol):
-    """`begin`, `write` the body, `head`, then `read` until b"". `reusable` says whether another request may follow."""
+    """Call `begin`, `write` the body, `head`, then `read` until b"". If `reusable`, another request may follow."""
 
     def __init__(self, last_head: LastHead | None = None) -> None:
         """`last_head` may be shared with other connections to the same server."""
@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._last_head = LastHead() if last_head is None else last_head
-        # What is to come of a body whose head was known, so that it is not parsed.
+        # The rest of a body whose head was recognized, and which therefore is not parsed.
         self._left = 0
         self._method = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._raw = False
         self._keep_alive = False
         self._read_paused = self._write_paused = False
-        # Whether something came since `end_when_quiet` last looked.
+        # Whether data has arrived since `end_when_quiet` last looked.
         self._heard = True
         self._failure: BadResponse | None = None
         self._wants_body = False
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         return self._ended and self._keep_alive and self._failure is None and self._transport is not None
 
     def begin(self, method: bytes, data: bytes) -> None:
-        """Sends the head of a request, and what is at hand of its body."""
+        """Sends the head of a request, with the part of its body that is available."""
         self._parser = None
         self._method, self._head_bytes, self._left, self._head = method, 0, 0, None
         self._ended = self._keep_alive = self._wants_body = False
@@ -71,9 +71,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Returns when there is room for more; raises `BadResponse` when the server has gone."""
+        """Waits until there is room for more. Raises `BadResponse` if the server has gone."""
         while self._write_paused and self._failure is None:
-            # Of a websocket, both directions write.
+            # With a websocket, both directions write.
             if self._drained is None or self._drained.done():
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
@@ -83,8 +83,8 @@ class Connection(asyncio.Protocol):
     async def head(self, *, with_body: bool = False) -> Head:
         """The head of the response. Raises `BadResponse`.
 
-        `with_body`: once something of its body has come too, or its end, where the length of the body is announced. The
-        two are often sent apart, and whoever passes them on together need not be woken between them.
+        With `with_body`, also waits for the first piece or the end of a body of known length. Servers often send head
+        and body separately; a caller that passes them on together need not be woken twice.
         """
         while self._head is None or (with_body and self._lacks_body):
             if self._failure is not None:
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         return self._head
 
     async def read(self) -> bytes:
-        """The next piece of the body, b"" at its end. Raises `BadResponse` for a body that is cut off."""
+        """The next piece of the body, b"" at its end. Raises `BadResponse` if the body is truncated."""
         while not self._pieces:
             if self._ended:
                 return b""
@@ -107,18 +107,18 @@ class Connection(asyncio.Protocol):
             await self._news
         piece = self._pieces.popleft() if len(self._pieces) == 1 else self._all()
         self._buffered = 0
-        # At the end of a body too: the next response comes on the same connection, and so does its end.
+        # Also at the end of a body: the next response, or the connection's end, arrives on the same connection.
         self._resume()
         return piece
 
     @property
     def body_ended(self) -> bool:
-        """Whether all of the response has arrived and was taken."""
+        """Whether the whole response has arrived and been taken."""
         return self._ended and not self._pieces
 
     @property
     def body_waits(self) -> bool:
-        """Whether something of the response's body, or its end, is here to be taken."""
+        """Whether a piece of the body, or its end, can be taken without waiting."""
         return self._ended or bool(self._pieces)
 
     @property
@@ -131,9 +131,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def end_when_quiet(self) -> None:
-        """The server has ended: reads what it had sent, and closes the connection if no end of it comes.
+        """Called when the server has ended: reads what it has sent, and closes the connection if that has no end.
 
-        Another process may hold the server's side open. A reader that takes its time is waited for.
+        Another process may hold the server's side open. Waits for a slow reader.
         """
         if self._transport is None:
             return
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
     # From asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none by inheritance.
+        # uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._socket = transport.get_extra_info("socket")
 
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         if self._raw:
             self._take(data)
         elif self._ended:
-            # An answer to nothing.
+            # A response without a request.
             self.close()
             return
         else:
@@ -187,12 +187,12 @@ class Connection(asyncio.Protocol):
             elif self._parser is not None or not self._recognize(data):
                 self._parse(data)
             if not self._ended and self._socket is not None and _ACKNOWLEDGE_NOW is not None:
-                # A server that writes its head and its body apart waits for the acknowledgement of the head.
+                # A server that sends head and body separately may wait for the acknowledgement of the head.
                 self._socket.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_NOW, 1)
         self._wake()
 
     def _recognize(self, data: bytes) -> bool:
-        """Takes the beginning of a response whose head is the one that came last."""
+        """Accepts the start of a response if its head is identical to the previous one."""
         last = self._last_head
         if last.head is None or self._method == b"HEAD" or not data.startswith(last.data):
             return False
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
     def _count(self, piece: bytes) -> None:
         """Takes a piece of a body whose head was recognized."""
         if len(piece) > self._left:
-            # Behind a whole response it is nobody's.
+            # Excess data after a complete response belongs to no request.
             piece, self._keep_alive = piece[: self._left], False
         self._left -= len(piece)
         self._ended = not self._left
@@ -215,7 +215,8 @@ class Connection(asyncio.Protocol):
         begins = self._parser is None
         if self._parser is None:
             self._parser, self._headers = httptools.HttpResponseParser(self), []
-        # Since the last piece of a body: a head, the extensions of chunks and trailers have no end by themselves.
+        # Counted since the last piece of a body: heads, chunk extensions and trailers have no length limit of their
+        # own.
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -224,7 +225,8 @@ class Connection(asyncio.Protocol):
             if rest := data[upgrade.args[0] :]:
                 self._take(rest)
         except httptools.HttpParserError as error:
-            # Behind a whole response it is nobody's, and what follows it would be taken for the next one's.
+            # Invalid data after a complete response: do not reuse the connection, or it would count as the next
+            # response.
             self._keep_alive = False
             if not self._ended:
                 self._fail(f"its response is no HTTP: {error}")
@@ -237,7 +239,7 @@ class Connection(asyncio.Protocol):
             self._learn(data)
 
     def _learn(self, data: bytes) -> None:
-        """Remembers the head of a response that began with this data, where the length alone frames its body."""
+        """Remembers the head of the response that began with this data, if only its length frames the body."""
         head = self._head
         assert head is not None
         whole = self._buffered == head.length
@@ -257,7 +259,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._socket = None
         if self._raw or (self._head is not None and self._head.length is None and not self._chunked()):
-            # Such a body ends with its connection.
+            # A body without a length ends with its connection.
             self._ended = True
         self._fail("its connection ended before the response was whole")
 
@@ -273,11 +275,11 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._head is not None:
-            # A second answer to one request.
+            # A second response to one request.
             self._keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers are not passed on.
+        # Drop trailers.
         if self._head is None:
             self._headers.append((name, value))
 
@@ -296,7 +298,7 @@ class Connection(asyncio.Protocol):
         self._head = Head(status, tuple(self._headers), first, None if length is None else int(length), upgraded)
         self._keep_alive = parser.should_keep_alive() and not upgraded
         if self._method == b"HEAD":
-            # The parser would wait for the body that the response to a GET has.
+            # Otherwise the parser would wait for the body that a GET would have.
             self._ended, self._keep_alive = True, False
 
     def on_body(self, body: bytes) -> None:

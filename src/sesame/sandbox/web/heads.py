@@ -1,6 +1,6 @@
-"""The heads of the requests that a web server of a function gets from the platform (reference/runtime.md §14).
+"""Builds the heads of the platform's requests to a function's web server (reference/runtime.md §14).
 
-Used by `web.channel`. Names are those of the cloud; a request of the web keeps its own headers beside them.
+Used by `web.channel`. Header names are the cloud's; a web request also keeps its own headers.
 """
 
 import base64
@@ -20,13 +20,13 @@ PATHS = {
     "pre_stop": (b"GET", b"/pre-stop"),
 }
 HTTP_INVOKE = b"/http-invoke"
-# What a path may hold as it is (RFC 3986 §3.3).
+# What a path may contain unescaped (RFC 3986 §3.3).
 _IN_PATHS = "/:@!$&'()*+,;=~"
 _LINE_ENDS = bytes.maketrans(b"\r\n\0", b"   ")
 
 
 class Heads:
-    """Knows what is the same for every request of an instance, and remembers what most requests have in common."""
+    """Holds the headers common to all requests of an instance, and caches those common to most requests."""
 
     def __init__(self, setup: Mapping[str, Any], port: int) -> None:
         function, service = setup["function"], setup["service"]
@@ -50,7 +50,7 @@ class Heads:
         self._meta_lines = b""
 
     def of_call(self, kind: str, request_id: str, meta: Mapping[str, Any], length: int) -> bytes:
-        """The head of a call of the platform's own: an event, the initializer or a hook."""
+        """The head of one of the platform's own calls: an event, the initializer or a hook."""
         method, path = PATHS[kind]
         return b"%b %b HTTP/1.1\r\n%b%bx-fc-control-path: %b\r\n%bContent-Length: %d\r\n\r\n" % (
             method, path, self._host, self._platform(request_id, meta), path,
@@ -58,13 +58,13 @@ class Heads:
         )  # fmt: skip
 
     def of_check(self, url: str) -> bytes:
-        """The head of a health check, as runtime/custom/monitor.py asks it before the first call."""
+        """The head of a health check, the same that runtime/custom/monitor.py sends before the first call."""
         return b"GET %b HTTP/1.1\r\n%bConnection: close\r\n\r\n" % (url.encode(), self._host)
 
     def of_request(
         self, request: "WebRequest", request_id: str, meta: Mapping[str, Any], *, upgrade: bytes = b""
     ) -> bytes:
-        """The head of a request of the web, with the headers that the platform adds. `upgrade` are further lines."""
+        """The head of a web request, with the headers that the platform adds. `upgrade` are additional lines."""
         return b"%b%b\r\n" % (_asked(request, self._host, upgrade), self._platform(request_id, meta))
 
     def _platform(self, request_id: str, meta: Mapping[str, Any]) -> bytes:
@@ -73,14 +73,14 @@ class Heads:
         return b"x-fc-request-id: %b\r\n%b%b" % (request_id.encode(), self._fixed, self._meta_lines)
 
 
-# Most requests of a connection are alike. Each holds at most the bytes of a head, twice.
+# Most requests of a connection are alike. Each entry holds at most twice the bytes of a head.
 _REMEMBERED_REQUESTS = 64
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"expect"})
 
 
 class WebRequest(msgspec.Struct, frozen=True):
-    """`length` of its body is None where the body comes in chunks."""
+    """A web request. `length` is the size of its body in bytes; None if the body is chunked."""
 
     method: bytes
     target: bytes
@@ -90,7 +90,7 @@ class WebRequest(msgspec.Struct, frozen=True):
 
 @lru_cache(_REMEMBERED_REQUESTS)
 def _asked(request: WebRequest, host: bytes, upgrade: bytes) -> bytes:
-    """The lines of a request that are not the platform's. `host` is for one that names none."""
+    """The head's lines except the platform's. `host` is used if the request names no host."""
     has_host = any(name == b"host" for name, _value in request.headers)
     body = b"Content-Length: %d\r\n" % request.length if request.length is not None else _CHUNKED
     if request.length == 0 and request.method in (b"GET", b"HEAD"):
@@ -103,7 +103,7 @@ def _asked(request: WebRequest, host: bytes, upgrade: bytes) -> bytes:
 
 
 def web_request_of(params: Mapping[str, Any], length: int) -> WebRequest:
-    """What was kept of a request of the web for an asynchronous call (docs/wire-protocol.md)."""
+    """Restores a web request that was stored for an asynchronous call (docs/wire-protocol.md)."""
     path = params["raw_path"].encode("latin-1") if "raw_path" in params else params["path"].encode()
     query = params["query"].encode("latin-1")
     target = quote_from_bytes(path, _IN_PATHS).encode() + (b"?" + query if query else b"")
@@ -132,7 +132,7 @@ def _of_meta(meta: Mapping[str, Any]) -> bytes:
 
 
 def _lines(*headers: tuple[str, object]) -> bytes:
-    """Empty ones are left out. Text cannot end its line: names and handlers are a caller's."""
+    """Formats headers, omitting empty ones. Line ends in values are replaced: callers choose names and handlers."""
     return b"".join(
         b"%b: %b\r\n" % (name.encode(), str(value).encode().translate(_LINE_ENDS))
         for name, value in headers

@@ -1,23 +1,23 @@
-"""The head of the response that a function's web server gave last: the same bytes again are not parsed again.
+"""Caches the head of a web server's last response: identical bytes are not parsed again.
 
-Shared by the connections to one instance (`web.channel`), used by `web.connection`. Never reads HTTP itself: what a
-head says is what the parser found in the same bytes (as `http.head_cache` for requests).
+Shared by the connections to one instance (`web.channel`), used by `web.connection`. Never interprets HTTP itself: a
+head means what the parser found in the same bytes (like `http.head_cache` for requests).
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
-# Longer heads are not worth their memory.
+# Longer heads are not worth the memory.
 HEAD_BYTES_MAX = 4096
 
 _END = b"\r\n\r\n"
 
 
 class Head(msgspec.Struct, frozen=True):
-    """`length` is that of the body, None where it is not announced; `upgraded`: what follows is no HTTP.
+    """`length` is the body's, None if it is not announced. If `upgraded`, what follows is not HTTP.
 
-    `first` has the first header of each name, which is in lower case.
+    `first` maps each header name, in lower case, to its first value.
     """
 
     status: int
@@ -27,12 +27,12 @@ class Head(msgspec.Struct, frozen=True):
     upgraded: bool = False
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of this name, which is in lower case."""
+        """The first header of this name, which must be in lower case."""
         return self.first.get(name)
 
 
 class LastHead:
-    """`head` is what the parser found in `data`; a connection on which it came may take another request."""
+    """`head` is the parser's result for `data`. Its connection may take another request."""
 
     __slots__ = ("data", "head")
 
@@ -41,10 +41,10 @@ class LastHead:
         self.head: Head | None = None
 
     def learn(self, data: bytes, head: Head, body_bytes: int) -> None:
-        """Takes the head of `data`, the first bytes of a response, in which the parser found so much of its body.
+        """Remembers the head of `data`, the start of a response in which the parser found `body_bytes` of the body.
 
-        Not unless the bytes after the first blank line are exactly those of the body: so the head is what is before
-        them, and nothing of another response.
+        Does nothing unless exactly that many bytes follow the first blank line: then what precedes them is the head,
+        and no other response has begun.
         """
         end = data.find(_END) + len(_END)
         if end < len(_END) or end > HEAD_BYTES_MAX or len(data) - end != body_bytes:

@@ -1,6 +1,6 @@
-"""Passes a websocket through to a function's web server: the handshake, then messages both ways.
+"""Passes a websocket through to a function's web server: the handshake, then messages in both directions.
 
-Used by `web.streams`. Speaks the client's side of RFC 6455 by the library `websockets`.
+Used by `web.streams`. Uses the library `websockets` for the client's side of RFC 6455.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from sesame.sandbox.web.heads import Heads, WebRequest
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 NORMAL, GOING_AWAY, NO_STATUS, NOT_UTF_8 = 1000, 1001, 1005, 1007
-# A function may take so long to close once its caller has gone.
+# How long a function may take to close after its caller has gone.
 CLOSE_S = 10.0
 _UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-# Said again by whoever accepts the caller's handshake; extensions are between neighbours.
+# Headers that the endpoint sets itself when it accepts the caller's handshake; extensions are negotiated per hop.
 _NOT_PASSED_BACK = frozenset({
     b"connection", b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"content-length", b"date",
     b"server", b"transfer-encoding", b"keep-alive",
@@ -32,7 +32,7 @@ _NOT_PASSED_BACK = frozenset({
 
 
 async def pass_messages(connection: Connection, heads: Heads, call: Call, messages: Messages) -> Reply:
-    """Returns when either side has closed the websocket, or the server has refused it with a response of its own."""
+    """Returns when either side has closed the websocket, or the server has refused it with an ordinary response."""
     stream = call.stream
     assert stream is not None
     headers = tuple(header for header in stream.headers if header[0] != b"sec-websocket-extensions")
@@ -49,7 +49,7 @@ async def pass_messages(connection: Connection, heads: Heads, call: Call, messag
         await _to_caller(server, messages)
     finally:
         to_server.cancel()
-        # Its failure shows in what is read, or does not matter any more.
+        # Its failure appears in what is read, or does not matter any more.
         with contextlib.suppress(asyncio.CancelledError, BadResponse):
             await to_server
         connection.close()
@@ -80,12 +80,12 @@ class _Server:
         self._fragments: list[bytes] = []
         self._is_text = False
         self._ended = self._given_up = False
-        # The code that says what was wrong with what the function sent.
+        # The close code for a violation by the function.
         self._broken: int | None = None
 
     @property
     def close_code(self) -> int:
-        """What the caller is told; a code that may not be sent stands for an ordinary end."""
+        """The close code for the caller. A code that must not be sent is replaced by that of a normal end."""
         if self._broken is not None:
             return self._broken
         code = self._protocol.close_rcvd.code if self._protocol.close_rcvd is not None else GOING_AWAY
@@ -116,7 +116,7 @@ class _Server:
             if self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
                 self._break(self._protocol.close_sent.code)
             self._flush()
-            # Pings are answered, however many: one that does not read the answers is not read either.
+            # Every ping is answered; if the function does not read the answers, stop reading its messages too.
             with contextlib.suppress(BadResponse):
                 await self._connection.drain()
         return self._messages.popleft()
@@ -128,7 +128,7 @@ class _Server:
             else:
                 self._protocol.send_binary(message)
         except InvalidState:
-            # The function has begun to close: what comes now is for nobody.
+            # The function has begun to close and will not read this message.
             return
         self._flush()
         await self._connection.drain()
@@ -139,7 +139,7 @@ class _Server:
         self._flush()
 
     def give_up(self) -> None:
-        """It has not closed in time: nothing more is read of it."""
+        """The function has not closed in time: read nothing more."""
         self._given_up = True
         self._connection.close()
 

@@ -1,6 +1,6 @@
-"""What the monitor of a web server is told at the start of an instance (docs/wire-protocol.md).
+"""The setup that a web server's monitor receives at the start of an instance (docs/wire-protocol.md).
 
-Used by the drivers; runtime/custom/monitor.py reads it.
+Used by the drivers; read by runtime/custom/monitor.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ import msgspec
 from sesame.sandbox.interface import SandboxSpec
 from sesame.sandbox.launch import SHIM_PLACE
 
-# reference/runtime.md §12: so long a server may take until it listens.
+# reference/runtime.md §12: how long a server may take until it listens.
 WEB_SERVER_START_S = 120.0
 BOOTSTRAP_VARIABLE = "BOOTSTRAP_FILE"
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """Where an instance finds its code and the shim, and the program that its runtime gives it, if any."""
+    """Paths of code and shim inside the instance, and the runtime's own program, if any."""
 
     code_dir: str
     shim: str
@@ -25,7 +25,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 def web_setup(spec: SandboxSpec, where: Surroundings, shown: Callable[[str], str] = str) -> Mapping[str, Any]:
-    """The engine's setup with the program to run. `shown` gives this machine's path for one that the function knows."""
+    """The engine's setup plus the program to run. `shown` maps a path that the function knows to this machine's."""
     server = spec.web_server
     assert server is not None
     code_dir = where.code_dir
@@ -35,7 +35,7 @@ def web_setup(spec: SandboxSpec, where: Surroundings, shown: Callable[[str], str
         **spec.setup,
         "code_dir": code_dir,
         "command": [shown(argument) for argument in command],
-        # As it is told to callers.
+        # As shown to callers.
         "shown_command": " ".join(command),
         "listens": server.listens,
         "port": server.port,

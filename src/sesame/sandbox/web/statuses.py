@@ -1,6 +1,6 @@
-"""Tells from a response whether the function failed (reference/runtime.md §14).
+"""Determines from a response whether the function failed (reference/runtime.md §14).
 
-Used by `web.channel` for events and by `web.streams` for requests of the web.
+Used by `web.channel` for events and by `web.streams` for web requests.
 """
 
 from sesame.sandbox.web.last_head import Head
@@ -10,23 +10,23 @@ _ERROR_TYPE, _HANDLED = b"x-fc-error-type", b"HandledInvocationError"
 
 
 def says_failed(response: Head) -> bool:
-    """By the header with which a function gives its own result a status."""
+    """Whether the header by which a function sets its own result's status declares a failure."""
     said = response.header(b"x-fc-status")
     return said is not None and said.isdigit() and int(said) >= _FAILED_FROM
 
 
 def has_failed(response: Head) -> bool:
-    """As `says_failed`; where the function says nothing, by the response's status."""
+    """Like `says_failed`, but falls back to the response's status if that header is missing."""
     if response.header(b"x-fc-status") is not None:
         return says_failed(response)
     return response.status >= _FAILED_FROM
 
 
 def is_error(response: Head) -> bool:
-    """Whether the body is an error of the function (reference/runtime.md §6), and no response that it means to give."""
+    """Whether the body is an error of the function (reference/runtime.md §6) rather than an intended response."""
     return says_failed(response) and response.header(_ERROR_TYPE) is not None
 
 
 def has_handled(response: Head) -> bool:
-    """Whether the function gave its error as a value."""
+    """Whether the function returned its error as a value."""
     return response.header(_ERROR_TYPE) == _HANDLED

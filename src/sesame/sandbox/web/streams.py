@@ -1,6 +1,6 @@
-"""Passes a request of the web on to a function's web server, and its response back, in pieces and both at once.
+"""Streams a web request to a function's web server and its response back, concurrently.
 
-Used by `web.channel`. No more of either body is held than a connection buffers.
+Used by `web.channel`. Holds no more of either body than a connection buffers.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from sesame.sandbox.web.heads import Heads, WebRequest
 
 
 async def pass_through(connection: Connection, heads: Heads, call: Call) -> Reply:
-    """Returns when all of the response was passed on.
+    """Returns when the whole response has been passed on.
 
-    Raises `BadResponse` for what the server does not answer, and what the stream raises when its client has gone.
+    Raises `BadResponse` if the server does not answer, and the stream's exception if its client has gone.
     """
     stream = call.stream
     assert stream is not None
     if stream.messages is not None:
-        # Imported with the first one, as in `http.connection`.
+        # Imported on first use, as in `http.connection`.
         from sesame.sandbox.web.messages import pass_messages
 
         return await pass_messages(connection, heads, call, stream.messages)
@@ -40,10 +40,10 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
         return await answer(connection, stream)
     finally:
         if sending.done():
-            # Its failure shows in the response, or in the client's having gone.
+            # Its failure appears in the response, or in the disconnection of the client.
             sending.exception() if not sending.cancelled() else None
         else:
-            # The server has answered before it took the whole request.
+            # The server has answered before reading the whole request.
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, BadResponse, ConnectionError):
                 await sending
@@ -56,10 +56,10 @@ async def _send(connection: Connection, stream: Stream, *, chunked: bool) -> Non
             connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             await connection.drain()
     except BadResponse:
-        # It may have answered before.
+        # The server may have answered before.
         raise
     except Exception:
-        # The request will never be whole, so that there is nothing to answer.
+        # The request can never be completed, so there will be no answer to it.
         connection.close()
         raise
     if chunked:

@@ -1,7 +1,7 @@
-"""Carries interpreters to a machine without a network: `pack` writes a file of them, `unpack` installs from it.
+"""Transfers interpreters to a machine without a network: `pack` writes them to a file, `unpack` installs from it.
 
-Used by `sesame runtimes pack` and `unpack`. Nothing is written outside the directory of Sesame's own interpreters, and
-nothing gets its name there before every file has the digest that the archive's list gives.
+Used by `sesame runtimes pack` and `unpack`. Writes only below the directory of Sesame's own interpreters, and gives an
+interpreter its final name only after the digest of every file has matched the archive's list.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from sesame.sandbox.runtimes.staging import staged
 LIST = "sesame-runtimes.json"
 LIST_BYTES_MAX = 64 * 1024 * 1024
 UNPACKED_BYTES_MAX = 8 * 1024**3
-# How ELF and Mach-O files begin.
+# The magic numbers of ELF and Mach-O files.
 _PROGRAMS = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _FOLDER = re.compile(r"[a-z]{1,16}/cpython-[0-9][A-Za-z0-9._+-]{0,100}\Z")
 
@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 
 
 class File(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file by its path in the interpreter's directory: its digest, size and mode, or where the link points."""
+    """One file by its path in the interpreter's directory: digest, size and mode, or the target of a link."""
 
     path: str
     sha256: str = ""
@@ -42,7 +42,7 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """One interpreter: the directory below Sesame's own interpreters, and its files."""
+    """One interpreter: its directory, relative to that of Sesame's own interpreters, and its files."""
 
     folder: str
     machine: str
@@ -56,11 +56,11 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 class UnusableArchive(ConfigurationError):
-    """The file is no archive of interpreters, is damaged, tries to leave its place, or is for another machine."""
+    """The file is not an archive of interpreters, is damaged, contains unsafe paths, or is for another machine."""
 
 
 def pack(own: Path, runtimes: Sequence[str], file: Path, progress: Progress) -> str:
-    """Writes the interpreters of these runtimes (all when none is named) below `own`; the file's SHA-256."""
+    """Writes the interpreters below `own` for these runtimes, or all, to `file`. Returns the file's SHA-256."""
     folders = [path.parent for path in sorted(own.glob(f"*/cpython-*/{installed.MANIFEST}"))]
     chosen = [(folder, manifest) for folder in folders if (manifest := installed.read_manifest(folder))]
     chosen = [(folder, manifest) for folder, manifest in chosen if not runtimes or manifest.runtime in runtimes]
@@ -92,7 +92,7 @@ def pack(own: Path, runtimes: Sequence[str], file: Path, progress: Progress) -> 
 
 
 def unpack(file: Path, own: Path, progress: Progress, sha256: str | None = None) -> list[str]:
-    """Installs what is not there yet; the names of the archive's runtimes. Raises `UnusableArchive`."""
+    """Installs the interpreters that are missing. Returns the archive's runtimes. Raises `UnusableArchive`."""
     if sha256 is not None:
         with file.open("rb") as whole:
             found = hashlib.file_digest(whole, "sha256").hexdigest()
@@ -146,7 +146,7 @@ def _contents(tar: tarfile.TarFile, file: Path) -> Contents:
 
 
 def _check(contents: Contents, file: Path) -> None:
-    """Refuses what is for another machine, and every path that could leave the interpreter's directory."""
+    """Rejects archives for another machine, and every path that could leave the interpreter's directory."""
     for each in contents.interpreters:
         if each.machine != installed.machine():
             raise UnusableArchive(f"{file} was packed on {each.machine}; this machine is {installed.machine()}")
@@ -210,9 +210,10 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, item: File, path: Path
 
 
 def moved(data: bytes, before: bytes, now: bytes) -> bytes:
-    """The file's content for another prefix, in texts and in programs and libraries.
+    """Rewrites the prefix in a file's contents, in text files, programs and libraries.
 
-    In those a path is a C string that may grow into its padding. What is neither, such as bytecode, is left as it is.
+    In programs and libraries a path is a C string that may grow into its padding. Other files, such as bytecode, are
+    left unchanged.
     """
     if before == now or before not in data:
         return data

@@ -1,7 +1,7 @@
-"""Brings CPython 2.7 and 3.6 from a conda channel: archives checked by their SHA-256, linked by py-rattler.
+"""Obtains CPython 2.7 and 3.6 from a conda channel: archives are verified by SHA-256 and linked by py-rattler.
 
-Used by `obtain.obtain` and `sesame runtimes lock`. py-rattler is the extra `runtimes`. What is on the disk already
-needs no network.
+Used by `obtain.obtain` and `sesame runtimes lock`. py-rattler is in the extra `runtimes`. An interpreter that is
+already on the disk needs no network.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ PUBLIC_CHANNEL = "https://conda.anaconda.org/conda-forge"
 FOLDER = "conda"
 RECORDED = "conda.lock.json"
 RECORDED_NOTE = "What sesame runtimes get took from the channel where the committed lock has no digests."
-# What a solver takes for granted of a machine: the oldest C library and macOS that Sesame itself runs on.
+# What the solver assumes about a machine: the oldest C library and macOS that Sesame itself supports.
 _VIRTUAL: Mapping[str, tuple[tuple[str, str], ...]] = {
     "linux-64": (("__unix", "0"), ("__linux", "4.18"), ("__glibc", "2.17")),
     "linux-aarch64": (("__unix", "0"), ("__linux", "4.18"), ("__glibc", "2.17")),
@@ -36,14 +36,14 @@ Progress = Callable[[str], None]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The channel's URL (https:// or file://), and a proxy's URL unless the environment's proxies count."""
+    """The channel's URL (https:// or file://), and a proxy's URL; None uses the environment's proxies."""
 
     channel: str = PUBLIC_CHANNEL
     proxy: str | None = None
 
 
 class CondaInterpreters:
-    """The interpreters from a channel below `own`, the directory of all interpreters that Sesame brought."""
+    """The interpreters obtained from a channel, below `own`, the directory of all obtained interpreters."""
 
     def __init__(self, own: Path, source: Source, committed: Path = lock.COMMITTED) -> None:
         self._own = own
@@ -51,7 +51,7 @@ class CondaInterpreters:
         self._committed = committed
 
     def get(self, runtime: str, progress: Progress) -> Path:
-        """Installs the runtime's interpreter unless it is there; its directory. Raises `ConfigurationError`."""
+        """Installs the runtime's interpreter if it is missing. Returns its directory. Raises `ConfigurationError`."""
         entry = self._entry(runtime)
         final = self._own / FOLDER / f"cpython-{entry.python}-{entry.platform}"
         if installed.is_complete(final):
@@ -82,7 +82,7 @@ class CondaInterpreters:
         return entry
 
     def _resolved(self, entry: Entry, progress: Progress) -> Entry:
-        """The entry with the digests that the channel gives now, recorded for the next time."""
+        """The entry with the digests that the channel lists now, which are recorded for next time."""
         progress(
             f"the lock has no digests of {entry.named()} for {entry.platform}: taking those that "
             f"{self._source.channel} names now, and recording them"
@@ -106,7 +106,7 @@ class CondaInterpreters:
 
 
 def resolve(entry: Entry, channel: str, cache: Path) -> Entry:
-    """The entry with every package that its interpreter needs, as the channel's index names them with their digests."""
+    """The entry with every package that its interpreter needs, and the digests from the channel's index."""
     rattler = _rattler()
 
     async def solve() -> Any:
@@ -148,7 +148,7 @@ def _locked(record: Any) -> LockedPackage:
 
 
 def _link(entry: Entry, archives: Sequence[Path], staging: Path, final: Path) -> None:
-    """Unpacks the archives into `staging`; what they say of their place says `final`."""
+    """Unpacks the archives into `staging`, with `final` as the prefix in their files."""
     rattler = _rattler()
     records = [
         rattler.RepoDataRecord(
@@ -204,7 +204,7 @@ def _last_cause(error: Exception) -> str:
 
 @contextmanager
 def _proxied(proxy: str | None) -> Iterator[None]:
-    """py-rattler takes its proxies from the environment alone."""
+    """Sets the proxy in the environment, the only place where py-rattler looks for it."""
     names = ("HTTPS_PROXY", "HTTP_PROXY")
     before = {name: os.environ.get(name) for name in names}
     if proxy:

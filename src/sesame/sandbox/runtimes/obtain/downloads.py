@@ -1,4 +1,4 @@
-"""Downloads archives that are known by their SHA-256: continued where they broke off, kept only if the digest is right.
+"""Downloads archives of known SHA-256: resumes interrupted downloads, and keeps only files with the right digest.
 
 Used by `obtain.conda`. A finished archive is never downloaded again.
 """
@@ -25,7 +25,7 @@ Progress = Callable[[str], None]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """One archive: where it is, its digest in hexadecimal digits and its size in bytes."""
+    """One archive: its URL, its SHA-256 in hexadecimal and its size in bytes."""
 
     url: str
     sha256: str
@@ -37,11 +37,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class DownloadFailed(ConfigurationError):
-    """The archive cannot be had from where it should be."""
+    """The archive could not be downloaded from its URL."""
 
 
 class Downloads:
-    """A directory of archives. `proxy` is a URL for http and https, else the environment's proxies count."""
+    """A directory of archives. `proxy` is a URL for http and https; None uses the environment's proxies."""
 
     def __init__(self, folder: Path, proxy: str | None = None) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class Downloads:
         self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, wanted: Wanted, progress: Progress) -> Path:
-        """The archive's path. Raises `DownloadFailed` when it cannot be had, or is not what was expected."""
+        """Returns the archive's path. Raises `DownloadFailed` if it cannot be downloaded or has the wrong digest."""
         final = self._folder / wanted.file_name
         if final.exists() and _digest(final) == wanted.sha256:
             return final
@@ -108,7 +108,7 @@ def _digest(path: Path) -> str:
 
 
 def _may_pass(error: OSError) -> bool:
-    """A server's refusal stays; what its machine or the network does may pass."""
+    """Whether retrying may help: an HTTP refusal is permanent, a failure of the server or the network is not."""
     return not isinstance(error, urllib.error.HTTPError) or error.code >= 500
 
 

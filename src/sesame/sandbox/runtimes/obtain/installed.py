@@ -1,6 +1,6 @@
-"""A directory of one interpreter that Sesame brought: complete or absent, with a manifest of what it is.
+"""The directory of one obtained interpreter: complete or absent, with a manifest that describes it.
 
-Used by `obtain`. The manifest is written last, and only then does the directory get its name.
+Used by `obtain`. The manifest is written last, and only then does the directory get its final name.
 """
 
 import os
@@ -14,12 +14,12 @@ from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 MANIFEST = "sesame-interpreter.json"
-# What every interpreter of use can import; a build that lacks a library fails here and not in a call.
+# What every usable interpreter can import. A build that lacks a library fails here, not during a call.
 PROOF = "import ctypes, hashlib, json, socket, ssl, zlib"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`prefix` is the directory for which the files were written: some of them name it."""
+    """`prefix` is the directory for which the files were written, since some of them contain its path."""
 
     runtime: str
     version: str
@@ -29,12 +29,12 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def machine() -> str:
-    """What kind of machine this is, as far as a built interpreter cares: `linux-x86_64`."""
+    """The kind of machine, as far as a compiled interpreter is concerned, for example `linux-x86_64`."""
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """None for a directory that is absent, or was not finished."""
+    """None if the directory is absent or incomplete."""
     try:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError):
@@ -46,7 +46,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def finish(staging: Path, manifest: Manifest) -> None:
-    """Proves that the interpreter runs from where it is, lets every user read it, and writes the manifest.
+    """Checks that the interpreter runs where it is, makes it readable for every user, and writes the manifest.
 
     Raises `ConfigurationError`.
     """
@@ -58,7 +58,7 @@ def finish(staging: Path, manifest: Manifest) -> None:
 
 
 def _let_others_read(folder: Path) -> None:
-    """Instances in a jail have users of their own, whatever the umask was when the files were written."""
+    """Jailed instances run as users of their own, so the umask in force when the files were written must not matter."""
     for parent, _folders, files in os.walk(folder):
         os.chmod(parent, os.stat(parent).st_mode & 0o7777 | 0o055)
         for name in files:
@@ -69,7 +69,7 @@ def _let_others_read(folder: Path) -> None:
 
 
 def prove(folder: Path, runtime: str) -> None:
-    """Raises `ConfigurationError` unless the directory's interpreter runs and has the version of the runtime."""
+    """Raises `ConfigurationError` unless the directory's interpreter runs and has the runtime's version."""
     major, minor = MINOR_VERSIONS[runtime]
     program = folder / "bin" / f"python{major}.{minor}"
     answer = interpreters.probe(program, os.environ)

@@ -1,7 +1,7 @@
-"""The lock of interpreters that come from a conda channel: exact builds and their SHA-256, a file in the sources.
+"""The lock file of interpreters from a conda channel, part of the sources: exact builds and their SHA-256.
 
-Read by `obtain.conda`; written by `sesame runtimes lock`. An entry without packages pins a build whose digests nobody
-has recorded yet; what is then taken from the channel is recorded on the machine that took it.
+Read by `obtain.conda`; written by `sesame runtimes lock`. An entry without packages pins a build whose digests have not
+been recorded yet; the digests then taken from the channel are recorded on the machine itself.
 """
 
 import os
@@ -20,13 +20,13 @@ _SUBDIRS = {
     ("linux", "x86_64"): "linux-64",
     ("linux", "aarch64"): "linux-aarch64",
     ("darwin", "x86_64"): "osx-64",
-    # Rosetta runs programs for Intel processors; there are no builds for Apple's of these versions.
+    # Rosetta runs programs for Intel processors; these versions have no builds for Apple's own.
     ("darwin", "arm64"): "osx-64",
 }
 
 
 class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
-    """One archive of the channel. `sha256` in hexadecimal digits, `size` in bytes."""
+    """One archive of the channel. `sha256` is hexadecimal, `size` in bytes."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """The interpreter of one runtime on one platform. `build` is "" where only the version is known."""
+    """The interpreter of one runtime on one platform. `build` is "" if only the version is pinned."""
 
     runtime: str
     platform: str
@@ -64,7 +64,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path = COMMITTED) -> Lock:
-    """Raises `ConfigurationError` for a file that is no lock."""
+    """Raises `ConfigurationError` if the file is not a lock."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Lock)
     except (OSError, msgspec.DecodeError) as error:
@@ -74,18 +74,18 @@ def read(path: Path = COMMITTED) -> Lock:
 
 
 def write(lock: Lock, path: Path) -> None:
-    """Replaces the file as a whole, so that an interrupted command leaves the old one."""
+    """Replaces the file atomically, so that an interrupted command leaves the old one."""
     draft = path.with_name(f".{path.name}.part")
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(lock)) + b"\n")
     os.replace(draft, path)
 
 
 def merged(lock: Lock, entries: Sequence[Entry]) -> Lock:
-    """The lock with these entries in place of those for the same runtime and platform."""
+    """The lock with these entries replacing those for the same runtime and platform."""
     kept = {(each.runtime, each.platform): each for each in (*lock.entries, *entries)}
     return msgspec.structs.replace(lock, entries=tuple(kept[key] for key in sorted(kept)))
 
 
 def this_platform() -> str:
-    """The channel's name of this machine's platform; "" for one that has no builds of these versions."""
+    """The channel's name for this platform; "" if there are no builds of these versions for it."""
     return _SUBDIRS.get((sys.platform, platform.machine()), "")

@@ -1,6 +1,6 @@
-"""Brings the interpreter of a runtime into Sesame's own directory, each from where there is one.
+"""Obtains the interpreter of a runtime, from the source that has it, into Sesame's own directory.
 
-Called by `sesame runtimes get`. What is there already is left alone; a failure says what was tried and what else helps.
+Called by `sesame runtimes get`. Leaves existing interpreters alone; a failure says what was tried and what else helps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ Progress = Callable[[str], None]
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
-    """Where interpreters come from: a conda channel, a mirror of uv's builds, a proxy for both."""
+    """Where interpreters come from: a conda channel, a mirror of uv's builds, and a proxy for both."""
 
     channel: str = conda.PUBLIC_CHANNEL
     mirror: str | None = None
@@ -24,7 +24,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Obtainer:
-    """Brings interpreters into `own`. `committed` is the lock of those from the channel."""
+    """Obtains interpreters into `own`. `committed` is the lock of those from the channel."""
 
     def __init__(self, own: Path, sources: Sources, committed: Path = lock.COMMITTED) -> None:
         self._sources = sources
@@ -32,7 +32,7 @@ class Obtainer:
         self._uv = uv.UvInterpreters(own, uv.Source(sources.mirror, sources.proxy))
 
     def get(self, runtime: str, progress: Progress) -> Path:
-        """The directory of the runtime's interpreter, brought if it was not there. Raises `ConfigurationError`."""
+        """Returns the directory of the runtime's interpreter, obtaining it if missing. Raises `ConfigurationError`."""
         from_uv = _comes_from_uv(runtime)
         try:
             return (self._uv if from_uv else self._conda).get(runtime, progress)
@@ -42,7 +42,7 @@ class Obtainer:
             raise ConfigurationError(f"{runtime}: CPython {minor} was not brought from {place}: {error}") from error
 
     def get_all(self, runtimes: Sequence[str], progress: Progress) -> None:
-        """Brings several. If one fails, the others are brought all the same; what failed is one error in the end."""
+        """Obtains several. A failure does not stop the others; all failures are raised together at the end."""
         failures: dict[str, str] = {}
 
         def attempt(runtime: str) -> None:

@@ -1,6 +1,6 @@
-"""Brings CPython 3.8 and later: uv downloads its builds, checks the digests that it knows, and unpacks them.
+"""Obtains CPython 3.8 and later: uv downloads its builds, verifies the digests that it knows, and unpacks them.
 
-Used by `obtain.obtain`. uv is the extra `runtimes`, or any that is on PATH.
+Used by `obtain.obtain`. uv comes from the extra `runtimes`, or from PATH.
 """
 
 import os
@@ -24,21 +24,21 @@ Progress = Callable[[str], None]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A mirror's URL and a proxy's; None leaves it to uv's own settings and the environment."""
+    """A mirror's URL and a proxy's; None leaves the choice to uv's own settings and the environment."""
 
     mirror: str | None = None
     proxy: str | None = None
 
 
 class UvInterpreters:
-    """The interpreters that uv installs below `own`, the directory of all interpreters that Sesame brought."""
+    """The interpreters that uv installs below `own`, the directory of all obtained interpreters."""
 
     def __init__(self, own: Path, source: Source) -> None:
         self._folder = own / FOLDER
         self._source = source
 
     def get(self, runtime: str, progress: Progress) -> Path:
-        """Installs the runtime's interpreter unless it is there; its directory. Raises `ConfigurationError`."""
+        """Installs the runtime's interpreter if it is missing. Returns its directory. Raises `ConfigurationError`."""
         minor = ".".join(map(str, MINOR_VERSIONS[runtime]))
         if found := self._complete(minor):
             return found
@@ -70,7 +70,7 @@ class UvInterpreters:
                     progress(line)
         if process.returncode != 0:
             said = [line for line in lines if line] or [f"uv ended with {process.returncode}"]
-            # uv's causes go from the outermost to the innermost; those between name the same request again.
+            # uv lists causes from the outermost to the innermost; those in between repeat the request.
             raise ConfigurationError(": ".join(dict.fromkeys([*said[:1], *said[2:3], *said[-1:]])))
 
 
@@ -87,6 +87,6 @@ def find_uv() -> str:
 
 def _environment(proxy: str | None) -> Mapping[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("UV_PYTHON", "UV_PYTHON_INSTALL_DIR")}
-    # Each try for an unreachable host takes seconds, and the command may be repeated.
+    # Each attempt to reach an unreachable host takes seconds, and the user can repeat the command.
     kept = {"UV_HTTP_RETRIES": "1", "UV_NO_PROGRESS": "1", **kept}
     return kept | (dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"), proxy) if proxy else {})
