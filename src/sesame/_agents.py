@@ -77,6 +77,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
 
         tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
+    engine.engine.invoke = writer.calls.around(engine.engine.invoke)
     # What calls end because of a change is known once followers, which have taken it, have told of theirs.
     engine.engine.hear_others = lambda: hear_idle(list(writer.followers.values()))
     await writer.open()

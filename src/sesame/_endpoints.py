@@ -242,7 +242,7 @@ def _fc(
             destinations=needs.settings.destinations,
             log_problem=needs.log_problem,
             continued=None if needs.tracers is None else needs.tracers.continued,
-            placement=needs.writer,
+            placement=None if needs.writer is None else needs.writer.calls,
         )
     )
 

@@ -42,6 +42,9 @@ class Asking:
     def finds(self, _snapshot: object, _exchange: object) -> bool:
         return self.room
 
+    def joins(self, _snapshot: object, _caller: object) -> bool:
+        return self.room
+
     def has(self, _snapshot: object) -> bool:
         return self.room
 

@@ -121,6 +121,7 @@ class CreditsMachine(RuleBasedStateMachine):
             trusted="",
         )
         self.writer = Writer(needs, _never_hangs, held)
+        self.engine.local.invoke = self.writer.calls.around(self.engine.local.invoke)
         load = _NoLoad()
         self.others = AsyncPlaces(self.writer, self.engine.local, load)
         unused = cast(Any, None)

@@ -53,7 +53,7 @@ def test_a_call_of_a_function_that_does_not_start_gives_its_credit_back_at_once(
         # As for a call that was placed here before.
         task = asyncio.current_task()
         assert task is not None
-        instance_id = await machine.writer.credit_for(followed, snapshot, followed.link)
+        instance_id = await machine.writer.calls.credit_for(followed, snapshot, followed.link)
         process.capacity.grant(snapshot.key, instance_id, task)
         await process.engine.invoke(Invocation("r", A, b"e"))
 

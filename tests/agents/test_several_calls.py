@@ -27,11 +27,11 @@ async def test_room_in_an_instance_is_kept_as_an_idle_one_is() -> None:
     engine = shared()
     idle, snapshot = KeptIdle(engine.pool, lambda: 0.0), engine.resolver.resolve(Target("s", "LATEST", "f"))
     assert not idle.has_now(snapshot)
-    assert idle.keep(snapshot.key, room=False) == (False, False)
+    assert idle.keep(snapshot.key, ROOM, room=False) == (False, False)
     calls = await hang(engine, 1)
     assert idle.has_now(snapshot)
     # Also where there is room for another instance.
-    assert [idle.keep(snapshot.key, room=True)[0] for _ in range(ROOM)] == [True] * (ROOM - 1) + [False]
+    assert [idle.keep(snapshot.key, ROOM, room=True)[0] for _ in range(ROOM)] == [True] * (ROOM - 1) + [False]
     calls += await hang(engine, ROOM - 1)
     assert not idle.has_now(snapshot)
     await finish(engine, calls)
@@ -39,19 +39,23 @@ async def test_room_in_an_instance_is_kept_as_an_idle_one_is() -> None:
     assert idle.has_now(snapshot)
 
 
-async def test_a_call_takes_one_promise_however_often_it_looks(movable: None) -> None:
+async def test_a_call_takes_one_promise_and_the_place_that_was_kept(movable: None) -> None:
     engine = shared()
     idle, snapshot = KeptIdle(engine.pool, lambda: 0.0), engine.resolver.resolve(Target("s", "LATEST", "f"))
     calls = await hang(engine, 1)
     for _ in range(ROOM - 1):
-        assert idle.keep(snapshot.key, room=False)[0]
+        assert idle.keep(snapshot.key, ROOM, room=False)[0]
     came = cast(Exchange, SimpleNamespace(moves=1))
     assert not idle.has(snapshot)
     assert idle.finds(snapshot, came)
-    assert [idle.has(snapshot) for _ in range(ROOM)] == [True] * ROOM
-    # All that is left is kept for others.
-    assert idle.keep(snapshot.key, room=False) == (True, False)
+    # All that is left is kept for another one.
     assert not idle.has(snapshot)
+    assert idle.keep(snapshot.key, ROOM, room=False) == (False, False)
+    assert idle.finds(snapshot, came)
+    task = asyncio.current_task()
+    assert task is not None
+    idle.coming.leaves(task)
+    assert idle.has(snapshot)
     await finish(engine, calls)
 
 
@@ -72,12 +76,13 @@ async def test_calls_join_a_credit_until_its_instance_would_be_full() -> None:
     snapshot = engine.resolver.resolve(Target("s", "LATEST", "f"))
     gone: list[str] = []
     credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, gone.append)
+    idle = KeptIdle(engine.pool, lambda: 0.0, credits)
     first, *others = [asyncio.ensure_future(asyncio.sleep(60.0)) for _ in range(ROOM + 2)]
-    assert not credits.joins(snapshot, first)
+    assert not idle.joins(snapshot, first)
     credits.grant(snapshot.key, "c-1", first)
-    assert [credits.joins(snapshot, each) for each in others] == [True] * (ROOM - 1) + [False, False]
+    assert [idle.joins(snapshot, each) for each in others] == [True] * (ROOM - 1) + [False, False]
     credits.begun(snapshot.key, first, warm=False)
-    assert credits.joins(snapshot, others[-1])
+    assert idle.joins(snapshot, others[-1])
     # Refused before they ask for an instance: the last of them gives the credit back.
     for each in others:
         assert gone == []

@@ -47,7 +47,7 @@ class AsyncPlaces:
 
     def idle_here(self, target: Target) -> int:
         snapshot = self.snapshot(target)
-        own = () if snapshot is None else self.writer.own(snapshot.key)
+        own = () if snapshot is None else self.writer.calls.own(snapshot.key)
         return sum(each.state is State.IDLE for each in own)
 
     def memory_left(self, machine: int) -> int:
@@ -166,7 +166,7 @@ class _Follower:
             return await self._here(here(invocation, began), entered)
         instance_id = ""
         if self._idle(snapshot.key) <= handed_over.promised[snapshot.key]:
-            instance_id = await places.writer.credit_for(followed, snapshot, followed.link)
+            instance_id = await places.writer.calls.credit_for(followed, snapshot, followed.link)
             entered()
         try:
             return await handed_over.run(invocation, snapshot.key, instance_id, has_begun)

@@ -13,6 +13,7 @@ import msgspec
 
 from sesame.agents import messages as m
 from sesame.agents.backlog import Backlog
+from sesame.agents.coming import Caller, this_task
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
@@ -103,12 +104,12 @@ class Calls:
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.finds(snapshot, exchange):
             return None
-        return asyncio.ensure_future(self._find_place(_Call(called, snapshot, exchange, _this_task())))
+        return asyncio.ensure_future(self._find_place(_Call(called, snapshot, exchange, this_task())))
 
     async def opens_here(self, exchange: Exchange) -> bool:
         if not await comes_anew(exchange, self._follower.adopt):
             return False
-        self._credits.leaves(_this_task())
+        self._credits.leaves(this_task())
         return True
 
     def came(self, target: Target, *, moved: bool) -> None:
@@ -117,8 +118,10 @@ class Calls:
             return
         if moved:
             self._idle.came(snapshot.key)
-        else:
-            self._credits.comes_for(snapshot.key, _this_task())
+        if snapshot.limits.concurrency > 1:
+            self._idle.joins(snapshot, this_task())
+        elif not moved:
+            self._credits.comes_for(snapshot.key, this_task())
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
         """All but what names an instance that is here."""
@@ -138,7 +141,7 @@ class Calls:
             if snapshot is None:
                 snapshot = self._served.changed(target)
                 invocation = msgspec.structs.replace(invocation, version=snapshot.version_id)
-            self._credits.begun(snapshot.key, _this_task(), warm=self._idle.has_now(snapshot))
+            self._credits.begun(snapshot.key, this_task(), warm=self._idle.has_now(snapshot))
             try:
                 return await invoke(invocation, *others)
             except Changed:
@@ -169,11 +172,11 @@ class Calls:
         while True:
             try:
                 async with self._backlog.turn(has_room, self._writer.patience_s):
-                    if has_room():
+                    if self._idle.joins(snapshot, call.task) or has_room():
                         return False
                     if not self._writer.here.is_set():
                         continue
-                    place = await self._place(call, moves, has_room)
+                    place = await self._place(call, moves)
                     if place is None:
                         return False
                     if place is UNKNOWN:
@@ -182,7 +185,7 @@ class Calls:
                 raise self._writer.missing() from None
             return await self._move(place, exchange, proven=True)
 
-    async def _place(self, call: "_Call", moves: int, has_room: Callable[[], bool]) -> m.Place | None:
+    async def _place(self, call: "_Call", moves: int) -> m.Place | None:
         """Another agent's, or `UNKNOWN`; None for one here, which the call is counted in for."""
         snapshot = call.snapshot
         if snapshot.limits.concurrency == 1:
@@ -190,7 +193,7 @@ class Calls:
         else:
             # One call asks at a time: what it gets may have room for those behind it.
             async with self._turns.setdefault(snapshot.key, asyncio.Lock()):
-                if has_room() or self._credits.joins(snapshot, call.task):
+                if self._idle.joins(snapshot, call.task):
                     return None
                 if not self._writer.here.is_set():
                     # Whoever asks now waits for the next writer, and those behind it once more each.
@@ -242,15 +245,9 @@ class _Call(msgspec.Struct, frozen=True):
     target: Target
     snapshot: Snapshot
     exchange: Exchange
-    task: "asyncio.Task[Any]"
+    task: Caller
 
 
 def _moves(exchange: Exchange) -> int:
     connection = connection_of(exchange)
     return MOVES_MAX if connection is None else connection.moves
-
-
-def _this_task() -> "asyncio.Task[Any]":
-    task = asyncio.current_task()
-    assert task is not None
-    return task

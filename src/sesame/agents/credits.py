@@ -3,13 +3,12 @@
 `CreditCapacity` stands in the follower's pool for the caps, which the writer alone decides about.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import msgspec
 
+from sesame.agents.coming import Caller, Coming
 from sesame.engine.capacity import Capacity
 from sesame.engine.instance import Instance
 from sesame.engine.policies import Caps
@@ -19,8 +18,6 @@ from sesame.model.snapshot import Snapshot
 # POLICY: a credit that no call has used for so long is given back.
 UNUSED_S = 10.0
 
-# The task that answers a request, or runs a call that was handed over.
-Caller = asyncio.Task[Any]
 Ask = Callable[[Snapshot], Awaitable[None]]
 """Has one granted for the snapshot. Raises `Exhausted` where the writer grants none."""
 
@@ -42,76 +39,46 @@ class CreditCapacity(Capacity):
         self._clock = clock
         self._give_back = give_back
         self._unused: dict[str, deque[_Credit]] = {}
-        # Whose calls were granted a credit, or counted in for one, and have not asked for an instance yet.
-        self._expected: dict[str, set[Caller]] = {}
+        # Those whose calls were granted a credit are among them. One that has ended may need its credit no more.
+        self.coming = Coming(self.not_needed)
 
     def grant(self, key: str, instance_id: str, caller: Caller) -> None:
         """For the call of this `caller`, whose end gives it back where nobody else needs it."""
-        self._expect(key, caller)
+        self.coming.add(key, caller)
         self.spare(key, instance_id)
 
     def spare(self, key: str, instance_id: str) -> None:
         """A credit ahead of the call that will need it."""
         self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
 
-    def joins(self, snapshot: Snapshot, caller: Caller) -> bool:
-        """Whether a call waits for the instance of a credit that others will start, and which has room for it, too.
-
-        Then it is counted in.
-        """
-        key = snapshot.key
-        if self._expects(key) >= len(self._unused.get(key, ())) * snapshot.limits.concurrency:
-            return False
-        self._expect(key, caller)
-        return True
-
     def has_credit(self, key: str) -> bool:
         return key in self._unused
 
+    def unused_of(self, key: str) -> int:
+        """How many instances calls of it may start here."""
+        return len(self._unused.get(key, ()))
+
     def begun(self, key: str, caller: Caller, *, warm: bool) -> None:
         """A call asks for an instance. A credit that nobody needs any more, as it finds a warm one, is given back."""
-        if self._expected:
-            self._forget(key, caller)
+        if self.coming:
+            self.coming.forget(key, caller)
         if warm:
             self.not_needed(key)
 
     def leaves(self, caller: Caller) -> None:
         """Its call goes on as another one's: the credit is kept for that (`comes_for`)."""
-        for key in list(self._expected):
-            self._forget(key, caller)
+        self.coming.leaves(caller)
 
     def comes_for(self, key: str, caller: Caller) -> None:
         """The call that one is kept for, if any is."""
-        if len(self._unused.get(key, ())) > self._expects(key):
-            self._expect(key, caller)
+        if self.unused_of(key) > self.coming.count(key):
+            self.coming.add(key, caller)
 
     def not_needed(self, key: str) -> None:
-        """A call needs none, as it found a warm instance or is refused: one that nobody expects is given back."""
+        """A call needs none, as it found a warm instance or is refused: one that nobody comes for is given back."""
         credits = self._unused.get(key)
-        if credits is not None and len(credits) > self._expects(key):
+        if credits is not None and len(credits) > self.coming.count(key):
             self.revoke(credits[-1].instance_id)
-
-    def _expects(self, key: str) -> int:
-        return len(self._expected.get(key, ()))
-
-    def _expect(self, key: str, caller: Caller) -> None:
-        self._expected.setdefault(key, set()).add(caller)
-        caller.add_done_callback(lambda _task: self._refused(key, caller))
-
-    def _forget(self, key: str, caller: Caller) -> bool:
-        """Whether it was expected."""
-        there = self._expected.get(key, set())
-        if caller not in there:
-            return False
-        there.discard(caller)
-        if not there:
-            del self._expected[key]
-        return True
-
-    def _refused(self, key: str, caller: Caller) -> None:
-        """It has ended, without having asked for an instance where it is expected still."""
-        if self._forget(key, caller):
-            self.not_needed(key)
 
     def unused(self) -> list[str]:
         return [credit.instance_id for credits in self._unused.values() for credit in credits]
@@ -124,7 +91,6 @@ class CreditCapacity(Capacity):
                     credits.remove(credit)
                     if not credits:
                         del self._unused[key]
-                        self._expected.pop(key, None)
                     self._give_back(instance_id)
                     return True
         return False

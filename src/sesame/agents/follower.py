@@ -93,7 +93,7 @@ class Follower:
 
     def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served) -> None:
         self._pool, self._credits = engine.pool, credits
-        self._idle = KeptIdle(engine.pool, self._clocks.monotonic)
+        self._idle = KeptIdle(engine.pool, self._clocks.monotonic, credits)
         self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
         self.runs.use(engine, credits, served, self._held)
         own = OwnInstances(credits, served, self._idle, self._held, engine.pool.startup.may_start)
@@ -182,7 +182,8 @@ class Follower:
                 assert self.life is not None
                 self.life.answered()
             case m.CanTake():
-                self.send(self._takes(message))
+                # Whoever was granted a credit by a message before goes on first, and is counted in.
+                asyncio.get_running_loop().call_soon(self._answer_whether, message, self._link)
             case m.GiveUp():
                 given_up = () if self._held is None else self._held.give_up(message.instance_ids)
                 self.send(m.GivenUp(message.n, given_up))
@@ -242,10 +243,14 @@ class Follower:
     def _running(self) -> int:
         return 0 if self._pool is None else self._pool.calls
 
+    def _answer_whether(self, asked: m.CanTake, link: Link | None) -> None:
+        if link is not None and link.open:
+            link.send(self._takes(asked))
+
     def _takes(self, asked: m.CanTake) -> m.Takes:
         if self._idle is None or self._rests:
             return m.Takes(asked.n, False, False)
-        kept, left = self._idle.keep(asked.key, room=asked.room)
+        kept, left = self._idle.keep(asked.key, asked.concurrency, room=asked.room)
         if not left and self._held is not None:
             self._held.are_busy(each.instance_id for each in self._idle.of(asked.key))
         return m.Takes(asked.n, kept, left)

@@ -12,6 +12,7 @@ from sesame.agents import messages as m
 from sesame.agents.questions import Questions
 from sesame.engine.instance import Instance, State
 from sesame.model.clocks import Clocks
+from sesame.model.snapshot import Snapshot
 
 # A follower that does not answer a question for so long is passed over.
 ANSWERS_WITHIN_S = 2.0
@@ -30,9 +31,10 @@ class IdleThere:
         self._clocks = clocks
         self._told_free = told_free
 
-    async def keeps(self, key: str, *, room: bool) -> bool:
+    async def keeps(self, snapshot: Snapshot, *, room: bool) -> bool:
         """Whether it keeps an idle instance for a call; not where it does not say so in time."""
-        said = await self._asked(lambda n: m.CanTake(n, key, room))
+        key, concurrency = snapshot.key, snapshot.limits.concurrency
+        said = await self._asked(lambda n: m.CanTake(n, key, concurrency, room))
         if not isinstance(said, m.Takes):
             return False
         if not said.idle:

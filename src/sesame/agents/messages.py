@@ -1,7 +1,6 @@
 """What agents of one machine say to each other, and to the supervisor that started them.
 
-Carried by `agents.link`. A field `n` numbers a question; its answer repeats it. Descriptors that belong to a message
-travel beside it.
+Carried by `agents.link`, descriptors beside their message. A field `n` numbers a question; its answer repeats it.
 """
 
 import msgspec
@@ -326,10 +325,11 @@ class Offered(_Message, frozen=True):
 
 
 class CanTake(_Message, frozen=True):
-    """Whether an idle instance of this snapshot is kept for a call (`policies.takes_in`). Answered by `Takes`."""
+    """Whether a place in an instance of this snapshot is kept for a call (`policies.takes_in`). Answered by `Takes`."""
 
     n: int
     key: str
+    concurrency: int
     room: bool
 
 

@@ -5,7 +5,6 @@ loop.
 """
 
 import asyncio
-import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -17,20 +16,14 @@ from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
 from sesame.agents.idle_there import IdleOfAll
-from sesame.agents.kept_idle import KeptIdle
-from sesame.agents.link import Carry, Link
-from sesame.agents.policies import HERE, MOVES_MAX, WRITER, named_instance
-from sesame.agents.stand_in import set_aside, with_room
-from sesame.engine.instance import Instance
-from sesame.http.interface import Exchange
-from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
+from sesame.agents.link import Carry
+from sesame.agents.stand_in import set_aside
+from sesame.agents.writers_calls import WritersCalls
+from sesame.http.moving import Arrived
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Timer
-from sesame.model.errors import CallerError, Exhausted, PlatformError, SesameError
-from sesame.model.invocation import Target
-from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Change
 
 # POLICY: followers are asked so often whether they are there. One that has not answered when it would be asked for the
@@ -71,7 +64,7 @@ class Writer:
         self.server: HttpServer | None = None
         self._offers = self._rests = False
         self._idle_there = IdleOfAll(self.followers)
-        self._idle = KeptIdle(needs.pool, needs.clocks.monotonic)
+        self.calls = WritersCalls(self, self._idle_there)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared: asyncio.Future[None] | None = None
         # Requests that have come before the endpoints are there.
@@ -130,7 +123,7 @@ class Writer:
 
     def keeps(self, request: Request) -> bool:
         """Whether a websocket is served here whatever runs elsewhere: not one of an HTTP function (`is_web`)."""
-        return self._holder(request) == 0 and not self.is_web(request)
+        return self.calls.holder(request) == 0 and not self.is_web(request)
 
     async def offer(self) -> None:
         """The endpoints are there: functions of followers reach them from here on."""
@@ -220,91 +213,7 @@ class Writer:
             if each.serves:
                 await each.shows(revision)
 
-    # Where calls go.
-
-    def first_use(self, _nonce: bytes) -> None:
-        """As `fc.placement.Placement`."""
-
-    def serves_calls_of(self, _target: Target) -> bool:
-        """As `fc.placement.Placement`."""
-        return True
-
-    def drawn(self, target: Target, exchange: Exchange) -> Target:
-        """As `fc.placement.Placement`."""
-        return self.needs.served.drawn(target, exchange)
-
-    def moves(self, called: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`, for a call that came to the writer."""
-        if not self.held and not self._idle.keeps_any:
-            return None
-        try:
-            snapshot, *others = [each for each, _share in self.needs.resolver.shares(called)]
-        except CallerError:
-            return None
-        if others or self._idle.finds(snapshot, exchange):
-            return None
-        if not self.held[snapshot.key] and self.needs.pool.capacity.has_free(snapshot):
-            return None
-        return asyncio.ensure_future(self._move_to_idle(snapshot, exchange))
-
-    def proven(self, exchange: Exchange) -> bool:
-        """As `fc.placement.Placement`."""
-        return is_proven(exchange)
-
-    async def opens_here(self, exchange: Exchange) -> bool:
-        """As `fc.placement.Placement`."""
-        return await comes_anew(exchange, self.adopt)
-
-    def came(self, target: Target, *, moved: bool) -> None:
-        """As `fc.placement.Placement`."""
-        if moved:
-            with contextlib.suppress(CallerError):
-                self._idle.came(self.needs.resolver.shares(target)[0][0].key)
-
-    def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`: it is here already, and stays unless an instance of a follower is named."""
-        connection = connection_of(exchange) if self.held else None
-        agent = 0 if connection is None or connection.moves >= MOVES_MAX else self._holder(exchange.request)
-        return asyncio.ensure_future(self._send_to(agent, exchange)) if agent else None
-
-    def _holder(self, request: Request) -> int:
-        """The follower of whose instance the path speaks; 0 for none."""
-        instance_id = named_instance(request.raw_path)
-        return next((each.agent for each in self.followers.values() if instance_id in each.instances), 0)
-
-    async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
-        if agent not in self.followers or (moved := await move(exchange, proven=proven)) is None:
-            return False
-        address = self.addresses.get(agent)
-        if self.carry is None:
-            self._hand_on(m.Request(agent, moved.arrived), moved.fd)
-        elif address is not None:
-            self.carry(address, moved)
-        else:
-            self.adopt(socket.socket(fileno=moved.fd), moved.arrived)
-        return True
-
-    async def _move_to_idle(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        room = self.needs.pool.capacity.has_free(snapshot)
-        if await self._moved_to_idle(snapshot, exchange, room=room):
-            return True
-        if room:
-            return False
-        # One that has become idle on a follower in this moment may have to go for it.
-        await self._idle_there.hear()
-        # And one that was granted before is being started there, with room for this call, too.
-        return snapshot.limits.concurrency > 1 and await self._moved_to_idle(snapshot, exchange, room=False)
-
-    async def _moved_to_idle(self, snapshot: Snapshot, exchange: Exchange, *, room: bool) -> bool:
-        connection = connection_of(exchange)
-        if connection is None or connection.moves >= MOVES_MAX or not self.held[snapshot.key]:
-            return False
-        agent = await self._idle_at(WRITER, snapshot.key, room=room)
-        return await self._send_to(agent, exchange, proven=True)
-
-    def own(self, key: str) -> list[Instance]:
-        """The instances of this agent."""
-        return self._idle.of(key)
+    # Where calls and connections go.
 
     def machine_of(self, agent: int) -> int:
         """As `engine.capacity` counts them: 0, this one, where there are no others."""
@@ -320,14 +229,18 @@ class Writer:
         if self._rests and (to is None or to.leaving):
             sender.link.send(request, [fd])
         else:
-            self._hand_on(request, fd)
+            self.hand_on(request, fd)
 
-    def _hand_on(self, request: m.Request, fd: int) -> None:
+    def hand_on(self, request: m.Request, fd: int) -> None:
         followed = self.followers.get(request.to)
         if followed is not None and not followed.leaving:
             followed.link.send(request, [fd])
             return
         self.adopt(socket.socket(fileno=fd), request.arrived)
+
+    async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
+        """As `WritersCalls.place`."""
+        return await self.calls.place(asker, asked)
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Goes on with a connection of another agent, or with one that cannot go there."""
@@ -336,62 +249,3 @@ class Writer:
             self._early.append((connected, arrived))
         else:
             self.server.adopt(connected, arrived)
-
-    async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
-        """Where a call goes that has found no idle instance on the follower that asks."""
-        nowhere = m.Place(asked.n, "", WRITER)
-        pool, link = self.needs.pool, asker.link
-        await self.gather()
-        try:
-            snapshot = self.needs.resolver.resolve(asked.target)
-            if snapshot.key != asked.key:
-                return nowhere
-            machine = self.machine_of(asker.agent)
-            room = asked.starts and pool.capacity.has_free(snapshot, machine=machine)
-            may_move = asked.moves < MOVES_MAX
-            if may_move and (agent := await self._idle_at(asker.agent, snapshot.key, room=room)):
-                return self._place_at(asked, agent)
-            if not asked.starts:
-                asker.handed_over.avoid(asked.target, self.needs.clocks.monotonic())
-                return m.Place(asked.n, "", HERE)
-            try:
-                instance_id = await self.credit_for(asker, snapshot, link)
-            except Exhausted as full:
-                agent = await self._idle_at(asker.agent, snapshot.key, room=False) if may_move else WRITER
-                return self._place_at(asked, agent or self._roomy(machine, snapshot) or WRITER, str(full))
-        except SesameError:
-            # The writer says to the caller itself what is wrong.
-            return nowhere
-        return m.Place(asked.n, instance_id, asker.agent)
-
-    def _roomy(self, but: int, snapshot: Snapshot) -> int:
-        there = {each.agent: self.machine_of(each.agent) for each in self.followers.values() if each.follows}
-        return with_room(self.needs.pool, {a: on for a, on in there.items() if on != but}, snapshot)
-
-    async def credit_for(self, followed: Followed, snapshot: Snapshot, link: Link) -> str:
-        """The id of an instance that it may start, by what is sent over this link. Raises as a call would."""
-        instance = await self._set_aside(snapshot, self.machine_of(followed.agent))
-        if followed.link is not link or not link.open:
-            self.needs.pool.capacity.free(instance)
-            raise PlatformError("the agent that was to have an instance has ended")
-        followed.hold(instance)
-        return instance.instance_id
-
-    async def _set_aside(self, snapshot: Snapshot, machine: int) -> Instance:
-        """As `set_aside`: one that has become idle on a follower in this moment may have to go."""
-        with contextlib.suppress(Exhausted):
-            return await set_aside(self.needs.pool, snapshot, machine)
-        await self._idle_there.hear()
-        return await set_aside(self.needs.pool, snapshot, machine)
-
-    def _place_at(self, asked: m.Ask, agent: int, full: str = "") -> m.Place:
-        return m.Place(asked.n, "", agent, self.addresses.get(agent, ""), full)
-
-    async def _idle_at(self, asker: int, key: str, *, room: bool) -> int:
-        """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""
-        if asker != WRITER and self._idle.keep(key, room=room)[0]:
-            return WRITER
-        for each in list(self.followers.values()):
-            if each.agent != asker and each.takes(key) and await each.idle.keeps(key, room=room):
-                return each.agent
-        return 0
