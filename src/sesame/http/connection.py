@@ -9,6 +9,7 @@ from typing import cast
 
 from sesame.http.exchange import Exchange
 from sesame.http.framing import closing_answer
+from sesame.http.half_closed import HalfClosed
 from sesame.http.head_cache import KnownHead, learn
 from sesame.http.interface import Reason, Refusal
 from sesame.http.pace import Pace, Taking
@@ -30,19 +31,15 @@ class Connection(asyncio.Protocol):
         self._opening = opening
         self.peer, self.instance = opening.peer, opening.instance
         self.refused, self.proven, self.moves, self.drawn = opening.refused, False, 0, ""
-        self.limits = shared.limits
-        self.budget = shared.budget
-        self.endpoint = shared.endpoint
+        self.limits, self.budget, self.endpoint = shared.limits, shared.budget, shared.endpoint
         self.loop, self.clock = shared.loop, shared.clock
         self.write_paused = False
-
         self.transport: asyncio.Transport
         self._parser: RequestParser
         self._since = shared.now
-        self._lost = self._stopping = False
-        # Whether what comes now is dropped until the connection closes.
-        self._discarding = False
-
+        # `_discarding`: whether what comes now is dropped until the connection closes.
+        self._lost = self._stopping = self._discarding = False
+        self._half_closed: HalfClosed | None = None
         self._reading: Exchange | None = None
         self._known: KnownHead | None = None
         # What is being answered, and what waits for its turn.
@@ -51,12 +48,11 @@ class Connection(asyncio.Protocol):
         self._unparsed = b""
         # Said after the answers under way.
         self._last_word: Refusal | None = None
-
         self._read_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._received = 0
         self._sending = Pace(shared.limits.body_bytes_per_s, shared.limits.body_grace_s)
-        self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
+        self.taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
 
     # From the event loop.
 
@@ -72,14 +68,23 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._shared.leave(self)
         self._parser.end()
+        if self._half_closed is not None:
+            self._half_closed.end()
         self._reading = None
         if self._running is not None:
             self._running.lose()
         self.resume_writing()
 
-    def eof_received(self) -> None:
-        # The connection closes now; an answer that waits for others would be lost.
+    def eof_received(self) -> bool:
+        """Whether the connection stays, for the answers to requests that have come whole."""
+        # Where it closes now, an answer that waits for others would be lost.
         self._shared.batch.flush()
+        whole = [each for each in (self._running, *self._queue) if each is not None and each is not self._reading]
+        if self._half_closed is None and whole and self.transport.can_write_eof():
+            self._half_closed = HalfClosed(self, lambda: self._running, self.limits.half_closed_s)
+            if self._last_word is None:
+                whole[-1].keep_alive = False
+        return self._half_closed is not None
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -110,14 +115,10 @@ class Connection(asyncio.Protocol):
         else:
             between, before = parser.phase is BETWEEN, parser.request
             self._parse(data)
-            if between and parser.phase is BETWEEN and parser.request is not before:
-                self._learn(data)
-
-    def _learn(self, data: bytes) -> None:
-        parser = self._parser
-        assert parser.request is not None
-        plain = parser.repeatable and not (self._unparsed or self._discarding or self._stopping)
-        self._known = learn(data, parser.request, parser.body_bytes) if plain else None
+            request = parser.request
+            if between and parser.phase is BETWEEN and request is not None and request is not before:
+                plain = parser.repeatable and not (self._unparsed or self._discarding or self._stopping)
+                self._known = learn(data, request, parser.body_bytes) if plain else None
 
     # Parsing.
 
@@ -183,10 +184,10 @@ class Connection(asyncio.Protocol):
     def _become_websocket(self, rest: bytes) -> None:
         from sesame.http.websocket import WebSocketConnection  # with the first: few servers see any
 
-        request = cast(Request, self._parser.request)
         self._shared.batch.flush()
         self._parser.end()
         self._lost = True
+        request = cast(Request, self._parser.request)
         WebSocketConnection(self._shared, request, self.transport, self).take_over(self, rest)
 
     # The order of requests.
@@ -302,12 +303,12 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._shared.batch.flush()
-        self._taking.written += len(data)
+        self.taking.written += len(data)
         self.transport.write(data)
 
     def write_answer(self, data: bytes) -> None:
         shared = self._shared
-        self._taking.written += len(data)
+        self.taking.written += len(data)
         running = self._running
         # A refusal leaves at once: what it waits for would be calls that run, which may take long.
         if running is not None and running.keep_alive and running.status < LEAST_ERROR:
@@ -344,7 +345,7 @@ class Connection(asyncio.Protocol):
 
     def tick(self, now: float, passed_s: float) -> None:
         limits, phase = self.limits, self._parser.phase
-        if self._taking.too_slow(waiting_bytes := self.transport.get_write_buffer_size(), passed_s):
+        if self.taking.too_slow(waiting_bytes := self.transport.get_write_buffer_size(), passed_s):
             self.abort()
             return
         if waiting_bytes:
@@ -371,9 +372,8 @@ class Connection(asyncio.Protocol):
             # It is not the client that is slow.
             return
         if self._sending.measure(received, passed_s):
-            least, grace_s = self.limits.body_bytes_per_s, self.limits.body_grace_s
-            text = f"the body of the request came more slowly than {least} bytes per second for {grace_s:g} s"
-            self._fail(Refusal(Reason.TIMED_OUT, text))
+            rate = f"{self.limits.body_bytes_per_s} bytes per second for {self.limits.body_grace_s:g} s"
+            self._fail(Refusal(Reason.TIMED_OUT, f"the body of the request came more slowly than {rate}"))
 
     @property
     def idle(self) -> bool:

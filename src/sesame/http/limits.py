@@ -35,6 +35,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answer_grace_s: float = 60.0
     answer_bytes_per_s: int = 1 * KIB
 
+    # A client that has ended its side of the connection is asked so often whether it still waits for its answer. One
+    # that cannot be asked has gone when nothing was sent to it for so long.
+    half_closed_s: float = 10.0
+
     # After an answer that does not wait for the rest of the request's body, as much of the body is read and dropped
     # so that the client can finish sending and read the answer.
     linger_s: float = 10.0
