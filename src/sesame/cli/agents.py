@@ -24,6 +24,7 @@ from sesame.http.handover import Handover
 from sesame.http.listener import listening_socket
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
+from sesame.timed_programs import kill_group
 
 
 def count(settings: Settings) -> int:
@@ -99,8 +100,9 @@ class Trial:
         self._not_started = ""
         try:
             self._process = subprocess.Popen(
-                restarting.trial(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
-            )
+                restarting.trial(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
+                process_group=0,
+            )  # fmt: skip
         except OSError as error:
             self._not_started = restarting.not_started(error)
 
@@ -118,7 +120,8 @@ class Trial:
 
     def close(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            if self._process.returncode is None:
+                kill_group(self._process.pid)
             self._process.wait()
         self._said.close()
 

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 
+from sesame import timed_programs
+
 # Tells the command that it was started again, so that it does not try for ever.
 MARK = "SESAME_IN_SCOPE"
 TRIAL_TIMEOUT_S = 5.0
@@ -46,11 +48,7 @@ def _has_cgroups() -> bool:
 def _gives_scopes(runner: str) -> bool:
     """Whether a scope can be had: tried with a program that does nothing."""
     try:
-        tried = subprocess.run(
-            [runner, *_SCOPE, "true"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=TRIAL_TIMEOUT_S, check=False,
-        )  # fmt: skip
+        tried = timed_programs.run([runner, *_SCOPE, "true"], TRIAL_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return tried.returncode == 0

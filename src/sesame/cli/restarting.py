@@ -16,6 +16,7 @@ from typing import IO, NoReturn
 import msgspec
 
 from sesame.http.handover import Handed, Handover
+from sesame.timed_programs import kill_group
 
 TRIAL = "sesame.cli.trial"
 # A busy machine takes some ten seconds to load it where no bytecode is kept.
@@ -65,6 +66,7 @@ async def why_not(module: str = TRIAL) -> str:
         trying = await asyncio.create_subprocess_exec(
             *trial(module),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            process_group=0,
         )  # fmt: skip
     except OSError as error:
         return not_started(error)
@@ -75,7 +77,7 @@ async def why_not(module: str = TRIAL) -> str:
         return LATE
     finally:
         if trying.returncode is None:
-            trying.kill()
+            kill_group(trying.pid)
             await trying.wait()
     return problem(trying.returncode or 0, said)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from sesame import timed_programs
 from sesame._installed import PACKAGE, named, stamped
 
 GIT_TIMEOUT_S = 5
@@ -40,15 +41,7 @@ def _git(root: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=GIT_TIMEOUT_S,
-            env=environment,
-        )
+        done = timed_programs.run(command, GIT_TIMEOUT_S, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

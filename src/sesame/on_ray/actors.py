@@ -20,6 +20,7 @@ import structlog
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sesame import timed_programs
 from sesame.model.host_and_port import bracketed
 from sesame.model.standing import Standing, standing_of
 from sesame.on_ray.library import AUTH_MODE, NAMESPACE, TOKEN
@@ -106,10 +107,7 @@ class Node:
             return {"code": 1, "out": "", "err": self._process.seen()[2]}
         command = [sys.executable, *self._order.program, *arguments]
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-                env=self._environment, timeout=within_s,
-            )  # fmt: skip
+            done = timed_programs.run(command, within_s, env=self._environment)
             ran = Ran(done.returncode, done.stdout, done.stderr)
         except subprocess.TimeoutExpired:
             ran = Ran(1, "", f"{' '.join(arguments)} has not ended within {within_s:g} s")

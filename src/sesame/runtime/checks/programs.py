@@ -6,6 +6,7 @@ Runs under the function's interpreter, in its sandbox. The event is JSON: the pr
 
 import json
 import os
+import signal
 import subprocess
 import threading
 
@@ -30,11 +31,13 @@ def run(words, environment):
     with open(os.devnull, "rb") as nothing:
         try:
             process = subprocess.Popen(
-                words, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+                words, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+                preexec_fn=os.setsid,
             )
         except OSError as error:
             return -1, "", str(error)
-    timer = threading.Timer(TIME_S, process.kill)
+    # What it has started may hold its output.
+    timer = threading.Timer(TIME_S, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
     output = process.stdout.read(OUTPUT_BYTES_MAX)
     # What writes more than that ends by the closed pipe.

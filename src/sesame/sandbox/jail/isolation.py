@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from sesame import timed_programs
 from sesame.sandbox.disk_reserve import DISK_RESERVE_MB
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.jail import mounts as jail_mounts
@@ -150,12 +151,8 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
     """Returns what failed, or "", and what a working jail would lack, by the fields of `Isolation`."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
-            done = subprocess.run(
-                [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory,
-                 json.dumps(networks())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                env={}, timeout=PROBE_TIMEOUT_S, check=False,
-            )  # fmt: skip
+            probe = [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory]
+            done = timed_programs.run([*probe, json.dumps(networks())], PROBE_TIMEOUT_S, env={}, merged=True)
         except subprocess.TimeoutExpired:
             return f"the probe did not end in {PROBE_TIMEOUT_S:g} s", {}
     lines = done.stdout.strip().splitlines()

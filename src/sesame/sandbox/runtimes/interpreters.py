@@ -18,6 +18,7 @@ from typing import IO, Annotated
 
 import msgspec
 
+from sesame import timed_programs
 from sesame.model.errors import ConfigurationError
 from sesame.model.prepared import prepared
 from sesame.sandbox.runtimes import places
@@ -260,11 +261,10 @@ def _answer(said: bytes) -> Answer:
 
 def run_proof(path: Path, code: str) -> str:
     """The error of the interpreter when it runs `code`; "" if it succeeds."""
-    done = subprocess.run(
-        [str(path), "-E", "-s", "-c", code],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        timeout=SEARCH_TIMEOUT_S, check=False,
-    )  # fmt: skip
+    try:
+        done = timed_programs.run([path, "-E", "-s", "-c", code], SEARCH_TIMEOUT_S, merged=True)
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {SEARCH_TIMEOUT_S:g} s"
     lines = done.stdout.strip().splitlines() or [f"it ended with status {done.returncode}"]
     return lines[-1] if done.returncode else ""
 

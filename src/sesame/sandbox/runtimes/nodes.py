@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from sesame import timed_programs
 from sesame.model.errors import ConfigurationError
 from sesame.model.limits import NODE_RUNTIMES
 
@@ -48,10 +49,7 @@ def find(runtime: str, overrides: Mapping[str, Path], environ: Mapping[str, str]
 def version_of(path: Path) -> str:
     """For example `20.20.2`; "" if the program does not tell."""
     try:
-        said = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=VERSION_TIMEOUT_S, check=False,
-        ).stdout  # fmt: skip
+        said = timed_programs.run([path, "--version"], VERSION_TIMEOUT_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
     match = _VERSION.match(said)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import Interpreter
+from sesame.timed_programs import kill_group
 
 HEARTBEAT_S = 5.0
 
@@ -69,7 +70,7 @@ class BootstrappedPip:
         process = subprocess.Popen(
             [str(self._interpreter.path), "-s", str(pip / "pip"), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env=_environment(pythonpath=pip), cwd=folder,
+            env=_environment(pythonpath=pip), cwd=folder, process_group=0,
         )  # fmt: skip
         lines: list[str] = []
         ended = threading.Event()
@@ -83,8 +84,9 @@ class BootstrappedPip:
         finally:
             ended.set()
             heart.join()
-            if process.poll() is None:
-                process.kill()
+            if process.returncode is None:
+                # With the compilers that it has started.
+                kill_group(process.pid)
                 process.wait()
         if code != 0:
             raise PipFailed(f"pip ended with {code}", lines)
