@@ -30,6 +30,11 @@ def test_buckets_have_tags_and_are_found_by_them(endpoint: RunningEndpoint, buck
 
     assert found(tag_key="team", tag_value="blue") == found(tag_key="team") == ["photos"]
     assert found(tag_key="team", tag_value="red") == found(tag_key="absent") == []
+    for wanted, names in (('"team":"blue"', ["photos"]), ('"team":"blue","x":"y"', []), ('"team":"red"', [])):
+        assert found(tagging=wanted) == names
+    for wrong in ("team", '"team"', '"team":1', '"team":"blue"}'):
+        with pytest.raises(oss2.exceptions.InvalidArgument):
+            found(tagging=wrong)
     bucket.delete_bucket_tagging(params={"tagging": "team,tier"})
     assert bucket.get_bucket_tagging().tag_set.tagging_rule == {"rank": "2"}
     bucket.delete_bucket_tagging()

@@ -517,6 +517,26 @@ def test_a_reader_is_closed_whatever_fails(
         assert (caught.value.status, closed) == (500, ["k"])
 
 
+def test_a_copy_with_other_metadata_can_still_be_decrypted(bucket: oss2.Bucket) -> None:
+    """As the V2 SDK's own tests demand of the cloud: the bytes are the same, and so is what they are read by."""
+    own = {"x-oss-meta-client-side-encryption-key": "sealed", "x-oss-meta-client-side-encryption-start": "iv"}
+    bucket.put_object("k", b"data", headers={**own, "x-oss-meta-a": "1"})
+    bucket.copy_object("photos", "k", "c", headers={"x-oss-metadata-directive": "REPLACE", "x-oss-meta-b": "2"})
+    found = bucket.head_object("c").headers
+    assert own.items() <= found.items()
+    assert ("x-oss-meta-a" in found, found["x-oss-meta-b"]) == (False, "2")
+    changed = {"x-oss-metadata-directive": "REPLACE", "x-oss-meta-client-side-encryption-key": "other"}
+    bucket.copy_object("photos", "k", "c", headers=changed)
+    assert bucket.head_object("c").headers["x-oss-meta-client-side-encryption-key"] == "other"
+
+
+def test_a_symlinks_target_is_utf_8(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    for target in ("%FF", "a%80", "%ED%A0%80"):
+        response = endpoint.request("PUT", "link", params={"symlink": ""}, headers={"x-oss-symlink-target": target})
+        assert (response.status_code, "<Code>InvalidArgument</Code>" in response.text) == (400, True), target
+    assert not bucket.object_exists("link")
+
+
 def test_the_directives_of_a_copy_count_in_any_case(bucket: oss2.Bucket) -> None:
     said = {"Content-Type": "text/x-mine", "x-oss-meta-a": "1", "x-oss-tagging": "k=v"}
     bucket.put_object("k", b"data", headers=said)

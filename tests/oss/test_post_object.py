@@ -143,6 +143,18 @@ def test_what_the_policy_does_not_allow_leaves_nothing(
     assert len(endpoint.files()) == files
 
 
+def test_a_form_with_part_of_a_proof_is_not_taken_for_an_anonymous_one(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
+    bucket.put_bucket_acl("public-read-write")
+    whole = v1(policy([{"bucket": "photos"}]))
+    for left_out in whole:
+        fields = {name: value for name, value in whole.items() if name != left_out}
+        assert refusal(post(endpoint, {"key": "in/a", **fields})) == (400, "InvalidArgument"), left_out
+    assert refusal(post(endpoint, {"key": "in/a", "Signature": "forged"})) == (400, "InvalidArgument")
+    assert not bucket.object_exists("in/a")
+
+
 def test_an_expired_forged_or_unreadable_policy_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     assert refusal(post(endpoint, {"key": "in/a", **v1(policy(valid_s=-60))})) == (403, "AccessDenied")
     assert refusal(post(endpoint, {"key": "in/a", **v1(policy(), secret="wrong")})) == (403, "SignatureDoesNotMatch")

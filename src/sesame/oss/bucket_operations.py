@@ -27,10 +27,14 @@ async def list_buckets(call: Call) -> Answer:
     """The buckets of the caller's account. The elements for paging appear only where there is another page."""
     query, account_id = call.request.query, call.caller.principal.account_id
     prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
+    wanted = _wanted_tags(query.get("tagging", ""))
     found = [
         record
         for record in call.dependencies.buckets.of_account(account_id)
-        if record.name.startswith(prefix) and record.name > marker and _has_tag(record.document, query)
+        if record.name.startswith(prefix)
+        and record.name > marker
+        and _has_tag(record.document, query)
+        and wanted.items() <= record.document.tags.items()
     ]
     shown, truncated = found[:limit], len(found) > limit
     paging: list[xml.Element] = [
@@ -53,6 +57,14 @@ async def list_buckets(call: Call) -> Answer:
 def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
     name, value = query.get("tag-key", ""), query.get("tag-value", "")
     return not name or (name in bucket.tags and (not value or bucket.tags[name] == value))
+
+
+def _wanted_tags(text: str) -> dict[str, str]:
+    """`"k1":"v1","k2":"v2"`, all of which a bucket must have. Raises OssError InvalidArgument."""
+    try:
+        return msgspec.json.decode(f"{{{text}}}", type=dict[str, str])
+    except msgspec.MsgspecError as error:
+        raise invalid_argument("tagging", text) from error
 
 
 async def list_regions(call: Call) -> Answer:

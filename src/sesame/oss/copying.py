@@ -4,6 +4,7 @@ Routed to by `oss.routes` when a request names a source. The bytes never leave t
 right to read the source (reference/companions.md §1.11).
 """
 
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 import msgspec
@@ -23,6 +24,7 @@ from sesame.store.objects.reader import Reader
 
 SOURCE_HEADER = "x-oss-copy-source"
 _DIRECTIVES = ("COPY", "REPLACE")
+_CLIENT_ENCRYPTION = "x-oss-meta-client-side-encryption-"
 
 
 async def copy_object(call: Call) -> Answer:
@@ -42,7 +44,7 @@ async def copy_object(call: Call) -> Answer:
             if replaces or onto_itself:
                 # Where the request names no content type, the object keeps the one it has.
                 kept = {} if call.request.header("content-type") else {"content-type": headers["content-type"]}
-                headers = {**meta.headers, **kept}
+                headers = {**_of_encrypting_client(headers), **meta.headers, **kept}
             tags = meta.tags if replaces_tags else source.meta.tags
             wanted = msgspec.structs.replace(meta, headers=headers, tags=tags)
             stored = await (_change(call, source, wanted) if onto_itself else _copy(call, reader, wanted))
@@ -103,6 +105,11 @@ def _replaces(request: Request, directive: str) -> bool:
     if value not in _DIRECTIVES:
         raise invalid_argument(directive, request.header(directive))
     return value == "REPLACE"
+
+
+def _of_encrypting_client(headers: Mapping[str, str]) -> dict[str, str]:
+    """By which the client that encrypted the bytes reads them: the copy has the same bytes, and keeps it, as in OSS."""
+    return {name: value for name, value in headers.items() if name.startswith(_CLIENT_ENCRYPTION)}
 
 
 def _require_readable(call: Call, source: StoredObject) -> None:

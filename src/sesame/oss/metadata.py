@@ -20,6 +20,8 @@ STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"
 GZIP_BYTES_MIN = 1024
 # These speak of the bytes as they are kept, not of those that would be sent.
 UNFIT_FOR_GZIP = ("ETag", "Content-MD5", "x-oss-hash-crc64ecma", "Accept-Ranges")
+# Behind an encoding that the client refuses (RFC 9110 §12.4.2).
+_NOT_WANTED = re.compile(r"\s*q=0(\.0{0,3})?\s*\Z", re.IGNORECASE)
 _TEXT_TYPES = frozenset(
     {
         "text/plain", "text/html", "text/css", "text/xml", "text/javascript", "application/javascript",
@@ -119,7 +121,11 @@ def brief_headers(stored: StoredObject) -> dict[str, str]:
 
 def is_compressible(request: Request, stored: StoredObject) -> bool:
     """Text of 1 KB and more, without an encoding of its own, for clients that accept gzip (§1.11)."""
-    asked = {item.partition(";")[0].strip() for item in request.header("accept-encoding").split(",")}
+    asked = {
+        name.strip().lower()
+        for name, _, weight in (item.partition(";") for item in request.header("accept-encoding").split(","))
+        if not _NOT_WANTED.match(weight)
+    }
     kind = stored.meta.headers.get("content-type", "").partition(";")[0].strip().lower()
     encoded = "content-encoding" in stored.meta.headers
     return "gzip" in asked and kind in _TEXT_TYPES and stored.size >= GZIP_BYTES_MIN and not encoded

@@ -115,7 +115,7 @@ def _read(call: Call, reader: Reader) -> Answer:
     headers = {**object_headers(stored), **_overrides(call)}
     if state := restore_state(stored, call.dependencies.clock()):
         headers["x-oss-restore"] = state
-    wanted = range_of(call.request, stored.size)
+    wanted = range_of(call.request, stored)
     if wanted is None:
         if not is_compressible(call.request, stored):
             return Answer(headers=headers, body=ByteRange(reader, 0, stored.size))

@@ -57,7 +57,11 @@ async def delete_object_tagging(call: Call) -> Answer:
 
 
 async def put_symlink(call: Call) -> Answer:
-    target = unquote(call.request.header("x-oss-symlink-target"))
+    given = call.request.header("x-oss-symlink-target")
+    try:
+        target = unquote(given, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise invalid_argument("x-oss-symlink-target", given) from exc
     check_key(target)
     meta = msgspec.structs.replace(meta_of(call.request, call.bucket), symlink=target)
     stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)

@@ -56,7 +56,9 @@ Table = dict[tuple[str, str], Operation]
 
 SERVICE: Table = {
     ("GET", ""): Operation(
-        buckets.list_buckets, "oss:ListBuckets", frozenset({"prefix", "marker", "max-keys", "tag-key", "tag-value"})
+        buckets.list_buckets,
+        "oss:ListBuckets",
+        frozenset({"prefix", "marker", "max-keys", "tag-key", "tag-value", "tagging"}),
     ),
     ("GET", "publicAccessBlock"): Operation(access.get_account_public_access_block, "oss:GetPublicAccessBlock"),
     ("PUT", "publicAccessBlock"): Operation(access.put_account_public_access_block, "oss:PutPublicAccessBlock"),

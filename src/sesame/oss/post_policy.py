@@ -21,6 +21,9 @@ POLICY_CHARS_MAX = 64 * 1024
 CONDITIONS_MAX = 200
 _EXPIRATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")
 
+# A form that has one of them says that it is signed.
+_PROOF = frozenset({"policy", "ossaccesskeyid", "signature", "x-oss-credential", "x-oss-signature"})
+
 Condition = dict[str, str] | list[str | int | list[str]]
 
 
@@ -39,9 +42,10 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def signed(fields: Mapping[str, str]) -> Signed | None:
-    """None for a form without a policy, which is anonymous. Raises OssError InvalidArgument."""
-    if "policy" not in fields:
+    """None for a form without a policy and a signature, which is anonymous. Raises OssError InvalidArgument."""
+    if not _PROOF & fields.keys():
         return None
+    _need(fields, "policy")
     token = fields.get("x-oss-security-token", "")
     version = fields.get("x-oss-signature-version", "")
     if version == V4_ALGORITHM:

@@ -2,7 +2,7 @@
 
 Called by `oss.app` after the signature is checked and before anything is touched. A query item or a header that the
 operation does not understand is refused, since dropping it could do the opposite of what was asked; only what pages
-append to the links of objects that they read is dropped, as in the cloud.
+append to the links of objects that they read, and headers that are none of OSS's, are dropped, as in the cloud.
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,16 @@ _EVERYWHERE = frozenset(
     {"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER, "x-oss-forbid-overwrite"}
 )
 _USER_META = "x-oss-meta-"
+# With what the names of OSS's headers begin behind `x-oss-`, those of its answers included, which clients send back.
+_HEADER_WORDS = frozenset(
+    """
+    ac access acl additional allow async bucket bypass callback cloudbox cname complete content copy credential date
+    delete ec err error expiration expires fetch forbid fwd hash if image last limit live location max meta metadata
+    next object overwrite part persistent position prefix process qos range redundancy replication request requester
+    resource restore retention sealed security select sequential server signature sse storage style symlink table
+    tagging target task traffic transfer transition version vod website worm write
+    """.split()  # noqa: SIM905
+)
 _WORDS = SERVED | NOT_SERVED | UNSIGNED_IN_V1 | _LINK_V1
 _PREFIXES = ("x-oss-", "response-")
 # They would make a write conditional or partial, which no write here is.
@@ -89,6 +99,11 @@ def _means_nothing(item: str, value: str) -> bool:
     return item != "" and not of_oss and (value != "" or not item[0].isalpha())
 
 
+def _is_nobodys(header: str) -> bool:
+    """Whether OSS has no header like this (`x-oss-user`): it takes part in the signature, and means nothing."""
+    return header.removeprefix("x-oss-").partition("-")[0] not in _HEADER_WORDS
+
+
 def _link_parameters(query: Mapping[str, str]) -> frozenset[str]:
     version = query.get("x-oss-signature-version", "")
     if version:
@@ -102,7 +117,7 @@ def _check_headers(request: Request, operation: Operation) -> None:
             continue
         if name.startswith(_USER_META) and operation.user_meta:
             continue
-        if name not in operation.headers and name not in _EVERYWHERE:
+        if name not in operation.headers and name not in _EVERYWHERE and not (request.key and _is_nobodys(name)):
             raise OssError("NotImplemented", details={"Method": request.method, "Header": name})
         if name == _PAYER and value != "requester":
             raise invalid_argument(name, value)
