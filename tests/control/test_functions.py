@@ -20,6 +20,15 @@ from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 
+REFUSED_LATER = {
+    "idle_timeout": (-1, 86_401, 2**70),
+    "disable_inject_credentials": ("FOO", "none", "x" * 5000),
+    "instance_isolation_mode": ("FOO", "share", "x" * 5000),
+    "gpu_type": ("x" * 129,),
+    "juice_fs_config": ({"a": "x" * 65_536},),
+    "polar_fs_config": ({"a": "x" * 65_536},),
+    "micro_sandbox_config": ({"a": "x" * 65_536},),
+}
 LAYER = "acs:fc:cn-hangzhou:123:layers/flask/versions/1"
 
 
@@ -71,6 +80,14 @@ async def test_the_runtime_may_change_and_the_code_is_compiled_for_it(account: A
     with refused("InvalidArgument", match=r"Runtime is set to an invalid value .*actual: '10'"):
         await account.functions.update("s", "f", FunctionInput(runtime="10", code=code_of(OTHER)), by=THE_ACCOUNT)
     assert (await account.functions.get("s", "f")).document.runtime == "python2.7"
+
+
+@pytest.mark.parametrize("field", list(REFUSED_LATER))
+async def test_settings_of_the_later_api_have_bounds(account: Account, field: str) -> None:
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
+    for value in REFUSED_LATER[field]:
+        with refused("InvalidArgument", match="is set to an invalid value"):
+            await account.functions.update("s", "f", FunctionInput(later={field: value}), by=THE_ACCOUNT)
 
 
 @pytest.mark.parametrize("field", ["custom_container_config", "custom_runtime_config", "custom_dns"])

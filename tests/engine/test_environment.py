@@ -16,6 +16,7 @@ from sesame.engine import environment
 from sesame.model import limits, records
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 from sesame.model.invocation import Credentials, Invocation, Target
+from sesame.model.later_settings import LaterSettings
 from sesame.model.service import LogConfig, Service, TracingConfig
 from sesame.model.snapshot import Snapshot
 from sesame.model.span_context import from_jaeger
@@ -113,6 +114,21 @@ def test_the_setup_is_the_part_of_the_context_that_stays(engine: Engine, hook: s
 def told(engine: Engine, tracing: dict[str, object] | None) -> Any:
     invocation = Invocation("r", Target("s", limits.LATEST, "f"), b"", tracing=tracing)
     return environment.call_meta(invocation, resolved(engine), Credentials())["tracing"]
+
+
+@pytest.mark.parametrize(
+    ("withheld", "in_requests", "in_environment"),
+    [("", "id", None), ("None", "id", None), ("Env", "id", ""), ("Request", "", "id"), ("All", "", None)],
+)
+def test_keys_are_withheld_where_the_function_says(
+    engine: Engine, withheld: str, in_requests: str, in_environment: str | None
+) -> None:
+    """None: as in requests."""
+    engine.deploy(later=LaterSettings(disable_inject_credentials=withheld))
+    invocation = Invocation("r", Target("s", limits.LATEST, "f"), b"")
+    meta = environment.call_meta(invocation, resolved(engine), Credentials("id", "secret", "token"))
+    assert meta["credentials"]["access_key_id"] == in_requests
+    assert meta.get("environment_credentials", {}).get("access_key_id") == in_environment
 
 
 def test_without_tracing_of_the_service_the_callers_trace_is_passed_on(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Target
+from sesame.model.later_settings import LaterSettings
 from sesame.sandbox.interface import KillReason, Reply, SandboxDied
 
 CAPS = Caps(instances_per_function=2, memory_mb=512, starts_at_once=2, keep_alive_s=300)
@@ -110,6 +111,29 @@ async def test_an_instance_that_dies_while_idle_is_replaced() -> None:
     await settle()
     assert engine.pool.instances() == []
     assert (await engine.call()).cold
+
+
+async def test_an_idle_time_of_the_function_goes_before_the_servers() -> None:
+    engine = build(CAPS)
+    engine.deploy(later=LaterSettings(idle_timeout=20))
+    engine.deploy("g", later=LaterSettings(idle_timeout=3000))
+    await engine.call()
+    await engine.call("g")
+    for seconds, left in ((15, ["f", "g"]), (10, ["g"]), (2000, ["g"]), (2000, [])):
+        for _ in range(max(seconds // 50, 1)):
+            engine.clocks.advance(min(seconds, 50))
+            await settle()
+        alive = [sandbox.spec.setup["function"]["name"] for sandbox in engine.driver.alive]
+        assert sorted(alive) == left, seconds
+
+
+async def test_a_function_without_on_demand_instances_refuses_what_no_provisioned_one_serves() -> None:
+    engine = build(CAPS)
+    engine.deploy(later=LaterSettings(disable_ondemand=True))
+    with pytest.raises(Exhausted, match="limit of 0 instances"):
+        await engine.call()
+    engine.deploy(later=LaterSettings(disable_ondemand=False))
+    await engine.call()
 
 
 async def test_concurrent_starts_are_bounded_and_a_burst_delays_no_other_function() -> None:

@@ -65,6 +65,14 @@ async def test_the_context_has_every_member_of_the_page(stage: Any) -> None:
     assert set(seen["to_json"]["tracing"]) == {"openTracingSpanContext", "openTracingSpanBaggages", "jaegerEndpoint"}
 
 
+async def test_keys_may_be_in_the_context_or_in_the_environment_alone(stage: Any) -> None:
+    none = dict.fromkeys(KEYS, "")
+    actor = await stage.start("keys_in_places")
+    assert await actor.json(credentials=KEYS, environment_credentials=none) == ["STS.id", "", None]
+    actor = await stage.start("keys_in_places")
+    assert await actor.json(credentials=none, environment_credentials=KEYS) == ["", "STS.id", "STS.id"]
+
+
 async def test_the_constructors_take_the_order_of_the_page(stage: Any) -> None:
     actor = await stage.start("context_dump", "index.made_by_hand")
     assert await actor.json() == ["a", "r", "t", 3, "s", "v", "g"]

@@ -13,8 +13,9 @@ from sesame.control import checks
 from sesame.model import container, limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
+from sesame.model.later_settings import WITHHELD, LaterSettings
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
-from sesame.model.session_affinity import AFFINITIES, NONE, affinity_of
+from sesame.model.session_affinity import AFFINITIES, ISOLATION_MODES, NONE, affinity_of
 from sesame.model.web_server import ARGUMENTS_MAX, Arguments, config_of, health_check_of, is_custom
 
 LAYERS_MAX = 5
@@ -39,6 +40,7 @@ def check_function(function: Function) -> None:
     _check_layers(function.layers)
     _check_kept_settings(function)
     _check_sessions(function)
+    _check_later(function.later)
     if is_custom(function.runtime):
         _check_web_server(function)
     _check_commands(function)
@@ -153,6 +155,9 @@ def _check_kept_settings(function: Function) -> None:
         ("custom_runtime_config", function.custom_runtime_config),
         ("custom_health_check_config", function.custom_health_check_config),
         ("custom_dns", function.custom_dns),
+        ("juice_fs_config", function.later.juice_fs_config),
+        ("polar_fs_config", function.later.polar_fs_config),
+        ("micro_sandbox_config", function.later.micro_sandbox_config),
     ):
         size = len(msgspec.json.encode(settings))
         if size > limits.KEPT_SETTINGS_BYTES:
@@ -170,6 +175,16 @@ def _check_sessions(function: Function) -> None:
         raise Unusable(
             f"cannot be used with sessionAffinity {affinity}: {error}", field="session_affinity_config"
         ) from error
+
+
+def _check_later(later: LaterSettings) -> None:
+    if later.idle_timeout is not None:
+        checks.between("idle_timeout", later.idle_timeout, 0, limits.IDLE_TIMEOUT_S_MAX)
+    if later.instance_isolation_mode:
+        checks.one_of("instance_isolation_mode", later.instance_isolation_mode, ISOLATION_MODES)
+    if later.disable_inject_credentials:
+        checks.one_of("disable_inject_credentials", later.disable_inject_credentials, WITHHELD)
+    checks.length("gpu_config.gpu_type", later.gpu_type, limits.HANDLER_CHARS)
 
 
 def _check_web_server(function: Function) -> None:

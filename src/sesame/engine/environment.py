@@ -48,6 +48,7 @@ _DEFAULTS = {
     "PATH": "/opt/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LD_LIBRARY_PATH": "/code/:/code//lib:/opt/lib:/usr/local/lib",
 }
+_NO_KEYS = {"access_key_id": "", "access_key_secret": "", "security_token": ""}
 
 
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
@@ -121,17 +122,25 @@ def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]
 
 def call_meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:
     """The part of the context that changes from call to call (docs/wire-protocol.md)."""
-    return {
+    keys = _keys(credentials)
+    meta = {
         "qualifier": invocation.target.qualifier,
         "version_id": snapshot.version_id,
         "retry_count": invocation.retry_count,
-        "credentials": {
-            "access_key_id": credentials.access_key_id,
-            "access_key_secret": credentials.access_key_secret,
-            "security_token": credentials.security_token,
-        },
+        "credentials": keys if snapshot.keys_in_requests else _NO_KEYS,
         "tracing": _traced(invocation, snapshot) if snapshot.jaeger_endpoint else invocation.tracing,
         "http_params": invocation.http_params,
+    }
+    if snapshot.keys_in_environment != snapshot.keys_in_requests:
+        meta["environment_credentials"] = keys if snapshot.keys_in_environment else _NO_KEYS
+    return meta
+
+
+def _keys(credentials: Credentials) -> dict[str, str]:
+    return {
+        "access_key_id": credentials.access_key_id,
+        "access_key_secret": credentials.access_key_secret,
+        "security_token": credentials.security_token,
     }
 
 

@@ -195,9 +195,14 @@ def expired(
     POLICY: what was learned about a function (`last_kept`) predicts its next call, so it applies to the instance which
     that call will use, the most recently used.
 
+    POLICY: an idle time of the function's own goes before both.
+
     POLICY: time alone decides, not demand. A running command keeps its instance, and the keep-alive time starts when
     the command ends. A session keeps its instance for as long as it lives.
     """
+    own_s = idle[0].snapshot.limits.idle_timeout_s if idle else None
+    if own_s is not None:
+        keep_alive_s, last_kept = own_s, None
     return [
         i
         for i in idle

@@ -216,7 +216,7 @@ class Resolver:
             key=f"{target.service}.{target.qualifier}/{target.function}:{etags}",
             version_id=target.qualifier,
             layers=tuple(self._layer(arn) for arn in function.layers),
-            instance_cap=self._instance_cap(target),
+            instance_cap=0 if function.later.disable_ondemand else self._instance_cap(target),
             reserved=state.reserved_concurrency,
         )
         try:

@@ -72,7 +72,7 @@ class Startup:
             # These instances need keys at the start; each call brings newer ones.
             keys = self._credentials(snapshot.role, snapshot.service, environment.INSTANCE_CREDENTIALS_S, ())
             spec = msgspec.structs.replace(spec, keys=keys)
-            if snapshot.launch.web_server is not None:
+            if snapshot.launch.web_server is not None and snapshot.keys_in_environment:
                 # A custom program's environment is fixed at its start.
                 variables = {**spec.environment, **environment.key_variables(keys)}
                 spec = msgspec.structs.replace(spec, environment=variables)

@@ -8,6 +8,10 @@ from typing import Any
 
 import msgspec
 
+# Of `disable_inject_credentials`, beside "": where calls have no temporary keys.
+NOWHERE, IN_ENVIRONMENT, IN_REQUESTS, ANYWHERE = "None", "Env", "Request", "All"
+WITHHELD = (NOWHERE, IN_ENVIRONMENT, IN_REQUESTS, ANYWHERE)
+
 
 class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Empty where nothing was set. Commands are those of hooks in custom runtimes, which have no handler."""

@@ -16,6 +16,7 @@ SESSIONS_PER_INSTANCE_DEFAULT = 20
 SECONDS_MAX = 21_600
 IDLE_TIMEOUT_S_DEFAULT, TTL_S_DEFAULT = 1_800, 21_600
 ONE_SESSION_AN_INSTANCE = "SESSION_EXCLUSIVE"
+ISOLATION_MODES = ("SHARE", ONE_SESSION_AN_INSTANCE)
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

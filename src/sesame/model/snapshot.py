@@ -11,6 +11,7 @@ from sesame.model import container, limits
 from sesame.model.bucket_mount import BucketMount, prefix_of
 from sesame.model.container import ContainerImage
 from sesame.model.function import Function, LifecycleHook
+from sesame.model.later_settings import ANYWHERE, IN_ENVIRONMENT, IN_REQUESTS
 from sesame.model.nas import NasMount, normalized_directory
 from sesame.model.service import LogConfig, NasConfig, OssMountConfig, Service
 from sesame.model.session_affinity import SessionAffinity, affinity_of
@@ -33,7 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`instances` is the on-demand cap of this function under this qualifier, `reserved` the cap under all of its
     qualifiers; None where none is set.
 
-    An instance serves up to `concurrency` calls at a time.
+    An instance serves up to `concurrency` calls at a time. It ends after `idle_timeout_s` without a call; where that is
+    None, after the server's keep-alive time.
     """
 
     memory_mb: int
@@ -43,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     instances: int | None = None
     reserved: int | None = None
     concurrency: int = 1
+    idle_timeout_s: int | None = None
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -80,7 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
     an instance of a `trial` writes is in the outcome of its call alone.
     With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` and
-    `buckets` are mounted into each instance. With an `affinity`, calls belong to sessions.
+    `buckets` are mounted into each instance. With an `affinity`, calls belong to sessions. Temporary keys are given to
+    functions in the environment, in the request and its context, or in neither.
     """
 
     key: str
@@ -101,6 +105,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nas: tuple[NasMount, ...] = ()
     buckets: tuple[BucketMount, ...] = ()
     affinity: SessionAffinity | None = None
+    keys_in_environment: bool = True
+    keys_in_requests: bool = True
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -133,6 +139,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             instances=resolved.instance_cap,
             reserved=resolved.reserved,
             concurrency=function.instance_concurrency if server is not None and server.listens else 1,
+            idle_timeout_s=later.idle_timeout or None,
         ),
         launch=LaunchConfig(
             handler=function.handler,
@@ -153,6 +160,8 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         nas=_nas(service.nas_config),
         buckets=_buckets(service.oss_mount_config),
         affinity=_affinity(function),
+        keys_in_environment=later.disable_inject_credentials not in (IN_ENVIRONMENT, ANYWHERE),
+        keys_in_requests=later.disable_inject_credentials not in (IN_REQUESTS, ANYWHERE),
     )
 
 

@@ -155,7 +155,7 @@ class _Instance(object):
         if "meta" in header:
             # A call without it has the meta of the call before.
             self._meta = _native(header["meta"])
-            self._credentials.refresh(self._meta["credentials"])
+            self._credentials.refresh(self._meta.get("environment_credentials", self._meta["credentials"]))
         output.state.request_id = request_id
         if self._setup["notice"]:
             output.write_line(self._setup["notice"])
