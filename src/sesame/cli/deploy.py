@@ -1,4 +1,4 @@
-"""`sesame deploy`, `sesame plan` and `sesame remove`: a folder, a template.yml or an s.yaml to a server and away again.
+"""`sesame deploy`, `sesame plan` and `sesame remove`: a folder or a template to a server and away again.
 
 Result lines go to stdout, everything else to stderr. Any endpoint of the API is served, the cloud's included.
 """
@@ -57,7 +57,8 @@ _build_option = click.option(
 @_project_options
 @_build_option
 def deploy(session: Session, **options: Any) -> None:
-    """Deploys SOURCE: a folder with a template.yml or s.yaml, a template, or a folder or Python file with a handler.
+    """Deploys SOURCE: a folder with a template.yml, s.yaml or serverless.yml, a template,
+    or a folder or Python file with a handler.
 
     Deploying again changes what differs, and nothing else. A requirements.txt whose packages are not in the folder is
     installed first (`sesame build`).

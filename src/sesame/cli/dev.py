@@ -64,8 +64,8 @@ class Reached(msgspec.Struct, frozen=True):
 @click.option("--endpoint", metavar="URL", help="Deploy to this server, instead of starting one for the project.")
 @with_settings(*SETTINGS)
 def dev(**options: Any) -> None:
-    """Runs SOURCE (a folder with a template.yml or s.yaml, a template, or a folder or file with a handler) on a Sesame
-    of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
+    """Runs SOURCE (a folder with a template.yml, s.yaml or serverless.yml, a template, or a folder or file with a
+    handler) on a Sesame of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
     """
     if options["endpoint"]:
         refuse_given(OF_ITS_OWN, "--endpoint names a server that runs already")

@@ -23,7 +23,7 @@ COMMANDS = {
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
     "new": ("sesame.cli.new", "Starts a project, with a template, a test and a README."),
     "build": ("sesame.cli.build", "Installs what functions require beside their code."),
-    "deploy": ("sesame.cli.deploy", "Deploys a folder, a template.yml or an s.yaml."),
+    "deploy": ("sesame.cli.deploy", "Deploys a folder, a template.yml, an s.yaml or a serverless.yml."),
     "dev": ("sesame.cli.dev", "Runs a project while it is worked on; what is saved serves at once."),
     "plan": ("sesame.cli.deploy", "Shows what `sesame deploy` would change."),
     "remove": ("sesame.cli.deploy", "Removes what `sesame deploy` made."),

@@ -66,13 +66,14 @@ def digest(code: Code) -> str:
 
 
 def ignored_by(code: Code) -> "GitIgnoreSpec":
-    """What does not belong to code: what never does, what it leaves out, and what its ignore file names."""
+    """What does not belong to code: what never does, what it leaves out, what its ignore file and patterns name."""
     # Imported here because it takes long, and only what reads folders needs it.
     from pathspec import GitIgnoreSpec
 
     lines = [*ALWAYS_IGNORED, *code.left_out]
     if code.ignore_file is not None and code.ignore_file.is_file():
         lines += code.ignore_file.read_text("utf-8").splitlines()
+    lines += code.patterns
     return GitIgnoreSpec.from_lines(lines)
 
 

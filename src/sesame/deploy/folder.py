@@ -124,7 +124,7 @@ def _found(path: Path, wanted: Wanted) -> Found:
         raise TemplateError(Place(str(path)), f"several handlers are possible ({several}): name one with --handler")
     raise TemplateError(
         Place(str(path)),
-        "there is no template.yml or s.yaml, and no handler was found in "
+        "there is no template.yml, s.yaml or serverless.yml, and no handler was found in "
         f"{', '.join(file.name for file in files) or 'a Python file'}: expected def handler(event, context) or "
         "def handler(environ, start_response); name it with --handler, such as --handler main.my_handler",
     )

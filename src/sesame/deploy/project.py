@@ -43,7 +43,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     """Where a function's code comes from: a file, a folder, a zip, or an object `oss://bucket/object`.
 
     `ignore_file` names the patterns of what does not belong to it (`.funignore`, `.fcignore`), in gitignore's syntax;
-    `left_out` names files and folders that do not either, wherever they lie.
+    `left_out` names files and folders that do not either, wherever they lie; `patterns` are lines as of an ignore file.
     """
 
     path: Path | None = None
@@ -51,6 +51,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     object: str = ""
     ignore_file: Path | None = None
     left_out: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 def left_out(runtime: str) -> tuple[str, ...]:

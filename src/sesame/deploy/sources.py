@@ -1,4 +1,4 @@
-"""Chooses how a folder or file is read: Funcraft's template, Serverless Devs' s.yaml, or the code alone.
+"""Chooses how a folder or file is read: one of three kinds of template, or the code alone.
 
 Called by the commands `deploy`, `plan` and `remove`.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.deploy import folder, funcraft, funcraft_keys, placeholders, serverless_devs
+from sesame.deploy import folder, funcraft, funcraft_keys, placeholders, serverless_devs, serverless_framework
 from sesame.deploy.project import Place, Project, TemplateError
 
 # In this order: what `fun build` made from a template outweighs the template.
@@ -46,6 +46,13 @@ def read(path: Path, context: Context) -> Project:
             f"this template says what is deployed, so {' and '.join(context.folder_options)} cannot be given: change "
             "the template, or name the Python file or a folder without a template",
         )
+    if serverless_framework.named(template):
+        return serverless_framework.read(
+            template,
+            serverless_framework.Options(
+                account_id=context.account_id, region=context.region, parameters=context.parameters
+            ),
+        )
     if _is_serverless_devs(template):
         return serverless_devs.read(
             template,
@@ -70,7 +77,10 @@ def _template(path: Path) -> Path | None:
         return built
     # An application of Serverless Devs has its template and code in `src`.
     places = [path, path / "src"] if placeholders.published(path) else [path]
-    return next((place / name for place in places for name in TEMPLATES if (place / name).is_file()), None)
+    found = next((place / name for place in places for name in TEMPLATES if (place / name).is_file()), None)
+    # One of another provider says nothing of Function Compute: then the folder is its code alone.
+    of_framework = (path / name for name in serverless_framework.NAMES if serverless_framework.recognized(path / name))
+    return found or next(of_framework, None)
 
 
 def _is_serverless_devs(template: Path) -> bool:

@@ -219,7 +219,7 @@ class Cloud:
     def deploy_template(
         self, path: str | os.PathLike[str], parameters: Mapping[str, str] | None = None
     ) -> dict[str, Function]:
-        """Deploys a template.yml or s.yaml, or the folder that has one; its functions by `service/function`."""
+        """Deploys a template, or the folder that has one; its functions by `service/function`."""
         from sesame.deploy.sources import Context
         from sesame.testing import templates
 

@@ -1,4 +1,4 @@
-"""Deploys a template.yml or s.yaml with everything in it, as `sesame deploy` does.
+"""Deploys a template with everything in it, as `sesame deploy` does.
 
 Called by `testing.cloud`.
 """
