@@ -1,6 +1,6 @@
-"""What the endpoint needs to know of one API version: a value that each version's package makes (`fc.v2016.version`).
+"""What the endpoint needs to know about one API version; each version's package provides a value (`fc.v2016.version`).
 
-Read by `fc.app`, which builds routes, permissions, errors and descriptions from it; `VERSIONS` there lists them.
+`fc.app` builds routes, permissions, errors and descriptions from it, and lists the versions in `VERSIONS`.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,16 +14,16 @@ from sesame.fc.operations import Operation
 from sesame.fc.requests import Handler
 from sesame.fc.targets import Naming
 
-# Of `/2016-08-15/`, with which every path of a version begins.
+# The length of `/2016-08-15/`, with which every path of a version begins.
 PREFIX_BYTES = 12
 
 
 class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
     """One version of the API, such as `2016-08-15`.
 
-    `operations` is its table: its routes, the actions of its permissions and its description follow from it. `handlers`
-    makes a handler for each name in it, save InvokeFunction, which `fc.invoke` serves. `naming` says how its URLs name
-    a function, `errors` how it words and spells refusals.
+    `operations` is its table, from which routes, permission actions and the description are derived. `handlers` returns
+    a handler for each operation in it except InvokeFunction, which `fc.invoke` serves. `naming` defines how its URLs
+    name functions, `errors` how it words and formats errors.
     """
 
     name: str
@@ -34,19 +34,19 @@ class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prefix(self) -> bytes:
-        """With which all paths of its operations begin."""
+        """The prefix of all paths of its operations."""
         return f"/{self.name}/".encode()
 
 
 class Face(msgspec.Struct, frozen=True):
-    """A version that is served, and its answers to errors."""
+    """A served version, and its error answers."""
 
     version: ApiVersion
     errors: ErrorAnswers
 
 
 class Faces:
-    """The versions that are served. The first also answers what belongs to none."""
+    """The served versions. The first one also answers requests that belong to none."""
 
     def __init__(self, versions: Iterable[ApiVersion], date: DateHeader) -> None:
         faces = [Face(version, ErrorAnswers(version.errors, date)) for version in versions]
@@ -55,5 +55,5 @@ class Faces:
         self._by_prefix = {face.version.prefix: face for face in faces}
 
     def of(self, raw_path: bytes) -> Face | None:
-        """The one that a path belongs to."""
+        """The version that a path belongs to; None if it belongs to none."""
         return self._by_prefix.get(raw_path[:PREFIX_BYTES])

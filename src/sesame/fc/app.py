@@ -1,7 +1,7 @@
 """The Function Compute endpoint: from an HTTP request to its answer.
 
-Built by `_endpoints` and served by `http.server`. Invocations go past the router, all other operations through
-Starlette's. Every exception becomes the API's error answer, with the request's id.
+Built by `_endpoints` and served by `http.server`. Invocations bypass the router; all other operations go through
+Starlette's. Every exception becomes an error answer of the API, with the request's id.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from sesame.model.errors import CallerError, PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _OWN_PREFIX = OWN_PREFIX.encode() + b"/"
-# Refusals by the server, with the API's codes; a head that is too large is an invalid argument, as it is in the cloud.
+# The API's codes for refusals by the server; as in the cloud, an oversized head is an invalid argument.
 _REFUSAL_CODES = {
     Reason.MALFORMED: "InvalidArgument",
     Reason.HEAD_TOO_LARGE: "InvalidArgument",
@@ -57,7 +57,7 @@ _REFUSAL_CODES = {
 }
 _REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
-# Every API version that is served: a new one is added here.
+# The API versions that are served. Add a new version here.
 VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION, v2021.VERSION, v2023.VERSION)
 
 
@@ -96,7 +96,7 @@ class FcEndpoint:
         self._routers = Routers(VersionDependencies(parts, instances, links))
 
     def is_web(self, request: HttpRequest) -> bool:
-        """Whether a request may be one to an HTTP function."""
+        """Whether this may be a request to an HTTP function."""
         return self._faces.of(request.raw_path) is None or request.raw_path.startswith(targets.PROXY_PREFIX)
 
     async def serve_websocket(self, websocket: WebSocket) -> None:
@@ -120,7 +120,7 @@ class FcEndpoint:
             websocket.refuse(errors.answer(request_id, errors.of(error, request_id, ("GET", request.path))))
 
     def refuse(self, refusal: Refusal) -> Answer:
-        """What never comes to be a request, in the API's form."""
+        """Formats a refusal by the HTTP server, before any request was parsed, as the API's error."""
         failure = Failure(_REFUSAL_CODES[refusal.reason], refusal.message)
         status = _REFUSAL_STATUSES.get(refusal.reason, refusal.reason.value)
         return self._faces.first.errors.answer(new_request_id(), (status, failure))
@@ -177,21 +177,24 @@ class FcEndpoint:
             self._fail(request_id, exchange, error, face)
 
     def _serves(self, placement: Placement, face: Face, request: HttpRequest) -> bool:
-        """Whether a call may be served here: the writer is asked for a nonce of those alone."""
+        """Whether the call can be served here.
+
+        Decided early, so that the writer is only asked about nonces of such calls.
+        """
         if not any(name == NONCE for name, _value in request.headers):
-            # Looked at later, once its caller is known.
+            # Decided later, once the caller is known.
             return True
         target = face.version.naming.invoked(request.raw_path, request.query)
         return target is not None and placement.serves_calls_of(target)
 
     async def _has_gone_to_writer(self, exchange: Exchange) -> bool:
-        """Whether the writer has taken the request over, which is none that any agent serves."""
+        """Whether the writer has taken over the request. Such requests can be served by no other agent."""
         assert self._placement is not None
         moving = self._placement.to_writer(exchange)
         return moving is not None and await moving
 
     async def _serve_web(self, request_id: str, face: Face | None, exchange: Exchange) -> None:
-        """Requests to HTTP functions, under `/2016-08-15/proxy/` and on their hosts."""
+        """Serves requests to HTTP functions, below `/2016-08-15/proxy/` and on their own hosts."""
         request, placement = exchange.request, self._placement
         try:
             way = await self._way(request) if face is None else ways.proxy_way(request)
@@ -211,7 +214,7 @@ class FcEndpoint:
             await self._http.serve(request_id, way, exchange)
 
     async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
-        """Links to code on every host, and Sesame's own operations."""
+        """Serves links to code, on every host, and Sesame's own operations."""
         request = exchange.request
         asked = unserved.asked_of(request, self._faces.names)
         if asked is not None:
@@ -225,7 +228,7 @@ class FcEndpoint:
         await self._route(request_id, exchange, requester, None)
 
     async def _way(self, request: HttpRequest) -> Way | None:
-        """To the HTTP function that a request outside every API version is for; None where it is for none."""
+        """The HTTP function that a request outside every API version is for; None if there is none."""
         if request.raw_path.startswith(_LINK_PREFIX):
             return None
         domain = ways.domain_of(self._domains.find, request)
@@ -237,9 +240,9 @@ class FcEndpoint:
         return None if target is None else ways.local_way(target, request)
 
     async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None, face: Face | None) -> None:
-        """Through a router, by the path as sent: an escaped slash must not part a name in two.
+        """Routes by the raw path, because an escaped slash must not split a name.
 
-        `face` is None for what belongs to no version.
+        `face` is None for requests that belong to no version.
         """
         request = exchange.request
         if _NUL in request.query:
@@ -250,7 +253,7 @@ class FcEndpoint:
         scope[requests.REQUEST_ID] = request_id
         scope[requests.REQUESTER] = requester
         scope[requests.NAMING] = targets.OwnNaming() if face is None else face.version.naming
-        scope["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
+        scope["app"] = self  # makes the router raise for unknown paths and methods, instead of answering in plain text
         adapter = Adapter(exchange)
         ours = ((REQUEST_ID, request_id.encode()), self._date())
 
@@ -263,7 +266,7 @@ class FcEndpoint:
         await router(scope, adapter.receive, send_spelled)
 
     def _fail(self, request_id: str, exchange: Exchange, error: Exception, face: Face | None) -> None:
-        """The error's answer; where an answer has begun already, all that is left is to break the connection off."""
+        """Sends the error's answer. If an answer has already begun, the connection can only be aborted."""
         request = exchange.request
         first = self._faces.first
         errors = (face or first).errors
@@ -282,14 +285,14 @@ class FcEndpoint:
 
 
 def _is_call(head: RequestHead, raw_path: bytes) -> bool:
-    """Whether it is a synchronous invocation by the path of the API, from no web page."""
+    """Whether this is a synchronous invocation through the API's path, and not from a web page."""
     if head.method != b"POST" or not raw_path.endswith(targets.INVOCATIONS_SUFFIX):
         return False
     return head.invocation_type != ASYNC and not head.origin
 
 
 class Routers:
-    """One for each version, made when it is needed first: their paths are many, and compiled."""
+    """The router of each version, created on first use because compiling its many paths takes time."""
 
     def __init__(self, parts: VersionDependencies) -> None:
         self._parts = parts
@@ -297,14 +300,14 @@ class Routers:
         self._made: dict[str, Router] = {}
 
     def of_version(self, version: ApiVersion) -> Router:
-        """One route for each line of the version's table of operations."""
+        """One route for each operation of the version."""
         router = self._made.get(version.name)
         if router is None:
             router = self._made[version.name] = _router(self._of(version, own=False))
         return router
 
     def beside(self) -> Router:
-        """Of what belongs to no version: Sesame's own operations, links to code, roles, descriptions."""
+        """The router for everything outside the versions: own operations, links to code, roles, descriptions."""
         router = self._made.get(OWN_PREFIX)
         if router is None:
             given = self._parts.given
@@ -330,9 +333,7 @@ def _router(routes: list[Route]) -> Router:
 
 
 async def _describe(request: Request) -> Response:
-    """The description of one version, the first unless `version` names another; it holds no secret, so needs no
-    signature.
-    """
+    """The description of a version, the first one by default. Contains no secret, so it requires no signature."""
     wanted = request.query_params.get("version") or VERSIONS[0].name
     for version in VERSIONS:
         if version.name == wanted:

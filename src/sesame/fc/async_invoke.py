@@ -1,7 +1,7 @@
-"""Accepts asynchronous invocations: `X-Fc-Invocation-Type: Async`, through the API and through HTTP triggers.
+"""Accepts asynchronous invocations (`X-Fc-Invocation-Type: Async`), through the API and through HTTP triggers.
 
-Called by `fc.invoke` and `fc.web.http_functions` for callers who may invoke the function. The 202 is sent after the
-queue's commit.
+Called by `fc.invoke` and `fc.web.http_functions` once the caller is known to be allowed to invoke the function. The 202
+is sent after the queue's commit.
 """
 
 import re
@@ -30,7 +30,7 @@ SYNC, ASYNC = b"Sync", b"Async"
 _DELAY = b"x-fc-async-delay"
 _ID = b"x-fc-stateful-async-invocation-id"
 _ENABLE = b"x-fc-stateful-async-invocation-enable"
-# The name that 2023-03-30 has for the id.
+# The name of the id in 2023-03-30.
 _TASK_ID = b"x-fc-async-task-id"
 _OPTIONS = {
     _DELAY: "AsyncDelay",
@@ -40,7 +40,7 @@ _OPTIONS = {
 }
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
-# In the memory of a head.
+# Key in the memory of a head.
 _IS_ASYNC = "is async"
 
 _NOT_ACCEPTED = (
@@ -56,9 +56,9 @@ _ID_LINE = b"X-Fc-Stateful-Async-Invocation-Id: %b\r\nX-Fc-Async-Task-Id: %b\r\n
 
 
 class AsyncRequest(msgspec.Struct, frozen=True):
-    """One request to invoke a function asynchronously; `http_params` for one that comes through an HTTP trigger.
+    """A request to invoke a function asynchronously; `http_params` is set if it comes through an HTTP trigger.
 
-    `chain` is the caller's. `event_of` makes the event of the body, where it is not the body itself.
+    `chain` is the caller's. `event_of` builds the event from the body; by default the body is the event.
     """
 
     request_id: str
@@ -80,8 +80,8 @@ class AsyncIntake:
     async def serve(self, request: AsyncRequest, exchange: Exchange) -> None:
         """Answers 202 without a body once the invocation is committed.
 
-        Everything that the head tells is checked before the body is read. Raises a `CallerError` for what is refused,
-        and an error of status 503 where the queue cannot be written.
+        Everything in the head is checked before the body is read. Raises a `CallerError` for a refused request, and an
+        error with status 503 if the queue cannot be written.
         """
         options = _options(request.head)
         self._invocations.check(request.target, options)
@@ -115,9 +115,9 @@ class AsyncIntake:
 
 
 def is_async(head: RequestHead) -> bool:
-    """Whether the caller asks for an asynchronous invocation. Raises `InvalidArgument` for options that none has.
+    """Whether the caller asks for an asynchronous invocation. Raises `InvalidArgument` for unknown options.
 
-    Read once of a repeated head.
+    The result is cached for repeated heads.
     """
     asynchronous: bool | None = head.memory.get(_IS_ASYNC)
     if asynchronous is None:
@@ -140,7 +140,7 @@ def _asks_for_async(head: RequestHead) -> bool:
 
 
 def refuse_options(head: RequestHead) -> None:
-    """Raises `InvalidArgument` for a synchronous call that asks for what only asynchronous ones have."""
+    """Raises `InvalidArgument` if a synchronous call uses options of asynchronous ones."""
     for name, value in head.fc_headers:
         if name in _OPTIONS and value and not (name == _ENABLE and value.lower() == b"false"):
             allowed = "nothing in a synchronous call; send X-Fc-Invocation-Type: Async with it"
@@ -148,7 +148,7 @@ def refuse_options(head: RequestHead) -> None:
 
 
 def _options(head: RequestHead) -> AsyncOptions:
-    """What the headers ask for. A header that is sent empty counts as not sent."""
+    """The options in the headers. An empty header counts as absent."""
     sent: dict[bytes, bytes] = {}
     for name, value in head.fc_headers:
         if value and name in _OPTIONS and sent.setdefault(name, value) != value:

@@ -1,6 +1,6 @@
-"""Reads from a query which asynchronous invocations a list is to have.
+"""Parses which asynchronous invocations a list request asks for.
 
-Called by the routes of every API version; each has a name of its own for the prefix of ids.
+Called by the routes of every API version, each of which has its own name for the prefix of ids.
 """
 
 from starlette.requests import Request
@@ -17,7 +17,7 @@ _MILLISECONDS = "milliseconds since 1970"
 
 
 def query_of(request: Request, target: Target | None, prefix_item: str, *, stateful_only: bool = True) -> AsyncQuery:
-    """Raises `InvalidArgument` for values that the filters cannot have."""
+    """Raises `InvalidArgument` for invalid filter values."""
     begin = requests.number(request, "startedTimeBegin", _MILLISECONDS)
     end = requests.number(request, "startedTimeEnd", _MILLISECONDS)
     sent = request.query_params

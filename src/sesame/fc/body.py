@@ -1,8 +1,8 @@
-"""Reads a request's body up to a limit, and gives what prevents it the API's codes.
+"""Reads a request's body up to a limit, and maps failures to the API's error codes.
 
-Called by `fc.invoke`, `fc.web.http_functions` and the routes, after the caller is known.
-Never looks at what the body says, nor at Content-MD5: clients disagree on its form (reference/api.md §0, rule 9).
-A body whose SHA-256 was signed must have it.
+Called by `fc.invoke`, `fc.web.http_functions` and the routes, after the caller has been authenticated. Ignores the
+content as well as Content-MD5, on whose format clients disagree (reference/api.md §0, rule 9). A body whose SHA-256 was
+signed must match it.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from sesame.fc.auth.verifier import BODY_SHA256
 from sesame.fc.refusals import ApiError, EntityTooLarge, SignatureNotMatch
 from sesame.http.interface import BodyTooLarge, Exchange, TooManyBodies
 
-# A digest over more is computed in a thread.
+# The digest of a larger body is computed in a thread.
 DIGESTED_AT_ONCE_BYTES = 256 * 1024
 
 
 async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
-    """The whole body, in chunks or not.
+    """Reads the whole body, chunked or not.
 
-    Raises `EntityTooLarge` as soon as the limit is passed, before the rest is read; an error of status 503 where the
-    bodies under way leave no memory for this one; `SignatureNotMatch` for a body that is not the one that was signed;
+    Raises `EntityTooLarge` as soon as the limit is passed, before reading the rest; an error with status 503 if other
+    bodies take all the memory; `SignatureNotMatch` if the body is not the one that was signed; and
     `http.interface.Disconnected`.
     """
     try:
@@ -40,7 +40,7 @@ async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
 
 
 def body_if_here(exchange: Exchange) -> bytes | None:
-    """As `Exchange.body_if_here`. Raises `SignatureNotMatch` for a body that is not the one that was signed."""
+    """See `Exchange.body_if_here`. Raises `SignatureNotMatch` if the body is not the one that was signed."""
     body = exchange.body_if_here()
     if body is not None:
         _check(exchange, body)
@@ -48,20 +48,20 @@ def body_if_here(exchange: Exchange) -> bytes | None:
 
 
 class BodyPieces:
-    """A body that is passed on as it comes, however long."""
+    """A body of any length that is passed on as it arrives."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._digest = _signed_digest(exchange)
         self._found = sha256()
-        # Of a body whose digest was signed: what comes next, once a piece was asked for.
+        # If the digest was signed: the piece read ahead, once the first piece was requested.
         self._held: bytes | None = None
 
     async def receive(self) -> bytes:
         """The next piece, b"" at the end.
 
-        Raises `SignatureNotMatch` in place of the last piece of a body that is not the signed one: it is never given
-        whole.
+        Raises `SignatureNotMatch` instead of returning the last piece of a body that does not match its signed digest,
+        so that such a body is never delivered completely.
         """
         if self._digest is None:
             return await self._exchange.receive()
@@ -79,7 +79,7 @@ class BodyPieces:
 
 
 def _signed_digest(exchange: Exchange) -> bytes | None:
-    """Of the body, in hex; None where the caller signed none."""
+    """The signed digest of the body in hexadecimal; None if none was signed."""
     digest: bytes | None = head_of(exchange.request).memory.get(BODY_SHA256)
     return digest
 

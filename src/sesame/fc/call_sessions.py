@@ -1,7 +1,7 @@
-"""The session of a call, where its function has session affinity: found in the request, begun where it is new.
+"""Determines the session of a call to a function with session affinity, starting a new one if necessary.
 
-Called by `fc.invoke` and `fc.web.http_functions` for synchronous calls; asynchronous ones have no session, as in the
-cloud.
+Called by `fc.invoke` and `fc.web.http_functions` for synchronous calls; as in the cloud, asynchronous ones have no
+session.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ COOKIE = b"x-fc-cookie-session-id"
 
 
 class CallSession(msgspec.Struct, frozen=True):
-    """`headers` of the response tell the caller an id that was made for it."""
+    """The session of a call. `headers` are added to the response to tell the caller a newly generated id."""
 
     key: SessionKey
     headers: Headers
@@ -36,7 +36,7 @@ class CallSessions:
         self.affinity: Callable[[Target], SessionAffinity | None] = engine.affinity
 
     async def of(self, affinity: SessionAffinity, target: Target, request: Request) -> CallSession:
-        """Raises `Rejected` for an id that no session can have, and for a session that takes no call."""
+        """Raises `Rejected` for an invalid session id, and for a session that accepts no calls."""
         sent = (_cookie(request) if affinity.kind == GENERATED_COOKIE else _field(request, affinity)).decode("latin-1")
         session = await self._session(affinity, target, sent)
         headers: Headers = []
@@ -49,7 +49,7 @@ class CallSessions:
         return CallSession(SessionKey(session.parent, session.name, session.created_at), headers)
 
     async def _session(self, affinity: SessionAffinity, target: Target, sent: str) -> Record:
-        """POLICY: a cookie that names no session which can be used is replaced: whoever sends it did not choose it."""
+        """POLICY: a cookie without a usable session is replaced, because it was not chosen by its sender."""
         try:
             return await self._sessions.of_call(target, affinity, sent)
         except Invalid:
@@ -58,7 +58,7 @@ class CallSessions:
             return await self._sessions.of_call(target, affinity, "")
 
     def invoke(self, call: Invocation) -> Awaitable[Outcome]:
-        """As `Engine.invoke`."""
+        """See `Engine.invoke`."""
         return self._engine.invoke(call) if call.session is None else self._in(call.session, call)
 
     async def _in(self, session: SessionKey, call: Invocation) -> Outcome:
@@ -67,12 +67,12 @@ class CallSessions:
                 return await self._engine.invoke(call)
         finally:
             if not self._sessions.is_there(session):
-                # It ended before this call was given an instance, which nothing else would part from it.
+                # The session ended before the call got its instance, so nothing else would unbind that instance.
                 self._engine.forget_session(session)
 
 
 def _root(raw_path: bytes) -> bytes:
-    """Below which the function is served: without a path, a cookie is for the directory of its request alone."""
+    """The function's root path. Without a path, a cookie would apply only to the directory of its request."""
     if not raw_path.startswith(PROXY_PREFIX):
         return b"/"
     return PROXY_PREFIX + b"/".join(raw_path.removeprefix(PROXY_PREFIX).split(b"/")[:2])

@@ -1,6 +1,6 @@
-"""Where the links to code lead that `fc.links` makes: no operation of the API.
+"""Serves the links to code that `fc.links` creates; not an operation of the API.
 
-Mounted by `fc.app`. Only holders of a valid link come here, without a signature.
+Mounted by `fc.app`. Requires a valid link, but no signature.
 """
 
 from starlette.requests import Request
@@ -24,7 +24,7 @@ class CodeDownload:
         return Route(LINK, self._follow, methods=["GET"])
 
     async def _follow(self, request: Request) -> Response:
-        """The archive as it was uploaded."""
+        """Sends the archive as it was uploaded."""
         package = self._links.package(requests.name(request, "name"), request.scope["query_string"].decode("latin-1"))
         archive = await self._packages.fetched_archive(package)
         if archive is None:

@@ -1,7 +1,7 @@
-"""Takes a large package out of a JSON body and decodes it in small steps, so that other threads get their turn.
+"""Extracts a large package from a JSON body and decodes it in small steps, so that other threads can run.
 
-Called by `fc.requests` in a thread. JSON and base64 of a hundred megabytes in one step each would stop the event
-loop for a third of a second, in whatever thread they ran.
+Called by `fc.requests` in a thread. Decoding a hundred megabytes of JSON and base64 in one step each would block the
+event loop for a third of a second, whatever thread they ran in.
 """
 
 import binascii
@@ -22,23 +22,23 @@ FIELD = "code.zip_file"
 
 _KEY = re.compile(rb'"zipfile"\s*:\s*\Z', re.IGNORECASE)
 _KEY_BYTES = 64
-# The longest escape, of one character.
+# The longest escape of a single character.
 _ESCAPE_BYTES = 6
-# What a document of the allowed size has at most: two quotes for each string of one character and its comma.
+# The most that a document of the allowed size can have: two quotes for each one-character string and its comma.
 _QUOTES_MAX = limits.DOCUMENT_BYTES
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """`document` is the body with PLACEHOLDER for the text of the package; `archive` is None where there was none."""
+    """`document` is the body with PLACEHOLDER instead of the package's text; `archive` is None if there was none."""
 
     document: bytes
     archive: bytes | None
 
 
 def cut(body: bytes) -> Cut:
-    """Raises `EntityTooLarge` for a body that is large without its package, `Unusable` for text that is no base64.
+    """Raises `EntityTooLarge` if the rest of the body is too large, `Unusable` if the package is not base64.
 
-    A body that is no JSON is cut somewhere, or not; the document that is left is no JSON either.
+    A body that is not JSON may be cut anywhere; the remaining document is not JSON either.
     """
     document, archive, at, quotes = io.BytesIO(), None, 0, 0
     while (opening := body.find(b'"', at)) >= 0:
@@ -64,7 +64,7 @@ def cut(body: bytes) -> Cut:
 
 
 def _closing_quote(body: bytes, start: int, quotes_max: int) -> tuple[int, int]:
-    """Where the string ends, -1 where it does not, and how many quotes were looked at."""
+    """The position of the string's closing quote, or -1, and the number of quotes examined."""
     at, seen = start, 0
     while seen <= quotes_max:
         at = body.find(b'"', at)
@@ -89,7 +89,7 @@ def _decoded(body: bytes, start: int, end: int) -> bytes:
     archive, left, at, ended = io.BytesIO(), b"", start, False
     while at < end:
         stop = _step_end(body, at, end)
-        # Some encoders break lines; anything else that is not of the alphabet is a mistake.
+        # Some encoders break lines; any other character outside the alphabet is an error.
         text = left + _plain(body[at:stop]).translate(None, b"\r\n")
         at = stop
         whole = len(text) if at == end else len(text) // 4 * 4
@@ -107,7 +107,7 @@ def _decoded(body: bytes, start: int, end: int) -> bytes:
 
 
 def _step_end(body: bytes, at: int, end: int) -> int:
-    """Where a step ends without parting an escape of JSON."""
+    """The end of a step that does not split a JSON escape."""
     stop = min(at + STEP_BYTES, end)
     if stop < end:
         slash = body.rfind(b"\\", stop - _ESCAPE_BYTES, stop)
@@ -117,7 +117,7 @@ def _step_end(body: bytes, at: int, end: int) -> int:
 
 
 def _plain(text: bytes) -> bytes:
-    """Without JSON's escapes, which some encoders write for `/`, `+` and `=`."""
+    """Resolves JSON's escapes, which some encoders use for `/`, `+` and `=`."""
     if b"\\" not in text:
         return text
     try:

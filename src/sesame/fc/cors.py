@@ -1,7 +1,7 @@
-"""Lets web pages of any origin call the API: answers preflights, and allows the page's origin in answers.
+"""Lets web pages of any origin call the API: answers preflight requests, and allows the page's origin in answers.
 
-Called by `fc.app` for requests with an Origin header (reference/api.md §3.3). Allowing an origin gives no right: every
-call of the API is signed, and cookies do not count. HTTP functions answer for themselves.
+Called by `fc.app` for requests with an Origin header (reference/api.md §3.3). Allowing an origin grants no permission:
+every call of the API is signed, and cookies do not count. HTTP functions handle CORS themselves.
 """
 
 from sesame.fc.headers import Headers
@@ -14,12 +14,12 @@ _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-h
 
 
 def is_preflight(request: Request) -> bool:
-    """A browser's question whether it may call: it is not signed, and asks for nothing else."""
+    """Whether this is a browser's question whether it may send a request; it is not signed."""
     return request.method == "OPTIONS" and request.header(_METHOD) is not None
 
 
 def answer_preflight(exchange: Exchange, own: Headers) -> None:
-    """Allows what is asked for. `own` are the headers of every answer."""
+    """Allows whatever is asked for. `own` are the headers of every answer."""
     asked = dict(exchange.request.headers)
     allowed: Headers = [(b"Access-Control-Allow-Methods", asked[_METHOD])]
     if _HEADERS in asked:
@@ -29,5 +29,5 @@ def answer_preflight(exchange: Exchange, own: Headers) -> None:
 
 
 def name_origin(exchange: Exchange, origin: bytes) -> None:
-    """Has the answer say that a page of this origin may read it."""
+    """Adds headers to the answer that let a page of this origin read it."""
     exchange.add_headers(((b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin")))

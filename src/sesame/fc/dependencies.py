@@ -1,4 +1,4 @@
-"""What the Function Compute endpoint is given by `app`."""
+"""The dependencies that `app` passes to the Function Compute endpoint."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ from sesame.model.function import Package
 from sesame.model.invocation import Credentials
 from sesame.model.service import Service
 
-# Takes a role's ARN, a name for the session and for how many seconds the keys must be good; raises `Forbidden`.
+# (role ARN, session name, seconds for which the keys must be valid) → keys. Raises `Forbidden`.
 Lend = Callable[[str, str, float], Credentials]
 
 
@@ -35,10 +35,10 @@ class Packages(Protocol):
 
 
 class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
-    wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does. `log_problem` says why
-    what functions of a service write does not get to its logstore; "" where it does, or should not.
-    `continued` is `fc.async_invoke.AsyncIntake`'s. `placement` is there where this is one of several agents.
+    """`lend` returns temporary keys of a role. Signature dates are compared with `callers_wall`, by default with the
+    wall clock of `clocks`. `destinations` maps ARNs to URLs, like the setting of that name. `log_problem` returns why a
+    service's function output does not reach its logstore, or "" if it does or should not.
+    `continued` is for `fc.async_invoke.AsyncIntake`. `placement` is set if this is one of several agents.
     """
 
     authentication: Authentication
@@ -62,7 +62,7 @@ class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionDependencies(msgspec.Struct, frozen=True):
-    """What the handlers of one API version are made of."""
+    """What the handlers of one API version are built from."""
 
     given: FcDependencies
     instances: Instances

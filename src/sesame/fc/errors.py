@@ -1,7 +1,7 @@
 """Answers errors: chooses status and body.
 
-Called by `fc.app` and `fc.exec` for whatever a request ran into. A platform error's text is never shown: it goes to the
-log, with the request id.
+Called by `fc.app` and `fc.exec` for any exception raised by a request. The text of a platform error is never sent: it
+is logged with the request id.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ Wording = Callable[[CallerError], ApiError]
 
 
 class ErrorForm(msgspec.Struct, frozen=True, kw_only=True):
-    """How one API version words refusals, and spells the bodies of its error answers.
+    """How one API version words refusals, and formats the bodies of its error answers.
 
-    `shape` is the struct of a body, which `document` makes of a failure and the request's id. `acs` says that the id is
-    also sent in the header that the clients of later versions read.
+    `shape` is the struct of the body, which `document` builds from a failure and the request's id. With `acs`, the id
+    is also sent in the header read by clients of later versions.
     """
 
     worded: Wording
@@ -42,19 +42,19 @@ class ErrorForm(msgspec.Struct, frozen=True, kw_only=True):
     acs: bool = False
 
 
-# The most characters that a message has. Longer ones repeat what the caller sent: they lose their middle.
+# The maximum length of a message. Longer ones repeat what the caller sent, and are shortened in the middle.
 MESSAGE_CHARS_MAX = 2048
 
 
 class ErrorAnswers:
-    """The answers to errors in the words of one API version."""
+    """The error answers of one API version."""
 
     def __init__(self, form: ErrorForm, date: DateHeader) -> None:
         self._form = form
         self.date = date
 
     def of(self, error: Exception, request_id: str, asked: tuple[str, str]) -> tuple[int, Failure]:
-        """Status and body for whatever a request ran into; logs platform errors. `asked` is its method and path."""
+        """Maps any exception to a status and a failure, and logs platform errors. `asked` is (method, path)."""
         if isinstance(error, HTTPException) and error.status_code in (404, 405):
             error = PathNotSupported(*asked)
         if isinstance(error, CallerError):
@@ -69,7 +69,7 @@ class ErrorAnswers:
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
     def answer(self, request_id: str, answer: tuple[int, Failure]) -> Answer:
-        """One error answer, whole."""
+        """Builds the complete error answer."""
         sent_id = request_id.encode()
         acs = ((ACS_REQUEST_ID, sent_id),) if self._form.acs else ()
         headers = ((REQUEST_ID, sent_id), *acs, self.date(), JSON_TYPE)

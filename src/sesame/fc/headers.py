@@ -14,7 +14,7 @@ _HEX = b"0123456789abcdefABCDEF"
 _MAX_CACHED_NAMES = 512
 
 REQUEST_ID = b"X-Fc-Request-Id"
-# Where clients of versions after 2016-08-15 look too.
+# The header that clients of versions after 2016-08-15 read as well.
 ACS_REQUEST_ID = b"x-acs-request-id"
 DATE = b"Date"
 CONTENT_TYPE = b"Content-Type"
@@ -22,10 +22,10 @@ CONTENT_LENGTH = b"Content-Length"
 
 JSON_TYPE = (CONTENT_TYPE, b"application/json")
 
-# Ids are generated in batches: a system call for random bytes per id would cost more than all other work on it.
+# Ids are generated in batches, because a system call for random bytes per id would dominate the cost.
 _RANDOM_DIGITS = 20
 _IDS_AT_ONCE = 32
-# By a random digit: two of its bits, under the mark of the variant.
+# Maps a random hex digit to a variant digit: two random bits below the variant's fixed ones.
 _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 _names: dict[bytes, bytes] = {}
@@ -33,9 +33,9 @@ _ids: list[str] = []
 
 
 def canonical(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The same headers with their names in Go's spelling: `etag` as `Etag`, `x-fc-log-result` as `X-Fc-Log-Result`.
+    """Spells header names like Go: `etag` becomes `Etag`, `x-fc-log-result` becomes `X-Fc-Log-Result`.
 
-    Official clients look names up in this spelling, case and all.
+    Official clients look names up case-sensitively in this spelling.
     """
     return [(_names.get(name) or _spell(name), value) for name, value in headers]
 
@@ -61,7 +61,7 @@ class DateHeader:
         return self._header
 
     def text(self) -> str:
-        """Its value."""
+        """The header's value."""
         second = int(self._wall_clock())
         if second != self._second:
             self._second = second
@@ -71,19 +71,19 @@ class DateHeader:
 
 
 def request_id_of(trace_id: bytes) -> str:
-    """The caller's own trace id (`x-fc-trace-id`) where it is a UUID, else a new UUID; always 36 characters.
+    """The caller's trace id (`x-fc-trace-id`) if it is a UUID, else a new UUID; always 36 characters.
 
-    By the documentation the request id equals the trace id (reference/api.md §2), but clients match it with `.{36}`.
-    So only a trace id in the form of a UUID is used.
+    According to the documentation the request id equals the trace id (reference/api.md §2), but clients match it with
+    `.{36}`, so only trace ids in UUID form are adopted.
     """
     return trace_id.decode() if trace_id and _is_uuid(trace_id) else new_request_id()
 
 
 def new_request_id() -> str:
-    """A UUID of version 7: milliseconds since 1970, then 74 random bits.
+    """A version 7 UUID: milliseconds since 1970, then 74 random bits.
 
-    Ids that are made one after the other begin alike, so that the index of the ids of asynchronous invocations grows at
-    its end: a random id would change another page of a large index with each invocation.
+    Consecutive ids have a common prefix, so that the index of asynchronous invocation ids grows at its end: random ids
+    would modify a different page of a large index with each invocation.
     """
     if not _ids:
         _ids.extend(_fresh_ids())

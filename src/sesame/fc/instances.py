@@ -15,9 +15,9 @@ class Instances:
         self._engine = engine
 
     async def of(self, service: str, qualifier: str, function: str) -> dict[str, InstanceInfo]:
-        """By their ids. An empty qualifier means the latest state; an alias every version that it sends calls to.
+        """The running instances by id. No qualifier means the latest state; an alias means all versions it refers to.
 
-        Raises what is not found of the three.
+        Raises `NotFound` if the service, the qualifier or the function does not exist.
         """
         await self._functions.get(service, function, qualifier)
         versions = await self._versions(service, qualifier)

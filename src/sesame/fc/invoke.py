@@ -23,7 +23,7 @@ from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.recursion import Chain
 from sesame.model.session import SessionKey
 
-# Reading an event of this size costs less than checking first whether the function can be called now.
+# Reading an event up to this size costs less than first checking whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
 
 _EXPOSED = (
@@ -32,7 +32,7 @@ _EXPOSED = (
 )
 _STREAM_LINES = b"X-Fc-Request-Id: %b\r\nDate: %b\r\n"
 _BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
-# Sesame's own headers of a cold call: how long each phase took, in milliseconds.
+# Sesame's own headers for cold calls: the milliseconds of each phase.
 _COLD_LINES = (
     b"X-Sesame-Cold-Start: true\r\n"
     b"X-Sesame-Queue-Ms: %.1f\r\n"
@@ -54,12 +54,12 @@ class Invoker:
         self._date = date
 
     async def serve(self, request_id: str, target: Target, exchange: Exchange, chain: Chain, version: str = "") -> None:
-        """Reads the event, invokes the function and answers; an asynchronous invocation is only accepted.
+        """Reads the event, invokes the function and answers; an asynchronous invocation is only queued.
 
-        `chain` is the caller's. `version` as that of an `Invocation`.
+        `chain` is the caller's. `version` is as in `Invocation`.
 
-        A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
-        is refused, and `Disconnected` when the client hung up; the call was cancelled then.
+        A function's failure is answered with 200, too, and the header X-Fc-Error-Type. Raises a `CallerError` for a
+        refused request, and `Disconnected` if the client hung up, after cancelling the call.
         """
         head = head_of(exchange.request)
         if async_invoke.is_async(head):
@@ -84,9 +84,9 @@ class Invoker:
         return self._sessions.affinity(target) is not None
 
     async def session(self, target: Target, exchange: Exchange) -> SessionKey | None:
-        """The session of a call, which the answer names to the caller where it is new.
+        """The session of a call; the answer tells the caller a new session's id.
 
-        None where the function has no session affinity. Raises as `CallSessions.of`.
+        None if the function has no session affinity. Raises as `CallSessions.of` does.
         """
         affinity = self._sessions.affinity(target)
         if affinity is None:
@@ -96,7 +96,7 @@ class Invoker:
         return session.key
 
     async def accept(self, request: AsyncRequest, exchange: Exchange) -> None:
-        """Answers 202 once the invocation is in the queue, as `AsyncIntake.serve`."""
+        """Answers 202 once the invocation is in the queue, see `AsyncIntake.serve`."""
         await self._async.serve(request, exchange)
 
     async def read_event(self, target: Target, exchange: Exchange) -> bytes:
@@ -108,32 +108,32 @@ class Invoker:
             return await read_body(exchange, limits.SYNC_PAYLOAD_BYTES)
 
     def run(self, invocation: Invocation, exchange: Exchange) -> Awaitable[Outcome]:
-        """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""
+        """Invokes the function. If the client hangs up, cancels the call and raises `Disconnected`."""
         return while_connected(exchange, self._sessions.invoke(invocation))
 
     async def session_of(self, target: Target, request: Request) -> CallSession | None:
-        """As `session`, for what has no exchange."""
+        """Like `session`, for requests without an exchange."""
         affinity = self._sessions.affinity(target)
         return None if affinity is None else await self._sessions.of(affinity, target, request)
 
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
-        """As `Engine.invoke`, for what watches its client itself."""
+        """Like `Engine.invoke`, for callers that watch the client's connection themselves."""
         return self._sessions.invoke(invocation)
 
     def destined(self, target: Target, session: SessionKey | None = None) -> Destined:
         return self._engine.destined(target, "" if session is None else session.session_id)
 
     def stream_headers(self, request_id: str) -> Headers:
-        """Of a response that begins before the function has ended."""
+        """The headers of a response that begins before the function has ended."""
         return [(REQUEST_ID, request_id.encode()), self._date()]
 
     def stream_lines(self, request_id: str) -> bytes:
-        """The same as ready lines."""
+        """The same headers, encoded."""
         return _STREAM_LINES % (request_id.encode(), self._date()[1])
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
-        """The header lines of each answer to an invocation; a failure also has its Content-Type."""
-        # Text, encoded once: to put bytes into bytes takes twice as long.
+        """The header lines of the answer to an invocation; a failure's include the Content-Type."""
+        # Formatted as text and encoded once: formatting bytes takes twice as long.
         lines = (
             f"X-Fc-Request-Id: {request_id}\r\n"
             f"Date: {self._date.text()}\r\n"
@@ -152,7 +152,7 @@ class Invoker:
 
 
 def _cold_lines(phases: Phases, total_ms: float) -> bytes:
-    """The phases add up to what has passed since the head of the request; what is none of the others is the last."""
+    """The phases add up to the time since the request's head; the last one is the time that no phase accounts for."""
     return _COLD_LINES % (
         phases.queue_ms,
         phases.start_ms,

@@ -1,4 +1,4 @@
-"""Reads JSON objects that a body holds as text, as the versions after 2016-08-15 send the settings of triggers.
+"""Parses JSON objects sent as text within a body, as versions after 2016-08-15 do for trigger settings.
 
 Called by those versions' inputs.
 """
@@ -15,7 +15,7 @@ _SHOWN_CHARS = 64
 
 
 def object_of(text: str, field: str) -> dict[str, Any]:
-    """`field` as an error spells it. Raises `InvalidArgument` for other text, and for values that no body may hold."""
+    """`field` is its spelling in errors. Raises `InvalidArgument` for anything but an object of permitted values."""
     try:
         found = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""Makes and checks links from which a function's code can be fetched with a plain GET.
+"""Creates and verifies links that download a function's code with a plain GET.
 
-Called by the routes of functions (`url`) and by the route of the links (`package`). Nothing is kept: all that a link
-says is signed into it.
+Called by the routes of functions (`url`) and by the route of the links (`package`). Stateless: a link contains all it
+needs, signed.
 """
 
 import hmac
@@ -18,7 +18,7 @@ VALID_S = 30 * 60
 
 
 def secret_from(access_key_secret: str) -> bytes:
-    """A key for links that follows from the account's own, so that links outlive a restart but not a change of key."""
+    """Derives the key for links from the account's secret, so that links survive a restart but not a change of key."""
     return hmac.digest(access_key_secret.encode(), b"sesame code links", sha256)
 
 
@@ -30,7 +30,7 @@ class CodeLinks:
         self._wall_clock = wall_clock
 
     def url(self, base: str, package: Package) -> str:
-        """`base` is `http://host:port`, as the caller reached this server."""
+        """`base` is the `http://host:port` under which the caller reached this server."""
         expires = str(int(self._wall_clock()) + VALID_S)
         query = {
             "checksum": package.checksum,
@@ -41,7 +41,7 @@ class CodeLinks:
         return f"{base}{PATH_PREFIX}{package.sha256}.zip?{urlencode(query)}"
 
     def package(self, name: str, query: str) -> Package:
-        """The package that a link means; raises `AccessDenied` for one that is not ours, was changed or is too old."""
+        """The package that a link refers to. Raises `AccessDenied` if the link is forged, modified or expired."""
         items = {key: values[0] for key, values in parse_qs(query).items()}
         size, expires = items.get("size", ""), items.get("expires", "")
         if not (size.isascii() and size.isdigit() and expires.isascii() and expires.isdigit()):
@@ -62,10 +62,10 @@ class CodeLinks:
 
 
 def base_url(scheme: str, server: tuple[str, int | None] | None, host_header: str) -> str:
-    """Where the caller can reach this server again.
+    """The URL under which the caller can reach this server again.
 
-    The Host header when it names a port; some clients leave the port out (reference/api.md §0, rule 8): then the
-    address of the socket that the request came to.
+    Taken from the Host header if it includes a port, which some clients omit (reference/api.md §0, rule 8); otherwise
+    from the socket address that received the request.
     """
     host, colon, port = host_header.rpartition(":")
     if colon and host and port.isascii() and port.isdigit() and _is_host(host):

@@ -1,4 +1,4 @@
-"""Describes an API version as an OpenAPI document, from its table of operations and the structs that it names.
+"""Describes an API version as an OpenAPI document, derived from its operations and their structs.
 
 Called by `fc.app`, which serves it at `/openapi.json?version=…`, and by scripts.
 """
@@ -37,7 +37,7 @@ _PART = re.compile(r"{([^}]*)}")
 
 
 def document(version: ApiVersion) -> dict[str, Any]:
-    """The OpenAPI document as a dict; `info.version` is the version of Sesame."""
+    """The OpenAPI document; `info.version` is the version of Sesame."""
     shapes = _shapes(version)
     schemas, components = schema_components(shapes, ref_template=_REF)
     by_shape = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
@@ -69,7 +69,7 @@ def document(version: ApiVersion) -> dict[str, Any]:
 
 
 def _shapes(version: ApiVersion) -> list[Any]:
-    """The structs of all request and answer bodies, each once."""
+    """The distinct structs of all request and answer bodies."""
     found: list[Any] = [version.errors.shape]
     for operation in version.operations:
         answer = operation.answers.item if isinstance(operation.answers, ListOf) else operation.answers

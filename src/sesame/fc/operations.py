@@ -1,21 +1,22 @@
-"""What an operation of an API is, as the table of each version lists it: its place, what it takes, what it answers.
+"""The definition of an API operation, as listed in each version's table: path, input and answer.
 
-Read by `fc.app` to route, by `fc.auth.actions` to name actions, by `fc.openapi` to describe the API.
+Read by `fc.app` to route, by `fc.auth.actions` to name actions, and by `fc.openapi` to describe the API.
 """
 
 from typing import Any
 
 import msgspec
 
-# Of what Sesame offers beside the API, signed and authorized like the API's own operations.
+# The path prefix of Sesame's own operations, which are signed and authorized like the API's.
 OWN_PREFIX = "/sesame"
 INVOKE = "InvokeFunction"
 
 
 class ListOf(msgspec.Struct, frozen=True):
-    """An answer with some records under `key`, and `nextToken` (or what the operation calls it) where there are more.
+    """An answer with a page of records under `key`, and with `nextToken` (or the operation's name for it) if there are
+    more.
 
-    `or_null` says that an empty list is null.
+    With `or_null`, an empty list is sent as null.
     """
 
     key: str
@@ -25,10 +26,10 @@ class ListOf(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """`takes` is the struct of the JSON body, which `needs` these fields, or for a query these parameters.
+    """`takes` is the struct of the JSON body, or with a query its parameters; `needs` lists what is required.
 
-    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket. `own` operations
-    are Sesame's and no part of the API.
+    `answers` None means status 204 without a body. With `upgrades`, the connection becomes a websocket. `own`
+    operations are Sesame's, not the API's.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def route(self) -> str:
-        """The whole path, for the router."""
+        """The complete path, for the router."""
         return self.prefix + self.path
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Makes the operations of one version; `prefix` is `/` and the version."""
+    """Creates the operations of one version; `prefix` is `/` and the version."""
 
     prefix: str
 

@@ -1,6 +1,6 @@
-"""Where several agents serve one port: which of them answers a request.
+"""With several agents on one port: decides which of them answers a request.
 
-Implemented by `agents`; a Sesame of one agent has none.
+Implemented by `agents`; there is none in a Sesame with a single agent.
 """
 
 from collections.abc import Awaitable
@@ -13,48 +13,49 @@ from sesame.model.invocation import Target
 
 
 class Placement(Protocol):
-    """`moves` and `to_writer` say whether another agent has taken the connection over: then nothing is left to do.
+    """`moves` and `to_writer` tell whether another agent has taken over the connection; nothing is then left to do
+    here.
 
-    Both raise `PlatformError` for a request that cannot be served here, and cannot move.
+    Both raise `PlatformError` for a request that can neither be served here nor move.
     """
 
     @property
     def nonces(self) -> UsedNonces:
-        """Those that this agent has seen."""
+        """The nonces that this agent has seen."""
 
     def proven(self, exchange: Exchange) -> bool:
-        """Whether another agent has checked the request's signature, and used its nonce."""
+        """Whether another agent has verified the request's signature and recorded its nonce."""
 
     def first_use(self, nonce: bytes) -> Awaitable[bool] | None:
-        """Whether no agent has seen the nonce before, which is new to this one; by `identity.nonces.digest_of`.
+        """Whether no agent has seen this nonce, a digest from `identity.nonces.digest_of` that is new to this agent.
 
-        None where this agent has seen those of all. Raises `PlatformError` where nobody can say so.
+        None if this agent has seen the nonces of all. Raises `PlatformError` if it cannot be determined.
         """
 
     def serves_calls_of(self, target: Target) -> bool:
-        """Whether synchronous calls of it may be served here. What is refused before, the writer refuses, too."""
+        """Whether synchronous calls of `target` may be served here. If not, the request goes to the writer."""
 
     def drawn(self, target: Target, exchange: Exchange) -> Target:
-        """What a synchronous call of `target` calls: of an alias with a canary, the version that it is to have."""
+        """The function that a synchronous call of `target` runs: for an alias with a canary, with the version drawn."""
 
     def moves(self, called: Target, exchange: Exchange) -> Awaitable[bool] | None:
-        """Before a synchronous call of what was `drawn` is served; None where it is served here."""
+        """Call before serving a synchronous call of a `drawn` target. None if it is served here."""
 
     def opens_here(self, exchange: Exchange) -> Awaitable[bool]:
-        """Once `moves` says that it is served here: has a request for a websocket come here anew, as the websocket.
+        """After `moves` has decided to serve here: restarts a websocket request here as a websocket.
 
-        False for one whose connection cannot move.
+        Returns False if its connection cannot move.
         """
 
     def came(self, target: Target, *, moved: bool) -> None:
-        """A websocket has come, for which there was a place here: by the word of another agent where it has `moved`."""
+        """Records that a websocket has arrived for which there was a place; another agent knew it if it has `moved`."""
 
     def to_writer(self, exchange: Exchange) -> Awaitable[bool] | None:
-        """Before anything else is served; None where it is served here."""
+        """Call before serving anything else. None if it is served here."""
 
 
 async def require_first_use(placement: Placement, nonce: bytes | None) -> None:
-    """Raises `NonceUsed` unless the nonce of a verified request, if it has one, is new to every agent."""
+    """Raises `NonceUsed` unless the nonce of a verified request, if it has one, is new to all agents."""
     if nonce is not None:
         asking = placement.first_use(nonce)
         if asking is not None and not await asking:

@@ -1,6 +1,6 @@
-"""Refusals of the Function Compute endpoints that every API version shares: what is wrong with a request as such.
+"""Refusals shared by all API versions of the Function Compute endpoint: what is wrong with the request itself.
 
-Raised by everything in `fc`. Refusals of packages below have no words: each version gives them some
+Raised by everything in `fc`. Refusals raised by lower packages have no wording: each version provides it
 (`fc.wording`).
 """
 
@@ -8,12 +8,12 @@ import msgspec
 
 from sesame.model.errors import CallerError
 
-# The most characters of a path that an error repeats.
+# How many characters of a path an error repeats.
 PATH_CHARS_SHOWN = 256
 
 
 class ApiError(CallerError):
-    """A refusal in the words of the API: its HTTP status, its error code and its text (reference/api.md §1.3)."""
+    """A refusal in the API's terms: HTTP status, error code and text (reference/api.md §1.3)."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
@@ -22,7 +22,7 @@ class ApiError(CallerError):
 
 
 class InvalidArgument(ApiError):
-    """A header, a path, a query or a body is malformed; fields are spelled as on the wire."""
+    """A header, path, query or body is malformed. Fields are spelled as on the wire."""
 
     def __init__(self, text: str) -> None:
         super().__init__(400, "InvalidArgument", text)
@@ -42,7 +42,7 @@ class MissingRequiredHeader(ApiError):
 
 
 class PathNotSupported(ApiError):
-    """There is no operation with this method and path."""
+    """No operation has this method and path."""
 
     def __init__(self, method: str, path: str) -> None:
         shown = path if len(path) <= PATH_CHARS_SHOWN else path[:PATH_CHARS_SHOWN] + "…"
@@ -56,7 +56,7 @@ class EntityTooLarge(ApiError):
 
 
 class AccessDenied(ApiError):
-    """The caller is not who it says, or may not come this way."""
+    """The caller failed to authenticate, or may not use this kind of access."""
 
     def __init__(self, text: str, *, code: str = "AccessDenied") -> None:
         super().__init__(403, code, text)
@@ -74,7 +74,7 @@ class SignatureNotMatch(AccessDenied):
 
 
 class NonceUsed(ApiError):
-    """A request was signed with a nonce that one before it had, as the same request has when it is sent again."""
+    """The nonce of the signature has been used before, for example because the same request was sent again."""
 
     def __init__(self) -> None:
         text = (
@@ -85,7 +85,7 @@ class NonceUsed(ApiError):
 
 
 class InvalidAccessKeyID(AccessDenied):
-    """There is no such access key."""
+    """The access key does not exist."""
 
     def __init__(self, access_key_id: str) -> None:
         super().__init__(f"invalid access key ID '{access_key_id}'", code="InvalidAccessKeyID")

@@ -1,7 +1,7 @@
-"""Runs recorded calls again, and calls of a function under other runtimes: each in a sandbox of its own.
+"""Runs recorded calls again, and tries functions under other runtimes, each in a sandbox of its own.
 
-Called by the operations on recordings. What a call did to the world it does again: events, variables, code and rights
-are the function's own.
+Called by the operations on recordings. A replayed call has its side effects again: event, variables, code and role are
+the function's own.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ class Archives(Protocol):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A recorded call and how it ended this time, with the role that the function has now.
+    """A recorded call and the outcome of its replay, with the function's current role.
 
-    `missing` names variables that the function has no longer, `changed` those that have another value now.
+    `missing` names variables that the function no longer has, `changed` those whose values differ now.
     """
 
     recorded: Recording
@@ -59,7 +59,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What an interpreter says of a source when it compiles it: an error or a warning."""
+    """An error or a warning by an interpreter about a source that it compiled."""
 
     file: str
     line: int
@@ -73,7 +73,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class Replays:
-    """`resolve` gives a function as it is now."""
+    """`resolve` returns the current state of a function."""
 
     def __init__(
         self, recorder: Recorder, resolve: Callable[[Target], Snapshot], trials: Trials, code: CodeSource,
@@ -86,9 +86,9 @@ class Replays:
         self._archives = archives
 
     async def replay(self, recording: Recording, runtime: str, code: CodeInput | None, by: Requester) -> Replayed:
-        """`runtime` is "" for the recorded one, `code` None for the recorded package.
+        """`runtime` "" means the recorded runtime, `code` None the recorded package.
 
-        Raises `Unusable` when the event or the code was not kept.
+        Raises `Unusable` if the event or the code was not kept.
         """
         runtime = _known(runtime or recording.runtime)
         if recording.event is None:
@@ -136,14 +136,14 @@ class Replays:
         )
 
     async def attempt(self, target: Target, event: bytes, runtime: str) -> Tried:
-        """One call of a function as it is, under another runtime."""
+        """Calls the current function once under another runtime."""
         snapshot = self._under(target, runtime)
         request_id = str(uuid.uuid4())
         outcome = await self._run(snapshot, Invocation(request_id, target, event))
         return Tried(runtime=snapshot.runtime, request_id=request_id, outcome=outcome)
 
     async def check(self, target: Target, runtime: str, by: Requester) -> Findings:
-        """What a runtime's interpreter says of the sources in a function's code, imported or not."""
+        """The findings of a runtime's interpreter about all sources in a function's code, imported or not."""
         snapshot = self._under(target, runtime)
         await self._require_kept(snapshot.code)
         archive = await asyncio.to_thread(_with_check, self._archives.archive(_package(snapshot.code)))
@@ -201,7 +201,7 @@ def _package(sha256: str) -> Package:
 
 
 def _with_check(archive: Path) -> bytes:
-    """A copy of an archive with the checking handler in it."""
+    """A copy of an archive with the checking handler added."""
     held = io.BytesIO(archive.read_bytes())
     with zipfile.ZipFile(held, "a", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr(f"{checking.MODULE}.py", checking.SOURCE.read_bytes())

@@ -1,4 +1,4 @@
-"""What routes have in common: names from paths, parameters of lists, bodies, and answers in JSON.
+"""Helpers for routes: names in paths, list parameters, bodies, and JSON answers.
 
 Called by the routes of every API version.
 """
@@ -28,37 +28,37 @@ T = TypeVar("T", bound=msgspec.Struct)
 DECODED_AT_ONCE_BYTES = 16 * 1024
 Handler = Callable[[Request], Awaitable[Response]]
 Done = Callable[[Request], Response]
-"""The answer to a change, of which there is nothing to tell."""
-# Where `fc.app` leaves the exchange of a request.
+"""Builds the answer to a change that has no result."""
+# Keys of the scope that `fc.app` sets: the exchange of the request,
 EXCHANGE = "sesame.exchange"
-# Where it leaves the request's id for answers that repeat it.
+# the request's id, for answers that repeat it,
 REQUEST_ID = "sesame.request_id"
-# Where it leaves the proven caller, for operations that ask for more rights than their path says.
+# the authenticated caller, for operations that require further permissions,
 REQUESTER = "sesame.requester"
-# Where it leaves how the API version of a request names functions.
+# and how the request's API version names functions.
 NAMING = "sesame.naming"
 
 
 def name(request: Request, part: str) -> str:
-    """A part of the path, decoded: the router matched the path as it was sent."""
+    """A decoded part of the path; the router matches the raw path."""
     return segment(request.path_params[part].encode("latin-1"))
 
 
 def qualified_service(request: Request) -> tuple[str, str]:
-    """The service and its qualifier, "" where that means the latest state."""
+    """The service and its qualifier; "" stands for the latest state."""
     naming: Naming = request.scope[NAMING]
     service, qualifier = naming.qualified(name(request, "service"), request.scope["query_string"])
     return service, "" if qualifier == limits.LATEST else qualifier
 
 
 def qualified_function(request: Request) -> tuple[str, str, str]:
-    """Service, function and qualifier, "" where that means the latest state."""
+    """Service, function and qualifier; "" stands for the latest state."""
     service, qualifier = qualified_service(request)
     return service, name(request, "function"), qualifier
 
 
 def latest_service(request: Request) -> str:
-    """The service of an operation that changes it: only its latest state can be changed."""
+    """The service of an operation that changes it. Raises for a qualifier, as only the latest state can be changed."""
     service, qualifier = qualified_service(request)
     if qualifier:
         raise InvalidArgument.of("Qualifier", "LATEST: versions and aliases cannot be changed this way", qualifier)
@@ -66,12 +66,12 @@ def latest_service(request: Request) -> str:
 
 
 def base(request: Request) -> str:
-    """`http://host:port` where the caller can reach this server again."""
+    """The `http://host:port` under which the caller can reach this server again."""
     return base_url(request.scope["scheme"], request.scope["server"], request.headers.get("host", ""))
 
 
 def requester(request: Request) -> Requester:
-    """Who asks; never absent behind a path of the API, whose callers are all proven."""
+    """The caller; present for all paths of the API, whose callers are authenticated."""
     found: Requester = request.scope[REQUESTER]
     return found
 
@@ -81,7 +81,7 @@ def if_match(request: Request) -> str | None:
 
 
 async def body(request: Request, shape: type[T]) -> T:
-    """The JSON body, whatever its Content-Type. Only one that may hold code may be large."""
+    """The JSON body, whatever its Content-Type. Only bodies that may contain code may be large."""
     exchange: Exchange = request.scope[EXCHANGE]
     limit = limits.MANAGEMENT_BODY_BYTES if "code" in shape.__struct_fields__ else limits.DOCUMENT_BYTES
     sent = await read_body(exchange, limit)
@@ -113,7 +113,7 @@ def listing(request: Request) -> Listing:
 
 
 def number(request: Request, item: str, allowed: str) -> int | None:
-    """An item of the query that is a whole number, or None where it is not there."""
+    """An integer query parameter; None if it is absent."""
     text = request.query_params.get(item, "")
     if not text:
         return None
@@ -124,7 +124,7 @@ def number(request: Request, item: str, allowed: str) -> int | None:
 
 
 def repeated(request: Request, item: str) -> list[str]:
-    """The values of an item that may be there more than once, as `item=a&item=b` or `item.1=a&item.2=b`."""
+    """The values of a repeatable parameter, sent as `item=a&item=b` or `item.1=a&item.2=b`."""
     return [text for key, text in request.query_params.multi_items() if key == item or _numbered(key, item)]
 
 
@@ -134,7 +134,7 @@ def _numbered(key: str, item: str) -> bool:
 
 
 def flag(request: Request, item: str) -> bool:
-    """An item of the query that is true or false, in any case; false where it is not there."""
+    """A boolean query parameter, in any case; False if it is absent."""
     text = request.query_params.get(item, "").lower()
     if text not in ("", "true", "false"):
         raise InvalidArgument.of(item[0].upper() + item[1:], "true | false", text[:64])
@@ -142,7 +142,7 @@ def flag(request: Request, item: str) -> bool:
 
 
 def answer(document: Any, record: Record | None = None) -> Response:
-    """200 with JSON, and the record's Etag where the document is one record."""
+    """200 with JSON, and an Etag if the document is a single record."""
     headers = None if record is None or not record.etag else {"Etag": record.etag}
     return Response(msgspec.json.encode(document), headers=headers, media_type="application/json")
 
@@ -153,7 +153,7 @@ class Paged(Protocol):
 
 
 def page_answer(key: str, items: Sequence[Any] | None, page: Paged, **others: Any) -> Response:
-    """A list under its key; `nextToken` only where there is more (reference/api.md §2)."""
+    """A list under its key; with `nextToken` only if there are more items (reference/api.md §2)."""
     document: dict[str, Any] = {key: items, **others}
     if page.next_token is not None:
         document["nextToken"] = page.next_token
@@ -161,5 +161,5 @@ def page_answer(key: str, items: Sequence[Any] | None, page: Paged, **others: An
 
 
 def no_content() -> Response:
-    """204 without a content type: one official client parses every body that claims to be JSON."""
+    """204 without a content type, because one official client parses every body declared as JSON."""
     return Response(status_code=204)

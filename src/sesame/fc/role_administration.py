@@ -1,8 +1,7 @@
-"""Lists, makes and removes roles at a running server, and lends their keys: no operation of the Function Compute API.
+"""Lists, creates and removes roles on a running server, and lends their keys; not part of the Function Compute API.
 
-For `sesame roles`, and for `sesame invoke --role`.
-
-Called by `fc.app` for paths below `/sesame/roles`, signed as every request is. The rights are those of RAM.
+Used by `sesame roles` and `sesame invoke --role`. Called by `fc.app` for paths below `/sesame/roles`, which are signed
+like all requests. The permissions are those of RAM.
 """
 
 from urllib.parse import unquote
@@ -25,7 +24,7 @@ ADD_ACTIONS = ("ram:CreateRole", "ram:AttachPolicyToRole")
 
 
 class RoleAdministration:
-    """Of one account. `lend` gives temporary keys of a role, as functions get them."""
+    """The roles of one account. `lend` returns temporary keys of a role, as functions get them."""
 
     def __init__(self, roles: Roles, account_id: str, lend: Lend) -> None:
         self._roles = roles
@@ -72,7 +71,7 @@ class RoleAdministration:
             raise _not_found(name) from error
 
     async def _credentials(self, request: Request) -> Response:
-        """What a function of a service with this role would find in its context."""
+        """The keys that a function of a service with this role would find in its context."""
         name = unquote(request.path_params["role"])
         self._require(request, name, "sts:AssumeRole")
         try:

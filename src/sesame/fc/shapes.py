@@ -1,6 +1,6 @@
-"""The answers that are the same in every API version, and how all of them write times.
+"""Answers that are the same in every API version, and their common time format.
 
-Used by the files that shape the answers of a version or of those with services (reference/api.md §3.4, §3.6).
+Used by the modules that build the answers of one version or of those with services (reference/api.md §3.4, §3.6).
 """
 
 import msgspec
@@ -37,7 +37,7 @@ def version(record: Record) -> VersionAnswer:
 
 
 def time(unix_s: float) -> str:
-    """`2020-04-08T08:00:15Z`: the APIs' times have no fractions."""
+    """For example `2020-04-08T08:00:15Z`: times in the APIs have no fractions."""
     return utc.text_of(unix_s)
 
 

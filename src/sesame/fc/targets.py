@@ -1,7 +1,7 @@
-"""Reads which function a URL names: service, qualifier, function; each API version says where the qualifier stands.
+"""Parses which function a URL names: service, qualifier, function. API versions differ in where the qualifier stands.
 
-Called by `fc.app` for every call, by `fc.auth.actions`, by the routes and by `fc.exec`. Does not ask whether what is
-named exists.
+Called by `fc.app` for every call, by `fc.auth.actions`, by the routes and by `fc.exec`. Does not check that the target
+exists.
 """
 
 from collections.abc import Callable
@@ -22,36 +22,36 @@ INVOCATIONS_SUFFIX = b"/invocations"
 PROXY_PREFIX = b"/2016-08-15/proxy/"
 QUALIFIER_ITEM = "qualifier"
 
-# What is remembered of paths has at most some 2 MiB: longer paths than functions can have are read each time.
+# Bounds the cache of paths to about 2 MiB. Paths longer than any valid one are parsed each time.
 REMEMBERED_PATHS, REMEMBERED_PATH_BYTES = 4096, 512
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a running instance is; `target` is the function that it belongs to."""
+    """A running instance and the function it belongs to."""
 
     target: Target
     instance_id: str
 
 
 class Naming(Protocol):
-    """How one API version names functions in its URLs. Paths and queries are as sent, undecoded.
+    """How one API version names functions in its URLs. Paths and queries are raw, not decoded.
 
-    All raise `InvalidArgument` for text with a NUL, and for a qualifier that is written where none may be.
+    All methods raise `InvalidArgument` for text with a NUL, and for a qualifier where none is allowed.
     """
 
     def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
-        """The target of an invocation, or None for any other path."""
+        """The target of an invocation; None for any other path."""
 
     def instance(self, raw_path: bytes, query: bytes) -> Place | None:
-        """The instance of `…/instances/{id}/exec`, or None for any other path."""
+        """The instance of `…/instances/{id}/exec`; None for any other path."""
 
     def qualified(self, name: str, query: bytes) -> tuple[str, str]:
-        """The name of a part of the path, decoded, and its qualifier: LATEST where none is written."""
+        """The decoded name in a path segment, and its qualifier: LATEST if there is none."""
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
-        """The parts of a resource for permissions, of the decoded parts of the path.
+        """Maps the decoded parts of a path to the parts of a resource for permissions.
 
-        LATEST is left out, because it means the same as no qualifier: writing it must not evade a policy.
+        LATEST is omitted, because it means the same as no qualifier: writing it must not evade a policy.
         """
 
 
@@ -72,9 +72,11 @@ class QualifierInPath:
 
 
 class OwnNaming:
-    """Of Sesame's own operations, which call nothing: as `QualifierInPath`, also for functions without a service.
+    """For Sesame's own operations, none of which invokes.
 
-    Such a function stands below its owner, `services/$function/functions/function`.
+    Like `QualifierInPath`, but supports functions without a service.
+
+    Such a function is addressed below its owner, `services/$function/functions/function`.
     """
 
     def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
@@ -87,7 +89,7 @@ class OwnNaming:
         return qualified_owner(name)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
-        """A function without a service as it is named in policies (`model.arn.target_resource`)."""
+        """Names functions without a service as policies do (`model.arn.target_resource`)."""
         if len(parts) < 4 or parts[::2][:2] != ["services", "functions"] or not stands_alone(parts[1]):
             return QualifierInPath().resource(parts, query)
         owner, qualifier = qualified_owner(parts[1])
@@ -118,7 +120,7 @@ _LATEST = f".{limits.LATEST}"
 
 
 def _read_names(raw_path: bytes) -> tuple[str, str] | None:
-    """Service and function of `/{version}/services/{s}/functions/{f}/invocations`, or None for any other path."""
+    """Service and function of `/{version}/services/{s}/functions/{f}/invocations`; None for any other path."""
     parts = raw_path.split(b"/")
     if len(parts) != 7 or parts[0] or parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
         return None
@@ -138,7 +140,7 @@ _in_path = lru_cache(REMEMBERED_PATHS)(_read_in_path)
 
 
 def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[str, str]]) -> Place | None:
-    """Of `/{version}/services/…/functions/…/instances/…/exec`."""
+    """Parses `/{version}/services/…/functions/…/instances/…/exec`."""
     parts = raw_path.split(b"/")
     fixed = (parts[2:3], parts[4:5], parts[6:7], parts[8:])
     if fixed != ([b"services"], [b"functions"], [b"instances"], [b"exec"]):
@@ -148,14 +150,14 @@ def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[
 
 
 def service_named(name: str) -> str:
-    """Refuses the owner of a function that belongs to no service: to these API versions it is no service at all."""
+    """Rejects the owner of a function without a service, which these API versions do not know as a service."""
     if stands_alone(name):
         raise ApiError(404, "ServiceNotFound", f"service '{name}' does not exist")
     return name
 
 
 def segment(raw: bytes) -> str:
-    """One segment of a path, decoded; an escaped slash stays inside it. Raises `InvalidArgument` for a NUL."""
+    """Decodes one path segment; an escaped slash stays part of it. Raises `InvalidArgument` for a NUL."""
     if b"%" not in raw:
         return raw.decode("latin-1")
     text = unquote(raw.decode("latin-1"))
@@ -165,12 +167,12 @@ def segment(raw: bytes) -> str:
 
 
 def qualified(name: str) -> tuple[str, str]:
-    """`service.qualifier` → both; LATEST where none is written. Names of services have no dot."""
+    """`service.qualifier` → both; LATEST if there is none. Service names contain no dot."""
     return qualified_owner(service_named(name))
 
 
 def qualified_owner(name: str) -> tuple[str, str]:
-    """The same, also of the owner of a function that belongs to no service."""
+    """Like `qualified`, but accepts the owner of a function without a service."""
     service, dot, qualifier = name.partition(".")
     if dot and not qualifier:
         raise InvalidArgument.of("Qualifier", "LATEST, a version or an alias", "")
@@ -178,7 +180,7 @@ def qualified_owner(name: str) -> tuple[str, str]:
 
 
 def qualifier_of(query: bytes) -> str:
-    """The qualifier in a query; LATEST where there is none or an empty one. Raises for two that differ, and a NUL."""
+    """The qualifier in a query; LATEST if absent or empty. Raises for conflicting ones, and for a NUL."""
     if b"ualifier" not in query and b"%" not in query:
         return limits.LATEST
     found = {value for name, value in parse_qsl(query.decode("latin-1")) if name == QUALIFIER_ITEM and value}

@@ -1,6 +1,6 @@
-"""Reads the caller's trace from a request's head: the cloud's own headers, else W3C's `traceparent`.
+"""Reads the caller's trace context from a request's head: the cloud's own headers, else W3C's `traceparent`.
 
-Called by `fc.invoke`, `fc.async_invoke` and `fc.web.http_functions`; the function finds it in `context.tracing`.
+Called by `fc.invoke`, `fc.async_invoke` and `fc.web.http_functions`; functions see it in `context.tracing`.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping
 from sesame.fc.auth.request_head import RequestHead
 from sesame.model import span_context
 
-# Given the caller's trace, gives what a queued invocation keeps of it: where this server traces, the request's span.
+# Maps the caller's trace to what a queued invocation stores of it: if this server traces, the request's span.
 Continued = Callable[[Mapping[str, object] | None], Mapping[str, object] | None]
 
 _PREFIX = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _PREFIX + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
-# In the memory of a head.
+# Key in the memory of a head.
 _TRACING = "tracing"
 
 
 def tracing_of(head: RequestHead) -> Mapping[str, object] | None:
-    """As `model.invocation.Invocation.tracing`; None where the caller traces nothing. Read once of a repeated head."""
+    """See `model.invocation.Invocation.tracing`; None if the caller does not trace. Cached for repeated heads."""
     if _TRACING not in head.memory:
         head.memory[_TRACING] = _read(head)
     tracing: Mapping[str, object] | None = head.memory[_TRACING]

@@ -1,7 +1,7 @@
-"""What Function Compute's endpoint answers on a node that has never been linked to the one that leads its cluster.
+"""The Function Compute endpoint of a node that has never been linked to the leader of its cluster.
 
-Served by `_unlinked`. Nothing is known of who calls, or of functions: every request gets the same error, in the form of
-its API version.
+Served by `_unlinked`. Neither callers nor functions are known: every request gets the same error, in the format of its
+API version.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sesame.fc.headers import DateHeader, new_request_id
 from sesame.fc.refusals import Failure
 from sesame.http.interface import Answer, Exchange, Refusal
 
-# Whoever asks has not proven who they are: why is said by `sesame cluster status`, and in this node's log.
+# Callers are not authenticated, so the reason is only shown by `sesame cluster status` and in this node's log.
 TEXT = "this node of the cluster is not linked to the node that leads. Please retry, or ask another node."
 STATUS = 503
 

@@ -1,7 +1,7 @@
-"""Refuses requests to API versions that are not served, in the error form that their own clients read.
+"""Refuses requests to API versions that are not served, in the error format that their clients understand.
 
-Called by `fc.app` and `fc.exec.endpoint` for paths that are neither of a served version nor of a custom domain, and for
-errors on paths of 2016-08-15 of clients that sign as the later versions do (reference/api.md §0 rule 6, §1.2, §1.3).
+Called by `fc.app` and `fc.exec.endpoint` for paths of neither a served version nor a custom domain, and for errors on
+2016-08-15 paths for clients that sign like later versions (reference/api.md §0 rule 6, §1.2, §1.3).
 """
 
 import re
@@ -18,13 +18,13 @@ STATUS = 400
 CODE = "PathNotSupported"
 _VERSION_PATH = re.compile(rb"/(\d{4}-\d{2}-\d{2})(?:/|\Z)")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
-# The names under which code and message stand, beside Code, Message and RequestId (reference/api.md §1.3).
+# The additional names of code and message, besides Code, Message and RequestId (reference/api.md §1.3).
 _NAMES_OF_2016, _NAMES_OF_2021 = ("ErrorCode", "ErrorMessage"), ("errorCode", "errorMessage")
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The version that a request is for, "" where its client signs for a later one without naming it; the operation,
-    "" where none is named.
+    """The requested version, "" if the client signs for a later version without naming it, and the operation, "" if it
+    is not named.
     """
 
     version: str
@@ -32,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
-    """By its path, else by its headers; None for a request that names no version, or one that is served."""
+    """Determined by the path, else by the headers; None if no version is named, or a served one."""
     headers = dict(request.headers)
     operation = headers.get(b"x-acs-action", b"")[:64].decode("latin-1")
     found = _VERSION_PATH.match(request.raw_path)
@@ -43,14 +43,14 @@ def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
 
 
 def has_later_form(request: Request) -> bool:
-    """Whether the client signs as those of later versions do, so that it reads their errors and no others."""
+    """Whether the client signs like those of later versions, and hence only understands their errors."""
     return (head_of(request).authorization or b"").startswith(FAMILY)
 
 
 def refusal(
     request: Request, date: tuple[bytes, bytes], request_id: str, asked: Asked, served: tuple[str, ...]
 ) -> Answer:
-    """Says which versions are served; before the signature is checked."""
+    """Lists the served versions. Sent without checking the signature."""
     what = f"'{request.method}' against '{request.raw_path.decode('latin-1')[:256]}' is not supported"
     operation = f" ({asked.operation})" if asked.operation else ""
     version = f"API version {asked.version}" if asked.version else "another API version"
@@ -62,7 +62,7 @@ def refusal(
 
 
 def in_all_forms(date: tuple[bytes, bytes], request_id: str, answer: tuple[int, str, str]) -> Answer:
-    """Status, code and message of an error under the names of every version."""
+    """An error whose status, code and message are given under the names of every version."""
     status, code, message = answer
     document = {"Code": code, "Message": message, "RequestId": request_id}
     for names in (_NAMES_OF_2016, _NAMES_OF_2021):

@@ -1,7 +1,7 @@
-"""Reads management bodies the way the cloud's server does: any Content-Type, keys in any case, null as absent.
+"""Decodes management bodies like the cloud's server: any Content-Type, keys in any case, null as absent.
 
-Called by the routes for every request with a JSON body (reference/api.md §0, rules 1 to 3). `control` validates
-ranges and names; what no text of the API may hold, and nesting that could not be stored, is refused here.
+Called by the routes for every request with a JSON body (reference/api.md §0, rules 1 to 3). `control` validates ranges
+and names; text that no API may contain, and nesting that could not be stored, are rejected here.
 """
 
 import re
@@ -18,7 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Fold = Callable[[Any], Any]
 
 _ACTUAL_CHARS = 64
-# Deeper documents could be read here and not be written, or not be read at the next start.
+# Deeper documents could be decoded here but not encoded, or not be decoded at the next start.
 NESTING_MAX = 64
 _JSON_NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "null": "null"}
 _COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
@@ -30,7 +30,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
 
 
 def decode(body: bytes, shape: type[T]) -> T:
-    """The body as `shape`; an empty body reads as an object without fields.
+    """Decodes the body as `shape`; an empty body counts as an object without fields.
 
     Keys of structs match in any case, the last one wins; unknown keys are ignored; keys of maps stay as sent.
     Raises `InvalidArgument` naming the field, what was expected and what was found; also for text with a NUL
@@ -55,7 +55,8 @@ def decode(body: bytes, shape: type[T]) -> T:
 def check_values(document: dict[str, Any]) -> None:
     """Raises `InvalidArgument` for text with a NUL character, and for values nested more than `NESTING_MAX` deep.
 
-    Without recursion: what is nested too deeply must not end in a `RecursionError` of our own."""
+    Not recursive, so that deep nesting cannot raise a `RecursionError` here.
+    """
     left: list[tuple[str, int, Any]] = [(field, 1, value) for field, value in document.items()]
     while left:
         field, depth, value = left.pop()
@@ -72,7 +73,7 @@ def check_values(document: dict[str, Any]) -> None:
 
 @cache
 def _struct_fold(shape: type[msgspec.Struct]) -> Fold:
-    """Renames the keys of one object to the struct's own spelling, and so on inside."""
+    """Returns a function that renames an object's keys to the struct's spelling, recursively."""
     fields = {
         field.encode_name.lower(): (field.encode_name, _fold_of(field.type)) for field in msgspec.structs.fields(shape)
     }
@@ -92,7 +93,7 @@ def _struct_fold(shape: type[msgspec.Struct]) -> Fold:
 
 
 def _fold_of(annotation: Any) -> Fold | None:
-    """How values of this type are folded; None where they stay as they are."""
+    """How values of this type are folded; None if they stay as they are."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         folds = [fold for fold in map(_fold_of, get_args(annotation)) if fold is not None]
@@ -122,7 +123,7 @@ def _values(fold: Fold | None) -> Fold:
 
 
 def _complaint(text: str, document: Any) -> InvalidArgument:
-    """The decoder's complaint in the API's own wording, which spells fields with a capital letter."""
+    """Rewords the decoder's error in the API's terms, in which fields are capitalized."""
     found = _COMPLAINT.match(text)
     assert found is not None
     what, path = found["what"], found["path"] or ""
@@ -143,7 +144,7 @@ def _spelled(path: str) -> str:
 
 
 def _at(path: str, document: Any, found: str) -> tuple[str, Any]:
-    """The value at `a.b[0].c`, and its path with the key of a map where the decoder wrote only `[...]`."""
+    """The value at `a.b[0].c`, and its path, in which map keys replace the decoder's `[...]`."""
     value, place = document, ""
     for part in _PART.findall(path):
         if part == "[...]":
@@ -158,12 +159,12 @@ def _at(path: str, document: Any, found: str) -> tuple[str, Any]:
 
 
 def _json_type(value: Any) -> str:
-    """The decoder's name for what was found."""
+    """The decoder's name for the type of a value."""
     return _TYPE_NAMES.get(type(value), "null")
 
 
 def _shown(value: Any) -> str:
-    """A value as an error may repeat it: JSON, short."""
+    """A value as an error may repeat it: JSON, shortened."""
     try:
         text = msgspec.json.encode(value).decode()
     except RecursionError:

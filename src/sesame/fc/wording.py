@@ -1,7 +1,7 @@
-"""Words what went wrong as the API does: its codes, texts and statuses (reference/api.md §1.3).
+"""Words refusals like the API: with its codes, texts and statuses (reference/api.md §1.3).
 
-Called by `fc.errors` for every refusal that comes from below the endpoints. The tables are those of the versions with
-services; 2023-03-30 words otherwise what `fc.v2023.errors` lists, and the rest as here.
+Called by `fc.errors` for every refusal raised below the endpoints. The tables are those of the versions with services;
+2023-03-30 uses them, too, except for what `fc.v2023.errors` lists.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from sesame.model.recursion import LIMIT_EXCEEDED
 Row = tuple[str, str]
 """A code and a text."""
 
-# Names of resources in texts; the first place is the resource's own, the others are its parents', outermost first.
+# Placeholders in the texts: {0} is the resource's name, the others are its parents', outermost first.
 NOT_FOUND: Mapping[str, Row] = {
     records.SERVICE: ("ServiceNotFound", "service '{0}' does not exist"),
     records.FUNCTION: ("FunctionNotFound", "function '{0}' does not exist in service '{1}'"),
@@ -47,7 +47,7 @@ NOT_FOUND: Mapping[str, Row] = {
         "EventSourceNotFound",
         "event source '{0}' of function '{2}' in service '{1}' does not exist",
     ),
-    # Not of this API, but of what its operations refer to.
+    # Not resources of this API, but operations refer to them.
     records.ROLE: ("RoleNotFound", "role '{0}' does not exist"),
     records.BUCKET: ("BucketNotFound", "OSS bucket '{0}' does not exist"),
     errors.SOURCE_BUCKET: (
@@ -58,7 +58,7 @@ NOT_FOUND: Mapping[str, Row] = {
     errors.OBJECT: ("ObjectNotFound", "OSS object '{0}' does not exist in bucket '{1}'"),
     errors.UPLOAD: ("UploadNotFound", "upload '{0}' to bucket '{1}' does not exist"),
 }
-# The same of what belongs to a function without a service, which is the second place.
+# Likewise for resources of a function without a service, which is {1}.
 OF_FUNCTIONS: Mapping[str, Row] = {
     records.FUNCTION: ("FunctionNotFound", "function '{0}' does not exist"),
     errors.ASYNC_INVOCATION: (
@@ -102,7 +102,7 @@ _NOT_STARTED = {
     errors.StartProblem.PERMISSION: ("CAFilePermission", "The function cannot be started. {0}"),
     errors.StartProblem.UNHEALTHY: ("FunctionNotStarted", "The function cannot be started. {0}"),
 }
-# Words that this API does not spell as `PascalCase`.
+# Fields whose spelling in this API is not plain `PascalCase`.
 _SPELLED = {
     "tls_config": "TLSConfig",
     "ca_port": "CAPort",
@@ -110,7 +110,7 @@ _SPELLED = {
     "custom_dns": "CustomDNS",
     "code.zip_file": "code.zipFile",
 }
-# The cloud passes on what OSS answers; clients look for its first sentence.
+# The cloud passes on OSS's answer; clients look for its first sentence.
 _OVERLAPPING = (
     "event source 'oss' returned error: Cannot specify overlapping prefix and suffix with same event type. Trigger "
     "'{1}' on bucket '{0}' has events, prefix and suffix in common with this one: change one of them"
@@ -127,15 +127,15 @@ _MALFORMED = {
 
 
 def worded(error: errors.CallerError) -> ApiError:
-    """The refusal in the words of the versions with services; what has been worded already stays as it is."""
+    """Words a refusal for the versions with services; an `ApiError` is returned unchanged."""
     match error:
         case ApiError():
             return error
         case errors.Exhausted():
-            # Among the first, because it comes in floods.
+            # Checked early, because it comes in floods.
             return ApiError(429, "ResourceExhausted", str(error))
         case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
-            # Only Sesame's own operations, and domains, come here with a function that belongs to no service.
+            # Only Sesame's own operations, and domains, can refer to a function without a service here.
             return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
         case errors.NotFound(parent=(owner, *_)) if stands_alone(owner) and error.kind in OF_FUNCTIONS:
             return _of(404, OF_FUNCTIONS[error.kind], error.name, spoken_owner(owner))

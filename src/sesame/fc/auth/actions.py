@@ -1,6 +1,6 @@
-"""Finds the action and the resource that a request needs the right to (reference/companions.md §3.4).
+"""Determines the action and the resource for which a request needs a permission (reference/companions.md §3.4).
 
-Built by `fc.app` from the operations of every API version served, used by `fc.auth.permissions` for every request.
+Built by `fc.app` from the operations of every served API version; used by `fc.auth.permissions` for every request.
 """
 
 import re
@@ -12,9 +12,9 @@ from sesame.fc.targets import INVOCATIONS_SUFFIX, Naming, OwnNaming, segment
 from sesame.model import limits
 
 _LATEST = f".{limits.LATEST}"
-# Of Sesame's own operations.
+# For Sesame's own operations.
 _OWN_NAMING = OwnNaming()
-# Last parts of a path that are no collection of their own: the right is required to the resource before them.
+# Last path segments that are not collections: the permission concerns the resource before them.
 _SIDES = frozenset(
     {
         "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
@@ -37,7 +37,7 @@ class NamedOperations(Protocol):
 
 
 class Actions:
-    """Which operation a method and a path mean. After the prefix, paths alternate between collections and names."""
+    """Maps a method and a path to an operation. After the prefix, paths alternate between collections and names."""
 
     def __init__(self, versions: Iterable[NamedOperations], region: str) -> None:
         self._region = region
@@ -49,9 +49,9 @@ class Actions:
                 self._names[each.method, re.sub(r"{[^}]*}", "*", each.route)] = each.name
 
     def find(self, method: str, raw_path: bytes, query: bytes = b"") -> tuple[str, str] | None:
-        """`fc:InvokeFunction` and `services/s/functions/f`, or None where no operation is known.
+        """For example `fc:InvokeFunction` and `services/s/functions/f`; None if the operation is unknown.
 
-        A qualifier is part of the resource, wherever the version has it: `services/s.q/functions/f`.
+        A qualifier is part of the resource, wherever the version puts it: `services/s.q/functions/f`.
         """
         invokes = not query and method == "POST" and raw_path.endswith(INVOCATIONS_SUFFIX)
         if invokes and (target := _plain_target(raw_path)):
@@ -65,7 +65,7 @@ class Actions:
         shape = [part if index % 2 == 0 else "*" for index, part in enumerate(parts)]
         name = self._names.get((asked[0], asked[1] + "/".join(shape)))
         if name is None:
-            # Or a verb stands in the last place, as in `functions/{f}/invoke/disable`.
+            # The last segment may be a verb, as in `functions/{f}/invoke/disable`.
             name = self._names.get((asked[0], asked[1] + "/".join([*shape[:-1], parts.pop()])))
         if name is None:
             return None
@@ -83,7 +83,7 @@ class Actions:
 def _plain_target(raw_path: bytes) -> str:
     """The resource of an invocation whose path needs no decoding; "" for any other path.
 
-    Most requests are invocations, and this costs a fifth of what the table does.
+    Most requests are invocations, and this takes a fifth of the time of the table.
     """
     parts = raw_path.split(b"/")
     if len(parts) != 7 or b"%" in raw_path or parts[2] != b"services" or parts[4] != b"functions":

@@ -1,6 +1,6 @@
 """Checks that the caller may do what a request asks for: action, resource and condition keys.
 
-Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` for every request whose caller is proven.
+Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` for every request of an authenticated caller.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from sesame.model.owner import owner_of
 from sesame.model.role import PrincipalKind
 
 ServiceTags = Callable[[str], Mapping[str, str]]
-"""The tags of a service by its name; none where there is no such service."""
+"""The tags of a service by its name; none if there is no such service."""
 
-# The body of these says what a condition key asks for. Where a policy tests that key, the route requires the right
-# (`Requester.confirm`) and the head does not.
+# The bodies of these operations set a condition key. If a policy tests that key, the permission is checked by the
+# route (`Requester.confirm`), not from the head alone.
 _CONFIRMED_WITH_BODY = frozenset({"fc:CreateService", "fc:UpdateService"})
-# The body or the query of these names the service, so the routes require the right (`routes.tags`).
+# The bodies or queries of these operations name the service, so their routes check the permission (`routes.tags`).
 _REQUIRED_BY_ROUTE = frozenset(
     {
         "fc:TagResource",
@@ -36,14 +36,14 @@ _REQUIRED_BY_ROUTE = frozenset(
     }
 )
 _OF_BODY = "fc:enableserviceinternetaccess"
-# In the memory of a head.
+# Keys in the memory of a head.
 _ASKED = "asked"
 _ALLOWED = "allowed"
 _SECURE_SCHEMES = frozenset({"https", "wss"})
 
 
 class Permissions:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(
         self, authorization: Authorization, actions: Actions, tags: ServiceTags, wall_clock: Callable[[], float]
@@ -54,9 +54,9 @@ class Permissions:
         self._wall_clock = wall_clock
 
     def require(self, caller: Caller, head: RequestHead, request: Request, method: str) -> Requester:
-        """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400.
+        """Raises `Denied` unless the caller may. Unknown paths need no permission: they are answered with 400.
 
-        An operation is allowed under the name that it has in the version asked, and denied under any of its names.
+        An operation is allowed by its name in the requested version, but denied by any of its names.
         """
         known: tuple[Caller, Requester] | None = head.memory.get(_ALLOWED)
         if known is not None and known[0] is caller:
@@ -76,18 +76,18 @@ class Permissions:
             self._authorization.require_not_denied(caller, other, arn, facts)
         requester = Requester(self._authorization, caller, facts, (action, arn), OTHER_NAMES)
         if caller.principal.kind is PrincipalKind.ACCOUNT:
-            # What the account's own key may do depends on no fact and no policy.
+            # The permissions of the account's own key depend on no facts and no policy.
             head.memory[_ALLOWED] = (caller, requester)
         return requester
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
-        """The same for a request that calls a function by another way than its own path."""
+        """Like `require`, for a request that invokes a function by other means than its invocation path."""
         asked = ("fc:InvokeFunction", target_resource(target))
         facts = self._with_tags(caller, self._facts(caller, head, request), asked[1])
         self._authorization.require(caller, asked[0], self._actions.arn(caller.account_id, asked[1]), facts)
 
     def _asked(self, caller: Caller, head: RequestHead, request: Request, method: str) -> tuple[str, str, str] | None:
-        """Action, ARN and the resource in it; worked out once for a head that its connection repeats."""
+        """Action, ARN and the resource in it; cached for a head that its connection repeats."""
         known: tuple[str, tuple[str, str, str] | None] | None = head.memory.get(_ASKED)
         if known is not None and known[0] == caller.account_id:
             return known[1]
@@ -107,9 +107,9 @@ class Permissions:
         )
 
     def _with_tags(self, caller: Caller, facts: RequestFacts, resource: str) -> RequestFacts:
-        """With the tags of the service, or the function without one, that the resource is or belongs to.
+        """Adds the tags of the service that contains the resource, or of the function if it has no service.
 
-        The account's own key needs no look-up.
+        The account's own key needs no lookup.
         """
         parts = resource.split("/", 2)
         if (

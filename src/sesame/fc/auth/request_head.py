@@ -1,6 +1,6 @@
-"""Reads from the headers of a request what its signature, its permission and the invoke path need, in one pass.
+"""Extracts from a request's headers what its signature, its permission and the invoke path need, in one pass.
 
-Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`. Checks nothing.
+Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`. Validates nothing.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from sesame.http.request import Request
 
 
 class RequestHead(msgspec.Struct, frozen=True):
-    """One pass over the headers of a request: what its signature and the invoke path need, each verbatim.
+    """The headers that signature and invoke path need, verbatim.
 
-    Names that were not sent are empty, except where absence counts: `authorization` and `date` are None then.
+    Absent headers are empty, except where absence matters: `authorization` and `date` are then None.
     """
 
     method: bytes
     raw_path: bytes
     fc_headers: list[tuple[bytes, bytes]]
-    # Of those, what is signed.
+    # The part of them that is signed.
     canonical_headers: bytes
     authorization: bytes | None = None
     date: bytes | None = None
@@ -37,14 +37,14 @@ class RequestHead(msgspec.Struct, frozen=True):
     trace_id: bytes = b""
     user_agent: bytes = b""
     traceparent: bytes = b""
-    # All of them, as sent; names in lower case.
+    # All headers as sent, with names in lower case.
     headers: Sequence[tuple[bytes, bytes]] = ()
-    # What was worked out from this head alone, for the requests that repeat it.
+    # Cache of what was derived from this head alone, for requests that repeat it.
     memory: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
-    """The request's headers, sorted out; names come in lower case."""
+    """Sorts out the headers, whose names must be in lower case."""
     sent = dict(headers).get
     fc_headers = [header for header in headers if header[0].startswith(signature.FC_HEADER_PREFIX)]
     return RequestHead(
@@ -71,7 +71,7 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
 
 
 def head_of(request: Request) -> RequestHead:
-    """The same of a request, read once for all requests of a connection that repeat the head."""
+    """The head of a request; parsed once for all requests of a connection that repeat it."""
     head: RequestHead | None = request.derived
     if head is None:
         head = request.derived = read_request(request.method, request.raw_path, request.headers)

@@ -1,7 +1,7 @@
-"""Which actions are one thing under several names, as API versions call some operations differently.
+"""Actions that are the same under several names, because API versions name some operations differently.
 
 Used by `fc.auth.permissions`, and through it by `identity.authorization.Requester`: what a policy denies under one name
-must not be had under another.
+must not be available under another.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _SAME = (
     ("TagResource", "TagResources"),
     ("UntagResource", "UntagResources"),
 )
-# What is an operation of its own in one version, and done by a more general one in the others.
+# Operations of one version that are part of a more general operation in the others.
 _PART_OF = {"DeleteProvisionConfig": "PutProvisionConfig"}
 
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {

@@ -14,15 +14,15 @@ import msgspec
 
 FC_HEADER_PREFIX = b"x-fc-"
 SIGNATURE_ITEM = b"x-fc-signature"
-# Each takes some 2 KB.
+# Each takes about 2 KB.
 SIGNING_KEYS_MAX = 256
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """The parts of a request that are signed, beside its resource.
+    """The signed parts of a request, apart from its resource.
 
-    Header values verbatim, empty where the header is absent. `date` is the Date header, or x-fc-expires of a link.
-    `fc_headers` is what `canonical` gives.
+    Header values are verbatim, empty if absent. `date` is the Date header, or x-fc-expires of a link.
+    `fc_headers` is the result of `canonical`.
     """
 
     method: bytes
@@ -33,19 +33,19 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def canonical_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """`name:value` and LF for each x-fc- header, ascending by name; names already in lower case, values verbatim."""
+    """`name:value` and LF for each x-fc- header, sorted by name; names must be in lower case, values are verbatim."""
     return canonical([header for header in headers if header[0].startswith(FC_HEADER_PREFIX)])
 
 
 def canonical(fc_headers: list[tuple[bytes, bytes]]) -> bytes:
-    """As `canonical_headers`, for headers that are all x-fc- headers."""
+    """Same as `canonical_headers`, for a list that contains only x-fc- headers."""
     if len(fc_headers) > 1:
         fc_headers = sorted(fc_headers, key=itemgetter(0))
     return b"".join([b"%b:%b\n" % header for header in fc_headers])
 
 
 def string_to_sign(signed: Signed, resource: bytes) -> bytes:
-    """What the signature is made over."""
+    """The text that is signed."""
     return b"%b\n%b\n%b\n%b\n%b%b" % (
         signed.method,
         signed.content_md5,
@@ -57,17 +57,17 @@ def string_to_sign(signed: Signed, resource: bytes) -> bytes:
 
 
 def sign(secret: bytes, text: bytes) -> bytes:
-    """The signature as it stands in a header or a link."""
+    """The signature in base64, as in a header or a link."""
     return b64encode(hmac.digest(secret, text, "sha256"))
 
 
 def sign_with(key: hmac.HMAC, text: bytes) -> bytes:
-    """The same with one of the `SigningKeys`, which costs a third less; `key` is left as it was."""
+    """Like `sign`, with one of the `SigningKeys`, which takes a third less time. Does not change `key`."""
     return b64encode(_digested(key, text).digest())
 
 
 def hex_with(key: hmac.HMAC, text: bytes) -> bytes:
-    """The same in hex."""
+    """Like `sign_with`, but in hexadecimal."""
     return _digested(key, text).hexdigest().encode()
 
 
@@ -78,13 +78,13 @@ def _digested(key: hmac.HMAC, text: bytes) -> hmac.HMAC:
 
 
 class SigningKeys:
-    """HMACs of the keys that signed last, by access key id; beyond `SIGNING_KEYS_MAX` all are forgotten."""
+    """Caches HMAC objects of recently used keys, by access key id; at `SIGNING_KEYS_MAX` the cache is cleared."""
 
     def __init__(self) -> None:
         self._ready: dict[str, tuple[str, hmac.HMAC]] = {}
 
     def of(self, access_key_id: str, secret: str) -> hmac.HMAC:
-        """For a key that is known: ids that callers merely claim must not come here."""
+        """The HMAC of an authentic key. Never pass an id that a caller merely claims."""
         ready = self._ready.get(access_key_id)
         if ready is not None and ready[0] == secret:
             return ready[1]
@@ -96,15 +96,15 @@ class SigningKeys:
 
 
 def decoded_path(raw_path: bytes) -> bytes:
-    """The path with its percent signs resolved; what most clients sign."""
+    """The path with percent-encoding resolved, which is what most clients sign."""
     return unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
 
 
 def trigger_resources(raw_path: bytes, query: bytes) -> tuple[bytes, ...]:
     """The resources that clients are known to sign for an HTTP trigger, the most common first.
 
-    The decoded path comes before the raw one; sorted query items come before those in the order of the URL, which one
-    official client does not sort. The signature's own item is left out. A request without a query keeps the LF.
+    The decoded path precedes the raw one; sorted query items precede those in the order of the URL, which one official
+    client does not sort. The signature itself is left out. A request without a query keeps the LF.
     """
     found: list[bytes] = []
     for path in (decoded_path(raw_path), raw_path):
@@ -117,7 +117,7 @@ def trigger_resources(raw_path: bytes, query: bytes) -> tuple[bytes, ...]:
 
 
 def _readings(query: bytes) -> tuple[list[bytes], ...]:
-    """Decoded items: as written, then with every empty value as `k`, then as `k=`; clients differ in this."""
+    """Decoded items: as written, then with every empty value as `k`, then as `k=`, as clients differ in this."""
     pairs = [
         (_decoded_item(name), equals, _decoded_item(value))
         for name, equals, value in (part.partition(b"=") for part in query.split(b"&") if part)

@@ -1,8 +1,8 @@
-"""Proves who calls: checks the signature of a request, in its headers or in its URL, with the secret of its key.
+"""Authenticates callers: verifies the signature in a request's headers or URL with the secret of its key.
 
-Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of a request is read, its body
-included. Only the wire forms are here, of the FC scheme and of ACS3-HMAC-SHA256, whichever a request uses: whose key it
-is, `identity.authentication` says. A body whose digest was signed is compared with it when it is read (`fc.body`).
+Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of a request is read, including
+its body. Contains only the wire formats, of the FC scheme and of ACS3-HMAC-SHA256; `identity.authentication` knows
+whose key it is. A body whose digest was signed is compared with it when it is read (`fc.body`).
 """
 
 import hmac
@@ -36,12 +36,12 @@ DATE_BYTES_MAX = 64
 _LINK_KEY_ID, _LINK_EXPIRES, _LINK_TOKEN = b"x-fc-access-key-id", b"x-fc-expires", b"x-fc-security-token"
 _EXPIRES_DIGITS = 12
 _PROVEN = "proven"
-# In the memory of a head: the SHA-256 that the body must have, in hex; absent where no digest was signed.
+# Key in the memory of a head: the SHA-256 that the body must have, in hexadecimal; absent if no digest was signed.
 BODY_SHA256 = "body_sha256"
 _DAY_S = 86_400
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
-# The codes of OSS, which answers the same credentials in the same way (reference/companions.md §1.7).
+# The codes of OSS, which treats the same credentials in the same way (reference/companions.md §1.7).
 _TOKEN_CODES = {
     Refusal.FORGED_TOKEN: ("InvalidSecurityToken", "The security token you provided is invalid."),
     Refusal.TOKEN_OF_ANOTHER_KEY: (
@@ -53,7 +53,7 @@ _TOKEN_CODES = {
 
 
 class _Proof(msgspec.Struct, frozen=True):
-    """A head whose signature is right, for this caller and account. `signed_at` is Unix seconds."""
+    """A head with a valid signature of this caller. `signed_at` is in Unix seconds."""
 
     caller: Caller
     token: str
@@ -61,31 +61,30 @@ class _Proof(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """Checks signatures (reference/api.md §1.1, §1.2). `wall_clock` gives Unix seconds.
+    """Verifies signatures (reference/api.md §1.1, §1.2). `wall_clock` returns Unix seconds.
 
-    Refusals come in this order: a header is missing; the Authorization header is not of the scheme; the key is not
-    known; the token does not hold; the date cannot be read; the signature differs; the clocks differ; the account
-    is another's; the nonce was used.
+    Checks are made in this order: required headers; the scheme of the Authorization header; the key; the token; the
+    date's format; the signature; the clock skew; the account; the nonce.
     """
 
     def __init__(
         self, authentication: Authentication, wall_clock: Callable[[], float], nonces: UsedNonces | None = None
     ) -> None:
-        """`nonces` are there where another part of this process uses some, too."""
+        """Pass `nonces` if another part of this process checks nonces, too."""
         self._authentication = authentication
         self._wall_clock = wall_clock
         self._keys = signature.SigningKeys()
         self._nonces = nonces or UsedNonces(wall_clock)
-        # Of the last request that was proven: within a second, clients send the same text.
+        # Of the last verified request: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
     def verify(self, request: RequestHead, query: bytes = b"", *, proven: bool = False) -> Caller:
-        """Who signed this request; raises a `CallerError` of status 400 or 403.
+        """Returns who signed this request. Raises a `CallerError` with status 400 or 403.
 
-        The query need not be signed, as most clients sign the path alone; where it was, it is checked.
+        The query need not be signed, as most clients sign only the path; if it was signed, it is verified.
 
-        Of a head that its connection repeats, the signature is checked once; its key, its token and its time are
-        checked each time. One that was `proven` before, by another agent, may have a nonce that was used then.
+        For a head that its connection repeats, the signature is verified once, but key, token and time every time. A
+        request that another agent has `proven` may have a nonce that was used then.
         """
         proof: _Proof | None = request.memory.get(_PROVEN)
         if proof is not None:
@@ -102,7 +101,7 @@ class Verifier:
         try:
             signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
         except SignatureNotMatch:
-            # As `do_http_request` of the Python SDK signs.
+            # `do_http_request` of the Python SDK also signs the query.
             with_query = signature.trigger_resources(request.raw_path, query)
             signed_at = self._proven_at(request, caller, claimed, with_query)
         self._check_clock(_date_of(request), signed_at)
@@ -112,7 +111,7 @@ class Verifier:
         return caller
 
     def _verify_acs(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
-        """By the headers that the request itself says it signed: clients differ in which."""
+        """Verifies the headers that the request itself lists as signed: clients differ in which."""
         authorization = acs_signature.parse(request.authorization or b"")
         if authorization is None:
             raise InvalidArgument.of("Authorization", acs_signature.FORM, _shown(request.authorization or b""))
@@ -141,7 +140,7 @@ class Verifier:
         self._check_clock(signed_on, signed_at)
         caller = _of_its_account(request, caller)
         request.memory[BODY_SHA256] = digest
-        # One that is sent unsigned could be exchanged, and says nothing. Then a repeated head is not proven anew.
+        # An unsigned nonce could be replaced, so it proves nothing. Requests with a signed nonce are never cached.
         if acs_signature.NONCE not in sent or not authorization.signs(acs_signature.NONCE):
             request.memory[_PROVEN] = _Proof(caller, token, signed_at)
         elif not proven and not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
@@ -149,7 +148,7 @@ class Verifier:
         return caller
 
     def verify_trigger(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
-        """Who signed this request to an HTTP function, in its headers or in its URL; its query is signed too.
+        """Returns who signed this request to an HTTP function, in its headers or its URL; the query is signed, too.
 
         `proven` is as in `verify`.
         """
@@ -164,7 +163,7 @@ class Verifier:
         return _of_its_account(request, caller)
 
     def nonce_of(self, request: RequestHead) -> bytes | None:
-        """The digest of the nonce that a request is signed with which was verified; None for one without."""
+        """The digest of the nonce with which a verified request was signed; None without one."""
         memory = request.memory
         if BODY_SHA256 not in memory or _PROVEN in memory:
             return None
@@ -173,7 +172,7 @@ class Verifier:
         return digest_of(authorization.access_key_id, dict(request.headers)[acs_signature.NONCE])
 
     def _presented(self, request: RequestHead, token: str | None = None) -> tuple[Caller, bytes]:
-        """Whose key the Authorization header names, and the signature that it claims; nothing is proven yet."""
+        """The key named in the Authorization header, and the claimed signature, which is not verified yet."""
         if not request.authorization:
             raise MissingRequiredHeader("Authorization")
         if not _date_of(request):
@@ -183,7 +182,7 @@ class Verifier:
         return self._identify(access_key_id, token), claimed
 
     def _proven_at(self, request: RequestHead, caller: Caller, claimed: bytes, resources: tuple[bytes, ...]) -> float:
-        """When it was signed, in Unix seconds; raises unless the signature is the caller's."""
+        """The time of signing in Unix seconds. Raises unless the signature is the caller's."""
         signed_on = _date_of(request)
         signed_at = self._last_date[1] if signed_on == self._last_date[0] else _read_date(signed_on)
         if signed_at is None:
@@ -203,7 +202,7 @@ class Verifier:
             )
 
     def _verify_link(self, request: RequestHead, link: dict[bytes, str], resources: tuple[bytes, ...]) -> Caller:
-        """A link is valid until the time that it names. Headers that its signer did not sign may come with it."""
+        """Verifies a link, which is valid until the time it names. It may come with headers that were not signed."""
         access_key_id, expires = link.get(_LINK_KEY_ID, ""), link.get(_LINK_EXPIRES, "")
         if not (expires.isascii() and expires.isdigit() and len(expires) <= _EXPIRES_DIGITS):
             raise InvalidArgument.of("x-fc-expires", "a time in Unix seconds", expires[:64])
@@ -223,7 +222,7 @@ class Verifier:
             raise _refusal(refused) from refused
 
     def _matches(self, signed: Signed, caller: Caller, claimed: bytes, resources: tuple[bytes, ...]) -> bool:
-        """Whether the claim is the signature over one of the resources that clients are known to sign."""
+        """Whether the signature fits one of the resources that clients are known to sign."""
         key = self._keys.of(caller.access_key_id, caller.secret)
         for resource in resources:
             text = signature.string_to_sign(signed, resource)
@@ -244,7 +243,7 @@ def _refusal(refused: CredentialsRefused) -> ApiError:
 
 
 def _token(request: RequestHead, items: dict[bytes, str]) -> str:
-    """The security token of the URL or of the headers. Raises for two that differ: only one could be checked."""
+    """The security token in the URL or the headers. Raises if the two differ, because only one could be checked."""
     in_url, in_header = items.get(_LINK_TOKEN, ""), request.security_token.decode("latin-1")
     if in_url and in_header and in_url != in_header:
         code, message = _TOKEN_CODES[Refusal.TOKEN_OF_ANOTHER_KEY]
@@ -289,7 +288,7 @@ def _of_its_account(request: RequestHead, caller: Caller) -> Caller:
 
 
 def _own_items(query: bytes) -> dict[bytes, str]:
-    """The items of a URL that are the signature's own, decoded; of repeated ones the first."""
+    """The signature's own query items, decoded; the first of repeated ones."""
     items: dict[bytes, str] = {}
     if signature.FC_HEADER_PREFIX in query:
         for part in query.split(b"&"):
@@ -305,12 +304,12 @@ def _resources(raw_path: bytes) -> tuple[bytes, ...]:
 
 
 def _as_text(text: bytes, resource: bytes) -> bytes:
-    """The text as signed by clients that sign in UTF-8 and send header values in Latin-1."""
+    """The text as signed by clients that sign UTF-8 but send header values in Latin-1."""
     return text[: len(text) - len(resource)].decode("latin-1").encode() + resource
 
 
 def _read_date(text: bytes) -> float | None:
-    """Unix seconds, or None for what is no date. The form that all clients send is read without the library."""
+    """Unix seconds; None if the text is not a date. The usual format is parsed without the library."""
     if len(text) > DATE_BYTES_MAX:
         return None
     try:
@@ -327,5 +326,5 @@ def _read_date(text: bytes) -> float | None:
 
 
 def _shown(value: bytes) -> str:
-    """A header as an error may repeat it: short, and text."""
+    """A header value as an error may repeat it: truncated and decoded."""
     return value[:64].decode("latin-1")

@@ -1,7 +1,7 @@
 """The messages of `instances/{id}/exec` (reference/api.md §3.6): one byte for the kind, then the data.
 
-Used by `fc.exec.session`; pure functions. docs/compatibility.md says what the reference leaves open. A message without
-a known kind is input, because one official client sends input without the byte.
+Used by `fc.exec.session`; pure functions. docs/compatibility.md describes what the reference leaves open. A message
+without a known kind is input, because one official client sends input without the byte.
 """
 
 from typing import Any, TypeGuard

@@ -1,4 +1,4 @@
-"""The settings of container images in the versions with services: two lists are JSON text (reference/api.md §3.2).
+"""Container image settings in the versions with services, where two lists are JSON text (reference/api.md §3.2).
 
 Called by the inputs and shapes.
 """
@@ -15,7 +15,7 @@ _SHOWN_CHARS = 64
 
 
 def neutral(sent: dict[str, Any]) -> dict[str, Any]:
-    """Nothing stays nothing, which removes the settings. Raises `InvalidArgument` for text that is no list."""
+    """Empty settings stay empty, which removes them. Raises `InvalidArgument` for text that is not a list."""
     if not sent:
         return {}
     settings = neutral_form(sent)
@@ -26,7 +26,7 @@ def neutral(sent: dict[str, Any]) -> dict[str, Any]:
 
 
 def answered(settings: dict[str, Any] | None) -> dict[str, Any] | None:
-    """As GetFunction has it, with each list in the text that it was sent as."""
+    """The settings as GetFunction returns them, with each list in the text in which it was sent."""
     if not settings:
         return None
     kept = kept_form(settings)
@@ -42,7 +42,7 @@ def answered(settings: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _text(found: Any, sent: str | None) -> str | None:
-    """`sent`, unless another version has changed the list since."""
+    """`sent`, unless the list has since been changed through another version."""
     if found is None:
         return None
     if sent is not None and msgspec.json.decode(sent) == list(found):

@@ -1,6 +1,6 @@
-"""The bodies that the API versions with services take, and their descriptions show.
+"""The request bodies of the API versions with services, as their descriptions show them.
 
-Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` makes of each what `control` takes.
+Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` converts each to `control`'s input.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
 
 
 class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent replaces that part whole."""
+    """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent is replaced as a whole."""
 
     service_name: described.ServiceName | UnsetType = UNSET
     description: described.Description | UnsetType = UNSET
@@ -37,7 +37,7 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where the code comes from: base64 text of a zip, or an object in a bucket. Empty strings count as not sent."""
+    """Where the code comes from: a base64-encoded zip, or an object in a bucket. Empty strings count as absent."""
 
     zip_file: str = ""
     oss_bucket_name: str = ""
@@ -48,7 +48,7 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ReplayInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of ReplayRecording: what is to be otherwise than recorded."""
+    """Body of ReplayRecording: what to change with respect to the recorded call."""
 
     runtime: str | UnsetType = UNSET
     code: CodeInput | UnsetType = UNSET
@@ -63,7 +63,7 @@ class RecordingConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="ca
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateFunction and UpdateFunction (reference/api.md §3.2).
 
-    `environmentVariables` and `layers` replace wholesale.
+    `environmentVariables` and `layers` are replaced as a whole.
     """
 
     function_name: described.FunctionName | UnsetType = UNSET
@@ -91,7 +91,7 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     disk_size: described.DiskMb | UnsetType = UNSET
 
     def neutral(self, expected_checksum: str | None) -> control.FunctionInput:
-        """With what the header X-Fc-Code-Checksum says."""
+        """`expected_checksum` is the header X-Fc-Code-Checksum."""
         code = self.code if self.code is UNSET else self.code.neutral()
         fields = asdict(self) | {"code": code, "expected_checksum": expected_checksum or UNSET}
         if self.custom_container_config is not UNSET:
@@ -138,7 +138,7 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6); it replaces the whole configuration."""
+    """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6), which replaces the whole configuration."""
 
     destination_config: DestinationConfig = DestinationConfig()
     max_async_event_age_in_seconds: described.AsyncEventAgeS | None = None
@@ -150,7 +150,7 @@ class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PutProvisionConfig (reference/api.md §3.6). A list that is not sent stays, an empty one clears."""
+    """Body of PutProvisionConfig (reference/api.md §3.6). An absent list is left unchanged, an empty one is cleared."""
 
     target: described.ProvisionTarget | UnsetType = UNSET
     scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET

@@ -113,7 +113,7 @@ class TokenCredentials(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class BucketTokenAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where to upload code. GetTempBucketToken answers the region, GetTempCodeBucketToken the size limit."""
+    """Where to upload code. Only GetTempBucketToken has the region, only GetTempCodeBucketToken the size limit."""
 
     credentials: TokenCredentials
     oss_bucket: str
@@ -167,7 +167,7 @@ def domain(record: Record, account_id: str, api_version: str) -> DomainAnswer:
 
 
 def _route(route: PathConfig) -> PathConfig:
-    """A function without a service has no name of a service."""
+    """A function without a service is shown without a service name."""
     return msgspec.structs.replace(route, service_name=service_of(route.service_name))
 
 
@@ -206,8 +206,8 @@ def async_config(record: Record) -> AsyncConfigAnswer:
 
 
 def provision_config(document: ProvisionConfig, found: Provisioned, account_id: str) -> ProvisionAnswer:
-    """`target` is what is wanted now, by scheduled actions and target tracking too. `currentError` says why fewer are
-    ready; "" while none failed to start.
+    """`target` is the number wanted now, including scheduled actions and target tracking. `currentError` says why fewer
+    are ready; "" if no start failed.
     """
     return ProvisionAnswer(
         resource="#".join((account_id, document.service, document.qualifier, document.function)),

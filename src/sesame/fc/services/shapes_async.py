@@ -24,10 +24,10 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StatefulInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`startedTime` is when the invocation was accepted, `durationMs` how long its last attempt ran.
+    """`startedTime` is when the invocation was accepted, `durationMs` the duration of its last attempt.
 
-    `endTime` is 0 until it ends. `invocationPayload` is there only where it was asked for. `returnPayloadBytes` is a
-    field of Sesame's own: the size of a result of which `returnPayload` is only the beginning.
+    `endTime` is 0 until it ends. `invocationPayload` is included only on request. Sesame's own `returnPayloadBytes` is
+    the full size of a result of which `returnPayload` contains only the beginning.
     """
 
     service_name: str
@@ -56,11 +56,11 @@ class FunctionWithInvocations(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OwnInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An invocation with what the cloud's API does not tell of it.
+    """An invocation with details that the cloud's API does not show.
 
-    `source` says what it came from: `api`, `timer:NAME`, `oss:NAME`, `destination`, `fire` or `replay`. `dueTime` is
-    when one that waits is to run, else 0; after `expiresTime` none begins to run. `runningTime` is when the attempt
-    began that ran last, or 0. `throttles` counts the attempts that found no capacity.
+    `source` is its origin: `api`, `timer:NAME`, `oss:NAME`, `destination`, `fire` or `replay`. `dueTime` is when a
+    waiting invocation will run, else 0; it does not start after `expiresTime`. `runningTime` is when the last attempt
+    that ran began, or 0. `throttles` counts the attempts that found no capacity.
     """
 
     invocation: StatefulInvocationAnswer
@@ -73,7 +73,7 @@ class OwnInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="cam
 
 
 class DeadLetterAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A record that no attempt delivered. `record` is the JSON document that was to be sent, as text."""
+    """A record that could not be delivered. `record` is the JSON document that was to be sent, as text."""
 
     dead_letter: str
     destination: str
@@ -93,7 +93,7 @@ class DeadLetterAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 class DestinationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where results of a function go. `condition` is Success or Failure.
 
-    `undeliveredBecause` says why records become dead letters at once; it is empty where they are sent.
+    `undeliveredBecause` says why records become dead letters immediately; it is empty if they are sent.
     """
 
     service_name: str

@@ -4,7 +4,7 @@ import msgspec
 
 
 class RecordingConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`mode` is what counts; `own` says whether the function sets it itself; `server` is the server's setting."""
+    """`mode` is the effective setting; `own` tells whether the function has its own; `server` is the server's."""
 
     mode: str
     own: bool

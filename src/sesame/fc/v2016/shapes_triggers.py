@@ -12,7 +12,7 @@ from sesame.model.records import Record
 from sesame.model.trigger import Trigger
 from sesame.model.trigger_firing import why_silent
 
-# Why the role of a function's trigger does not let it fire; "" where it does.
+# Returns why the trigger's role prevents it from firing, or "".
 Objection = Callable[[str, str, Trigger], str]
 
 
@@ -30,7 +30,7 @@ class TriggerOverview(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Fired(msgspec.Struct, frozen=True, rename="camel"):
-    """The invocation that is in the queue now."""
+    """The invocation, which is now in the queue."""
 
     service_name: str
     qualifier: str
@@ -39,7 +39,7 @@ class Fired(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def overview(record: Record, objection: Objection) -> TriggerOverview:
-    """`objection` is asked only of what would fire otherwise."""
+    """`objection` is only consulted if nothing else keeps the trigger from firing."""
     trigger: Trigger = record.document
     service, _slash, function = record.parent.partition("/")
     silent_because = why_silent(trigger.trigger_type, trigger.trigger_config)

@@ -1,6 +1,6 @@
-"""API 2016-08-15 as the endpoint is built from it.
+"""The definition of API 2016-08-15, from which the endpoint is built.
 
-Used by `fc.app`. Sesame's own operations are in its table.
+Used by `fc.app`. Its table also contains Sesame's own operations.
 """
 
 from sesame.destinations.routes import Routes

@@ -1,6 +1,6 @@
-"""How API 2021-04-06 spells errors: under the names that its clients read, and those of its documentation.
+"""The error format of API 2021-04-06: under the names that its clients read, and those of its documentation.
 
-Used by `fc.v2021.version`. The words are those of every version with services (reference/api.md §0 rule 6, §1.3).
+Used by `fc.v2021.version`. The wording is that of all versions with services (reference/api.md §0 rule 6, §1.3).
 """
 
 import msgspec
@@ -11,7 +11,7 @@ from sesame.fc.wording import worded
 
 
 class Error(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of every error answer: code and message twice, as its clients disagree on their names."""
+    """The body of every error answer: code and message twice, because clients disagree on their names."""
 
     code: str = msgspec.field(name="Code")
     message: str = msgspec.field(name="Message")

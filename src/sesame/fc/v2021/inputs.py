@@ -1,6 +1,6 @@
-"""The bodies of API 2021-04-06 that differ from those of other versions with services (reference/api.md §4).
+"""Request bodies of API 2021-04-06 that differ from those of other versions with services (reference/api.md §4).
 
-Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` makes of each what `control` takes.
+Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` converts each to `control`'s input.
 """
 
 import msgspec
@@ -32,14 +32,14 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     qualifier: str | UnsetType = UNSET
 
     def neutral(self) -> control.TriggerInput:
-        """Raises `InvalidArgument` for text that is no JSON object."""
+        """Raises `InvalidArgument` if the configuration is not a JSON object."""
         config = self.trigger_config
         parsed = config if config is UNSET else object_of(config, "TriggerConfig")
         return control.TriggerInput(**asdict(self) | {"trigger_config": parsed})
 
 
 class GpuInstanceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of ClaimGPUInstance, which is refused whatever it says."""
+    """Body of ClaimGPUInstance, which is always refused."""
 
     instance_type: str = ""
     image_id: str = ""

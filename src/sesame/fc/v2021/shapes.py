@@ -1,4 +1,4 @@
-"""Converts records into those answers of API 2021-04-06 that differ from those of other versions with services.
+"""Converts records into the answers of API 2021-04-06 that differ from other versions with services.
 
 Called by the routes (reference/api.md §4).
 """
@@ -21,20 +21,20 @@ from sesame.model.trigger import Trigger, parts_of_parent
 
 
 class ServiceAnswer(shapes.ServiceAnswer, frozen=True, kw_only=True, rename="camel"):
-    """`useSLRAuthentication` is always false: a service acts as its own role."""
+    """`useSLRAuthentication` is always false: a service always acts as its own role."""
 
     oss_mount_config: OssMountConfig
     use_slr_authentication: bool = msgspec.field(name="useSLRAuthentication")
 
 
 class FunctionAnswer(shapes.FunctionAnswer, frozen=True, kw_only=True, rename="camel"):
-    """`layersArnV2` names the layers in the newer of the two forms."""
+    """`layersArnV2` names the layers in the newer of the two formats."""
 
     layers_arn_v2: tuple[str, ...] = msgspec.field(name="layersArnV2")
 
 
 class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`triggerConfig` is the JSON text of an object. Only HTTP triggers have URLs and the name of their host."""
+    """`triggerConfig` is the JSON text of an object. Only HTTP triggers have URLs and a host name."""
 
     trigger_name: str
     trigger_id: str
@@ -53,7 +53,7 @@ class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class LayerCreated(shapes_account.LayerAnswer, frozen=True, kw_only=True, rename="camel"):
-    """The answer of CreateLayerVersion, whose clients spell the size in their own way."""
+    """The answer of CreateLayerVersion, whose clients spell the size differently."""
 
     codesize: int = msgspec.field(name="codesize")
 
@@ -68,7 +68,7 @@ class EventSources(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class GpuInstance(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Never answered, as there are no GPUs to claim; only the description uses it."""
+    """Never answered, as there are no GPUs to claim; only the OpenAPI document uses it."""
 
     instance_id: str
     public_ip: str
@@ -76,7 +76,7 @@ class GpuInstance(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def service(record: Record, tags: Mapping[str, str] | None, log_problem: str) -> ServiceAnswer:
-    """Services do not show their tags here: GetResourceTags does."""
+    """In this version services do not include their tags; GetResourceTags does."""
     document: Service = record.document
     return ServiceAnswer(
         **asdict(shapes.service(record, None, log_problem)),
@@ -112,6 +112,6 @@ def event_source(record: Record) -> EventSourceAnswer:
 
 
 def _newer(arn: str, arns: Arns) -> str:
-    """`{owner}#{layer}#{version}` as an ARN of this account; what is neither form stays as it is."""
+    """`{owner}#{layer}#{version}` as an ARN of this account; other text is returned unchanged."""
     found = parse_layer_arn(arn)
     return arn if found is None or arn.startswith("acs:") else arns.layer(found[0], int(found[1]))

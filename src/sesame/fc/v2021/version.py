@@ -1,4 +1,4 @@
-"""API 2021-04-06 as the endpoint is built from it.
+"""The definition of API 2021-04-06, from which the endpoint is built.
 
 Used by `fc.app`.
 """
@@ -31,7 +31,7 @@ from sesame.fc.v2021.routes.bindings import BindingRoutes
 from sesame.fc.v2021.routes.gpu_instances import GpuInstanceRoutes
 
 NAME = PREFIX[1:]
-# What the shared routes call otherwise.
+# Operations that the shared routes know by another name.
 _RENAMED = {
     "PublishServiceVersion": "PublishVersion",
     "ListServiceVersions": "ListVersions",

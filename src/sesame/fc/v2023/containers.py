@@ -1,4 +1,4 @@
-"""The settings of container images as 2023-03-30 has them (reference/api.md §5.2).
+"""Container image settings in the format of 2023-03-30 (reference/api.md §5.2).
 
 Called by the inputs and shapes.
 """
@@ -15,12 +15,12 @@ _SENT = (
 
 
 def neutral(sent: dict[str, Any]) -> dict[str, Any]:
-    """Nothing stays nothing, which removes the settings. What only answers have is left out."""
+    """Empty settings stay empty, which removes them. Fields that only answers have are left out."""
     return {name: sent.get(name) for name in _SENT} if sent else {}
 
 
 def answered(document: Function) -> dict[str, Any] | None:
-    """With the port and the health check that the older APIs keep beside it, and the image as the one that is run."""
+    """Includes port and health check, which the older APIs keep separately, and the image that is actually run."""
     settings = document.custom_container_config
     if not settings:
         return None

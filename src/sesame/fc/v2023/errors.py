@@ -1,7 +1,7 @@
-"""Words what went wrong as the API of 2023-03-30 does: functions without services; Code, Message and RequestId.
+"""The error wording of API 2023-03-30: functions without services, and bodies with Code, Message and RequestId.
 
-Called by `fc.errors` for every refusal that comes from below the endpoints (reference/api.md §1.3, §5). What has the
-same words in every version is worded by `fc.wording`.
+Called by `fc.errors` for every refusal raised below the endpoints (reference/api.md §1.3, §5). Wording shared by all
+versions is in `fc.wording`.
 """
 
 import msgspec
@@ -51,7 +51,7 @@ class Body(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def worded(error: errors.CallerError) -> ApiError:
-    """The refusal in this API's words; what has been worded already stays as it is."""
+    """Words a refusal for this API; an `ApiError` is returned unchanged."""
     match error:
         case ApiError():
             return error
@@ -85,8 +85,8 @@ def _no_function(owner: str, function: str) -> ApiError:
 
 def _of(status: int, row: tuple[str, str], error: errors.NotFound | errors.AlreadyExists) -> ApiError:
     owner, *rest = error.parent or ("",)
-    # A version or an alias has its owner alone. Else the function is the last of the parents, but of an HTTP trigger
-    # that a qualifier follows.
+    # The parent of a version or an alias is its owner alone. Otherwise the function is the last parent, except for an
+    # HTTP trigger, where a qualifier follows it.
     at = 0 if error.kind == errors.HTTP_TRIGGER else -1
     function = spoken_function(owner, rest[at]) if rest else spoken_owner(owner)
     return ApiError(status, row[0], row[1].format(error.name, function))

@@ -1,7 +1,7 @@
-"""The bodies that 2023-03-30 takes for functions, and the OpenAPI document describes (reference/api.md §5.2).
+"""The request bodies of 2023-03-30 for functions, as the OpenAPI document shows them (reference/api.md §5.2).
 
-Decoded by `fc.wire_json`, which matches keys in any case and drops null. A function's body holds what belongs to the
-function and what belongs to its owner: `of_function` and `of_owner` part them.
+Decoded by `fc.wire_json`, which matches keys in any case and drops null. A function's body contains settings of the
+function and settings of its owner; `of_function` and `of_owner` separate them.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from sesame.model.service import LogConfig, NasConfig, OssMountConfig, TracingCo
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base64 text of a zip, or an object in a bucket; `checksum` is the CRC-64 that it must have, where it is sent."""
+    """A base64-encoded zip, or an object in a bucket; `checksum`, if sent, is the CRC-64 that the code must have."""
 
     zip_file: str = ""
     oss_bucket_name: str = ""
@@ -64,7 +64,7 @@ class GpuInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateFunction and UpdateFunction. A part that is sent replaces that part, an empty one removes it."""
+    """Body of CreateFunction and UpdateFunction. A part that is sent replaces the old one; an empty part removes it."""
 
     function_name: described.FunctionName | UnsetType = UNSET
     runtime: described.Runtime | UnsetType = UNSET
@@ -130,7 +130,7 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return control.ServiceInput(**fields)
 
     def _later(self) -> dict[str, Any]:
-        """What only this API says; empty objects remove what was set."""
+        """Settings that exist only in this API; empty objects remove earlier settings."""
         found = {name: value for name in _LATER if (value := getattr(self, name)) is not UNSET}
         found |= {name: None for name in _LATER_OBJECTS & found.keys() if not found[name]}
         if self.gpu_config is not UNSET:
@@ -149,7 +149,7 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def _hooks(sent: LifecycleInput) -> dict[str, Any]:
-    """FC 3.0 has the initializer among the hooks, and no hook before a freeze."""
+    """FC 3.0 treats the initializer as a hook, and has no hook before a freeze."""
     initializer, pre_stop = sent.initializer or HookInput(), sent.pre_stop or HookInput()
     return {
         "initializer": initializer.handler,
@@ -161,7 +161,7 @@ def _hooks(sent: LifecycleInput) -> dict[str, Any]:
 
 
 def by_key(tags: tuple[Tag, ...]) -> dict[str, str]:
-    """Raises `InvalidArgument` for a key that stands twice."""
+    """Raises `InvalidArgument` for a duplicate key."""
     found = {tag.key: tag.value for tag in tags}
     if len(found) != len(tags):
         raise InvalidArgument.of("Tags", "every key once", ", ".join(tag.key for tag in tags)[:64])

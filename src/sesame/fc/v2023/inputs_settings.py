@@ -1,6 +1,6 @@
-"""The bodies that 2023-03-30 takes for all but functions (reference/api.md §5.2).
+"""The request bodies of 2023-03-30 for everything except functions (reference/api.md §5.2).
 
-`neutral` makes of each what `control` takes.
+`neutral` converts each to `control`'s input.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """It replaces the whole configuration. `asyncTask`: invocations can be followed as tasks."""
+    """Replaces the whole configuration. With `asyncTask`, invocations can be tracked as tasks."""
 
     async_task: bool = False
     destination_config: DestinationConfig = DestinationConfig()
@@ -74,14 +74,14 @@ class ConcurrencyInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class DisableInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """With `abortOngoingRequest`, calls that run are ended too."""
+    """With `abortOngoingRequest`, running calls are aborted, too."""
 
     reason: described.Description = ""
     abort_ongoing_request: bool = False
 
 
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`defaultTarget` is the newer name of `target`. A list that is not sent stays, an empty one clears."""
+    """`defaultTarget` is the newer name of `target`. An absent list is left unchanged, an empty one is cleared."""
 
     target: described.ProvisionTarget | UnsetType = UNSET
     default_target: described.ProvisionTarget | UnsetType = UNSET
@@ -120,7 +120,7 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A function of a service is `service$function` here."""
+    """In this API a function of a service is named `service$function`."""
 
     path: str = ""
     function_name: str = ""
@@ -129,7 +129,7 @@ class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rewrite_config: RewriteConfig | None = None
 
     def neutral(self) -> PathConfig:
-        """Raises `InvalidArgument` for a route that leads to no function."""
+        """Raises `InvalidArgument` if the route names no function."""
         if not self.function_name:
             raise InvalidArgument.missing("RouteConfig.Routes.FunctionName")
         owner, function = function_named(self.function_name)
@@ -141,7 +141,7 @@ class RoutesInput(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part that is sent replaces that part whole."""
+    """A part that is sent is replaced as a whole."""
 
     domain_name: str | UnsetType = UNSET
     protocol: described.DomainProtocol | UnsetType = UNSET
@@ -161,7 +161,7 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
 
 class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """Body of TagResources. Here only functions have tags."""
+    """Body of TagResources. Only functions have tags here."""
 
     resource_id: tuple[str, ...] = ()
     resource_type: str = ""
@@ -181,7 +181,7 @@ class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is kept of a session, and shown, as it was sent."""
+    """Settings of a session that are only stored, and answered as they were sent."""
 
     allow_internet_access: bool | UnsetType = UNSET
     enable_auto_pause: bool | UnsetType = UNSET

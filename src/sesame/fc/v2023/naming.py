@@ -1,5 +1,4 @@
-"""How URLs of 2023-03-30 name functions: `functions/{function}?qualifier=…`, where a function of a service is
-`service$function`.
+"""How URLs of 2023-03-30 name functions: `functions/{function}?qualifier=…`, or `service$function` within a service.
 
 Used by `fc.app` through `fc.v2023.version`, and by `fc.v2023.paths` for the routes.
 """
@@ -19,13 +18,13 @@ from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import MARK, named_function, owner_of, stands_alone
 
-# What a function of a service shares with the others of its service, and how the older versions call it there: the
-# right to one function must not be one to these.
+# Resources that a service's functions share, with their names in older versions: a permission for one function must not
+# extend to them.
 _OF_SERVICES = {"versions": "versions", "aliases": "aliases", "vpc-bindings": "bindings"}
 
 
 def function_named(name: str) -> tuple[str, str]:
-    """Owner and function that a decoded name means. Raises `NotFound` for the written name of an owner."""
+    """Owner and function for a decoded name. Raises `NotFound` if the name is that of an owner."""
     if name.startswith(MARK):
         raise NotFound(records.FUNCTION, name, (owner_of(name),))
     return named_function(name)
@@ -47,7 +46,7 @@ class FunctionInPath:
         return name, qualifier_of(query)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
-        """A function as it is named in policies, whichever API names it (`model.arn.target_resource`)."""
+        """Names a function as policies do, whichever API is used (`model.arn.target_resource`)."""
         if len(parts) < 2 or parts[0] != "functions":
             return parts
         owner, function = function_named(parts[1])

@@ -1,4 +1,4 @@
-"""What the routes of 2023-03-30 read from paths and queries beside what `fc.requests` reads for every version.
+"""Parsing of paths and queries specific to 2023-03-30, in addition to `fc.requests`.
 
 Called by the files in `fc/v2023/routes/`.
 """
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 def function(request: Request) -> tuple[str, str]:
-    """Owner and function, of an operation on the whole of it. Raises `InvalidArgument` for a qualifier.
+    """Owner and function, for an operation on the whole function. Raises `InvalidArgument` for a qualifier.
 
-    The right was required to what the qualifier names, so that such an operation must not pass it over.
+    The permission was checked for what the qualifier names, so the operation must not ignore it.
     """
     owner, found, asked = qualified_function(request)
     if asked:
@@ -30,12 +30,12 @@ def function(request: Request) -> tuple[str, str]:
 
 
 def qualified_function(request: Request) -> tuple[str, str, str]:
-    """Owner, function and qualifier, "" where that means the present state."""
+    """Owner, function and qualifier; "" stands for the latest state."""
     return *function_named(requests.name(request, "function")), qualifier(request)
 
 
 def qualifier(request: Request) -> str:
-    """The query's qualifier, "" where that means the present state."""
+    """The qualifier in the query; "" stands for the latest state."""
     found = qualifier_of(request.scope["query_string"])
     return "" if found == limits.LATEST else found
 
@@ -46,7 +46,7 @@ def target(request: Request) -> Target:
 
 
 def document(request: Request, item: str, shape: type[T], expected: str) -> T | None:
-    """An item of the query that is JSON text (reference/api.md §5); None where it is not there."""
+    """A query parameter that is JSON text (reference/api.md §5); None if it is absent."""
     text = request.query_params.get(item, "")
     if not text:
         return None

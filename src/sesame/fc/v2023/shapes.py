@@ -24,7 +24,7 @@ from sesame.model.service import NasConfig, OssMountConfig, Service, TracingConf
 from sesame.model.trigger import Trigger, parts_of_parent
 
 ACTIVE, SUCCESSFUL = "Active", "Successful"
-# What the cloud answers where nothing was chosen.
+# The cloud's answer if nothing was chosen.
 SHARED = "SHARE"
 
 
@@ -40,7 +40,7 @@ class Restriction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Code is unpacked before the answer, so a function is active at once."""
+    """A function is active at once, because its code is unpacked before the answer."""
 
     function_name: str
     function_arn: str
@@ -125,7 +125,7 @@ class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs to a function and stands in other records."""
+    """Data about a function that is stored in other records."""
 
     state: FunctionState
     tags: Mapping[str, str]
@@ -234,7 +234,7 @@ def _hook(handler: str, command: tuple[str, ...], timeout: int) -> HookInput | N
 
 
 def _web_server(document: Function) -> dict[str, Any] | None:
-    """With the port and the health check that the older APIs keep beside it."""
+    """Includes port and health check, which the older APIs keep separately."""
     beside = {"port": document.ca_port, "healthCheckConfig": document.custom_health_check_config}
     found = {name: value for name, value in beside.items() if value is not None}
     return (found | (document.custom_runtime_config or {})) or None

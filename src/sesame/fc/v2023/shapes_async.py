@@ -19,7 +19,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`startedTime` is when it was accepted, `durationMs` how long its last attempt ran, `endTime` 0 until it ends."""
+    """`startedTime` is when it was accepted, `durationMs` the last attempt's duration, `endTime` 0 until it ends."""
 
     task_id: str
     function_arn: str

@@ -126,7 +126,7 @@ class DomainAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of a running instance; those that ended are not listed. Times are milliseconds since 1970, 0 what is not yet."""
+    """A running instance; ended ones are not listed. Times are milliseconds since 1970, 0 if still to come."""
 
     instance_id: str
     version_id: str
@@ -168,7 +168,7 @@ class RegionsAnswer(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class SessionAnswer(SessionSettings, frozen=True, kw_only=True, rename="camel"):
-    """`container_id` is the instance that serves it; "" until its first call."""
+    """`container_id` is the instance that serves the session; "" before its first call."""
 
     session_id: str
     container_id: str
@@ -184,7 +184,7 @@ class SessionAnswer(SessionSettings, frozen=True, kw_only=True, rename="camel"):
 
 
 class SnapshotAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`status` is Failed: memory and disk of an instance are not kept here."""
+    """`status` is Failed: memory and disk of an instance cannot be saved here."""
 
     snapshot_id: str
     source_session_id: str
@@ -214,8 +214,8 @@ def reserved(record: Record, arns: Arns) -> ConcurrencyAnswer:
 
 
 def provision_config(document: ProvisionConfig, found: Provisioned, arns: Arns) -> ProvisionAnswer:
-    """`target` is what is wanted now, by scheduled actions and target tracking too, `defaultTarget` what was put.
-    `currentError` says why fewer are ready; "" while none failed to start.
+    """`target` is the number wanted now, including scheduled actions and target tracking; `defaultTarget` is the one
+    set. `currentError` says why fewer are ready; "" if no start failed.
     """
     return ProvisionAnswer(
         function_arn=_arn(arns, document),
@@ -265,7 +265,7 @@ def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAn
 
 
 def instance(found: InstanceInfo, qualifier: str) -> InstanceAnswer:
-    """`qualifier` is the one that was asked for."""
+    """`qualifier` is the requested one."""
     return InstanceAnswer(
         instance_id=found.instance_id,
         version_id=found.version_id,

@@ -1,4 +1,4 @@
-"""API 2023-03-30 (FC 3.0) as the endpoint is built from it.
+"""The definition of API 2023-03-30 (FC 3.0), from which the endpoint is built.
 
 Used by `fc.app`.
 """

@@ -1,7 +1,7 @@
-"""Who may come to an HTTP function: by the custom domain that leads to it, and by its trigger; both must admit.
+"""Decides who may access an HTTP function: both the custom domain and the trigger must admit the request.
 
-Called by `fc.web.http_functions` with each request and each websocket, before anything of a request's body is read. A
-form is read here where a token or its claims stand in forms.
+Called by `fc.web.http_functions` for each request and each websocket, before anything of a request's body is read,
+except for forms that contain a token or receive its claims.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,16 +28,16 @@ from sesame.model.recursion import Chain
 from sesame.model.trigger_configs import HttpConfig
 
 FUNCTION = "function"
-# So many configurations are kept ready; when there are more, all are read anew.
+# How many parsed configurations are cached; beyond it, the cache is cleared.
 _KNOWN_MAX = 256
 
 ReadEvent = Callable[[Target, Exchange], Awaitable[bytes]]
 
 
 class AdmissionNeeds(msgspec.Struct, frozen=True):
-    """`read_event` reads a body as that of an invocation is read, `wall_clock` gives Unix seconds.
+    """`read_event` reads a body like an invocation's; `wall_clock` returns Unix seconds.
 
-    `placement` is there where this is one of several agents.
+    `placement` is set if this is one of several agents.
     """
 
     verifier: Verifier
@@ -50,13 +50,13 @@ class AdmissionNeeds(msgspec.Struct, frozen=True):
 class Admission:
     def __init__(self, needs: AdmissionNeeds) -> None:
         self._needs = needs
-        # By the identity of what was sent, which is kept beside it and stays one object for as long as it is set.
+        # By the id of the configuration object, which is stored alongside and stays the same as long as it is in use.
         self._known: dict[int, tuple[str | dict[str, Any], JwtAuth]] = {}
 
     async def of(self, trigger: HttpConfig, way: Way, exchange: Exchange) -> tuple[Chain, Way, Exchange]:
-        """The chain of the caller, and the request as the function is to see it. Callers who do not sign have no chain.
+        """Returns the caller's chain, and the request as the function shall see it. Unsigned callers have no chain.
 
-        Raises a `CallerError` for those who are not admitted.
+        Raises a `CallerError` for callers who are not admitted.
         """
         if trigger.auth_type == ANONYMOUS and way.asks is None:
             return (), way, exchange
@@ -77,7 +77,7 @@ class Admission:
         return chain, way, exchange
 
     async def of_websocket(self, trigger: HttpConfig, way: Way, websocket: WebSocket) -> tuple[Chain, Way]:
-        """The same for a request that has no body."""
+        """Like `of`, for a request without a body."""
         request = websocket.request
         chain = self._signed(way, request, proven=websocket.proven) if _wants_signature(trigger, way) else ()
         for auth, path in await self._asked(trigger, way):
@@ -85,14 +85,14 @@ class Admission:
         return chain, way
 
     def _signed(self, way: Way, request: Request, *, proven: bool) -> Chain:
-        """Raises a `CallerError` for who did not sign, and who may not invoke the function."""
+        """Raises a `CallerError` for a missing signature, or a caller who may not invoke the function."""
         head = head_of(request)
         caller = self._needs.verifier.verify_trigger(head, request.query, proven=proven)
         self._needs.permissions.require_invoke(caller, head, request, way.target)
         return caller.principal.chain
 
     async def _asked(self, trigger: HttpConfig, way: Way) -> list[tuple[JwtAuth, str]]:
-        """What is asked of tokens, and the path that it looks at: the domain's first, of the path before rewriting."""
+        """The required token checks with the path each applies to: first the domain's, on the path before rewriting."""
         asked = []
         if way.asks is not None and way.asks.auth_type == JWT:
             asked.append((await self._read(way.asks.auth_info, f"domain name '{way.asks.domain}'"), way.asks.path))
@@ -101,14 +101,14 @@ class Admission:
         return asked
 
     async def _read(self, sent: str | dict[str, Any], owner: str) -> JwtAuth:
-        """Read once, in a thread, for all requests with the same configuration."""
+        """Parses a configuration, in a thread; cached for all requests that use it."""
         known = self._known.get(id(sent))
         if known is not None and known[0] is sent:
             return known[1]
         try:
             auth = await jwt_auth.read_in_thread(sent, "auth_config")
         except Rejected as error:
-            # Earlier versions kept what was sent.
+            # Earlier versions stored any configuration that was sent.
             raise AccessDenied(f"the authConfig of {owner} cannot be used, set it again: {error}") from error
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
@@ -124,7 +124,7 @@ class Admission:
 
 
 def _wants_signature(trigger: HttpConfig, way: Way) -> bool:
-    """Raises `AccessDenied` where the domain or the trigger asks for what is not served."""
+    """Raises `AccessDenied` if the domain or the trigger requires an authentication that is not supported."""
     wanted = {trigger.auth_type: "the HTTP trigger"}
     if way.asks is not None:
         wanted[way.asks.auth_type] = f"domain name '{way.asks.domain}'"

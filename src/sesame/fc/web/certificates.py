@@ -23,7 +23,8 @@ log = structlog.get_logger("sesame.fc")
 
 
 class Certificates:
-    """Looks the domain up at every handshake, so that a new, changed or deleted domain counts from the next one on.
+    """Looks the domain up at every handshake, so that new, changed and deleted domains take effect from the next one
+    on.
 
     POLICY: a name without a certificate here, or no name at all, is refused with the alert `unrecognized_name`
     (RFC 6066 §3). No client would trust a certificate made here, and users would learn to ignore the warning.
@@ -70,10 +71,10 @@ class _Connection(ssl.SSLObject):
     _refusal: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
-        """As in the base class, but lets the event loop send the alert before the handshake fails.
+        """Like the base class, but lets the event loop send the alert before the handshake fails.
 
-        On failure it first claims to wait for input, so the loop flushes the alert. The next call raises the error,
-        when the client sends more or closes, or at the loop's time limit for handshakes.
+        On failure it first claims to wait for input, so that the loop flushes the alert. The next call raises the
+        error: when the client sends more or closes, or at the loop's time limit for handshakes.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -106,12 +107,12 @@ def served_over(scheme: str, domain: CustomDomain) -> bool:
 
 
 def _prepared(config: CertConfig, least_version: str) -> ssl.SSLContext:
-    # Imported here because few need it, and every start would wait for x.509.
+    # Imported here because few need it, and importing x.509 would delay every start.
     from sesame.control.certificates import server_context
 
     context = _bare(server_context(config))
     if least_version == "TLSv1.3":
-        # A connection that switches contexts keeps the protocol versions of the first and takes the ciphers of this.
+        # A connection that switches contexts keeps the first context's protocol versions, but takes this one's ciphers.
         context.set_ciphers(_NO_CIPHER_BEFORE_TLS_1_3)
     return context
 

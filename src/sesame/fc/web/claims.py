@@ -1,7 +1,7 @@
-"""Finds the token of a request, and passes its claims to the function; nobody but a token can set what they set.
+"""Finds a request's token and passes its claims to the function; only a token can set the parameters of claims.
 
-Called by `fc.web.admission`. A parameter that claims are passed in never comes from the caller, also where a path needs
-no token or the token lacks the claim.
+Called by `fc.web.admission`. A parameter that receives claims is never taken from the caller, even if the path needs no
+token or the token lacks the claim.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ Header = tuple[bytes, bytes]
 
 _COOKIE = b"cookie"
 _PARTED = re.compile(r"[\s,]")
-# Forms beyond this are read and written in a thread.
+# Larger forms are parsed and built in a thread.
 _AT_ONCE_BYTES = 64 * 1024
-# RFC 6265: what a cookie's value may hold, beside letters and digits.
+# RFC 6265: what a cookie's value may contain besides letters and digits.
 _COOKIE_SAFE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
 
 
@@ -39,14 +39,14 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 def callers_own(way: Way, headers: Iterable[Header]) -> Iterator[Header]:
-    """The headers of a request that its caller may set."""
+    """The headers that the caller may set."""
     if not way.withheld:
         return iter(headers)
     return (header for header in headers if header_key(header[0].decode("latin-1")) not in way.withheld)
 
 
 async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, Any]:
-    """The claims of the token that is found first. Raises `AccessDenied` where there is none, or it does not hold."""
+    """The claims of the first token found. Raises `AccessDenied` if there is none, or it is invalid."""
     from sesame.control.jwt_keys import TokenRefused  # its library was imported with the keys
 
     for lookup in auth.lookups:
@@ -63,7 +63,7 @@ async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, A
 
 
 async def passed(auth: JwtAuth, incoming: Incoming, claimed: dict[str, Any] | None) -> Way:
-    """The way with the claims; those that forms hold are in the body of the form then."""
+    """The way with the claims added; claims passed in a form are then in the form's body."""
     names: dict[str, set[str]] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     for each in auth.passed:
@@ -89,7 +89,7 @@ async def _into_form(form: forms.Form, names: set[str], pairs: list[tuple[str, s
 
 
 async def _found(lookup: Lookup, incoming: Incoming) -> list[str]:
-    """All that stand at this place, without what is empty."""
+    """All non-empty values at this place."""
     match lookup.place:
         case jwt_auth.HEADER:
             name = lookup.name.encode()
@@ -118,14 +118,14 @@ async def _of_form(form: forms.Form, name: str) -> list[str]:
 
 
 def _unprefixed(value: str, prefix: str) -> str:
-    """ "" where the value has another prefix: it is no token then. As schemes, prefixes are in any case (RFC 9110)."""
+    """ "" if the value has another prefix, so is not a token. Like schemes (RFC 9110), prefixes match in any case."""
     if value[: len(prefix)].lower() != prefix.lower():
         return ""
     return value[len(prefix) :].strip()
 
 
 def _cookies(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:
-    """The name of each, and all of it as it was sent."""
+    """The name of each cookie, and the whole cookie as it was sent."""
     for name, value in headers:
         if name == _COOKIE:
             for part in value.decode("latin-1").split(";"):
@@ -133,7 +133,7 @@ def _cookies(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:
 
 
 def _names_in(part: str) -> set[str]:
-    """Those of all cookies that a function may find in it: some part them by white space and commas, too."""
+    """All cookie names that a function may find in it: some also split at white space and commas."""
     return {each.partition("=")[0] for each in _PARTED.split(part)} | {part.partition("=")[0].strip()}
 
 
@@ -160,7 +160,7 @@ def _all(incoming: Incoming) -> list[Header]:
 
 
 def _with_query(incoming: Incoming, way: Way, names: set[str], pairs: list[tuple[str, str]]) -> Way:
-    """Also of the query that was asked for, which some functions are told beside the one that was rewritten."""
+    """Also updates the original query, which some functions see besides the rewritten one."""
     asked = incoming.request.query if way.asked_query is None else way.asked_query
     query = forms.replaced(way.query, names, pairs)
     if pairs and len(query) > URL_BYTES_MAX:
@@ -169,7 +169,7 @@ def _with_query(incoming: Incoming, way: Way, names: set[str], pairs: list[tuple
 
 
 def _header_value(name: str, value: str) -> bytes:
-    """In UTF-8, as headers have text that is not ASCII."""
+    """Encodes the value in UTF-8, the usual encoding for headers with text that is not ASCII."""
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
         _refuse(f"the claim for header '{name}' has control characters, which no header may have")
     return value.encode("utf-8", "replace")

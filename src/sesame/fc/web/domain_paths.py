@@ -9,7 +9,7 @@ from sesame.model.domain import PathConfig
 
 
 def route_of(routes: Iterable[PathConfig], path: str) -> PathConfig | None:
-    """The route with exactly this path; else the one with the longest prefix of it before a final `*`; else None."""
+    """The route with exactly this path; else the one with the longest matching prefix before a final `*`; else None."""
     best: PathConfig | None = None
     for route in routes:
         if route.path == path:

@@ -1,6 +1,6 @@
-"""Parameters in queries and in forms (`application/x-www-form-urlencoded`), and a request whose form was changed.
+"""Parameters in queries and forms (`application/x-www-form-urlencoded`), and requests whose form was changed.
 
-Used by `fc.web.claims` and `fc.web.admission`. What is not changed stays as the client wrote it.
+Used by `fc.web.claims` and `fc.web.admission`. Unchanged parts stay as the client wrote them.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -22,9 +22,9 @@ def is_form(request: Request) -> bool:
 
 
 def require_no_other_form(request: Request) -> None:
-    """Raises `AccessDenied` for a body that a function may take for a form, and that is none that is read here.
+    """Raises `AccessDenied` for a body that a function may interpret as a form although it is not parsed here.
 
-    Some take one without a type for a form; some decompress a form, or read it in the charset that it names.
+    Some functions accept a form without a type; some decompress forms, or decode them in the charset they name.
     """
     kinds = _kinds(request)
     if kinds != [_FORM] and (any(b"form" in kind for kind in kinds) or (not any(kinds) and _has_body(request))):
@@ -59,15 +59,15 @@ def _has_body(request: Request) -> bool:
 
 
 def values(encoded: bytes, name: str) -> list[str]:
-    """Those of the parameter of this name, in their order."""
+    """The values of the parameter of this name, in order."""
     pairs = (part.partition(b"=") for part in encoded.split(b"&"))
     return [_decoded(value) for sent, _mark, value in pairs if _decoded(sent) == name]
 
 
 def replaced(encoded: bytes, names: Collection[str], pairs: list[tuple[str, str]]) -> bytes:
-    """Without the parameters of these names, and with these pairs at its end.
+    """Removes the parameters of these names, and appends these pairs.
 
-    Some functions part parameters also by ";", as the libraries of Python 2.7 and 3.6 do.
+    Some functions also split parameters at ";", as the libraries of Python 2.7 and 3.6 do.
     """
     kept = [part for part in map(partial(_without, names), encoded.split(b"&")) if part]
     kept += [f"{quote(name, safe='')}={quote(value, safe='', errors='replace')}".encode() for name, value in pairs]
@@ -75,7 +75,7 @@ def replaced(encoded: bytes, names: Collection[str], pairs: list[tuple[str, str]
 
 
 def _without(names: Collection[str], part: bytes) -> bytes:
-    """The part as it was sent, without what of it a function may take for a parameter of these names."""
+    """The part as it was sent, without anything a function may interpret as a parameter of these names."""
     if _decoded(part.partition(b"=")[0]) in names:
         return b""
     if b";" not in part:
@@ -84,7 +84,7 @@ def _without(names: Collection[str], part: bytes) -> bytes:
 
 
 class Form:
-    """The body of a request, read once it is needed. `body` is None before, and where it is no form."""
+    """A request's body, read on first use. `body` is None before that, and if it is not a form."""
 
     def __init__(self, read: Callable[[], Awaitable[bytes]] | None) -> None:
         self._read = read
@@ -97,7 +97,7 @@ class Form:
 
 
 def with_body(exchange: Exchange, body: bytes) -> Exchange:
-    """The same exchange, with this body in the place of the one that was read."""
+    """The same exchange with another body, instead of the one that was read."""
     return cast(Exchange, _Rewritten(exchange, body))
 
 
@@ -116,7 +116,7 @@ def _text(part: bytes) -> str:
 
 
 class _Rewritten:
-    """An `Exchange` in front of another. All that is not about the request's body is the other's."""
+    """Wraps an `Exchange`, and replaces everything that concerns the request's body."""
 
     def __init__(self, exchange: Exchange, body: bytes) -> None:
         self._exchange = exchange
@@ -148,7 +148,7 @@ class _Rewritten:
 
 
 def _with_length(request: Request, length: int) -> Request:
-    """A new head, whose signature was verified before: of the body that it has now, no digest was signed."""
+    """A new head for an already verified request. No digest is recorded, because none was signed for this body."""
     headers = [header for header in request.headers if header[0] not in (_LENGTH, _ENCODING)]
     headers.append((_LENGTH, b"%d" % length))
     addresses = (request.scheme, request.client, request.server)

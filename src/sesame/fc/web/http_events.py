@@ -1,7 +1,7 @@
-"""The events that HTTP triggers hand to functions without a service, and the responses that these return.
+"""Builds the events that HTTP triggers pass to functions without a service, and interprets the results as responses.
 
-FC 3.0's form of both, for the runtimes that come with the cloud (reference/runtime.md §9); functions of services and
-custom runtimes get the request itself. Called by `fc.web.http_functions`.
+Both in the format of FC 3.0, for the cloud's own runtimes (reference/runtime.md §9); functions of services and custom
+runtimes get the request itself. Called by `fc.web.http_functions`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import msgspec
 
 from sesame.model import utc
 
-# Bodies and answers beyond this are converted in a thread.
+# Larger bodies and results are converted in a thread.
 CONVERTED_AT_ONCE_BYTES = 64 * 1024
 _TEXT_TYPES = frozenset(
     {
@@ -27,7 +27,7 @@ _DEFAULT_TYPE = ["Content-Type", "application/json"]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says of the request beside its URL, its headers and its body. `at` in Unix seconds."""
+    """What an event contains besides the request's URL, headers and body. `at` is in Unix seconds."""
 
     account_id: str
     trigger_id: str
@@ -37,7 +37,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """The request as the function is to see it. `path` is decoded, `raw_path` and `query` are as sent."""
+    """The request as the function shall see it. `path` is decoded, `raw_path` and `query` are as sent."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What a function's result means. Headers are pairs of name and value."""
+    """The meaning of a function's result. Headers are pairs of name and value."""
 
     status: int
     headers: list[list[str]]
@@ -57,7 +57,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 async def event(seen: Seen, body: bytes, origin: Origin) -> bytes:
-    """JSON. A body of a type that is no text, or that is no UTF-8, is in base64."""
+    """The event as JSON. The body is base64-encoded unless its type is textual and it is valid UTF-8."""
     if len(body) > CONVERTED_AT_ONCE_BYTES:
         return await asyncio.to_thread(_event, seen, body, origin)
     return _event(seen, body, origin)
@@ -90,7 +90,7 @@ def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
             "timeEpoch": str(int(origin.at * 1000)),
             "http": {
                 "method": seen.method,
-                # JSON has no bytes that are no text.
+                # JSON cannot contain bytes that are not text.
                 "path": seen.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
                 "protocol": seen.protocol,
                 "sourceIp": seen.client_ip,
@@ -102,7 +102,7 @@ def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
 
 
 def _joined(pairs: Any) -> dict[str, str]:
-    """Several values of one name stand behind commas."""
+    """Joins several values of one name with commas."""
     found: dict[str, str] = {}
     for name, value in pairs:
         found[name] = f"{found[name]},{value}" if name in found else value
@@ -115,7 +115,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _text(body: bytes) -> str | None:
-    """POLICY: a body that is no UTF-8 is sent in base64 whatever its type says, as no byte of it may be lost."""
+    """POLICY: a body that is not UTF-8 is sent in base64, whatever its type, so that no byte is lost."""
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -144,7 +144,7 @@ def _document(payload: bytes) -> dict[str, Any] | None:
 
 
 def _headers(sent: Any) -> list[list[str]]:
-    """A list of values makes several headers of one name."""
+    """A list of values becomes several headers of one name."""
     pairs = sent.items() if isinstance(sent, dict) else ()
     return [[name, _word(each)] for name, value in pairs for each in (value if isinstance(value, list) else [value])]
 
@@ -154,7 +154,7 @@ def _word(value: Any) -> str:
 
 
 def _body(document: dict[str, Any]) -> bytes:
-    """As it is where it says to be base64 and is none."""
+    """Decodes base64 if it is declared; returns the text itself if that fails."""
     body = document.get("body")
     if body is None:
         return b""

@@ -1,7 +1,7 @@
-"""Passes requests from the web to HTTP functions, and their responses back: under `/2016-08-15/proxy/` and on domains.
+"""Passes web requests to HTTP functions, and their responses back: below `/2016-08-15/proxy/` and on domains.
 
-Called by `fc.app` with requests whose caller is not known yet: the function's trigger says who may call. No response
-of a function can break the connection that it is sent on.
+Called by `fc.app` with unauthenticated requests: the function's trigger decides who may call. No response of a function
+can corrupt the connection on which it is sent.
 """
 
 from collections.abc import Awaitable, Callable
@@ -36,19 +36,19 @@ from sesame.model.relaying import FORWARDED_PROTO, named_by_connection, with_sen
 
 _BASE_PATH = "x-fc-base-path"
 _FORWARDED_PROTO = FORWARDED_PROTO.decode()
-# About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
-# names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
+# Functions do not see headers about the connection or reserved for the platform (reference/runtime.md §9). Nor do they
+# see names with an underscore: WSGI cannot distinguish `X_Fc_Request_Id` from the platform's `X-Fc-Request-Id`.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
-# What is remembered of a head that a connection repeats.
+# Keys in the memory of a head.
 _SEEN, _PARAMS = "web_request", "http_params"
-# What FC 3.0 answers in the place of what went wrong in a function.
+# What FC 3.0 answers instead of a function's error.
 _HIDDEN = b"Internal Server Error"
 
 
 class HttpNeeds(msgspec.Struct, frozen=True):
-    """What HTTP functions are served with. `wall_clock` gives Unix seconds.
+    """The dependencies of `HttpFunctions`. `wall_clock` returns Unix seconds.
 
-    `placement` is there where this is one of several agents.
+    `placement` is set if this is one of several agents.
     """
 
     triggers: HttpTriggers
@@ -78,9 +78,9 @@ class HttpFunctions:
         self._placement = needs.placement
 
     async def serve(self, request_id: str, way: Way, exchange: Exchange) -> None:
-        """Answers with the function's response, or with 202 where the client asks for an asynchronous invocation.
+        """Answers with the function's response, or with 202 if the client asks for an asynchronous invocation.
 
-        Beside other agents, one of these may do so in the place of this one.
+        With several agents, another one may do so instead.
 
         Raises a `CallerError` for clients that the trigger does not admit, and for a response that cannot be sent
         (502).
@@ -134,7 +134,7 @@ class HttpFunctions:
         exchange.send_whole(status, headers, lines, outcome.payload)
 
     async def _has_gone(self, placement: Placement, called: Target, exchange: Exchange) -> bool:
-        """Whether the call goes on at another agent."""
+        """Whether another agent has taken over the call."""
         request = exchange.request
         if head_of(request).invocation_type != async_invoke.ASYNC:
             moving = placement.moves(called, exchange)
@@ -183,7 +183,7 @@ class HttpFunctions:
         if stream.complete:
             return
         if exchange.begun:
-            # All that is left is to break the response off, so that the client sees that it is not whole.
+            # All that is left is to abort the connection, so that the client sees that the response is incomplete.
             raise Disconnected
         if stream.refusal is not None:
             raise stream.refusal
@@ -191,7 +191,7 @@ class HttpFunctions:
         exchange.send_whole(502, [], lines, outcome.payload)
 
     async def _serve_event(self, call: Invocation, way: Way, exchange: Exchange) -> None:
-        """Invokes a function that gets an event. What went wrong in it is in its log and is not shown."""
+        """Invokes a function that takes an event. Its errors appear in its log and are not shown to the client."""
         outcome = await self._invoker.run(call, exchange)
         lines = self._invoker.lines(call.request_id, call.target, outcome, exchange)
         if outcome.error is not None:
@@ -203,7 +203,7 @@ class HttpFunctions:
         exchange.send_whole(status, headers, lines, found.body)
 
     def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
-        """Makes the event of a request, once its body has been read."""
+        """Returns a function that builds the event once the request's body has been read."""
         seen = http_events.Seen(
             method=request.method,
             path=way.path,
@@ -224,12 +224,12 @@ class HttpFunctions:
 
 
 def _web_request(way: Way, request: Request) -> WebRequest:
-    """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
+    """What a function's web server sees: the request without hop-by-hop and reserved headers."""
     return _remembered(_SEEN, way, request, _read_web_request)
 
 
 def _remembered(name: str, way: Way, request: Request, read: Callable[[Way, Request], T]) -> T:
-    """What is read of a request and its way; for the requests that repeat the head, it is read once."""
+    """Caches what is derived from a request and its way, for requests that repeat the head."""
     memory = head_of(request).memory
     known: tuple[Way, T] | None = memory.get(name)
     if known is None or known[0] != way:
@@ -252,7 +252,7 @@ def _read_web_request(way: Way, request: Request) -> WebRequest:
 
 
 def _params(way: Way, request: Request) -> dict[str, object]:
-    """As docs/wire-protocol.md says; the request URI is the one that was asked for, whatever was rewritten."""
+    """See docs/wire-protocol.md; the request URI is the original one, before any rewriting."""
     return _remembered(_PARAMS, way, request, _read_params)
 
 
@@ -260,7 +260,8 @@ def _read_params(way: Way, request: Request) -> dict[str, object]:
     query: bytes = request.query if way.asked_query is None else way.asked_query
     headers = [*_passed_on(way, request), [_BASE_PATH, way.base_path]]
     if request.scheme == "https":
-        # This server speaks TLS, so it sets the header. Otherwise the header stays: a proxy in front may speak TLS.
+        # This server terminates TLS, so it sets the header. Otherwise the header stays: a proxy in front may terminate
+        # TLS.
         headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
         headers.append([_FORWARDED_PROTO, "https"])
     return {
@@ -275,7 +276,7 @@ def _read_params(way: Way, request: Request) -> dict[str, object]:
 
 
 def _passed_on(way: Way, request: Request) -> list[list[str]]:
-    """The headers that functions see of a request."""
+    """The request headers that functions see."""
     hop = _NOT_PASSED_ON | named_by_connection(request.headers)
     passed = [
         [name.decode("latin-1"), value.decode("latin-1")]
@@ -286,7 +287,7 @@ def _passed_on(way: Way, request: Request) -> list[list[str]]:
 
 
 def _path(path: str) -> dict[str, object]:
-    """The path as text and, where its bytes are not UTF-8, as they are: JSON has no lone surrogates."""
+    """The path as text and, if it is not valid UTF-8, as raw bytes: JSON has no lone surrogates."""
     try:
         path.encode()
     except UnicodeEncodeError:

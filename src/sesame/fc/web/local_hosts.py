@@ -1,8 +1,8 @@
-"""Where functions with HTTP triggers are reached on this machine, by hosts below `localhost`.
+"""The local URLs of functions with HTTP triggers, on hosts below `localhost`.
 
-`http://FUNCTION.SERVICE.localhost:PORT/` for a function of a service; `http://FUNCTION.localhost:PORT/` for one that
-stands alone, and `http://FUNCTION--QUALIFIER.localhost:PORT/` for its versions and aliases. Used by
-`fc.web.http_functions` and by the routes that answer with these URLs.
+`http://FUNCTION.SERVICE.localhost:PORT/` for a function of a service; `http://FUNCTION.localhost:PORT/` for one without
+a service, and `http://FUNCTION--QUALIFIER.localhost:PORT/` for its versions and aliases. Used by
+`fc.web.http_functions` and by the routes whose answers contain these URLs.
 """
 
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ LOCALHOST = "localhost"
 
 
 def local_labels(host: str) -> tuple[str, ...] | None:
-    """One or two labels before `localhost`; None for other hosts."""
+    """The one or two labels before `localhost`; None for other hosts."""
     *labels, last = host.removesuffix(".").split(".")
     if last.lower() != LOCALHOST or len(labels) not in (1, 2) or not all(labels):
         return None

@@ -1,6 +1,6 @@
-"""The head of a function's response to a request of the web: what of it is sent, and what is ours to say.
+"""Builds the head of a function's response to a web request: which headers are sent, and which are reserved.
 
-Used by `web.http_functions` for whole responses and by `web.streaming` for those that pass through.
+Used by `web.http_functions` for whole responses and by `web.streaming` for streamed ones.
 """
 
 import re
@@ -17,7 +17,7 @@ from sesame.model.stream import Headers as AnyHeaders
 
 HEADERS_BYTES_MAX = 8192
 ATTACHMENT = (b"Content-Disposition", b"attachment")
-# About the connection, or ours to say (reference/runtime.md §9): functions do not set these.
+# Functions cannot set headers about the connection or reserved for the platform (reference/runtime.md §9).
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -26,12 +26,12 @@ _NOT_MODIFIED = 304
 _NO_CONTENT = 204
 
 
-# Most responses of a function have the same head. Each holds at most 64 KiB (`sandbox.web.connection`).
+# Most responses of a function have the same head. Each entry takes at most 64 KiB (`sandbox.web.connection`).
 _REMEMBERED_HEADS = 64
 
 
 class ResponseRules(msgspec.Struct, frozen=True):
-    """`attachment`: browsers save the response instead of showing it. `streamed`: it may say the length of its body."""
+    """`attachment`: browsers save the response instead of showing it. `streamed`: it may declare its body's length."""
 
     method: str
     attachment: bool
@@ -39,10 +39,10 @@ class ResponseRules(msgspec.Struct, frozen=True):
 
 
 def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple[int, Headers]:
-    """The function's status and headers, without those that are ours to set.
+    """The function's status and headers, without those that only the platform sets.
 
-    `said` is what it set, None for nothing. An answer without a body may say the length that the body of a GET would
-    have (RFC 9110 §8.6). Raises an error of status 502 for a response that cannot be sent.
+    `said` is what the function set, or None. An answer without a body may declare the length that a GET's body would
+    have (RFC 9110 §8.6). Raises an error with status 502 if the response cannot be sent.
     """
     params: Mapping[str, Any] = said or {"status": 200, "headers": []}
     status, headers = params.get("status"), params.get("headers")
@@ -76,7 +76,7 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
 
 @lru_cache(_REMEMBERED_HEADS)
 def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
-    """The same of a head as a function's web server sent it; `headers` is a tuple."""
+    """Like `response_head`, for a head sent by a function's web server; `headers` is a tuple."""
     said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
     status, sent = response_head({"status": status, "headers": said}, rules)
     return status, tuple(sent)
@@ -87,7 +87,7 @@ def _is_pair(header: Any) -> bool:
 
 
 def _hop_by_hop(headers: list[Any]) -> frozenset[str]:
-    """What the function's `Connection` names. Headers that are none are told of where they are read."""
+    """The headers named by the function's `Connection` header. Malformed headers are reported elsewhere."""
     said = [
         (b"connection", header[1].encode("utf-8", "replace"))
         for header in headers

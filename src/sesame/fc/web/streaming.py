@@ -1,6 +1,6 @@
-"""The caller's side of a request that passes through to a function's web server, and of a websocket.
+"""The caller's side of a request, or of a websocket, that is passed through to a function's web server.
 
-Made by `web.http_functions`; `sandbox.web` uses them as `model.stream.Stream` and `Messages`.
+Created by `web.http_functions`; `sandbox.web` uses them as `model.stream.Stream` and `Messages`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _REFUSED_BYTES_MAX = 64 * 1024
 
 
 class WebRequest(msgspec.Struct, frozen=True):
-    """As the function is to see it. With `attachment`, browsers are told to save the response."""
+    """The request as the function shall see it. With `attachment`, browsers are told to save the response."""
 
     method: str
     target: bytes
@@ -31,12 +31,12 @@ class WebRequest(msgspec.Struct, frozen=True):
 
 
 class WebStream:
-    """A `model.stream.Stream`. `refusal` is why request or response could not be passed on, if they could not."""
+    """A `model.stream.Stream`. `refusal` is why request or response could not be passed on, if so."""
 
     messages = None
 
     def __init__(self, exchange: Exchange, request: WebRequest, lines: bytes) -> None:
-        """`lines` are ready header lines of the response. Raises `SignatureNotMatch` as `body_if_here`."""
+        """`lines` are formatted header lines for the response. Raises `SignatureNotMatch` like `body_if_here`."""
         self._here = body_if_here(exchange)
         self._exchange = exchange
         self._request = request
@@ -99,7 +99,7 @@ class WebStream:
         self.complete = last
 
     async def _canceled(self) -> NoReturn:
-        """The client has gone, so that this call is being cancelled (`http.disconnects`): waits for that."""
+        """The client has gone, so the call is being cancelled (`http.disconnects`): waits for the cancellation."""
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
@@ -121,7 +121,7 @@ class WebMessages:
             return None
 
     async def send(self, message: str | bytes) -> None:
-        # What the caller no longer takes is dropped: `receive` tells that it has gone.
+        # Drop messages that the caller no longer accepts: `receive` reports that it has gone.
         with contextlib.suppress(Disconnected):
             await self._websocket.send(message)
 
@@ -131,7 +131,7 @@ class WebMessages:
 
 
 class Handshake:
-    """A `model.stream.Stream` of a request for a websocket. A server that refuses it answers as any request."""
+    """The `model.stream.Stream` of a websocket request. A server may refuse it with an ordinary response."""
 
     method = "GET"
     length = 0
@@ -173,7 +173,7 @@ class Handshake:
             self._websocket.refuse(Answer(self._status, [*self._headers, *self._ours], bytes(self._body)))
 
     async def fail(self, outcome: Outcome) -> None:
-        """The function did not bring the call to its end."""
+        """Called when the function has not completed the call."""
         if self._websocket.accepted:
             await self.messages.close(INTERNAL_ERROR, "the function failed")
         elif not self._status:

@@ -1,6 +1,6 @@
-"""The ways to HTTP functions: under `/2016-08-15/proxy/`, on custom domains, and under local URLs.
+"""Resolves the ways to HTTP functions: below `/2016-08-15/proxy/`, on custom domains, and on local URLs.
 
-Called by `fc.app`, which has `web.http_functions` serve the request then. Does not ask whether the function exists.
+Called by `fc.app`, which then has `web.http_functions` serve the request. Does not check that the function exists.
 """
 
 import re
@@ -28,14 +28,14 @@ from sesame.model.records import Record
 URL_BYTES_MAX = 4096
 
 ANONYMOUS = "anonymous"
-# What is remembered of a head that a connection repeats.
+# Key in the memory of a head.
 _PROXY_WAY = "proxy_way"
-# What would end a request's target or its line.
+# Characters that would end a request target or its line.
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 
 
 class DomainAuth(msgspec.Struct, frozen=True):
-    """What a custom domain asks of callers. `path` is the decoded path that was asked for, before it was rewritten."""
+    """What a custom domain requires of callers. `path` is the decoded path as requested, before rewriting."""
 
     domain: str
     auth_type: str
@@ -44,11 +44,11 @@ class DomainAuth(msgspec.Struct, frozen=True):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """Which function a request is for, and what the function sees of its URL. `path` is decoded, the others are not.
+    """The function that a request is for, and the URL that it sees. `path` is decoded, the others are not.
 
-    Where claims of a token are passed to the function (`fc.web.claims`): `given` are its headers for them, `withheld`
-    the names of headers that no caller sends then (`control.jwt_auth.header_key`), `asked_query` stands for the query
-    that was asked for.
+    If claims of a token are passed to the function (`fc.web.claims`): `given` are the headers with claims, `withheld`
+    the names of headers that are not accepted from callers (`control.jwt_auth.header_key`), and `asked_query` replaces
+    the query that was requested.
     """
 
     target: Target
@@ -65,7 +65,7 @@ class Way(msgspec.Struct, frozen=True):
 
 
 def proxy_way(request: Request) -> Way:
-    """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for what is shorter."""
+    """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for shorter paths."""
     memory = head_of(request).memory
     way: Way | None = memory.get(_PROXY_WAY)
     if way is None:
@@ -90,15 +90,15 @@ def _read_proxy_way(request: Request) -> Way:
 
 
 def domain_of(find: Callable[[str], Record | None], request: Request) -> CustomDomain | None:
-    """The custom domain that a request is for, by its Host header."""
-    # With a dot at its end a name is the same one, spelled whole (RFC 1034 §3.1).
+    """The custom domain in the request's Host header; None if there is none."""
+    # A trailing dot denotes the same, fully qualified name (RFC 1034 §3.1).
     host = host_of(request).removesuffix(".")
     record = find(host) if host else None
     return None if record is None else record.document
 
 
 def host_of(request: Request) -> str:
-    """The Host header without a port; "" where there is none."""
+    """The Host header without its port; "" if there is none."""
     for name, value in request.headers:
         if name == b"host":
             host, colon, port = value.decode("latin-1").rpartition(":")
@@ -109,7 +109,7 @@ def host_of(request: Request) -> str:
 def local_target(triggers: HttpTriggers, request: Request) -> Target | None:
     """The function of a request to its local URL (`fc.web.local_hosts`); None for other hosts.
 
-    Every host of three labels is one, so that an error says which function has no HTTP trigger there.
+    Any host of three labels counts, so that the error can name the function that has no HTTP trigger there.
     """
     labels = local_labels(host_of(request))
     if labels is None:
@@ -119,7 +119,7 @@ def local_target(triggers: HttpTriggers, request: Request) -> Target | None:
 
 
 def local_way(target: Target, request: Request) -> Way:
-    """A function under its local URL: at the root of its own host, as on a custom domain."""
+    """The way to a function on its local URL: at the root of its own host, as on a custom domain."""
     _check_size(request)
     path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
     return Way(
@@ -128,8 +128,8 @@ def local_way(target: Target, request: Request) -> Way:
 
 
 async def domain_way(domain: CustomDomain, request: Request) -> Way:
-    """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
-    from, `InvalidArgument` for a URL or headers that are too long, and an error of status 405 for a method not allowed.
+    """Raises `AccessDenied` if the domain does not serve the protocol, `NotFound` for a path without a route,
+    `InvalidArgument` for an oversized URL or headers, and an error with status 405 for a method that is not allowed.
     """
     _check_size(request)
     if not served_over(request.scheme, domain):
@@ -145,7 +145,7 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
     if route.methods and request.method not in route.methods:
         raise not_allowed(request.method, route.methods)
     rewritten = await rewrites.rewrite(route.rewrite_config, path)
-    # A question mark that the client encoded is part of the path.
+    # A question mark encoded by the client is part of the path.
     shown, mark, query = (path, "", "") if rewritten == path else rewritten.partition("?")
     sent: bytes = request.query
     return Way(
@@ -169,7 +169,7 @@ def _asks(domain: CustomDomain, path: str) -> DomainAuth | None:
 
 
 def _query(rewritten: str) -> bytes:
-    """It may hold parts of the decoded path, which must not end the line of the request that a function gets."""
+    """Escapes the query, which may contain parts of the decoded path, so that it cannot end the request line."""
     return _NOT_IN_TARGET.sub(lambda found: b"%%%02X" % found[0][0], rewritten.encode("utf-8", "surrogateescape"))
 
 

@@ -1,6 +1,6 @@
-"""The operations on the account as a whole, and on what it cannot have here (reference/api.md §3.2, §3.6).
+"""The operations on the whole account, and on features that do not exist here (reference/api.md §3.2, §3.6).
 
-Mounted by the versions with services; each reads its request and shapes the answer.
+Mounted by the versions with services; each parses its request and builds the answer.
 """
 
 from starlette.requests import Request

@@ -40,7 +40,7 @@ class AsyncInvocationRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        """An empty list is null."""
+        """Answers null instead of an empty list."""
         page = await self._invocations.list(query_of(request, target_of(request), ID_PREFIX))
         items = [shapes_async.invocation(found) for found in page.items]
         return requests.page_answer("invocations", items or None, page)

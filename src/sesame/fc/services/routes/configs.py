@@ -54,9 +54,10 @@ class ConfigRoutes:
         return requests.answer(shapes_account.async_config(record), record)
 
     def _require_destinations(self, by: Requester, config: DestinationConfig) -> None:
-        """Raises `Forbidden` for a function that the caller may not invoke.
+        """Raises `Forbidden` for a destination function that the caller may not invoke.
 
-        POLICY: checked here, because a service without a role has no rights to check when the destination is invoked.
+        POLICY: checked here, because when the destination is invoked, a service without a role has no permissions to
+        check.
         """
         for destination in (config.on_success, config.on_failure):
             found = parse_function_arn(destination.destination) if destination is not None else None
@@ -72,7 +73,7 @@ class ConfigRoutes:
         return requests.no_content()
 
     async def _list_async(self, request: Request) -> Response:
-        """The one list whose token is "" at the end, and whose empty list is null."""
+        """Unlike other lists, answers "" as the last token, and null instead of an empty list."""
         service, function = requests.latest_service(request), requests.name(request, "function")
         page = await self._async.list(service, function, requests.listing(request))
         items = [shapes_account.async_config(record) for record in page.items]
@@ -118,7 +119,7 @@ class ConfigRoutes:
         return requests.no_content()
 
     async def _list_on_demand(self, request: Request) -> Response:
-        """An empty list is null."""
+        """Answers null instead of an empty list."""
         page = await self._on_demand.list(requests.listing(request))
         items = [shapes_account.on_demand_config(record) for record in page.items]
         return requests.page_answer("configs", items, page) if items else requests.answer({"configs": None})

@@ -27,7 +27,7 @@ class FunctionRoutes:
         links: CodeLinks,
         answered: Callable[[Record], msgspec.Struct] = shapes.function,
     ) -> None:
-        """`answered` makes an answer of the version of a record."""
+        """`answered` converts a record to the version's answer."""
         self._answered = answered
         self._functions = functions
         self._links = links
@@ -71,7 +71,7 @@ class FunctionRoutes:
         return requests.page_answer("functions", [self._answered(record) for record in page.items], page)
 
     async def _code(self, request: Request) -> Response:
-        """GetFunctionCode: the checksum, and a link that needs no signature for a while."""
+        """GetFunctionCode: the checksum, and a temporary link that needs no signature."""
         service, qualifier = requests.qualified_service(request)
         package = await self._functions.package(service, requests.name(request, "function"), qualifier)
         url = self._links.url(requests.base(request), package)

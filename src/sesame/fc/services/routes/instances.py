@@ -1,6 +1,6 @@
 """The operations on running instances (reference/api.md §3.6).
 
-Mounted by the versions with services; reads what the engine has running.
+Mounted by the versions with services; lists the engine's instances.
 """
 
 from starlette.requests import Request
@@ -26,7 +26,7 @@ class InstanceRoutes:
         return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
-        """Of the state that the qualifier means; of an alias, of every version that it sends calls to."""
+        """The instances of the qualifier's version; for an alias, of every version it refers to."""
         service, qualifier = requests.qualified_service(request)
         function = requests.name(request, "function")
         running = await self._instances.of(service, qualifier, function)
@@ -42,5 +42,5 @@ class InstanceRoutes:
         return requests.page_answer("instances", items, page)
 
     async def _exec(self, request: Request) -> Response:
-        """What comes here has not asked for a websocket, which `fc.exec.endpoint` serves."""
+        """Refuses requests without a websocket upgrade; `fc.exec.endpoint` serves the others."""
         raise InvalidArgument(NOT_A_WEBSOCKET)

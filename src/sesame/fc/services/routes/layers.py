@@ -22,7 +22,7 @@ from sesame.model.records import Record
 
 
 class LayerForm(msgspec.Struct, frozen=True):
-    """How a version answers what makes a version of a layer, and what shares a layer."""
+    """A version's answers to CreateLayerVersion and to the sharing of a layer."""
 
     created: Callable[[LayerAnswer], msgspec.Struct] = lambda answer: answer
     shared: Done = lambda _request: requests.answer(Empty())
@@ -53,7 +53,7 @@ class LayerRoutes:
         return requests.answer(self._form.created(self._shape(request, record)), record)
 
     async def _list_versions(self, request: Request) -> Response:
-        """Here the token is a number of its own name."""
+        """This list's token is a number with a name of its own."""
         start = requests.number(request, "startVersion", "the number of a version")
         limit = requests.listing(request).limit
         page = await self._layers.versions(requests.name(request, "layer"), start, limit)
@@ -72,7 +72,7 @@ class LayerRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        """One official client asks for `isPublic`, the others for `public`."""
+        """One official client sends `isPublic`, the others `public`."""
         page = await self._layers.list(
             requests.listing(request),
             public=requests.flag(request, "public") or requests.flag(request, "isPublic"),

@@ -30,9 +30,9 @@ class SentService(Protocol):
 
 
 class ServiceForm(msgspec.Struct, frozen=True):
-    """How a version spells a service: the struct of bodies, and what makes an answer of a record.
+    """How a version represents a service: the struct of bodies, and a function that builds the answer from a record.
 
-    The answer is given the tags where they belong to it, and why logs do not get to their logstore.
+    That function also gets the tags, if they belong in the answer, and why logs do not reach the logstore.
     """
 
     taken: type[msgspec.Struct] = ServiceInput
@@ -41,7 +41,7 @@ class ServiceForm(msgspec.Struct, frozen=True):
 
 class ServiceRoutes:
     def __init__(self, control: Control, log_problem: Callable[[Service], str], form: ServiceForm) -> None:
-        """`log_problem` says why what functions of a service write does not get to its logstore, or ""."""
+        """`log_problem` returns why a service's function output does not reach its logstore, or ""."""
         self._log_problem = log_problem
         self._form = form
         self._services = control.services
@@ -96,5 +96,5 @@ class ServiceRoutes:
 
 
 def _internet(allowed: bool) -> dict[str, str]:
-    """What conditions ask of a service that is made or changed (reference/companions.md §3.2)."""
+    """The condition key of a service being created or changed (reference/companions.md §3.2)."""
     return {"fc:EnableServiceInternetAccess": "true" if allowed else "false"}

@@ -20,7 +20,7 @@ def _with_request_id(request: Request) -> Response:
 
 class TagRoutes:
     def __init__(self, tags: ServiceTags, arns: Arns, done: Done = _with_request_id) -> None:
-        """`done` answers a change, of which there is nothing to tell."""
+        """`done` builds the answer to a change, which has no result."""
         self._tags = tags
         self._done = done
         self._arns = arns
@@ -61,6 +61,6 @@ class TagRoutes:
         return requests.page_answer("resources", items, page)
 
     def _require(self, request: Request, action: str, resource_arn: str) -> None:
-        """Raises `Denied` unless the caller may do this to the service, whose tags count as they are now."""
+        """Raises `Denied` unless the caller may do this to the service; conditions see its current tags."""
         service = service_of(resource_arn)
         requests.requester(request).require(action, self._arns.service(service), self._tags.of(service))

@@ -26,9 +26,9 @@ class SentTrigger(Protocol):
 
 
 class TriggerForm(msgspec.Struct, frozen=True):
-    """How a version spells a trigger: the struct of bodies, and what makes an answer of a record.
+    """How a version represents a trigger: the struct of bodies, and a function that builds the answer from a record.
 
-    The answer is given the `http://host:port` under which the caller reached this server.
+    That function also gets the `http://host:port` under which the caller reached this server.
     """
 
     taken: type[msgspec.Struct] = TriggerInput
@@ -85,5 +85,5 @@ class TriggerRoutes:
 
 
 def _function(request: Request) -> tuple[str, str]:
-    """A trigger belongs to the function as it is now, and carries its own qualifier."""
+    """A trigger belongs to the latest state of a function, and has its own qualifier."""
     return requests.latest_service(request), requests.name(request, "function")

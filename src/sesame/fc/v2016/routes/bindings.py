@@ -1,6 +1,6 @@
-"""The operations on what services are bound to (reference/api.md §3.6).
+"""The operations on VPC bindings of services (reference/api.md §3.6).
 
-Mounted by `fc.v2016.version`; each reads its request, calls `control` and shapes the answer.
+Mounted by `fc.v2016.version`; each parses its request, calls `control` and builds the answer.
 """
 
 from starlette.requests import Request

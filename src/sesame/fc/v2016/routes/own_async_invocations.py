@@ -35,7 +35,7 @@ class OwnAsyncInvocationRoutes:
         }
 
     async def _list(self, request: Request) -> Response:
-        """Of all functions, or of the one in the query, whose qualifier LATEST need not be named."""
+        """The invocations of all functions, or of the one in the query, whose qualifier defaults to LATEST."""
         page = await self._invocations.list(query_of(request, _asked_for(request), ID_PREFIX, stateful_only=False))
         return requests.page_answer("invocations", [shapes_async.own(found) for found in page.items], page)
 

@@ -1,4 +1,4 @@
-"""Sesame's own list of the destinations of all functions, and why records for some of them are not sent.
+"""Sesame's own list of the destinations of all functions, with the reasons why records for some are not sent.
 
 Mounted by `fc.app` below `/sesame`, for `sesame async destinations`.
 """
@@ -22,7 +22,7 @@ class OwnDestinationRoutes:
         return {"ListAsyncDestinations": self._list}
 
     async def _list(self, request: Request) -> Response:
-        """A page has all destinations of as many configurations as were asked for."""
+        """The page size counts configurations; a page has all destinations of its configurations."""
         page = await self._configs.with_destinations(requests.listing(request))
         items = [each for found in page.items for each in shapes_async.destinations(found, self._routes)]
         return requests.page_answer("destinations", items, page)

@@ -1,6 +1,6 @@
 """Sesame's own operations on recorded calls, for `sesame record`, `replay` and `compare`.
 
-Mounted by `fc.app` below `/sesame`; each reads its request, calls `control.recorder` or `fc.replays`, and answers.
+Mounted by `fc.app` below `/sesame`; each parses its request, calls `control.recorder` or `fc.replays`, and answers.
 """
 
 from msgspec import UNSET

@@ -1,6 +1,6 @@
-"""Sesame's own operations on triggers, for `sesame triggers`: all of them in one list, and firing one by hand.
+"""Sesame's own operations on triggers, for `sesame triggers`: a list of all triggers, and firing one by hand.
 
-Mounted by `fc.app` below `/sesame`; each reads its request, calls `control` and shapes the answer.
+Mounted by `fc.app` below `/sesame`; each parses its request, calls `control` and builds the answer.
 """
 
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from sesame.model import limits
 
 class OwnTriggerRoutes:
     def __init__(self, firing: TriggerFiring, objection: Objection) -> None:
-        """`objection` says why a trigger's role does not let it fire."""
+        """`objection` returns why a trigger's role prevents it from firing."""
         self._firing = firing
         self._objection = objection
 
@@ -30,7 +30,7 @@ class OwnTriggerRoutes:
         return requests.page_answer("triggers", items, page)
 
     async def _fire(self, request: Request) -> Response:
-        """The body is the event, whatever it is; with `sample=true` it is not read."""
+        """The body is the event, verbatim; with `sample=true` it is not read."""
         event = None
         if not requests.flag(request, "sample"):
             event = await read_body(request.scope[requests.EXCHANGE], limits.ASYNC_PAYLOAD_BYTES)

@@ -1,6 +1,6 @@
-"""The operations on what services and functions are bound to: VPCs, sources of events (reference/api.md §3.6, §4).
+"""The operations on bindings of services and functions: VPCs and event sources (reference/api.md §3.6, §4).
 
-Mounted by `fc.v2021.version`; each reads its request, calls `control` and shapes the answer.
+Mounted by `fc.v2021.version`; each parses its request, calls `control` and builds the answer.
 """
 
 from starlette.requests import Request

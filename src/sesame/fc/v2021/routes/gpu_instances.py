@@ -1,4 +1,4 @@
-"""The operations on GPU instances, which are machines of the cloud: there are none here to claim.
+"""The operations on GPU instances, which are machines of the cloud: there are none to claim here.
 
 Mounted by `fc.v2021.version`.
 """

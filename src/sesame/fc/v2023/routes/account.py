@@ -1,6 +1,6 @@
 """The operations on tags, resource groups and regions (reference/api.md §5).
 
-Mounted by `fc.v2023.version`. The body or the query names the functions, so the rights are required here.
+Mounted by `fc.v2023.version`. The body or the query names the functions, so permissions are checked here.
 """
 
 from itertools import islice
@@ -60,7 +60,7 @@ class AccountRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        """One item for each tag; with `Tag`, only those tags. The token is `{owner}/{key}` of the next item."""
+        """One item per tag; with `Tag`, only those tags. The token is `{owner}/{key}` of the next item."""
         query = request.query_params
         ids = paths.document(request, "ResourceId", tuple[str, ...], _NAMES) or ()
         wanted = paths.document(request, "Tag", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
@@ -107,7 +107,7 @@ class AccountRoutes:
         return requests.answer(shapes_settings.RegionsAnswer(shapes_settings.Regions((region,))))
 
     async def _owners(self, request: Request, action: str, kind: str, ids: tuple[str, ...]) -> list[str]:
-        """Of the functions that are named, each of which must be there and allowed to the caller."""
+        """The owners of the named functions. Each must exist, and the caller must have the permission for it."""
         _check_type(kind)
         if not ids:
             raise InvalidArgument.missing("ResourceId")
@@ -128,7 +128,7 @@ class AccountRoutes:
         return owners
 
     def _named(self, resource_id: str) -> tuple[str, str]:
-        """A name, or a whole ARN."""
+        """Parses a function's name or ARN."""
         found = parse_function_arn(resource_id) if ":" in resource_id else None
         return function_named(resource_id) if found is None else (found.target.service, found.target.function)
 

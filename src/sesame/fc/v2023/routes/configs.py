@@ -1,6 +1,6 @@
-"""The operations on settings of functions: asynchronous calls, concurrency, instances, whether they may be invoked.
+"""The operations on function settings: asynchronous calls, concurrency, instances, and disabling.
 
-Mounted by `fc.v2023.version`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
+Mounted by `fc.v2023.version`; each parses its request, calls `control` and builds the answer (reference/api.md §5).
 """
 
 from msgspec import UNSET
@@ -74,7 +74,7 @@ class ConfigRoutes:
         return requests.answer(shapes_settings.async_config(record, self._arns), record)
 
     def _require_destinations(self, by: Requester, config: DestinationConfig) -> None:
-        """Raises `Forbidden` for a function that the caller may not invoke."""
+        """Raises `Forbidden` for a destination function that the caller may not invoke."""
         for destination in (config.on_success, config.on_failure):
             found = parse_function_arn(destination.destination) if destination is not None else None
             if found is not None and found.account_id in ("", self._arns.account_id):
@@ -199,13 +199,13 @@ class ConfigRoutes:
         return requests.answer(VpcIds(await self._bindings.list(owner)))
 
     async def _existing(self, request: Request) -> tuple[str, str]:
-        """Bindings are the owner's; the function that is named must be there too."""
+        """The owner, which has the bindings, and the function, which must exist."""
         owner, function = paths.function(request)
         await self._functions.get(owner, function)
         return owner, function
 
 
 def _function_asked(request: Request) -> tuple[str, str] | None:
-    """The function that a list is asked of; None for all."""
+    """The function that a list is restricted to; None for all."""
     name = request.query_params.get("functionName", "")
     return function_named(name) if name else None

@@ -52,7 +52,7 @@ class FunctionRoutes:
         by = requests.requester(request)
         tags = sent.tags_by_key()
         if tags:
-            # Asked here because the path does not name the function.
+            # Checked here because the path does not name the function.
             by.require("fc:TagResources", self._arns.owner(owner_of(str(sent.function_name or ""))))
         whole = await self._whole.create(sent.of_function(), sent.of_owner(), tags, by=by)
         if sent.resource_group_id:
@@ -74,9 +74,9 @@ class FunctionRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        """Filters add up. `fcVersion` is v3 for functions that stand alone, v2 for those of services.
+        """Filters are combined. `fcVersion` is v3 for functions without a service, v2 for those of services.
 
-        Functions of services are left out whose list in their service the caller may not have.
+        Functions of a service are left out if the caller may not list that service's functions.
         """
         query = request.query_params
         tags = paths.document(request, "tags", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
@@ -99,13 +99,13 @@ class FunctionRoutes:
         return requests.page_answer("functions", [self._shape(whole) for whole in page.items], page)
 
     async def _code(self, request: Request) -> Response:
-        """The checksum, and a link that needs no signature for a while."""
+        """The checksum, and a temporary link that needs no signature."""
         package = await self._functions.package(*paths.qualified_function(request))
         url = self._links.url(requests.base(request), package)
         return requests.answer(CodeAnswer(url=url, checksum=package.checksum))
 
     def _may_see(self, by: Requester, owner: str) -> bool:
-        """The right to functions without services was asked for by the path."""
+        """For functions without a service, the path's permission was already checked."""
         if stands_alone(owner):
             return True
         return by.may("fc:ListFunctions", f"{self._arns.service(owner)}/functions/*", self._tags.of(owner))
@@ -126,7 +126,7 @@ class FunctionRoutes:
         return shapes.function(whole, self._arns, beside, qualifier)
 
     def _sizes(self, layers: tuple[str, ...]) -> list[tuple[str, int]]:
-        """Also of layers that were deleted since: functions that have them keep them."""
+        """Includes layers that have since been deleted: functions that use them keep them."""
         named = ((arn, parse_layer_arn(arn)) for arn in layers)
         return [(arn, self._layers.size_of(*found)) for arn, found in named if found is not None]
 
@@ -187,11 +187,11 @@ class VersionRoutes:
 
 
 def _owner(request: Request) -> str:
-    """Whose versions they are: of a function of a service, the service's."""
+    """The owner of the function's versions: for a function of a service, the service."""
     owner, _function = paths.function(request)
     return owner
 
 
 def _has_all(tags: Mapping[str, str], wanted: list[Tag]) -> bool:
-    """A tag without a value asks for the key alone."""
+    """A wanted tag without a value matches any value of its key."""
     return all(tag.key in tags and tag.value in ("", tags[tag.key]) for tag in wanted)

@@ -1,6 +1,6 @@
-"""The operations on sessions, snapshots of them, and running instances (reference/api.md §5).
+"""The operations on sessions, their snapshots, and running instances (reference/api.md §5).
 
-Mounted by `fc.v2023.version`; each reads its request, calls `control` or the engine and shapes the answer.
+Mounted by `fc.v2023.version`; each parses its request, calls `control` or the engine, and builds the answer.
 """
 
 from starlette.requests import Request
@@ -140,9 +140,9 @@ class InstanceRoutes:
         return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
-        """Those that run: an instance is forgotten when it ends, so that none has another status.
+        """Lists running instances. An instance is forgotten when it ends, so none has another status.
 
-        Of an interval those that were there in it, which `startTimeMs` says nothing of, as all of them still are.
+        With an interval, lists those that existed in it. `startTimeMs` excludes none, because all of them still exist.
         """
         owner, function, qualifier = paths.qualified_function(request)
         running = await self._instances.of(owner, qualifier, function)
@@ -163,12 +163,12 @@ class InstanceRoutes:
         return requests.answer({"instances": items, "requestId": request.scope[REQUEST_ID]})
 
     async def _exec(self, request: Request) -> Response:
-        """What comes here has not asked for a websocket, which `fc.exec.endpoint` serves."""
+        """Refuses requests without a websocket upgrade; `fc.exec.endpoint` serves the others."""
         raise InvalidArgument(NOT_A_WEBSOCKET)
 
 
 def _named(request: Request) -> tuple[Target, str]:
-    """A session is under the qualifier for which it was made: without one in the query, under LATEST."""
+    """A session belongs to the qualifier for which it was created; without one in the query, to LATEST."""
     return paths.target(request), requests.name(request, "session")
 
 

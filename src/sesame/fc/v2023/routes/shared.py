@@ -1,6 +1,6 @@
-"""The operations on what several functions share: layers and custom domains.
+"""The operations on resources shared by several functions: layers and custom domains.
 
-Mounted by `fc.v2023.version`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
+Mounted by `fc.v2023.version`; each parses its request, calls `control` and builds the answer (reference/api.md §5).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from sesame.fc.v2023.shapes_settings import LayerAnswer
 from sesame.model.arn import Arns
 from sesame.model.records import Record
 
-# What a layer is to other accounts.
+# Whether a layer is public.
 _ACL = {"": False, "0": False, "1": True}
 
 
@@ -47,7 +47,7 @@ class LayerRoutes:
         return requests.answer(self._shape(request, record), record)
 
     async def _list_versions(self, request: Request) -> Response:
-        """Here the token is a number of its own name."""
+        """This list's token is a number with a name of its own."""
         start = requests.number(request, "startVersion", "the number of a version")
         page = await self._layers.versions(requests.name(request, "layer"), start, requests.listing(request).limit)
         document: dict[str, Any] = {"layers": [self._shape(request, record) for record in page.items]}
