@@ -104,7 +104,8 @@ class RequestsMachine(CreditsMachine):
         self.loop.run_until_complete(act())
 
     def settle(self) -> None:
-        self._inside(lambda: None)
+        self.turns = TURNS
+        self.inside(lambda: None)
 
     def refusals(self) -> list[BaseException]:
         ended = [each for each in self.tasks if each.done() and not each.cancelled()]

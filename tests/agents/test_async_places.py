@@ -1,14 +1,18 @@
 """Which follower an asynchronous call is handed to. On fakes, over real links."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from tests.agents.test_credits_machine import FOLLOWERS, CreditsMachine
+from tests.agents.test_credits_machine import FOLLOWERS, CreditsMachine, attempt
+from tests.engine.test_resolver import publish
 
 from sesame.model import records
+from sesame.model.alias import Alias
 from sesame.model.configs import ProvisionConfig, provision_config_name
 from sesame.model.errors import PlatformError
-from sesame.model.invocation import Target
+from sesame.model.invocation import Invocation, Target
 from sesame.model.recording import RecordingConfig
 
 
@@ -42,3 +46,44 @@ def test_what_the_writer_serves_alone_is_handed_to_nobody(kind: str) -> None:
     catalog.delete(kind, "s", name)
     assert len(others.may_run(Target("s", "LATEST", "a"))) == len(FOLLOWERS)
     machine.teardown()
+
+
+ALIAS, CANARY = Target("s", "prod", "f"), Target("s", "2", "f")
+
+
+@pytest.fixture
+def machine() -> Iterator[CreditsMachine]:
+    made = CreditsMachine()
+    for version in ("1", "2"):
+        publish(made.engine, version, f"code {version}")
+    alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"2": 0.5})
+    made.engine.catalog.put(records.ALIAS, "s", "prod", alias)
+    yield made
+    made.teardown()
+
+
+def test_a_version_is_drawn_for_aliases_with_a_canary_alone(machine: CreditsMachine) -> None:
+    others = machine.others
+    assert others.version_drawn(ALIAS, "") in ("1", "2")
+    assert [others.version_drawn(ALIAS, each) for each in ("1", "2")] == ["1", "2"]
+    assert others.version_drawn(ALIAS, "7") in ("1", "2")
+    assert others.version_drawn(Target("s", "LATEST", "a"), "2") == ""
+
+
+@pytest.mark.parametrize("declines", [False, True])
+def test_the_version_that_was_drawn_runs_where_it_is_handed_to(
+    machine: CreditsMachine, monkeypatch: pytest.MonkeyPatch, *, declines: bool
+) -> None:
+    """One that the follower does not run, the writer runs: the same version."""
+    if declines:
+        monkeypatch.setattr(machine.followers[FOLLOWERS[0]].follower.runs, "_refuses", lambda _run: True)
+    first, second = machine.others.may_run(CANARY)
+    call = Invocation("r", ALIAS, b"e", asynchronous=True, version="2")
+    machine.inside(
+        lambda: machine.tasks.append(asyncio.ensure_future(attempt(machine.places.begin(CANARY, first), call)))
+    )
+    assert len(machine.engine.driver.alive) == declines
+    machine.answer(0)
+    assert machine.tasks[-1].result().version_id == "2"
+    assert [each.agent for each in machine.others.may_run(CANARY)] == [*FOLLOWERS][declines:]
+    assert second.agent == FOLLOWERS[1]

@@ -149,7 +149,7 @@ class CreditsMachine(RuleBasedStateMachine):
         self.writer.meet(agent, ours, held=held)
         self.followers[agent].follower.meet(theirs)
 
-    def _inside(self, action: Callable[[], object]) -> None:
+    def inside(self, action: Callable[[], object]) -> None:
         async def act() -> None:
             action()
             await _settle()
@@ -173,7 +173,7 @@ class CreditsMachine(RuleBasedStateMachine):
                 call = Invocation(f"r-{len(self.tasks)}", Target("s", limits.LATEST, name), b"e")
                 self.tasks.append(asyncio.ensure_future(_called(engine, call)))
 
-        self._inside(start)
+        self.inside(start)
 
     @rule(name=names, count=st.integers(1, 3))
     def call_asynchronously(self, name: str, count: int) -> None:
@@ -184,27 +184,27 @@ class CreditsMachine(RuleBasedStateMachine):
                 place = self.places.find(target)
                 if place is not None and place is not LATER:
                     call = Invocation(f"a-{len(self.tasks)}", target, b"e", asynchronous=True)
-                    task = asyncio.ensure_future(_attempt(self.places.begin(target, place), call))
+                    task = asyncio.ensure_future(attempt(self.places.begin(target, place), call))
                     self.tasks.append(task)
                     self.handed[call.request_id] = task
 
-        self._inside(start)
+        self.inside(start)
 
     @rule(index=indexes)
     def answer(self, index: int) -> None:
         sandbox = self._hanging(index)
         if sandbox is not None:
-            self._inside(sandbox.answer)
+            self.inside(sandbox.answer)
 
     @rule(index=indexes)
     def cancel(self, index: int) -> None:
         running = [task for task in self.tasks if not task.done()]
         if running:
-            self._inside(running[index % len(running)].cancel)
+            self.inside(running[index % len(running)].cancel)
 
     @rule(seconds=st.sampled_from([TELLS_EVERY_S, LINGER_S, 11.0, 301.0]))
     def time_passes(self, seconds: float) -> None:
-        self._inside(lambda: self.clocks.advance(seconds))
+        self.inside(lambda: self.clocks.advance(seconds))
 
     @rule(agent=st.sampled_from(FOLLOWERS))
     def a_follower_is_killed_and_started_again(self, agent: int) -> None:
@@ -216,7 +216,7 @@ class CreditsMachine(RuleBasedStateMachine):
                 sandbox.die()
             self._new_follower(agent)
 
-        self._inside(kill)
+        self.inside(kill)
 
     @rule()
     def the_writer_is_killed_and_started_again(self) -> None:
@@ -229,7 +229,7 @@ class CreditsMachine(RuleBasedStateMachine):
             for agent in FOLLOWERS:
                 self._introduce(agent, held=True)
 
-        self._inside(kill)
+        self.inside(kill)
 
     def alive(self) -> list[InstanceSpec]:
         """What runs, on any agent, whatever those think of it."""
@@ -254,10 +254,10 @@ class CreditsMachine(RuleBasedStateMachine):
                     assert task is None or not task.done()
 
     def teardown(self) -> None:
-        self._inside(lambda: [each.cancel() for each in self.tasks])
+        self.inside(lambda: [each.cancel() for each in self.tasks])
         for process in self.followers.values():
-            self._inside(process.follower.close)
-        self._inside(lambda: self.clocks.advance(LINGER_S))
+            self.inside(process.follower.close)
+        self.inside(lambda: self.clocks.advance(LINGER_S))
         assert all(each.done() for each in self.tasks)
         assert not self.places.slots
         self.loop.run_until_complete(self.engine.local.drain(0))
@@ -270,7 +270,7 @@ async def _called(engine: LocalEngine, call: Invocation) -> object:
     return await engine.invoke(call)
 
 
-async def _attempt(spot: Spot, call: Invocation) -> object:
+async def attempt(spot: Spot, call: Invocation) -> object:
     try:
         return await spot.place.invoke(call, spot.enter, lambda _instance: None)
     finally:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 from tests.engine.conftest import Engine, build, settle
+from tests.engine.test_resolver import publish
 from tests.support.work_queue import FakeWorkQueue, Row
 
 from sesame.engine.async_calls import ERROR_BODY_BYTES_MAX, ERROR_CHARS_MAX, RETURN_BYTES_MAX
@@ -27,6 +28,8 @@ from sesame.engine.async_pace import ADJUST_EVERY_S
 from sesame.engine.async_policies import CALLS_PER_CORE
 from sesame.engine.async_work import InvokerDependencies, MachineState, OtherPlaces, Place
 from sesame.engine.policies import Caps
+from sesame.model import records
+from sesame.model.alias import Alias
 from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, State
 from sesame.model.async_result import AsyncResult, Following
 from sesame.model.errors import CallerError, NotFound
@@ -568,12 +571,18 @@ class _OtherMachine:
     engine: Engine
     agent = machine = 2
     ran: int = 0
+    # Of an alias, what is drawn next, and what ran.
+    chances: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.states = {number: MachineState(_Busy(), _Busy(), 1, ADJUST_EVERY_S) for number in (0, 2)}
 
     def may_run(self, target: Target) -> Sequence[Place]:
         return () if target.function == "g" else (self,)
+
+    def version_drawn(self, target: Target, before: str) -> str:
+        return before or (self.chances.pop(0) if target.qualifier == "prod" else "")
 
     def idle_here(self, _target: Target) -> int:
         return 0
@@ -592,6 +601,7 @@ class _OtherMachine:
     ) -> Awaitable[Outcome]:
         entered()
         self.ran += 1
+        self.versions.append(invocation.version)
         return self.engine.local.invoke(invocation, began)
 
 
@@ -614,4 +624,30 @@ async def test_what_waits_for_one_machine_does_not_hold_up_what_others_run() -> 
     waits = [row for row in rows if row.held]
     assert len(waits) == CALLS_PER_CORE + WAITING_FOR_MACHINE_MAX
     assert all(row.state is State.RETRYING for row in rows if not row.held)
+    await asyncio.wait_for(setup.invoker.close(0.0), 30)
+
+
+async def test_the_version_of_a_canary_is_drawn_once_for_an_attempt_however_long_that_waits() -> None:
+    there: list[_OtherMachine] = []
+
+    def others(engine: Engine) -> OtherPlaces:
+        there.append(_OtherMachine(engine))
+        return there[0]
+
+    setup = _build(Caps(instances_per_function=1, memory_mb=4096, starts_at_once=2, keep_alive_s=300), others=others)
+    for version in ("1", "2"):
+        publish(setup.engine, version, f"code {version}")
+    alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"2": 0.5})
+    setup.engine.catalog.put(records.ALIAS, "s", "prod", alias)
+    there[0].chances = ["2"] * 3
+    setup.engine.driver.behaviour = lambda _sandbox, _call: None
+    rows = [setup.queue.add(target=Target("s", "prod", "f")) for _ in range(3)]
+    for _ in rows:
+        await setup.work()
+        await setup.work()
+        (sandbox,) = setup.engine.driver.alive
+        sandbox.answer()
+        await setup.work()
+    assert [row.state for row in rows] == [State.SUCCEEDED] * 3
+    assert (there[0].versions, there[0].chances) == (["2"] * 3, [])
     await asyncio.wait_for(setup.invoker.close(0.0), 30)

@@ -67,6 +67,9 @@ class Sesame:
     def may_run(self, target: Target) -> Sequence[Place]:
         return [each for each in self.agents if target != G]
 
+    def version_drawn(self, _target: Target, _before: str) -> str:
+        return ""
+
     def idle_here(self, _target: Target) -> int:
         return self.idle_at_writer
 

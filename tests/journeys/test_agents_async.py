@@ -61,6 +61,19 @@ def test_every_agent_runs_some_of_many(several: Sesame) -> None:
     assert len({each["instanceId"] for each in ended}) >= AGENTS
 
 
+def test_versions_of_a_canary_run_on_every_agent(several: Sesame) -> None:
+    deployed(several, "canary")
+    client, versions = several.client(), []
+    for memory_mb in (128, 192):
+        client.update_function("canary", "f", memorySize=memory_mb)
+        versions.append(client.publish_version("canary").data["versionId"])
+    client.create_alias("canary", "live", versions[0], additionalVersionWeight={versions[1]: 0.5})
+    calls = Calls(client, "canary.live")
+    names = invoked(calls, 0.3, 80)
+    wait_until(lambda: len(agents_with_instances(several)) == AGENTS, "instances on every agent")
+    require_one_end_each(calls, names)
+
+
 def test_what_is_called_now_and_then_has_one_instance(several: Sesame) -> None:
     calls = deployed(several, "seldom")
     ended = []

@@ -13,7 +13,7 @@ from sesame.engine.async_pace import ADJUST_EVERY_S, STALE_AFTER_S
 from sesame.engine.async_work import CallEngine, CallsOfEngine, Load, MachineState, Place
 from sesame.engine.instance import State
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.snapshot import Snapshot
 
 # Of another machine: a little longer than it takes until its follower tells again (`follower.TELLS_EVERY_S`).
@@ -44,6 +44,9 @@ class AsyncPlaces:
         handed_over, now = followed.handed_over, self.writer.needs.clocks.monotonic()
         declines = target in handed_over.declined or handed_over.avoided.get(target, now) > now
         return not declines and _takes_calls(followed)
+
+    def version_drawn(self, target: Target, before: str) -> str:
+        return self.writer.needs.served.version_drawn(target, before)
 
     def idle_here(self, target: Target) -> int:
         snapshot = self.snapshot(target)
@@ -161,7 +164,8 @@ class _Follower:
             entered()
             began(instance_id)
 
-        snapshot = places.snapshot(invocation.target)
+        called = of_version(invocation.target, invocation.version)
+        snapshot = places.snapshot(called)
         if snapshot is None or not _takes_calls(followed):
             return await self._here(here(invocation, began), entered)
         instance_id = ""
@@ -175,7 +179,7 @@ class _Follower:
         except (Exhausted, CutOff):
             raise
         except (NotStarted, PlatformError):
-            handed_over.avoid(invocation.target, places.writer.needs.clocks.monotonic())
+            handed_over.avoid(called, places.writer.needs.clocks.monotonic())
             raise
         except CallerError:
             # The writer says itself what is wrong.

@@ -28,7 +28,7 @@ from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, mo
 from sesame.http.request import Request
 from sesame.identity.nonces import UsedNonces
 from sesame.model.errors import Exhausted, PlatformError
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.snapshot import Snapshot
 
 TO_WRITER = m.Place(0, "", WRITER)
@@ -133,9 +133,7 @@ class Calls:
         """`invoke`, unless the call may not be served here any more."""
         if not self._may_serve():
             raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
-        target = invocation.target
-        if invocation.version:
-            target = Target(target.service, invocation.version, target.function)
+        target = of_version(invocation.target, invocation.version)
         for _ in range(CHANGES_MAX):
             snapshot = self._served.of(target)
             if snapshot is None:

@@ -15,7 +15,7 @@ from sesame.agents import messages as m
 from sesame.agents.endings import error_of
 from sesame.engine.steps import STOPPED
 from sesame.model.errors import PlatformError
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Invocation, Outcome, Target, of_version
 
 # POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
 # would be given every call again.
@@ -88,7 +88,7 @@ class HandedOver:
             self.ended += 1
             return answer.outcome
         if answer.kind == m.NOT_HERE:
-            self.declined.add(invocation.target)
+            self.declined.add(of_version(invocation.target, invocation.version))
             raise NotHere
         error = error_of(answer.kind, answer.text)
         raise CutOff(answer.text) if isinstance(error, asyncio.CancelledError) else error

@@ -24,7 +24,7 @@ from sesame.engine.pool import Pool
 from sesame.engine.steps import STOPPED
 from sesame.model.clocks import Clocks
 from sesame.model.errors import SesameError
-from sesame.model.invocation import Outcome
+from sesame.model.invocation import Outcome, of_version
 from sesame.model.last_wait import LastWait
 
 # After the patience of `close`, calls that are cut get so long to end their instances.
@@ -145,7 +145,8 @@ class Runs:
 
     def _refuses(self, run: m.Run) -> bool:
         """Of what is not run here; nor is anything while this agent ends, which may take as long as its calls."""
-        snapshot = None if self._served is None else self._served.of(run.invocation.target)
+        called = of_version(run.invocation.target, run.invocation.version)
+        snapshot = None if self._served is None else self._served.of(called)
         return self._closed or snapshot is None or snapshot.key != run.key
 
     async def _called(self, run: m.Run, link: Link) -> m.Ran:

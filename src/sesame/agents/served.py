@@ -12,7 +12,7 @@ from sesame.http.moving import connection_of
 from sesame.model import records
 from sesame.model.configs import provision_config_name
 from sesame.model.errors import CallerError, PlatformError
-from sesame.model.invocation import Target
+from sesame.model.invocation import Target, of_version
 from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Catalog
 
@@ -55,18 +55,21 @@ class Served:
         That stays with the request where it moves: decided anew by each agent, versions that start where they are
         called would have a larger share than is theirs.
         """
+        connection = connection_of(exchange)
+        version = self.version_drawn(target, "" if connection is None else connection.drawn)
+        if connection is not None and version:
+            connection.drawn = version
+        return of_version(target, version)
+
+    def version_drawn(self, target: Target, before: str = "") -> str:
+        """The version that chance decides for, or has decided for `before`; "" where there is nothing to decide."""
         if self.of(target) is not None or not (split := self._split(target)):
-            return target
+            return ""
         if any(each.affinity is not None for each in split):
             # For those its session decides.
-            return target
-        connection = connection_of(exchange)
-        version = "" if connection is None else connection.drawn
-        if all(each.version_id != version for each in split):
-            version = self._resolver.resolve(target).version_id
-        if connection is not None:
-            connection.drawn = version
-        return Target(target.service, version, target.function)
+            return ""
+        known = any(each.version_id == before for each in split)
+        return before if known else self._resolver.resolve(target).version_id
 
     def _split(self, target: Target) -> list[Snapshot]:
         """The versions of an alias with a canary, none for anything else."""

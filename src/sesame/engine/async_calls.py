@@ -18,7 +18,7 @@ from sesame.engine.steps import STOPPED
 from sesame.model.async_invocation import Ending, Leased, State
 from sesame.model.async_result import AsyncResult
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
-from sesame.model.invocation import Invocation, Outcome
+from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.owner import label
 from sesame.model.shortened import shortened
 from sesame.model.write_again import write_until_taken
@@ -42,10 +42,12 @@ class Attempt(msgspec.Struct, eq=False):
 
     The attempt holds `spot` until its call has ended; one that is only put off holds none. `calling` is set while the
     engine runs the call, `stopped` once the invocation shall be stopped. `instance_id`, `began_at` (wall clock) and
-    `began` (monotonic clock), both in seconds, are set when the function is called.
+    `began` (monotonic clock), both in seconds, are set when the function is called. `version` is what was drawn for it,
+    where it calls an alias with a canary and there are several agents.
     """
 
     lease: Leased
+    version: str = ""
     spot: Spot | None = None
     calling: bool = False
     stopped: bool = False
@@ -53,6 +55,10 @@ class Attempt(msgspec.Struct, eq=False):
     began_at: float | None = None
     began: float = 0.0
     task: "asyncio.Task[None] | None" = None
+
+    @property
+    def called(self) -> Target:
+        return of_version(self.lease.target, self.version)
 
     def stop(self) -> None:
         """Cancels the call if it is running. A result that is already being recorded stands."""
@@ -113,6 +119,7 @@ class AsyncCalls:
             http_params=lease.meta.http_params,
             chain=lease.meta.chain,
             asynchronous=True,
+            version=attempt.version,
         )
 
         def began(instance_id: str) -> None:

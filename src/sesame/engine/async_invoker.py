@@ -203,7 +203,9 @@ class AsyncInvoker:
         waiting = self._waiting
         while waiting and self._may_begin() and not places.rests_s():
             attempt = waiting.popleft()
-            target = attempt.lease.target
+            # Drawn once for an attempt: else the version that has capacity would have a larger share.
+            attempt.version = places.version_drawn(attempt.lease.target, attempt.version)
+            target = attempt.called
             place = None if target in full else LATER if target in later else places.find(target)
             if place is LATER:
                 later[target] += 1
@@ -246,7 +248,7 @@ class AsyncInvoker:
         """Starts an attempt that has been taken from the waiting ones."""
         self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
-        attempt.spot = self._places.begin(attempt.lease.target, place)
+        attempt.spot = self._places.begin(attempt.called, place)
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
 
     def _leave(self, attempt: Attempt) -> None:

@@ -159,6 +159,10 @@ class Places:
             min((each.pace.rests_until for each in self._machines.values() if each.has_room()), default=0) - now, 0
         )
 
+    def version_drawn(self, target: Target, before: str) -> str:
+        """As `OtherPlaces.version_drawn`. One agent alone leaves it to the call."""
+        return "" if self._others is None else self._others.version_drawn(target, before)
+
     def find(self, target: Target) -> Place | Literal[_Later.LATER] | None:
         """Where one more call of `target` can run; LATER if only a full machine could, None without capacity."""
         calls, others = self._all, self._others

@@ -143,6 +143,11 @@ class OtherPlaces(Protocol):
     def may_run(self, target: Target) -> Sequence[Place]:
         """The agents that accept calls of `target` now."""
 
+    def version_drawn(self, target: Target, before: str) -> str:
+        """The version that a call of an alias with a canary calls: `before`, if it was drawn already and the alias has
+        it still. "" for any other target.
+        """
+
     def idle_here(self, target: Target) -> int:
         """Same as `Place.idle`, for this agent."""
 

@@ -19,7 +19,7 @@ from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
-from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, Target
+from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, of_version
 from sesame.model.recording import LOG_BYTES_MAX
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
@@ -83,7 +83,7 @@ class Dispatcher:
         try:
             target, session = invocation.target, invocation.session
             if invocation.version:
-                target = Target(target.service, invocation.version, target.function)
+                target = of_version(target, invocation.version)
             snapshot = self._resolver.resolve(target, "" if session is None else session.session_id)
             limits = snapshot.limits
             validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S

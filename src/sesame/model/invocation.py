@@ -19,6 +19,11 @@ class Target(msgspec.Struct, frozen=True):
     function: str
 
 
+def of_version(target: Target, version: str) -> Target:
+    """What a call of an alias calls for which this version was drawn; "" where nothing is."""
+    return Target(target.service, version, target.function) if version else target
+
+
 class Credentials(msgspec.Struct, frozen=True):
     """Temporary keys of the service's role; three empty strings for a service without one (runtime.md §4.1)."""
 
