@@ -1,9 +1,11 @@
 """Nodes know their places, and every error of a template is told with file, line and column."""
 
+from typing import Any
+
 import pytest
 
 from sesame.deploy import yaml_source
-from sesame.deploy.project import Note, TemplateError
+from sesame.deploy.project import Note, Place, TemplateError
 from sesame.deploy.yaml_source import Key, Node
 
 TABLE = {"Timeout": Key("timeout", Node.integer), "Handler": Key("handler", Node.text), "Vpc": Key(why="there is none")}
@@ -60,3 +62,47 @@ def test_quotes_may_be_left_out_as_people_leave_them_out() -> None:
     root = yaml_source.parse("a: '30'\nb: true\nc: 1.5\nd: 2020-01-01\n", "t.yml").mapping()
     assert root["a"].integer() == 30
     assert [root[name].text() for name in "bcd"] == ["true", "1.5", "2020-01-01"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: b\t# c\n", {"a": "b"}),
+        ("a: b\t\n", {"a": "b"}),
+        ("a: b \t\nc: d\n", {"a": "b", "c": "d"}),
+        ("a:\tb\n", {"a": "b"}),
+        ('a: "b"\t\n', {"a": "b"}),
+        ('"a"\t: b\n', {"a": "b"}),
+        ("a\t: b\n", {"a": "b"}),
+        ("- a\t\n- b\n", ["a", "b"]),
+        ("-\ta\n", ["a"]),
+        ("a: [b,\tc\t]\n", {"a": ["b", "c"]}),
+        ("a: [\n\tb\n]\n", {"a": ["b"]}),
+        ("a: {b:\tc}\n", {"a": {"b": "c"}}),
+        ("a:\t\n  b: c\n", {"a": {"b": "c"}}),
+        ("a: b \t c\n", {"a": "b \t c"}),
+        ("a: b\tc\n", {"a": "b\tc"}),
+        ("a:\n  b: c\n\t\n  d: e\n", {"a": {"b": "c", "d": "e"}}),
+        ("a: b\n\t# c\nd: e\n", {"a": "b", "d": "e"}),
+        ("a: b\t\n  c\n", {"a": "b c"}),
+        ("a: b\n  \tc\n", {"a": "b c"}),
+        ("a: &x\t1\n", {"a": 1}),
+        ("? a\t\n: b\n", {"a": "b"}),
+    ],
+)
+def test_tabs_may_stand_between_tokens_and_at_ends_of_lines(text: str, expected: Any) -> None:
+    """As the tools read them that templates are written for: these are the values of js-yaml 4."""
+    assert yaml_source.parse(text, "s.yaml").plain() == expected
+
+
+@pytest.mark.parametrize("text", ["\ta: b\n", "a:\n\tb: c\n", "a:\n  b: c\n\td: e\n"])
+def test_tabs_are_no_indentation(text: str) -> None:
+    with pytest.raises(TemplateError, match="is no YAML"):
+        yaml_source.parse(text, "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [(Place("f"), "f"), (Place("f", 3), "f:3"), (Place("f", 3, 7), "f:3:7")], ids=str
+)
+def test_a_place_names_what_is_known_of_it(place: Place, said: str) -> None:
+    assert str(place) == said

@@ -13,14 +13,14 @@ from sesame.model.owner import label
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where something stands in a file, both numbers from 1; 0 where a file has no lines of its own."""
+    """Where something stands in a file, both numbers from 1; 0 where it is not known."""
 
     file: str
     line: int = 0
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
 
 
 class TemplateError(SesameError):

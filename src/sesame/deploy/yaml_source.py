@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from sesame.deploy import yaml_tabs
 from sesame.deploy.project import Note, Place, TemplateError
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -219,7 +220,7 @@ def _bytes(path: Path) -> bytes:
 def parse(data: bytes | str, file: str) -> Node:
     """As `read`, of data at hand."""
     try:
-        root = yaml.compose(data, Loader=yaml.SafeLoader)
+        root = yaml.compose(data, Loader=yaml_tabs.Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)

@@ -1,0 +1,49 @@
+"""PyYAML's loader, with the tabs that YAML allows: between tokens and at ends of lines, never as indentation.
+
+Used by `deploy.yaml_source`. PyYAML refuses them, where the tools that templates are written for read them.
+"""
+
+from typing import Any
+
+import yaml
+
+_BREAKS = "\r\n\x85\u2028\u2029"
+
+
+class Loader(yaml.SafeLoader):
+    def scan_to_next_token(self) -> None:
+        line, inside = self.line, self.column > 0
+        while True:
+            super().scan_to_next_token()
+            if self.peek() != "\t":
+                return
+            if not (self.flow_level or (inside and self.line == line) or self._blank()):
+                return  # Of an indentation, which PyYAML refuses with the place.
+            self._skip()
+
+    def scan_plain_spaces(self, indent: int, start_mark: Any) -> list[str] | None:
+        line = self.line
+        found = super().scan_plain_spaces(indent, start_mark)
+        if self.peek() != "\t":
+            return found
+        spaces = self._skip()
+        if self.peek() in _BREAKS:
+            # The line ends: what it is folded with replaces the tabs.
+            return super().scan_plain_spaces(indent, start_mark)
+        return [*(found or []), spaces] if self.line == line else found
+
+    def _skip(self) -> str:
+        length = self._length()
+        skipped = str(self.prefix(length))
+        self.forward(length)
+        return skipped
+
+    def _blank(self) -> bool:
+        """Whether nothing but a comment follows in the line."""
+        return self.peek(self._length()) in f"#\0{_BREAKS}"
+
+    def _length(self) -> int:
+        length = 0
+        while self.peek(length) in (" ", "\t"):
+            length += 1
+        return length
