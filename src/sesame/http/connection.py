@@ -52,13 +52,14 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._received = 0
         self._sending = Pace(shared.limits.body_bytes_per_s, shared.limits.body_grace_s)
-        self.taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
+        self.taking: Taking
 
     # From the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of `asyncio.Transport` without deriving from it.
         self.transport = cast(asyncio.Transport, transport)
+        self.taking = Taking(self.transport, self.limits, self._shared.unsent)
         self._parser = RequestParser(self, self.limits, self._shared.addresses_of(self.transport, self._opening.way))
         self._shared.enter(self, instead_of=self._opening)
 
@@ -303,8 +304,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._shared.batch.flush()
-        self.taking.written += len(data)
-        self.transport.write(data)
+        self.taking.write(data)
 
     def write_answer(self, data: bytes) -> None:
         shared = self._shared

@@ -62,6 +62,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     # All bodies of an endpoint that are read into memory and not answered yet.
     bodies_bytes: int = BODIES_MIN_BYTES
+    # All answers of an endpoint that were written and that clients have not taken yet.
+    unsent_bytes: int = BODIES_MIN_BYTES
     # Smaller bodies are not counted: the bound on connections bounds their sum.
     uncounted_body_bytes: int = 16 * KIB
 
@@ -97,4 +99,5 @@ def for_host(descriptors: int, memory_bytes: int, endpoints: int) -> Limits:
         connections_per_peer=max(int(connections * PEER_SHARE), 1),
         refused_connections=min(64, connections),
         bodies_bytes=bodies,
+        unsent_bytes=bodies,
     )

@@ -3,6 +3,12 @@
 Used by `http.connection` and `http.websocket`, at every tick.
 """
 
+import asyncio
+import math
+
+from sesame.http.limits import Limits
+from sesame.http.unsent import COUNTED_BYTES, Unsent
+
 
 class Pace:
     """`slow_s` is the time by which the client is behind the rate, at most all of the time since it began."""
@@ -26,13 +32,32 @@ class Pace:
 class Taking:
     """The pace at which a client takes what is written to it."""
 
-    __slots__ = ("_pace", "_taken", "written")
+    __slots__ = ("__weakref__", "_counted", "_moved", "_pace", "_passed_s", "_taken", "_unsent", "transport", "written")
 
-    def __init__(self, bytes_per_s: int, grace_s: float) -> None:
-        self._pace = Pace(bytes_per_s, grace_s)
+    def __init__(self, transport: asyncio.Transport, limits: Limits, unsent: Unsent) -> None:
+        self.transport = transport
+        self._counted = False
+        self._pace = Pace(limits.answer_bytes_per_s, limits.answer_grace_s)
+        self._unsent = unsent
         self._taken = 0
+        # Since something waits to be taken: how much was, and in how much time.
+        self._moved, self._passed_s = 0, 0.0
         # Bytes handed to the transport so far.
         self.written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        self.transport.write(data)
+        if len(data) > COUNTED_BYTES:
+            if not self._counted:
+                self._counted = True
+                self._unsent.begins(self)
+            self._unsent.grows(len(data))
+
+    @property
+    def taken_bytes_per_s(self) -> float:
+        """Since something waits to be taken; infinite until that was looked at."""
+        return self._moved / self._passed_s if self._passed_s else math.inf
 
     def too_slow(self, waiting_bytes: int, passed_s: float) -> bool:
         """`waiting_bytes` is what the transport still holds of what was written."""
@@ -40,5 +65,8 @@ class Taking:
         moved, self._taken = taken - self._taken, taken
         if not waiting_bytes:
             self._pace.restart()
+            self._moved, self._passed_s = 0, 0.0
             return False
+        self._moved += moved
+        self._passed_s += passed_s
         return self._pace.measure(moved, passed_s)

@@ -18,6 +18,7 @@ from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
 from sesame.http.limits import Limits
 from sesame.http.request import Addresses, Request
 from sesame.http.turns import Turns
+from sesame.http.unsent import Unsent
 from sesame.model.clocks import Clocks, Timer
 from sesame.write_batching import WriteBatch, shared
 
@@ -128,6 +129,7 @@ class Shared:
         self.loop = asyncio.get_running_loop()
         self.batch: WriteBatch = _batch()
         self.budget = BodyBudget(limits.bodies_bytes)
+        self.unsent = Unsent(limits.unsent_bytes)
         self.serve_websocket: Callable[[WebSocket], Awaitable[None]] | None = getattr(endpoint, "serve_websocket", None)
         self.log = structlog.get_logger("sesame.http")
         # Read at every tick, and once for each connection: exact enough for limits of seconds, and free for a request.

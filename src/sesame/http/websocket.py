@@ -57,7 +57,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._stopping = False
         self._closing_since: float | None = None
         self._pinged_at = shared.now
-        self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
+        self._taking = Taking(transport, shared.limits, shared.unsent)
 
     def take_over(self, opening: Tracked, rest: bytes) -> None:
         """Takes the place of `opening` and has the endpoint answer the handshake; `rest` came after its head."""
@@ -262,8 +262,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._write(data)
 
     def _write(self, data: bytes) -> None:
-        self._taking.written += len(data)
-        self._transport.write(data)
+        self._taking.write(data)
 
     # From the server.
 
