@@ -257,6 +257,10 @@ class Sesame:
                 recorded=settings.record != "none",
             )
             writer = await open_writer(agents_needs, storage, engine)
+            if given.members is not None:
+                # Between the end of the endpoints and that of the engine.
+                rest = given.members
+                teardown.push_async_callback(lambda: self._patience.end(rest.rest, rest.hurry))
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
         endpoint_needs = EndpointNeeds(

@@ -125,6 +125,26 @@ async def told_through(server: HttpServer, said: bytes, arrived: Arrived) -> byt
         writer.close()
 
 
+async def test_what_was_adopted_since_a_server_has_stopped_is_answered_before_it_stops_again() -> None:
+    async def serve(exchange: Exchange) -> None:
+        settle(exchange)
+        await asyncio.sleep(0.01)
+        exchange.send_whole(200, (), b"", b"answered")
+
+    async with serving(serve, keeps=lambda _request: True) as server:
+        await server.stop(TIMEOUT_S)
+        ours, theirs = socket.socketpair()
+        server.adopt(theirs, Arrived(b"", 0, way=Way(CLIENT, THERE, 1)))
+        ending = asyncio.ensure_future(server.stop_again(TIMEOUT_S))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        await asyncio.sleep(0)
+        writer.write(GET % b"a")
+        said = await asyncio.wait_for(reader.read(), TIMEOUT_S)
+        writer.close()
+        await asyncio.wait_for(ending, TIMEOUT_S)
+    assert said.endswith(b"answered")
+
+
 async def addresses(exchange: Exchange) -> None:
     settle(exchange)
     request, proven = exchange.request, is_proven(exchange)

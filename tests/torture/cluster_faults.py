@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -74,7 +74,7 @@ def run(folder: Path, plan: Plan) -> Verdict:
     """Raises `AssertionError` for what is amiss; how long recoveries took is for the caller to judge."""
     with network(folder) as made, contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder / "ledger.jsonl", made.here))
-        cluster = _Cluster(folder, made)
+        cluster = OnRay(folder, made, NAMES)
         server, store = stack.enter_context(own_server(made.here)), stack.enter_context(own_store(made.here))
         server.sql("CREATE DATABASE sesame TEMPLATE template0")
         database = server.url("sesame").replace("127.0.0.1", made.here)
@@ -94,14 +94,18 @@ def run(folder: Path, plan: Plan) -> Verdict:
     return verdict
 
 
-class _Cluster:
+class OnRay:
     """Ray, and Sesame on it, which a command on the head's machine starts and watches unless it is detached."""
 
-    def __init__(self, folder: Path, made: Network) -> None:
+    def __init__(
+        self, folder: Path, made: Network, names: Sequence[str], environ: Mapping[str, str] | None = None
+    ) -> None:
+        """`environ` is set for Ray, and so for all that it starts."""
         self._folder = folder
         self.network = made
         self.ray = Ray(folder, made.add("head"))
-        self.nodes = {name: made.add(name) for name in NAMES}
+        self.ray.environ |= environ or {}
+        self.nodes = {name: made.add(name) for name in names}
         self._log = folder / "command.log"
 
     def start(self, *flags: str) -> None:
@@ -122,20 +126,21 @@ class _Cluster:
 
     def stop(self) -> None:
         """Asks Ray for the end of all nodes, which had been said to serve; the command that watches ends with them."""
-        status = self._sesame("cluster", "status")
+        status = self.sesame("cluster", "status")
         for machine in self.nodes.values():
             serves = f"{machine.address} ({machine.name}): serves at http://{machine.address}:{PORT}"
             assert serves in status, status
             assert serves in self._log.read_text()
-        self._sesame("cluster", "stop")
+        self.sesame("cluster", "stop")
         for machine in self.nodes.values():
             assert not machine.pids("sesame node"), machine.lines()
         assert self._command.wait(SERVES_S) == 0
         # Ray may have more to say.
         assert "Stopped, by another command.\n" in self._log.read_text()
 
-    def _sesame(self, *words: str) -> str:
-        return self.ray.head.run(PYTHON, "-m", "sesame", *words, environ=self.ray.environ)
+    def sesame(self, *words: str, expect: int = 0) -> str:
+        """What a command says on the head's machine."""
+        return self.ray.head.run(PYTHON, "-m", "sesame", *words, environ=self.ray.environ, expect=expect)
 
     def api(self, machine: Machine) -> Api:
         return Api(f"http://{machine.address}:{PORT}", KEY_ID, SECRET)
@@ -157,7 +162,7 @@ class _Cluster:
 
     def said(self) -> str:
         try:
-            status = self._sesame("cluster", "status")
+            status = self.sesame("cluster", "status")
         except AssertionError as error:
             status = str(error)
         logs = [*self._folder.glob("command.log"), *sorted(self._folder.glob("n*/ray/session_2*/logs/worker-*.err"))]
@@ -165,7 +170,7 @@ class _Cluster:
 
 
 class _Faults:
-    def __init__(self, cluster: _Cluster, ledger: Ledger) -> None:
+    def __init__(self, cluster: OnRay, ledger: Ledger) -> None:
         self._cluster, self._ledger = cluster, ledger
         self.faults: list[Fault] = []
         nodes = cluster.nodes.items()

@@ -51,6 +51,11 @@ class Arrivals:
         self._take_inside = take_inside or self._take_inside
         self._is_open.set()
 
+    async def handed_on(self) -> None:
+        """Waits until everything is that was taken."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     def close(self) -> None:
         """What has not been handed on is closed. Idempotent."""
         for task in self._tasks:

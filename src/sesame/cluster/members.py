@@ -26,6 +26,7 @@ from sesame.cluster.rules import HOLD_S, Holds
 from sesame.cluster.sameness import difference
 from sesame.cluster.seat import Seat, holder_of_follower
 from sesame.engine.policies import Caps
+from sesame.http.server import HttpServer
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
@@ -67,6 +68,7 @@ class Members:
         self.key = key
         self.agent_ports = agent_ports
         self._arrivals = Arrivals()
+        self._answering: frozenset[HttpServer] = frozenset()
         takers = {Purpose.LINK: self.take, Purpose.TUNNEL: self._arrivals.take}
         self.port = AgentPort(listening, key, takers)
         self._seat = seat
@@ -117,7 +119,22 @@ class Members:
     def open(self, writer: Writer) -> None:
         """The endpoints are there: connections of other nodes are answered."""
         assert writer.server is not None
+        self._answering = frozenset({writer.server, *writer.servers.values()})
         self._arrivals.open(writer.server, writer.servers, writer.needs.answers.take)
+
+    async def rest(self, grace_s: float) -> None:
+        """Once the endpoints have stopped: nothing comes in any more, and what came meanwhile gets `grace_s` to end.
+
+        Other nodes then look for the next writer. Until here they have brought what running calls ask for.
+        """
+        self.port.close()
+        await self._arrivals.handed_on()
+        await asyncio.gather(*(server.stop_again(grace_s) for server in self._answering))
+
+    def hurry(self) -> None:
+        """Ends the grace of `rest`."""
+        for server in self._answering:
+            server.hurry()
 
     def close(self) -> None:
         self.port.close()

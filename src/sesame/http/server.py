@@ -257,6 +257,20 @@ class HttpServer:
         for connection in list(shared.connections):
             connection.abort()
 
+    async def stop_again(self, grace_s: float) -> None:
+        """The same for what was adopted since `stop`: a connection without a request has `LAST_REQUEST_S` for it.
+
+        Nothing is to be adopted any more.
+        """
+        if self._shared is None:
+            return
+        for connection in list(self._shared.connections):
+            connection.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_REQUEST_S):
+                await self._shared.quiet()
+        await self.stop(grace_s)
+
     def hurry(self) -> None:
         """Ends the grace of a `stop` that is under way: running requests are cancelled now."""
         if self._grace is not None and not self._grace.expired():
