@@ -1,6 +1,6 @@
-"""Admits connections that have been accepted, up to a bound for the server and for each client address.
+"""Admits accepted connections, up to a bound for the server and for each client address.
 
-Used by `http.listener`, and by `http.server` for connections that were made inside this process.
+Used by `http.listener`, and by `http.server` for connections created within this process.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from sesame.http.tls import NamedHandshakes
 from sesame.model.fair_share import may_have
 
 TOO_MANY = "the server has as many connections as it takes; try again later"
-# When a bound is reached, this share of the connections that wait for their clients is closed, at least one.
+# When a bound is reached, this share of the connections that wait for their clients is closed, but at least one.
 EVICTED_SHARE = 1 / 16
 
 
 class Admission:
-    """POLICY: at a bound, the connections whose clients have been silent longest make place for the new one.
+    """POLICY: at a bound, the connections whose clients have been silent longest make room for the new one.
 
-    All functions on this machine and its operator have one address: a function that opens connections and says
-    nothing must not lock the operator out. Where every connection is busy, the new one is told to try again later.
-    Instances with networks of their own leave each other room (`model.fair_share`).
+    All functions on this machine and its operator share one address: a function that opens connections and stays silent
+    must not lock the operator out. If every connection is busy, the new client is told to try again later. Instances
+    with their own networks leave room for each other (`model.fair_share`).
     """
 
     def __init__(self, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None) -> None:
@@ -33,20 +33,20 @@ class Admission:
         self._opening: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
-        """Breaks handshakes under way off."""
+        """Aborts handshakes under way."""
         for task in self._opening:
             task.cancel()
 
     async def opened(self, within_s: float) -> None:
-        """Returns when handshakes under way have ended, or after so long."""
+        """Returns when all handshakes under way have ended, or after `within_s` seconds."""
         if self._opening:
             await asyncio.wait(self._opening, timeout=within_s)
 
     def admit(self, accepted: socket.socket, address: str, instance: str, arrived: Arrived | None = None) -> None:
-        """Takes over a connection of a client at this address, of a socket that does not block.
+        """Takes over the non-blocking socket of a client's connection from this address.
 
-        All connections of an `instance` are one client of that name, whatever their addresses; "" for other clients.
-        With `arrived`, another process has read a part of its request already.
+        All connections of an `instance` count as one client of that name, whatever their addresses; "" for other
+        clients. `arrived` is set if another process has already read part of its request.
         """
         shared = self._shared
         peer, refusal = instance or address, "" if arrived is None else arrived.refusal
@@ -74,12 +74,12 @@ class Admission:
     def _opened(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         self._opening.discard(task)
         if task.cancelled():
-            # Cancelled before its first step, it never ran: closed here, as else the descriptor stays until memory is
-            # searched for what nobody uses.
+            # The task was cancelled before its first step, so it never ran: close the socket here instead of leaving
+            # the descriptor to the garbage collector.
             accepted.close()
 
     async def _open(self, accepted: socket.socket, opening: "_Opening", arrived: Arrived | None) -> None:
-        """Has the event loop take the socket over, after the handshake of TLS."""
+        """Hands the socket to the event loop, after the TLS handshake, if any."""
         shared = self._shared
         if shared.movable and self._tls is None and not opening.instance:
             connection: Connection = MovableConnection(shared, opening, arrived=arrived)
@@ -95,13 +95,13 @@ class Admission:
                 lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=handshake_s
             )
         except (OSError, asyncio.CancelledError):
-            # The client left or its handshake failed, or this side broke it off: there is no connection to answer on.
+            # The client left, its handshake failed, or this side aborted it: there is no connection to answer on.
             accepted.close()
         finally:
             shared.leave(opening)
 
     def evict(self, peer: str | None, bound: int) -> bool:
-        """Closes what has been silent longest, of this peer or of all; False where no connection is silent."""
+        """Closes the connections of this peer, or of all, that have been silent longest. False if none is silent."""
         silent = [
             (since, number, connection)
             for number, connection in enumerate(self._shared.connections)
@@ -126,10 +126,10 @@ class _Opening:
         self.waits_since: float | None = shared.now
 
     def tick(self, now: float, passed_s: float) -> None:
-        """The event loop limits the time of a handshake."""
+        """Does nothing: the event loop limits the duration of a handshake."""
 
     def finish(self) -> None:
-        """It has no request yet."""
+        """Does nothing: there is no request yet."""
 
     def stop(self) -> None:
         self.abort()

@@ -1,6 +1,6 @@
 """Serves an ASGI application as an endpoint, so that Starlette's routers and others stay usable.
 
-Used by the endpoints that are ASGI applications, in whole or for some of their requests.
+Used by endpoints that are ASGI applications, entirely or for some of their requests.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,7 +19,7 @@ _VERSIONS = {"version": "3.0", "spec_version": "2.3"}
 
 
 class AsgiEndpoint:
-    """An endpoint that is an ASGI application of HTTP; `refuse` gives refusals by the server their form."""
+    """An endpoint that is an ASGI HTTP application; `refuse` formats refusals by the server."""
 
     def __init__(self, application: Application, refuse: Callable[[Refusal], Answer]) -> None:
         self._application = application
@@ -31,7 +31,7 @@ class AsgiEndpoint:
 
 
 def scope_of(request: Request) -> dict[str, Any]:
-    """The request's ASGI scope, for one application to change as it likes."""
+    """The request's ASGI scope, which the application may modify."""
     return {
         "type": "http",
         "asgi": _VERSIONS,
@@ -49,7 +49,7 @@ def scope_of(request: Request) -> dict[str, Any]:
 
 
 class Adapter:
-    """`receive` and `send` of one request."""
+    """The `receive` and `send` callables of one request."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -75,7 +75,7 @@ class Adapter:
             try:
                 await self._exchange.send(message.get("body", b""), last=not message.get("more_body", False))
             except Disconnected:
-                # ASGI tells an application by `receive` that the client has left.
+                # ASGI reports through `receive` that the client has left.
                 return
         else:
             raise RuntimeError(f"expected 'http.response.start' or 'http.response.body', found {kind!r}")

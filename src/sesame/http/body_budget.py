@@ -1,6 +1,6 @@
-"""The memory that request bodies of one endpoint may take together, of which no instance takes what others need.
+"""The memory for all request bodies of one endpoint, shared fairly among instances.
 
-Used by `http.exchange`. Never waits: what does not fit is refused, and the client may try again.
+Used by `http.exchange`. Never waits: a body that does not fit is refused, and the client may try again.
 """
 
 from sesame.model.fair_share import may_have
@@ -9,7 +9,7 @@ from sesame.model.fair_share import may_have
 class BodyBudget:
     def __init__(self, total_bytes: int) -> None:
         self._left = total_bytes
-        # By instances, which share; other clients have what is left.
+        # Bytes held by each instance. Instances share fairly; other clients may use whatever is left.
         self._held: dict[str, int] = {}
 
     @property
@@ -17,7 +17,7 @@ class BodyBudget:
         return self._left
 
     def take(self, size: int, instance: str = "") -> bool:
-        """Whether `size` bytes fit; then they are taken until `give_back`. `instance`: by what name it shares."""
+        """Reserves `size` bytes until `give_back`. Returns False if they do not fit, or exceed the instance's share."""
         if size > self._left:
             return False
         if instance:

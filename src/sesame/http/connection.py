@@ -1,6 +1,6 @@
 """One HTTP/1.x connection of a client: its requests are parsed, queued and answered in order (RFC 9112).
 
-Made by `http.server` for each socket it accepts. Never decides what an answer says: refusals have the endpoint's form.
+Created by `http.server` for each socket it accepts. Never decides what an answer says: the endpoint formats refusals.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
     """Used by the event loop, by its exchanges, and by `http.server` through `Tracked`."""
 
     def __init__(self, shared: Shared, opening: Opening) -> None:
-        """Takes the place of `opening`."""
+        """Replaces `opening` among the server's connections."""
         self._shared = shared
         self._opening = opening
         self.peer, self.instance = opening.peer, opening.instance
@@ -37,16 +37,16 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self._parser: RequestParser
         self._since = shared.now
-        # `_discarding`: whether what comes now is dropped until the connection closes.
+        # `_discarding`: incoming data is dropped until the connection closes.
         self._lost = self._stopping = self._discarding = False
         self._half_closed: HalfClosed | None = None
         self._reading: Exchange | None = None
         self._known: KnownHead | None = None
-        # What is being answered, and what waits for its turn.
+        # The exchange being answered, and those that wait for their turn.
         self._running: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._unparsed = b""
-        # Said after the answers under way.
+        # The refusal to send after the answers under way.
         self._last_word: Refusal | None = None
         self._read_paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -77,8 +77,8 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def eof_received(self) -> bool:
-        """Whether the connection stays, for the answers to requests that have come whole."""
-        # Where it closes now, an answer that waits for others would be lost.
+        """Whether the connection stays open to answer the requests that have arrived completely."""
+        # If the connection closes now, a batched answer would be lost.
         self._shared.batch.flush()
         whole = [each for each in (self._running, *self._queue) if each is not None and each is not self._reading]
         if self._half_closed is None and whole and self.transport.can_write_eof():
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             if self._discarding:
                 return
             if at < size and len(self._queue) >= self.limits.pipelined_requests:
-                # A head that is known may not overtake it.
+                # A recognized head must not overtake this data.
                 self._unparsed, self._known = data[at:], None
                 return
 
@@ -198,13 +198,13 @@ class Connection(asyncio.Protocol):
         self._shared.turns.start(exchange)
 
     def _enqueue(self, exchange: Exchange) -> None:
-        """A request that did not wait for the answer to the one before."""
+        """Queues a request that was sent before the previous one was answered."""
         self._queue.append(exchange)
         if len(self._queue) >= self.limits.pipelined_requests:
             self.pause_reading()
 
     def answered(self, exchange: Exchange) -> None:
-        """The answer is complete; the endpoint may still have something to do."""
+        """The answer is complete; the endpoint's task may still be running."""
         if self._running is not exchange:
             return
         self._running = None
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
             self.resume_reading()
 
     def _go_on(self) -> None:
-        """With what has come before its turn."""
+        """Continues with what has arrived in the meantime."""
         self._shared.batch.flush()
         if self._queue and not self.write_paused:
             self._start(self._queue.popleft())
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         self._close()
 
     def _fail(self, refusal: Refusal) -> None:
-        """Refuses what is being read, after the answers to the requests before it, and closes."""
+        """Refuses the request being read, after answering the earlier ones, and closes the connection."""
         reading, self._reading = self._reading, None
         self._discarding = True
         if reading is not None and reading.complete:
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
             if reading in self._queue:
                 self._queue.remove(reading)
             elif reading is self._running:
-                # Its body will never be whole.
+                # Its body will never be complete.
                 self._running = None
                 reading.lose()
                 if reading.begun:
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
     # Closing.
 
     def _end_after(self, exchange: Exchange) -> None:
-        """The answer was the last of this connection."""
+        """The answer was the last on this connection."""
         self._queue.clear()
         self._unparsed = b""
         if exchange.body_ended:
@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
             self._linger()
 
     def _linger(self) -> None:
-        """Says that nothing more comes, and drops what the client still sends until it has read the answer."""
+        """Signals the end of the answers, and drops what the client still sends until it has read them."""
         if self._lost:
             return
         self._discarding = True
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         self.taking.written += len(data)
         running = self._running
-        # A refusal leaves at once: what it waits for would be calls that run, which may take long.
+        # Send refusals at once: waiting for the batch means waiting for running calls, which may take long.
         if running is not None and running.keep_alive and running.status < LEAST_ERROR:
             shared.batch.write(self.transport, data, others=len(shared.running) - 1)
         else:
@@ -369,7 +369,7 @@ class Connection(asyncio.Protocol):
         if received:
             self._since = now
         if self._read_paused or self._reading is None or self._reading.expects_continue:
-            # It is not the client that is slow.
+            # The client is not to blame for the delay.
             return
         if self._sending.measure(received, passed_s):
             rate = f"{self.limits.body_bytes_per_s} bytes per second for {self.limits.body_grace_s:g} s"

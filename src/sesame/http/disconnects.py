@@ -1,4 +1,4 @@
-"""Ends what a request waits for when its client hangs up.
+"""Cancels what a request waits for when its client hangs up.
 
 Called by the endpoints for work that is of no use to anyone else.
 """
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 async def while_connected(exchange: Exchange, work: Awaitable[T]) -> T:
-    """What `work` gives. When the client hangs up, cancels it and raises `Disconnected`.
+    """Awaits `work`. If the client hangs up, cancels it and raises `Disconnected`.
 
-    A cancellation that has another reason goes on as what it is.
+    A cancellation for any other reason propagates.
     """
     exchange.on_disconnect(exchange.cancel)
     try:

@@ -1,6 +1,6 @@
 """One request and its answer.
 
-Made by `http.connection` for each request; the endpoint sees it as `http.interface.Exchange`.
+Created by `http.connection` for each request; the endpoint sees it as `http.interface.Exchange`.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from sesame.http.limits import Limits
 from sesame.http.request import ASTERISK, Request
 from sesame.http.status import BODILESS, CONTINUE, LINES, OK_LINE
 
-# Up to here a head and the first piece of a body are joined, so that they leave in one system call.
+# Up to this size, a head and the first piece of a body are joined, to send them with one system call.
 JOIN_BYTES = 64 * 1024
-# A body of unknown length takes memory from the budget in steps of this size.
+# A body of unknown length reserves memory from the budget in steps of this size.
 BUDGET_STEP_BYTES = 1024 * 1024
 SERVER_OPTIONS = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
@@ -40,7 +40,7 @@ class Owner(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def write_answer(self, data: bytes) -> None:
-        """A whole small answer, or the last piece of one: it may wait shortly for others."""
+        """Writes a small complete answer, or the last piece of one; may be batched with others for a moment."""
 
     async def drained(self) -> None: ...
 
@@ -53,11 +53,11 @@ class Owner(Protocol):
     def ended(self, exchange: "Exchange") -> None: ...
 
     def abandon(self, exchange: "Exchange") -> None:
-        """Closes the connection in the middle of an answer, so that the client sees that it is not whole."""
+        """Closes the connection in the middle of an answer, so that the client sees that it is incomplete."""
 
 
 class Exchange:
-    """The head of the answer leaves with the first piece of its body."""
+    """The head of the answer is sent with the first piece of its body."""
 
     __slots__ = (
         "_added",
@@ -88,7 +88,7 @@ class Exchange:
     def __init__(
         self, owner: Owner, request: Request, body: bytes | None, *, keep_alive: bool, expects_continue: bool = False
     ) -> None:
-        """`body` is the whole body; None when it comes in pieces, by `take` and `end`."""
+        """`body` is the whole body; None if it comes in pieces, through `take` and `end`."""
         self.owner = owner
         self._arrived_at = owner.clock()
         self.request = request
@@ -108,11 +108,11 @@ class Exchange:
         self._framing = NO_BODY
 
     async def run(self) -> None:
-        """Has the endpoint answer. What it leaves undone is answered with a 500, or breaks the connection off."""
+        """Lets the endpoint answer. If it does not finish, sends a 500, or aborts an answer that has begun."""
         owner = self.owner
         try:
             if self.request.raw_path == ASTERISK:
-                # About the server as a whole (RFC 9110 §9.3.7).
+                # A request about the server as a whole (RFC 9110 §9.3.7).
                 self.send_whole(200, SERVER_OPTIONS, b"", b"")
             else:
                 await owner.endpoint.serve(self)
@@ -125,7 +125,7 @@ class Exchange:
             log.error("an endpoint failed", path=self.request.path, exc_info=error)
             self._break_off()
         except BaseException:
-            # The server stops, and waits no longer.
+            # The server is stopping, and does not wait any longer.
             if not self.complete:
                 owner.abandon(self)
             raise
@@ -160,7 +160,7 @@ class Exchange:
         self._wake()
 
     def end(self) -> None:
-        """All of the body has arrived."""
+        """The whole body has arrived."""
         self.body_ended = True
         self._wake()
 
@@ -204,7 +204,7 @@ class Exchange:
         announced = self._announced_bytes()
         if announced is not None and announced > limit_bytes:
             raise BodyTooLarge(limit_bytes)
-        # Of an instance what has come counts, so that slow bodies take no memory from the others.
+        # For instances only received bytes count, so that slow bodies do not take memory from others.
         in_steps = announced is None or self.owner.instance != ""
         step_bytes = BUDGET_STEP_BYTES if announced is None else min(BUDGET_STEP_BYTES, announced)
         if announced is not None and not in_steps:
@@ -216,7 +216,7 @@ class Exchange:
             if in_steps:
                 self._reserve(len(first))
             return first
-        # Grows in place, and its bytes are not copied at the end.
+        # BytesIO grows in place, and `getvalue` does not copy its bytes.
         body, size = io.BytesIO(), 0
         piece = first
         while piece:
@@ -230,7 +230,7 @@ class Exchange:
         return body.getvalue()
 
     def _announced_bytes(self) -> int | None:
-        """The body's length by its head; None for a body in chunks."""
+        """The body's length according to the head; None for a chunked body."""
         length = 0
         for name, value in self.request.headers:
             if name == b"content-length":
@@ -247,7 +247,7 @@ class Exchange:
         self._reserved += size
 
     async def _arrival(self) -> None:
-        """Returns when something has happened to the request."""
+        """Returns when anything has happened to the request."""
         owner = self.owner
         if self.expects_continue:
             self.expects_continue = False
@@ -271,7 +271,7 @@ class Exchange:
             self._callback = None
             callback()
         elif not self._buffered:
-            # The end of the stream is seen by reading only; a large body may have paused that.
+            # Only reading detects the end of the stream; a large body may have paused it.
             self.owner.resume_reading()
 
     def cancel(self) -> None:
@@ -284,7 +284,7 @@ class Exchange:
 
     async def gone(self) -> None:
         while not (self.disconnected or self.complete):
-            # A body that is not read any more must not hide the end of the stream.
+            # Drop the unread body, so that it does not hide the end of the stream.
             self._pieces, self._buffered = None, 0
             await self._arrival()
 
@@ -308,7 +308,7 @@ class Exchange:
             lines += b"Connection: close\r\n"
         self.begun, self.status = True, status
         if status == 200 and self.request.method != "HEAD" and len(body) <= JOIN_BYTES:
-            # By far the most usual answer.
+            # By far the most common answer.
             self.owner.write_answer(b"%b%bContent-Length: %d\r\n\r\n%b" % (OK_LINE, lines, len(body), body))
         else:
             self._send_other(status, lines, body)
@@ -318,7 +318,7 @@ class Exchange:
         if status in BODILESS:
             length, body = b"", b""
         elif self.request.method == "HEAD":
-            # The length that the body of GET would have: what the endpoint says, else that of what it gives.
+            # The length that a GET's body would have: as set by the endpoint, else the length of the body it passes.
             said = b"\r\ncontent-length:" in b"\r\n" + lines.lower()
             length = b"Content-Length: %d\r\n" % len(body) if body and not said else b""
             body = b""
@@ -386,7 +386,7 @@ class Exchange:
         return piece
 
     def _settle_keep_alive(self) -> None:
-        """An answer that does not wait for a long rest of the body ends the connection (RFC 9112 §9.6)."""
+        """Answering without waiting for a long rest of the body ends the connection (RFC 9112 §9.6)."""
         if not self.body_ended and self.keep_alive:
             announced = self._announced_bytes()
             if self.expects_continue or announced is None or announced > self.owner.limits.skipped_body_bytes:

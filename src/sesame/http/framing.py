@@ -1,4 +1,4 @@
-"""How the body of an answer is delimited (RFC 9112 §6), and which headers an endpoint may send.
+"""Determines how the body of an answer is delimited (RFC 9112 §6), and which headers an endpoint may send.
 
 Used by `http.exchange`, `http.connection` and `http.websocket`.
 """
@@ -13,7 +13,7 @@ from sesame.http.request import Request
 from sesame.http.status import BODILESS, LINES
 
 NO_CONTENT = 204
-# Heads of answers: an endpoint's are at most a few KiB.
+# Heads of answers; an endpoint's are at most a few KiB.
 REMEMBERED = 64
 BROKEN = Answer(500, ((b"Content-Type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
 
@@ -21,7 +21,7 @@ _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 
 
 class Framing(enum.Enum):
-    """NONE: no body, whatever is sent. UNTIL_CLOSE: for clients of HTTP/1.0, which know no chunks."""
+    """NONE: no body, whatever is sent. UNTIL_CLOSE: for clients of HTTP/1.0, which do not support chunks."""
 
     NONE = 0
     LENGTH = 1
@@ -29,12 +29,12 @@ class Framing(enum.Enum):
     UNTIL_CLOSE = 3
 
 
-# Named by every request: to look a member of an enumeration up costs as much as a call in CPython 3.11.
+# Module-level name for the hot path: looking up an enum member costs as much as a call in CPython 3.11.
 NO_BODY = Framing.NONE
 
 
 class Framed(msgspec.Struct, frozen=True):
-    """The framing of an answer, the announced length for LENGTH, and its header lines, without Connection."""
+    """The framing of an answer, its announced length for LENGTH, and its header lines, without Connection."""
 
     framing: Framing
     length: int
@@ -42,9 +42,9 @@ class Framed(msgspec.Struct, frozen=True):
 
 
 def frame(request: Request, status: int, headers: Headers) -> Framed:
-    """The headers of whoever sends the same ones again are a tuple, and are not looked at again.
+    """Pass repeatedly sent headers as a tuple: the result for them is cached.
 
-    Raises `RuntimeError` for headers that contradict each other, or that no header may be."""
+    Raises `RuntimeError` for contradictory or malformed headers."""
     if isinstance(headers, tuple):
         return _known(request.method, request.http_version, status, headers)
     return _frame(request.method, request.http_version, status, headers)
@@ -66,7 +66,7 @@ def _frame(method: str, http_version: str, status: int, headers: Headers) -> Fra
                 raise RuntimeError("an answer has one Content-Length, a number")
             length = int(value)
             if status == NO_CONTENT:
-                # It would have no meaning (RFC 9110 §8.6).
+                # A length would be meaningless (RFC 9110 §8.6).
                 continue
         others.append(header)
     if chunked and length is not None:
@@ -85,7 +85,7 @@ _known = lru_cache(REMEMBERED)(_frame)
 
 
 def header_lines(headers: Headers) -> bytes:
-    """The lines of these headers. Raises `RuntimeError` for what would end a line or the head."""
+    """Formats the header lines. Raises `RuntimeError` for characters that would end a line or the head."""
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
         raise RuntimeError("a header has characters that no header may have")
@@ -93,6 +93,6 @@ def header_lines(headers: Headers) -> bytes:
 
 
 def closing_answer(answer: Answer) -> bytes:
-    """The bytes of an answer after which the connection closes."""
+    """Encodes an answer after which the connection closes."""
     length = b"Content-Length: %d\r\nConnection: close\r\n" % len(answer.body)
     return b"%b%b%b\r\n%b" % (LINES[answer.status], header_lines(answer.headers), length, answer.body)

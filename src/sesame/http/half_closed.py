@@ -1,7 +1,7 @@
-"""Whether a client that has ended its side of a connection still waits for an answer, or has gone.
+"""Determines whether a client that has closed its side of a connection still waits for an answer, or has gone.
 
-TCP tells both in the same way (RFC 9293 §3.6); a client that has gone resets the connection when something is sent to
-it. Made by `http.connection` where a client's side ends behind whole requests.
+TCP signals both in the same way (RFC 9293 §3.6), but a client that has gone resets the connection when something is
+sent to it. Created by `http.connection` when a client's side closes after complete requests.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ class Owner(Protocol):
 class HalfClosed:
     """Aborts the connection when its client has gone.
 
-    POLICY: a client that waits is sent `100 Continue`, which every client of HTTP/1.1 skips (RFC 9110 §15.2), at the
-    second look and then every `silent_s`: an answer that comes soon comes alone. One that speaks HTTP/1.0, or has a
-    part of its answer, cannot be asked: it has gone when nothing was sent to it for `silent_s`.
+    POLICY: a waiting client is sent `100 Continue`, which every client of HTTP/1.1 skips (RFC 9110 §15.2), at the
+    second look and then every `silent_s`, so that an early answer comes alone. A client that speaks HTTP/1.0, or has
+    received part of its answer, cannot be probed: it counts as gone if nothing was sent to it for `silent_s`.
     """
 
     def __init__(self, owner: Owner, running: Callable[[], Exchange | None], silent_s: float) -> None:
-        """`running` gives the request that is being answered."""
+        """`running` returns the request that is being answered."""
         self._owner = owner
         self._running = running
         self._poll = select.poll()
-        # For resets and errors alone, which need not be asked for.
+        # Only for resets and errors, which poll reports without being asked.
         self._poll.register(owner.transport.get_extra_info("socket").fileno(), 0)
         self._every_s = min(LOOKS_EVERY_S, silent_s)
         self._silent_looks = round(silent_s / self._every_s)
@@ -50,7 +50,7 @@ class HalfClosed:
         self._timer = SYSTEM_CLOCKS.call_later(self._every_s, self._look)
 
     def end(self) -> None:
-        """Nobody looks any more. Idempotent."""
+        """Stops looking. Idempotent."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -60,11 +60,11 @@ class HalfClosed:
             self._timer = SYSTEM_CLOCKS.call_later(self._every_s, self._look)
 
     def _silent_for_long(self) -> bool:
-        """Asks the client if that can be done."""
+        """Whether the client counts as gone; probes it if possible."""
         owner, running = self._owner, self._running()
         written = owner.taking.written
         if written != self._written or owner.transport.get_write_buffer_size():
-            # How fast it takes what was sent is looked at elsewhere.
+            # The speed at which it takes what was sent is checked elsewhere.
             self._looks, self._written = 0, written
         self._looks += 1
         if running is None or running.begun or running.request.http_version != "1.1":

@@ -1,8 +1,8 @@
-"""What a server leaves to the next one in its process's place: what listens, and connections that wait for a request.
+"""What a server passes to its successor: its listening socket, and the connections that wait for a request.
 
-Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`; where
-one of several agents is replaced, passed on to another one by `agents.supervisor`. Clients notice nothing: what comes
-meanwhile waits in the kernel.
+Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`. When
+one of several agents is replaced, `agents.supervisor` passes it to another one. Clients notice nothing: what arrives in
+between waits in the kernel.
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from sesame.http.shared import Tracked
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """Of one endpoint, by what the operator asked for: descriptors of its listening socket and of its connections.
+    """What one endpoint passes on, identified by the configured `name`: descriptors of its listening socket and
+    connections.
 
-    `running` is how many requests it was answering.
+    `running` is the number of requests it was answering.
     """
 
     name: str
@@ -34,10 +35,10 @@ class Handed(msgspec.Struct, frozen=True):
 
 
 class Handover:
-    """Once it has `begun`, servers that stop leave to it what `handed` then has. `received` is from those before."""
+    """After it has `begun`, servers that stop add to `handed`. `received` comes from the predecessors."""
 
     def __init__(self, received: Iterable[Handed] = (), leaves: Callable[[Handed], None] | None = None) -> None:
-        """With `leaves`, that takes at once what a server leaves."""
+        """`leaves`, if given, immediately receives what a server passes on."""
         self._received = {each.name: each for each in received}
         self._leaves = leaves
         self._serving: dict[str, Callable[[socket.socket], None]] = {}
@@ -45,18 +46,18 @@ class Handover:
         self.begun = False
 
     def serves(self, name: str, go_on: Callable[[socket.socket], None]) -> None:
-        """A server of this endpoint is there: connections of others can be gone on with."""
+        """Registers an endpoint's server, which can take over connections of others."""
         self._serving[name] = go_on
 
     def go_on(self, name: str, connected: socket.socket) -> bool:
-        """Has the endpoint's server go on with a connection of another one; False where it takes none any more."""
+        """Passes another server's connection to the endpoint's server. False if it does not take any more."""
         go_on = None if self.begun else self._serving.get(name)
         if go_on is not None:
             go_on(connected)
         return go_on is not None
 
     def leave(self, handed: Handed) -> None:
-        """From a server that stops. Closed where the handover was given up meanwhile."""
+        """Accepts what a stopping server passes on; closes it if the handover was given up."""
         if self.begun and self._leaves is not None:
             self._leaves(handed)
         elif self.begun:
@@ -65,30 +66,31 @@ class Handover:
             handed.close()
 
     def give_up(self) -> None:
-        """There will be no next server: what was left is closed, so that new connections are refused."""
+        """There will be no successor: closes what was passed on, so that new connections are refused."""
         self.begun = False
         while self.handed:
             self.handed.pop().close()
 
     def take(self, name: str) -> Handed | None:
-        """What is there for an endpoint; its descriptors are the caller's from now on."""
+        """What was received for an endpoint; its descriptors then belong to the caller."""
         return self._received.pop(name, None)
 
     def listening(self, name: str) -> int | None:
-        """The descriptor of what listens for an endpoint, which stays here until it is taken."""
+        """The descriptor of an endpoint's received listening socket, which stays here until it is taken."""
         handed = self._received.get(name)
         return None if handed is None else handed.listening
 
     def make_room(self, port: int) -> None:
-        """Closes what was there for an endpoint at this port, which is asked for otherwise now: the port must be free.
+        """Closes what was received for an endpoint on this port that is now configured differently: the port must be
+        free.
 
-        POLICY: an endpoint that has the same port at another address listens anew then, and loses clients that wait.
+        POLICY: an endpoint that keeps the port but changes the address listens anew, and loses waiting clients.
         """
         for name in [each.name for each in self._received.values() if _port_of(each.listening) == port]:
             self._received.pop(name).close()
 
     def forget_rest(self) -> None:
-        """Closes what no endpoint has taken, which is asked for no more."""
+        """Closes what no endpoint has taken, because it is not configured any more."""
         while self._received:
             self._received.popitem()[1].close()
 
@@ -101,21 +103,21 @@ def _port_of(listening: int) -> int:
         of_it.detach()
 
 
-# Connections that are handed over, or gone on with, before the event loop turns to other work.
+# How many connections are handed over or taken over before the event loop turns to other work.
 AT_ONCE = 64
 
 
 async def hand_over(connections: Iterable[Tracked]) -> list[int]:
-    """Descriptors of those that wait for a request, and that their server then forgets.
+    """Returns descriptors of the connections that wait for a request; their server then forgets them.
 
-    What a client has sent and nobody has read comes with it. Left as they are: what speaks TLS or has come from another
-    machine, of which there is more than a descriptor, what a client does not take, and all for which there is no
-    descriptor left.
+    Data that a client has sent but nobody has read goes with the descriptor. Not handed over are connections with TLS
+    or from another machine, which have more state than a descriptor, connections whose client does not read, and those
+    for which no descriptor is left.
     """
     resting = [each for each in connections if isinstance(each, Connection) and _rests(each)]
     for each in resting:
         each.pause_reading()
-    # Answers that were written in this turn leave at its end, and are counted by the transport from then on.
+    # Answers written in this turn are sent at its end; from then on the transport accounts for them.
     await asyncio.sleep(0)
     handed: list[int] = []
     for number, each in enumerate(resting, 1):
@@ -125,7 +127,7 @@ async def hand_over(connections: Iterable[Tracked]) -> list[int]:
         else:
             handed.append(fd)
         if number % AT_ONCE == 0:
-            # Their own descriptors are closed in a turn of the event loop.
+            # The originals are closed in a turn of the event loop.
             await asyncio.sleep(0)
     return handed
 

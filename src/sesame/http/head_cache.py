@@ -1,18 +1,18 @@
-"""The head that a connection sent last: the same bytes again are not parsed again (docs/adr/0007).
+"""Caches the head that a connection sent last: identical bytes are not parsed again (docs/adr/0007).
 
-Used by `http.connection`. Never reads HTTP itself: what a head says is what the parser found in the same bytes.
+Used by `http.connection`. Never interprets HTTP itself: a head means what the parser found in the same bytes.
 """
 
 from sesame.http.request import Request
 
-# Longer heads are not worth their memory.
+# Longer heads are not worth the memory.
 HEAD_BYTES_MAX = 4096
 
 _END = b"\r\n\r\n"
 
 
 class KnownHead:
-    """A head, the request that the parser found in it, and the length of a whole request with it."""
+    """A head, the request that the parser found in it, and the length of a complete request with it."""
 
     __slots__ = ("_head", "_head_bytes", "_request_bytes", "request")
 
@@ -23,16 +23,16 @@ class KnownHead:
         self.request = request
 
     def body_of(self, data: bytes) -> bytes | None:
-        """The body, where `data` is exactly one request with this head; None for any other data."""
+        """The body, if `data` is exactly one request with this head; otherwise None."""
         if len(data) != self._request_bytes or not data.startswith(self._head):
             return None
         return data[self._head_bytes :]
 
 
 def learn(data: bytes, request: Request, body_bytes: int | None) -> KnownHead | None:
-    """The head of `data`, in which the parser found one or more whole requests, of which `request` is the last.
+    """The head of `data`, in which the parser found one or more complete requests; `request` is the last of them.
 
-    `body_bytes` is its Content-Length, None for a body in chunks. Returns None unless `data` is exactly one request,
+    `body_bytes` is its Content-Length, None for a chunked body. Returns None unless `data` is exactly one request,
     that is, unless the bytes after the first blank line number exactly Content-Length.
     """
     end = data.find(_END) + len(_END)

@@ -1,6 +1,6 @@
-"""What RFC 9110, RFC 9112 and RFC 6455 ask of a request's head beyond what the parser checks; pure functions.
+"""Checks of RFC 9110, RFC 9112 and RFC 6455 on a request's head that the parser does not make; pure functions.
 
-Used by `http.connection`, once for each head that is parsed.
+Used by `http.connection`, once for each parsed head.
 """
 
 import binascii
@@ -13,18 +13,18 @@ Header = tuple[bytes, bytes]
 WEBSOCKET_KEY_CHARS, WEBSOCKET_KEY_BYTES = 24, 16
 # The digits of 2**63 - 1, the largest body that the parser can count.
 LENGTH_DIGITS_MAX = 19
-# Bounds of the library `websockets`.
+# Limits of the library `websockets`.
 WEBSOCKET_HEADERS_MAX = 100
 WEBSOCKET_LINE_BYTES = 8000
 
 _LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _VERSIONS = ("1.1", "1.0")
-# What no reg-name, IP literal or port has (RFC 3986 §3.2).
+# Characters that occur in no reg-name, IP literal or port (RFC 3986 §3.2).
 _NOT_IN_HOST = frozenset(b' \t"#/<>?@\\^`{|}')
 
 
 class Facts:
-    """`headers` are the request's headers, with the Host that counts; `body_bytes` is None for a body in chunks."""
+    """`headers` are the request's headers, with the effective Host; `body_bytes` is None for a chunked body."""
 
     __slots__ = ("body_bytes", "expects_continue", "headers")
 
@@ -37,7 +37,7 @@ class Facts:
 def examine(
     method: str, target: tuple[bytes, bytes], authority: bytes, version: str, headers: list[Header]
 ) -> Facts | Refusal:
-    """What counts of a head; `headers` have names in lower case, `authority` is that of a target in absolute form."""
+    """`headers` have names in lower case; `authority` is that of a target in absolute form."""
     if version not in _VERSIONS:
         return Refusal(Reason.VERSION, f"HTTP/{version} is not served here: use HTTP/1.1")
     if method == "CONNECT":
@@ -71,13 +71,13 @@ def examine(
     if hosts == 0 and version == "1.1":
         return Refusal(Reason.MALFORMED, "the request has no Host header")
     if authority:
-        # The authority of the target counts, and Host is ignored (RFC 9112 §3.2.2).
+        # The target's authority takes precedence, and Host is ignored (RFC 9112 §3.2.2).
         headers = [(b"host", authority), *(header for header in headers if header[0] != b"host")]
     return Facts(headers, None if chunked else body_bytes, expects_continue=expects_continue)
 
 
 def can_be_websocket(request: Request, url_bytes: int) -> bool:
-    """Whether the handshake is one of RFC 6455 §4.2.1, within the bounds of the library that goes on from here."""
+    """Whether this is a handshake as in RFC 6455 §4.2.1, within the limits of the library that continues from here."""
     sent = dict(request.headers)
     longest = max((len(name) + len(value) for name, value in request.headers), default=0)
     return (
@@ -92,7 +92,7 @@ def can_be_websocket(request: Request, url_bytes: int) -> bool:
 
 
 def is_handshake(request: Request) -> bool:
-    """The same of a request that was read: whether it could be a websocket on a connection that it comes to anew."""
+    """Whether a request that has been read could become a websocket on a connection to which it is replayed."""
     return request.header(b"upgrade") is not None and can_be_websocket(
         request, len(request.raw_path) + len(b"?") + len(request.query)
     )

@@ -1,4 +1,4 @@
-"""What an HTTP endpoint and the server know of each other; the server knows nothing else of a product.
+"""The interface between an HTTP endpoint and the server, which knows nothing else about a product.
 
 Implemented by the endpoints (`serve`, `refuse`) and by `http.exchange` and `http.websocket`.
 """
@@ -19,7 +19,7 @@ class Disconnected(Exception):
 
 
 class BodyTooLarge(Exception):
-    """The body of the request is longer than `limit_bytes`. What was read of it is dropped."""
+    """The body of the request is longer than `limit_bytes`. What has been read of it is dropped."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the body is longer than {limit_bytes} bytes")
@@ -31,7 +31,7 @@ class TooManyBodies(Exception):
 
 
 class Reason(enum.Enum):
-    """Why the server itself refuses a request, with the status that RFC 9110 and RFC 6585 give it."""
+    """Why the server itself refuses a request, with the status defined by RFC 9110 and RFC 6585."""
 
     MALFORMED = 400
     TIMED_OUT = 408
@@ -42,14 +42,14 @@ class Reason(enum.Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A request that never reaches the endpoint. `message` says what was found and what was expected."""
+    """Why a request never reaches the endpoint. `message` says what was found and what was expected."""
 
     reason: Reason
     message: str
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer that is ready. The server adds Content-Length and Connection."""
+    """A complete answer. The server adds Content-Length and Connection."""
 
     status: int
     headers: Headers
@@ -57,41 +57,41 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Endpoint(Protocol):
-    """What answers requests. An endpoint that also has a method `serve_websocket(websocket)` is given websockets."""
+    """Answers requests. An endpoint with a method `serve_websocket(websocket)` also gets websockets."""
 
     async def serve(self, exchange: "Exchange") -> None:
-        """Answers one request. A request that is left unanswered, or whose task fails, is answered with a 500."""
+        """Answers one request. If it does not answer, or raises, the server answers with a 500."""
 
     def refuse(self, refusal: Refusal) -> Answer:
-        """The endpoint's own form of a refusal by the server."""
+        """Formats a refusal by the server."""
 
 
 class Exchange(Protocol):
-    """One request and its answer; used by the task that runs `Endpoint.serve`, and by no other task at a time."""
+    """One request and its answer; may be used by one task at a time, the one that runs `Endpoint.serve`."""
 
     @property
     def request(self) -> Request: ...
 
     def age_ms(self) -> float:
-        """Milliseconds since the head of the request was whole."""
+        """Milliseconds since the complete head was received."""
 
     @property
     def begun(self) -> bool:
-        """Whether an answer has begun: then no other can be sent."""
+        """Whether an answer has begun, so that no other can be sent."""
 
     @property
     def status(self) -> int:
-        """Of the answer that has begun; 0 before."""
+        """The status of the answer that has begun; 0 before."""
 
     @property
     def body_read(self) -> bool:
-        """Whether all of the request's body has arrived and was received."""
+        """Whether the whole request body has arrived and has been received by the endpoint."""
 
     def body_if_here(self) -> bytes | None:
-        """The whole body where it arrived together with the head and is small; else None, and nothing is taken."""
+        """The whole body if it is small and arrived with the head; otherwise None, and nothing is consumed."""
 
     async def receive(self) -> bytes:
-        """The next piece of the request's body, b"" at its end. Sends `100 Continue` when the client waits for it.
+        """The next piece of the request's body, b"" at its end. Sends `100 Continue` if the client waits for it.
 
         Raises `Disconnected`.
         """
@@ -99,46 +99,46 @@ class Exchange(Protocol):
     async def read_body(self, limit_bytes: int) -> bytes:
         """The whole body; its memory counts against the endpoint's budget until the request is answered.
 
-        Raises `BodyTooLarge` before the body is read where its length was announced, `TooManyBodies` and
-        `Disconnected`.
+        Raises `BodyTooLarge`, before reading if the length was announced, `TooManyBodies` and `Disconnected`.
         """
 
     def add_headers(self, headers: Headers) -> None:
-        """Headers of whatever answer this request gets, after the answer's own."""
+        """Adds headers to whatever answer this request gets, after the answer's own."""
 
     def send_whole(self, status: int, headers: Headers, lines: bytes, body: bytes) -> None:
-        """The whole answer, in one write. `lines` are ready header lines that hold nothing a client said.
+        """Sends the whole answer in one write. `lines` are formatted header lines, without any data from a client.
 
-        Does nothing when the client has gone. Raises `RuntimeError` for a header that no header may be.
+        Does nothing if the client has gone. Raises `RuntimeError` for a malformed header.
         """
 
     def begin(self, status: int, headers: Headers, lines: bytes = b"") -> None:
-        """Starts an answer whose body comes in pieces; the head leaves with the first of them.
+        """Starts an answer whose body comes in pieces; the head is sent with the first of them.
 
-        The body is sent with the Content-Length among the headers, else in chunks, else until the connection closes.
+        The body is delimited by the Content-Length among the headers, else chunked, else ended by closing the
+        connection.
         """
 
     async def send(self, piece: bytes, *, last: bool = False) -> None:
-        """A piece of the answer's body; waits while the client has not taken enough of those before.
+        """Sends a piece of the answer's body; waits while the client has not read enough of the previous ones.
 
         Raises `Disconnected`, and `RuntimeError` for an answer that is longer or shorter than its Content-Length.
         """
 
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:
-        """Has the callback called once when the client disconnects, at once if it has; None takes it back."""
+        """Sets a callback, called once when the client disconnects, or at once if it already has; None removes it."""
 
     def cancel(self) -> None:
-        """Cancels the task that answers; a callback for `on_disconnect`."""
+        """Cancels the task that answers; can be used as callback of `on_disconnect`."""
 
     def uncancel(self) -> bool:
-        """Whether `cancel` cancelled the task, and nothing else did: then the task may go on. False the second time."""
+        """Whether only `cancel` has cancelled the task, which may then continue. Returns True at most once."""
 
     async def gone(self) -> None:
-        """Returns when the client has disconnected, or when the answer is complete."""
+        """Returns when the client has disconnected, or the answer is complete."""
 
 
 class WebSocket(Protocol):
-    """A client that asks for a websocket (RFC 6455); refused or accepted by `serve_websocket`, once."""
+    """A client's websocket request (RFC 6455), which `serve_websocket` must refuse or accept, once."""
 
     @property
     def request(self) -> Request: ...
@@ -148,26 +148,26 @@ class WebSocket(Protocol):
 
     @property
     def proven(self) -> bool:
-        """Whether its signature was checked before it became a websocket."""
+        """Whether the request's signature was verified before it became a websocket."""
 
     @property
     def moves(self) -> int:
-        """How often it has come from one process to another."""
+        """How often it has moved from one process to another."""
 
     @property
     def drawn(self) -> str:
-        """What chance has decided for its request before it became a websocket, as `moving.Arrived`."""
+        """The version drawn for the request before it became a websocket, see `moving.Arrived`."""
 
     def refuse(self, answer: Answer) -> None:
-        """Answers the handshake with an HTTP answer; the connection closes."""
+        """Answers the handshake with an HTTP answer and closes the connection."""
 
     def accept(self, headers: Headers) -> None: ...
 
     async def receive(self) -> str | bytes:
-        """The next message, text or binary. Raises `Disconnected` when the client closed its side."""
+        """The next message, text or binary. Raises `Disconnected` when the client has closed its side."""
 
     async def send(self, message: str | bytes) -> None:
-        """Waits while the client has not taken enough of the messages before. Raises `Disconnected`."""
+        """Waits while the client has not read enough of the previous messages. Raises `Disconnected`."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Raises `Disconnected`; idempotent otherwise."""
+        """Raises `Disconnected`; otherwise idempotent."""

@@ -1,70 +1,70 @@
 """Every time limit and bound of an HTTP server, in one table.
 
-Built by `app` for each endpoint and handed to `http.server`; tests hand in their own.
+Built by `app` for each endpoint and passed to `http.server`; tests pass their own.
 """
 
 import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
-# Connections may use this share of the process's descriptors; the rest is for files, instances and the database.
+# The share of the process's descriptors for connections; the rest is for files, instances and the database.
 CONNECTIONS_SHARE = 0.5
 CONNECTIONS_MAX = 16_384
 CONNECTIONS_MIN = 16
-# One address may hold this share of an endpoint's connections.
+# The share of an endpoint's connections that one address may hold.
 PEER_SHARE = 0.75
-# Bodies under way may use this share of the memory of the machine.
+# The share of the machine's memory for bodies under way.
 BODIES_SHARE = 0.125
 BODIES_MIN_BYTES, BODIES_MAX_BYTES = 256 * MIB, 2048 * MIB
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are in seconds, sizes in bytes. A rate limit allows `grace_s` seconds in which a client is slower."""
+    """Times are in seconds, sizes in bytes. A client may be slower than a rate limit for `…_grace_s` seconds in all."""
 
-    # A new connection that says nothing, and one that says nothing after an answer, are closed.
+    # A connection without a request is closed after this time: first a new one, then one that has been answered.
     first_request_s: float = 20.0
-    # Longer than the keep-alive time of usual clients, so that the client closes first.
+    # Longer than the keep-alive time of common clients, so that the client closes first.
     keep_alive_s: float = 75.0
     # From the first byte of a head to its end.
     head_s: float = 20.0
     tls_handshake_s: float = 20.0
 
-    # A body must come, and an answer must be taken, at this rate.
+    # The minimum rates at which bodies must arrive and answers must be read.
     body_grace_s: float = 30.0
     body_bytes_per_s: int = 1 * KIB
     answer_grace_s: float = 60.0
     answer_bytes_per_s: int = 1 * KIB
 
-    # A client that has ended its side of the connection is asked so often whether it still waits for its answer. One
-    # that cannot be asked has gone when nothing was sent to it for so long.
+    # How often a client that has closed its side of the connection is asked whether it still waits for its answer. If
+    # it cannot be asked, it counts as gone when nothing has been sent to it for this long.
     half_closed_s: float = 10.0
 
-    # After an answer that does not wait for the rest of the request's body, as much of the body is read and dropped
+    # After an answer that does not wait for the rest of the request's body, this much of the body is read and dropped,
     # so that the client can finish sending and read the answer.
     linger_s: float = 10.0
     linger_bytes: int = 160 * MIB
-    # An unread rest of at most so much does not cost the connection.
+    # An unread rest of at most this size is skipped instead of closing the connection.
     skipped_body_bytes: int = 64 * KIB
 
     head_bytes: int = 256 * KIB
     header_lines: int = 1000
     trailer_bytes: int = 16 * KIB
-    # Of a body that the endpoint has not asked for yet; beyond it the connection is not read.
+    # How much of a body is buffered before the endpoint asks for it; beyond that, reading pauses.
     unread_bytes: int = 64 * KIB
-    # Requests of one connection that are read before their turn.
+    # How many requests of one connection are read ahead.
     pipelined_requests: int = 8
 
     connections: int = 4096
     connections_per_peer: int = 3072
-    # Connections beyond the bound that are being told so; beyond these too, a new connection is closed at once.
+    # How many excess connections are told that there are too many; beyond that, new connections are closed at once.
     refused_connections: int = 64
     refused_s: float = 2.0
 
-    # All bodies of an endpoint that are read into memory and not answered yet.
+    # All bodies of an endpoint that are in memory and not answered yet.
     bodies_bytes: int = BODIES_MIN_BYTES
-    # All answers of an endpoint that were written and that clients have not taken yet.
+    # All answers of an endpoint that were written but not read by their clients yet.
     unsent_bytes: int = BODIES_MIN_BYTES
-    # Smaller bodies are not counted: the bound on connections bounds their sum.
+    # Smaller bodies are not counted: the limit on connections bounds their total.
     uncounted_body_bytes: int = 16 * KIB
 
     websocket_message_bytes: int = 1 * MIB
@@ -76,7 +76,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tick_s(self) -> float:
-        """How often connections are looked at: often enough that no limit is passed by more than a quarter."""
+        """How often connections are checked: often enough that no limit is exceeded by more than a quarter."""
         shortest = min(
             self.first_request_s,
             self.keep_alive_s,
@@ -90,7 +90,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def for_host(descriptors: int, memory_bytes: int, endpoints: int) -> Limits:
-    """The limits of one of `endpoints` servers of a process that may open `descriptors` files on this machine."""
+    """The limits of one of `endpoints` servers in a process that may open `descriptors` files."""
     share = int(descriptors * CONNECTIONS_SHARE) // endpoints
     connections = max(min(share, CONNECTIONS_MAX), CONNECTIONS_MIN)
     bodies = min(max(int(memory_bytes * BODIES_SHARE), BODIES_MIN_BYTES), BODIES_MAX_BYTES)

@@ -1,6 +1,6 @@
 """Accepts the connections of one listening socket.
 
-Made by `http.server`. A failing `accept` never ends it: it pauses, and goes on when there are descriptors again.
+Created by `http.server`. Survives failures of `accept`: it pauses until there are descriptors again.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from sesame.model.fair_rate import Share
 from sesame.model.seldom import Seldom
 
 BACKLOG = 2048
-# Connections accepted before the event loop turns to other work.
+# How many connections are accepted before the event loop turns to other work.
 ACCEPTED_AT_ONCE = 64
 PAUSE_S = 0.2
-# A handshake takes 0.8 ms of the event loop, as long as so many connections without one (`fair_rate`).
+# A handshake takes 0.8 ms of the event loop, as much as this many connections without one (`fair_rate`).
 HANDSHAKE_UNITS = 8.0
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -32,7 +32,7 @@ log = structlog.get_logger("sesame.http")
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Raises `ConfigurationError` when the address cannot be had."""
+    """Raises `ConfigurationError` if the address cannot be bound."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, proto, _name, address = found[0]
@@ -55,12 +55,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def units_of(tls: object | None) -> float:
-    """What taking a connection costs, as `model.fair_rate` counts it."""
+    """The cost of accepting a connection, in the units of `model.fair_rate`."""
     return 1.0 if tls is None else HANDSHAKE_UNITS
 
 
 class Peer(NamedTuple):
-    """With a name, all that come to a socket are one client, whatever their addresses; `share` bounds their rate."""
+    """With a name, all connections to the socket count as one client, whatever their addresses; `share` is its rate."""
 
     name: str = ""
     share: Share | None = None
@@ -81,19 +81,19 @@ class Listener:
         self._says = Seldom(shared.clock)
 
     def start(self) -> None:
-        # Where several processes accept from one socket, each takes one at a time, so that they have equally many.
+        # If several processes share a socket, each accepts one connection at a time, so that they get equally many.
         most = 1 if self._shared.movable else ACCEPTED_AT_ONCE
         self._shared.loop.add_reader(self._socket.fileno(), self.accept, most)
 
     async def hand_over(self, within_s: float) -> int:
-        """Accepts no more, and lets handshakes under way end. The descriptor of the socket, where others wait."""
+        """Stops accepting, lets handshakes under way end, and returns the descriptor of the socket."""
         self._rest()
         await self._admission.opened(within_s)
-        # Not a copy, for which there may be no descriptor left.
+        # Not a duplicate, for which there may be no descriptor left.
         return self._socket.detach()
 
     def close(self) -> None:
-        """Idempotent. Handshakes under way are broken off."""
+        """Idempotent. Aborts handshakes under way."""
         if self._socket.fileno() >= 0:
             self._rest()
             self._socket.close()
@@ -107,7 +107,7 @@ class Listener:
         self._shared.loop.remove_reader(self._socket.fileno())
 
     def accept(self, most: int = ACCEPTED_AT_ONCE) -> bool:
-        """Accepts what waits. Whether there were so many."""
+        """Accepts up to `most` waiting connections. Returns whether there were that many."""
         share = self._share
         for _ in range(most):
             if share is not None and not share.allows():
@@ -130,12 +130,12 @@ class Listener:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._admission.admit(accepted, str(address[0]), self._peer)
             except OSError:
-                # The client has gone already.
+                # The client has already gone.
                 accepted.close()
         return True
 
     def _pause(self, error: OSError) -> None:
-        """Without descriptors: closes one waiting connection unheard, makes place, and tries again shortly."""
+        """Out of descriptors: drops one waiting connection, evicts others, and retries shortly."""
         shared = self._shared
         if self._says.may():
             log.error("connections cannot be accepted; trying again", error=str(error), open=len(shared.connections))

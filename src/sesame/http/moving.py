@@ -1,7 +1,7 @@
-"""Connections that go from one process to another in the midst of a request, with what was read of it.
+"""Connections that move from one process to another in the middle of a request, with what has been read of it.
 
-Made by `http.admission` for servers whose connections are movable; `agents` moves them. A request moves before any part
-of its answer was sent; the client notices nothing.
+Created by `http.admission` for servers with movable connections; `agents` moves them. A request moves before any part
+of its answer is sent, so the client notices nothing.
 """
 
 import asyncio
@@ -20,21 +20,20 @@ from sesame.http.parsing import BETWEEN, BODY
 from sesame.http.request import Request
 from sesame.http.shared import Opening, Shared, Way
 
-# What a client has not taken of the answers before is waited for in such steps.
+# How often to check whether the client has read the earlier answers.
 LOOKS_EVERY_S = 0.002
 EMPTY_LINE = b"\r\n\r\n"
 TAIL_BYTES = len(EMPTY_LINE) - 1
-# POLICY: a connection that came through so many machines closes after its next answer. Else one whose requests are for
-# different machines in turn would pass through ever more of them.
+# POLICY: a connection that has come through this many machines closes after its next answer. Otherwise, if its requests
+# alternate between machines, it would pass through ever more of them.
 MACHINES_MAX = 2
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """What was read of a connection since its request began, and how often that request has moved.
+    """What has been read of a connection since its request began, and how often that request has moved.
 
-    `proven`: its signature was checked before, and a nonce in it used. `way` is there where the connection came from
-    another machine, `refusal` where nobody can serve the request: why. `drawn` is what chance has decided for the
-    request, "" for nothing.
+    `proven`: its signature was verified, and its nonce recorded. `way` is set if the connection came from another
+    machine, `refusal` if nobody can serve the request, saying why. `drawn` is the version drawn for the request, or "".
     """
 
     data: bytes
@@ -46,14 +45,14 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A connection on its way: a descriptor of its socket, which is the caller's, and what was read of it."""
+    """A connection in transit: a descriptor of its socket, owned by the caller, and what has been read of it."""
 
     fd: int
     arrived: Arrived
 
 
 class _Kept:
-    """What was read of one request; `pieces` is None where that is not kept, or not known."""
+    """What has been read of one request; `pieces` is None if it was not kept or is not known."""
 
     __slots__ = ("answered", "pieces")
 
@@ -69,42 +68,42 @@ class MovableConnection(Connection):
         super().__init__(shared, opening)
         self._way = opening.way
         self._arrived = arrived
-        # Of the request that is next to be answered, of those that have come behind it, and of what is being read.
+        # For the request to be answered next, for those received after it, and for the one being read.
         self._kept = deque((_Kept([]),))
-        # Whether a request has ended in what is fed now.
+        # Whether a request has ended within the data being fed.
         self._ended = False
-        # The last bytes of the request that is being read, with which an empty line may have begun.
+        # The last bytes of the request being read, which may be the start of an empty line.
         self._tail = b""
-        # `moves`: how often the request under way has moved. `proven`: whether its signature was checked before.
-        # `drawn`: what chance has decided for it.
+        # For the current request, `moves` counts its moves, `proven` tells whether its signature has been verified, and
+        # `drawn` is the version drawn for it.
 
     @property
     def from_elsewhere(self) -> bool:
-        """Whether its client is another machine's."""
+        """Whether its client is connected to another machine."""
         return self._way is not None and self._way.machines > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
-            # Before anything more is read of the socket.
+            # Handle this before anything more is read from the socket.
             self.moves, self.proven, self.drawn = arrived.moves, arrived.proven, arrived.drawn
             if arrived.data:
                 super().data_received(arrived.data)
 
     def data_received(self, data: bytes) -> None:
         if self._known is not None and self._parser.phase is BETWEEN and self._known.body_of(data) is not None:
-            # A whole request, which is not fed.
+            # A complete request, which is not fed to the parser.
             self._keep(data)
             self._next()
         super().data_received(data)
 
     def _part_ends(self, data: bytes, at: int, end: int) -> int:
-        """So that no part has the end of a request and the beginning of the next, which may have to move."""
+        """Ends parts at request boundaries, so that no part belongs to two requests, as the second may have to move."""
         parser = self._parser
         if parser.phase is BODY and parser.body_left is not None:
             return min(end, at + parser.body_left) if parser.body_left else end
-        # Heads end so, and bodies in chunks too.
+        # Heads, and chunked bodies as well, end with an empty line.
         before = self._tail
         found = (before + data[at:end]).find(EMPTY_LINE)
         return end if found < 0 else at + found + len(EMPTY_LINE) - len(before)
@@ -119,7 +118,7 @@ class MovableConnection(Connection):
 
     def head_begins(self) -> None:
         if self._ended:
-            # In the midst of a part, as after lines that end otherwise: nobody knows where.
+            # A request began within a part, as after unusual line ends: its start is unknown.
             self._next()
             self._kept[-1].pieces = None
         super().head_begins()
@@ -138,7 +137,7 @@ class MovableConnection(Connection):
             pieces.append(part)
 
     def _next(self) -> None:
-        """What is read from here on belongs to another request."""
+        """What is read from now on belongs to another request."""
         self._ended, self._tail = False, b""
         if self._kept[-1].answered:
             self._kept.pop()
@@ -150,24 +149,24 @@ class MovableConnection(Connection):
             if len(self._kept) > 1:
                 self._kept.popleft()
             else:
-                # The rest of its body may come yet.
+                # The rest of its body may still arrive.
                 self._kept[0].pieces, self._kept[0].answered = None, True
         super().answered(exchange)
 
     def settle(self) -> None:
-        """The request is answered here: what was read of it need not be kept."""
+        """The request is answered here: stops keeping what was read of it."""
         self._kept[0].pieces = None
 
     def takes_websocket(self) -> bool:
-        """Not for a request that may have to move: it moves as any other, and becomes one where it goes to."""
+        """False for a request that may have to move: it moves first, and becomes a websocket at its destination."""
         request = self._parser.request
         return super().takes_websocket() and request is not None and (self.proven or self._shared.keeps(request))
 
     async def move(self, exchange: Exchange, *, proven: bool) -> Moved | None:
-        """Takes the connection away from this process. Nothing of the request may have been answered.
+        """Takes the connection away from this process. No part of the request may have been answered.
 
-        None where that cannot be: nobody knows where the request began, or there is no descriptor left; then the
-        connection stays. Raises `Disconnected` when the client has gone.
+        Returns None, leaving the connection here, if the start of the request is unknown or no descriptor is left.
+        Raises `Disconnected` if the client has gone.
         """
         if exchange.disconnected:
             raise Disconnected
@@ -177,7 +176,7 @@ class MovableConnection(Connection):
         self._shared.batch.flush()
         await asyncio.sleep(0)
         while not self._lost and self.transport.get_write_buffer_size():  # noqa: ASYNC110
-            # Answers to the requests before; nobody tells when the last byte has left.
+            # Wait for the answers to earlier requests; no callback reports that the last byte was sent.
             await asyncio.sleep(LOOKS_EVERY_S)
         if self._lost or exchange.disconnected:
             raise Disconnected
@@ -199,7 +198,7 @@ class MovableConnection(Connection):
         return sum(len(piece) for each in self._kept for piece in each.pieces or ())
 
     def _read(self) -> bytes | None:
-        """All that was read from the beginning of the request that is answered next; None where that is not known."""
+        """All bytes since the start of the request that is answered next; None if they are not known."""
         pieces: list[bytes] = []
         for each in self._kept:
             if each.pieces is None:
@@ -215,7 +214,7 @@ def connection_of(exchange: AnyExchange) -> MovableConnection | None:
 
 
 async def move(exchange: AnyExchange, *, proven: bool) -> Moved | None:
-    """As `MovableConnection.move`; None also for a connection that cannot move."""
+    """See `MovableConnection.move`; also returns None for a connection that cannot move."""
     connection = connection_of(exchange)
     if connection is None or not isinstance(exchange, Exchange):
         return None
@@ -223,7 +222,7 @@ async def move(exchange: AnyExchange, *, proven: bool) -> Moved | None:
 
 
 async def comes_anew(exchange: AnyExchange, adopt: Callable[[socket.socket, Arrived], None]) -> bool:
-    """Has a request for a websocket come once more, to be one; False where the connection cannot move."""
+    """Replays a websocket request on this server, so that it becomes a websocket. False if it cannot move."""
     if (moved := await move(exchange, proven=True)) is None:
         return False
     adopt(socket.socket(fileno=moved.fd), msgspec.structs.replace(moved.arrived, moves=moved.arrived.moves - 1))
@@ -231,13 +230,13 @@ async def comes_anew(exchange: AnyExchange, adopt: Callable[[socket.socket, Arri
 
 
 def settle(exchange: AnyExchange) -> None:
-    """The request is answered here: what was read of it need not be kept. Nothing for a connection that cannot move."""
+    """Stops keeping what was read of the request, as it is answered here. No effect if the connection cannot move."""
     connection = connection_of(exchange)
     if connection is not None:
         connection.settle()
 
 
 def is_proven(exchange: AnyExchange) -> bool:
-    """Whether another process has checked the request's signature."""
+    """Whether another process has verified the request's signature."""
     connection = connection_of(exchange)
     return connection is not None and connection.proven

@@ -1,4 +1,4 @@
-"""Measures whether a client sends or takes bytes at a least rate.
+"""Measures whether a client sends or reads bytes at a minimum rate.
 
 Used by `http.connection` and `http.websocket`, at every tick.
 """
@@ -11,7 +11,7 @@ from sesame.http.unsent import COUNTED_BYTES, Unsent
 
 
 class Pace:
-    """`slow_s` is the time by which the client is behind the rate, at most all of the time since it began."""
+    """`slow_s` is how far the client is behind the rate, in seconds; never more than the time since the start."""
 
     __slots__ = ("_bytes_per_s", "_grace_s", "slow_s")
 
@@ -21,7 +21,7 @@ class Pace:
         self.slow_s = 0.0
 
     def measure(self, moved_bytes: int, passed_s: float) -> bool:
-        """Whether the client has been too slow for too long, now that so much has moved in so much time."""
+        """Records that `moved_bytes` moved in `passed_s`. Returns whether the client has been too slow for too long."""
         self.slow_s = max(0.0, self.slow_s + passed_s - moved_bytes / self._bytes_per_s)
         return self.slow_s > self._grace_s
 
@@ -30,7 +30,7 @@ class Pace:
 
 
 class Taking:
-    """The pace at which a client takes what is written to it."""
+    """The rate at which a client reads what is written to it."""
 
     __slots__ = ("__weakref__", "_counted", "_moved", "_pace", "_passed_s", "_taken", "_unsent", "transport", "written")
 
@@ -60,7 +60,7 @@ class Taking:
         return self._moved / self._passed_s if self._passed_s else math.inf
 
     def too_slow(self, waiting_bytes: int, passed_s: float) -> bool:
-        """`waiting_bytes` is what the transport still holds of what was written."""
+        """`waiting_bytes` is how much of what was written is still in the transport's buffer."""
         taken = self.written - waiting_bytes
         moved, self._taken = taken - self._taken, taken
         if not waiting_bytes:

@@ -1,6 +1,6 @@
-"""Turns the bytes of one connection into requests, by httptools; the only file that knows its callbacks.
+"""Turns the bytes of one connection into requests with httptools; the only file that knows its callbacks.
 
-Made by `http.connection`, which is told what was found. Never reads a body whose framing is in doubt (RFC 9112 §6.3).
+Created by `http.connection`, which is told what was found. Never reads a body of doubtful framing (RFC 9112 §6.3).
 """
 
 import enum
@@ -23,13 +23,13 @@ class Phase(enum.Enum):
     BODY = 2
 
 
-# Members of an enumeration are looked up slowly, and this is done for each header.
+# Module-level names for the hot path, because looking up enum members is slow and happens for each header.
 BETWEEN, HEAD, BODY = Phase.BETWEEN, Phase.HEAD, Phase.BODY
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Refused(Exception):
-    """What was fed is no request that is served here; nothing more can be fed."""
+    """The data is not a request that can be served here; nothing more can be fed."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -37,11 +37,11 @@ class Refused(Exception):
 
 
 class Finished(Exception):
-    """The client said that its last request was the last: what follows it is no request (RFC 9112 §9.6)."""
+    """The client declared its last request to be the last, so what follows is not a request (RFC 9112 §9.6)."""
 
 
 class Listener(Protocol):
-    """Who is told; the methods may not raise."""
+    """Receives what the parser finds; its methods must not raise."""
 
     def head_begins(self) -> None: ...
 
@@ -56,7 +56,7 @@ class Listener(Protocol):
 
 
 class _Stop(Exception):
-    """Leaves a callback of httptools; `RequestParser._problem` says why, None where the client has finished."""
+    """Leaves a callback of httptools; `RequestParser._problem` is the reason, or None if the client has finished."""
 
 
 class RequestParser:
@@ -66,29 +66,29 @@ class RequestParser:
         self._addresses = addresses
         self._parser = httptools.HttpRequestParser(self)
         self.phase = BETWEEN
-        # What is to come of the body that is read; None for a body in chunks.
+        # The rest of the body being read; None if it is chunked.
         self.body_left: int | None = 0
         self.request: Request | None = None
-        # The length of the last request's body; None for a body in chunks.
+        # The length of the last request's body; None if it was chunked.
         self.body_bytes: int | None = 0
-        # Whether the last request that was read is the connection's last.
+        # Whether the last request read is the connection's last one.
         self.finished = False
-        # Whether it asked for nothing but an answer on a connection that stays.
+        # Whether it asked for a plain answer on a connection that stays open.
         self.repeatable = False
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._trailer_bytes = 0
-        # Whether the request line of the head that is read has not ended.
+        # Whether the request line of the head being read is incomplete.
         self._in_line = True
         self._problem: Refusal | None = None
-        # The parser leaves HTTP at every upgrade: `_resuming` while another one is led to the body of the request.
+        # httptools stops at every upgrade; `_resuming` is set while a new parser is prepared for the request's body.
         self._upgrades = self._is_websocket = self._resuming = False
 
     def feed(self, data: bytes) -> bytes | None:
-        """Tells the listener what is in the data. Raises `Refused` and `Finished`.
+        """Passes the contents of the data to the listener. Raises `Refused` and `Finished`.
 
-        Returns None, or where `request` becomes a websocket what came behind its head.
+        Returns None, or, if `request` becomes a websocket, the data after its head.
         """
         if self.phase is not BODY:
             self._head_bytes += len(data)
@@ -115,13 +115,13 @@ class RequestParser:
         return None
 
     def end(self) -> None:
-        """Nothing is fed any more."""
-        # It holds this object, which holds it.
+        """Releases the parser: nothing more is fed."""
+        # The parser and this object refer to each other.
         del self._parser
 
     def _with_escaped_target(self, data: bytes) -> bytes:
-        """Escapes what is not ASCII in a request line at the beginning of the data: curl and others send targets as
-        they were typed, and the parser takes none of it. A line behind another request in the data is left as it is.
+        """Escapes non-ASCII characters in a request line at the start of the data, which curl and others send unescaped
+        and the parser rejects. A request line after another request in the same data is left as it is.
         """
         begins = self.phase is BETWEEN
         end = data.find(b"\n", len(data) - len(data.lstrip(b"\r\n")) if begins else 0)
@@ -132,7 +132,7 @@ class RequestParser:
         return _NOT_ASCII.sub(lambda found: b"%%%02X" % ord(found[0]), data[:end]) + data[end:]
 
     def _resume(self, rest: bytes) -> None:
-        """Ignores an upgrade (RFC 9110 §7.8): a new parser is told the framing of the body, and goes on behind it."""
+        """Ignores an upgrade (RFC 9110 §7.8): a new parser is given the body's framing, and continues with the body."""
         request = self.request
         assert request is not None
         self._upgrades = False
@@ -163,10 +163,10 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is HEAD:
-            # The parser leaves the white space behind a value, which is no part of it (RFC 9110 §5.5).
+            # The parser keeps white space after a value, which is not part of it (RFC 9110 §5.5).
             self._headers.append((name.lower(), value.rstrip(b" \t")))
         elif not self._resuming:
-            # A trailer: nothing here acts on one, and to merge it into the headers would let it forge them.
+            # Ignore trailers: nothing here uses them, and merging them into the headers would allow forgery.
             self._trailer_bytes += len(name) + len(value)
             if self._trailer_bytes > self._limits.trailer_bytes:
                 self._stop(Reason.MALFORMED, f"the trailer exceeds {self._limits.trailer_bytes} bytes")
@@ -209,7 +209,7 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         if self._upgrades:
-            # An upgrade ends the parser's message ahead of its body.
+            # The parser ends an upgrade's message before its body.
             return
         self.phase = BETWEEN
         self._listener.request_ends()

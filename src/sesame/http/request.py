@@ -1,6 +1,6 @@
-"""The head of one HTTP request, read once and shared by all requests of a connection that repeat it.
+"""The head of one HTTP request, parsed once and shared by all requests of a connection that repeat it.
 
-Made by `http.connection`; read by the endpoints.
+Created by `http.connection`; read by the endpoints.
 """
 
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 ASTERISK = b"*"
-# RFC 3986 §3: what is before the `@` names a user, whom nobody asks for here; a fragment is the client's own.
+# RFC 3986 §3: user information before the `@` is ignored, as is a fragment, which concerns only the client.
 _ABSOLUTE = re.compile(
     rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]+)(/[^?#]*)?(?:\?([^#]*))?(?:#.*)?\Z", re.DOTALL
 )
@@ -17,14 +17,14 @@ _PORT_MAX = 65535
 
 
 class BadTarget(ValueError):
-    """The request target is none of the forms of RFC 9112 §3.2."""
+    """The request target has none of the forms of RFC 9112 §3.2."""
 
 
 class Request:
-    """Never changed after it is made, save for `derived`.
+    """Immutable, except for `derived`.
 
     `raw_path` and `query` are as sent, `headers` have names in lower case, `client` and `server` are address and port.
-    `derived` belongs to the endpoint: what it worked out from this head, for later requests with the same head.
+    `derived` belongs to the endpoint: what it derived from this head, for later requests with the same head.
     """
 
     __slots__ = (
@@ -58,26 +58,26 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded."""
+        """The decoded path."""
         if self._path is None:
             path = self.raw_path.decode("latin-1")
             self._path = unquote(path) if "%" in path else path
         return self._path
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of this name, which is in lower case."""
+        """The first header of this name, which must be in lower case."""
         for sent, value in self.headers:
             if sent == name:
                 return value
         return None
 
 
-# Scheme, client and server.
+# (scheme, client, server)
 Addresses = tuple[str, tuple[str, int], tuple[str, int]]
 
 
 def split_target(target: bytes) -> tuple[tuple[bytes, bytes], bytes]:
-    """Path and query as sent, and the authority of the absolute form, b"" in the other forms.
+    """The raw path and query, and the authority if the target is in absolute form, else b"".
 
     Raises `BadTarget`.
     """

@@ -1,6 +1,6 @@
-"""One listening socket and its connections, from `start` to `stop`, on the event loop that is running.
+"""One listening socket and its connections, from `start` to `stop`, on the running event loop.
 
-Built by `app`, once for each endpoint. Never handles signals, and never decides what an answer says.
+Built by `app`, once per endpoint. Never handles signals, and never decides what an answer says.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ LAST_REQUEST_S = 1.0
 
 
 class HttpServer:
-    """`start` before the first request, `stop` after the last; both once."""
+    """Call `start` before the first request and `stop` after the last, once each."""
 
     def __init__(
         self,
@@ -43,10 +43,9 @@ class HttpServer:
         arrivals: FairRate | None = None,
         keeps: Keeps | None = None,
     ) -> None:
-        """`arrivals` bounds how many connections of each `peer` that `serve` is given are taken a second.
+        """`arrivals` limits the rate of connections of each `peer` passed to `serve`.
 
-        With `keeps`, other processes accept from the same socket, and connections go from one to another
-        (`http.moving`).
+        With `keeps`, other processes accept from the same socket, and connections move between them (`http.moving`).
         """
         self._endpoint = endpoint
         self._tls = tls if tls is None or isinstance(tls, ssl.SSLContext) else NamedHandshakes(tls)
@@ -57,11 +56,11 @@ class HttpServer:
         self.host = host
         self.port = port
         self._shared: Shared | None = None
-        # Of a `stop` that waits for requests.
+        # The timeout of a `stop` that waits for requests.
         self._grace: asyncio.Timeout | None = None
         self._listeners: set[Listener] = set()
         self._listener: Listener | None = None
-        # Connections of the server before, on which a request waits.
+        # Connections of the predecessor that have not been taken over yet.
         self._waiting: deque[socket.socket] = deque()
         self._others: Admission | None = None
         self._catching_up: asyncio.Task[None] | None = None
@@ -72,7 +71,7 @@ class HttpServer:
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches it: every address stands for one of them."""
+        """The URL for this machine, with loopback in place of a wildcard address."""
         return self.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
     @property
@@ -81,13 +80,13 @@ class HttpServer:
 
     @property
     def body_bytes_left(self) -> int:
-        """What is left of the memory for bodies."""
+        """How much of the memory for bodies is left."""
         return self._limits.bodies_bytes if self._shared is None else self._shared.budget.left_bytes
 
     async def start(self, handed: Handed | None = None) -> None:
-        """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had.
+        """Listens; `port` is then the actual port. Raises `ConfigurationError` if the address cannot be bound.
 
-        With `handed`, goes on with what another server has left.
+        With `handed`, takes over what another server has passed on.
         """
         listening = listening_socket(self.host, self.port) if handed is None else socket.socket(fileno=handed.listening)
         self.port = listening.getsockname()[1]
@@ -100,7 +99,7 @@ class HttpServer:
             self._catching_up = asyncio.create_task(self._catch_up(handed.running))
 
     def open(self) -> None:
-        """In place of `start`, for a server that has only the sockets that `serve` is given."""
+        """Replaces `start` for a server that only has the sockets passed to `serve`."""
         own = (self.host, self.port)
         self._shared = Shared(
             self._endpoint, self._limits, self._clocks, tls=self._tls is not None, own=own, keeps=self._keeps
@@ -108,7 +107,7 @@ class HttpServer:
         self._others = Admission(self._shared, self._tls)
 
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
-        """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
+        """Serves another socket as well; call the returned function to stop. `peer` is as in `Listener`."""
         listener = self._listener_of(listening, peer)
         listener.start()
 
@@ -126,7 +125,7 @@ class HttpServer:
         return listener
 
     async def _catch_up(self, ran_before: int) -> None:
-        """Goes on with the connections of the server before, then with those that have come since it stopped."""
+        """Takes over the predecessor's connections, then accepts those that have arrived since it stopped."""
         assert self._shared is not None
         assert self._listener is not None
         asking = _readable(self._waiting)
@@ -146,7 +145,7 @@ class HttpServer:
         return True
 
     def go_on_with(self, connected: socket.socket) -> None:
-        """Takes over a connection of another server, one that waits for a request, of a socket that does not block."""
+        """Takes over an idle connection of another server, on a non-blocking socket."""
         assert self._others is not None, "the server has not started"
         try:
             address = connected.getpeername()[0]
@@ -157,7 +156,7 @@ class HttpServer:
         self._others.admit(connected, str(address), "")
 
     def _catch_up_no_more(self) -> tuple[int, ...]:
-        """Descriptors of connections that nobody has gone on with."""
+        """Stops taking over. Returns the descriptors of the connections that are left."""
         if self._catching_up is not None:
             self._catching_up.cancel()
         left = tuple(each.detach() for each in self._waiting)
@@ -165,21 +164,21 @@ class HttpServer:
         return left
 
     def take(self, connected: socket.socket, peer: str) -> None:
-        """Answers on a connection that another part of Sesame has made, as on one of `peer`. Raises `OSError`.
+        """Serves a connection created by another part of Sesame, as if it came from `peer`. Raises `OSError`.
 
-        Both of its ends have the server's address, as they have in the instance's network.
+        Both of its ends have the server's address, as in the instance's network.
         """
         assert self._shared is not None, "the server has not started"
         if self._arrivals is not None and peer:
-            # Whoever made the connection has been charged for its own part, and not for this one's.
+            # The creator of the connection was charged for its own part; charge this server's part.
             self._arrivals.of(peer).charge(units_of(self._tls))
         connected.setblocking(False)
         way = Way((self.host, 0), (self.host, self.port), 0)
-        # `stop` breaks its handshake off with the connections.
+        # `stop` aborts its handshake together with the connections.
         Admission(self._shared, self._tls).admit(connected, "", peer, Arrived(b"", 0, way=way))
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
-        """Goes on with a connection of another process, in the midst of a request. The socket is closed on failure."""
+        """Continues a connection of another process, in the middle of a request. Closes the socket on failure."""
         try:
             address = arrived.way.client[0] if arrived.way is not None else str(connected.getpeername()[0])
         except OSError:
@@ -193,16 +192,15 @@ class HttpServer:
         self._others.admit(connected, address, "", arrived)
 
     def tick(self) -> None:
-        """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
+        """Makes every connection check its time limits; a timer also does so every `Limits.tick_s`."""
         if self._shared is not None:
             self._shared.tick()
 
     async def hand_over(self, name: str) -> Handed:
-        """Leaves to another server what listens, and the connections that wait for a request. To be called before
-        `stop`, of a server that was started.
+        """Passes the listening socket and the idle connections to another server. Call it before `stop`, after `start`.
 
-        From here on nothing is accepted, and each connection that is left has its last answer. One without a request
-        under way has `LAST_REQUEST_S` for it: it speaks TLS, or its client is in the midst of a head.
+        Nothing is accepted from now on, and each remaining connection gets its last answer. One without a request under
+        way has `LAST_REQUEST_S` for it: it speaks TLS, or its client is in the middle of a head.
         """
         shared = self._shared
         assert shared is not None, "the server has not started"
@@ -218,14 +216,14 @@ class HttpServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_REQUEST_S):
                 await shared.quiet()
-        # Their answers left before they could say that they are the last.
+        # Their last answers were sent before they could announce to be the last.
         left += await hand_over(shared.connections)
         return Handed(name, listening, (*waiting, *left), running)
 
     async def stop(self, grace_s: float) -> None:
-        """No new connections; running requests get `grace_s` to end, then are cancelled.
+        """Accepts no more connections; running requests get `grace_s` seconds to end, and are then cancelled.
 
-        Holds on return: no request is running, unless one ignored its cancellation for `Limits.cancelled_s`.
+        On return no request is running, unless one has ignored its cancellation for `Limits.cancelled_s`.
         """
         shared = self._shared
         if shared is None:
@@ -251,7 +249,7 @@ class HttpServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self._limits.cancelled_s)
-        # One turn for the answers of those that were cancelled to leave.
+        # Let one turn pass, so that the answers of cancelled requests are sent.
         shared.batch.flush()
         await asyncio.sleep(0)
         for connection in list(shared.connections):
@@ -272,7 +270,7 @@ class HttpServer:
         await self.stop(grace_s)
 
     def hurry(self) -> None:
-        """Ends the grace of a `stop` that is under way: running requests are cancelled now."""
+        """Ends the grace of a `stop` under way: cancels running requests now."""
         if self._grace is not None and not self._grace.expired():
             self._grace.reschedule(asyncio.get_running_loop().time())
 

@@ -1,6 +1,6 @@
-"""What all connections of one server have in common: its endpoint, limits, clock, and the connections themselves.
+"""The state shared by all connections of one server: its endpoint, limits, clock, and the connections themselves.
 
-Made by `http.server`; used by `http.connection` and `http.websocket`.
+Created by `http.server`; used by `http.connection` and `http.websocket`.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from sesame.http.unsent import Unsent
 from sesame.model.clocks import Clocks, Timer
 from sesame.write_batching import WriteBatch, shared
 
-# Answers of more requests than this do not come closer together.
+# Answers of more requests than this gain nothing from being batched.
 TURNS_MAX = 16
-# So many requests are started before answers are written and instances heard: as many as share one batch of writes.
+# How many requests are started before answers are written and instances heard: as many as share a batch of writes.
 STARTS_PER_TURN = TURNS_MAX
 
-# Whether a request for a websocket is answered by this process.
+# Whether this process answers a websocket request itself.
 Keeps = Callable[[Request], bool]
 
 _batch = shared(TURNS_MAX)
@@ -42,31 +42,31 @@ class Tracked(Protocol):
 
     @property
     def instance(self) -> str:
-        """The name of the instance that the client is; "" for a client from outside."""
+        """The instance's name, if the client is one; "" for a client from outside."""
 
     @property
     def refused(self) -> bool:
-        """Whether the connection is beyond the bound, and only waits to be told so."""
+        """Whether the connection exceeds the limit, and only waits to be told so."""
 
     @property
     def waits_since(self) -> float | None:
-        """Since when the server waits for the client; None while it is the client that waits."""
+        """Since when the server has waited for the client; None while the client waits for the server."""
 
     def tick(self, now: float, passed_s: float) -> None:
-        """Closes the connection when a time limit has passed; called every `Limits.tick_s`."""
+        """Closes the connection if a time limit has passed; called every `Limits.tick_s`."""
 
     def finish(self) -> None:
-        """The answer under way, or else the next one, is the last."""
+        """Makes the answer under way, or else the next one, the last."""
 
     def stop(self) -> None:
-        """Closes the connection, a busy one after the answer under way."""
+        """Closes the connection; a busy one after the answer under way."""
 
     def abort(self) -> None:
         """Closes the connection now."""
 
 
 class Way(msgspec.Struct, frozen=True):
-    """How a connection came from another machine: the client's address and its own there, through how many machines."""
+    """The path of a connection from another machine: client and server address there, and the number of machines."""
 
     client: tuple[str, int]
     server: tuple[str, int]
@@ -74,7 +74,7 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Opening(Tracked, Protocol):
-    """A connection that has no protocol yet. With a `refusal`, its first request is answered with 503 and this text."""
+    """A connection without a protocol yet. With a `refusal`, its first request is answered with 503 and this text."""
 
     refusal: str
     way: Way | None
@@ -87,7 +87,7 @@ class Running(Protocol):
 
 
 class Reserve:
-    """A descriptor that is given up to accept, and close, one connection when there are none left."""
+    """A spare descriptor, released to accept and close one connection when no others are left."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -115,7 +115,7 @@ class Shared:
         own: tuple[str, int] = ("", 0),
         keeps: Keeps | None = None,
     ) -> None:
-        """`own` is the server's address, from which and to which connections without addresses come.
+        """`own` is the server's address, used as both ends of connections without addresses.
 
         With `keeps`, other processes may take connections over (`http.moving`).
         """
@@ -132,7 +132,8 @@ class Shared:
         self.unsent = Unsent(limits.unsent_bytes)
         self.serve_websocket: Callable[[WebSocket], Awaitable[None]] | None = getattr(endpoint, "serve_websocket", None)
         self.log = structlog.get_logger("sesame.http")
-        # Read at every tick, and once for each connection: exact enough for limits of seconds, and free for a request.
+        # Updated at every tick and for the first connection: precise enough for limits of seconds, and free for a
+        # request.
         self.now = self.clock()
         self.connections: dict[Tracked, None] = {}
         self.per_peer: dict[str, int] = {}
@@ -140,12 +141,12 @@ class Shared:
         self.reserve = Reserve()
         self.running: set[Running] = set()
         self.turns = Turns(self.loop, STARTS_PER_TURN, self.running)
-        # Told of each end while `quiet` waits.
+        # Set at each end while `quiet` waits.
         self._changed: asyncio.Event | None = None
         self._timer: Timer | None = None
 
     def refuse(self, refusal: Refusal) -> Answer:
-        """The endpoint's form of a refusal; an answer 500 from an endpoint that fails at it."""
+        """Formats a refusal by the endpoint; a plain 500 if the endpoint fails to."""
         try:
             return self.endpoint.refuse(refusal)
         except Exception:
@@ -159,7 +160,7 @@ class Shared:
         return self.scheme, client, _address(transport, "sockname") or self._own
 
     def enter(self, connection: Tracked, *, instead_of: Tracked | None = None) -> None:
-        """Counts a connection, or the next stage of one."""
+        """Registers a connection, or its next stage instead of the previous one."""
         if instead_of is not None:
             self.leave(instead_of)
         self.connections[connection] = None
@@ -189,7 +190,7 @@ class Shared:
             self._changed.set()
 
     def tick(self) -> None:
-        """Has every connection look at its limits."""
+        """Makes every connection check its limits."""
         before, self.now = self.now, self.clock()
         for connection in list(self.connections):
             connection.tick(self.now, self.now - before)
@@ -203,7 +204,7 @@ class Shared:
                 self._timer = self.clocks.call_later(self.limits.tick_s, self._tick)
 
     async def quiet(self) -> None:
-        """Returns when there is no connection and no request left."""
+        """Returns when no connection and no request is left."""
         if self._changed is None:
             self._changed = asyncio.Event()
         while self.connections or self.running:

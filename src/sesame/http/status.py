@@ -11,5 +11,5 @@ LINES: dict[int, bytes] = {
 }
 OK_LINE = LINES[200]
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# These never have a body, and say no Content-Length of one.
+# These never have a body, and no Content-Length.
 BODILESS = frozenset({204, 304})

@@ -1,6 +1,6 @@
-"""Which certificate a TLS connection gets: known before its handshake, so that it may take time to be made.
+"""Selects the certificate of a TLS connection before its handshake, so that creating it may take time.
 
-Used by `http.listener`. Without it, the module `ssl` asks in the middle of the handshake, on the event loop.
+Used by `http.listener`. Otherwise the module `ssl` would ask in the middle of the handshake, on the event loop.
 """
 
 import asyncio
@@ -10,22 +10,22 @@ import socket
 import ssl
 from typing import Protocol
 
-# Of a record: its type, a version and a length (RFC 8446 §5.1). A client says first, in one record, whom it asks for.
+# A record starts with type, version and length (RFC 8446 §5.1). The client's first record names the requested host.
 _RECORD_HEAD_BYTES, _RECORD_BYTES_MAX = 5, 16 * 1024
-# Between two looks at a socket that counts as readable too early.
+# The pause between two looks at a socket that becomes readable too early.
 _LOOK_AGAIN_S, _LOOK_AGAIN_MAX_S = 0.002, 0.25
 
 
 class NamedTls(Protocol):
     async def context(self, name: str, peer: str) -> ssl.SSLContext:
-        """For a client that asks for `name`, in lower case; "" where it says none.
+        """The context for a client that asks for `name`, in lower case; "" if it names none.
 
-        Raises `ConnectionRefusedError` for one that gets no handshake.
+        Raises `ConnectionRefusedError` to deny the handshake.
         """
 
 
 class NamedHandshakes:
-    """Reads the name before each handshake. One for each server, as a context takes a millisecond to be made."""
+    """Reads the name before each handshake. One per server, because creating a context takes a millisecond."""
 
     def __init__(self, named: NamedTls) -> None:
         self._named = named
@@ -34,14 +34,14 @@ class NamedHandshakes:
         self._reading.sni_callback = _note
 
     async def context(self, accepted: socket.socket, peer: str) -> ssl.SSLContext:
-        """What the client has sent stays to be read. Raises `OSError` for one that gets no handshake."""
+        """Leaves the client's data to be read again. Raises `OSError` if the handshake is denied."""
         return await self._named.context(self._asked(await _peeked(accepted)), peer)
 
     def _asked(self, hello: bytes) -> str:
         incoming = ssl.MemoryBIO()
         incoming.write(hello)
         reading = self._reading.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
-        # It ends as it was asked to; or the client speaks no TLS, which the real handshake tells it.
+        # It fails as intended, or because the client does not speak TLS, which the real handshake will report.
         with contextlib.suppress(ssl.SSLError):
             reading.do_handshake()
         assert isinstance(reading, _Hello)
@@ -55,16 +55,16 @@ class _Hello(ssl.SSLObject):
 def _note(hello: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int:
     assert isinstance(hello, _Hello)
     hello.asked = (name or "").lower()
-    # Ends this handshake, which is only to read the name, before it takes long.
+    # Ends this handshake early: it only serves to read the name.
     return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
 
 async def _peeked(accepted: socket.socket) -> bytes:
-    """The first record, or what there is of it when the client closes."""
+    """The first record, or the part that was received if the client closes."""
     loop = asyncio.get_running_loop()
     needed, pause_s = _RECORD_HEAD_BYTES, _LOOK_AGAIN_S
     while True:
-        # A TCP socket counts as readable once so much is there; one of this machine's own family at the first byte.
+        # A TCP socket becomes readable once this much has arrived; other socket types at the first byte.
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)
         readable = loop.create_future()
         loop.add_reader(accepted.fileno(), _settle, readable)
@@ -72,7 +72,7 @@ async def _peeked(accepted: socket.socket) -> bytes:
             await readable
         finally:
             loop.remove_reader(accepted.fileno())
-        # Before the look: what came until the end is then found.
+        # Check before reading, so that everything sent before the end is found.
         ended = _has_ended(accepted)
         try:
             found = accepted.recv(_RECORD_HEAD_BYTES + _RECORD_BYTES_MAX, socket.MSG_PEEK)

@@ -1,7 +1,7 @@
-"""Starts the tasks of requests, at most so many in one turn of the event loop; the others wait in order of arrival.
+"""Limits how many requests start in one turn of the event loop; the others wait in order of arrival.
 
-Used by `http.connection`. Between two turns the loop writes answers and hears from instances: a burst of requests holds
-up neither the calls under way nor the first of its own answers until the last of it is served.
+Used by `http.connection`. Between turns the loop writes answers and hears from instances, so that a burst of requests
+delays neither the calls under way nor its own first answers until its last request is served.
 """
 
 import asyncio
@@ -26,32 +26,32 @@ class Turns:
     """Belongs to one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, starts_max: int, running: set[Any]) -> None:
-        """`running` gets each request that is started; whoever sees its end takes it out."""
+        """Each started request is added to `running`; the caller removes it when it ends."""
         self._loop = loop
         self._running = running
         self._starts_max = self._starts_left = starts_max
-        # Empty as long as more may start in this turn.
+        # Empty as long as more requests may start in this turn.
         self._waiting: deque[Startable] = deque()
 
     def start(self, request: Startable) -> None:
-        """Now, or in one of the next turns; never, if its client has gone by then."""
+        """Starts the request now or in a later turn, unless its client has gone by then."""
         if not self._starts_left:
             self._waiting.append(request)
             return
         self._starts_left -= 1
         if not self._starts_left:
-            # Only now is the end of a turn awaited: those that started in turns before count as of this one.
+            # Only now schedule the end of the turn: starts in earlier turns count as if they were in this one.
             self._loop.call_soon(self._end)
         if not request.disconnected:
             self._running.add(request)
             request.task = self._loop.create_task(request.run())
 
     def give_up(self) -> None:
-        """What waits is never started."""
+        """Drops the waiting requests without starting them."""
         self._waiting.clear()
 
     def _end(self) -> None:
-        """The turn is over: what waits is started in the next one."""
+        """Starts the next waiting requests in a new turn."""
         self._starts_left = self._starts_max
         while self._waiting and self._starts_left:
             self.start(self._waiting.popleft())

@@ -1,6 +1,6 @@
 """One websocket (RFC 6455), over the sans-I/O protocol of the library `websockets`.
 
-Made by `http.connection`, which hands its transport over; the endpoint sees it as `http.interface.WebSocket`.
+Created by `http.connection`, which hands its transport over; the endpoint sees it as `http.interface.WebSocket`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ INTERNAL_ERROR, GOING_AWAY, SERVICE_RESTART = 1011, 1001, 1012
 
 
 class Before(Tracked, Protocol):
-    """What the handshake came on."""
+    """The connection on which the handshake arrived."""
 
     proven: bool
     moves: int
@@ -32,13 +32,13 @@ class Before(Tracked, Protocol):
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """Tracked by the server as a connection, and running as a request."""
+    """Tracked by the server both as a connection and as a running request."""
 
     task: asyncio.Task[None]
     refused = False
 
     def __init__(self, shared: Shared, request: Request, transport: asyncio.Transport, before: Before) -> None:
-        """`before` is the connection that it takes the place of."""
+        """`before` is the connection that it replaces."""
         self._shared = shared
         self._transport = transport
         self.request = request
@@ -60,7 +60,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._taking = Taking(transport, shared.limits, shared.unsent)
 
     def take_over(self, opening: Tracked, rest: bytes) -> None:
-        """Takes the place of `opening` and has the endpoint answer the handshake; `rest` came after its head."""
+        """Replaces `opening` and lets the endpoint answer the handshake; `rest` is the data after its head."""
         self._transport.set_protocol(self)
         self._shared.enter(self, instead_of=opening)
         self._begin(rest)
@@ -75,7 +75,7 @@ class WebSocketConnection(asyncio.Protocol):
             if isinstance(event, LibraryRequest):
                 self._response = self._protocol.accept(event)
         if self._response is None or self._response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            # What the library would refuse was left to the endpoint, as plain HTTP (`http.head_checks`).
+            # Handshakes that the library would refuse went to the endpoint as plain HTTP (`http.head_checks`).
             self._transport.close()
             return
         self._shared.running.add(self)
@@ -174,7 +174,7 @@ class WebSocketConnection(asyncio.Protocol):
             raise Disconnected from error
         self._closing_since = self._shared.now
         self._flush()
-        # What the client sends until its own close is dropped.
+        # Drop what the client sends before its own close.
         self._messages.clear()
         if self._read_paused:
             self._read_paused = False
@@ -200,7 +200,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._is_text = frame.opcode is Opcode.TEXT
             self._fragments = []
         elif frame.opcode is not Opcode.CONT:
-            # The library answers pings and closes by itself. Who does not read the answers is not read either.
+            # The library answers pings and closes itself. If the client does not read the answers, stop reading from
+            # it.
             if frame.opcode is Opcode.PING and self._write_paused and not self._read_paused:
                 self._read_paused = True
                 self._transport.pause_reading()
@@ -227,7 +228,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        # The client asks for the end; what it does not take any more would hold that up for as long as it likes.
+        # The client has closed its side; buffered data that it does not read could delay the end indefinitely.
         if self._transport.get_write_buffer_size():
             self._transport.abort()
 
@@ -256,7 +257,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._news.set_result(None)
 
     def _flush(self) -> None:
-        # An empty piece means the end of the stream, which `close` says.
+        # An empty piece means the end of the stream, which `close` handles.
         data = b"".join(self._protocol.data_to_send())
         if data:
             self._write(data)
@@ -276,8 +277,8 @@ class WebSocketConnection(asyncio.Protocol):
         if self._taking.too_slow(self._transport.get_write_buffer_size(), passed_s) or closes_late:
             self.abort()
         elif self.accepted and not self._gone and now - self._pinged_at >= limits.websocket_ping_s:
-            # Keeps proxies from closing a silent connection, and finds out about a client that has vanished. One
-            # official client answers a ping with another instead of a pong: the answer is not waited for.
+            # Keeps proxies from closing a silent connection, and detects clients that have vanished. One official
+            # client answers a ping with another ping instead of a pong, so the answer is not awaited.
             self._pinged_at = now
             self._protocol.send_ping(b"")
             self._flush()
@@ -287,7 +288,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def stop(self) -> None:
         if not self._answered:
-            # As any other request that is under way.
+            # Let the endpoint answer, as for any other request under way.
             self._stopping = True
             return
         if self.accepted and self._closing_since is None and not self._gone:

@@ -1,4 +1,4 @@
-"""Computes signatures of ACS3-HMAC-SHA256, with which clients of the API versions after 2016-08-15 sign.
+"""Computes signatures of ACS3-HMAC-SHA256, used by clients of API versions after 2016-08-15.
 
 Called by `fc.auth.verifier` and `sts.auth`. Pure functions over bytes (reference/api.md §1.2, companions.md §2.1).
 """
@@ -14,18 +14,18 @@ import msgspec
 from sesame.model import utc
 
 SCHEME = b"ACS3-HMAC-SHA256"
-# The others of the family are not accepted, and refused with the form of this one.
+# Other members of the family are refused, with an error that shows the supported form.
 FAMILY = b"ACS3-"
 DATE, BODY_SHA256, TOKEN = b"x-acs-date", b"x-acs-content-sha256", b"x-acs-security-token"
 NONCE = b"x-acs-signature-nonce"
 FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
-# A name that holds one of these could not be told from several items.
+# Characters that would make a name ambiguous within a query string.
 _ESCAPED_IN_NAMES = str.maketrans({"%": "%25", "&": "%26", "=": "%3D"})
 _PARTS = re.compile(rb"Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9A-Fa-f]{64})\Z")
 
 
 class Authorization(msgspec.Struct, frozen=True):
-    """What an Authorization header of the scheme says; `signed_headers` as sent."""
+    """The parts of an Authorization header of this scheme; `signed_headers` as sent."""
 
     access_key_id: str
     signed_headers: bytes
@@ -36,7 +36,7 @@ class Authorization(msgspec.Struct, frozen=True):
 
 
 def parse(authorization: bytes) -> Authorization | None:
-    """None for a header of another form."""
+    """None for a header of any other form."""
     found = _PARTS.match(authorization[len(SCHEME) :].lstrip(b" "))
     if not authorization.startswith(SCHEME + b" ") or found is None:
         return None
@@ -44,7 +44,7 @@ def parse(authorization: bytes) -> Authorization | None:
 
 
 def time_of(text: bytes) -> float | None:
-    """Unix seconds, or None for what is no time of the form `2020-10-10T10:10:10Z`."""
+    """Unix seconds; None if the text does not have the form `2020-10-10T10:10:10Z`."""
     try:
         return datetime.strptime(text.decode("ascii"), utc.FORMAT).replace(tzinfo=UTC).timestamp()
     except ValueError:
@@ -52,7 +52,7 @@ def time_of(text: bytes) -> float | None:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is signed of a request: path and query as sent, names of headers in lower case."""
+    """The signed parts of a request: path and query as sent, header names in lower case."""
 
     method: bytes
     raw_path: bytes
@@ -62,7 +62,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
-    """`signed_headers` says which headers were signed, as the client names them."""
+    """`signed_headers` lists the headers that were signed, in the client's spelling."""
     canonical = b"%b\n%b\n%b\n%b\n%b\n%b" % (
         request.method,
         request.raw_path,
@@ -75,9 +75,9 @@ def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
 
 
 def canonical_query(query: bytes) -> bytes:
-    """Items by name, values encoded as RFC 3986 does: on the wire a space may be a plus.
+    """Sorts items by name and encodes values as in RFC 3986: on the wire a space may be a plus.
 
-    Names are as they are, as clients sign them, but for characters that no name of the API has.
+    Names are not encoded, because clients sign them as they are, except for characters that no API name contains.
     """
     items = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
     text = "&".join(
@@ -88,7 +88,7 @@ def canonical_query(query: bytes) -> bytes:
 
 
 def canonical_headers(headers: Sequence[tuple[bytes, bytes]], names: Sequence[bytes]) -> bytes:
-    """`name:value` and LF for each; of a header that was sent more than once, its values sorted."""
+    """`name:value` and LF for each header; values of a repeated header are sorted and joined."""
     values: dict[bytes, list[bytes]] = {name: [] for name in names}
     for name, value in headers:
         if name in values:

@@ -1,7 +1,7 @@
-"""Decides who may take on a role, and makes the credentials of its session (AssumeRole).
+"""Decides who may assume a role, and creates the credentials of its session (AssumeRole).
 
-Called by `sts.operations`. What functions get for their service's role goes another way (`identity.issuer`), to which
-the limits here do not apply (reference/companions.md §2.2, §2.4, §3.3).
+Called by `sts.operations`. Functions get their service's role through `identity.issuer` instead, to which the limits
+here do not apply (reference/companions.md §2.2, §2.4, §3.3).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from sesame.model.role import PrincipalKind
 
 
 class RootMayNotAssume(Forbidden):
-    """The account's own key may do everything but this."""
+    """The account's own key may do anything except assume a role."""
 
     def __init__(self) -> None:
         super().__init__("Roles may not be assumed by root accounts.")
@@ -34,10 +34,9 @@ class NotTrusted(Forbidden):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """Which role to assume, by account and name, and what its session is to be.
+    """The role to assume, by account and name, and the properties of the session.
 
-    `policy` (JSON text) narrows what the session may do. `keys` are what conditions of the trust policy may ask for, by
-    condition key.
+    `policy` (JSON text) restricts the session. `keys` are the condition keys that the trust policy may test.
     """
 
     role: tuple[str, str]
@@ -48,7 +47,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssumedRole(msgspec.Struct, frozen=True):
-    """`expires_at` is Unix seconds; `role_name` as the role was made."""
+    """`expires_at` is in Unix seconds; `role_name` is spelled as when the role was created."""
 
     credentials: Credentials
     account_id: str
@@ -59,7 +58,7 @@ class AssumedRole(msgspec.Struct, frozen=True):
 
 
 class Assuming:
-    """`clock` gives Unix seconds."""
+    """`clock` returns Unix seconds."""
 
     def __init__(self, authorization: Authorization, roles: Roles, tokens: Tokens, clock: Callable[[], float]) -> None:
         self._authorization = authorization
@@ -68,11 +67,11 @@ class Assuming:
         self._clock = clock
 
     def assume(self, caller: Caller, wish: Wish, facts: RequestFacts) -> AssumedRole:
-        """Both must allow it: the caller's policies and the role's trust policy.
+        """Creates a session if both the caller's policies and the role's trust policy allow it.
 
-        The session knows the chain of functions that led to its caller, so that no loop goes unseen.
+        The session carries its caller's chain of functions, so that recursion is detected.
 
-        Raises `RootMayNotAssume`; `Denied` by the caller's policies; `NotFound`; `NotTrusted`.
+        Raises `RootMayNotAssume`, `Denied` by the caller's policies, `NotFound`, or `NotTrusted`.
         """
         principal = caller.principal
         if principal.kind is PrincipalKind.ACCOUNT:

@@ -1,4 +1,4 @@
-"""Says whose access key a request presents. Each endpoint checks its own signature with the secret that comes back.
+"""Identifies the owner of an access key. Each endpoint then verifies its own signature with the returned secret.
 
 Called by every endpoint for every request that presents a key.
 """
@@ -13,9 +13,9 @@ from sesame.model.role import ANONYMOUS, Principal, PrincipalKind
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A principal, with the access key it presents and the secret that belongs to that key.
+    """A principal, with the access key that it presents and the secret of that key.
 
-    It is proven only once the endpoint has checked the signature.
+    The caller is authenticated only once the endpoint has verified the signature.
     """
 
     principal: Principal
@@ -27,7 +27,7 @@ class Caller(msgspec.Struct, frozen=True):
         return self.principal.account_id
 
 
-# Each takes less than a KB.
+# Each takes less than 1 KB.
 ACCOUNTS_KEPT_MAX = 256
 ANONYMOUS_CALLER = Caller(ANONYMOUS, "", "")
 
@@ -39,7 +39,7 @@ class Keys(Protocol):
 
 
 class Authentication:
-    """Lasting keys are looked up in the catalog's memory; temporary ones are opened with the master key."""
+    """Permanent keys are looked up in the catalog's memory; temporary ones are decrypted with the master key."""
 
     def __init__(self, keys: Keys, tokens: Tokens) -> None:
         self._keys = keys
@@ -47,10 +47,11 @@ class Authentication:
         self._accounts: dict[str, tuple[AccessKey, Caller]] = {}
 
     def identify(self, access_key_id: str, token: str) -> Caller:
-        """Who holds this key. `token` is the security token that the request presents, "" for none.
+        """Returns the owner of the key. `token` is the security token presented, "" if there is none.
 
-        Raises CredentialsRefused: the key is not known; a temporary key comes without its token; the token is forged,
-        expired or of another key. A lasting key has no token: whichever comes with it is one of the latter.
+        Raises CredentialsRefused if the key is unknown, if a temporary key comes without its token, or if the token is
+        forged, expired or belongs to another key. A permanent key has no token, so any token with it belongs to
+        another.
         """
         key = self._keys.get(access_key_id)
         if key is not None and not token:
@@ -64,7 +65,7 @@ class Authentication:
         return Caller(session.principal, access_key_id, session.secret)
 
     def _account_of(self, key: AccessKey) -> Caller:
-        """Made once for each key, as most requests come with the same one."""
+        """Cached for each key, as most requests use the same one."""
         if len(self._accounts) >= ACCOUNTS_KEPT_MAX:
             self._accounts.clear()
         caller = Caller(Principal(PrincipalKind.ACCOUNT, key.account_id), key.access_key_id, key.secret)

@@ -1,7 +1,7 @@
-"""Decides whether a caller may do what it asks for: the only place where a policy is evaluated.
+"""Decides whether a caller may do what it asks for: the only place where policies are evaluated.
 
-Called by every endpoint for every operation, and by `control` (through a `Requester`) where an operation hands on a
-right, as one that writes a role does.
+Called by every endpoint for every operation, and by `control` (through a `Requester`) if an operation passes on a
+permission, for example by writing a role.
 """
 
 import enum
@@ -20,7 +20,7 @@ from sesame.store.catalog import Catalog
 
 
 class Source(enum.Enum):
-    """Whose rules decided."""
+    """Which rules made the decision."""
 
     ACCOUNT = "account"
     SESSION_POLICY = "session policy"
@@ -28,7 +28,7 @@ class Source(enum.Enum):
 
 
 class Denied(Forbidden):
-    """The caller may not do this. Endpoints word their refusals by `decision` and `source`."""
+    """The caller may not do this. Endpoints word their refusals according to `decision` and `source`."""
 
     def __init__(self, action: str, resource: str, decision: Decision, source: Source) -> None:
         super().__init__(f"the caller is not authorized to perform '{action}' on resource '{resource}'")
@@ -37,7 +37,7 @@ class Denied(Forbidden):
 
 
 class Authorization:
-    """Policies are read from the catalog's memory; calls belong on the event loop's thread."""
+    """Reads policies from the catalog's memory, so it must be called on the event loop's thread."""
 
     def __init__(self, catalog: Catalog, roles: Roles) -> None:
         self._catalog = catalog
@@ -47,9 +47,9 @@ class Authorization:
     def require(self, caller: Caller, action: str, resource: str, facts: RequestFacts) -> None:
         """Raises Denied unless the caller may do `action` (`oss:PutObject`) to `resource` (an ARN).
 
-        The order is that of reference/companions.md §3.3: session policy, then the role's own policies. The account's
-        own key may do everything to what the account owns. No identity reaches into another account: there only the
-        resource's own rules, such as a bucket's ACL, can allow.
+        The order is that of reference/companions.md §3.3: the session policy, then the role's own policies. The
+        account's own key may do anything to what the account owns. No identity extends into another account: there,
+        only the resource's own rules, such as a bucket's ACL, can allow access.
         """
         principal = caller.principal
         if principal.account_id != owner_of(resource) or principal.kind is PrincipalKind.ANONYMOUS:
@@ -61,7 +61,7 @@ class Authorization:
             raise Denied(action, resource, decision, source)
 
     def require_not_denied(self, caller: Caller, action: str, resource: str, facts: RequestFacts) -> None:
-        """Raises Denied where a policy of the caller denies this explicitly; that none allows it is no matter."""
+        """Raises Denied if a policy of the caller explicitly denies this, even if none allows it."""
         if caller.principal.kind is PrincipalKind.ACCOUNT:
             return
         decision, source = self._decide(caller.principal, action, resource, facts)
@@ -69,9 +69,9 @@ class Authorization:
             raise Denied(action, resource, decision, source)
 
     def asks_for(self, caller: Caller, key_prefix: str) -> bool:
-        """Whether a condition of the caller's policies asks for a key that begins so (in its normal form).
+        """Whether any condition of the caller's policies tests a key with this prefix (in normal form).
 
-        For facts that cost something to find out.
+        For facts that are expensive to determine.
         """
         policies = self._policies(caller.principal)
         return any(key.startswith(key_prefix) for policy in policies for key in policy.condition_keys)
@@ -89,7 +89,7 @@ class Authorization:
         return strongest(decisions), Source.IDENTITY_POLICY
 
     def _decide_upload(self, principal: Principal, facts: RequestFacts) -> Decision:
-        """Once the upload was taken or has expired, its credentials are good for nothing."""
+        """The credentials are void once the upload has been taken or has expired."""
         record = self._catalog.get(records.CODE_UPLOAD, "", principal.session)
         live = record is not None and facts.at < record.document.expires_at and principal.session_policy is not None
         return Decision.ALLOW if live else Decision.EXPLICIT_DENY
@@ -102,10 +102,10 @@ class Authorization:
 
 
 class Requester:
-    """A caller with the facts of its request, for operations that need more rights than their path says.
+    """A caller with the facts of its request, for operations that need more permissions than their path implies.
 
-    `asked` is the action and the resource (an ARN) that the path means. `other_names` has further names of actions:
-    what a policy denies under one of them is denied.
+    `asked` is the action and the resource (an ARN) of the path. `other_names` maps actions to further names: what a
+    policy denies under any of them is denied.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Requester:
         return self._caller.principal
 
     def require(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> None:
-        """As `Authorization.require`, for a resource that the path does not name; `tags` are the resource's."""
+        """Like `Authorization.require`, for a resource that the path does not name; `tags` are the resource's."""
         keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
         facts = self._facts.with_keys(keys) if keys else self._facts
         self._authorization.require(self._caller, action, resource, facts)
@@ -135,11 +135,11 @@ class Requester:
             self._authorization.require_not_denied(self._caller, other, resource, facts)
 
     def require_part(self, action: str) -> None:
-        """Raises Denied where a policy denies `action` on what the path means, which its operation does in part."""
+        """Raises Denied if a policy denies `action`, a part of the operation, on the path's resource."""
         self._authorization.require_not_denied(self._caller, action, self._asked[1], self._facts)
 
     def may(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> bool:
-        """Whether `require` would pass. For lists, which leave out what the caller may not see."""
+        """Whether `require` would succeed. For lists, which omit what the caller may not see."""
         try:
             self.require(action, resource, tags)
         except Denied:
@@ -147,13 +147,13 @@ class Requester:
         return True
 
     def confirm(self, keys: Mapping[str, str]) -> None:
-        """Asks again for what the path means, now that the body says more. Raises Denied."""
+        """Checks the path's permission again with facts from the body. Raises Denied."""
         self._authorization.require(self._caller, *self._asked, self._facts.with_keys(keys))
 
     def pass_role(self, role: str) -> None:
-        """Raises Denied unless the caller may have Function Compute act in this role, an ARN or a bare name.
+        """Raises Denied unless the caller may pass this role (an ARN or a bare name) to Function Compute.
 
-        The account's own key may pass every role, also one that does not exist: whether it does is checked apart.
+        The account's own key may pass any role; whether the role exists is checked separately.
         """
         if self.principal.kind is PrincipalKind.ACCOUNT:
             return
@@ -165,6 +165,6 @@ class Requester:
 
 
 def owner_of(resource: str) -> str:
-    """The account in an ARN (`acs:service:region:account:name`); "" where there is none."""
+    """The account in an ARN (`acs:service:region:account:name`); "" if there is none."""
     segments = resource.split(":", 4)
     return segments[3] if len(segments) == 5 else ""

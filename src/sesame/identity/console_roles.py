@@ -1,6 +1,7 @@
-"""The roles that the cloud's consoles make for Function Compute and for what triggers functions.
+"""The roles that the cloud's consoles create for Function Compute and for the sources of its triggers.
 
-Made by `identity.roles` for every account, so that templates which name them work here (reference/companions.md §2.4).
+Created by `identity.roles` for every account, so that templates which refer to them work (reference/companions.md
+§2.4).
 """
 
 import msgspec

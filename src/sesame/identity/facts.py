@@ -1,4 +1,4 @@
-"""What a request brings besides its action and its resource: the facts that the conditions of policies ask for.
+"""The facts of a request besides its action and resource, which the conditions of policies test.
 
 Built by the endpoints for every request; read by `identity.authorization`. No field has a default, so that no endpoint
 can forget one.
@@ -18,8 +18,8 @@ NO_SERVICE_FACTS: Mapping[str, str] = {}
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one request (reference/companions.md §3.2).
 
-    `source_ip` is the peer's address, "" on a connection that has none; `at` is Unix seconds; `user_agent` is "" when
-    the request names none. `service_keys` holds what only this service's conditions ask for, by condition key
+    `source_ip` is the peer's address, "" if the connection has none; `at` is in Unix seconds; `user_agent` is "" if the
+    request has none. `service_keys` holds facts that only this service's conditions test, by condition key
     (`oss:Prefix`).
     """
 
@@ -31,25 +31,25 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     service_keys: Mapping[str, str]
 
     def with_keys(self, more: Mapping[str, str]) -> "RequestFacts":
-        """The same request with more facts of the service."""
+        """The same request with additional facts of the service."""
         return msgspec.structs.replace(self, service_keys={**self.service_keys, **more})
 
 
 def facts_of_sesame(at: float) -> RequestFacts:
-    """Of a request that Sesame makes to itself, at that time: it has no address, and passes over no network."""
+    """The facts of a request from Sesame to itself: it has no address and crosses no network."""
     return RequestFacts(
         source_ip="", at=at, secure_transport=True, user_agent="", access_key_id="", service_keys=NO_SERVICE_FACTS
     )
 
 
 class ConditionContext(Mapping[str, str]):
-    """The facts by condition key, in any case. A fact that the request does not have is a missing key."""
+    """The facts by condition key, in any case. A fact that the request lacks is a missing key."""
 
     def __init__(self, facts: RequestFacts) -> None:
         self._values = {normal(key): value for key, value in facts.service_keys.items()}
         self._values["acs:currenttime"] = datetime.fromtimestamp(facts.at, UTC).isoformat()
         self._values["acs:securetransport"] = "true" if facts.secure_transport else "false"
-        # Access keys are never bound to a second factor here.
+        # Access keys cannot be bound to a second factor here.
         self._values["acs:mfapresent"] = "false"
         self._values["acs:accessid"] = facts.access_key_id
         if address := plain_address(facts.source_ip):
@@ -68,9 +68,9 @@ class ConditionContext(Mapping[str, str]):
 
 
 def plain_address(text: str) -> str:
-    """The address that policies are written for: IPv4 also where a socket maps it into IPv6, and without a zone.
+    """The address in the form used in policies: without zone, and IPv4 instead of IPv4-mapped IPv6.
 
-    "" for what is no address.
+    "" if the text is not an address.
     """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

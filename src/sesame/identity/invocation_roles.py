@@ -1,7 +1,7 @@
-"""Whether a trigger's invocation role lets the source of its events call the function.
+"""Checks whether a trigger's invocation role lets the source of its events call the function.
 
-Used when a trigger fires, because a role may have been changed or removed since the trigger was made, and by what lists
-triggers that do not fire.
+Used when a trigger fires, because a role may have changed since the trigger was created, and to list triggers that do
+not fire.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from sesame.model.trigger import Trigger
 
 SESSION = "sesame-trigger"
 _INVOKE = "fc:InvokeFunction"
-# What raises the events of a type of trigger here; callers of HTTP triggers have rights of their own.
+# The service that raises the events of each type of trigger; callers of HTTP triggers have their own permissions.
 SOURCES: Mapping[str, str] = {
     configs.OSS: "oss.aliyuncs.com",
     configs.LOG: "log.aliyuncs.com",
@@ -29,7 +29,7 @@ SOURCES: Mapping[str, str] = {
 
 
 class InvocationRoles:
-    """`wall` gives Unix seconds. Reads the catalog's memory; calls belong on the event loop's thread."""
+    """`wall` returns Unix seconds. Reads the catalog's memory, so it must be called on the event loop's thread."""
 
     def __init__(self, roles: Roles, authorization: Authorization, arns: Arns, wall: Callable[[], float]) -> None:
         self._roles = roles
@@ -38,7 +38,7 @@ class InvocationRoles:
         self._wall = wall
 
     def objection(self, service: str, function: str, trigger: Trigger) -> str:
-        """Why the trigger's role does not let its events call the function as things stand; "" where it does."""
+        """Why the trigger's role currently prevents its events from calling the function; "" if it does not."""
         source = SOURCES.get(trigger.trigger_type)
         if source is None:
             return ""
@@ -51,8 +51,8 @@ class InvocationRoles:
     def require(self, role: str, source: str, target: Target) -> None:
         """Raises `Forbidden` unless `source` (`oss.aliyuncs.com`) may call the target in this role.
 
-        A role that trusts Function Compute serves too, as it is Sesame that raises the event. Without a role ("")
-        nothing is asked: the caller that made the trigger had the right to do so.
+        The role may also trust Function Compute instead, as Sesame raises the event. Without a role ("") nothing is
+        checked: the creator of the trigger had the permission.
         """
         if not role:
             return

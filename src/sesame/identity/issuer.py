@@ -1,7 +1,7 @@
-"""Issues temporary credentials: to the functions of a service those of its role, to a code upload its own.
+"""Issues temporary credentials: to functions those of their service's role, to a code upload its own.
 
-Called by the engine for every invocation, mostly answered from memory, and by `control.code_uploads`. The limits of
-AssumeRole do not apply: a service may hold a role for longer than a user may (reference/companions.md §2.4).
+Called by the engine for every invocation, usually answered from a cache, and by `control.code_uploads`. The limits of
+AssumeRole do not apply: a service may hold a role for longer than a user (reference/companions.md §2.4).
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from sesame.model.owner import spoken_owner
 from sesame.model.recursion import Chain
 from sesame.model.role import Principal
 
-# Over what a call may take: clocks differ, and what a function hands on is used a little after it returned.
+# Added to a call's maximum duration: clocks differ, and a function may pass credentials on before it returns.
 RENEWAL_MARGIN_S = 15 * 60
 CREDENTIALS_REMEMBERED = 10_000
 
@@ -29,7 +29,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class Issuer:
-    """`clock` gives Unix seconds; `validity_s` is how long credentials live (six hours, as the cloud's)."""
+    """`clock` returns Unix seconds; `validity_s` is the lifetime of credentials (six hours, as in the cloud)."""
 
     def __init__(
         self, tokens: Tokens, roles: Roles, clock: Callable[[], float], validity_s: float = VALIDITY_S_DEFAULT
@@ -41,7 +41,7 @@ class Issuer:
         self._held: OrderedDict[tuple[str, str, Chain], _Held] = OrderedDict()
 
     def lend(self, principal: Principal, valid_s: float) -> Credentials:
-        """Credentials of a principal that is no role's session, such as a code upload."""
+        """Credentials of a principal that is not a role's session, such as a code upload."""
         grant = Grant(
             account_id=principal.account_id,
             role=principal.role,
@@ -53,13 +53,13 @@ class Issuer:
         return self._tokens.issue(grant, valid_s)
 
     def credentials(self, role_arn: str, owner: str, min_validity_s: float, chain: Chain = ()) -> Credentials:
-        """For the functions of a service, or for one that stands alone; the session has the owner's name.
+        """Credentials for the functions of a service, or for a function without one; the session has the owner's name.
 
-        Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
+        Valid for at least `min_validity_s` more seconds; three empty strings for a service without a role.
 
-        What is asked for with them is known to come from this chain of functions.
+        Requests made with them are attributed to this chain of functions.
 
-        Raises Forbidden when the role does not exist or does not trust Function Compute.
+        Raises Forbidden if the role does not exist or does not trust Function Compute.
         """
         if not role_arn:
             return Credentials()
@@ -76,8 +76,8 @@ class Issuer:
         if held is not None and held.role_id == role.role_id and held.expires_at >= needed_until:
             self._held.move_to_end(key)
             return held.credentials
-        # POLICY: a call that may run longer than credentials usually live gets longer-lived ones.
-        # The second margin lets them serve for a while before they are renewed.
+        # POLICY: a call that may run longer than the usual lifetime gets longer-lived credentials.
+        # The second margin allows them to be reused for a while before they are renewed.
         valid_s = max(self._validity_s, min_validity_s + 2 * RENEWAL_MARGIN_S)
         account_id, _name = parse_role_arn(role_arn) or ("", "")
         grant = Grant(account_id=account_id, role=role.role_name, role_id=role.role_id, session=session, chain=chain)

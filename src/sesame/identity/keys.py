@@ -17,7 +17,7 @@ from sesame.store.catalog import Catalog, Transaction
 ACCOUNT_NAME = "self"
 TEMPORARY_KEY_PREFIX = "STS."
 _ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-# What may stand in a host name, an ARN and an Authorization header without quoting.
+# Characters that need no quoting in a host name, an ARN or an Authorization header.
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _SECRET = re.compile(r"[\x21-\x7e]{1,256}\Z")
@@ -26,21 +26,21 @@ log = structlog.get_logger(__name__)
 
 
 class AccessKeys:
-    """The lasting access keys of the catalog."""
+    """The permanent access keys in the catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def get(self, access_key_id: str) -> AccessKey | None:
-        """The key, from memory, or None for one that is not known."""
+        """The key, from memory; None if it is unknown."""
         record = self._catalog.get(records.ACCESS_KEY, "", access_key_id)
         return None if record is None else record.document
 
     async def ensure_account(self, account_id: str | None, access_key_id: str | None, secret: str | None) -> Account:
-        """Makes the built-in account on the first start; later, what is given here replaces what is kept.
+        """Creates the built-in account on the first start; later, values given here replace the stored ones.
 
-        A key that settings replace stops working, so that a leaked one can be changed.
-        Raises `ConfigurationError` when the settings cannot hold.
+        A replaced key stops working, so that a leaked key can be changed.
+        Raises `ConfigurationError` for invalid settings.
         """
         _check(account_id, access_key_id, secret)
 

@@ -1,6 +1,6 @@
-"""What a role is to be: its policies, its own policy and its trust, as `[roles]` or `sesame roles add` say it.
+"""The definition of a role: its attached policies, its own policy and its trust, from `[roles]` or `sesame roles add`.
 
-Called by `identity.roles` for each role that is made.
+Used by `identity.roles` for each role that is created.
 """
 
 import re
@@ -33,7 +33,7 @@ class RoleDefinition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown
 
 
 def check(definition: RoleDefinition) -> None:
-    """Raises `Unusable` or `MalformedPolicy` saying what was found and what was expected."""
+    """Raises `Unusable` or `MalformedPolicy`, saying what was found and what was expected."""
     if not _ROLE_NAME.match(definition.role_name):
         raise Unusable(
             f"'{definition.role_name[:64]}' is no name of a role: expected 1 to 64 letters, digits, '.', '_' and '-'"
@@ -52,7 +52,7 @@ def check(definition: RoleDefinition) -> None:
 
 
 def of_table(name: str, table: Any) -> RoleDefinition:
-    """A table of `[roles]` in sesame.toml. Raises `ConfigurationError` naming the table.
+    """Parses a table of `[roles]` in sesame.toml. Raises `ConfigurationError`, naming the table.
 
     `{"policies": ["AliyunOSSFullAccess"], "policy": {…document…}, "trust": {…}, "description": "…"}`; the documents may
     also be JSON text.
@@ -78,7 +78,7 @@ def of_table(name: str, table: Any) -> RoleDefinition:
 
 
 def same_document(one: str, other: str) -> bool:
-    """Whether two JSON texts hold the same document."""
+    """Whether two JSON texts represent the same document."""
     return one == other or bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
 
 

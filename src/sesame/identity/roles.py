@@ -1,7 +1,7 @@
-"""Roles and the policies attached to them: read, made, removed, and given to every account at its start.
+"""Roles and their attached policies: lookup, creation and removal, and the initial roles of every account.
 
 Called by `identity.authorization` and `identity.issuer` for every request of a role, by `fc.role_administration` and
-`sesame roles` to change them, by `_identity` at each start (`seed`).
+`sesame roles` to change them, and by `_identity` at each start (`seed`).
 """
 
 import secrets
@@ -26,7 +26,7 @@ __all__ = ["DEFAULT_ROLE", "FUNCTION_COMPUTE", "Roles", "new_role", "parse_role_
 
 
 class AttachedPolicy(msgspec.Struct, frozen=True, rename="camel"):
-    """`policy_type` is System or Custom; `document` is JSON text, "" for a name that no policy has (any more)."""
+    """`policy_type` is System or Custom; `document` is JSON text, "" if no policy has this name (any more)."""
 
     policy_name: str
     policy_type: str
@@ -34,7 +34,7 @@ class AttachedPolicy(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
-    """All that there is to say of a role. `services` are those whose functions act in it now, and functions of none."""
+    """A role with all details. `services` are the services, and functions without one, that currently use it."""
 
     role_name: str
     arn: str
@@ -46,7 +46,7 @@ class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Roles:
-    """The roles of all accounts, over the catalog. Reads are from memory and belong on the event loop's thread."""
+    """The roles of all accounts in the catalog. Reads use its memory, so they belong on the event loop's thread."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -56,7 +56,7 @@ class Roles:
         return record.document if record else None
 
     def documents_of(self, principal: Principal) -> list[str]:
-        """The policies of a role's session. None once the role was deleted, also when one of its name was made anew."""
+        """The policies of a role's session; none if the role was deleted, even if it has been recreated since."""
         role = self.get(principal.account_id, principal.role)
         if principal.kind is not PrincipalKind.ROLE or role is None or role.role_id != principal.role_id:
             return []
@@ -64,7 +64,7 @@ class Roles:
         return [document for document in attached if document]
 
     def assumable(self, arn: str, service: str) -> Role | None:
-        """The role, if it exists and trusts the service. For services only the trust policy matters."""
+        """The role, if it exists and trusts the service. For services, only the trust policy matters."""
         parsed = parse_role_arn(arn)
         role = self.get(*parsed) if parsed else None
         if role is None:
@@ -73,12 +73,12 @@ class Roles:
 
     def trusts(self, role: Role, arn: str, caller: Principal, facts: RequestFacts) -> bool:
         """Whether the role's trust policy lets the holder of another role assume it."""
-        # A trust in an account is one in all that act in it.
+        # Trusting an account means trusting every identity in it.
         names = (role_arn(caller.account_id, caller.role), f"acs:ram::{caller.account_id}:root")
         return _trusts(role, arn, tuple(("RAM", name) for name in names), ConditionContext(facts))
 
     def require_assumable(self, arn: str) -> None:
-        """For a role that is written into a service. Raises `Unusable`."""
+        """Validates a role that is set for a service. Raises `Unusable`."""
         if self.assumable(arn, FUNCTION_COMPUTE) is None:
             raise Unusable(
                 f"role '{arn}' cannot be assumed: expected acs:ram::<account>:role/<name> of a role that exists and "
@@ -86,7 +86,7 @@ class Roles:
             )
 
     def all_of(self, account_id: str) -> list[RoleDescription]:
-        """In order of name."""
+        """All roles of the account, sorted by name."""
         return [self._described(account_id, r.document) for r in self._catalog.children(records.ROLE, account_id)]
 
     def describe(self, account_id: str, role_name: str) -> RoleDescription:
@@ -97,7 +97,7 @@ class Roles:
         return self._described(account_id, role)
 
     async def add(self, account_id: str, definition: RoleDefinition) -> RoleDescription:
-        """Makes a role. Raises `AlreadyExists`, and what `role_definitions.check` raises."""
+        """Creates a role. Raises `AlreadyExists`, and the errors of `role_definitions.check`."""
         check(definition)
 
         def edit(tx: Transaction) -> None:
@@ -109,7 +109,7 @@ class Roles:
         return self.describe(account_id, definition.role_name)
 
     async def remove(self, account_id: str, role_name: str) -> RoleDescription:
-        """Removes a role and its own policy; returns what it was. Its sessions may do nothing from now on."""
+        """Removes a role and its own policy; returns its description. Its sessions lose all permissions at once."""
         former = self.describe(account_id, role_name)
 
         def edit(tx: Transaction) -> None:
@@ -123,7 +123,7 @@ class Roles:
         return former
 
     async def put(self, account_id: str, role: Role) -> None:
-        """Creates or replaces. Raises MalformedPolicy for a trust policy that cannot be read."""
+        """Creates or replaces a role. Raises MalformedPolicy for an invalid trust policy."""
         parse_resource_policy(role.trust_policy)
         await self._catalog.edit(lambda tx: tx.put(records.ROLE, account_id, role.role_name.lower(), role))
 
@@ -136,10 +136,10 @@ class Roles:
         await self._catalog.edit(lambda tx: tx.delete(records.ROLE, account_id, role_name.lower()))
 
     async def seed(self, account_id: str, tables: Mapping[str, Any]) -> list[str]:
-        """At every start: makes the roles of `[roles]` in sesame.toml that do not exist, and those of the consoles.
+        """At every start, creates the missing roles of `[roles]` in sesame.toml and of the consoles.
 
-        A console's role that was removed is not made again. Returns a warning for each table that says otherwise than
-        the role that exists, which counts. Raises `ConfigurationError` for a table that cannot hold.
+        A console role that was removed is not created again. Returns a warning for each table that differs from an
+        existing role, which takes precedence. Raises `ConfigurationError` for an invalid table.
         """
         wanted = [of_table(name, table) for name, table in tables.items()]
 
@@ -159,7 +159,7 @@ class Roles:
         return await self._catalog.edit(edit)
 
     def _attached(self, account_id: str, name: str) -> AttachedPolicy:
-        """A name that is attached but gone grants nothing."""
+        """An attached policy that no longer exists grants nothing."""
         custom = self._catalog.get(records.POLICY, account_id, name)
         if custom is not None:
             return AttachedPolicy(name, "Custom", custom.document.document)
@@ -187,7 +187,7 @@ def _trusts(role: Role, arn: str, caller: tuple[tuple[str, str], ...], context: 
 
 
 def new_role(name: str, policies: Sequence[str], description: str = "", *, trust: str | None = None) -> Role:
-    """A role with a fresh id; trusted by Function Compute unless `trust` says otherwise."""
+    """A role with a new id, trusted by Function Compute unless `trust` specifies otherwise."""
     return Role(
         role_name=name,
         role_id="3" + "".join(secrets.choice("0123456789") for _ in range(17)),
@@ -198,7 +198,7 @@ def new_role(name: str, policies: Sequence[str], description: str = "", *, trust
 
 
 def _make(tx: Transaction, account_id: str, definition: RoleDefinition) -> None:
-    """A role's own policy becomes a custom policy that is called as the role."""
+    """A role's own policy becomes a custom policy with the role's name."""
     name = definition.role_name
     names = (*definition.policies, name) if definition.policy else definition.policies
     role = new_role(name, names, definition.description, trust=definition.trust_policy or None)
@@ -209,7 +209,7 @@ def _make(tx: Transaction, account_id: str, definition: RoleDefinition) -> None:
 
 
 def _apply(tx: Transaction, account_id: str, definition: RoleDefinition) -> str:
-    """Makes the role, or returns a warning when there is another of that name, "" when there is just this one."""
+    """Creates the role. If one of this name exists, returns a warning if it differs, else ""."""
     name = definition.role_name
     record = tx.get(records.ROLE, account_id, name.lower())
     if record is None:

@@ -1,6 +1,6 @@
-"""What Function Compute may do in the role of a service when no request asks for it, such as invoke a destination.
+"""What Function Compute itself may do in a service's role, such as invoking a destination.
 
-Used by `_async`. Like a function with the role's credentials, it may do what the role's policies allow.
+Used by `_async`. The permissions are the same as for a function with the role's credentials.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sesame.model.role import Principal, PrincipalKind
 
 
 class ServiceRights:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(self, roles: Roles, authorization: Authorization, wall_clock: Callable[[], float]) -> None:
         self._roles = roles
@@ -23,9 +23,10 @@ class ServiceRights:
         self._wall_clock = wall_clock
 
     def objection(self, service: str, role_arn: str, action: str, resource: str) -> str:
-        """Why the service's role does not allow `action` on `resource` (an ARN); "" where it does.
+        """Why the service's role does not allow `action` on `resource` (an ARN); "" if it does.
 
-        POLICY: without a role nothing is asked: the caller that set the destination had the right to invoke it.
+        POLICY: without a role nothing is checked, because the caller who set the destination had the permission to
+        invoke it.
         """
         if not role_arn:
             return ""

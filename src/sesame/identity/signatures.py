@@ -1,6 +1,6 @@
-"""What the request signatures V1 and V4 of several products have in common: the signature over what is signed.
+"""The signature algorithms V1 and V4, which several products share.
 
-Used by the endpoints that check signatures and by the clients that make them. What is signed is each product's own.
+Used by the endpoints that verify signatures and by the clients that create them. Each product defines the signed text.
 """
 
 import base64
@@ -14,7 +14,7 @@ V4_TERMINATOR = "aliyun_v4_request"
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What a V4 signature is bound to: the day (YYYYMMDD), the region, the product."""
+    """What a V4 signature is bound to: the day (YYYYMMDD), the region and the product."""
 
     date: str
     region: str

@@ -1,7 +1,7 @@
-"""Temporary credentials that need no storage: sealed and verified with one master key (companions.md §2.5).
+"""Temporary credentials that need no storage: encrypted and verified with one master key (companions.md §2.5).
 
-Issued by `identity.issuer` and `control.code_uploads`; verified by `identity.authentication` for each request that
-brings a token.
+Issued by `identity.issuer` and `control.code_uploads`; verified by `identity.authentication` for each request with a
+token.
 """
 
 import base64
@@ -29,7 +29,7 @@ VALIDITY_S_DEFAULT = 6 * 3600
 TEMPORARY_KEY_PREFIX = "STS."
 MASTER_KEY_BYTES = 32
 MASTER_NAME = "self"
-# Verified sessions are remembered up to this many bytes; a session counts for its policy and this much more.
+# Verified sessions are cached up to this many bytes; each counts for its policy plus SESSION_BYTES.
 SESSIONS_BYTES_MAX = 4 * 1024 * 1024
 SESSION_BYTES = 1024
 _KEY_ID_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -51,7 +51,7 @@ class Refusal(enum.Enum):
 
 
 class CredentialsRefused(SesameError):
-    """An access key, or its security token, that does not hold. Each endpoint answers with its API's code and text."""
+    """An access key or security token is invalid. Each endpoint answers with its API's code and text."""
 
     def __init__(self, refusal: Refusal, access_key_id: str) -> None:
         super().__init__(f"access key {access_key_id[:64]!r}: {refusal.value}")
@@ -60,10 +60,10 @@ class CredentialsRefused(SesameError):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Whose credentials to make: a role of an account, a session's name, perhaps a policy (JSON) that narrows it.
+    """The subject of new credentials: an account's role, a session name, and optionally a policy (JSON) to restrict it.
 
-    With the kind CODE_UPLOAD there is no role: the policy says all that the credentials may do. `chain` names the
-    functions that led to the one that holds them.
+    With the kind CODE_UPLOAD there is no role: the policy defines all permissions. `chain` names the functions that led
+    to the holder of the credentials.
     """
 
     account_id: str
@@ -76,7 +76,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Verified temporary credentials: who it is, and the secret that requests of this key are signed with."""
+    """Verified temporary credentials: the principal, and the secret with which its requests are signed."""
 
     principal: Principal
     secret: str
@@ -95,9 +95,9 @@ class _Claims(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens:
-    """Two keys are derived from the master key: one seals tokens, one makes the secret of an access key id.
+    """Derives two keys from the master key: one encrypts tokens, one generates the secret of an access key id.
 
-    `clock` gives Unix seconds. Sessions that were verified are remembered; only their expiry is checked again.
+    `clock` returns Unix seconds. Verified sessions are cached; only their expiry is checked again.
     """
 
     def __init__(self, master_key: bytes, clock: Callable[[], float]) -> None:
@@ -111,7 +111,7 @@ class Tokens:
         self._sessions_bytes = 0
 
     def issue(self, grant: Grant, valid_s: float = VALIDITY_S_DEFAULT) -> Credentials:
-        """Fresh credentials of the grant, good for `valid_s` seconds from now."""
+        """New credentials for the grant, valid for `valid_s` seconds from now."""
         random_part = "".join(secrets.choice(_KEY_ID_CHARACTERS) for _ in range(_KEY_ID_RANDOM_CHARS))
         access_key_id = f"{TEMPORARY_KEY_PREFIX}NU{random_part}"
         now = self._clock()
@@ -119,7 +119,7 @@ class Tokens:
         return Credentials(access_key_id, self.secret_of(access_key_id), self._seal(claims))
 
     def verify(self, access_key_id: str, token: str) -> Session:
-        """Raises CredentialsRefused: the token is missing, forged, of another access key, or expired."""
+        """Raises CredentialsRefused if the token is missing, forged, expired, or belongs to another access key."""
         digest = hashlib.sha256(f"{access_key_id}\n{token}".encode("utf-8", "surrogatepass")).digest()
         session = self._sessions.get(digest)
         if session is None:
@@ -130,7 +130,7 @@ class Tokens:
         return session
 
     def _remember(self, digest: bytes, session: Session) -> None:
-        """The digest stands for a token that was just verified: nothing unproven is kept, and no secret is a key."""
+        """The digest belongs to a token just verified: nothing unverified is cached, and no secret serves as a key."""
         self._sessions[digest] = session
         self._sessions_bytes += _size(session)
         while self._sessions_bytes > SESSIONS_BYTES_MAX:
@@ -142,9 +142,9 @@ class Tokens:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def _seal(self, claims: _Claims) -> str:
-        """Standard base64 in which `+`, `/` and `=` all occur, so that careless quoting shows at once."""
+        """Encodes in standard base64 containing `+`, `/` and `=`, so that careless quoting is noticed at once."""
         plain = msgspec.json.encode(claims)
-        # A space at the end of JSON means nothing; with it base64 has to end in `=`.
+        # A trailing space in JSON is meaningless, but makes the base64 end in `=`.
         if (len(_FORMAT) + _NONCE_BYTES + len(plain) + _TAG_BYTES) % 3 == 0:
             plain += b" "
         while True:
@@ -161,7 +161,7 @@ class Tokens:
             blob = base64.b64decode(token.encode("ascii"), validate=True)
         except (UnicodeEncodeError, binascii.Error) as exc:
             raise CredentialsRefused(Refusal.FORGED_TOKEN, access_key_id) from exc
-        # The bits that base64 leaves unused at the end could otherwise be changed without being noticed.
+        # Otherwise the unused bits at the end of the base64 text could be changed unnoticed.
         if blob[:1] != _FORMAT or base64.b64encode(blob).decode() != token:
             raise CredentialsRefused(Refusal.FORGED_TOKEN, access_key_id)
         nonce, sealed = blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]

@@ -1,7 +1,7 @@
-"""Keeps the policies that were evaluated last in compiled form, up to a number of bytes.
+"""Caches compiled policies, up to a number of bytes.
 
-Called by `identity.authorization`. Keyed by the text of policies that the catalog or a verified token holds: what a
-caller merely sends is never kept here.
+Called by `identity.authorization`. Keyed by the text of policies from the catalog or from verified tokens; policies
+that a caller merely sends are never cached.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ import structlog
 
 from sesame.identity.policy.evaluator import CompiledPolicy, MalformedPolicy, parse
 
-# Measured: a policy of nothing but one-letter patterns takes 150 bytes for each of its characters.
+# Measured: a policy consisting of one-letter patterns takes 150 bytes per character.
 BYTES_PER_CHAR = 200
 BYTES_MAX = 16 * 1024 * 1024
 # Denies everything.
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class CompiledPolicies:
-    """The policies used last are kept; a policy that cannot be read denies everything, and that is logged."""
+    """Caches the most recently used policies. An unreadable policy denies everything, which is logged."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, CompiledPolicy] = OrderedDict()

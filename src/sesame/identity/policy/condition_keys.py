@@ -1,7 +1,7 @@
-"""The condition keys that requests bring here (reference/companions.md §3.2).
+"""The condition keys that are supported here (reference/companions.md §3.2).
 
-Read by `identity.facts`, which fills them, and by `identity.policy.evaluator`, which refuses policies that ask for
-others: a Deny on a key that nothing fills would never take effect.
+Read by `identity.facts`, which sets them, and by `identity.policy.evaluator`, which rejects policies that test others:
+a Deny on a key that is never set would never take effect.
 """
 
 _KEYS = frozenset(
@@ -9,12 +9,12 @@ _KEYS = frozenset(
         "acs:accessid", "acs:currenttime", "acs:mfapresent", "acs:securetransport", "acs:service", "acs:sourceip",
         "acs:useragent", "fc:enableserviceinternetaccess", "oss:delimiter", "oss:prefix", "ram:servicename",
         "sts:externalid", "sts:sourceidentity",
-        # No request comes out of a VPC here: as in the cloud, the key is then missing.
+        # No request comes from a VPC here, so this key is always missing, as in the cloud.
         "acs:sourcevpc",
     }
 )  # fmt: skip
 _TAG_KEYS = ("acs:resourcetag/", "oss:buckettag/", "oss:existingobjecttag/", "oss:requestobjecttag/")
-# The services that Sesame serves. Keys of others belong to actions that are never asked for here.
+# The services that Sesame implements. Keys of others belong to actions that are never checked here.
 _SERVED = ("acs:", "fc:", "oss:", "ram:", "sts:")
 _SPELLED = (
     "acs:AccessId, acs:CurrentTime, acs:MFAPresent, acs:ResourceTag/<key>, acs:SecureTransport, acs:Service, "
@@ -25,18 +25,18 @@ _SPELLED = (
 
 
 def normal(key: str) -> str:
-    """The key as it is compared: its case does not count, but that of a tag's name behind the slash does."""
+    """The key in the form in which it is compared: in lower case, except for a tag's name after the slash."""
     head, slash, tag = key.partition("/")
     return head.lower() + slash + tag
 
 
 def is_known(key: str) -> bool:
-    """Whether requests bring this (normal) key, or it is one of a service that is not served here."""
+    """Whether this (normal) key is supported, or belongs to a service that is not implemented here."""
     if not key.startswith(_SERVED):
         return True
     return key in _KEYS or any(key.startswith(tags) and key != tags for tags in _TAG_KEYS)
 
 
 def refusal(key: str) -> str:
-    """The words for a policy that asks for an unknown key."""
+    """The error for a policy that tests an unknown key."""
     return f"unknown condition key {key!r} (known: {_SPELLED})"

@@ -1,7 +1,7 @@
-"""Compiles and evaluates RAM policies: an explicit Deny overrides Allow, anything else is denied.
+"""Compiles and evaluates RAM policies: an explicit Deny overrides Allow; anything else is denied.
 
-Called by `identity.authorization` for every request of a role, and by all that check a policy before they keep it.
-Pure: reads neither the catalog nor the clock (reference/companions.md §3).
+Called by `identity.authorization` for every request of a role, and by everything that validates a policy before storing
+it. Pure: reads neither the catalog nor the clock (reference/companions.md §3).
 """
 
 import enum
@@ -20,7 +20,7 @@ DOCUMENT_CHARS_MAX = 6144
 ARN_SEGMENTS = 5
 
 Context = Mapping[str, str]
-"""What the request brings besides action and resource, by condition key (`acs:SourceIp`, `oss:Prefix`, …)."""
+"""The facts of a request besides action and resource, by condition key (`acs:SourceIp`, `oss:Prefix`, …)."""
 
 
 class Decision(enum.Enum):
@@ -30,14 +30,14 @@ class Decision(enum.Enum):
 
 
 class MalformedPolicy(Unusable):
-    """The document is not in the grammar of reference/companions.md §3.1; the message says where."""
+    """The document violates the grammar of reference/companions.md §3.1; the message says where."""
 
 
 class Question(msgspec.Struct, frozen=True):
     """May `action` (`oss:PutObject`) be done to `resource` (an ARN)?
 
-    `caller` has each kind and name that the caller goes by (`("Service", "fc.aliyuncs.com")`), for statements that name
-    principals: who acts in a role is that role and its account.
+    `caller` has all kinds and names of the caller (`("Service", "fc.aliyuncs.com")`), for statements that name
+    principals: a session of a role is both that role and its account.
     """
 
     action: str
@@ -47,7 +47,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One statement, compiled: each field is a predicate, so that evaluating allocates nothing."""
+    """One compiled statement: each field is a predicate, so that evaluation allocates nothing."""
 
     allows: bool
     action: Callable[[str], bool]
@@ -65,7 +65,7 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True):
-    """`condition_keys` are those that its conditions ask for, in their normal form."""
+    """`condition_keys` are the keys that its conditions test, in normal form."""
 
     statements: tuple[Statement, ...]
     condition_keys: frozenset[str]
@@ -81,7 +81,7 @@ class CompiledPolicy(msgspec.Struct, frozen=True):
 
 
 def strongest(decisions: Iterable[Decision]) -> Decision:
-    """An explicit deny among them denies; else an allow allows; else it is denied implicitly."""
+    """Combines decisions: any explicit deny wins, then any allow; otherwise the result is an implicit deny."""
     result = Decision.IMPLICIT_DENY
     for decision in decisions:
         if decision is Decision.EXPLICIT_DENY:
@@ -92,16 +92,16 @@ def strongest(decisions: Iterable[Decision]) -> Decision:
 
 
 def parse(document: str, *, strict: bool = True) -> CompiledPolicy:
-    """An identity or session policy. Raises MalformedPolicy.
+    """Compiles an identity or session policy. Raises MalformedPolicy.
 
-    Not `strict`, for what is kept already, a condition key that no request brings is no error: a Deny that asks for it
-    applies, an Allow does not.
+    `strict=False`, for stored policies, accepts unknown condition keys: a Deny that tests one applies, an Allow does
+    not.
     """
     return _compile(document, names_principals=False, strict=strict)
 
 
 def parse_resource_policy(document: str, *, strict: bool = True) -> CompiledPolicy:
-    """A policy that belongs to a resource and names who may act: a role's trust policy, a bucket's policy."""
+    """Compiles a policy of a resource, which names principals: a role's trust policy, or a bucket's policy."""
     return _compile(document, names_principals=True, strict=strict)
 
 
@@ -144,7 +144,7 @@ def _statement(where: str, statement: Any, *, names_principals: bool, strict: bo
     if effect not in ("Allow", "Deny"):
         raise MalformedPolicy(f"{where}.Effect must be Allow or Deny, found {effect!r}")
     conditions = _conditions(where, statement, strict=strict)
-    # A trust policy speaks of the one role it hangs on and so needs no Resource.
+    # A trust policy refers to the role it belongs to, so it needs no Resource.
     resource_optional = names_principals and "Resource" not in statement and "NotResource" not in statement
     return Statement(
         allows=effect == "Allow",
@@ -178,7 +178,7 @@ def _refuse_unknown(where: str, found: Mapping[str, Any], known: set[str]) -> No
 def _either(
     where: str, statement: Mapping[str, Any], name: str, pattern: Callable[[str], Callable[[str], bool]]
 ) -> Callable[[str], bool]:
-    """`Action` or `NotAction`, `Resource` or `NotResource`: exactly one of the two."""
+    """Compiles `Action` or `NotAction`, `Resource` or `NotResource`: exactly one of the two must be present."""
     negated = f"Not{name}"
     if (name in statement) == (negated in statement):
         raise MalformedPolicy(f"{where} needs exactly one of {name} and {negated}")
@@ -205,7 +205,7 @@ def _action_pattern(pattern: str) -> Callable[[str], bool]:
 def _resource_pattern(pattern: str) -> Callable[[str], bool]:
     """Compares segment by segment up to the fourth colon, so that `*` in one cannot match into the next.
 
-    A pattern that ends early in `*` (`*`, `acs:oss:*`) leaves open all that could follow.
+    A pattern that ends early with `*` (`*`, `acs:oss:*`) matches anything that follows.
     """
     parts = pattern.split(":", ARN_SEGMENTS - 1)
     if not glob(parts[0])("acs"):
@@ -213,7 +213,8 @@ def _resource_pattern(pattern: str) -> Callable[[str], bool]:
     if parts[-1] == "*":
         parts += ["*"] * (ARN_SEGMENTS - len(parts))
     tests = tuple(glob(part) for part in parts)
-    # Role ARNs write names in lower case (reference/companions.md §2.2); policies often write them as they are shown.
+    # Role ARNs have names in lower case (reference/companions.md §2.2), while policies often use their original
+    # spelling.
     names_roles = len(parts) == ARN_SEGMENTS and glob(parts[1])("ram")
     of_role = glob(parts[-1], ignore_case=True) if names_roles else tests[-1]
 
@@ -237,7 +238,7 @@ def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[tup
     if isinstance(value, dict):
         _refuse_unknown(f"{where}.{name}", value, {"Service", "RAM", "Federated"})
         for kind, names in value.items():
-            # Names of roles are written in either case.
+            # Role names may be written in any case.
             tests += [(kind, glob(n, ignore_case=kind == "RAM")) for n in _strings(f"{where}.{name}.{kind}", names)]
     else:
         tests = [("", glob(n)) for n in _strings(f"{where}.{name}", value)]

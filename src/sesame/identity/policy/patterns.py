@@ -1,7 +1,7 @@
-"""Compiles the wildcards of RAM policies: `*` stands for any run of characters, also none, `?` for exactly one.
+"""Compiles the wildcards of RAM policies: `*` matches any number of characters, including none, `?` exactly one.
 
-Called by `identity.policy.evaluator` and `identity.policy.conditions` once for each pattern of a policy. Matching takes
-time proportional to pattern plus subject; where `?` stands between two `*`, to a 60th of their product.
+Called by `identity.policy.evaluator` and `identity.policy.conditions`, once per pattern of a policy. Matching takes
+time proportional to pattern plus subject or, with `?` between two `*`, to a 60th of their product.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Match = Callable[[str], bool]
 
 
 def glob(pattern: str, *, ignore_case: bool = False) -> Match:
-    """A predicate over whole strings."""
+    """Returns a predicate over whole strings."""
     if ignore_case:
         test = glob(pattern.casefold())
         return lambda subject: test(subject.casefold())
@@ -26,9 +26,9 @@ def glob(pattern: str, *, ignore_case: bool = False) -> Match:
 
 
 class _Runs:
-    """What stands before the first `*`, between the stars, and behind the last one.
+    """The runs before the first `*`, between the stars, and after the last one.
 
-    Each run between two stars takes the first place where it fits: if the pattern matches at all, it matches so.
+    Matching each run between stars at its first possible position suffices: if the pattern matches at all, it does so.
     """
 
     __slots__ = ("_between", "_first", "_last")
@@ -51,14 +51,14 @@ class _Runs:
 
 
 def _fits(run: str, subject: str, at: int) -> bool:
-    """Whether the run, in which `?` stands for any character, stands at this place of the subject."""
+    """Whether the run, in which `?` matches any character, matches the subject at this position."""
     if "?" not in run:
         return subject.startswith(run, at)
     return all(char in ("?", found) for char, found in zip(run, subject[at : at + len(run)], strict=True))
 
 
 def _finder(run: str) -> Callable[[str, int, int], int]:
-    """`find(subject, start, end)`: the place behind the run's first occurrence between the two places, or -1."""
+    """`find(subject, start, end)` returns the position after the run's first occurrence in that range, or -1."""
     if "?" not in run:
         size = len(run)
 
@@ -71,7 +71,7 @@ def _finder(run: str) -> Callable[[str, int, int], int]:
 
 
 def _find_with_gaps(run: str) -> Callable[[str, int, int], int]:
-    """The Shift-And algorithm: bit i of the state says that the run's first i+1 characters end here."""
+    """The Shift-And algorithm: bit i of the state is set if the run's first i+1 characters end here."""
     gaps = sum(1 << i for i, char in enumerate(run) if char == "?")
     masks = {char: gaps for char in run if char != "?"}
     for i, char in enumerate(run):

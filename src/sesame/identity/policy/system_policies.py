@@ -1,6 +1,6 @@
-"""The policies that every account has from the start, under the cloud's own names (reference/companions.md §2.4, §3.4).
+"""The built-in policies of every account, with the cloud's names (reference/companions.md §2.4, §3.4).
 
-Read by `identity.roles` for the roles that have one of them attached. Custom policies are in the catalog.
+Read by `identity.roles` for the roles to which one of them is attached. Custom policies are in the catalog.
 """
 
 import msgspec
@@ -30,7 +30,7 @@ SYSTEM_POLICIES: dict[str, str] = {
     "AliyunOSSFullAccess": _allowing("oss:*"),
     "AliyunOSSReadOnlyAccess": _allowing("oss:Get*", "oss:List*"),
     "AliyunSTSAssumeRoleAccess": _allowing("sts:AssumeRole"),
-    # Of the roles that consoles make. The first is that of functions: what they use here, and what destinations take.
+    # For the console's roles. The first is the functions' role: services used here, and destinations.
     "AliyunFCDefaultRolePolicy": _allowing(
         "oss:*", "log:*", "fc:InvokeFunction", "mns:SendMessage", "mns:PublishMessage", "eventbridge:PutEvents"
     ),
