@@ -247,8 +247,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _name_of(item) in ALONE:
             item.add_marker("alone")
-    rank = {name: number for number, name in enumerate(LONGEST)} | dict.fromkeys(ALONE, len(items) + 1)
-    items.sort(key=lambda item: rank.get(_name_of(item), len(items)))
+    # A list looks empty while it is sorted.
+    others = len(LONGEST)
+    rank = {name: number for number, name in enumerate(LONGEST)} | dict.fromkeys(ALONE, others + 1)
+    items.sort(key=lambda item: rank.get(_name_of(item), others))
 
 
 def _name_of(item: pytest.Item) -> str:

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+from tests import conftest
 
 HERE = Path(__file__).parent
 FILES = {
@@ -70,6 +72,25 @@ def test_in_parallel_skips_are_named_as_well_and_who_asks_to_be_alone_is_alone(t
             assert all(end <= began or begin >= ended for name, begin, end in spans if name == "other")
     in_order = "".join(name[0] for name, _, _ in sorted(spans, key=lambda span: span[1]))
     assert "l" * 8 in in_order, in_order
+
+
+class Collected:
+    """What an order is made of."""
+
+    def __init__(self, name: str) -> None:
+        self.path = HERE / name
+        self.marks: list[str] = []
+
+    def add_marker(self, mark: str) -> None:
+        self.marks.append(mark)
+
+
+def test_the_longest_come_first_and_who_is_alone_last() -> None:
+    order = [*conftest.LONGEST[:2], "a/test_short.py", "b/test_short.py", conftest.ALONE[0]]
+    items = [Collected(order[number]) for number in (4, 2, 1, 3, 0)]
+    conftest.pytest_collection_modifyitems(cast(list[pytest.Item], items))
+    assert [item.path for item in items] == [HERE / name for name in order]
+    assert [item.marks for item in items] == [[], [], [], [], ["alone"]]
 
 
 @pytest.mark.parametrize("name", ["ALONE", "LONGEST"])

@@ -1,7 +1,8 @@
-"""Nothing that was accepted is lost through 30 kills; tests/torture/queue_kill has a thousand in `make torture`."""
+"""Nothing that was accepted is lost through kills; tests/torture/queue_kill has a thousand in `make torture`."""
 
 from pathlib import Path
 
+import pytest
 from tests.support.postgresql import own_server
 from tests.torture.async_callers import Pace
 from tests.torture.queue_kill import Plan, run
@@ -11,10 +12,12 @@ SECONDS_MAX = 300.0
 PACE = Pace(between_calls_s=0.12, call_s=0.15)
 
 
-def test_on_sqlite(tmp_path: Path) -> None:
-    run(tmp_path, Plan(18, seconds_max=SECONDS_MAX, pace=PACE))
+@pytest.mark.parametrize("kills", [5, pytest.param(18, marks=pytest.mark.thorough)])
+def test_on_sqlite(tmp_path: Path, kills: int) -> None:
+    run(tmp_path, Plan(kills, seconds_max=SECONDS_MAX, pace=PACE))
 
 
-def test_on_postgresql(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "of_postgresql"), [(5, 1), pytest.param(10, 2, marks=pytest.mark.thorough)])
+def test_on_postgresql(tmp_path: Path, kills: int, of_postgresql: int) -> None:
     with own_server() as server:
-        run(tmp_path, Plan(10, of_postgresql=2, seconds_max=SECONDS_MAX, pace=PACE), server)
+        run(tmp_path, Plan(kills, of_postgresql=of_postgresql, seconds_max=SECONDS_MAX, pace=PACE), server)
