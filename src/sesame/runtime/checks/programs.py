@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Tries a program of a layer as a function would run it: a handler for a function, called by `cli.layer_programs`.
+"""Runs a program of a layer as a function would: the handler of a function, called by `cli.layer_programs`.
 
 Runs under the function's interpreter, in its sandbox. The event is JSON: the program's name and its arguments.
 """
@@ -15,9 +15,9 @@ OUTPUT_BYTES_MAX = 64 * 1024
 
 
 def handler(event, context):
-    """Gives JSON: {"missing": [library], "error", "status", "output"}; status -1 for what could not be started."""
+    """Returns JSON: {"missing": [library], "error", "status", "output"}; status -1 if the program did not start."""
     words = json.loads(event.decode("utf-8"))
-    # The loader then names what the program would load, and does not run it.
+    # With this variable the loader lists what the program would load, instead of running it.
     _status, traced, error = run(words[:1], dict(os.environ, LD_TRACE_LOADED_OBJECTS="1"))
     missing = [line.split()[0] for line in traced.splitlines() if "not found" in line]
     status, output = -1, ""
@@ -27,7 +27,7 @@ def handler(event, context):
 
 
 def run(words, environment):
-    """(status, output, error); the output is cut, and a program that does not end in time is killed."""
+    """Returns (status, output, error). The output is truncated, and a program that does not end in time is killed."""
     with open(os.devnull, "rb") as nothing:
         try:
             process = subprocess.Popen(
@@ -36,11 +36,11 @@ def run(words, environment):
             )
         except OSError as error:
             return -1, "", str(error)
-    # What it has started may hold its output.
+    # Programs that it has started may keep its output open, so kill the whole session.
     timer = threading.Timer(TIME_S, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
     output = process.stdout.read(OUTPUT_BYTES_MAX)
-    # What writes more than that ends by the closed pipe.
+    # A program that writes more is ended by the closed pipe.
     process.stdout.close()
     status = process.wait()
     timer.cancel()

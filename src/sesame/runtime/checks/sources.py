@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
-"""Compiles every source that lies beside this file, and says what the interpreter objects to: a handler for a function.
+"""Compiles every source beside this file and reports what the interpreter objects to: the handler of a function.
 
-Put into a copy of a function's code by `fc.replays`; runs under the function's interpreter, in its sandbox.
+`fc.replays` puts it into a copy of a function's code; it runs under the function's interpreter, in its sandbox.
 """
 
 import json
@@ -13,7 +13,7 @@ SOURCE_BYTES_MAX = 4 * 1024 * 1024
 
 
 def handler(event, context):
-    """Gives JSON: {"file", "line", "kind", "text"} of each error and warning, in order of files."""
+    """Returns JSON: {"file", "line", "kind", "text"} of each error and warning, in the order of the files."""
     here = os.path.abspath(__file__)
     root = os.path.dirname(here)
     found = []

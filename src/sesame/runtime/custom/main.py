@@ -2,7 +2,7 @@
 
     python -S -u -W ignore main.py SOCKET_FD OUTPUT_FD
 
-Executed by sandbox/process/driver.py. Holds no logic: a script is compiled anew at each start, a module is not.
+Executed by sandbox/process/driver.py. Contains no logic, because a script is compiled at each start; a module is not.
 """
 
 import os

@@ -1,13 +1,14 @@
 """Runs a function's own web server inside its instance, and connects Sesame to it.
 
-Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork); Python 3.11 and later.
-Starts the program, waits until it listens, then passes connected sockets to the host, which speaks HTTP over them: the
-server is reached in the instance's own network, and no byte of a request comes through here. Ends as the server ends.
+Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork); Python 3.11 and
+later. Starts the program, waits until it listens, then passes connected sockets to the host, which speaks HTTP over
+them: so the server can be reached in the instance's own network, while no byte of a request passes through here. Exits
+like the server does.
 
-A program that does not listen is run when an event comes, which it finds in its environment.
+A program that does not listen is run once per event, which it finds in its environment.
 """
 
-# What `socket` passes descriptors with: read once by a zygote, and not by each instance.
+# Used by `socket` to pass descriptors: imported once by a zygote, instead of by each instance.
 import array  # noqa: F401
 import errno
 import json
@@ -21,13 +22,13 @@ import threading
 import time
 import traceback
 
-# Of ../python: the frames of the wire.
+# From ../python: the frames of the wire protocol.
 import wire
 
 EXIT_STARTUP_FAILED = 129
 HOST = "127.0.0.1"
 CONNECT_TIMEOUT_S = 5.0
-# How often it is tried whether the server listens: often at first, as most servers are quick.
+# How often to check whether the server listens: frequently at first, as most servers start quickly.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
 ONE_CONNECTION, CONNECTED, REFUSED = b"c", b"k", b"e"
 _HEAD_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ EVENT = b"FC_CUSTOM_CONTAINER_EVENT"
 
 
 class Unstarted(Exception):
-    """`why` is one of model.errors.StartProblem; the text is the cloud's (reference/runtime.md section 14)."""
+    """`why` is one of model.errors.StartProblem; the message is the cloud's (reference/runtime.md section 14)."""
 
     def __init__(self, why, text):
         Exception.__init__(self, text)
@@ -43,7 +44,7 @@ class Unstarted(Exception):
 
 
 def attach(sock_fd, out_fd):
-    """All output goes to `out_fd` from here on. Returns the connection for `serve`. Takes both descriptors over."""
+    """Redirects all output to `out_fd`. Returns the connection for `serve`. Takes over both descriptors."""
     try:
         for fd in (1, 2):
             if fd != out_fd:
@@ -58,9 +59,9 @@ def attach(sock_fd, out_fd):
 
 
 def serve(host, site_packages="", handed=(), until_isolated=None):
-    """Serves the host. Does not return: exits as the server does, and 0 when the host closes its end.
+    """Serves the host. Does not return: exits like the server does, or with 0 when the host closes its end.
 
-    `until_isolated` is called before the code's directory is entered. The environment is the function's already.
+    `until_isolated` is called before entering the code's directory. The environment must already be the function's.
     """
     try:
         connector = host.connector()
@@ -71,7 +72,7 @@ def serve(host, site_packages="", handed=(), until_isolated=None):
             server = Server(setup) if setup["listens"] else Program(setup)
         except Unstarted as error:
             host.send({"type": "failed", "why": error.why, "text": str(error)})
-            # The host has read the answer when it closes its end.
+            # The host closes its end after reading the answer.
             host.wait_for_end()
             os._exit(0)
         host.send({"type": "ready", "python": "%d.%d.%d" % sys.version_info[:3]})
@@ -96,7 +97,7 @@ class Host(object):
         return self.sock.fileno()
 
     def connector(self):
-        """The socket on which the host asks for connections; comes with the first byte."""
+        """Receives the socket on which the host asks for connections, which comes with the first byte."""
         data, fds, _flags, _address = socket.recv_fds(self.sock, 1, 1)
         if not data:
             raise wire.EndOfStream()
@@ -110,14 +111,14 @@ class Host(object):
         return header
 
     def event(self):
-        """The next call's request id, and its event."""
+        """The next call's request id and event."""
         header, event = self._frames.receive()
         if header.get("type") != "invoke":
             raise wire.ProtocolError("expected invoke, found %r" % header.get("type"))
         return header["id"], event
 
     def answer(self, request_id, failure):
-        """A `failure` is a text, or "" where there is none."""
+        """`failure` is a message, or "" on success."""
         error = {"errorMessage": failure, "errorType": "ProgramFailed"}
         payload = json.dumps(error).encode("utf-8") if failure else b""
         self._frames.send_result(request_id, not failure, None, payload, "")
@@ -131,7 +132,7 @@ class Host(object):
 
 
 class Server(object):
-    """The function's program. Once made, it listens."""
+    """The function's program. It listens once the constructor returns."""
 
     def __init__(self, setup):
         self._setup = setup
@@ -149,7 +150,7 @@ class Server(object):
             self._wait_until_it_is_healthy(setup["health_check"])
 
     def serve(self, host, connector):
-        """Until the host closes its end; from here on this process ends as the server does."""
+        """Runs until the host closes its end; from now on this process exits when the server does."""
         threading.Thread(target=self._end_with_it, daemon=True).start()
         _connect(host, connector, self._port)
 
@@ -213,7 +214,7 @@ class Server(object):
 
 
 class Program(object):
-    """A function's program that is run for each event, with the event in its environment."""
+    """A function's program that is run once per event, with the event in its environment."""
 
     def __init__(self, setup):
         self._command = setup["command"]
@@ -221,13 +222,13 @@ class Program(object):
         _enter(setup)
 
     def serve(self, host, _connector):
-        """Until the host closes its end."""
+        """Runs until the host closes its end."""
         while True:
             request_id, event = host.event()
             host.answer(request_id, self._run(event))
 
     def _run(self, event):
-        """Why it has failed; "" where it has not. Ends this process where the program was ended by a signal."""
+        """Returns why it failed, or "". If a signal ended the program, ends this process in the same way."""
         environment = os.environb.copy()
         environment[EVENT] = event
         try:
@@ -250,11 +251,11 @@ class Program(object):
 
 
 def _enter(setup):
-    """The working directory, and whether the program is there."""
+    """Enters the working directory, and checks that the program exists."""
     try:
         os.chdir(setup["code_dir"])
     except OSError as error:
-        # Of an image, whose user may not enter it.
+        # This occurs with an image whose user may not enter the directory.
         text = "Failed to start function instance. Error: the working directory %s cannot be entered: %s"
         raise Unstarted("permission", text % (setup["code_dir"], error.strerror.lower()))
     program = setup["command"][0]
@@ -264,15 +265,16 @@ def _enter(setup):
 
 
 def _end_as(code):
-    """As a program that has ended with this code, of which a negative one is a signal's."""
+    """Exits like a program with this code; a negative code is that of a signal."""
     if code < 0:
-        # Of the few signals that this interpreter handles or ignores, and of a process 1, the status below tells.
+        # Ineffective for the few signals that this interpreter handles or ignores, and in process 1: then exit as
+        # below.
         os.kill(os.getpid(), -code)
     os._exit(code if code >= 0 else 128 - code)
 
 
 def _connect(host, connector, port):
-    """Gives the host connections as it asks for them, until it closes its end."""
+    """Provides connections whenever the host asks for them, until it closes its end."""
     with selectors.DefaultSelector() as selector:
         selector.register(host, selectors.EVENT_READ)
         selector.register(connector, selectors.EVENT_READ)
@@ -298,7 +300,7 @@ def _give_connection(connector, port):
 
 
 def _connected(port, timeout_s):
-    """As `socket.create_connection`, which would have the C library read files of a root that may be an image's."""
+    """Like `socket.create_connection`, which would make the C library read files from a root that may be an image's."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout_s)
@@ -318,7 +320,7 @@ def _listens(port):
 
 
 def _answers_well(port, url, timeout_s):
-    """Whether GET is answered with a status below 400 in time."""
+    """Whether GET is answered in time with a status below 400."""
     until = time.monotonic() + timeout_s
     try:
         with _connected(port, timeout_s) as sock:

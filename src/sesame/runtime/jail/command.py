@@ -1,10 +1,10 @@
-"""Runs a command in a running instance, isolated as the function is and with its user (docs/jail.md).
+"""Runs a command in a running instance, isolated like the function and as its user (docs/jail.md).
 
-Entered by zygote.py in a fork that still has every privilege, for a request of sandbox/jail/exec.py.
+Entered by zygote.py in a fork that still has all privileges, for a request of sandbox/jail/exec.py.
 
-Three processes: the monitor stays outside, waits, and ends as the session leader did; the session leader, inside, reaps
-and ends the session; the command is its child. The session leader writes the exit code to its socket, as text, when the
-last descendant of the command has ended, and ends the session when the host closes that socket.
+There are three processes: the monitor stays outside, waits, and exits like the session leader; the session leader,
+inside, reaps processes and ends the session; the command is its child. When the command's last descendant has ended,
+the session leader writes the exit code as text to its socket; when the host closes that socket, it ends the session.
 """
 
 import errno
@@ -91,14 +91,14 @@ def _lead(request, order, fds, watching):
         try:
             os.write(alive, code)
         except OSError as error:
-            # The host has closed its end, which is why the session ends.
+            # The host has closed its end, which is why the session is ending.
             if error.errno != errno.EPIPE:
                 raise
     os._exit(0)
 
 
 def _become(order, stdio, watching):
-    """In the command's process. A failure goes to its error output, and ends it with the code that shells use."""
+    """Runs in the command's process. A failure is written to stderr, and exits with the code that shells use."""
     code = NOT_FOUND
     try:
         # SAFETY: 5. The command gets a session, descriptors and an environment, and dies with the session leader.
@@ -108,7 +108,7 @@ def _become(order, stdio, watching):
         os.setsid()
         linux.prctl(linux.PR_SET_DUMPABLE, 1)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The zygote has 0, 1 and 2 open, so that no descriptor of `stdio` is one of them.
+        # The zygote has 0, 1 and 2 open, so none of these is in `stdio`.
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         for name in os.listdir("/proc/self/fd"):
@@ -116,7 +116,7 @@ def _become(order, stdio, watching):
                 try:
                     os.close(int(name))
                 except OSError as error:
-                    # The listing's own.
+                    # This is the descriptor of the listing itself.
                     if error.errno != errno.EBADF:
                         raise
         if order["tty"]:
@@ -133,11 +133,11 @@ def _become(order, stdio, watching):
 
 
 def _watch(command, alive, wake):
-    """Reaps until the command has ended and returns its status; None when the host closed its socket before."""
+    """Reaps until the command has ended, and returns its status; None if the host closes its socket first."""
     while True:
         hung_up, woken = linux.readable([alive, wake])
         if woken:
-            # However many children have ended, at most one signal is pending.
+            # At most one signal is pending, however many children have ended.
             os.read(wake, 512)
         for pid, status in _ended(os.WNOHANG):
             if pid == command:
@@ -190,7 +190,7 @@ def _wait(pid):
 
 
 def _code(status):
-    """The exit code as a shell has it."""
+    """The exit code as a shell reports it."""
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 

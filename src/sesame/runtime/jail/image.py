@@ -1,8 +1,8 @@
-"""Gives an instance the root of a container image, and a layer of its own over it, in the place of the zygote's root.
+"""Replaces the zygote's root with that of a container image, with a writable layer over it.
 
-Called by steps.py in process 1, while it has its privileges and before any user code runs. sandbox/jail/images.py made
-the order. Never has the kernel follow a name of the image: links are read and followed within it alone, and whatever the
-instance needs is made in its own layer, which lies over the image and is empty.
+Called by steps.py in process 1, while it has its privileges and before any user code runs. sandbox/jail/images.py makes
+the order. Never lets the kernel resolve a path within the image: links are read and followed only inside it, and
+whatever the instance needs is created in its own, initially empty, layer on top.
 """
 
 import errno
@@ -12,11 +12,11 @@ import stat
 import root
 import linux
 
-# Where the new root is put together. The layer lies in the instance's own file system for /tmp, whose size bounds it.
+# Where the new root is assembled. The layer lies in the instance's file system for /tmp, whose size limits it.
 NEW = "/mnt"
 _LOWER, _UPPER, _WORK = "/run/image", "/tmp/root", "/tmp/work"
 _PLACES = ("/proc", "/dev", "/sys", "/tmp", "/var/tmp")
-# As many as the kernel follows in one path, and as long as it takes a name and a path, with the NUL behind it.
+# The kernel's limits: links followed in one path, and the length of a name and of a path including its NUL.
 _LINKS_MAX = 40
 _NAME_BYTES, _PATH_BYTES = 255, 4096
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -27,9 +27,9 @@ _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
 def assemble(image, fds, places, files):
-    """On return the image's root is at NEW, with these directories, and files by (path, content).
+    """On return the image's root is mounted at NEW, with these directories, and with files given as (path, content).
 
-    Returns where in the image each of the places really is, by its path.
+    Returns the real path within the image of each place, by its given path.
     """
     lower = _attach(image, fds)
     for path in (_UPPER, _WORK):
@@ -49,13 +49,13 @@ def assemble(image, fds, places, files):
         options += ",userxattr"
     linux.mount("image", NEW, "overlay", _FLAGS, options)
     linux.mount("/proc", NEW + "/proc", None, linux.MS_MOVE)
-    # Devices, read-only, with the place of /dev/shm.
+    # The read-only devices, with the mount point of /dev/shm.
     linux.mount("/dev", NEW + "/dev", None, linux.MS_BIND | linux.MS_REC)
     return there
 
 
 def _attach(image, fds):
-    """Where the image is: mounted from a descriptor or, in a user namespace, in the host's tree."""
+    """Returns the image's path: mounted from a descriptor or, in a user namespace, within the host's tree."""
     if image["mount"] < 0:
         return root.HOST_ROOT + image["path"]
     os.mkdir(_LOWER, 0o755)
@@ -65,7 +65,7 @@ def _attach(image, fds):
 
 
 class _Layer(object):
-    """The instance's own layer, before it lies over the image."""
+    """The instance's own layer, before it is mounted over the image."""
 
     def __init__(self, lower, takes_owners):
         self._lower = lower
@@ -73,9 +73,10 @@ class _Layer(object):
         self._take_after(lower, _UPPER)
 
     def place(self, path, mounted=False):
-        """Where a directory is, once the image's links were followed; of one to be `mounted` on, those before it.
+        """The real path of a directory after following the image's links, except the last one if it is to be `mounted`
+        on.
 
-        Where links lead to each other or to names that are too long, the path itself.
+        If links form a loop or lead to names that are too long, the path itself.
         """
         own = _parts(path)
         found, waiting, links = [], own[::-1], 0
@@ -96,31 +97,31 @@ class _Layer(object):
         return "/" + "/".join(found if self._can_be(found) else own)
 
     def _can_be(self, parts):
-        """Whether there can be a directory with these names, with a file in it."""
+        """Whether a directory with these names, and a file in it, can exist within the kernel's limits."""
         longest = max(len(os.fsencode(each)) for each in (self._lower, _UPPER, NEW))
         names = [len(os.fsencode(part)) for part in parts]
         return max(names + [0]) <= _NAME_BYTES and longest + sum(names) + len(names) + _NAME_BYTES + 1 < _PATH_BYTES
 
     def _link(self, path):
-        """What a link of the image leads to; None for all else, and where the layer has something in its place."""
+        """The target of an image's link; None for anything else, or if the layer replaces it."""
         folder = None if os.path.lexists(_UPPER + path) else self._folder(os.path.dirname(path))
         try:
             return None if folder is None else os.readlink(folder + "/" + os.path.basename(path))
         except OSError as error:
-            # EINVAL: it is no link.
+            # EINVAL: it is not a link.
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG):
                 raise
             return None
 
     def _folder(self, path):
-        """Where the image has this directory; None where there is none without following a link."""
+        """The image's directory at this path; None if there is none, or only behind a link."""
         found = self._lower
         for part in _parts(path):
             found = found and _directory(found + "/" + part)
         return found
 
     def read(self, path):
-        """The content of a small file of the image; b"" where there is none, None where it is anything else."""
+        """The content of a small file in the image; b"" if it does not exist, None if it is anything else."""
         there = self.place(path)
         folder = self._folder(os.path.dirname(there))
         try:
@@ -136,7 +137,9 @@ class _Layer(object):
         return content if len(content) <= _PASSWD_BYTES else None
 
     def make_directory(self, path, mounted=True):
-        """Directories that the image has too keep its mode and owner; in the place of anything else it has, a new one.
+        """Creates directories in the layer.
+
+        Those that the image has too keep its mode and owner; others replace its entry.
 
         Returns the directory's `place`.
         """
@@ -156,7 +159,7 @@ class _Layer(object):
         return there
 
     def write(self, path, content):
-        """A file with the owner of the directory that it is in."""
+        """Writes a file that is owned by the owner of its directory."""
         folder = _UPPER + self.make_directory(os.path.dirname(path), mounted=False)
         owner = os.lstat(folder)
         fd = os.open(folder + "/" + os.path.basename(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -177,7 +180,7 @@ def _parts(path):
 
 
 def _directory(path):
-    """The path, if it is a directory and no link; else None."""
+    """The path, if it is a directory and not a link; else None."""
     try:
         return path if stat.S_ISDIR(os.lstat(path).st_mode) else None
     except OSError as error:
@@ -187,7 +190,7 @@ def _directory(path):
 
 
 def _own_files():
-    """Files of the zygote's root that instances need, as far as they are there."""
+    """Files of the zygote's root that instances need, if they exist."""
     for path in _FILES:
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -195,7 +198,7 @@ def _own_files():
 
 
 def _with_user(users, uid, home):
-    """The image's users, and the instance's own by the name that it has elsewhere too."""
+    """The image's users, plus the instance's own with the name that it has elsewhere, too."""
     if users and not users.endswith(b"\n"):
         users += b"\n"
     line = "user%d:x:%d:%d::%s:/bin/sh\n" % (uid, uid, uid, home)

@@ -1,11 +1,11 @@
-"""Process 1 of an instance: reaps every process that ends, and ends when the function's process does.
+"""Process 1 of an instance: reaps every process that ends, and exits when the function's process does.
 
-Entered by steps.py after everything that needs privileges is done; runs no user code. When process 1 of a pid namespace
-ends, the kernel kills every process in it, so that nothing of an instance outlives its function.
+Entered by steps.py once everything that needs privileges is done; runs no user code. When process 1 of a pid namespace
+exits, the kernel kills all processes in it, so that nothing of an instance outlives its function.
 
-Where no cgroup can freeze the instance, the host has process 1 stop and continue all of it: only from within the
-namespace does one system call reach every process, so that a chain of forks cannot run away from it. It also has
-process 1 end all but the function's own process, which has the processors then, to say what it was doing.
+If no cgroup can freeze the instance, the host has process 1 stop and continue it: only from inside the namespace can
+one system call reach all processes, so that a chain of forks cannot escape. The host also has process 1 kill everything
+but the function's own process, which then has the processors to itself to log its stacks.
 """
 
 import errno
@@ -14,13 +14,13 @@ import signal
 
 import linux
 
-# The orders of the host, each a message of one byte (sandbox/jail/zygote_client.py).
+# The host's orders, each a message of one byte (sandbox/jail/zygote_client.py).
 STOP, RESUME, END_CROWD = b"s", b"r", b"c"
 _SIGNALS = {STOP: signal.SIGSTOP, RESUME: signal.SIGCONT}
 _EVERY_OTHER = -1
-# A timer can have a process continue itself, and it may have forked then: what it made is found at the next look.
+# A timer may continue a stopped process, which may then fork; its children are found at the next look.
 _LOOKS_AT_CROWD = 3
-# POLICY: orders are looked for after so many ended processes, so that a storm of forks cannot hold them up.
+# POLICY: check for orders after reaping this many processes, so that a storm of forks cannot delay them.
 _REAPED_AT_ONCE = 64
 _RECORD_BYTES = 128
 
@@ -28,10 +28,10 @@ _RECORD_BYTES = 128
 def run(handler, orders):
     """Waits for the process `handler`. Does not return.
 
-    `orders` is the host's socket, of which no other process of the instance has a descriptor.
+    `orders` is the host's socket; no other process of the instance has a descriptor of it.
     """
-    # SAFETY: Nothing but an order has an effect here. The kernel drops what the function sends to process 1 of its
-    # namespace, unless there is a handler for it; SIGCHLD, of which it could send any number, only has processes reaped.
+    # SAFETY: Only orders have an effect here. The kernel drops signals that the function sends to process 1 of its
+    # namespace, unless there is a handler; SIGCHLD, which it can send in any number, only makes process 1 reap.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended = linux.descriptor_of_signals([signal.SIGCHLD])
     waited_for = [ended, orders]
@@ -39,7 +39,7 @@ def run(handler, orders):
     while True:
         ready = linux.readable(waited_for, wait=not more)
         if any(ready[1:]) and not _obey(orders, handler):
-            # The host has no orders for this instance any more.
+            # The host will send no more orders.
             waited_for = [ended]
         if ready[0]:
             os.read(ended, _RECORD_BYTES)
@@ -47,7 +47,7 @@ def run(handler, orders):
 
 
 def _obey(orders, handler):
-    """Does what the next order says. False at the end of the orders."""
+    """Executes the next order. Returns False at the end of the orders."""
     order = os.read(orders, 1)
     if order == END_CROWD:
         _end_crowd(handler)
@@ -57,10 +57,10 @@ def _obey(orders, handler):
 
 
 def _end_crowd(handler):
-    """Kills every process but the function's own, which can make no more.
+    """Kills all processes except the function's own, which cannot create new ones any more.
 
-    All are stopped first, by one system call that also reaches what is just being forked: so nothing is forked between
-    a look and its kills, and nobody of the crowd takes a processor from those that end.
+    All are first stopped by one system call, which also reaches processes that are just being forked. So nothing is
+    forked between a look and its kills, and no stopped process competes with those being killed.
     """
     linux.limit_processes(handler, 0)
     _signal(_EVERY_OTHER, signal.SIGSTOP)
@@ -76,7 +76,7 @@ def _end_crowd(handler):
 
 
 def _reap(handler):
-    """Returns whether further processes may have ended."""
+    """Returns whether more processes may have ended."""
     for _ in range(_REAPED_AT_ONCE):
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,6 +1,6 @@
-"""Linux system calls that the standard library of Python 2.7 (and mostly of 3.x before 3.12) lacks, through ctypes.
+"""Linux system calls, through ctypes, that the standard library of Python 2.7 (and largely of 3.x before 3.12) lacks.
 
-Used by root.py, zygote.py, steps.py and init.py. Each function is one call; a failure is an OSError that names it.
+Used by root.py, zygote.py, steps.py and init.py. Each function is one call; a failure raises an OSError that names it.
 """
 
 import array
@@ -45,21 +45,21 @@ _MSG_CMSG_CLOEXEC = 0x40000000
 _MSG_TRUNC, _MSG_CTRUNC = 0x20, 0x8
 _MAX_FDS = 64
 
-# Numbers of system calls, the same on every supported architecture except for pivot_root.
+# System call numbers, the same on every supported architecture except for pivot_root.
 _SYS_CLONE3, _SYS_MOVE_MOUNT = 435, 429
 _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446
-# Abstract unix sockets, signals.
+# Abstract unix sockets, and signals.
 _LANDLOCK_SCOPES = 1 | 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
-# PyDLL does not release the GIL. After a raw clone this thread is the only one, so no other could release it again.
+# PyDLL does not release the GIL. After a raw clone there is only this thread, so no other could give it back.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def machine():
-    """`x86_64` or `aarch64`, as the kernel names it.
+    """`x86_64` or `aarch64`, as named by the kernel.
 
-    `platform.machine` would keep the host's name for every later `platform.node()` of a function.
+    `platform.machine` would cache the host's name, and a function's `platform.node()` would return it.
     """
     return os.uname()[4]
 
@@ -67,8 +67,8 @@ def machine():
 def clone(flags, cgroup_fd=-1):
     """Forks into new namespaces. Returns (0, -1) in the child and (pid, pidfd) in the parent.
 
-    Unlike os.fork() this runs no hook of the interpreter: it is for a process of one thread whose child forks properly
-    before any foreign code runs. With `cgroup_fd` the child is born in that (version 2) cgroup.
+    Unlike os.fork() this runs no hooks of the interpreter. Use it only in a single-threaded process whose child forks
+    properly before any foreign code runs. With `cgroup_fd` the child is created in that (version 2) cgroup.
     """
     pidfd = ctypes.c_int(-1)
     flags |= CLONE_PIDFD
@@ -95,8 +95,8 @@ def setns(fd, flags):
 def descriptor_of_signals(numbers):
     """A descriptor that becomes readable when one of the signals arrives. Blocks the signals until `unblock`.
 
-    The interpreter's own handlers do not run in a process made by `clone`: older interpreters first compare the process
-    id with the one they remember.
+    The interpreter's own handlers do not run in a process created by `clone`, because older interpreters first compare
+    the process id with a cached one.
     """
     signals = _signals(numbers)
     flags = ctypes.c_int(_SFD_CLOEXEC | _SFD_NONBLOCK)
@@ -124,12 +124,12 @@ def mount(source, target, kind=None, flags=0, options=None):
 
 
 def escaped(path):
-    """The path with its colons and commas escaped, which are separators in mount options."""
+    """The path with colons and commas escaped, which are separators in mount options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def move_mount(fd, target):
-    """Puts a detached mount, given as a descriptor, at `target`."""
+    """Attaches a detached mount, given as a descriptor, at `target`."""
     _check(
         _libc.syscall(
             ctypes.c_long(_SYS_MOVE_MOUNT),
@@ -174,13 +174,13 @@ def prctl(option, value=0, third=0):
 
 
 def limit_processes(pid, number):
-    """A process of the same user makes no further ones while its user has so many; nor threads."""
+    """Prevents a process from creating processes or threads while its user has at least `number` of them."""
     limits = struct.pack("=QQ", number, number)
     _check(_libc.prlimit(ctypes.c_int(pid), ctypes.c_int(_RLIMIT_NPROC), limits, None), "prlimit")
 
 
 def drop_bounding_set():
-    """From now on no program that is executed can gain a capability."""
+    """Prevents all programs executed from now on from gaining capabilities."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     for capability in range(last + 1):
@@ -193,7 +193,7 @@ def clear_capabilities():
 
 
 def seccomp_program(data):
-    """Keeps the filter in memory; returns what `load_seccomp` takes."""
+    """Keeps the filter in memory; returns the argument for `load_seccomp`."""
     code = ctypes.create_string_buffer(data, len(data))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(data) // 8, ctypes.addressof(code)))
     return code, program
@@ -213,7 +213,7 @@ def load_seccomp(prepared):
 
 
 def landlock_scope():
-    """Cuts the process off from abstract sockets and signals outside; returns False where the kernel cannot (6.12)."""
+    """Denies access to abstract sockets and signals outside. Returns False if the kernel lacks this (before 6.12)."""
     if _libc.syscall(ctypes.c_long(_SYS_LANDLOCK_CREATE), None, ctypes.c_size_t(0), ctypes.c_uint(1)) < 6:
         return False
     rules = struct.pack("=3Q", 0, 0, _LANDLOCK_SCOPES)
@@ -232,7 +232,7 @@ def landlock_scope():
 
 
 def write_control(path, text):
-    """Writes a file of the kernel's, which takes its value in one write."""
+    """Writes to a control file of the kernel, which takes its value in one write."""
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode("ascii"))
@@ -241,9 +241,9 @@ def write_control(path, text):
 
 
 def readable(fds, wait=True):
-    """Whether each descriptor has something to read, or its end; waits until one has, whatever signals come meanwhile.
+    """Whether each descriptor is readable or at its end; waits until one is, whatever signals arrive meanwhile.
 
-    Not by `select`, which refuses numbers from 1,024 on: the host may have that many connections open.
+    Does not use `select`, which rejects numbers from 1,024 on: the host may have that many connections open.
     """
     poll = select.poll()
     for fd in fds:
@@ -252,7 +252,7 @@ def readable(fds, wait=True):
         try:
             ready = dict(poll.poll(None if wait else 0))
         except (OSError, select.error) as error:
-            # Python 2 does not go on waiting after a signal (PEP 475).
+            # Python 2 does not resume waiting after a signal (PEP 475).
             if error.args[0] != errno.EINTR:
                 raise
         else:
@@ -289,7 +289,7 @@ _CMSG = struct.Struct("@Nii") if str is not bytes else struct.Struct("@Lii")
 
 
 class Packets(object):
-    """Messages with descriptors over a SOCK_SEQPACKET socket; one buffer, allocated once."""
+    """Messages with descriptors over a SOCK_SEQPACKET socket, in one reused buffer."""
 
     def __init__(self, fd, size):
         self._fd = fd
@@ -297,8 +297,12 @@ class Packets(object):
         self._control = ctypes.create_string_buffer(_CMSG.size + 8 + 4 * _MAX_FDS)
 
     def receive(self):
-        """(message, [descriptors]); an empty message at the end of the stream. Descriptors are close-on-exec."""
-        # Waits here, where other threads run: in `recvmsg` the GIL is held, for which they would ask 200 times a second.
+        """Returns (message, [descriptors]); an empty message at the end of the stream.
+
+        Descriptors are close-on-exec.
+        """
+        # Wait here, so that other threads can run: `recvmsg` holds the GIL, which they would request 200 times a
+        # second.
         readable([self._fd])
         message, iov = self._message(self._buffer, len(self._buffer), self._control, len(self._control))
         flags = ctypes.c_int(_MSG_CMSG_CLOEXEC)
@@ -348,7 +352,7 @@ def _check(result, call):
 
 
 def _again(attempt, call):
-    """Repeats a call that a signal interrupted."""
+    """Repeats a call that was interrupted by a signal."""
     while True:
         result = attempt()
         if result >= 0 or ctypes.get_errno() != errno.EINTR:

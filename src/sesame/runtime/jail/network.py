@@ -1,7 +1,7 @@
-"""Sets up an instance's own network: its loopback, and the sockets on which the host answers there.
+"""Sets up an instance's own network: its loopback, and the sockets on which the host serves it.
 
-Used by steps.py in process 1, which has every privilege in the new namespace. A socket belongs to the namespace that it
-was made in, whoever holds it: the host gets them all (sandbox/jail/network.py), and the instance keeps none.
+Used by steps.py in process 1, which has all privileges in the new namespace. A socket belongs to the namespace in which
+it was created, whoever holds it: the host gets all of them (sandbox/jail/network.py), and the instance keeps none.
 """
 
 import base64
@@ -16,20 +16,20 @@ _BACKLOG = 1024
 _NETLINK_ERROR = 2
 _ANSWER = struct.Struct("=IHHIIi")
 _ANSWER_BYTES = 4096
-# Least, first and largest bytes that a connection buffers on its way in and out: together no more than another socket.
-# Its own system call filter (`uncounted`) keeps a function from asking for more.
+# The minimum, default and maximum buffer sizes in bytes of a connection, in and out: together no more than another
+# socket's. The system call filter (`uncounted`) prevents functions from asking for more.
 _BUFFERS = (("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 131072"), ("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 65536"))
 _TCP, _UDP, _RAW = "tcp", "udp", "raw"
 _KINDS = {_TCP: socket.SOCK_STREAM, _UDP: socket.SOCK_DGRAM}
-# Options of IPv4 and of IPv6: takes what is for any address, and is told which; sends with any address.
+# IPv4 and IPv6 options: receive what is sent to any address, and learn which; send from any address.
 _TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 _ORIGINAL_ADDRESS = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
 
 
 def set_up(wanted, fds, bounded):
-    """`wanted`: the index of the host's socket in `fds`, what `configure` takes, and what to listen on.
+    """`wanted` has the index of the host's socket in `fds`, the input of `configure`, and the sockets to listen on.
 
-    The host gets the sockets in the order of `listens`. `bounded` says that no cgroup counts what connections buffer.
+    The host gets the sockets in the order of `listens`. `bounded` means that no cgroup counts connections' buffers.
     """
     configure(wanted["netlink"])
     if bounded:
@@ -42,15 +42,16 @@ def set_up(wanted, fds, bounded):
 
 
 def configure(netlink):
-    """Has the kernel take messages, pairs of a netlink protocol and of base64: sandbox/jail/netlink.py makes them.
+    """Sends messages to the kernel: pairs of a netlink protocol and base64, made by sandbox/jail/netlink.py.
 
-    Raises `OSError` for the first that it refuses.
+    Raises `OSError` for the first message that the kernel rejects.
     """
     for protocol, messages in netlink:
         kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         try:
             kernel.send(base64.b64decode(messages))
-            # The kernel has done all of it by now; it answers only where it was asked for an answer or where it refuses.
+            # The kernel has already processed everything; it only answers if it rejects a message or was asked to
+            # answer.
             _raise_refusal(kernel, protocol)
         finally:
             kernel.close()
@@ -70,9 +71,9 @@ def _raise_refusal(kernel, protocol):
 
 
 def _socket_for(kind, address, port, takes_all):
-    """One that has the port of the address; `takes_all`: also what is for any other address and led to it.
+    """A socket bound to the address and port; with `takes_all`, it also receives what is led to it for other addresses.
 
-    A raw one has no port: it sends packets as they are.
+    A raw socket has no port: it sends packets as they are.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     if kind == _RAW:

@@ -1,9 +1,9 @@
-"""Tries, in a process that ends at once, every call that a jail needs; prints the first that fails, or nothing.
+"""Tries every call that a jail needs, in a process that ends at once; prints the first one that fails, or nothing.
 
 Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY NETWORKS`,
-where NETWORKS is JSON: pairs of a word and of what `network.set_up` takes, tried one after the other in one network.
-Where all but these and a mounted bucket works, it prints for each that fails the word and why, and ends with 0.
-Never leaves a trace: whatever it makes is in namespaces of its own.
+where NETWORKS is JSON: pairs of a word and an input for `network.set_up`, tried one after the other in one network.
+If only networks or a mounted bucket fail, it prints the word and the reason for each of them, and exits with 0.
+Leaves no trace: everything it creates is in its own namespaces.
 """
 
 import json
@@ -42,7 +42,7 @@ def main(kind, directory, networks):
     except (OSError, KeyError) as error:
         _say(error)
         os._exit(1)
-    # Without the interpreter's finalization, which is not prepared for a child made by clone.
+    # Skip the interpreter's finalization, which is not prepared for a child created by clone.
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
-"""Makes a root file system that holds only what a runtime needs, enters it and becomes the runtime's zygote.
+"""Builds a root file system that contains only what a runtime needs, enters it and becomes the runtime's zygote.
 
 Executed by sandbox/jail/zygote_client.py under the runtime's interpreter: `python -S root.py CONTROL_FD`.
-Runs no user code and changes no mount that the host can see.
+Runs no user code and changes no mount that is visible to the host.
 
-The plan arrives as the first message on the control socket: see sandbox/jail/plan.py.
+The plan is the first message on the control socket: see sandbox/jail/plan.py.
 """
 
 import errno
@@ -17,7 +17,7 @@ import linux
 PLAN_BYTES = 256 * 1024
 READ_ONLY = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
 HOST_ROOT = "/.host"
-# What statvfs calls a mount's flags, and mount(2).
+# A mount's flags, as statvfs and mount(2) number them.
 _STATVFS_FLAGS = ((1, 1), (2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048), (4096, 1 << 21))
 
 
@@ -31,7 +31,7 @@ def main():
     if plan["user_namespace"]:
         become_root_of_a_user_namespace()
     linux.unshare(linux.CLONE_NEWNS)
-    # From here on nothing that is mounted or unmounted reaches the host.
+    # From now on mounting and unmounting here does not affect the host.
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     root = plan["staging"]
     linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID, "mode=755,size=4m")
@@ -45,12 +45,12 @@ def main():
 
 
 def become_root_of_a_user_namespace():
-    """Becomes root in the namespace; outside of it the process stays the ordinary user that it was."""
+    """Becomes root in a new user namespace; outside of it, the process remains the same ordinary user."""
     _enter_user_namespace(0, os.getuid(), os.getgid())
 
 
 def become_user_of_a_user_namespace(uid):
-    """From root of one user namespace to an ordinary user of another one inside it."""
+    """Changes from root of one user namespace to an ordinary user of a nested one."""
     _enter_user_namespace(uid, os.getuid(), os.getgid())
 
 
@@ -79,7 +79,7 @@ def _populate(root, plan):
 
 
 def _make_device(source, target):
-    """Makes a device node or, where that is not allowed, a bind mount. Each mount makes every start a little slower."""
+    """Creates a device node or, if that is not permitted, a bind mount, although each mount slows down every start."""
     _make_directory(os.path.dirname(target))
     try:
         os.mknod(target, 0o666 | stat.S_IFCHR, os.stat(source).st_rdev)
@@ -91,12 +91,12 @@ def _make_device(source, target):
 
 
 def bind(source, target, flags):
-    """Bind mounts `source` at `target`, which is made if missing, with `flags` added to those of the source's mount."""
+    """Bind mounts `source` at `target`, created if missing, with `flags` in addition to those of the source's mount."""
     if os.path.isdir(source):
         _make_directory(target)
     elif not os.path.exists(target):
         _write_file(target, b"")
-    # Recursively: a user namespace may not reveal what a mount of the host hides.
+    # Recursively, because a user namespace must not reveal what a mount of the host hides.
     linux.mount(source, target, None, linux.MS_BIND | linux.MS_REC)
     present = os.statvfs(target).f_flag
     for bit, flag in _STATVFS_FLAGS:
@@ -106,7 +106,7 @@ def bind(source, target, flags):
 
 
 def _move_in(root, keep_host):
-    """Pivots. In a user namespace the old root stays for the instances, which bind from it and drop it."""
+    """Pivots. In a user namespace the old root is kept for the instances, which bind from it and then drop it."""
     os.chdir(root)
     old = HOST_ROOT
     os.mkdir(root + old, 0o755)
@@ -119,10 +119,10 @@ def _move_in(root, keep_host):
 
 
 def enter(new):
-    """Moves every process of the instance into another root, which is mounted at `new`. The former one is gone."""
+    """Moves all processes of the instance to another root, mounted at `new`. The former root is gone."""
     os.chdir(new)
     linux.pivot_root(".", ".")
-    # The former root lies over the new one now.
+    # The former root is now mounted over the new one.
     linux.umount(".", linux.MNT_DETACH)
     os.chdir("/")
 

@@ -27,22 +27,22 @@ OOM_SCORE = "500"
 ORDER_BYTES = 64 * 1024
 _ISOLATED = b"isolated"
 _WALLED_IN = b"walled in"
-# Where a function that looks finds the shim's socket: the same number everywhere.
+# The number of the shim's socket, which a function may look for: the same everywhere.
 _SOCKET_FD = 3
-# The host's own names: sandbox/jail/plan.py puts them there.
+# The host's own names, placed there by sandbox/jail/plan.py.
 _HOSTS = "/var/sesame/hosts"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _INODES_PER_MB = 64
-# What the machine was started with: names of its disks, and whatever its operator passed on.
+# The machine's boot parameters: names of its disks, and whatever its operator has passed.
 _BOOT_PARAMETERS = ("/proc/cmdline", "/proc/bootconfig")
-# What sets something of the whole machine. It is root's on the host, and so is an instance whose Sesame runs as root
-# without the privileges for a better jail.
+# Files that configure the whole machine. They belong to the host's root, and so does an instance of a Sesame that runs
+# as root without the privileges for a better jail.
 _OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
 class _Prepared(object):
-    """Data that every instance needs; the zygote reads it once."""
+    """Data that every instance needs; read once by the zygote."""
 
     seccomp = None
     uncounted = None
@@ -52,9 +52,9 @@ class _Prepared(object):
 
 
 def prepare():
-    """Called in the zygote: empties the capability bounding set, which children inherit, and reads the filter."""
+    """Called in the zygote: empties the capability bounding set, which children inherit, and reads the filters."""
     linux.drop_bounding_set()
-    # OpenSSL reads its configuration at the first use, which takes two milliseconds.
+    # OpenSSL reads its configuration on first use, which takes two milliseconds.
     _reseed()
     _Prepared.seccomp = _read_filter(linux.machine())
     _Prepared.uncounted = _read_filter(linux.machine() + "-uncounted")
@@ -118,7 +118,7 @@ def _enter(request, fds, inherited, run_init, shim):
         _mount_memory("/tmp", request["disk_mb"], 0)
     linux.mount("tmpfs", "/run", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=755,size=1m,nr_inodes=64")
     if "proc" not in without:
-        # In a user namespace it stays writable: the change of user goes through it.
+        # In a user namespace it stays writable, because the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
         linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
         for path in _Prepared.of_the_kernel if request["user_namespace"] else ():
@@ -131,7 +131,8 @@ def _enter(request, fds, inherited, run_init, shim):
     # SAFETY: 7. Sets the resource limits.
     set_limits(request["limits"])
 
-    # SAFETY: 8. Takes a scope, within which the function's process will take its own, and forks that process; what stays is process 1.
+    # SAFETY: 8. Takes a scope, within which the function's process will take its own, and forks that process; what
+    # stays is process 1.
     if "scope" not in without:
         linux.landlock_scope()
     reading, writing = linux.packet_pair()
@@ -157,7 +158,7 @@ def _enter(request, fds, inherited, run_init, shim):
 
 
 def _elsewhere(fd):
-    """The descriptor, or a copy of it if its number is the one that the shim's socket gets."""
+    """The descriptor, or a duplicate if its number is the one that the shim's socket gets."""
     return os.dup(fd) if fd == _SOCKET_FD else fd
 
 
@@ -171,7 +172,7 @@ def _wall_in(request):
 
 
 def _guard(request, fds, lifeline, writing):
-    """Process 1 waits, with its privileges, for the order of the host that names a function."""
+    """Process 1 keeps its privileges and waits for the host's order, which names a function."""
     without = request["without"]
     message, given = linux.Packets(fds[request["command"]], ORDER_BYTES).receive()
     if not message:
@@ -184,13 +185,14 @@ def _guard(request, fds, lifeline, writing):
 
     replaces_root = order["volumes"] or order["image"] is not None
     if replaces_root:
-        # They may replace the root, and in between the kernel takes the function's process for one in a chroot, which
-        # may not make the user namespace of step 9.
+        # Replacing the root would make the kernel treat the function's process as chrooted for a moment, in which it
+        # could not create the user namespace of step 9.
         _wait_for_walls(to_function)
 
-    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree, or for an image the zygote's root.
+    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the
+    # host's tree, or for an image the zygote's root.
     if order["image"] is not None:
-        # The image's root takes the place of all that the zygote's shows.
+        # The image's root replaces everything that the zygote's contains.
         _mount_image(order, given)
     else:
         _mount(order, given)
@@ -209,27 +211,27 @@ def _guard(request, fds, lifeline, writing):
     os.close(lifeline)
     os.close(fds[request["output"]])
     if not replaces_root:
-        # What is left unread would reset the connection when it is closed.
+        # Unread data would reset the connection when it is closed.
         _wait_for_walls(to_function)
     to_function.send(_ISOLATED)
     os.close(writing)
 
 
 def _wait_for_walls(function):
-    """Returns once the function's process has taken step 9. Ends process 1 when that process has failed."""
+    """Returns once the function's process has completed step 9. Ends process 1 if that process has failed."""
     if function.receive()[0] != _WALLED_IN:
         os._exit(EXIT_JAIL_FAILED)
 
 
 class _Isolation(object):
-    """What the function's process waits for while process 1 completes the instance's isolation."""
+    """Lets the function's process wait while process 1 completes the instance's isolation."""
 
     def __init__(self, from_init, fd):
         self._from_init = from_init
         self._fd = fd
 
     def wait(self):
-        """Returns once process 1 has no privileges any more. Ends the process when process 1 has failed."""
+        """Returns once process 1 has given up its privileges. Ends the process if process 1 has failed."""
         told, _fds = self._from_init.receive()
         os.close(self._fd)
         if told != _ISOLATED:
@@ -247,7 +249,7 @@ def _serve(order, compiled, isolation, connection, shim):
 
 
 def _start_anew(socket_fd, site_packages, compiled):
-    """Has the interpreter start with variables that are read only then; all that was given up stays given up."""
+    """Restarts the interpreter, for variables that it only reads at the start; nothing given up is regained."""
     for fd in [socket_fd] + compiled:
         fcntl.fcntl(fd, fcntl.F_SETFD, 0)
     main = os.path.join(os.path.dirname(_HERE), "python", "main.py")
@@ -256,18 +258,18 @@ def _start_anew(socket_fd, site_packages, compiled):
 
 
 def give_up_privileges(request, scoped=False):
-    """In this order: its own user without groups and capabilities; no new privileges, whatever program it runs; no
-    abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filters.
+    """Gives up, in this order: the user, groups and capabilities; new privileges for any program that is run; abstract
+    sockets and signals outside of its own processes, if the kernel supports scopes; system calls, by filters.
 
-    `scoped` says that this process has its scope. Process 1 may signal the function's processes, which took a scope
-    within its own, but they may not signal it.
+    `scoped` means that this process already has its scope. Process 1 may signal the function's processes, whose scope
+    is nested in its own, but not the other way round.
     """
     without = request["without"]
     if "user" not in without:
         _become(request["uid"], request["user_namespace"])
     if request["processes"]:
-        # Only now: in a user namespace the kernel counts and limits the processes of each namespace, and of each one
-        # that encloses it by the limit that was in force when it was made. Earlier, all instances would share one limit.
+        # Only now: the kernel limits the processes of each user namespace, and of each enclosing one by the limit in
+        # force when it was created. If set earlier, all instances would share one limit.
         set_limits({"RLIMIT_NPROC": request["processes"]})
     if "no new privileges" not in without:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -280,14 +282,14 @@ def give_up_privileges(request, scoped=False):
 
 
 def _is_uncounted(request):
-    """Whether memory that the kernel keeps for the instance is refused, because no cgroup counts it."""
+    """Whether kernel memory on behalf of the instance must be refused, because no cgroup counts it."""
     return not request["memory_is_counted"] and "memory" not in request["without"]
 
 
 def die_with(lifeline):
-    """Has the kernel kill this process when its parent dies, until the user changes.
+    """Makes the kernel kill this process when its parent dies, until the user changes.
 
-    The parent holds the other end of the pipe `lifeline`, which tells whether it has died already.
+    The parent holds the other end of the pipe `lifeline`, which tells whether it has already died.
     """
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if linux.readable([lifeline], wait=False)[0]:
@@ -295,9 +297,9 @@ def die_with(lifeline):
 
 
 def _mount(order, fds, top=""):
-    """Code and layers, from descriptors where the host could prepare them, else from the host's tree; /dev/shm.
+    """Mounts code, layers and /dev/shm: from descriptors if the host could prepare them, else from the host's tree.
 
-    `top` is the root in which they are mounted, if it is another one.
+    `top` is the root to mount them in, if not this one.
     """
     for target, index in order["mounts"]:
         linux.move_mount(fds[index], top + target)
@@ -312,7 +314,7 @@ def _mount(order, fds, top=""):
 
 
 def _mount_image(order, fds):
-    """The same in the root of a container image, which takes the place of the zygote's."""
+    """Like `_mount`, in the root of a container image, which replaces the zygote's."""
     targets = [target for target, _source in order["mounts"] + order["binds"]]
     targets += [volume[0] for volume in order["volumes"]]
     there = image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
@@ -321,12 +323,12 @@ def _mount_image(order, fds):
     _mount(order, fds, image.NEW)
     for volume in order["volumes"]:
         volumes.put(volume, fds, image.NEW)
-    # The host's tree goes with the former root.
+    # The host's tree disappears with the former root.
     root.enter(image.NEW)
 
 
 def _names(folder, hostname):
-    """Files that make the instance's own name and localhost resolve, whatever the host's /etc/hosts says."""
+    """Files that resolve the instance's own name and localhost, whatever the host's /etc/hosts contains."""
     name = hostname.encode("ascii")
     own = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + name + b"\n"
     return (folder + "/hosts", own + _Prepared.hosts), (folder + "/hostname", name + b"\n")
@@ -337,12 +339,12 @@ def _name_the_host(hostname):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         _write_all(fd, data)
         os.close(fd)
-    # As an ordinary user the files belong to the user that the function is.
+    # In a user namespace the files belong to the function's own user, so make them read-only.
     linux.mount(None, "/run", None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOEXEC | _FLAGS)
 
 
 def _mount_memory(target, size_mb, more_flags):
-    """Mounts a tmpfs with as many inodes per megabyte as the image of /tmp has, because each takes kernel memory."""
+    """Mounts a tmpfs with as many inodes per megabyte as the image of /tmp, because each takes kernel memory."""
     options = "mode=1777,size=%dm,nr_inodes=%d" % (size_mb, size_mb * _INODES_PER_MB)
     linux.mount("tmpfs", target, "tmpfs", _FLAGS | more_flags, options)
 
@@ -350,7 +352,7 @@ def _mount_memory(target, size_mb, more_flags):
 def _become(uid, user_namespace):
     if user_namespace:
         root.become_user_of_a_user_namespace(uid)
-        # The new namespace came with a full set.
+        # The new namespace starts with a full set of capabilities.
         linux.drop_bounding_set()
     else:
         os.setgroups([])
@@ -360,7 +362,7 @@ def _become(uid, user_namespace):
 
 
 def _reseed():
-    # Of the kernel's bytes, as without an argument; but Python 2 would take 2,500 of them, for two milliseconds.
+    # Seed from the kernel, as without an argument; but Python 2 would read 2,500 bytes, which takes two milliseconds.
     random.seed(int(binascii.hexlify(os.urandom(32)), 16))
     ssl = sys.modules.get("_ssl")
     if ssl is not None:
@@ -368,7 +370,7 @@ def _reseed():
 
 
 def set_limits(limits):
-    """Lowers limits. A limit that is lower already stays, because raising it may be forbidden even to root."""
+    """Lowers limits. A limit that is already lower is kept, because raising it may be forbidden even to root."""
     for name, value in limits.items():
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]

@@ -1,7 +1,7 @@
-"""Puts volumes in their places in an instance's file system, and makes these places.
+"""Attaches volumes to an instance's file system, creating their mount points.
 
 Called by steps.py in process 1, while it has its privileges and before any user code runs. sandbox/jail/volumes.py
-made the order.
+makes the order.
 """
 
 import os
@@ -32,7 +32,7 @@ def attach(volumes, fds):
 
 
 def put(volume, fds, top=""):
-    """Mounts one at its place, which is there; in the root `top`, if that is another one."""
+    """Mounts a volume at its existing mount point; within the root `top`, if not this one."""
     target, index, base, parts = volume
     if index >= 0:
         linux.move_mount(fds[index], top + target)
@@ -46,7 +46,7 @@ def _below(target, top):
 
 
 def _bind(base, parts, target):
-    """Binds a directory of the host, going to it by descriptor: links that functions left there are not followed."""
+    """Binds a directory of the host. Opens it part by part, so that links left by functions are not followed."""
     fd = os.open(root.HOST_ROOT + base, os.O_RDONLY | os.O_DIRECTORY)
     for part in parts:
         below = os.open("/proc/self/fd/%d/%s" % (fd, part), _OPEN)
@@ -57,9 +57,9 @@ def _bind(base, parts, target):
 
 
 def _add_to_root(paths):
-    """Gives the instance a root of its own that has these directories too.
+    """Gives the instance its own root with these additional directories.
 
-    The zygote's is shared by all of its instances: what is made there would be seen by others.
+    The zygote's root is shared by all its instances, which would see directories created there.
     """
     new = "/mnt"
     entries = [name for name in os.listdir("/") if name != "mnt"]

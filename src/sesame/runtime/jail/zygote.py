@@ -1,11 +1,10 @@
 """The zygote: an interpreter that has imported what functions need, and forks an instance on each request.
 
-Executed by root.py, in a root of its own: `python -S -u -W ignore zygote.py SHIM CONTROL_FD`, where SHIM is `python`, or
-`custom` for functions that are programs of their own.
-Holds no tenant's data, runs no user code and has one thread.
+Executed by root.py, in its own root: `python -S -u -W ignore zygote.py SHIM CONTROL_FD`, where SHIM is `python`, or
+`custom` for functions that bring their own program. Holds no tenant's data, runs no user code and has one thread.
 
-A request is one packet of JSON with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
-descriptor of the process, or {"id", "error"}; when that process has ended, {"pid", "status"} follows.
+A request is one JSON packet with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
+pidfd, or {"id", "error"}; when the process has ended, {"pid", "status"} follows.
 """
 
 import errno
@@ -15,8 +14,8 @@ import os
 import signal
 import sys
 
-# What the shim needs and what most functions import, so that no cold start imports it. No third-party modules, which
-# could shadow what a user ships, and none that starts a thread or opens a descriptor.
+# What the shim needs and most functions import, so that no cold start has to. No third-party modules, which could
+# shadow what a user ships, and none that starts a thread or opens a descriptor.
 import base64  # noqa: F401
 import binascii  # noqa: F401
 import collections  # noqa: F401
@@ -59,7 +58,7 @@ def main(control, shim):
     surroundings.preload()
     steps.prepare()
     surroundings.preload()
-    # Most functions use this time zone: it is read here, so that no start has to.
+    # Most functions use this time zone; reading it here saves each start from doing so.
     os.environ["TZ"] = DEFAULT_ZONE
     surroundings.set_time_zone()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -102,7 +101,7 @@ def main(control, shim):
 
 
 def _namespaces(request):
-    """All namespaces but those that a test asks to leave out, and the host's network where the host says so."""
+    """All namespaces except those that a test omits; a network namespace only if the host asks for it."""
     flags = linux.CLONE_NEWNET if request["network"] is not None else 0
     for name, flag in _NAMESPACES.items():
         if name not in request["without"]:
@@ -133,7 +132,7 @@ class _Ended(object):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, control):
-        """Waits for a message or for the end of a child. Returns True if there is a message on `control`."""
+        """Waits for a message or the end of a child. Returns True if there is a message on `control`."""
         return linux.readable([control, self._reading])[0]
 
     def reap(self):

@@ -1,7 +1,8 @@
-"""The life of one instance inside its process: setup, ready, then one call after the other until the socket ends.
+"""The life of one instance inside its process: setup, ready, then one call after the other until the socket closes.
 
 Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork, which attaches before
-it has a function); Python 2.7 and 3.6+. Does no work at import. An exception of user code ends a call; SystemExit and what else is no Exception ends the process.
+it has a function); Python 2.7 and 3.6+. Does no work at import. An exception in user code ends the call; SystemExit and
+anything else that is not an Exception ends the process.
 """
 
 import _socket
@@ -25,11 +26,12 @@ import wire
 import wsgi
 
 EXIT_STARTUP_FAILED = 129
-# reference/runtime.md section 12. A frame may be a little larger.
+# reference/runtime.md section 12. A frame may be slightly larger.
 RESULT_LIMIT_BYTES = 32 * 1024 * 1024
 
 _PY2 = sys.version_info[0] == 2
-# Modules of the shim leave sys.modules; these stay under names of their own so that a context can be pickled.
+# The shim's modules are removed from sys.modules; these keep an entry under another name, so that contexts can be
+# pickled.
 _CONTEXT_MODULES = {
     "_fc_context": context,
     "_fc_context_alone": context_alone,
@@ -38,10 +40,10 @@ _CONTEXT_MODULES = {
 
 
 def attach(sock_fd, out_fd):
-    """Does what a start needs and is the same for every function. Returns the connection for `serve`.
+    """Does the part of a start that is the same for every function. Returns the connection for `serve`.
 
-    The host is at the other end of `sock_fd`; from here on all output goes to `out_fd`. Takes both descriptors over.
-    Exits with status 129 when that fails.
+    The host is at the other end of `sock_fd`; from now on all output goes to `out_fd`. Takes over both descriptors.
+    Exits with status 129 on failure.
     """
     try:
         output.attach(out_fd)
@@ -57,10 +59,10 @@ def attach(sock_fd, out_fd):
 def serve(connection, site_packages="", compiled=(), until_isolated=None):
     """Serves the host at the other end of the connection. Does not return.
 
-    `site_packages` is the directory of what the runtime ships with, or empty. `compiled` are the descriptors of compiled
-    code (bytecode.py) that the setup refers to by their place; they are taken over. `until_isolated` is called before
-    the code's directory is entered.
-    The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
+    `site_packages` is the directory of the runtime's packages, or empty. `compiled` are descriptors of compiled code
+    (bytecode.py), to which the setup refers by index; they are taken over. `until_isolated` is called before entering
+    the code's directory.
+    The environment must already be the function's. Exits 0 at the end of the stream, 129 if it cannot start.
     """
     try:
         instance = _start(connection, site_packages, compiled, until_isolated)
@@ -81,8 +83,8 @@ def serve(connection, site_packages="", compiled=(), until_isolated=None):
 
 
 def _own_socket(fd):
-    """The socket, in a descriptor that programs started by the function do not inherit."""
-    # The C module: importing `socket` takes two milliseconds of a cold start, and nothing of it is needed here.
+    """The socket, with a descriptor that programs started by the function do not inherit."""
+    # The C module: importing `socket` adds two milliseconds to a cold start, and is not needed here.
     if _PY2:
         sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM)
         os.close(fd)
@@ -137,23 +139,23 @@ class _Instance(object):
         }
 
     def run(self):
-        """Never returns: the end of the stream is an exception, as is everything else that ends an instance."""
+        """Never returns: the end of the stream is an exception, like everything else that ends an instance."""
         while True:
             header, payload = self._connection.receive()
             request_id = _native(header["id"])
             answer = self._answer(header, request_id, payload)
             if os.getpid() != self._pid:
-                # A child that the handler forked returned from the handler: only its parent may answer the host.
+                # A child forked by the handler has returned from it: only its parent may answer the host.
                 _leave(0)
             output.flush()
             self._connection.send_result(request_id, *answer)
 
     def _answer(self, header, request_id, payload):
-        """(ok, what belongs to an HTTP response or None, body, traceback): the arguments of `Connection.send_result`."""
+        """Returns (ok, HTTP response or None, body, traceback): the arguments of `Connection.send_result`."""
         if header["type"] in ("debug", "debug_wait"):
             return self._debug(header["type"])
         if "meta" in header:
-            # A call without it has the meta of the call before.
+            # A call without metadata has that of the previous call.
             self._meta = _native(header["meta"])
             self._credentials.refresh(self._meta.get("environment_credentials", self._meta["credentials"]))
         output.state.request_id = request_id
@@ -180,7 +182,7 @@ class _Instance(object):
             return self._failed(failures.of_exception(sys.exc_info()))
 
     def _call(self, kind, payload, made):
-        """(what belongs to an HTTP response or None, the result as bytes)."""
+        """Returns (HTTP response or None, the result as bytes)."""
         if kind == "load":
             self._handlers.find(self._names["invoke"])
             return None, b""
@@ -195,7 +197,7 @@ class _Instance(object):
 
     @staticmethod
     def _failed(failure, trace=u"", as_repr=False):
-        """Logs a failure and gives the answer that tells it. The cloud logs load failures as Python writes a dict."""
+        """Logs a failure and returns its answer. The cloud logs load failures as the repr of a dict."""
         body = failures.encode(failure)
         output.log("ERROR", repr(failure) if as_repr else body)
         if len(body) > RESULT_LIMIT_BYTES:
@@ -204,7 +206,7 @@ class _Instance(object):
 
 
 def _leave(code):
-    """Ends the process without waiting for the function's threads."""
+    """Exits without waiting for the function's threads."""
     try:
         output.flush()
     finally:
@@ -212,7 +214,7 @@ def _leave(code):
 
 
 def _exit_code(error):
-    """What the interpreter itself makes of SystemExit."""
+    """The exit code that the interpreter itself derives from SystemExit."""
     code = error.code
     if code is None:
         return 0
@@ -221,13 +223,13 @@ def _exit_code(error):
     try:
         sys.stderr.write("%s\n" % (code,))
     except Exception:
-        # As the interpreter does: what cannot be written is left out.
+        # Like the interpreter: ignore what cannot be written.
         return 1
     return 1
 
 
 def _native(value):
-    """JSON's text as `str`, which under Python 2 is bytes."""
+    """JSON text as `str`, which under Python 2 is bytes."""
     if not _PY2:
         return value
     if isinstance(value, dict):

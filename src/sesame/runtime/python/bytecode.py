@@ -1,11 +1,11 @@
-"""Compiled sources of code packages: one file for each package and runtime, read at import in place of compiling.
+"""Compiled sources of code packages: one file per package and runtime, used at import instead of compiling.
 
-Written by compile_package.py; installed by bootstrap.py for the archives that an instance was given. The function's
-directories hold no compiled file of ours, and modules look as the bare interpreter makes them.
+Written by compile_package.py; bootstrap.py installs the archives that an instance is given. The function's directories
+contain no compiled files of ours, and modules look as if the bare interpreter had created them.
 
-An archive is MAGIC, the marshalled code objects one after the other, the marshalled index and a trailer that says where
-the index is. The index is (the interpreter's magic number, the directory in the code's file names, entries); an entry
-is path below that directory -> (source's mtime in seconds, source's size, place of the code, its size in bytes).
+An archive is MAGIC, the concatenated marshalled code objects, the marshalled index, and a trailer with the position of
+the index. The index is (the interpreter's magic number, the directory in the code's file names, entries); entries map a
+path below that directory to (source's mtime in seconds, source's size, position of the code, its size in bytes).
 """
 
 import marshal
@@ -18,7 +18,7 @@ if sys.version_info[0] == 2:
 
     MAGIC_NUMBER = imp.get_magic()
 else:
-    # The public module importlib.util, which says the same, costs a cold start two milliseconds.
+    # The public equivalent in importlib.util would add two milliseconds to a cold start.
     from importlib._bootstrap_external import MAGIC_NUMBER
 
 MAGIC = b"sesame bytecode 1\n"
@@ -27,10 +27,13 @@ _PY2 = sys.version_info[0] == 2
 
 
 class Archive(object):
-    """One open archive for the sources below `root`. Raises ValueError for what is none, or another interpreter's."""
+    """One open archive for the sources below `root`.
+
+    Raises ValueError for an invalid or another interpreter's archive.
+    """
 
     def __init__(self, fd, root):
-        """`fd` becomes the archive's."""
+        """Takes over `fd`."""
         self.root = root.rstrip("/") + "/"
         self._fd = fd
         size = os.fstat(fd).st_size
@@ -46,7 +49,7 @@ class Archive(object):
             raise ValueError("an archive of another interpreter")
 
     def code_of(self, path):
-        """The code of the source at `path`, or None where it was not compiled or has changed since."""
+        """The code of the source at `path`; None if it was not compiled or has changed since."""
         entry = self._entries.get(path[len(self.root) :]) if path.startswith(self.root) else None
         if entry is None:
             return None
@@ -60,18 +63,21 @@ class Archive(object):
     def _read(self, place, length):
         if not _PY2:
             return os.pread(self._fd, length, place)
-        # Python 2 has no pread, and to seek would move the place in the file for the function's children too.
+        # Python 2 has no pread, and seeking would also move the file position of the function's child processes.
         return self._mapped[place : place + length]
 
 
 def opened(sources):
-    """Archives from [(root, descriptor or path), ...]; what is none is left out: its sources are compiled at import."""
+    """Opens archives from [(root, descriptor or path), ...].
+
+    Invalid ones are skipped: their sources compile at import.
+    """
     archives = []
     for root, source in sources:
         try:
             fd = source if isinstance(source, int) else os.open(source, os.O_RDONLY)
         except OSError:
-            # Removed since the host looked.
+            # The file was removed after the host had found it.
             continue
         _close_on_exec(fd)
         try:
@@ -102,7 +108,7 @@ if _PY2:
     import types
 
     def _moved(code, path):
-        """The code with the name of the source in itself and in what it defines."""
+        """The code with its file name replaced, in itself and in nested code objects."""
         constants = tuple(_moved(one, path) if isinstance(one, types.CodeType) else one for one in code.co_consts)
         return types.CodeType(
             code.co_argcount, code.co_nlocals, code.co_stacksize, code.co_flags, code.co_code, constants,
@@ -111,14 +117,14 @@ if _PY2:
         )
 
     class _Importer(pkgutil.ImpImporter):
-        """Of one directory. Its base is what pkgutil and pkg_resources expect where a directory has no importer."""
+        """The importer of one directory. Derives from what pkgutil and pkg_resources expect of directories."""
 
         def __init__(self, archives, path):
             pkgutil.ImpImporter.__init__(self, path)
             self._archives = archives
 
         def find_module(self, fullname, path=None):
-            """Every module of the directory: where it has an importer, the interpreter does not look by itself."""
+            """Finds any module of the directory: the interpreter does not search a directory that has an importer."""
             try:
                 found = imp.find_module(fullname.rpartition(".")[2], [self.path])
             except ImportError:
@@ -133,7 +139,7 @@ if _PY2:
             return _Loader(fullname, found, source, code)
 
     class _Uncompiled(pkgutil.ImpLoader):
-        """Has the interpreter make the module. Error bodies leave frames of this file out, not those of pkgutil."""
+        """Lets the interpreter create the module. Error bodies omit frames of this file, but not those of pkgutil."""
 
         def load_module(self, fullname):
             self._reopen()
@@ -144,7 +150,7 @@ if _PY2:
                     self.file.close()
 
     class _Loader(pkgutil.ImpLoader):
-        """Makes one module as the interpreter does from its source: without `__loader__`, `__file__` is the source."""
+        """Creates a module as the interpreter does from source: without `__loader__`, and `__file__` is the source."""
 
         def __init__(self, fullname, found, source, code):
             pkgutil.ImpLoader.__init__(self, fullname, *found)
@@ -168,7 +174,7 @@ if _PY2:
             return sys.modules[fullname]
 
     def install(archives):
-        """From here on modules below the roots of these archives come from them."""
+        """From now on, modules below the roots of these archives are imported from them."""
         roots = tuple(archive.root for archive in archives)
 
         def hook(path):
@@ -180,7 +186,7 @@ if _PY2:
             sys.path_hooks.append(hook)
 
     def load(name, tail, directory):
-        """Executes the module `tail` of the directory as `name`. Raises ImportError where there is none."""
+        """Executes the module `tail` of the directory as `name`. Raises ImportError if there is none."""
         importer = pkgutil.get_importer(directory)
         loader = importer.find_module(tail) if isinstance(importer, _Importer) else None
         if isinstance(loader, _Loader):
@@ -210,7 +216,7 @@ else:
         return code
 
     class _Loader(SourceFileLoader):
-        """The interpreter's own, but that the code may be there already."""
+        """The interpreter's own loader, except that the code may be precompiled."""
 
         archives = ()
 
@@ -218,7 +224,7 @@ else:
             return code_of(self.archives, self.path) or SourceFileLoader.get_code(self, fullname)
 
     def install(archives):
-        """From here on modules below the roots of these archives come from them."""
+        """From now on, modules below the roots of these archives are imported from them."""
         if not archives:
             return
         roots = tuple(archive.root for archive in archives)
@@ -234,7 +240,7 @@ else:
                 raise ImportError("not ours", path=path)
             return FileFinder(path, *loaders)
 
-        # Before the interpreter's own for directories, which is the last.
+        # Before the interpreter's hook for directories, which is the last one.
         sys.path_hooks.insert(max(0, len(sys.path_hooks) - 1), hook)
         for path in list(sys.path_importer_cache):
             if (path.rstrip("/") + "/").startswith(roots):

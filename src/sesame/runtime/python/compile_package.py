@@ -2,9 +2,9 @@
 
     python -E -s -S -B -W ignore compile_package.py ROOT SHOWN_AS OUTPUT_FD SECONDS
 
-Executed by the host in a sandbox, whenever it likes. Never runs, imports or follows anything of the package; a source
-that cannot be compiled, takes too long or ends the compiler is left out, and the interpreter says at its import what is
-wrong with it.
+Executed by the host in a sandbox, at any time. Never runs, imports or follows anything in the package. A source that
+cannot be compiled, takes too long or crashes the compiler is left out; the interpreter then reports the problem at
+import.
 """
 
 import errno
@@ -24,10 +24,10 @@ ONE_SOURCE_S = 2.0
 SOURCE_BYTES_MAX = 16 * 1024 * 1024
 CODE_BYTES_MAX = 64 * 1024 * 1024
 _PY2 = sys.version_info[0] == 2
-# The number of the source and what was compiled; the size is NONE where nothing was.
+# The index of the source, and the size of its code; _NONE if it was not compiled.
 _ANSWER = struct.Struct(">QQ")
 _NONE = 2**64 - 1
-# PEP 263, as the interpreter looks for it.
+# PEP 263, as the interpreter parses it.
 _CODING = re.compile(br"^[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
 _BLANK = re.compile(br"^[ \t\f]*(?:#.*)?[\r\n]*$")
 _BOM = b"\xef\xbb\xbf"
@@ -50,7 +50,7 @@ def main(root, shown_as, output, seconds):
 
 
 def _sources(root):
-    """(path below root, mtime, size) of every source for which the package ships no compiled file itself."""
+    """(path below root, mtime, size) of every source without a compiled file in the package."""
     for directory, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         names = set(files)
@@ -66,7 +66,7 @@ def _sources(root):
 
 
 def _compiled(root, shown_as, sources, deadline):
-    """(number of the source, marshalled code); each source is compiled by a child that may be lost."""
+    """Yields (index of the source, marshalled code). Sources are compiled in child processes, which may crash."""
     number = 0
     while number < len(sources) and time.time() < deadline:
         reading, writing = os.pipe()
@@ -94,14 +94,14 @@ def _compiled(root, shown_as, sources, deadline):
             os.close(reading)
             os.kill(child, signal.SIGKILL)
             _wait(child)
-        # The one at which the child was lost.
+        # Skip the source at which the child was lost.
         number += 1
 
 
 def _compile_from(number, root, shown_as, sources, writing):
-    """In the child. Does not return."""
+    """Runs in the child. Does not return."""
     try:
-        # Where C code of the interpreter complains.
+        # For messages from the interpreter's C code.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for fd in (1, 2):
             os.dup2(nowhere, fd)
@@ -116,14 +116,14 @@ def _compile_from(number, root, shown_as, sources, writing):
 
 
 def _code(path, shown):
-    """The marshalled code, or None where the interpreter would refuse the source, or may."""
+    """The marshalled code; None if the interpreter would, or might, reject the source."""
     try:
         with open(path, "rb") as file:
             source = file.read()
         if _PY2:
             if not _says_its_encoding(source):
                 return None
-            # As the interpreter reads a file: any line ending, and one after the last line.
+            # As the interpreter reads a file: with any line ending, and one after the last line.
             source = source.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             if not source.endswith(b"\n"):
                 source += b"\n"
@@ -133,7 +133,7 @@ def _code(path, shown):
 
 
 def _says_its_encoding(source):
-    """Whether Python 2 takes the source from a file: compile() does not ask for the encoding of what is not ASCII."""
+    """Whether Python 2 accepts the source from a file: compile() itself requires no encoding for non-ASCII text."""
     if b"\0" in source:
         return False
     if source.startswith(_BOM) or all(byte < 128 for byte in bytearray(source)):
@@ -145,11 +145,11 @@ def _says_its_encoding(source):
 
 
 def _read(fd, size, limit):
-    """Exactly so many bytes, or None at the end of the stream or of the time."""
+    """Reads exactly `size` bytes; None at the end of the stream or at the time limit."""
     parts = []
     while size:
         try:
-            # Not by `select`, which refuses descriptors from 1,024 on.
+            # Not with `select`, which rejects descriptors from 1,024 on.
             poll = select.poll()
             poll.register(fd, select.POLLIN)
             if not poll.poll(max(0.0, limit - time.time()) * 1000):

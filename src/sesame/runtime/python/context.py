@@ -1,6 +1,6 @@
-"""The `context` argument of a handler: members, constructor order and JSON form of reference/runtime.md section 4.
+"""The `context` argument of a handler: members, constructor order and JSON form as in reference/runtime.md section 4.
 
-Built by bootstrap.py, once for each call. Users see these classes and may construct them in their tests.
+Built by bootstrap.py, once per call. Users see these classes and may construct them in their tests.
 """
 
 import logging
@@ -86,7 +86,7 @@ class FunctionMeta(object):
 
 
 class Tracing(object):
-    """The caller's trace: empty where tracing is off."""
+    """The caller's trace; empty if tracing is off."""
 
     def __init__(self, span_context="", jaeger_endpoint="", span_baggages=None):
         self.span_context = span_context
@@ -102,7 +102,7 @@ class Tracing(object):
 
 
 class FCContext(object):
-    """What a handler is told about its call. `logger` is a property, so that `__dict__` holds plain data only."""
+    """What a handler is told about its call. `logger` is a property, so that `__dict__` has only plain data."""
 
     def __init__(self, account_id, request_id, credentials, function_meta, service_meta, region):
         self.request_id = request_id
@@ -140,13 +140,13 @@ class FCContext(object):
 
 
 def frame(setup):
-    """What makes the contexts of an instance."""
+    """Returns the factory for an instance's contexts."""
     newer = setup.get("alone") and sys.version_info >= (3, 12)
     return context_newer.Frame(setup) if newer else Frame(setup)
 
 
 class Frame(object):
-    """The part of the context that does not change while an instance lives; makes one FCContext for each call."""
+    """The part of the context that is constant for an instance; creates an FCContext for each call."""
 
     def __init__(self, setup):
         self._alone = setup if setup.get("alone") else None

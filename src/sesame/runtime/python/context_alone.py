@@ -1,5 +1,5 @@
-"""What stands in the context of a function without a service for function and service, in FC 3.0's runtimes before
-Python 3.12 (reference/runtime.md section 4.1).
+"""Function and service in the context of a function without a service, in FC 3.0's runtimes before Python 3.12
+(reference/runtime.md section 4.1).
 
 Used by context.py.
 """
@@ -37,7 +37,7 @@ class ServiceMeta(object):
 
 
 def metas(setup, meta):
-    """Both, for one call."""
+    """Both objects, for one call."""
     service, function = setup["service"], setup["function"]
     return (
         FunctionMeta(function["name"], function["handler"], function["memory"], function["timeout"]),

@@ -1,5 +1,5 @@
-"""The `context` of a function without a service under Python 3.12 and later, as FC 3.0 has it (reference/runtime.md
-section 4.1): credentials are in the environment alone.
+"""The `context` of a function without a service under Python 3.12 and later, as in FC 3.0 (reference/runtime.md section
+4.1): credentials are only in the environment.
 
 Used by context.py.
 """
@@ -30,7 +30,7 @@ class FunctionMeta(object):
 
 
 class FCContext(object):
-    """What a handler is told about its call. `logger` is a property, so that `__dict__` holds plain data only."""
+    """What a handler is told about its call. `logger` is a property, so that `__dict__` has only plain data."""
 
     def __init__(self, account_id, request_id, function_meta, log_project, log_store, region):
         self.account_id = account_id
@@ -57,7 +57,7 @@ class FCContext(object):
 
 
 class Frame(object):
-    """Makes one context for each call."""
+    """Creates a context for each call."""
 
     def __init__(self, setup):
         self._setup = setup

@@ -1,9 +1,9 @@
-"""Relays between its standard streams and a port of the instance's loopback, until either side ends.
+"""Relays between its standard streams and a port of the instance's loopback, until either side closes.
 
     python -S -E debug_relay.py PORT
 
-Run by engine/debugging.py as a command in an instance, so that a debugger on the host reaches debugpy whatever network
-the instance has; Python 2.7 and 3.6+.
+Run by engine/debugging.py as a command in an instance, so that a debugger on the host can reach debugpy whatever
+network the instance has; Python 2.7 and 3.6+.
 """
 
 import os

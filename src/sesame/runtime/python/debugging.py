@@ -1,6 +1,6 @@
-"""Has debugpy listen inside an instance, before any code of the function is loaded (docs/debug.md).
+"""Makes debugpy listen inside an instance, before any of the function's code is loaded (docs/debug.md).
 
-Called by bootstrap.py for the requests of an instance that is to be debugged. debugpy lies in a layer that only such an
+Called by bootstrap.py for requests to an instance that is being debugged. debugpy is in a layer that only such an
 instance has, and is imported only then.
 """
 
@@ -13,18 +13,18 @@ _HOST = "127.0.0.1"
 
 
 def listen(code_dir):
-    """Starts the debugger, and returns as JSON what the host needs to reach it."""
+    """Starts the debugger. Returns as JSON what the host needs to connect to it."""
     import pdb
 
-    # Of the modules that are frozen into the interpreter none is the function's.
+    # Frozen modules cannot be debugged, but none of them is the function's.
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     import debugpy
 
-    # Programs that the function starts are not debugged: they would wait for debuggers of their own.
+    # Programs started by the function are not debugged: they would wait for debuggers of their own.
     debugpy.configure(subProcess=False)
     _host, port = debugpy.listen((_HOST, 0))
     del os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]
-    # `breakpoint()` is debugpy's already.
+    # debugpy has already replaced `breakpoint()`.
     pdb.set_trace = debugpy.breakpoint
     here = os.path.dirname(os.path.abspath(__file__))
     found = {

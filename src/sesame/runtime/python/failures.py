@@ -1,7 +1,7 @@
 """Turns exceptions into the error bodies that callers see, without the shim's frames (reference/runtime.md section 6).
 
-Used by bootstrap.py and handlers.py. Raises nothing, whatever the exception is like. Paths of the code are written as
-the function knows them (`/code`), wherever it really is.
+Used by bootstrap.py and handlers.py. Never raises, whatever the exception is like. Paths of the code are written as the
+function knows them (`/code`), wherever it really is.
 """
 
 import linecache
@@ -12,37 +12,37 @@ import traceback
 
 import results
 
-# A traceback for the terminal is cut in its middle.
+# Longer tracebacks for the terminal are cut in the middle.
 TRACE_LIMIT_CHARS = 32 * 1024
 
-# What the server's reader of JSON refuses. Two together are one character, as Python 2 may write it.
+# Rejected by the server's JSON decoder. A pair is one character, as Python 2 may write it.
 _LONE_SURROGATES = re.compile(u"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 _PY2 = sys.version_info[0] == 2
 _TEXT = type(u"")
-# Above this directory too lie only sources of the platform: the jail's.
+# All sources below this directory belong to the platform, including the jail's.
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class _Addresses(object):
-    """Where the code really is, and the path by which the function knows it."""
+    """The real directory of the code, and the path by which the function knows it."""
 
     real = ""
     shown = ""
 
 
 def show_as(code_dir, code_root):
-    """From here on paths below `code_dir` are written as paths below `code_root`."""
+    """From now on, paths below `code_dir` are written as paths below `code_root`."""
     _Addresses.real = code_dir.rstrip("/") + "/"
     _Addresses.shown = code_root.rstrip("/") + "/"
 
 
 def of_exception(exc_info):
-    """The error body, as a dict, of what a handler raised."""
+    """The error body, as a dict, for an exception raised by a handler."""
     kind, error, trace = exc_info
     text = message(error)
     if not text and _name(kind) == u"BdbQuit":
-        # `pdb` asks on a terminal, and there is none: it reads the end of the input and gives up.
+        # `pdb` needs a terminal, but there is none: it reads the end of its input and gives up.
         text = u"no debugger is attached: `sesame dev --debug %s/%s` starts one, which `breakpoint()` and " \
             u"`pdb.set_trace()` then stop for" % tuple(
                 _text(os.environ.get(name, "")) for name in ("FC_SERVICE_NAME", "FC_FUNCTION_NAME"))
@@ -50,8 +50,9 @@ def of_exception(exc_info):
 
 
 def trace_text(exc_info):
-    """The whole traceback as this Python prints it, causes included and without the shim's frames; "" where it cannot
-    be had. For the server's terminal: callers get the error body.
+    """The whole traceback as this Python prints it, with causes but without the shim's frames; "" if it is unavailable.
+
+    For the server's terminal: callers get the error body.
     """
     try:
         if _PY2:
@@ -74,7 +75,7 @@ def trace_text(exc_info):
 
 
 def _leave_shim_out(whole, seen):
-    """Takes the shim's frames out of an exception and of all that it came from."""
+    """Removes the shim's frames from an exception and from its causes and contexts."""
     if whole is None or id(whole) in seen:
         return
     seen.add(id(whole))
@@ -84,24 +85,24 @@ def _leave_shim_out(whole, seen):
 
 
 def of_load_failure(failure):
-    """The error body, as a dict, of a handler that could not be loaded."""
+    """The error body, as a dict, for a handler that could not be loaded."""
     return _body(message(failure), failure.error_type, failure.stack)
 
 
 def of_large_result(size, limit):
-    """The error body, as a dict, of a result that the wire does not carry."""
+    """The error body, as a dict, for a result that is too large for the wire."""
     return _body(
         "response payload size %d bytes exceeds maximum allowed size (%d bytes)" % (size, limit), "ResponseTooLarge", []
     )
 
 
 def encode(body):
-    """The body as bytes, in the layout of results."""
+    """The body as bytes, formatted like results."""
     return results.to_json(body)
 
 
 def message(error):
-    """str(error) as text. Where that fails, or is no text, a remark that names the class."""
+    """str(error) as text. If that fails, or is not text, a placeholder that names the class."""
     try:
         return shown(_text(str(error)))
     except Exception:
@@ -109,16 +110,16 @@ def message(error):
 
 
 def last_line(exc_info):
-    """`ModuleNotFoundError: No module named 'x'` as a list of one."""
+    """For example `ModuleNotFoundError: No module named 'x'`, as a list of one."""
     try:
-        # The first: what Python 3.11 and later appends are notes.
+        # Only the first line: Python 3.11 and later appends notes.
         return [shown(_text(traceback.format_exception_only(exc_info[0], exc_info[1])[0]).strip())]
     except Exception:
         return [u"%s: %s" % (_name(exc_info[0]), message(exc_info[1]))]
 
 
 def syntax_stack(exc_info):
-    """File, line, source line and error of a SyntaxError; the line with the caret is left out."""
+    """File, line, source line and error of a SyntaxError, without the line with the caret."""
     error = exc_info[1]
     stack = []
     if error.filename:
@@ -151,7 +152,7 @@ def stack_text(frame):
 
 
 def shown(text):
-    """`text` with the code's address in place of the directory where it really lies."""
+    """`text` with the code's real directory replaced by the one that the function knows."""
     if _Addresses.real and _Addresses.real != _Addresses.shown:
         return text.replace(_Addresses.real, _Addresses.shown)
     return text
@@ -165,14 +166,14 @@ def _body(text, kind, stack):
 
 
 def _entries(trace):
-    """(file, line, function, source) of each frame that is not the shim's; none where they cannot be read."""
+    """(file, line, function, source) of each frame except the shim's; none if they cannot be read."""
     try:
         entries = [tuple(entry)[:4] for entry in traceback.extract_tb(trace)]
     except Exception:
         # Reading source lines calls the `__loader__` of the user's modules, which may be anything.
         return []
     entries = [entry for entry in entries if not _is_shim(entry[0])]
-    # When only frames of the standard library are left, the shim itself called it, such as the JSON encoder.
+    # If only frames of the standard library are left, the shim itself called it, for example the JSON encoder.
     return entries if any(not _is_library(entry[0]) for entry in entries) else []
 
 
@@ -190,7 +191,7 @@ def _is_library(path):
 
 
 def _name(kind):
-    """The class's name as text, whatever its metaclass makes of that."""
+    """The class's name as text, whatever its metaclass does."""
     try:
         return _text(type.__getattribute__(kind, "__name__"))
     except Exception:
@@ -198,7 +199,7 @@ def _name(kind):
 
 
 def _text(value):
-    """Exactly text: of a subclass the characters only, of anything else what it says of itself."""
+    """Exact text: only the characters of a subclass, and the str() of anything else."""
     if isinstance(value, _TEXT):
         return value if type(value) is _TEXT else _TEXT.__getitem__(value, slice(None))
     if isinstance(value, bytes):

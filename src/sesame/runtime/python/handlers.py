@@ -1,6 +1,6 @@
-"""Finds the callable that a handler string names, and tells five failures apart (reference/runtime.md section 2, 6).
+"""Finds the callable for a handler string, distinguishing five failures (reference/runtime.md section 2, 6).
 
-Used by bootstrap.py for handlers, initializers and hooks. A failed load is not remembered: the next call tries again.
+Used by bootstrap.py for handlers, initializers and hooks. A failed load is not cached: the next call tries again.
 """
 
 import os
@@ -13,9 +13,9 @@ _PY2 = sys.version_info[0] == 2
 
 
 class LoadFailure(Exception):
-    """There is no such callable. `error_type` and the message go to the caller, `stack` is a flat list of strings.
+    """The callable was not found. `error_type` and the message go to the caller, `stack` is a flat list of strings.
 
-    `trace` is the traceback of what its module raised, "" where it raised nothing.
+    `trace` is the traceback of the module's exception, "" if it raised none.
     """
 
     def __init__(self, error_type, message, stack=(), trace=""):
@@ -26,7 +26,7 @@ class LoadFailure(Exception):
 
 
 class Handlers(object):
-    """The callables of an instance by handler string, each looked up once, below `code_dir` only."""
+    """The callables of an instance by handler string, each looked up once, only below `code_dir`."""
 
     def __init__(self, code_dir):
         self._code_dir = code_dir.rstrip("/") or "/"
@@ -34,7 +34,7 @@ class Handlers(object):
         self._modules = {}
 
     def find(self, handler):
-        """The callable. Raises LoadFailure."""
+        """Returns the callable. Raises LoadFailure."""
         if handler not in self._found:
             self._found[handler] = self._resolve(handler)
         return self._found[handler]
@@ -53,7 +53,10 @@ class Handlers(object):
             raise LoadFailure("HandlerNotFound", text, ["HandlerNotFound: " + text])
 
     def _import(self, module_name):
-        """The module. Raises LoadFailure with the type of what went wrong; what is no Exception ends the process."""
+        """Returns the module.
+
+        Raises LoadFailure with the kind of error; anything that is not an Exception ends the process.
+        """
         dotted = module_name.replace("/", ".").strip(".")
         try:
             return _load(self._code_dir, dotted)
@@ -81,9 +84,9 @@ class Handlers(object):
 
 
 def _load(code_dir, dotted):
-    """Executes the module below `code_dir` under its full dotted name, its packages first.
+    """Executes the module below `code_dir` under its full dotted name, after its packages.
 
-    A directory without `__init__.py` counts as a package too. When the standard library has a module of that name, the
+    A directory without `__init__.py` counts as a package, too. If the standard library has a module of that name, the
     user's file is executed but not registered, so that the library keeps its own.
     """
     parts = dotted.split(".")
@@ -106,7 +109,7 @@ def _load(code_dir, dotted):
 
 
 def _belongs(module, base):
-    """Whether the module was loaded from `base` (a path without ending)."""
+    """Whether the module was loaded from `base` (a path without extension)."""
     if module is None:
         return False
     path = getattr(module, "__file__", None)
@@ -125,7 +128,7 @@ def _bare_package(name, directory):
 if _PY2:
 
     def _execute(name, tail, directory):
-        # The code would run inside a module of that name that exists already; it must be a new one.
+        # The code would be executed in an existing module of that name; it must be a new one.
         taken = sys.modules.pop(name, None)
         try:
             return bytecode.load(name, tail, directory)
@@ -137,7 +140,7 @@ else:
     from importlib._bootstrap import module_from_spec
     from importlib.machinery import PathFinder
 
-    # As the cloud's runtimes say it: those before 3.12 look for the file with the module imp.
+    # Like the cloud's runtimes, which use the module imp before 3.12.
     _NotFound = ImportError if sys.version_info < (3, 12) else ModuleNotFoundError
 
     def _execute(name, tail, directory):

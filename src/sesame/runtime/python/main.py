@@ -2,8 +2,8 @@
 
     python -S -u -W ignore main.py SOCKET_FD OUTPUT_FD [SITE_PACKAGES [COMPILED_FD ...]]
 
-Executed by sandbox/process/driver.py, and in a jail by jail/steps.py for functions whose environment has to be read at
-a start. Holds no logic: a script is compiled anew at each start, a module is not.
+Executed by sandbox/process/driver.py, and in a jail by jail/steps.py for functions with variables that are only read at
+the start of an interpreter. Contains no logic, because a script is compiled at each start; a module is not.
 """
 
 import sys

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-# One write is cut here (reference/runtime.md section 7).
+# Longer writes are truncated (reference/runtime.md section 7).
 WRITE_LIMIT_BYTES = 128 * 1024
 
 _PY2 = sys.version_info[0] == 2
@@ -20,7 +20,7 @@ _KEPT = []
 
 
 class _State(object):
-    """The call that is running, for log records of every thread."""
+    """The running call, for log records of every thread."""
 
     request_id = ""
 
@@ -35,13 +35,13 @@ def attach(out_fd):
             os.dup2(out_fd, fd)
     if out_fd > 2:
         os.close(out_fd)
-    # The old streams must not be collected: collecting one would close its descriptor.
+    # Keep the old streams alive: collecting one would close its descriptor.
     _KEPT.extend((sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
     if _PY2:
         sys.stdout = sys.__stdout__ = _ByteStream(1, "<stdout>")
         sys.stderr = sys.__stderr__ = _ByteStream(2, "<stderr>")
     else:
-        # One buffer under both, so that stdout and stderr keep the order in which they were written.
+        # Use one buffer for both, so that stdout and stderr keep the order in which they were written.
         shared = _shared_buffer()
         sys.stdout = sys.__stdout__ = _text_stream(shared, "surrogateescape")
         sys.stderr = sys.__stderr__ = _text_stream(shared, "backslashreplace")
@@ -53,7 +53,7 @@ def attach(out_fd):
 
 
 def flush():
-    """Afterwards everything written by this process is in the pipe."""
+    """On return, everything written by this process is in the pipe."""
     _flush(sys.stdout)
     _flush(sys.stderr)
     if sys.__stdout__ is not sys.stdout:
@@ -64,12 +64,13 @@ def _flush(stream):
     try:
         stream.flush()
     except Exception:
-        # The user has put something there that is closed, broken or no stream; the call must not fail because of it.
+        # The user has replaced it with something closed, broken or not a stream; the call must not fail because of
+        # that.
         return
 
 
 def write_line(text):
-    """One line, verbatim. Where the function has closed its output, there is nowhere to write it."""
+    """Writes one line, verbatim. Drops it if the function has closed its output."""
     try:
         _write(1, to_bytes(text) + b"\n")
     except OSError as error:
@@ -78,7 +79,7 @@ def write_line(text):
 
 
 def log(level, text):
-    """One record in the layout of the root logger, whatever the user did to `logging`."""
+    """Writes one record in the layout of the root logger, whatever the user has done to `logging`."""
     head = "%s %s [%s] " % (_timestamp(time.time()), state.request_id, level)
     write_line(to_bytes(head) + to_bytes(text))
 
@@ -89,7 +90,7 @@ def _timestamp(seconds):
 
 
 class _LogFormatter(logging.Formatter):
-    """`2017-07-05T05:13:35.920Z <request id> [INFO] text`, followed by the traceback where there is one."""
+    """`2017-07-05T05:13:35.920Z <request id> [INFO] text`, followed by a traceback, if any."""
 
     def formatTime(self, record, datefmt=None):
         return _timestamp(record.created)
@@ -101,12 +102,12 @@ class _LogFormatter(logging.Formatter):
         for more in (record.exc_text, getattr(record, "stack_info", None)):
             if more:
                 parts.extend(("\n", more))
-        # Under Python 2 the parts may be text, and bytes of any encoding.
+        # Under Python 2 the parts may be text, or bytes in any encoding.
         return b"".join(map(to_bytes, parts)) if _PY2 else "".join(parts)
 
 
 class _LogHandler(logging.Handler):
-    """Writes to the instance's output, after what `stream` still holds, whatever the user puts in its place later."""
+    """Writes to the instance's output, after flushing `stream`, even if the user has since replaced that stream."""
 
     def __init__(self, stream):
         logging.Handler.__init__(self)
@@ -125,7 +126,7 @@ class _LogHandler(logging.Handler):
 
 
 class _ByteStream(object):
-    """Python 2's stdout and stderr: writes at once, text as UTF-8."""
+    """Python 2's stdout and stderr: writes immediately, text as UTF-8."""
 
     encoding = "utf-8"
     errors = "strict"
@@ -146,10 +147,10 @@ class _ByteStream(object):
             self.write(line)
 
     def flush(self):
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def close(self):
-        """The pipe belongs to the instance."""
+        """Does nothing: the pipe belongs to the instance."""
 
     def fileno(self):
         return self._fd
@@ -177,7 +178,7 @@ def _shared_buffer():
             return len(data)
 
     class Buffer(io.BufferedWriter):
-        # Code that wraps `sys.stdout.buffer` anew at each call closes the buffer when the wrapper is collected.
+        # Code that wraps `sys.stdout.buffer` in each call closes the buffer when the wrapper is collected.
         def close(self):
             self.flush()
 
@@ -191,7 +192,7 @@ def _text_stream(buffer, errors):
 
 
 def _write(fd, data):
-    """All of `data`; of more than WRITE_LIMIT_BYTES the beginning, as a line, and a line that says what was cut."""
+    """Writes all of `data`; beyond WRITE_LIMIT_BYTES, only its beginning as a line, and a note on the truncation."""
     left = memoryview(data)
     if len(left) > WRITE_LIMIT_BYTES:
         left = memoryview(_cut(left))
@@ -204,9 +205,9 @@ def _write(fd, data):
 
 
 def _cut(whole):
-    """The beginning of one write that is too long, at most WRITE_LIMIT_BYTES, and a line with the bytes that go."""
+    """The beginning of an oversized write, at most WRITE_LIMIT_BYTES, and a line with the number of lost bytes."""
     end = WRITE_LIMIT_BYTES - 1
-    # Not within a character of UTF-8, whose bytes after the first are 10xxxxxx.
+    # Do not cut within a UTF-8 character, whose bytes after the first are 10xxxxxx.
     while end > WRITE_LIMIT_BYTES - 4 and bytearray(whole[end : end + 1].tobytes())[0] & 0xC0 == 0x80:
         end -= 1
     ends_line = whole[len(whole) - 1 :].tobytes() == b"\n"
@@ -219,7 +220,7 @@ def _cut(whole):
 
 
 def to_bytes(text):
-    """Text as UTF-8, bytes that Python 3 reads as lone surrogates as those bytes again, other surrogates as escapes."""
+    """Text as UTF-8; surrogates that stand for bytes become those bytes again, other surrogates are escaped."""
     if isinstance(text, bytes):
         return text
     if not isinstance(text, _TEXT):

@@ -1,6 +1,6 @@
-"""Turns what a handler returned into the bytes of the response body (reference/runtime.md section 5).
+"""Converts a handler's result to the bytes of the response body (reference/runtime.md section 5).
 
-Used by bootstrap.py for event functions. What it raises for a value that cannot be written is the function's failure.
+Used by bootstrap.py for event functions. An exception for an unsupported value counts as the function's failure.
 """
 
 import json
@@ -11,9 +11,9 @@ _TEXT = type(u"")
 
 
 def encode(value):
-    """bytes as they are, text as UTF-8, everything else as JSON: indented by 4, keys sorted, ASCII only."""
+    """bytes unchanged, text as UTF-8, everything else as JSON: indented by 4, keys sorted, ASCII only."""
     if isinstance(value, bytes):
-        # Of a subclass the bytes that it holds, whatever its methods make of them.
+        # For a subclass, the bytes that it holds, whatever its methods do.
         return value if type(value) is bytes else b"".join([value])
     if isinstance(value, _TEXT):
         return _TEXT.encode(value, "utf-8")
@@ -21,9 +21,9 @@ def encode(value):
 
 
 def to_json(value):
-    """JSON as bytes, in the one layout that results and error bodies have."""
+    """JSON as bytes, in the layout of results and error bodies."""
     text = json.dumps(value, indent=4, sort_keys=True, separators=(",", ": "), default=_plain)
-    # Python 2 has made bytes already; to encode them again would first make them text of four times the size.
+    # Python 2 already returns bytes; encoding them would first convert them to text of four times the size.
     return text if _PY2 else text.encode("ascii")
 
 
@@ -39,6 +39,6 @@ def _plain(value):
 
 
 def _kind(module, name):
-    """The class, if its module has been imported: otherwise no value is one, and a cold start need not import it."""
+    """The class, if its module has been imported. If not, no value can be one, and a cold start need not import it."""
     found = getattr(sys.modules.get(module), name, ())
     return found if isinstance(found, type) else ()

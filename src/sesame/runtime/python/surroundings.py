@@ -9,13 +9,13 @@ import sys
 import time
 
 _PY2 = sys.version_info[0] == 2
-# The directories of the shim and, in a fork of a zygote, of what made the jail.
+# The directories of the shim and, in a fork of a zygote, of the jail.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _OURS = (_HERE, os.path.join(os.path.dirname(_HERE), "jail"))
 _KEPT = []
-# Names of the shim's modules by their directory; read once, in the zygote where there is one.
+# The names of the shim's modules by directory; read once, in the zygote if there is one.
 _MODULES = {}
-# The time zone that `time` was last told, "" at first.
+# The time zone that `time` was last set to, "" at first.
 _ZONE = [""]
 
 _ALWAYS = (
@@ -31,12 +31,12 @@ _WITH_ROLE = (
 
 
 def prepare(setup, site_packages):
-    """Afterwards user code may be imported. `site_packages` holds what the runtime ships with, or is empty."""
+    """On return, user code may be imported. `site_packages` has the runtime's packages, or is empty."""
     set_time_zone()
     _set_path(list(setup["sys_path"]), site_packages)
     _forget_the_shim()
     sys.argv[:] = ["bootstrap.py"]
-    # Compiled code lies elsewhere (bytecode.py), and instances must not write into packages.
+    # Compiled code is stored elsewhere (bytecode.py), and instances must not write into packages.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     os.environ.setdefault("PYTHON_VERSION", "%d.%d.%d" % sys.version_info[:3])
@@ -45,7 +45,10 @@ def prepare(setup, site_packages):
 
 
 class Credentials(object):
-    """Keeps the role's keys in os.environ current. Writes only keys that changed: user code may have set its own."""
+    """Keeps the role's keys in os.environ current.
+
+    Writes only keys that have changed, as user code may have set its own.
+    """
 
     def __init__(self):
         self._last = None
@@ -62,9 +65,9 @@ class Credentials(object):
 
 
 def preload():
-    """Does what takes milliseconds and is the same for every function; a zygote does it before it forks.
+    """Does slow work that is the same for every function; a zygote does it before it forks.
 
-    Python 2 takes setdefaultencoding away when site is imported, and reloading sys to get it back would undo stdout.
+    Python 2 removes setdefaultencoding when site is imported, and reloading sys to restore it resets stdout.
     """
     if _PY2 and sys.getdefaultencoding() != "utf-8":
         if not hasattr(sys, "setdefaultencoding"):
@@ -79,7 +82,7 @@ def preload():
 
 
 def set_time_zone():
-    """Has `time` follow the variable TZ, which takes a file and is left out where nothing has changed since."""
+    """Makes `time` follow the variable TZ; skipped if nothing has changed, because it reads a file."""
     zone = os.environ.get("TZ")
     if zone != _ZONE[0] and hasattr(time, "tzset"):
         time.tzset()
@@ -96,7 +99,7 @@ def _set_path(front, site_packages):
     foreign = ("site-packages", "dist-packages")
     own = [p for p in sys.path if p not in ("",) + _OURS and os.path.basename(p) not in foreign]
     for path in front:
-        # A fork may have cached the directory as it was before the code was mounted there.
+        # A fork may have cached the directory's contents before the code was mounted.
         sys.path_importer_cache.pop(path, None)
     sys.path[:] = [p for p in front if p not in own] + own
     base = os.environ.get("PYTHONUSERBASE")
@@ -105,20 +108,20 @@ def _set_path(front, site_packages):
         if os.path.isdir(directory):
             site.addsitedir(directory)
     if site_packages:
-        # Installed such that none of its .pth files is needed, whose code would run at every start.
+        # Installed so that none of its .pth files, whose code would run at every start, is needed.
         sys.path.append(site_packages)
-    # Programs that the function starts find the same modules.
+    # Programs started by the function find the same modules.
     os.environ["PYTHONPATH"] = os.pathsep.join(front + ([site_packages] if site_packages else []))
 
 
 def _forget_the_shim():
-    """User code may have modules of the same names, and `__main__` is not what multiprocessing should run again."""
-    # Goes by the names in the directories, as there are far more modules, and a fork pays for each that it looks at.
+    """User code may have modules of the same names, and multiprocessing should not run our `__main__` again."""
+    # Iterate over the names in the directories: there are far more modules, and looking at each costs a fork time.
     for directory, names in _MODULES.items():
         for name in names:
             path = getattr(sys.modules.get(name), "__file__", None)
             if path and os.path.dirname(os.path.abspath(path)) == directory:
-                # Python 2 clears a module to which there is no reference.
+                # Python 2 clears a module when the last reference to it is dropped.
                 _KEPT.append(sys.modules.pop(name))
     _KEPT.append(sys.modules.get("__main__"))
     sys.modules["__main__"] = type(sys)("__main__")

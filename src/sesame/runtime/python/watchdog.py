@@ -1,15 +1,16 @@
 """Ends the process when the host is gone, and logs the stacks when time is up (reference/runtime.md section 6.3).
 
-Started by bootstrap.py as soon as the socket is there, as a thread that waits for the kernel to report the end of the
-stream. It does not read from the socket, so that calls do not wake it.
+bootstrap.py starts it as soon as there is a socket, as a thread that waits for the kernel to report the end of the
+stream. It does not read from the socket, so calls do not wake it.
 
-The host says "time is up" by shutting its sending half. Where the kernel cannot tell that from a full end (macOS) it
-sends SIGTERM. A thread runs even while the main thread waits for a lock, which no signal interrupts under Python 2; and
-forked children would inherit a SIGTERM handler, and lose a signal that comes right after the fork.
+The host signals a timeout by shutting down its sending half. If the kernel cannot distinguish that from a full close
+(macOS), the host sends SIGTERM. A thread runs even while the main thread waits for a lock, which signals do not
+interrupt under Python 2; also, forked children would inherit a SIGTERM handler, and lose a signal that arrives right
+after the fork.
 
-While C code holds the interpreter's lock the thread cannot run. The host then sends DUMP_SIGNAL (see
-sandbox/stack_dump.py). Under Python 3 the fault handler, which is C, answers it with the stacks and ends the process.
-Python 2 has none: there a handler in Python runs where C code looks for signals, as a search of `re` does.
+While C code holds the interpreter's lock, the thread cannot run. The host then sends DUMP_SIGNAL (see
+sandbox/stack_dump.py). Under Python 3 the fault handler, which is C, logs the stacks and ends the process. Python 2 has
+no such handler: there, a handler in Python runs if the C code checks for signals, as a search of `re` does.
 """
 
 import os
@@ -22,7 +23,7 @@ import output
 
 try:
     from _thread import allocate_lock, get_ident, start_new_thread
-    # The C module: the one above it turns every number into an enumeration first.
+    # The C module: the public one turns every number into an enumeration first.
     import _signal as signal
 except ImportError:
     import signal
@@ -35,12 +36,12 @@ except ImportError:
 
 EXIT_AFTER_DUMP = 143
 DUMP_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else None
-# The host has shut its sending half: Linux only, and unknown to Python 2's select module.
+# Reports that the host has shut down its sending half: Linux only, and unknown to Python 2's select module.
 _POLLRDHUP = 0x2000 if sys.platform.startswith("linux") else 0
 
 
 class Watchdog(object):
-    """Watches one socket from the process that made it; a forked child of user code is not watched."""
+    """Watches one socket for the process that created it; forked children of user code are not watched."""
 
     def __init__(self, sock_fd):
         self._sock_fd = sock_fd
@@ -52,7 +53,7 @@ class Watchdog(object):
         if not _POLLRDHUP:
             signal.signal(signal.SIGTERM, self._on_signal)
         elif faulthandler is not None:
-            # Afterwards what the signal does by itself, which is to end the process.
+            # Afterwards the signal's default action, ending the process, takes place.
             faulthandler.register(DUMP_SIGNAL, file=2, all_threads=True, chain=True)
         else:
             signal.signal(DUMP_SIGNAL, self._on_signal)
@@ -62,7 +63,7 @@ class Watchdog(object):
     def _watch(self):
         self._own_thread = get_ident()
         if hasattr(signal, "pthread_sigmask"):
-            # A signal has to interrupt the main thread, which is where handlers run.
+            # Signals must interrupt the main thread, which runs the handlers.
             signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
         poll = select.poll()
         poll.register(self._sock_fd, _POLLRDHUP)
@@ -82,18 +83,18 @@ class Watchdog(object):
             os.kill(os.getpid(), number)
             return
         self.dump()
-        # The watchdog's thread has begun already, and needs the interpreter's lock to come to its end.
+        # The watchdog's thread has already begun, and needs the interpreter's lock to finish.
         while True:
             time.sleep(1)
 
     def dump(self):
-        """Logs the stack of every thread but the watchdog's and exits."""
+        """Logs the stack of every thread except the watchdog's, and exits."""
         if not self._dumping.acquire(False):
             return
         try:
             output.flush()
         except RuntimeError:
-            # The signal came in the middle of a write to the same stream.
+            # The signal arrived in the middle of a write to the same stream.
             pass
         output.log("ERROR", "Dumping stack trace after function timeout")
         for ident, frame in sorted(sys._current_frames().items()):

@@ -1,6 +1,6 @@
-"""Speaks the frames of docs/wire-protocol.md on the shim's side of the socket, under Python 2.7 and 3.6+.
+"""The frames of docs/wire-protocol.md on the shim's side of the socket, for Python 2.7 and 3.6+.
 
-Used by bootstrap.py, which owns the one connection of an instance. Sizes are checked before memory is allocated.
+Used by bootstrap.py, which owns the single connection of an instance. Sizes are checked before memory is allocated.
 """
 
 import _socket
@@ -16,7 +16,7 @@ _SIZES = struct.Struct(">II")
 _quote = json.encoder.encode_basestring_ascii
 _scan = json.JSONDecoder().scan_once
 _READ_BYTES = 64 * 1024
-# Up to here header and payload are joined, so that they leave in one system call.
+# Header and payload up to this size are joined, to send them with one system call.
 _JOIN_BYTES = 64 * 1024
 
 
@@ -25,13 +25,13 @@ class EndOfStream(Exception):
 
 
 class ProtocolError(Exception):
-    """The host broke the frame format; what follows cannot be parsed."""
+    """The host violated the frame format; what follows cannot be parsed."""
 
 
 def arrival_at(sock):
-    """A poll object to wait with for something to read, None where the system has none.
+    """A poll object that waits for input; None if the system has none.
 
-    Who waits in `recv` is also woken when the host reads the answer before: once in vain for each call.
+    A thread waiting in `recv` would also be woken when the host reads the previous answer: once per call, in vain.
     """
     if not hasattr(select, "poll"):
         return None
@@ -44,7 +44,7 @@ class Connection(object):
     """Frames over a connected stream socket."""
 
     def __init__(self, sock, arrival=None):
-        """`arrival` is `arrival_at` the socket."""
+        """`arrival` is the result of `arrival_at` for the socket."""
         self._sock = sock
         self._arrival = arrival
         self._rest = b""
@@ -67,7 +67,7 @@ class Connection(object):
             self._rest = data[end:]
         start = 8 + header_size
         try:
-            # As json.loads does, without its search for white space before and after the value.
+            # Like json.loads, but without its search for white space around the value.
             text = bytes(data[8:start]).decode("utf-8")
             header, end_of_text = _scan(text, 0)
             if end_of_text != len(text):
@@ -79,12 +79,12 @@ class Connection(object):
         return header, (bytes(data[start:end]) if end > start else b"")
 
     def send(self, header, payload=b""):
-        """Writes one frame completely."""
+        """Writes one complete frame."""
         self._send(json.dumps(header).encode("utf-8"), payload)
 
     def send_result(self, request_id, ok, http, payload, trace):
-        """Writes the answer to a call. `http` is what wsgi.respond returned, or None; `trace` is text, "" for none."""
-        # Composed by hand, in half the time that json.dumps takes for the whole header.
+        """Writes the answer to a call. `http` is the result of wsgi.respond, or None; `trace` is text, "" for none."""
+        # Composed by hand, which takes half the time of json.dumps for the whole header.
         head = '{"type": "result", "id": %s, "ok": %s' % (_quote(request_id), "true" if ok else "false")
         if http is not None:
             head += ', "http": ' + json.dumps(http)
@@ -143,8 +143,8 @@ class Connection(object):
 
     @staticmethod
     def _survive(error):
-        """Returns when the call may be repeated: Python 2 does not repeat what a signal interrupted (PEP 475)."""
-        # Python 2's select.error has its number here alone.
+        """Returns if the call may be repeated: Python 2 does not repeat interrupted calls (PEP 475)."""
+        # In Python 2's select.error, args is the only place for the number.
         if error.args[0] in (errno.EPIPE, errno.ECONNRESET):
             raise EndOfStream()
         if error.args[0] != errno.EINTR:

@@ -1,4 +1,4 @@
-"""Calls an HTTP function as WSGI does and gathers its response (reference/runtime.md section 9).
+"""Calls an HTTP function through WSGI and collects its response (reference/runtime.md section 9).
 
 Used by bootstrap.py when a call carries HTTP parameters.
 Never streams: the body is read to its end, and `close` of the iterable is not called.
@@ -16,7 +16,7 @@ _PY2 = sys.version_info[0] == 2
 _SURROGATES = () if _PY2 else ("surrogateescape",)
 _HEADER_NAME = re.compile(u"[!#$%&'*+\\-.^_`|~0-9A-Za-z]+\\Z")
 _NOT_IN_A_VALUE = re.compile(u"[\x00-\x08\x0a-\x1f\x7f]")
-# The header of a frame takes 1 MiB of JSON; the host refuses responses whose headers have more than 8 KiB.
+# A frame's header may have 1 MiB of JSON; the host refuses responses with more than 8 KiB of headers.
 _HEADERS_MAX_CHARACTERS = 128 * 1024
 _SHOWN_CHARACTERS = 80
 
@@ -26,9 +26,9 @@ class InvalidResponse(Exception):
 
 
 def respond(application, params, body, context):
-    """({"status": int, "headers": [[name, value], ...]}, body). `params` as in docs/wire-protocol.md.
+    """Returns ({"status": int, "headers": [[name, value], ...]}, body). `params` are as in docs/wire-protocol.md.
 
-    Raises what the application raises, `TypeError` for a body that is none, `InvalidResponse` for what cannot be sent.
+    Raises what the application raises, `TypeError` for an invalid body, `InvalidResponse` for what cannot be sent.
     """
     response = {"status": "200 OK", "headers": []}
     written = []
@@ -40,7 +40,7 @@ def respond(application, params, body, context):
 
     answer = application(_environ(params, body, context), start_response)
     payload = b"".join(written) + _read(answer)
-    # After the application: what it raises counts, and it may call start_response again.
+    # After reading the body: its exceptions take precedence, and the application may call start_response again.
     return {"status": _status(response["status"]), "headers": _headers(response["headers"])}, payload
 
 
@@ -65,7 +65,7 @@ def _headers(pairs):
 def _on_the_wire(value):
     """The bytes that the application means, each as one character.
 
-    Text is Latin-1 as WSGI has it; what cannot be is UTF-8, in which surrogates that stand for bytes are those bytes.
+    Text is Latin-1 as in WSGI; otherwise UTF-8, in which surrogates that stand for bytes become those bytes.
     """
     if not isinstance(value, (bytes, _TEXT)):
         value = str(value)
@@ -82,7 +82,7 @@ def _on_the_wire(value):
 
 
 def _shown(value):
-    """For messages: what Python writes for the value, without Python 2's prefix of text, and not more than a line."""
+    """For messages: the value's repr, without Python 2's prefix for text, and at most a line long."""
     shown = repr(value).lstrip("u")
     return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
@@ -125,7 +125,7 @@ def _header_variables(headers):
             continue
         if key != "CONTENT_TYPE":
             key = "HTTP_" + key
-        # A comma would belong to a cookie's value (RFC 9113 section 8.2.3).
+        # In a cookie, a comma would be part of the value (RFC 9113 section 8.2.3).
         separator = "; " if key == "HTTP_COOKIE" else ","
         variables[key] = variables[key] + separator + value if key in variables else value
     return variables
@@ -139,8 +139,8 @@ def _path(params):
 
 
 def _from_the_wire(text):
-    """The native string that PEP 3333 wants: bytes under Python 2, bytes as Latin-1 characters under Python 3."""
-    # Under Python 2 the shim has made UTF-8 of all that came as JSON.
+    """The native string of PEP 3333: bytes under Python 2, bytes as Latin-1 characters under Python 3."""
+    # Under Python 2 the shim has encoded everything that came as JSON in UTF-8.
     return text.decode("utf-8").encode("latin-1") if _PY2 else text
 
 
