@@ -43,6 +43,30 @@ def test_nothing_is_said_of_other_errors(payload: bytes) -> None:
     assert not list(hints.of_error(payload, "main"))
 
 
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (
+            error("ImportModuleError", "…", "ImportError: cannot import name 'Container' from 'collections' (/a.py)"),
+            "Python has collections.Container no longer since 3.10",
+        ),
+        (
+            error("AttributeError", "module 'collections' has no attribute 'Mapping'"),
+            "Python has collections.Mapping no longer since 3.10",
+        ),
+        (
+            error("ImportModuleError", "…", "ModuleNotFoundError: No module named 'urllib3.packages.six.moves'"),
+            "Python has six.moves no longer since 3.12",
+        ),
+        (error("ModuleNotFoundError", "No module named 'imp'"), "Python has imp no longer since 3.12"),
+    ],
+)
+def test_what_newer_pythons_lack_is_told_with_an_older_runtime(payload: bytes, said: str) -> None:
+    (line,) = hints.of_error(payload, "main")
+    assert line.startswith(said)
+    assert "--runtime" in line
+
+
 def test_an_asgi_application_is_told_where_it_runs() -> None:
     payload = error("TypeError", "FastAPI.__call__() missing 1 required positional argument: 'send'")
     (line,) = hints.of_error(payload)

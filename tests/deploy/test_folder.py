@@ -49,6 +49,26 @@ def test_the_newest_runtime_that_is_here(tmp_path: Path) -> None:
     assert folder.read(project(tmp_path, {"index.py": EVENT}), wanted).functions[0].fields["runtime"] == "python3.9"
 
 
+@pytest.mark.parametrize(
+    ("tags", "runtime"),
+    [
+        (["cp36-cp36m-manylinux1_x86_64"], "python3"),
+        (["cp27-none-any", "cp27-cp27mu-linux_x86_64", "py2-none-any"], "python2.7"),
+        (["cp39-cp39-manylinux2014_x86_64", "py3-none-any"], "python3.9"),
+        (["py2-none-any", "py3-none-any"], "python3.12"),
+        (["cp36-abi3-manylinux1_x86_64"], "python3.12"),
+        (["cp36-cp36m-linux_x86_64", "cp39-cp39-linux_x86_64"], "python3.12"),
+        (["cp37-cp37m-linux_x86_64"], "python3.12"),
+    ],
+)
+def test_packages_in_the_folder_say_what_they_were_made_for(tmp_path: Path, tags: list[str], runtime: str) -> None:
+    place = project(tmp_path, {"index.py": EVENT})
+    for number, tag in enumerate(tags):
+        (place / f"p{number}-1.0.dist-info").mkdir()
+        (place / f"p{number}-1.0.dist-info" / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: {tag}\n")
+    assert folder.read(place, Wanted()).functions[0].fields["runtime"] == runtime
+
+
 def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
     place = project(tmp_path, {"a.py": "def one(x, y):\n    pass\ndef two(x, y):\n    pass\n"})
     wanted = Wanted(service="s", function="f", handler="a.two", runtime="python3", environment={"A": "1"})

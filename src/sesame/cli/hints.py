@@ -15,7 +15,12 @@ from sesame.cli import output
 _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
 # Python 2.7 has no quotes there.
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
-
+# What newer Pythons have no longer, and since which.
+_ABSTRACT = re.compile(r"(?:name '(\w+)' from|module) 'collections'(?: has no attribute '(\w+)')?")
+_GONE = {
+    "imp": "3.12", "distutils": "3.12", "asyncore": "3.12", "asynchat": "3.12", "smtpd": "3.12", "six.moves": "3.12",
+    "formatter": "3.10", "parser": "3.10", "symbol": "3.10",
+}  # fmt: skip
 
 # What Python says where it is called as a handler is, with two arguments.
 _ASGI = "missing 1 required positional argument: 'send'"
@@ -53,7 +58,15 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
             "This is an ASGI application, such as FastAPI's, and handlers are WSGI applications or functions: run it "
             "by a custom runtime (docs/custom-runtimes.md, Frameworks)."
         )
-    missing = _NO_MODULE.search(payload.decode("utf-8", "replace"))
+    text = payload.decode("utf-8", "replace")
+    gone = _gone(text)
+    if gone is not None:
+        yield (
+            f"Python has {gone[0]} no longer since {gone[1]}: this code, or a package beside it, is for an older one. "
+            "Newer packages may do, or an older runtime (`--runtime` of `deploy`, or the template's runtime)."
+        )
+        return
+    missing = _NO_MODULE.search(text)
     if error.error_type not in _IMPORT_FAILED or missing is None or missing[1] == own_module:
         return
     command = output.own_name()
@@ -61,3 +74,16 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
         f"There is no module '{missing[1]}' in the code or its runtime. Packages that the cloud ships come by "
         f"`{command} runtimes install` on the server's machine, others by requirements.txt and `{command} build`."
     )
+
+
+def _gone(text: str) -> tuple[str, str] | None:
+    """The name of what an error says newer Pythons lack, and the first that lacks it."""
+    abstract = _ABSTRACT.search(text)
+    if abstract is not None and (name := abstract[1] or abstract[2]):
+        return f"collections.{name}", "3.10"
+    missing = _NO_MODULE.search(text)
+    if missing is None:
+        return None
+    # Packages carry a copy of `six`, under a name of their own.
+    known = "six.moves" if ".six.moves" in f".{missing[1]}" else missing[1]
+    return (known, _GONE[known]) if known in _GONE else None

@@ -20,6 +20,9 @@ NEWEST_FIRST = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
 ALL_METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 _DEF = re.compile(r"^def[ \t]+(\w+)[ \t]*\(([^)]*)\)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^(\w+)[ \t]*=[ \t]*(?:flask\.)?(?:Flask|Bottle)\(", re.MULTILINE)
+# Of the packages in a folder, by the tags of their wheels: `cp36-cp36m-manylinux1_x86_64` is of CPython 3.6 alone.
+_OF_CPYTHON = re.compile(r"^Tag: cp(\d+)-(?!abi3)", re.MULTILINE)
+_RUNTIMES = {"27": "python2.7", "36": "python3", "39": "python3.9", "310": "python3.10", "312": "python3.12"}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -56,7 +59,7 @@ def read(path: Path, wanted: Wanted) -> Project:
         name=name.strip("-") or "function",
         fields={
             "handler": found.handler,
-            "runtime": wanted.runtime or _runtime(found, wanted.runtimes),
+            "runtime": wanted.runtime or _runtime(found, path, wanted.runtimes),
             "timeout": wanted.timeout_s or 60,
             "memorySize": wanted.memory_mb or 128,
             "environmentVariables": wanted.environment,
@@ -95,9 +98,15 @@ def ignore_file(path: Path) -> Path | None:
     return None
 
 
-def _runtime(found: Found, runtimes: Sequence[str]) -> str:
+def _runtime(found: Found, path: Path, runtimes: Sequence[str]) -> str:
+    """The one that alone can read the source, or that all packages in the folder were made for, else the newest."""
     if found.python2:
         return "python2.7"
+    wheels = (wheel.read_text("utf-8", "replace") for wheel in path.glob("*.dist-info/WHEEL"))
+    versions = {version for text in wheels for version in _OF_CPYTHON.findall(text)}
+    fitting = _RUNTIMES.get(versions.pop()) if len(versions) == 1 else None
+    if fitting is not None and fitting in runtimes:
+        return fitting
     return next((name for name in NEWEST_FIRST if name in runtimes), "python3.10")
 
 
