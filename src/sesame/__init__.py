@@ -1,3 +1,3 @@
-"""Sesame: Function Compute that anyone can run. The version has no other source; pyproject.toml reads it here."""
+"""Sesame: Function Compute that anyone can run. The version is defined only here; pyproject.toml reads it."""
 
 __version__ = "0.2.0"

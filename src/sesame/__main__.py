@@ -12,29 +12,29 @@ NO_WINDOWS = "error: Sesame needs Linux or macOS. On Windows it runs in WSL 2: w
 
 def main() -> None:
     if sys.platform == "win32":
-        # Said before anything is imported that is not there.
+        # Checked before any import that fails on Windows.
         sys.stderr.write(NO_WINDOWS)
         sys.exit(1)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     hold_standard_descriptors()
-    # Imported only now, because it takes a tenth of a second and more.
+    # Imported late because the import takes a tenth of a second or more.
     from sesame.cli.main import main as run
 
     run()
 
 
 def hold_standard_descriptors() -> None:
-    """Opens /dev/null as stdin, stdout and stderr where the process was started without: a database or a socket would
-    get the number otherwise, be written to by whoever prints, and be no file that libuv closes.
+    """Opens /dev/null as stdin, stdout and stderr if the process was started without them.
 
-    `sys.stdout` stays None, so that commands can say that nobody reads their result.
+    Otherwise a database or a socket would get one of these descriptors, and anything that prints would write to it.
+    `sys.stdout` stays None, so that commands can report that nobody reads their result.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # `os.open` takes the lowest free descriptor, which is `number`.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 

@@ -1,6 +1,6 @@
-"""Builds the writer's side of several agents, where a supervisor has started this process as one of them.
+"""Builds the writer's side of several agents, if a supervisor started this process as one of them.
 
-Called by `app`: `open_writer` once the engine is there, `Writer.offer` once the endpoints are.
+Called by `app`: `open_writer` once the engine exists, `Writer.offer` once the endpoints do.
 """
 
 from contextlib import AsyncExitStack
@@ -21,16 +21,16 @@ from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks
 from sesame.sandbox.network import HostAnswers
 
-# Of several machines alone.
+# Only needed in a cluster.
 if TYPE_CHECKING:
     from sesame.cluster.members import Members
 
 
 class AgentsNeeds(msgspec.Struct, frozen=True):
-    """`trusted` is the file of certificates for functions, None for none. What is opened is closed by `teardown`.
+    """`trusted` is the certificate file for functions, or None. `teardown` closes what is opened.
 
-    With `members`, followers are on other machines, and come by themselves; `nonces` are known from before. Calls
-    have `drain_s` to end when the writer is replaced. `recorded`: calls of every function are.
+    With `members`, followers run on other machines and connect by themselves; `nonces` are those already used. Calls
+    have `drain_s` to end when the writer is replaced. `recorded` says that calls of every function are recorded.
     """
 
     place: Place
@@ -46,7 +46,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
-    """On return nothing is held by followers that this writer does not know of."""
+    """On return this writer knows everything that followers hold."""
     place, members = needs.place, needs.members
     writer_needs = WriterNeeds(
         catalog=storage.catalog,
@@ -72,13 +72,13 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
             writer.nonces = needs.nonces
         needs.teardown.push_async_callback(writer.close)
         needs.teardown.callback(members.close)
-        # Of clusters alone.
+        # Imported only in a cluster.
         from sesame._tunnels import tunnels_of_writer
 
         tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
     engine.engine.invoke = writer.calls.around(engine.engine.invoke)
-    # What calls end because of a change is known once followers, which have taken it, have told of theirs.
+    # Which calls a change ends is known only after the followers have applied it and reported their own.
     engine.engine.hear_others = lambda: hear_idle(list(writer.followers.values()))
     await writer.open()
     return writer

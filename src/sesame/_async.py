@@ -1,6 +1,6 @@
-"""Builds what runs asynchronous invocations and delivers their records, and starts both.
+"""Builds and starts the parts that run asynchronous invocations and deliver their records.
 
-Called by `app` last, so that functions which are run at once find the endpoints there.
+Called last by `app`, so that functions that run at once find the endpoints ready.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.queue.leases import LEASE_S
 
-# Of several agents alone.
+# Only needed with several agents.
 if TYPE_CHECKING:
     from sesame.agents.writer import Writer
 
 
 class AsyncNeeds(msgspec.Struct, frozen=True):
-    """What asynchronous invocations are run with. What is started is ended by `teardown`, with so much `patience`.
+    """The collaborators of asynchronous invocations. `teardown` ends what is started, waiting as `patience` allows.
 
-    With a `writer`, its followers run them too.
+    With a `writer`, its followers run invocations too.
     """
 
     settings: Settings
@@ -57,8 +57,8 @@ class AsyncNeeds(msgspec.Struct, frozen=True):
 class _Rights:
     """Whether a function may invoke another one as its destination, in the role of its service.
 
-    POLICY: of a function that is gone, the role of its service counts as that is now; of a service that is gone, none.
-    The caller that set the destination had the right to invoke it.
+    POLICY: for a deleted function, the current role of its service counts; for a deleted service, there is none.
+    The caller that set the destination had the permission to invoke it.
     """
 
     def __init__(self, catalog: Catalog, snapshots: Snapshots, rights: ServiceRights, arns: Arns) -> None:
@@ -84,7 +84,7 @@ class _Rights:
 
 
 async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, engine: EngineParts) -> None:
-    """At the end, calls that run have their time while the endpoints still serve them."""
+    """At the end, running calls have time to finish while the endpoints still serve them."""
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     arns = Arns(settings.region, identity.account_id)
     routes = Routes(arns, settings.destinations)
@@ -137,7 +137,7 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
 
 
 async def _close(invoker: AsyncInvoker, deliverer: Deliverer, patience: Patience) -> None:
-    """What ends last leaves its records to the next start."""
+    """Ends both; whichever ends last leaves unfinished records to the next start."""
     await asyncio.gather(*(patience.end(each.close, each.hurry) for each in (invoker, deliverer)))
 
 

@@ -1,6 +1,6 @@
-"""The names of the cloud in the networks of instances: ports 80 and 443, where each name leads to its endpoint.
+"""Serves the cloud's host names in the networks of instances: ports 80 and 443 forward each name to its endpoint.
 
-Called by `_endpoints`, and by `app` for what sandboxes trust.
+Called by `_endpoints`, and by `app` for the certificates that sandboxes trust.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +22,13 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import HOST_ADDRESS, TRUSTED, HostAnswers, Listen
 
-# What certificates are made with is imported where the names of the cloud are asked for.
+# The modules that make certificates are imported only if the cloud's names are enabled.
 if TYPE_CHECKING:
     from sesame.inside.authority import Authority
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 BUNDLE = "bundle.pem"
-# Read by what uses OpenSSL, requests, curl and Node.js in place of the system's certificates.
+# OpenSSL, requests, curl and Node.js read these instead of the system's certificates.
 TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 log = structlog.get_logger("sesame.network")
@@ -39,10 +39,10 @@ def is_cloud_name(name: str) -> bool:
 
 
 class CloudTrust:
-    """The authority of a data directory, and the file of certificates that sandboxes are shown a copy of."""
+    """The authority of a data directory, and the certificate file of which sandboxes get a copy."""
 
     def __init__(self, folder: Path, secret: bytes | None = None) -> None:
-        """Wherever there is the same `secret`, there is the same authority."""
+        """The same `secret` gives the same authority on every machine."""
         from sesame.inside.authority import Authority
 
         self._folder = folder
@@ -50,11 +50,11 @@ class CloudTrust:
 
     @property
     def bundle(self) -> Path:
-        """The file, once `open` has written it."""
+        """The path of the certificate file, which `open` writes."""
         return self._folder / BUNDLE
 
     def open(self) -> Path:
-        """Makes or reads the authority; writes the file anew, as the machine's certificates may have changed."""
+        """Creates or reads the authority, and rewrites the file, as the machine's certificates may have changed."""
         try:
             self.authority.open()
         except ValueError as error:
@@ -64,7 +64,7 @@ class CloudTrust:
 
 
 class CloudNeeds(msgspec.Struct, frozen=True):
-    """`endpoints` by the products of `inside.cloud_names`. `region` is Sesame's own."""
+    """`endpoints` are keyed by the products of `inside.cloud_names`; `region` is Sesame's own."""
 
     endpoints: Mapping[str, Endpoint]
     authority: "Authority"
@@ -77,7 +77,7 @@ class CloudNeeds(msgspec.Struct, frozen=True):
 
 
 class ByName:
-    """Gives each request to the endpoint that its Host header names; any other host means Function Compute."""
+    """Passes each request to the endpoint that its Host header names; any other host means Function Compute."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._endpoints = endpoints
@@ -92,9 +92,9 @@ class ByName:
 
 
 def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
-    """Without a process or a port of the host: what is served here exists inside the networks of instances alone.
+    """Serves the cloud's names inside the networks of instances, without a process or a port on the host.
 
-    Returns what takes connections to each port that were made inside this process.
+    Returns, by port, a function that accepts connections made inside this process.
     """
     from sesame.inside.certificates import Certificates
 
@@ -123,6 +123,6 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
 
 
 def add_trust(answers: HostAnswers) -> None:
-    """Has programs in functions trust the certificates that they are shown."""
+    """Sets the variables that make programs in functions trust Sesame's certificates."""
     for name in TRUST_VARIABLES:
         answers.add_variable(name, TRUSTED)

@@ -1,6 +1,6 @@
-"""Builds the endpoints (Function Compute, object storage, the Log Service, STS) and has them listen.
+"""Builds the endpoints (Function Compute, object storage, the Log Service, STS) and starts listening.
 
-Called by `app` last: when an endpoint answers, everything behind it is there.
+Called last by `app`: when an endpoint answers, everything behind it is ready.
 """
 
 import ipaddress
@@ -57,7 +57,7 @@ from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
 from sesame.sts.app import StsDependencies, StsEndpoint
 
-# Of several agents alone.
+# Only needed with several agents.
 if TYPE_CHECKING:
     from sesame.agents.writer import Writer
 
@@ -65,19 +65,19 @@ CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
-# Servers that share the process's descriptors: Function Compute with and without TLS, object storage for clients and
-# for mounted buckets, the Log Service, STS, the names of the cloud with and without TLS; and what is passed on for
-# instances, which has as much as one.
+# Users that share the process's descriptors equally: Function Compute with and without TLS, object storage for clients
+# and for mounted buckets, the Log Service, STS, the names of the cloud with and without TLS, and the forwarding of
+# instances' connections.
 SHARES_OF_DESCRIPTORS = 9
 
 
 class EndpointNeeds(msgspec.Struct, frozen=True):
-    """What the endpoints are built with. Their servers are stopped by `teardown`, with so much `patience`.
+    """The collaborators of the endpoints. `teardown` stops their servers, waiting as `patience` allows.
 
-    Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
-    service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
-    event loop take a second, by the machine's own clocks. With a `handover`, sockets come from it and go to it.
-    `no_buckets` says why none can be mounted into functions. `writer` is there where this is one of several agents.
+    Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` returns why a service's output
+    does not reach its logstore, or "". `arrivals` limits the event loop's time per second for connections of instances,
+    by the machine's own clocks. With a `handover`, sockets are taken from it and left to it. `no_buckets` says why
+    functions cannot mount buckets, or "". `writer` is set if this is one of several agents.
     """
 
     settings: Settings
@@ -99,7 +99,7 @@ class EndpointNeeds(msgspec.Struct, frozen=True):
 async def open_endpoints(
     needs: EndpointNeeds, storage: Storage, identity: Identity, engine: EngineParts
 ) -> dict[str, str]:
-    """The URL of each endpoint by its field in `data_dir.Endpoints`; Function Compute listens last."""
+    """Returns the URL of each endpoint, by its field in `data_dir.Endpoints`; Function Compute listens last."""
     uploads = CodeUploads(
         storage.catalog, storage.objects, storage.uploads, identity.issuer, wall_clock=needs.clocks.wall
     )
@@ -152,7 +152,7 @@ async def open_endpoints(
 
 
 def exposure(settings: Settings) -> str:
-    """What an operator should know who lets other machines in without TLS; "" where that is not so."""
+    """A warning for operators whose server other machines can reach without TLS; otherwise ""."""
     if settings.tls_cert is not None or _is_loopback(settings.host):
         return ""
     return (
@@ -169,14 +169,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def own_tls(settings: Settings) -> ssl.SSLContext | None:
-    """With the certificate of the settings. Raises `ConfigurationError` for one that cannot be used."""
+    """A context with the certificate of the settings, or None. Raises `ConfigurationError` if it cannot be used."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # Without a password a key that has one would be asked for on the terminal.
+        # Without an explicit password, OpenSSL would ask for the key's on the terminal.
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password=b"")
     except (OSError, ValueError) as error:
         raise ConfigurationError(
@@ -204,12 +204,12 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
 
 
 def own_hosts(settings: Settings) -> OwnHosts:
-    """The names under which this server answers by itself."""
+    """The host names that belong to this server."""
     return OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, LOG_SERVICE_HOST))
 
 
 def account_settings(region: str, account_id: str) -> AccountSettings:
-    """What the API says of the account."""
+    """The account settings that the API returns."""
     return AccountSettings(available_azs=(f"{region}-c",), default_role=role_arn(account_id, DEFAULT_ROLE))
 
 
@@ -298,7 +298,7 @@ def _sts(needs: EndpointNeeds, identity: Identity) -> Endpoint:
 
 
 def share_of_limits() -> Limits:
-    """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
+    """Limits from this process's open files and the machine's memory, in equal parts for each endpoint."""
     return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, SHARES_OF_DESCRIPTORS)
 
 
@@ -309,7 +309,7 @@ async def _listen(
     tls: ssl.SSLContext | None = None,
     writer: "Writer | None" = None,
 ) -> str:
-    """Serves an endpoint on the port of this setting, with a `writer` beside other agents, and returns its URL."""
+    """Serves an endpoint on the port of `setting`, beside other agents if there is a `writer`; returns its URL."""
     settings = needs.settings
     port = settings.resolved_port(setting)
     host = settings.host
@@ -334,7 +334,7 @@ async def _listen(
 
 
 def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
-    """What shows buckets as files asks for objects as any client does, without a port and without TLS."""
+    """Serves the process that mounts buckets, which sends requests like any client, without a port or TLS."""
     server = HttpServer(oss, host=needs.settings.host, limits=share_of_limits(), clocks=needs.clocks)
     server.open()
     needs.teardown.push_async_callback(needs.patience.end, server.stop, server.hurry)
@@ -342,7 +342,7 @@ def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
 
 
 class Serving(NamedTuple):
-    """How a server ends: by `teardown`, with so much `patience`, leaving to the next one what a `handover` takes."""
+    """How a server ends: by `teardown`, waiting as `patience` allows, leaving its sockets to the `handover`, if any."""
 
     teardown: AsyncExitStack
     patience: Patience
@@ -350,7 +350,7 @@ class Serving(NamedTuple):
 
 
 def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Host and port of each endpoint, by the name under which `serve` takes its socket; Function Compute's first."""
+    """Host and port of each endpoint, by the name under which `serve` takes its socket; Function Compute is first."""
     found: dict[str, tuple[str, int]] = {}
     for setting in ("port", "https_port", "oss_port", "sls_port", "sts_port", "metrics_port"):
         if setting in ("https_port", "metrics_port") and getattr(settings, setting) is None:
@@ -363,9 +363,9 @@ def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
 
 
 async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
-    """Has a server listen and returns its URL.
+    """Makes a server listen and returns its URL.
 
-    Raises `ConfigurationError`, which begins with what the operator `asked` for, when the address cannot be had.
+    Raises `ConfigurationError`, which begins with the flag that was `asked` for, if the address is not available.
     """
     handover, name = serving.handover, f"{asked} {server.url}"
     handed = None if handover is None else handover.take(name)

@@ -1,6 +1,6 @@
-"""Builds what runs functions: the engine, on the sandbox driver.
+"""Builds the engine on top of the sandbox driver.
 
-Called by `app`, once storage and identity are there.
+Called by `app`, once storage and identity exist.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ from sesame.settings import Settings
 from sesame.store.catalog import Change
 from sesame.store.packages.compiling import compile_queued
 
-# POLICY: instances seldom use all the memory they may, so the sum of their limits may be most of the host's memory.
+# POLICY: instances seldom use all the memory they may, so their limits may add up to most of the host's memory.
 HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_MIN = 2
 COMPILING = "compiling packages"
@@ -55,9 +55,9 @@ class EngineParts(msgspec.Struct, frozen=True):
 
 
 class EngineNeeds(msgspec.Struct, frozen=True):
-    """What the engine is built with; `nas` is the directory of NAS servers. What it starts is ended by `teardown`.
+    """The collaborators of the engine; `nas` is the directory of NAS servers. `teardown` ends what is started.
 
-    With `of_cluster`, other machines have instances too, and other directories.
+    `of_cluster` says that other machines, with other directories, run instances too.
     """
 
     settings: Settings
@@ -103,7 +103,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     )
     recorder.start(lambda on: setattr(engine.dispatcher, "recorder", recorder if on else None))
     trials = LocalTrials(engine.pool, clocks, identity.issuer.credentials)
-    # The HTTP servers have drained before: what is still in flight then is not waited for again.
+    # The HTTP servers have drained before, so calls that are still running are not waited for again.
     teardown.push_async_callback(engine.drain, 0.0)
     compiler = compiler_on(driver, needs.sandbox.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
@@ -114,13 +114,13 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
 
 
 def _end_session(engine: LocalEngine, change: Change) -> None:
-    """Has the instance of a session that was ended, or has expired, bound to it no longer."""
+    """Unbinds the instance of a session that was deleted or has expired."""
     if change.kind == records.SESSION and (change.record is None or change.record.document.status == EXPIRED):
         engine.end_session(change.parent, change.name)
 
 
 def start_provisioned(parts: EngineParts, teardown: AsyncExitStack) -> None:
-    """From here on there are as many provisioned instances as are wanted."""
+    """Starts provisioned instances, and keeps as many as are wanted."""
     parts.provisions.start()
     teardown.callback(parts.provisions.close)
     parts.engine.provisioned.start(parts.provisions)
@@ -129,14 +129,14 @@ def start_provisioned(parts: EngineParts, teardown: AsyncExitStack) -> None:
 
 
 def keep_alive(settings: Settings) -> KeepAlive | None:
-    """The bounds of what is learned; None where nothing is."""
+    """The limits of learned times; None unless times are learned."""
     if settings.keep_alive == "fixed":
         return None
     return KeepAlive(settings.keep_alive_s, True, settings.keep_alive_min_s, settings.keep_alive_max_s)
 
 
 def caps(settings: Settings, descriptors_of_instance: int) -> Caps:
-    """The engine's bounds."""
+    """The engine's caps, from the settings."""
     return Caps(
         instances_per_function=settings.max_instances,
         memory_mb=memory_mb(settings),
@@ -148,6 +148,6 @@ def caps(settings: Settings, descriptors_of_instance: int) -> Caps:
 
 
 def memory_mb(settings: Settings) -> int:
-    """How much all instances of this machine may have. Without a setting, a share of the host's."""
+    """Memory for all instances of this machine, in MB: the setting, or a share of the host's."""
     host_mb = psutil.virtual_memory().total // MIB
     return settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN)

@@ -1,7 +1,7 @@
 """A follower: one of several agents, which serves synchronous calls beside the writer.
 
-Run by `sesame start` in a process that a supervisor has started. Has the endpoint of Function Compute, an engine and a
-sandbox of its own; everything that is kept is the writer's.
+Run by `sesame start` in a process that a supervisor started. It has an endpoint of Function Compute, an engine and a
+sandbox of its own; all stored state belongs to the writer.
 """
 
 from contextlib import AsyncExitStack
@@ -48,22 +48,22 @@ from sesame.store.queue.queue import InvocationQueue
 from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 
-# Of several machines alone.
+# Only needed in a cluster.
 if TYPE_CHECKING:
     from sesame._node import OfCluster
 
 
 class FollowerSesame:
-    """`start` once, then `stop` once; both also after a failed or cancelled start."""
+    """`start` once, then `stop` once; `stop` also after a failed or cancelled start."""
 
     def __init__(self, settings: Settings, clocks: Clocks, place: Place, of_cluster: "OfCluster | None" = None) -> None:
-        """With `of_cluster`, the writer is on another machine, or is not there yet."""
+        """With `of_cluster`, the writer runs on another machine, or does not exist yet."""
         self._of_cluster = of_cluster
         self._settings = settings
         self._clocks = clocks
         self._place = place
         self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
-        # Never opened: that is for the writer. Parts of the endpoint that a follower does not serve are made with it.
+        # Never opened: the database is the writer's. Parts of the endpoint that a follower does not serve need one.
         self._database = Database(self._data_dir.path / "of-the-writer.db")
         self._catalog = CatalogCopy(self._database)
         life, away_s = (None, AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
@@ -72,18 +72,18 @@ class FollowerSesame:
         self._patience = Patience(settings.drain_s)
 
     async def start(self) -> None:
-        """On return it answers, beside the other agents."""
+        """On return this agent answers, beside the others."""
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
         prepare_all()
         if self._of_cluster is None:
             self._place.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
             teardown.callback(follower.close)
-            # The writer says what functions trust.
+            # The writer sends the certificates that functions trust.
             await follower.followed()
         else:
             teardown.callback(follower.close)
             await self._of_cluster.begin(follower, teardown)
-        # Beside the way to a writer elsewhere: callers wait for both, which take seconds on a busy machine.
+        # Runs while a connection to a remote writer is made: callers wait for both, each of which may take seconds.
         opening = SandboxOpening(
             SandboxNeeds(
                 driver=settings.sandbox,
@@ -132,7 +132,7 @@ class FollowerSesame:
             self._of_cluster.announce(identity.key, sandbox.driver.name, teardown)
 
     async def _linked(self) -> None:
-        """The writer's catalog is here; until then, on a node, callers are not left without a word."""
+        """Waits for the writer's catalog; on a node, callers get an answer if that takes too long."""
         of_cluster, (name, *_others) = self._of_cluster, addresses(self._settings)
         listening = self._place.handover.listening(name)
         if of_cluster is None or listening is None:
@@ -141,11 +141,11 @@ class FollowerSesame:
             await linked(self._follower.followed, listening, of_cluster.away_s, share_of_limits(), self._clocks)
 
     def hurry(self) -> None:
-        """As `app.Sesame`."""
+        """As `app.Sesame.hurry`."""
         self._patience.lose()
 
     async def stop(self) -> None:
-        """Idempotent."""
+        """Ends everything; idempotent."""
         await self._teardown.aclose()
 
     def _engine(

@@ -1,4 +1,4 @@
-"""Makes the account and what says who a caller is: access keys, roles, tokens, and temporary keys for functions.
+"""Creates the account, and the parts that identify callers: access keys, roles, tokens, temporary keys for functions.
 
 Called by `app`, once the catalog is open.
 """
@@ -40,7 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) -> Identity:
-    """Makes the account at the first start; later raises `ConfigurationError` where the settings disagree with it."""
+    """Creates the account at the first start; later raises `ConfigurationError` if the settings disagree with it."""
     keys = AccessKeys(catalog)
     account = await keys.ensure_account(settings.account_id, settings.access_key_id, settings.access_key_secret)
     key = keys.get(account.access_key_id)
@@ -54,7 +54,7 @@ async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) ->
 
 
 def identity_of(settings: Settings, catalog: Catalog, clocks: Clocks) -> Identity:
-    """The same of a catalog that has an account: nothing is made."""
+    """As `open_identity`, for a catalog that already has an account; creates nothing."""
     account, master = catalog.get(records.ACCOUNT, "", ACCOUNT_NAME), catalog.get(records.MASTER_KEY, "", MASTER_NAME)
     key = None if account is None else AccessKeys(catalog).get(account.document.access_key_id)
     if key is None or master is None:

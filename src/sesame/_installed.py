@@ -1,6 +1,6 @@
-"""Which Sesame this process runs: the version and commit that were installed when it began, and where.
+"""Which Sesame this process runs: the version and commit that were installed when it started, and their location.
 
-By the end of the process another one may be installed in its place. Told in `endpoints.json`; used by `cli.version`.
+Another version may be installed before the process ends. Written to `endpoints.json`; used by `cli.version`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ COMMIT_FILE = "commit.txt"
 
 
 def stamped(package: Path) -> str:
-    """The commit that the package was built from; "" where nothing says so, as in a checkout."""
+    """The commit that the package was built from; "" if it is not recorded, as in a checkout."""
     try:
         return (package / COMMIT_FILE).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -23,12 +23,12 @@ def stamped(package: Path) -> str:
 
 
 def named(commit: str) -> str:
-    """`0.2.0 (commit 0123456789ab)`; without the parenthesis where the commit is unknown."""
+    """`0.2.0 (commit 0123456789ab)`; only the version if the commit is unknown."""
     return f"{__version__} (commit {commit})" if commit else __version__
 
 
 def build_of(package: Path = PACKAGE) -> str:
-    """A digest of the files of a package, but for bytecode: tells builds of one version apart. Takes some 40 ms."""
+    """A digest of a package's files, without bytecode; distinguishes builds of one version. Takes some 40 ms."""
     found = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -37,5 +37,5 @@ def build_of(package: Path = PACKAGE) -> str:
 
 
 VERSION = named(stamped(PACKAGE))
-# Of the interpreter's environment, which stays when another version is installed into it.
+# The interpreter's environment, which stays the same when another version is installed into it.
 ENVIRONMENT = sys.prefix

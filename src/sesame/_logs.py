@@ -1,6 +1,6 @@
-"""Has what functions write go to the logstores of their services, as far as the services' roles allow it.
+"""Sends the output of functions to the logstores of their services, as far as the services' roles allow it.
 
-Called by `app`, once storage and identity are there.
+Called by `app`, once storage and identity exist.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ WRITING_INSTANCE_METRICS = "writing instance metrics"
 
 
 class _Services:
-    """What the log targets ask of services: their configuration, and what their roles allow.
+    """A service's configuration and the permissions of its role, for the log targets.
 
-    Where no lines are `kept`, as the program that runs this Sesame takes them, none is written to logstores either.
+    If no lines are `kept`, because the program that runs this Sesame takes them, none go to logstores either.
     """
 
     def __init__(self, catalog: Catalog, rights: ServiceRights, arns: Arns, *, kept: bool) -> None:
@@ -49,7 +49,7 @@ class _Services:
         return document
 
     def objection(self, service: Service, project: str, logstore: str) -> str:
-        """As in the cloud, a service without a role writes to no logstore."""
+        """Why the service may not write to the logstore, or "". As in the cloud, it needs a role."""
         if not self._kept:
             return "the program that runs this Sesame takes what functions write"
         resource = self._arns.logstore(project, logstore)
@@ -63,7 +63,7 @@ class _Services:
 def open_function_metrics(
     clocks: Clocks, teardown: AsyncExitStack, storage: Storage, targets: LogTargets, engine: EngineParts
 ) -> None:
-    """From here on logstores get rows of calls and of instances, for services that ask; `teardown` writes the last."""
+    """Starts writing rows about calls and instances to logstores, for services that ask; `teardown` writes the last."""
     pool = engine.engine.pool
 
     def instances() -> Iterator[tuple[str, str]]:
@@ -80,7 +80,7 @@ def open_function_metrics(
 
 
 def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, identity: Identity) -> LogTargets:
-    """From here on the log store asks where lines go."""
+    """Connects the log store to the targets of lines."""
     arns = Arns(settings.region, identity.account_id)
     rights = ServiceRights(identity.roles, identity.authorization, clocks.wall)
     services = _Services(storage.catalog, rights, arns, kept=storage.logs is not None)

@@ -1,6 +1,6 @@
-"""Builds what measures a running Sesame, and the endpoint that operators read it at, where a port is set for it.
+"""Builds the metrics of a running Sesame and the endpoint that serves them, if a port is set.
 
-Called by `app`: `Counting` before the engine, which it watches, `open_metrics` once everything is there.
+Called by `app`: `Counting` before the engine, which it observes, `open_metrics` once everything is ready.
 """
 
 from contextlib import AsyncExitStack
@@ -23,30 +23,30 @@ from sesame.metrics.loop_lag import LoopLag
 from sesame.model.clocks import Clocks
 from sesame.settings import TABLE, Settings
 
-# What samples are made with takes a twentieth of a start to import, and is imported where a port is set.
+# The modules that make samples take a twentieth of a start to import, and are imported only if a port is set.
 if TYPE_CHECKING:
     from sesame.agents.writer import Writer
     from sesame.metrics.families import PoolState
 
-# Scrapers are few; functions on this machine can reach the port, too, and must not use up the process's descriptors.
+# Scrapers are few. Functions may reach the port, too, and must not use up the process's descriptors.
 LIMITS = Limits(connections=64, connections_per_peer=48, refused_connections=8)
 
 
 class Counting:
-    """What is counted from the first call on; nothing where no port is set."""
+    """Counts from the first call on; counts nothing if no port is set."""
 
     def __init__(self, settings: Settings) -> None:
         self.calls = CallCounts() if settings.metrics_port is not None else None
 
     def beside(self, observer: Observer) -> Observer:
-        """`observer`, and what counts."""
+        """An observer that passes everything to `observer` and counts it."""
         if self.calls is None:
             return observer
         return together(observer, Observer(ended=self.calls.ended, refused=self.calls.refused))
 
 
 class MetricsNeeds(msgspec.Struct, frozen=True):
-    """What the endpoint is built with. Its server is stopped by `teardown`. `writer` is there beside other agents."""
+    """The collaborators of the endpoint. `teardown` stops its server. `writer` is set with several agents."""
 
     settings: Settings
     clocks: Clocks
@@ -57,9 +57,9 @@ class MetricsNeeds(msgspec.Struct, frozen=True):
 
 
 async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
-    """The URL by its field in `data_dir.Endpoints`; nothing where no port is set.
+    """Returns the URL by its field in `data_dir.Endpoints`, or nothing if no port is set.
 
-    Raises `ConfigurationError` when the address cannot be had.
+    Raises `ConfigurationError` if the address is not available.
     """
     settings, calls = needs.settings, needs.counting.calls
     if calls is None or settings.metrics_port is None:

@@ -1,4 +1,4 @@
-"""Brings into the networks of instances what they may reach of the host, and the way out.
+"""Offers endpoints, services of the host and outgoing connections inside the networks of instances.
 
 Called by `_endpoints`: `offer_endpoint` for each, then `offer_network`.
 """
@@ -35,18 +35,18 @@ from sesame.sandbox.network import (
 )
 from sesame.settings import Settings
 
-# What reads questions takes a twentieth of a start to import: it is, where instances have networks of their own.
+# The modules that parse DNS queries take a twentieth of a start to import; imported only if instances have networks.
 if TYPE_CHECKING:
     from sesame.inside.names import NameServer
 
 NAMES_PORT = 53
 PROXY_PORT = 3128
-# Of the host's address, where what is for other addresses comes to: no function can want it, as it takes privileges.
+# Port of the host's address that receives redirected traffic: no function can need it, because it is privileged.
 LED_PORT = 1
-# Five endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the cloud's two ports; and what leads
-# out, or the proxy: three sockets of IPv4 and three of IPv6.
+# Five endpoints, each at every address of IPv4 and of IPv6; the resolver's two; the cloud's two ports; and outgoing
+# connections, or the proxy: three sockets of IPv4 and three of IPv6.
 LISTENS_MAX = 5 * 2 + 2 + 2 + 2 * 3
-# A resolver of the outside that everybody knows; any address would do.
+# A well-known public resolver; any address outside would do.
 _OUTSIDE_6 = "2001:4860:4860::8888"
 EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
 
@@ -54,10 +54,10 @@ log = structlog.get_logger("sesame.network")
 
 
 class OwnNetworks(msgspec.Struct, frozen=True):
-    """Of instances: `kind` is host, egress or none, `leads_out` as `SandboxDriver.leads_out` has it.
+    """The networks of instances. `kind` is host, egress or none; `leads_out` is that of `SandboxDriver.leads_out`.
 
-    Where `kind` is host, some runtimes have networks of their own all the same. `closed` are ports that no instance
-    reaches outside, as `inside.rules` has them.
+    Even if `kind` is host, some runtimes have networks of their own. `closed` are ports that no instance may reach
+    outside, as in `inside.rules`.
     """
 
     kind: str
@@ -67,12 +67,12 @@ class OwnNetworks(msgspec.Struct, frozen=True):
 
 
 def listens_max(settings: Settings) -> int:
-    """How many sockets the host has in each network at most, whatever is offered of these."""
+    """The maximum number of sockets that the host has in each network."""
     return LISTENS_MAX + len(settings.network_allow)
 
 
 def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
-    """Has the URLs of an endpoint lead to it from inside too, whatever address it has on this machine."""
+    """Makes the URLs of an endpoint work inside instances too, whatever address it has on this machine."""
     answers.offer(Listen("tcp", EVERY_ADDRESS, server.port), server.serve, server.take)
     if ":" in server.host:
         answers.offer(Listen("tcp", EVERY_ADDRESS_6, server.port), server.serve, server.take)
@@ -80,11 +80,11 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
 
 
 def add_host(answers: HostAnswers, host: str) -> None:
-    """Has what is at every address also be at that of an endpoint, whatever it is on this machine."""
+    """Makes services that listen at every address reachable at an endpoint's address, too."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # A name, which the instance resolves as this machine does.
+        # A host name: the instance resolves it as this machine does.
         return
     if not (address.is_loopback or address.is_unspecified or (address.version == 6 and address.is_link_local)):
         answers.add_address(host)
@@ -93,9 +93,9 @@ def add_host(answers: HostAnswers, host: str) -> None:
 def offer_network(
     answers: HostAnswers, settings: Settings, networks: OwnNetworks, bounds: Bounds, cloud_ports: Mapping[int, Take]
 ) -> None:
-    """`bounds` is what instances may have of this process.
+    """Offers the resolver, outgoing connections, and the services in `network_allow`, within `bounds`.
 
-    `cloud_ports` take what the proxy is asked for under a name of the cloud: not every client heeds `no_proxy`.
+    `cloud_ports` serve proxy requests for the cloud's names, because not every client obeys `no_proxy`.
     """
     allowed = [parse(text) for text in settings.network_allow]
     for service in allowed:
@@ -137,7 +137,7 @@ def offer_network(
 
 
 def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[Allowed], bounds: Bounds) -> None:
-    """Every connection and every datagram for another address comes to this process, which passes it on."""
+    """Redirects connections and datagrams for other addresses to this process, which forwards them."""
     rules = EgressRules(reached, closed=networks.closed)
     for each in reached:
         if is_instances_own(each.network) and not each.is_one_service:
@@ -153,7 +153,7 @@ def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[All
             _tell_no_way_out(LED_PORT)
             return
         datagrams = Datagrams(rules, bounds, source)
-        # The first, so that there is something to answer with once datagrams come.
+        # Offered first, so that answers can be sent as soon as datagrams arrive.
         answers.offer(Listen("raw", host, 0), datagrams.serve_answers)
         answers.offer(Listen("udp", host, LED_PORT, takes_all=True), datagrams.serve)
         led, refused = networks_to_tell(reached, version)
@@ -161,7 +161,7 @@ def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[All
 
 
 def has_route_6() -> bool:
-    """Whether this machine could send to an address of IPv6 outside. Nothing is sent."""
+    """Whether this machine has a route to IPv6 addresses outside. Sends nothing."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.connect((_OUTSIDE_6, 53))

@@ -1,6 +1,6 @@
 """What a node of a cluster adds to a follower and to a writer: links to other machines, and the leadership.
 
-Used by `cli.node` in the processes that a node's supervisor has started. The node's follower says where it answers.
+Used by `cli.node` in the processes that a node's supervisor started. The node's follower announces its address.
 """
 
 import asyncio
@@ -47,19 +47,19 @@ from sesame.store.blobs.ownership import require_own_directory
 from sesame.store.catalog import Catalog
 from sesame.store.sql.leadership import Leadership
 
-# By which names the supervisor hands its processes the ports on which other nodes find them.
+# Names under which the supervisor passes the listening agent ports to its processes.
 AGENT_PORT, WRITER_PORT = "agent port of the follower", "agent port of the writer"
-# Requests wait so long for a writer: until another one leads, has heard from all others, or knows that nothing is left.
+# How long requests wait for a writer: until another one leads, and has heard from all others or outlived their leases.
 WRITER_AWAY_S = 40.0
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One machine. `name` is new with each start; `host` is where other nodes reach it; `key` is the cluster's.
+    """One machine. `name` is new with each start; `host` is its address for other nodes; `key` is the cluster's.
 
-    `urls` of its endpoints, by the fields of `data_dir.Endpoints`; `ports` of the two agent ports, by their names.
-    `build` of Sesame it runs.
+    `urls` of its endpoints, by the fields of `data_dir.Endpoints`; `ports` of the two agent ports, by their names;
+    `build` of the Sesame that it runs.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def agent_ports(self) -> frozenset[int]:
-        """Those of the other nodes too, unless each has others."""
+        """The agent ports of this node, which other nodes share unless configured otherwise."""
         return frozenset(self.ports.values())
 
     def address(self, port: str) -> str:
@@ -79,7 +79,7 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class OfCluster:
-    """A follower's part. Built in its process."""
+    """A follower's part in a cluster. Built in its process."""
 
     away_s = WRITER_AWAY_S
 
@@ -106,7 +106,7 @@ class OfCluster:
         self.following.stands = self._stand
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
-        """From here on it looks for a writer."""
+        """Starts looking for a writer."""
         self._place.attend()
         needs = FollowersNeeds(
             self._settings,
@@ -118,7 +118,7 @@ class OfCluster:
             self.away_s,
             teardown,
         )
-        # Up to the end of the last tunnel: a follower that does not ask for its writer any more is soon killed.
+        # Stays open until the last tunnel has ended: a follower that stops asking for its writer is soon killed.
         teardown.push_async_callback(self._leadership.close)
         teardown.callback(self.following.close)
         self._tunnels = tunnels_of_follower(needs, follower)
@@ -127,7 +127,7 @@ class OfCluster:
     async def packages(
         self, writers: LeasedPackages, catalog: Catalog, sandbox: OpenSandbox, teardown: AsyncExitStack
     ) -> NodePackages:
-        """Where this node has its code packages."""
+        """Opens this node's copy of code packages."""
         needs = PackagesNeeds(self._data_dir, self._clocks, self.following, teardown)
         return await open_packages(needs, writers, catalog, sandbox)
 
@@ -138,24 +138,24 @@ class OfCluster:
             log.warning("this node cannot say how it is; it goes on", error=str(error))
 
     def answers(self, server: HttpServer) -> None:
-        """Requests of other nodes are served from here on."""
+        """Starts serving requests of other nodes."""
         assert self._tunnels is not None
         self._tunnels.arrivals.open(server)
 
     async def trusted(self) -> Path | None:
-        """The file of certificates that functions trust."""
+        """The certificate file that functions trust; None if the cloud's names are disabled."""
         if self._settings.cloud_names != "on":
             return None
         folder = self._data_dir.of_follower / "authority"
         return await asyncio.to_thread(CloudTrust(folder, self._node.key).open)
 
     def offer(self, sandbox: OpenSandbox, teardown: AsyncExitStack) -> None:
-        """What instances with networks of their own find there."""
+        """Offers the services of the cluster to instances with networks of their own."""
         assert self._tunnels is not None
         offer_to_instances(self._settings, self._tunnels.answers, sandbox.driver, self._node.agent_ports, teardown)
 
     def announce(self, key: AccessKey, sandbox: str, teardown: AsyncExitStack) -> None:
-        """The node answers."""
+        """Announces that the node answers."""
         endpoints = Endpoints(
             account_id=key.account_id,
             region=self._settings.region,
@@ -183,7 +183,7 @@ class OfCluster:
 async def lead(
     settings: Settings, node: Node, place: Place, clocks: Clocks, serve: Callable[[Members], Awaitable[None]]
 ) -> None:
-    """The life of a candidate: waits until it leads, then is the writer. `serve` is the writer's whole life."""
+    """Runs a candidate: waits until it leads, then becomes the writer, whose whole life is `serve`."""
     assert settings.database is not None
     stopping = asyncio.Event()
     place.attend()
@@ -202,7 +202,7 @@ async def lead(
             await _tell_leader(refused, node, same)
             raise
         place.ready()
-        # The process before this one may have led, and its instances have ended by then.
+        # The process before this one may have led; its instances have ended after this time.
         await clocks.sleep(LINGER_S)
         waiting = asyncio.ensure_future(_wait(seat, place, clocks))
         stopped = asyncio.ensure_future(stopping.wait())
@@ -235,7 +235,7 @@ async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
 
 
 async def _tell_leader(refused: OtherSettings, node: Node, same: Same) -> None:
-    """So that its log has it too."""
+    """Reports different settings to the leader, so that its log contains them too."""
     leader = refused.leader
     asks = Joins(
         node.name, node.address(AGENT_PORT), leader.epoch, 0, None,
@@ -249,14 +249,14 @@ async def _tell_leader(refused: OtherSettings, node: Node, same: Same) -> None:
 
 
 def _end(why: str) -> None:
-    """At once: another process leads, or soon does. The supervisor starts it again, as a candidate."""
+    """Kills this process at once, because another one leads or soon will. The supervisor restarts it as a candidate."""
     log.error("this node's writer ends", why=why)
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _ends_with(task: "asyncio.Task[None]") -> None:
-    """A follower that does not look for its writer any more serves nobody."""
+    """Ends the process when `task` fails: a follower that no longer looks for its writer can serve nobody."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("this node's follower ends", exc_info=error)
         sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""Opens the code packages of a node without the writer: a folder of its own, filled from the cluster's bucket.
+"""Opens the code packages of a follower in a cluster: a folder of its own, filled from the bucket.
 
-Called by `_node` in a follower's process, once its sandbox is there.
+Called by `_node` in a follower's process, once its sandbox exists.
 """
 
 from contextlib import AsyncExitStack
@@ -28,7 +28,7 @@ COLLECT_EVERY_S = 600.0
 
 
 class PackagesNeeds(msgspec.Struct, frozen=True):
-    """What is opened is closed by `teardown`."""
+    """`teardown` closes what is opened."""
 
     data_dir: DataDir
     clocks: Clocks

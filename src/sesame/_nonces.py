@@ -1,6 +1,6 @@
-"""Has the writer of a cluster know the nonces that were used before it led.
+"""Gives the writer of a cluster the nonces that were used before it led.
 
-Called by `app`, before anything asks for them.
+Called by `app`, before any request is checked against them.
 """
 
 from contextlib import AsyncExitStack
@@ -14,8 +14,8 @@ from sesame.model.errors import PlatformError
 from sesame.store.nonces import NonceRows
 from sesame.store.sql.database import Database
 
-# POLICY: what was used in so long before a writer is lost can be used once more. Each second with such requests costs a
-# commit, beside one for each asynchronous call.
+# POLICY: nonces of the last interval before a writer is lost can be reused once. Each second with such requests costs
+# one commit, in addition to one for each asynchronous call.
 KEEP_EVERY_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 async def open_nonces(
     database: Database, clocks: Clocks, background: BackgroundTasks, teardown: AsyncExitStack
 ) -> UsedNonces:
-    """Raises `PlatformError` where the database is away."""
+    """Raises `PlatformError` if the database is unavailable."""
     rows = NonceRows(database, clocks.wall, DIGEST_BYTES, REMEMBERED_S)
     nonces = UsedNonces(clocks.wall)
     nonces.remember(await rows.newest(GENERATION_MAX))
@@ -35,7 +35,7 @@ async def open_nonces(
             try:
                 await rows.add(noted)
             except PlatformError as error:
-                # A writer without its database ends soon.
+                # A writer without its database ends soon anyway.
                 log.warning("nonces of requests are not kept for the next writer", nonces=len(noted), error=str(error))
 
     background.keep("keeping nonces", lambda: every(clocks, KEEP_EVERY_S, keep))

@@ -1,6 +1,6 @@
-"""The log of functions in a Sesame's data directory, and the Log Service's part of a database.
+"""Opens the log of functions in a data directory, and the Log Service's tables in a database.
 
-Called by `_storage`. What brings logs into a bucket, which the writer of a cluster alone needs, is in `_shared_logs`.
+Called by `_storage`. `_shared_logs` uploads logs to a bucket, which only the writer of a cluster needs.
 """
 
 import functools
@@ -20,7 +20,7 @@ from sesame.store.sql.database import Database
 
 
 class LogsNeeds(msgspec.Struct, frozen=True):
-    """What `teardown` gets is closed last. `copies`: who is told of lines in logstores."""
+    """`teardown` closes what is opened, last of all. `copies` is told about lines for logstores."""
 
     path: Path
     retention: Retention
@@ -31,14 +31,14 @@ class LogsNeeds(msgspec.Struct, frozen=True):
 
 
 async def open_own_logs(needs: LogsNeeds) -> Logs:
-    """Of one machine. Raises `ConfigurationError` if the file cannot be used."""
+    """For a single machine. Raises `ConfigurationError` if the file cannot be used."""
     return await opened(needs, functools.partial(LogWriterProcess, logstores=needs.copies))
 
 
 async def opened(
     needs: LogsNeeds, writer: Callable[[Path, int, float, Callable[[int], None]], LogWriterProcess]
 ) -> Logs:
-    """As `open_own_logs`, written by the process that `writer` makes."""
+    """As `open_own_logs`, with the process that `writer` creates."""
     logs = Logs(needs.path, needs.retention, needs.clocks, writer)
     await logs.open()
     needs.teardown.push_async_callback(logs.close)
@@ -46,11 +46,11 @@ async def opened(
 
 
 async def rows_of_no_cluster(database: Database, path: Path, clocks: Clocks) -> Shared | None:
-    """What the Log Service shares where there is no cluster: None unless the database was one's."""
+    """The Log Service's shared rows for a Sesame without a cluster; None unless a cluster has used the database."""
     rows = SharedRows(database, path, clocks.wall)
     return Shared(rows) if await rows.exist() else None
 
 
 def tell_numbers(background: BackgroundTasks, shared: Shared, clocks: Clocks) -> None:
-    """Once the store is open."""
+    """Reports used log numbers regularly, once the store is open."""
     background.keep("telling numbers of logs", lambda: every(clocks, TOLD_EVERY_S, shared.rows.tell_numbers))

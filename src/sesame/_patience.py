@@ -1,4 +1,4 @@
-"""How long the end of a Sesame waits for what is under way: every wait for calls asks here.
+"""How long the end of a Sesame waits for running calls: every such wait uses the same `Patience`.
 
 Used by `app` and its parts for the steps of the teardown that wait for callers.
 """
@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 
 class Patience:
-    """`seconds` at most for each wait, and none once it is lost: not for one under way, nor for one that follows."""
+    """Allows `seconds` for each wait; once lost, it ends the current wait and allows no time for later ones."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -17,7 +17,7 @@ class Patience:
         self._lost = False
 
     async def end(self, stop: Callable[[float], Awaitable[None]], hurry: Callable[[], None]) -> None:
-        """Runs `stop` with as much time as there is; `hurry` ends its wait, and nothing else that it does."""
+        """Runs `stop` with the remaining patience. `hurry` cuts only its waiting short, not the rest of its work."""
         self._hurries.append(hurry)
         try:
             await stop(0.0 if self._lost else self._seconds)
@@ -27,9 +27,9 @@ class Patience:
     def end_beside(
         self, teardown: AsyncExitStack, stop: Callable[[float], Awaitable[None]], hurry: Callable[[], None]
     ) -> Callable[[], None]:
-        """Has the teardown wait here until `stop` is over, as `end` does, which begins when what is given is called.
+        """Registers `stop` to run as with `end`, starting early; the teardown waits at this step until it is over.
 
-        That is for a step before: so the steps between both wait at the same time, and not one after the other.
+        Returns a function that an earlier step calls to start it, so that both steps wait at the same time.
         """
         ending: list[asyncio.Future[None]] = []
 
@@ -43,7 +43,7 @@ class Patience:
         return begin
 
     def lose(self) -> None:
-        """Calls that run are ended now, by whichever step waits for them. Idempotent."""
+        """Ends running calls now, in whichever step waits for them. Idempotent."""
         self._lost = True
         for hurry in tuple(self._hurries):
             hurry()

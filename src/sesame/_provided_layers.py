@@ -1,4 +1,4 @@
-"""Reads `[layers]` of the settings at a start: what of this machine stands for layers of the cloud.
+"""Reads `[layers]` of the settings at a start: local replacements for layers of the cloud.
 
 Called by `app`, once storage is open.
 """
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 async def provide_layers(named: dict[str, str], catalog: Catalog, packages: Packages) -> None:
-    """Raises `ConfigurationError` for a line that cannot be meant; what is not there yet is said in a warning."""
+    """Raises `ConfigurationError` for an invalid line; warns about a replacement that does not exist yet."""
     wanted = [await _wanted(arn, source, catalog, packages) for arn, source in named.items()]
     for warning in await ProvidedLayers(catalog).provide(wanted):
         log.warning(warning)
@@ -56,7 +56,7 @@ async def _wanted(arn: str, source: str, catalog: Catalog, packages: Packages) -
 
 
 def _known(version: LayerVersion, digest: str, packages: Packages) -> Package | None:
-    """What was packed of the same files at an earlier start."""
+    """The package that an earlier start made from the same files, if it still exists."""
     same = version.provided and digest and version.source_digest == digest
     return version.package if same and packages.folder.is_whole(version.package.sha256) else None
 
@@ -70,7 +70,7 @@ async def _packed(source: str, packages: Packages) -> Package:
 
 
 def _digest(source: str) -> str:
-    # Needed where a line names a folder or a zip, as below.
+    # Imported only if a line names a folder or a zip.
     from sesame.deploy import archive
 
     return archive.digest(_code(source))

@@ -1,6 +1,6 @@
-"""Opens the sandbox driver beside other work: what takes long about it happens in processes of their own.
+"""Opens the sandbox driver concurrently with other work; its slow steps run in separate processes.
 
-Begun by `app` before it opens storage, and by `testing.server` before it imports `app`; so nothing is imported here but
+Begun by `app` before it opens storage, and by `testing.server` before it imports `app`; so this module imports only
 what a driver needs.
 """
 
@@ -24,15 +24,15 @@ def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
 
 
 async def nothing() -> None:
-    """In place of certificates."""
+    """Used if no certificates are needed."""
 
 
 class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """`driver`, `cpu` and `network` are settings. `state` is the directory of all agents' drivers.
 
-    `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
-    ready before their first use. `trust` gives the file of certificates that functions with networks of their own
-    trust. `answers` stand in the place of those that `SandboxOpening` has. `agent` as in `Wanted`.
+    `look_up` finds the interpreters, on a thread. `ahead` selects, from the runtimes found, those to prepare before
+    their first use. `trust` returns the certificate file for functions with networks of their own. `answers` replaces
+    the answers that `SandboxOpening` makes. `agent` as in `Wanted`.
     """
 
     driver: str
@@ -47,7 +47,7 @@ class SandboxNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenSandbox(msgspec.Struct, frozen=True):
-    """`reason` says why this driver was chosen; "" when the settings name it."""
+    """`reason` says why this driver was chosen; "" if the settings name it."""
 
     driver: SandboxDriver
     reason: str
@@ -55,7 +55,7 @@ class OpenSandbox(msgspec.Struct, frozen=True):
 
 
 class SandboxOpening:
-    """Begins when it is made, in the running event loop."""
+    """Opens the driver; starts on construction, in the running event loop."""
 
     def __init__(self, needs: SandboxNeeds) -> None:
         self._answers = HostAnswers()
@@ -65,15 +65,15 @@ class SandboxOpening:
 
     @property
     def answers(self) -> HostAnswers:
-        """What instances with networks of their own find there: nothing runs before it is `offered`."""
+        """The services for instances with networks of their own: no instance starts before they are `offered`."""
         return self._answers
 
     async def opened(self) -> OpenSandbox:
-        """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
+        """Waits for the driver. Raises `ConfigurationError` if the sandbox in the settings cannot be created here."""
         return await asyncio.shield(self._opening)
 
     async def close(self) -> None:
-        """On return nothing of the driver is left, also where it was still being opened. Idempotent."""
+        """On return nothing of the driver is left, even if it was still being opened. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -83,12 +83,12 @@ class SandboxOpening:
 
 
 def _state_of_agent(state: Path, number: int) -> Path:
-    """A folder for each agent; for the first, which has every other Sesame's, the `state` itself."""
+    """Each agent's own folder; for the first, and for a Sesame with one agent, `state` itself."""
     return state if number == 1 else state / f"{_AGENT}{number}"
 
 
 def _clear_former_agents(state: Path, agents: int) -> None:
-    """Removes what agents have left that are not started any more: their folders are cleared by nobody else."""
+    """Removes the folders of agents that are no longer started, because nobody else clears them."""
     for folder in state.glob(f"{_AGENT}*"):
         number = folder.name.removeprefix(_AGENT)
         if number.isdecimal() and int(number) > agents:

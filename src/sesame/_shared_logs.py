@@ -1,6 +1,6 @@
-"""Brings the logs of a cluster from the node that leads into the bucket, and those of others from there.
+"""Uploads logs of the leading node to the cluster's bucket, and copies those of other nodes from it.
 
-Called by `_storage` for the writer of a cluster, and loaded for it alone.
+Called by `_storage` for the writer of a cluster, and imported only there.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ from sesame.store.sql.database import Database
 
 LINES = "lines of functions"
 EXPIRE_EVERY_S = 600.0
-# As often as logs are deleted in the file of the logstores: all rows are looked at.
+# The same interval at which old logs are deleted from the file of the logstores, because all rows are read.
 EXPIRE_GROUPS_EVERY_S = 3600.0
 
 
 async def open_shared_logs(needs: LogsNeeds, database: Database, objects: SegmentObjects, epoch: int) -> Logs:
-    """As `open_own_logs`."""
+    """As `open_own_logs`, for the writer of a cluster."""
     clocks, limits = needs.clocks, needs.retention
     index = SegmentIndex(database, epoch, clocks.wall)
     numbering = await index.reserve()
@@ -56,7 +56,7 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     merging = Merging(index, objects, How(SEGMENT_BYTES, follow, made[0].join))
 
     async def copy() -> None:
-        """Nobody else writes once all is here; from then on small segments are joined."""
+        """Copies everything, after which nobody else writes; then keeps merging small segments."""
         await copied(copying.copy, LINES, clocks)
         await merging.run(clocks)
 
@@ -67,13 +67,13 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
 
 
 def shared_logstores(database: Database, objects: SegmentObjects, epoch: int, path: Path, clocks: Clocks) -> Shared:
-    """What the Log Service shares."""
+    """The Log Service's shared rows and logs."""
     groups = SharedGroups(GroupIndex(database, epoch, clocks.wall), objects, path, clocks)
     return Shared(SharedRows(database, path, clocks.wall), groups)
 
 
 def keep_groups_shared(background: BackgroundTasks, groups: SharedGroups, clocks: Clocks) -> None:
-    """Once the store is open."""
+    """Starts copying and uploading logs of logstores, once the store is open."""
     background.keep("copying logs of logstores from the bucket", groups.copy_for_ever)
     background.keep("bringing logs of logstores into the bucket", groups.bring_for_ever)
     background.keep(

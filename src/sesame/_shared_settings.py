@@ -1,14 +1,14 @@
-"""Which settings every node of a cluster must have in common, and how each may be told.
+"""Which settings must be the same on every node of a cluster, and how each is shown in messages.
 
-Used by `_node`. POLICY: all of them, but those that speak of a machine's own addresses, paths, processors and memory.
+Used by `_node`. POLICY: all settings except those for a machine's own addresses, paths, processors and memory.
 """
 
 from sesame.cluster.sameness import Same, told
 from sesame.settings import SECRETS, TABLE, Settings
 from sesame.store.blobs.location import parse_location
 
-# The database is not here: a URL may name it in many ways. That it is the same one, a follower sees by the row that the
-# writer makes for it.
+# `database` is not compared, because one database has many URLs. A follower recognizes the same database by the row
+# that the writer creates for it.
 OWN = frozenset(
     (
         "port", "host", "agents", "tls_cert", "tls_key", "oss_port", "sls_port", "sts_port", "metrics_host", "data_dir",
@@ -16,12 +16,12 @@ OWN = frozenset(
         "interpreters_proxy", "mounts", "image_root", "images", "max_memory_mb", "max_disk_mb", "calls",
     )
 )  # fmt: skip
-# Whether there is such an endpoint.
+# For these, only whether they are set must be the same.
 _ENDPOINTS = frozenset(("https_port", "metrics_port"))
 
 
 def shared(settings: Settings, key: bytes) -> Same:
-    """By names; `key` is the cluster's."""
+    """The shared settings by name; `key` is the cluster's."""
     same = {}
     for name in TABLE.keys() - OWN:
         value = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""Opens what Sesame keeps, on the disk or elsewhere: database, catalog, queue, objects, code packages and logs.
+"""Opens all storage, on the disk or elsewhere: database, catalog, queue, objects, code packages and logs.
 
 Called by `app`, before anything that reads or writes them.
 """
@@ -54,7 +54,7 @@ TIDY_EVERY_S = 3600.0
 
 
 class Storage(msgspec.Struct, frozen=True):
-    """`logs` is the store behind `log_sink`; None where no logs are kept."""
+    """`logs` is the store behind `log_sink`, or None if no logs are kept."""
 
     database: Database
     catalog: Catalog
@@ -73,10 +73,10 @@ class Storage(msgspec.Struct, frozen=True):
 
 
 class StorageNeeds(msgspec.Struct, frozen=True):
-    """What storage is opened with. What it opens is closed by `teardown`.
+    """The collaborators of storage. `teardown` closes what is opened.
 
-    With a `log_sink`, no store of logs is opened. A commit of a `durable` database is on the disk. With an `epoch`,
-    it is the storage of a cluster's writer.
+    With a `log_sink`, no store of logs is opened. A commit of a `durable` database survives a power cut. An `epoch`
+    means the storage of a cluster's writer.
     """
 
     settings: Settings
@@ -89,7 +89,7 @@ class StorageNeeds(msgspec.Struct, frozen=True):
 
 
 async def open_storage(needs: StorageNeeds) -> Storage:
-    """Raises `ConfigurationError` or `OSError` for a data directory that cannot be used."""
+    """Raises `ConfigurationError` or `OSError` if the data directory cannot be used."""
     data_dir, clocks, teardown = needs.data_dir, needs.clocks, needs.teardown
     database, bucket = await _open_database(needs)
     catalog = Catalog(database, clock=clocks.wall)
@@ -187,7 +187,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
 
 
 async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
-    """The database in the data directory or elsewhere, and the bucket, once it is certain that all belong together."""
+    """Opens the database, in the data directory or elsewhere, and the bucket, if all of them belong together."""
     data_dir = needs.data_dir
     require_own_database(data_dir.path, data_dir.database)
     require_own_objects(data_dir.path, data_dir.bucket)
@@ -205,7 +205,7 @@ async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
 
 
 def _released(database: Database, clocks: Clocks) -> Callable[[str], Awaitable[None]]:
-    """Says of a package what the collector then looks into: that no record may name it."""
+    """Returns a function that announces a package that records may no longer name, for the collector to check."""
 
     async def announce(sha256: str) -> None:
         at = clocks.wall()
@@ -215,7 +215,7 @@ def _released(database: Database, clocks: Clocks) -> Callable[[str], Awaitable[N
 
 
 def _own(database: Database) -> Callable[[], Awaitable[None]]:
-    """Has the connection that writes, which alone has the database's lock, say that it still is one."""
+    """Returns a function that checks, on the writing connection, that this process still has the database's lock."""
 
     async def require() -> None:
         await database.write(number_of)
@@ -226,11 +226,11 @@ def _own(database: Database) -> Callable[[], Awaitable[None]]:
 async def _open_shared(
     needs: StorageNeeds, database: Database, bucket: Bucket | None
 ) -> tuple["SegmentObjects | None", Shared | None]:
-    """Who puts segments of logs into the bucket, for the writer of a cluster, and what the Log Service shares."""
+    """For the writer of a cluster, the bucket for log segments; and the Log Service's shared rows, if any."""
     path, clocks = needs.data_dir.logstores, needs.clocks
     if not needs.epoch or bucket is None:
         return None, await rows_of_no_cluster(database, path, clocks)
-    # A Sesame of one machine loads nothing of it.
+    # Imported only in a cluster.
     from sesame import _shared_logs
     from sesame.store.logs.shared.objects import SegmentObjects
 
@@ -245,9 +245,9 @@ async def _open_logs(
     database: Database,
     segments: "SegmentObjects | None",
 ) -> tuple[LogSink, Logs | None, list[str]]:
-    """Where lines of functions go, the store of logs if it is open, and what an operator should know about it.
+    """Returns the sink for functions' lines, the store of logs if it is open, and notices for the operator.
 
-    When the settings keep no logs, it takes only lines that a logstore may get.
+    If the settings keep no logs, the sink accepts only lines that a logstore may get.
     """
     settings, path = needs.settings, needs.data_dir.logs
     if needs.log_sink is not None:
@@ -272,7 +272,7 @@ async def _open_logs(
 
 
 def _only_for_logstores(sink: LogSink) -> LogSink:
-    """Of other services a call's log is only in the tail that its answer carries."""
+    """Drops lines of services without a log target; their callers still get the tail of the log in the answer."""
 
     def take(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
         if source.log_project:

@@ -1,6 +1,6 @@
-"""Builds what traces calls, where the settings ask for it; else nothing of OpenTelemetry is imported.
+"""Builds the tracing of calls, if the settings enable it; otherwise OpenTelemetry is not imported.
 
-Called by `app` before the engine and the endpoints, which it is put around.
+Called by `app` before the engine and the endpoints, which it wraps.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Tracers(msgspec.Struct, frozen=True):
-    """What is put around the engine's `invoke` and an endpoint, and what queued invocations keep of a request."""
+    """Wrappers for the engine's `invoke` and for an endpoint, and the trace context stored with queued invocations."""
 
     around_calls: Callable[[Invoke], Invoke]
     around_endpoint: "Callable[[WebEndpoint], Endpoint]"
@@ -30,9 +30,9 @@ class Tracers(msgspec.Struct, frozen=True):
 
 
 async def open_traces(settings: Settings, clocks: Clocks, teardown: AsyncExitStack) -> Tracers | None:
-    """None where no traces are asked for. At the end, what was not exported is, for as long as OpenTelemetry tries.
+    """None if tracing is disabled. At the end, remaining spans are exported, for as long as OpenTelemetry tries.
 
-    Raises `ConfigurationError` where the extra is not installed.
+    Raises `ConfigurationError` if the extra is not installed.
     """
     if settings.traces == "none":
         return None

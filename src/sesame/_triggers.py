@@ -1,4 +1,4 @@
-"""Opens what raises events by itself: triggers on objects and logs, and timers.
+"""Opens the sources of events: triggers on objects and logs, and timers.
 
 Called by `app` before the endpoints listen, so that no object changes without its event.
 """
@@ -21,12 +21,12 @@ from sesame.triggers.timers import TimerNeeds, TimerTriggers
 PASSING_ON = "passing on events of objects"
 TIMERS = "firing timers"
 TELLING_OF_LOGS = "firing log triggers"
-# As in the cloud. Sesame's Log Service answers to it too.
+# As in the cloud. Sesame's Log Service answers under this name too.
 LOG_ENDPOINT = "http://{region}-intranet.log.aliyuncs.com"
 
 
 class TriggerNeeds(msgspec.Struct, frozen=True):
-    """What triggers are built with. What they start is ended by `teardown`."""
+    """The collaborators of triggers. `teardown` ends what is started."""
 
     settings: Settings
     clocks: Clocks

@@ -1,4 +1,4 @@
-"""Where the connections go that another node of a cluster answers, and where those of other nodes come in.
+"""Opens tunnels: forwards connections that another node of a cluster serves, and accepts those of other nodes.
 
 Called by `_follower` through `_node` in a follower's process, and by `_agents` in the writer's.
 """
@@ -34,14 +34,14 @@ from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 
-# Of Function Compute, which followers serve themselves.
+# The endpoint of Function Compute, which followers serve themselves.
 SERVED_HERE = "port"
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class FollowersNeeds(msgspec.Struct, frozen=True):
-    """`agent_port` is the name of its socket in the `place`. A client waits for a writer for up to `away_s`.
+    """`agent_port` is the name of its socket in `place`. A client waits for a writer for up to `away_s`.
 
     `node` is the name of this node.
     """
@@ -57,14 +57,14 @@ class FollowersNeeds(msgspec.Struct, frozen=True):
 
 
 class OfFollower(msgspec.Struct, frozen=True):
-    """`arrivals` are to be opened once the endpoint answers, `answers` completed once the sandbox is there."""
+    """Open `arrivals` once the endpoint answers; complete `answers` once the sandbox exists."""
 
     arrivals: Arrivals
     answers: NodeAnswers
 
 
 def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower:
-    """From here on connections of other nodes are taken in, and wait."""
+    """Starts accepting connections of other nodes, which wait for now."""
     place, following, teardown = needs.place, needs.following, needs.teardown
     arrivals = Arrivals()
     teardown.callback(arrivals.close)
@@ -83,7 +83,7 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
         return following.writer
 
     follower.carry = Carrier(tunnels, writer, follower.adopt, needs.away_s)
-    # After the endpoint has stopped, which leads requests on until then.
+    # Closed after the endpoint has stopped, which forwards requests until then.
     teardown.push_async_callback(tunnels.close, needs.settings.drain_s)
     for name in addresses(needs.settings):
         setting = _setting_of(name)
@@ -99,9 +99,9 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
 def offer_to_instances(
     settings: Settings, answers: NodeAnswers, driver: SandboxDriver, closed: frozenset[int], teardown: AsyncExitStack
 ) -> None:
-    """Once the writer has said what it takes: that, the names and the way out of this machine are in every network.
+    """Offers in every instance's network the writer's services, once known, and this machine's names and connections.
 
-    `closed` are ports of nodes, which no function reaches.
+    `closed` are ports of nodes, which no function may reach.
     """
     bounds = for_descriptors(FairRate(), share_of_limits().connections)
 
@@ -122,7 +122,7 @@ def _say(task: "asyncio.Task[None]") -> None:
 
 
 def tunnels_of_writer(members: Members, writer: Writer, teardown: AsyncExitStack) -> None:
-    """Has requests go to followers. What comes from them waits until `Members.open`."""
+    """Forwards requests to followers. Connections from them wait until `Members.open`."""
     tunnels = Tunnels(members.key, share_of_limits().connections)
     # The endpoints have drained before.
     teardown.push_async_callback(tunnels.close, 0.0)
@@ -135,6 +135,6 @@ def tunnels_of_writer(members: Members, writer: Writer, teardown: AsyncExitStack
 
 
 def _setting_of(name: str) -> str:
-    """Of a name that `_endpoints.addresses` has for a socket."""
+    """The setting that belongs to a socket's name from `_endpoints.addresses`."""
     flag = name.partition(" ")[0]
     return next(setting for setting, field in TABLE.items() if field.flag == flag)

@@ -1,6 +1,6 @@
-"""A node that waits for the writer of its cluster at its start: callers wait with it, but not for ever.
+"""A node that waits for the writer of its cluster at its start: callers wait too, but not for ever.
 
-Used by `_follower`. What listens is the supervisor's, so callers can connect long before anything is served.
+Used by `_follower`. The supervisor owns the listening socket, so callers can connect long before anything is served.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ log = structlog.get_logger("sesame.cluster")
 async def linked(
     followed: Callable[[], Coroutine[Any, Any, None]], listening: int, within_s: float, limits: Limits, clocks: Clocks
 ) -> None:
-    """Returns when it is `followed`. Who connects to what is `listening` waits meanwhile, for up to `within_s`.
+    """Returns when `followed()` does. Clients that connect to the `listening` socket wait for up to `within_s`.
 
-    From then on each is answered with 503, until there is a writer. The descriptor stays the caller's.
+    After that each is answered with 503 until there is a writer. The descriptor stays open.
     """
     waiting = asyncio.ensure_future(followed())
     try:

@@ -42,19 +42,19 @@ from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
-# Of several agents alone.
+# Only needed with several agents.
 if TYPE_CHECKING:
     from sesame.agents.place import Place
     from sesame.cluster.members import Members
 
 
 class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a program gives to the Sesame that it runs in its own process, instead of what `sesame start` has.
+    """Replacements that a program gives to the Sesame in its own process, instead of the parts of `sesame start`.
 
-    `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
-    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `sandbox` was begun
-    before this Sesame. Sockets come from the Sesame before it, and go to the next one, by a `handover`. With a `place`
-    it is the writer among several agents, and with `members` that of a cluster.
+    `log_sink` gets the output of functions, and nothing is stored. Dates of signatures are compared with
+    `callers_wall`, for clients whose clock does not move. Without `durable`, a power cut may lose data. `sandbox` was
+    begun before this Sesame. With a `handover`, sockets come from the previous Sesame and go to the next. With a
+    `place` this is the writer among several agents, and with `members` that of a cluster.
     """
 
     log_sink: LogSink | None = None
@@ -67,7 +67,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What a running Sesame consists of, for programs that look into their own (`testing`)."""
+    """The parts of a running Sesame, for programs that inspect their own (`testing`)."""
 
     storage: Storage
     identity: Identity
@@ -76,7 +76,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 class Sesame:
-    """A whole Sesame in one event loop. `start` once, then `stop` once; both also after a failed or cancelled start."""
+    """A whole Sesame in one event loop. `start` once, then `stop` once, also after a failed or cancelled start."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Sesame:
         *,
         debuggable: bool = False,
     ) -> None:
-        """Tests hand in clocks that they move; without, the machine's own count. `observer` watches all calls.
+        """Tests pass clocks that they move; the default is the machine's. `observer` is told of all calls.
 
-        Only where it is `debuggable` can a debugger be attached to a function (`debug`).
+        A debugger can be attached to a function (`debug`) only if this is `debuggable`.
         """
         self._debuggable = debuggable
         self._settings = settings
@@ -98,13 +98,13 @@ class Sesame:
         self._observer = observer or Observer()
         self._counting = Counting(settings)
         self._teardown = AsyncExitStack()
-        # In a cluster a node's follower tells where the node answers, whether its writer runs or not.
+        # In a cluster a node's follower announces the node, whether its writer runs or not.
         self._announces = self._substitutes.members is None
         self.data_dir = DataDir(
             settings.data_dir, settings.database, settings.objects, announced_elsewhere=not self._announces
         )
         self._patience = Patience(settings.drain_s)
-        # Where the sandbox was begun before, its functions have the host's network.
+        # A sandbox that was begun before gives its functions the host's network, which needs no certificates.
         self._trust: CloudTrust | None = None
         if settings.cloud_names == "on" and self._substitutes.sandbox is None:
             members = self._substitutes.members
@@ -113,7 +113,7 @@ class Sesame:
     async def start(self) -> None:
         """On return every endpoint answers and `endpoints.json` names them.
 
-        Raises `ConfigurationError` for what the operator can mend; then nothing is left running.
+        Raises `ConfigurationError` for problems that the operator can fix; then nothing is left running.
         """
         prepare_all()
         try:
@@ -135,7 +135,7 @@ class Sesame:
         await self._teardown.aclose()
 
     def hurry(self) -> None:
-        """Calls that run are waited for no longer, in a `stop` that is under way or still to come."""
+        """Stops waiting for running calls, in a current or future `stop`."""
         self._patience.lose()
 
     @property
@@ -143,14 +143,14 @@ class Sesame:
         return self._endpoints
 
     def refuse_restart(self, why: str) -> None:
-        """Tells whoever asked for a restart that it does not come, in `endpoints.json`."""
+        """Reports in `endpoints.json` that a requested restart is refused, and why."""
         refused = msgspec.structs.replace(self._endpoints, restart_refused=RestartRefused(self._clocks.wall(), why))
         self.data_dir.announce(refused, self.data_dir.credentials())
 
     async def load(self, invocation: Invocation, archive: bytes | None = None) -> Outcome | None:
-        """Loads a deployed function's handler and calls nothing, as `engine.loading` says.
+        """Loads a deployed function's handler without calling it, as described in `engine.loading`.
 
-        With `archive`, the zip of another code than the deployed one, which no call gets.
+        `archive` is a zip with other code than the deployed one, which no call uses.
         """
         code = ""
         if archive is not None:
@@ -160,14 +160,14 @@ class Sesame:
 
     @property
     def parts(self) -> Parts:
-        """Those of a started Sesame."""
+        """The parts of a started Sesame."""
         return self._parts
 
     async def debug(self, target: Target, progress: Callable[[str], None] = lambda _line: None) -> Debugging:
-        """From here on the function's calls go to an instance with a debugger; the way to it is returned.
+        """Sends the function's calls to an instance with a debugger, and returns the way to attach to it.
 
-        Installs the debugger of its runtime where it is missing, and tells `progress` of it, on a thread. Raises
-        `ConfigurationError` where that fails, and as a call does for a function that does not exist.
+        Installs the debugger of its runtime if missing, reporting to `progress` on a thread. Raises
+        `ConfigurationError` if that fails, and the same errors as a call if the function does not exist.
         """
         debugging = self._parts.engine.engine.debugging
         assert debugging is not None, "this Sesame was not built to be debuggable"
@@ -183,11 +183,11 @@ class Sesame:
         return debugging
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        """Every limit and wall of the sandbox, and whether it is held on this machine."""
+        """Every limit and kind of isolation of the sandbox, and whether this machine enforces it."""
         return self._parts.sandbox.driver.enforcement()
 
     def notices(self) -> list[str]:
-        """What an operator should know before the first call, one line each."""
+        """Notices for the operator before the first call, one line each."""
         sandbox = self._parts.sandbox
         chosen = [f"Sandbox {sandbox.driver.name}: {sandbox.reason}."] if sandbox.reason else []
         if sandbox.driver.no_network:
@@ -203,7 +203,7 @@ class Sesame:
         given = self._substitutes
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         opening = given.sandbox or self._open_sandbox(stored)
-        # For what goes wrong before there is an engine. To close waits for the opening, which waits for the storage.
+        # Covers failures before there is an engine. Closing waits for the opening, which waits for the storage.
         teardown.push_async_callback(opening.close)
         teardown.callback(lambda: None if stored.done() else stored.set_result(False))
         epoch = 0 if given.members is None else given.members.epoch
@@ -216,7 +216,7 @@ class Sesame:
         sandbox = await opening.opened()
         # Instances end before the storage of their logs does.
         teardown.push_async_callback(opening.close)
-        # After the engine's end, which followers have a part in.
+        # Runs after the engine's end, in which followers take part.
         after_engine = await teardown.enter_async_context(AsyncExitStack())
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
@@ -292,7 +292,7 @@ class Sesame:
         self._announce(urls, identity.key)
         async_needs = AsyncNeeds(settings, clocks, teardown, self._patience, writer)
         await open_async(async_needs, storage, identity, engine)
-        # Last, so that no endpoint waits for what starts ahead of calls.
+        # Last, so that no endpoint waits for instances that are started ahead of calls.
         start_provisioned(engine, teardown)
 
     def _open_sandbox(self, stored: asyncio.Future[bool]) -> SandboxOpening:
@@ -310,7 +310,7 @@ class Sesame:
         )
 
     async def _certificates(self, stored: asyncio.Future[bool]) -> Path | None:
-        """What functions trust, written once the storage was opened: a damaged data directory stays as it is."""
+        """Writes the certificates that functions trust, once storage is open: a damaged directory stays unchanged."""
         if self._trust is None or not await stored:
             return None
         return await asyncio.to_thread(self._trust.open)

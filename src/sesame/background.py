@@ -84,7 +84,7 @@ class BackgroundTasks:
 
 
 async def every(clocks: Clocks, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
-    """Acts now and then every `seconds`, counted from the end of an act; never returns by itself."""
+    """Calls `act` now and then every `seconds`, counted from the end of a call; never returns by itself."""
     while True:
         await act()
         await clocks.sleep(seconds)

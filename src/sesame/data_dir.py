@@ -18,25 +18,24 @@ from sesame.model.standing import Standing
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.upkeep.layout import misplaced
 
-# Below the directory: where a running Sesame answers, and what a node of a cluster says of itself.
+# Below the directory: the addresses of a running Sesame, and the state of a node of a cluster.
 ENDPOINTS_FILE, NODE_FILE = "endpoints.json", "node.json"
 LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
 
 
 class RestartRefused(msgspec.Struct, frozen=True):
-    """When (Unix seconds) a running Sesame was asked to start again, and why it goes on as it is."""
+    """When (Unix seconds) a running Sesame was asked to restart, and why it refused."""
 
     at: float
     why: str
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent.
+    """`endpoints.json`: the addresses of a running Sesame. An endpoint that is not served is absent.
 
-    `restarts` says that it starts again in its place when it is asked to, as `sesame restart` does. `of_cluster`: it is
-    one of several nodes, of which one leads. `version` is that of the Sesame that runs, of this `environment` of Python
-    (`sys.prefix`).
+    `restarts` says that it restarts in place when asked to, as by `sesame restart`. `of_cluster` says that it is one of
+    several nodes, of which one leads. `version` is the version that runs, from the Python `environment` (`sys.prefix`).
     """
 
     account_id: str
@@ -65,12 +64,12 @@ class Credentials(msgspec.Struct, frozen=True):
     access_key_secret: str
 
 
-# Beside the lock that a Sesame has, and the writer of a cluster while it leads.
+# Used in addition to `lock`, which a Sesame holds, and the writer of a cluster while it leads.
 NODE_LOCK = "node.lock"
 
 
 class DataDir:
-    """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
+    """One data directory. As a context manager it is created if missing, and locked against a second Sesame."""
 
     def __init__(
         self,
@@ -80,10 +79,10 @@ class DataDir:
         *,
         announced_elsewhere: bool = False,
     ) -> None:
-        """`database`: the URL of the database that has the directory's records; None: a file in the directory.
+        """`database` is the URL of the database with the directory's records; None means a file in the directory.
 
-        `bucket`: the URL of the place that has the bytes of its objects and code; None: the directory has them.
-        `announced_elsewhere`: another process says where this Sesame answers, and stays when this one ends.
+        `bucket` is the URL of the place with the bytes of its objects and code; None means the directory itself.
+        `announced_elsewhere`: another process, which outlives this one, announces this Sesame's addresses.
         """
         self.path = path.absolute()
         self.database: Path | str = database or self.path / "sesame.db"
@@ -98,7 +97,7 @@ class DataDir:
         self.nas = self.path / "nas"
         self.images = self.path / "images"
         self.quarantine = self.path / "quarantine"
-        # What the follower of a node has for itself: copies of what is elsewhere.
+        # The data of a node's follower: copies of data that is elsewhere.
         self.of_follower = self.path / "follower"
         self._endpoints = self.path / ENDPOINTS_FILE
         self._credentials = self.path / "credentials.json"
@@ -106,9 +105,9 @@ class DataDir:
         self._lock: int | None = None
 
     def lock_for_node(self) -> int:
-        """Has no other node, and no Sesame of one machine, use the directory while the descriptor is open.
+        """Keeps other nodes, and any Sesame of one machine, off the directory while the returned descriptor is open.
 
-        The writer of the node takes the other lock besides. Raises `ConfigurationError`.
+        The writer of the node also takes the other lock. Raises `ConfigurationError` if the directory is in use.
         """
         lock = self._locked(NODE_LOCK, "another node of a cluster")
         running = self.running()
@@ -122,7 +121,7 @@ class DataDir:
         if not self._announced_elsewhere and (holder := self._node()) is not None:
             self.__exit__(None, None, None)
             raise self._in_use("a node of a cluster", holder)
-        # Left by a Sesame that was killed: a command that waits for the file must not find the old one.
+        # Left by a killed Sesame: a command that waits for the file must not find the old one.
         if not self._announced_elsewhere:
             self._endpoints.unlink(missing_ok=True)
         return self
@@ -155,7 +154,7 @@ class DataDir:
         return lock
 
     def is_written(self) -> bool:
-        """Whether a Sesame writes it: of the nodes of a cluster only the one that leads does."""
+        """Whether a Sesame writes to the directory: among the nodes of a cluster only the leading one does."""
         try:
             lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -169,7 +168,7 @@ class DataDir:
         return False
 
     def _node(self) -> str | None:
-        """The process of the node that has the directory; None where none has."""
+        """The process id of the node that uses the directory; None if none does."""
         try:
             lock = os.open(self.path / NODE_LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -186,7 +185,7 @@ class DataDir:
         )
 
     def announce(self, endpoints: Endpoints, credentials: Credentials) -> None:
-        """Writes both files once every endpoint answers; each is there complete or not at all."""
+        """Writes both files once every endpoint answers; each appears complete or not at all."""
         self._write(self._credentials, credentials)
         self._write(self._endpoints, endpoints)
 
@@ -195,13 +194,13 @@ class DataDir:
         self._endpoints.unlink(missing_ok=True)
 
     def stand(self, standing: Standing) -> None:
-        """Writes `node.json`, which is of no value once the node has ended. Raises `OSError`."""
+        """Writes `node.json`, which is of no use once the node has ended. Raises `OSError`."""
         part = self.path / "node.part"
         part.write_bytes(msgspec.json.encode(standing))
         part.replace(self.path / NODE_FILE)
 
     def running(self) -> Endpoints | None:
-        """Where the Sesame of this directory answers; None when none runs, also after it was killed."""
+        """The addresses of the Sesame that uses this directory; None if none runs, also after it was killed."""
         try:
             endpoints = msgspec.json.decode(self._endpoints.read_bytes(), type=Endpoints)
         except (FileNotFoundError, NotADirectoryError):
@@ -214,14 +213,14 @@ class DataDir:
             raise self._unreadable(self._endpoints, error) from error
 
     def began_at(self) -> float | None:
-        """When the Sesame that runs here, or was killed here, had started (Unix seconds); None after a clean stop."""
+        """When the Sesame that runs or was killed here had started (Unix seconds); None after a clean stop."""
         try:
             return msgspec.json.decode(self._endpoints.read_bytes(), type=Endpoints).started_at
         except (OSError, msgspec.DecodeError):
             return None
 
     def refuse_file(self) -> None:
-        """Raises `ConfigurationError` when what the path names, or a folder on its way, is a file."""
+        """Raises `ConfigurationError` if the path, or one of its parents, is a file."""
         for place in (self.path, *self.path.parents):
             if os.path.lexists(place):
                 if not place.is_dir():
@@ -239,7 +238,7 @@ class DataDir:
             )
 
     def require_running(self) -> Endpoints:
-        """As `running`; raises `ConfigurationError` with the next step when none runs."""
+        """As `running`; raises `ConfigurationError` with the next step if none runs."""
         endpoints = self.running()
         if endpoints is None:
             self.refuse_file()
@@ -250,7 +249,7 @@ class DataDir:
         return endpoints
 
     def credentials(self) -> Credentials:
-        """The built-in account's key, as the last start left it."""
+        """The built-in account's key, as written by the last start."""
         try:
             return msgspec.json.decode(self._credentials.read_bytes(), type=Credentials)
         except (OSError, msgspec.DecodeError) as error:
@@ -274,16 +273,16 @@ class DataDir:
 
 
 def lives(endpoints: Endpoints) -> bool:
-    """Whether the process that wrote this has not ended. Raises `OSError`."""
-    # Needed where a Sesame runs; local calls and completion need not wait for it.
+    """Whether the process that wrote `endpoints` still runs. Raises `OSError`."""
+    # Imported late: only needed if a Sesame runs; local calls and completion need not wait for the import.
     import psutil
 
     try:
         process = psutil.Process(endpoints.pid)
-        # A later process that got the same pid is not the one that wrote it.
+        # A later process with the same pid did not write the file.
         if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
             return False
-        # Of one that has ended, and whose parent does not care.
+        # A zombie has ended, but its parent has not reaped it.
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
@@ -294,7 +293,7 @@ def _holder(lock: int) -> str:
 
 
 def _flock(lock: int) -> bool:
-    """Tries for a moment: the last child of a killed Sesame holds the lock until it has ended."""
+    """Retries for a moment: the last child of a killed Sesame holds the lock until it has ended."""
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:

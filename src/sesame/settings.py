@@ -1,7 +1,7 @@
-"""Every setting once: its name, default and meaning; flags, environment names and file keys derive from the name.
+"""Defines every setting once: flags, environment variables and file keys derive from its name.
 
-Read by the command line and `app`; docs/settings.md holds what `as_markdown` gives.
-Lower packages do not import this module: they are handed the values they need.
+Read by the command line and `app`; docs/settings.md contains the output of `as_markdown`.
+Lower packages do not import this module: they are passed the values they need.
 """
 
 import difflib
@@ -20,20 +20,20 @@ from sesame.settings_file import content_of
 __all__ = ["CHOICES", "TABLE", "Setting", "Settings", "as_markdown", "load"]
 
 ENVIRONMENT_PREFIX = "SESAME_"
-# How much of a variable's name, behind the prefix, must be that of a setting for it to be taken for one with a slip.
-# A word more is none: Kubernetes sets SESAME_FC_PORT in each container beside a Service that is called sesame-fc.
+# Similarity (0 to 1) from which a variable's name, without the prefix, counts as a misspelt setting. An additional word
+# must not count: Kubernetes sets SESAME_FC_PORT in each container beside a Service called sesame-fc.
 MISSPELT = 0.83
-# Never repeated in what is printed.
+# Values that are never printed.
 SECRETS = frozenset({"access_key_secret", "database", "objects"})
 
-# What a setting of numbers expects; the decoder says it in Python's words.
+# What a numeric setting expects, in place of the decoder's Python type names.
 _NUMBERS: dict[object, str] = {int: "a whole number", int | None: "a whole number", float: "a number"}
 # What a setting of pairs expects on the command line, by its type.
 _PAIRS: dict[object, str] = {dict[str, Path]: "RUNTIME=PATH", dict[str, str]: "ARN=URL"}
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the table: everything that is known of a field of `Settings`. A table has no flag and no variable."""
+    """One row of the table, for a field of `Settings`. A setting that is a TOML table has no flag and no variable."""
 
     name: str
     flag: str
@@ -71,9 +71,9 @@ def load(
     environ: Mapping[str, str] | None = None,
     config_file: Path | None = None,
 ) -> Settings:
-    """Settles every setting: flag > environment > file > default. A flag that is None was not given.
+    """Resolves every setting: flag > environment > file > default. A flag that is None was not given.
 
-    `config_file` defaults to `SESAME_CONFIG`, else `sesame.toml` in the working directory if there is one.
+    `config_file` defaults to `SESAME_CONFIG`, else `sesame.toml` in the working directory if it exists.
     Raises `ConfigurationError` naming the setting, where it was set, and what was expected.
     """
     environ = os.environ if environ is None else environ
@@ -94,7 +94,7 @@ def load(
 
 
 def as_markdown() -> str:
-    """The table of docs/settings.md."""
+    """The table in docs/settings.md."""
     lines = ["| flag | environment | `sesame.toml` | default | meaning |", "|---|---|---|---|---|"]
     for row in TABLE.values():
         flag, environment = (f"`{row.flag}`", f"`{row.environment}`") if row.flag else ("", "")
@@ -103,7 +103,7 @@ def as_markdown() -> str:
 
 
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:
-    """As for the file; but a variable that resembles no setting may be another program's."""
+    """Refuses misspelt variables, but not others, which may belong to other programs."""
     names = [each.environment.removeprefix(ENVIRONMENT_PREFIX) for each in TABLE.values() if each.environment]
     for variable in environ:
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
@@ -124,7 +124,7 @@ def _convert(setting: Setting, raw: Any, source: str) -> Any:
     except (msgspec.ValidationError, ValueError) as error:
         shown = "(not shown)" if setting.name in SECRETS else f"'{raw}'"
         expected = f"expected {_NUMBERS[setting.kind]}" if setting.kind in _NUMBERS else error
-        # As Kubernetes names the address of a Service for every container: SESAME_PORT, of one that is called sesame.
+        # Kubernetes sets such addresses in every container: SESAME_PORT, for a Service called sesame.
         if source == setting.environment and str(raw).startswith("tcp://"):
             expected = f"{expected}; where Kubernetes sets it for a Service, set enableServiceLinks: false of the pod"
         raise ConfigurationError(f"{source} is set to an invalid value {shown}: {expected}") from error

@@ -1,4 +1,4 @@
-"""What is wrong with a whole of settings, each of which has the right type.
+"""Checks values and combinations of settings that already have the right types.
 
 Called by `settings.load`.
 """
@@ -19,12 +19,12 @@ AGENTS_MAX = 64
 LOG_BYTES_PER_CALL_MIN = 4096
 ALLOWED_SERVICES_MAX = 100
 DATABASE_SCHEMES = ("postgresql://", "postgres://")
-# It stands in ARNs and in the names of hosts.
+# The region becomes part of ARNs and host names.
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 
 
 def check(settings: Settings) -> None:
-    """Raises `ConfigurationError`: the setting, its value and what was expected."""
+    """Raises `ConfigurationError` with the setting, its value and what was expected."""
     for name in ("port", "https_port", "oss_port", "sls_port", "sts_port", "metrics_port"):
         if not 0 <= (getattr(settings, name) or 0) <= PORT_MAX:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to {PORT_MAX}")
@@ -40,7 +40,7 @@ def check(settings: Settings) -> None:
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigurationError(f"{name} is '{getattr(settings, name)}'; expected one of {', '.join(choices)}")
-    # The value may hold a password, so it is not repeated.
+    # The URL may contain a password, so it is not repeated.
     if settings.database is not None and not settings.database.startswith(DATABASE_SCHEMES):
         raise ConfigurationError(
             "database is no URL of PostgreSQL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME, or nothing for the "

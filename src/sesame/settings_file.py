@@ -1,6 +1,6 @@
 """Reads the file of settings: `--config`, `SESAME_CONFIG`, or `sesame.toml` in the working directory.
 
-Called by `settings.load`, which says what the values mean.
+Called by `settings.load`, which interprets the values.
 """
 
 import difflib
@@ -18,17 +18,17 @@ CONFIG_FILE_BYTES_MAX = 1024 * 1024
 def content_of(
     config_file: Path | None, environ: Mapping[str, str], known: Collection[str]
 ) -> tuple[Path, dict[str, Any]]:
-    """Which file counts, and what it says; no file says nothing.
+    """Returns the path of the file and its content; without a file, the content is empty.
 
-    Raises `ConfigurationError` for a file that cannot be read, is no TOML, or has a setting that is not `known`.
+    Raises `ConfigurationError` for a file that cannot be read, is not TOML, or has a setting that is not `known`.
     """
     path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
     if path is None:
         path = Path(CONFIG_FILE)
-        # Unlike pathlib's, false where the working directory may not be searched.
+        # Unlike pathlib's method, this is false if the working directory may not be searched.
         if not os.path.isfile(path):
             return path, {}
-    # Needed where there is a file; every command would wait for the import.
+    # Imported late: every command would have to wait for the import.
     import tomllib
 
     try:
@@ -47,7 +47,7 @@ def content_of(
 
 
 def _text_of(path: Path) -> str:
-    # A device may never end.
+    # Reading a device may never end.
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"cannot read {path}: it is no regular file")
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Sends small writes of one event loop together while several requests are in flight (docs/adr/0005).
+"""Combines small writes of one event loop while several requests are in flight (docs/adr/0005).
 
 Used by `http.connection` for answers to clients and by `sandbox.wire` for calls to instances.
-Keeps the order of writes; a write is not delayed when nothing else is in flight.
+Keeps the order of writes; a write is not delayed if nothing else is in flight.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 
 class Transport(Protocol):
-    """The part of `asyncio.Transport` that is used here."""
+    """The part of `asyncio.Transport` that `WriteBatch` uses."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -19,10 +19,10 @@ class Transport(Protocol):
 
 
 class WriteBatch:
-    """Belongs to one event loop. Holds writes for one turn of it per other request in flight, at most `turns_max`."""
+    """Belongs to one event loop. Holds writes for one iteration per other request in flight, at most `turns_max`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, turns_max: int) -> None:
-        # Requests in flight, counted by the writers whose answers come through the same batch.
+        # Requests in flight, counted by the writers that share this batch.
         self.under_way = 0
         self._loop = loop
         self._turns_max = turns_max
@@ -30,7 +30,7 @@ class WriteBatch:
         self._held: list[tuple[Transport, bytes]] = []
 
     def write(self, transport: Transport, data: bytes, *, others: int) -> None:
-        """Writes now or within a few turns. `others` is how many other requests are in flight, which may write soon."""
+        """Writes now or within a few iterations. `others` counts other requests in flight, which may write soon."""
         if self._held:
             self._held.append((transport, data))
         elif others <= 0:
@@ -53,7 +53,7 @@ class WriteBatch:
 
 
 def shared(turns_max: int) -> Callable[[], WriteBatch]:
-    """A function that returns the running loop's batch, the same one each time."""
+    """Returns a function that returns the running loop's batch, the same one each time."""
     made: WeakKeyDictionary[asyncio.AbstractEventLoop, WriteBatch] = WeakKeyDictionary()
 
     def of_running_loop() -> WriteBatch:
