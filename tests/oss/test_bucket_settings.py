@@ -32,6 +32,8 @@ def test_buckets_have_tags_and_are_found_by_them(endpoint: RunningEndpoint, buck
     assert found(tag_key="team", tag_value="red") == found(tag_key="absent") == []
     for wanted, names in (('"team":"blue"', ["photos"]), ('"team":"blue","x":"y"', []), ('"team":"red"', [])):
         assert found(tagging=wanted) == names
+    told = endpoint.request("GET", bucket="", params={"tagging": '"team":"blue"'}).text
+    assert "<Tagging><TagSet><Tag><Key>" in told
     for wrong in ("team", '"team"', '"team":1', '"team":"blue"}'):
         with pytest.raises(oss2.exceptions.InvalidArgument):
             found(tagging=wrong)

@@ -36,6 +36,21 @@ def test_a_bucket_is_made_described_and_deleted(endpoint: RunningEndpoint) -> No
         bucket.delete_bucket()
 
 
+def test_an_acl_makes_the_bucket_that_it_is_for(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    made = endpoint.bucket("made-by-acl")
+    answer = made.put_bucket_acl(oss2.BUCKET_ACL_PUBLIC_READ)
+    assert answer.headers["Location"] == "/made-by-acl"
+    assert (made.get_bucket_acl().acl, made.get_bucket_info().storage_class) == ("public-read", "Standard")
+    made.delete_bucket()
+    assert bucket.put_bucket_acl(oss2.BUCKET_ACL_PRIVATE).headers["Location"] == "/photos"
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        made.put_bucket_acl("nobody")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        endpoint.bucket("made-by-acl", oss2.AnonymousAuth()).put_bucket_acl(oss2.BUCKET_ACL_PRIVATE)
+    with pytest.raises(oss2.exceptions.NoSuchBucket):
+        made.get_bucket_acl()
+
+
 def test_a_bucket_keeps_its_storage_class(endpoint: RunningEndpoint) -> None:
     bucket = endpoint.bucket("cool")
     rare = oss2.models.BucketCreateConfig(oss2.BUCKET_STORAGE_CLASS_IA)

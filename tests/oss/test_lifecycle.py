@@ -174,6 +174,20 @@ def test_rules_that_would_not_be_obeyed_are_refused(
         bucket.get_bucket_lifecycle()
 
 
+def test_an_expiration_may_be_said_twice(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    """As the official client for Node.js sends rules of its earlier form."""
+    date = b"2020-02-18T00:00:00.000Z"
+    by_date = b"<Date>%s</Date><Expiration><CreatedBeforeDate>%s</CreatedBeforeDate></Expiration>" % (date, date)
+    assert put(endpoint, b"<Days>1</Days><Expiration><Days>1</Days></Expiration>")[0] == 200
+    assert put(endpoint, by_date)[0] == 200
+    bucket.delete_bucket_lifecycle()
+    for unlike in (
+        b"<Days>2</Days><Expiration><Days>1</Days></Expiration>", b"<Days>1</Days>", b"<Date>%s</Date>" % date,
+        b"<Days/><Expiration><Date>%s</Date></Expiration>" % date,
+    ):  # fmt: skip
+        assert put(endpoint, unlike) == (400, "NotImplemented")
+
+
 def test_rules_that_overlap_are_refused_unless_that_is_meant(bucket: oss2.Bucket) -> None:
     def rules(*prefixes: str) -> Any:
         return BucketLifecycle(

@@ -1,4 +1,4 @@
-"""Reads that go on where another was broken off, tags that a proxy weakened, and encodings that a client refuses.
+"""Reads that go on where another was broken off, through symlinks and proxies, and headers that a client says twice.
 
 Run by pytest with the official client, against a real endpoint on a free port.
 """
@@ -52,3 +52,46 @@ def test_an_encoding_that_the_client_refuses_is_not_sent(
 ) -> None:
     found = endpoint.request("GET", "k.txt", headers={"Accept-Encoding": accepted})
     assert (found.headers.get("Content-Encoding"), found.content) == (encoding, TEXT)
+
+
+def test_what_a_symlink_says_counts_but_for_size_digests_and_class(bucket: oss2.Bucket) -> None:
+    """As OSS documents GetObject and HeadObject."""
+    bucket.put_object("k", b"data", headers={"x-oss-meta-a": "1", "x-oss-meta-b": "1", "Content-Type": "text/plain"})
+    bucket.put_object_tagging("k", oss2.models.Tagging())
+    own = {"x-oss-meta-a": "2", "Content-Type": "text/x", "Cache-Control": "no-store", "x-oss-storage-class": "IA"}
+    bucket.put_symlink("k", "link", headers=own)
+    target = bucket.head_object("k").headers
+    for answer in (bucket.head_object("link"), bucket.get_object("link")):
+        found = answer.headers
+        for name in ("ETag", "Content-MD5", "Content-Length", "x-oss-hash-crc64ecma", "x-oss-storage-class"):
+            assert found[name] == target[name], name
+        said = [found.get(name) for name in ("x-oss-object-type", "x-oss-meta-a", "Content-Type", "Cache-Control")]
+        assert said == ["Symlink", "2", "text/x", "no-store"]
+        assert "x-oss-meta-b" not in found
+    bucket.append_object("log", 0, b"more")
+    bucket.put_symlink("log", "link")
+    found = bucket.get_object("link")
+    assert (found.read(), found.headers["x-oss-object-type"], "Content-MD5" in found.headers) == (
+        b"more", "Symlink", False,
+    )  # fmt: skip
+
+
+def test_a_copy_may_repeat_every_header_for_its_source(endpoint: RunningEndpoint, etag: str) -> None:
+    """As the official client for Node.js sends each header of a copy."""
+
+    def copied(**headers: str) -> int:
+        repeated = {f"x-oss-copy-source-{name.lower()}": value for name, value in headers.items()}
+        sent = {"x-oss-copy-source": "/photos/k.txt", **headers, **repeated}
+        return endpoint.request("PUT", "c", headers=sent).status_code
+
+    assert copied(**{"If-Match": etag, "Cache-Control": "no-store"}) == 200
+    assert copied(**{"If-Match": '"other"'}) == 412
+    assert copied(**{"If-None-Match": etag}) == 304
+    assert copied(**{"x-oss-metadata-directive": "REPLACE", "Content-Type": "text/x"}) == 200
+    assert endpoint.request("GET", "c").headers["Content-Type"] == "text/x"
+    source = {"x-oss-copy-source": "/photos/k.txt"}
+    for other in ({"If-Match": etag}, {"x-oss-copy-source-cache-control": "no-store"}):
+        assert endpoint.request("PUT", "c", headers={**source, **other}).status_code == 400
+    unlike = {"If-Match": etag, "x-oss-copy-source-if-match": '"other"'}
+    assert endpoint.request("PUT", "c", headers={**source, **unlike}).status_code == 400
+    assert endpoint.request("PUT", "c", headers={"x-oss-copy-source-if-match": etag}).status_code == 400

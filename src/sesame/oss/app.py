@@ -30,7 +30,7 @@ from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
 from sesame.oss.permissions import AccessRequest, Permissions
 from sesame.oss.request import Request, parse
-from sesame.oss.routes import may_create_bucket, route
+from sesame.oss.routes import CREATES_BUCKET, SETS_BUCKET_ACL, may_create_bucket, route
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 
@@ -173,6 +173,9 @@ class OssEndpoint:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
         caller = self._authenticator.authenticate(request)
         operation = route(request)
+        if found is None and operation is SETS_BUCKET_ACL:
+            # As in the cloud, it makes the bucket that it is to be the ACL of.
+            operation = CREATES_BUCKET
         creates = operation.action == "oss:PutBucket"
         if request.bucket and found is None and not creates:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})

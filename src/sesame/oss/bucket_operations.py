@@ -16,6 +16,7 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
+from sesame.oss.object_properties import tag_set
 from sesame.store.objects.reader import Totals
 
 REDUNDANCIES = ("LRS", "ZRS")
@@ -49,7 +50,7 @@ async def list_buckets(call: Call) -> Answer:
         [
             *(paging if truncated else []),
             owner(account_id),
-            ("Buckets", [("Bucket", _description(call, record)) for record in shown]),
+            ("Buckets", [("Bucket", [*_description(call, record), *_tags_of(call, record)]) for record in shown]),
         ],
     )
 
@@ -57,6 +58,11 @@ async def list_buckets(call: Call) -> Answer:
 def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
     name, value = query.get("tag-key", ""), query.get("tag-value", "")
     return not name or (name in bucket.tags and (not value or bucket.tags[name] == value))
+
+
+def _tags_of(call: Call, record: Record) -> list[xml.Element]:
+    """Told where buckets are asked for by theirs."""
+    return [("Tagging", [tag_set(record.document.tags)])] if call.request.query.get("tagging") else []
 
 
 def _wanted_tags(text: str) -> dict[str, str]:
@@ -147,7 +153,7 @@ async def put_bucket_acl(call: Call) -> Answer:
     await call.dependencies.buckets.change(
         call.bucket.bucket_name, lambda bucket: msgspec.structs.replace(bucket, acl=acl)
     )
-    return Answer()
+    return Answer(headers={"Location": f"/{call.bucket.bucket_name}"})
 
 
 async def get_bucket_stat(call: Call) -> Answer:

@@ -57,7 +57,7 @@ async def delete_lifecycle(call: Call) -> Answer:
 
 def _read_rule(element: Element) -> LifecycleRule:
     for child in element:
-        if child.tag not in _UNDERSTOOD:
+        if child.tag not in _UNDERSTOOD and not _repeats_expiration(child, element):
             raise OssError("NotImplemented", details={"Element": child.tag})
     rule_id, status, prefix = (xml.text(element, name) for name in ("ID", "Status", "Prefix"))
     if status not in ("Enabled", "Disabled") or len(prefix.encode()) > KEY_BYTES_MAX:
@@ -82,6 +82,15 @@ def _read_rule(element: Element) -> LifecycleRule:
     )
     _check_rule(rule)
     return rule
+
+
+def _repeats_expiration(child: Element, rule: Element) -> bool:
+    """Whether it says the days or the date of the expiration once more, as the official client for Node.js does."""
+    expiration = rule.find("Expiration")
+    if expiration is None or child.tag not in ("Days", "Date") or not child.text:
+        return False
+    names = ("Days",) if child.tag == "Days" else ("Date", "CreatedBeforeDate")
+    return child.text in [xml.text(expiration, name) for name in names]
 
 
 def _due(element: Element, kinds: tuple[DueKind, ...]) -> Due:

@@ -94,14 +94,14 @@ def check_tags(tags: Mapping[str, str]) -> None:
         raise invalid_argument("Tagging", str(dict(tags)))
 
 
-def object_headers(stored: StoredObject) -> dict[str, str]:
-    """The headers of GET and HEAD, without the length."""
+def object_headers(stored: StoredObject, kind_of_bytes: ObjectKind) -> dict[str, str]:
+    """The headers of GET and HEAD, without the length. The ETag of an object that was written at once is its MD5."""
     headers = {_wire_name(name): value for name, value in stored.meta.headers.items()}
     headers |= brief_headers(stored)
     headers["Accept-Ranges"] = "bytes"
     headers["x-oss-object-type"] = stored.kind.value
     headers["x-oss-storage-class"] = stored.meta.storage_class
-    if stored.kind is ObjectKind.NORMAL:
+    if kind_of_bytes is ObjectKind.NORMAL:
         headers["Content-MD5"] = base64.b64encode(bytes.fromhex(stored.etag)).decode()
     if stored.kind is ObjectKind.APPENDABLE:
         headers["x-oss-next-append-position"] = str(stored.size)

@@ -27,7 +27,9 @@ async def put_object(call: Call) -> Answer:
     written = await receive(call)
     stored = new_object(call, written, meta)
     await call.dependencies.objects.put(stored, call.cause(PUT_OBJECT), overwrite=may_overwrite(call))
-    return Answer(headers={**written_headers(stored), "Content-MD5": object_headers(stored)["Content-MD5"]})
+    return Answer(
+        headers={**written_headers(stored), "Content-MD5": object_headers(stored, stored.kind)["Content-MD5"]}
+    )
 
 
 async def get_object(call: Call) -> Answer:
@@ -45,7 +47,7 @@ async def head_object(call: Call) -> Answer:
     reader.close()
     stored = reader.stored
     check_read(call.request, stored)
-    headers = {**object_headers(stored), **_overrides(call), "Content-Length": str(stored.size)}
+    headers = {**object_headers(stored, reader.kind), **_overrides(call), "Content-Length": str(stored.size)}
     if state := restore_state(stored, call.dependencies.clock()):
         headers["x-oss-restore"] = state
     return Answer(headers=headers)
@@ -112,7 +114,7 @@ def _read(call: Call, reader: Reader) -> Answer:
     stored = reader.stored
     require_readable(stored, call.bucket, call.dependencies.clock())
     check_read(call.request, stored)
-    headers = {**object_headers(stored), **_overrides(call)}
+    headers = {**object_headers(stored, reader.kind), **_overrides(call)}
     if state := restore_state(stored, call.dependencies.clock()):
         headers["x-oss-restore"] = state
     wanted = range_of(call.request, stored)

@@ -13,6 +13,7 @@ from sesame.oss.operations import BUCKET, COPIES, NEVER_SET, OBJECT, SERVICE, Op
 from sesame.oss.request import NULL_VERSION, Request
 from sesame.oss.signature import NOT_SERVED, SERVED, UNSIGNED_IN_V1
 
+CREATES_BUCKET, SETS_BUCKET_ACL = BUCKET["PUT", ""], BUCKET["PUT", "acl"]
 _PAYER = "x-oss-request-payer"
 # By the parameter that only this form of presigned link has: all that belong to it (reference/companions.md §1.3–1.5).
 _LINK_V1 = frozenset({"OSSAccessKeyId", "Expires", "Signature", "security-token"})
@@ -33,6 +34,7 @@ _EVERYWHERE = frozenset(
     {"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER, "x-oss-forbid-overwrite"}
 )
 _USER_META = "x-oss-meta-"
+_SOURCE_PREFIX = f"{SOURCE_HEADER}-"
 # With what the names of OSS's headers begin behind `x-oss-`, those of its answers included, which clients send back.
 _HEADER_WORDS = frozenset(
     """
@@ -99,6 +101,16 @@ def _means_nothing(item: str, value: str) -> bool:
     return item != "" and not of_oss and (value != "" or not item[0].isalpha())
 
 
+def _is_repeated(request: Request, header: str) -> bool:
+    """Whether a copy says the same of its source and of itself, as the Node.js SDK has it for each of its headers.
+
+    What OSS asks of the source is obeyed, and the rest, such as `x-oss-copy-source-cache-control`, means nothing.
+    """
+    if SOURCE_HEADER not in request.headers or not header.startswith(_SOURCE_PREFIX) or header not in request.headers:
+        return False
+    return request.headers[header] == request.headers.get(header.removeprefix(_SOURCE_PREFIX))
+
+
 def _is_nobodys(header: str) -> bool:
     """Whether OSS has no header like this (`x-oss-user`): it takes part in the signature, and means nothing."""
     return header.removeprefix("x-oss-").partition("-")[0] not in _HEADER_WORDS
@@ -117,7 +129,8 @@ def _check_headers(request: Request, operation: Operation) -> None:
             continue
         if name.startswith(_USER_META) and operation.user_meta:
             continue
-        if name not in operation.headers and name not in _EVERYWHERE and not (request.key and _is_nobodys(name)):
+        known = name in operation.headers or name in _EVERYWHERE or _is_repeated(request, name)
+        if not known and not (request.key and _is_nobodys(name)):
             raise OssError("NotImplemented", details={"Method": request.method, "Header": name})
         if name == _PAYER and value != "requester":
             raise invalid_argument(name, value)
@@ -125,7 +138,7 @@ def _check_headers(request: Request, operation: Operation) -> None:
         raise invalid_argument(_PAYER, request.query[_PAYER])
     if request.method not in ("GET", "HEAD"):
         for name in _NOT_FOR_WRITES:
-            if name in request.headers:
+            if name in request.headers and not _is_repeated(request, f"{_SOURCE_PREFIX}{name}"):
                 raise OssError("NotImplemented", details={"Method": request.method, "Header": name})
 
 

@@ -9,22 +9,30 @@ import msgspec
 from fastcrc import crc64
 
 from sesame.model.errors import PlatformError
-from sesame.model.object import StoredObject
+from sesame.model.object import ObjectKind, StoredObject
 from sesame.store.blobs.interface import BlobReader
 
 
 class Reader:
-    """An open object. Later writes and deletions do not affect it. The caller must close it."""
+    """An open object. Later writes and deletions do not affect it. The caller must close it.
 
-    def __init__(self, stored: StoredObject, blob: BlobReader) -> None:
+    `kind` is that of the object whose bytes these are, also where `stored` is a symlink to it.
+    """
+
+    def __init__(self, stored: StoredObject, blob: BlobReader, kind: ObjectKind | None = None) -> None:
         self.stored = stored
         self.blob = blob
+        self.kind = kind or stored.kind
 
     def named_by(self, link: StoredObject) -> "Reader":
-        """The same bytes, with the user metadata of `link`, the symlink that names this object."""
-        said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
-        meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
-        return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
+        """The same bytes, with what is said of `link`, the symlink that names this object; its size, its digests and
+        its storage class stay, and the later time counts, as OSS documents it.
+        """
+        target = self.stored
+        meta = msgspec.structs.replace(link.meta, storage_class=target.meta.storage_class, restore=target.meta.restore)
+        modified_at = max(link.modified_at, target.modified_at)
+        shown = msgspec.structs.replace(target, kind=link.kind, meta=meta, modified_at=modified_at)
+        return Reader(shown, self.blob, kind=target.kind)
 
     async def prepare(self) -> None:
         """Before the first `read`. Raises `FileNotFoundError` when the bytes are gone; then it is closed."""
