@@ -1,5 +1,6 @@
 """What is installed by now refuses to take the place of the Sesame that runs, where a start would fail."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,8 @@ def test_a_data_directory_that_is_a_file(capsys: pytest.CaptureFixture[str], tmp
     assert "is no directory" in refusal(capsys, "--data-dir", tmp_path / "data")
 
 
-async def test_a_database_of_a_newer_version_is_refused_and_an_older_one_is_not(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+async def test_a_database_of_a_newer_version_is_refused_and_an_older_one_only_without_room_for_its_upgrade(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(tmp_path / "sesame.db")
     await database.open()
@@ -52,6 +53,9 @@ async def test_a_database_of_a_newer_version_is_refused_and_an_older_one_is_not(
     assert "was written by a newer Sesame (found schema 9999" in refusal(capsys, "--data-dir", tmp_path)
     await set_revision(database, "0008")
     run(["start", "--data-dir", str(tmp_path)])
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
+    assert "is to be upgraded from schema 0008" in refusal(capsys, "--data-dir", tmp_path)
     await database.close()
 
 

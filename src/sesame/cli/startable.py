@@ -4,12 +4,14 @@ Used by `cli.trial` before a restart, and by `sesame node --tell` before a clust
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sesame._endpoints import own_tls
 from sesame.data_dir import DataDir
 from sesame.settings import Settings
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.former import require_room
 from sesame.store.sql.migrate import require_known
 from sesame.store.sql.pairing import require_own_database
 
@@ -39,3 +41,5 @@ def check(settings: Settings) -> None:
     # A directory that is set by now may be new.
     if not backend.absent():
         backend.follow(lambda connection: require_known(connection, backend.shown))
+        if isinstance(data_dir.database, Path):
+            require_room(data_dir.database)

@@ -137,7 +137,7 @@ def make_own(database: Path) -> None:
 
 def upgrade_file(database: Path) -> None:
     """Gives a copied file of an earlier version the migrations that it lacks."""
-    backend = SqliteBackend(database)
+    backend = SqliteBackend(database, keeps_former=False)
     backend.prepare()
     backend.close()
     sqlite.make_single_file(database)

@@ -65,7 +65,8 @@ def require_known(connection: sa.Connection, shown: str) -> None:
     if found is not None and found not in known:
         raise ConfigurationError(
             f"{shown} was written by a newer Sesame (found schema {found}, expected {max(known)} or older): start that "
-            "version again, or go back with a backup from before the upgrade: `sesame restore BACKUP --data-dir NEW`"
+            "version again, or go back, with its `sesame db back` to the copy that it made before the upgrade, or with "
+            "a backup: `sesame restore BACKUP --data-dir NEW`"
         )
 
 

@@ -19,7 +19,7 @@ import uvloop
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store.sql.migrate import migrate
+from sesame.store.sql.migrate import known_migrations, migrate, newest_migration, revision_of
 from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, URL_EXPECTED, first_line, is_loss, refusal
 from sesame.store.sql.postgresql_fit import require_no_cluster, require_usable
 from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, InUse, of_another_program
@@ -236,6 +236,13 @@ class PostgresqlBackend:
         async with self._engine.connect() as connection:
             if await connection.scalar(sa.text("SHOW fsync")) != "on":
                 log.warning("the database server runs with fsync off: a power cut may cost what was acknowledged")
+            found = await connection.run_sync(revision_of)
+            if found in known_migrations() and found != newest_migration():
+                log.warning(
+                    "the database is upgraded, and not copied, as it is on a server: the way back is your own copy",
+                    schema=found,
+                    to=newest_migration(),
+                )
             await connection.run_sync(migrate, self.shown)
             await connection.commit()
 

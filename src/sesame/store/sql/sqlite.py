@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
+from sesame.store.sql import former
 from sesame.store.sql.migrate import migrate
 from sesame.store.sql.refusals import NEXT_STEPS, damaged, of_another_program
 from sesame.store.sql.sqlite_file import wants_room
@@ -32,8 +33,10 @@ class SqliteBackend:
     next_steps = NEXT_STEPS
     probe_every_s: float | None = None
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, keeps_former: bool = True) -> None:
+        """Before its migrations a copy of the file is made, if it `keeps_former`."""
         self._durable = durable
+        self._keeps_former = keeps_former
         self.path = path.absolute()
         self.shown = str(self.path)
         self._lock: int | None = None
@@ -47,13 +50,17 @@ class SqliteBackend:
         _keep_private(self.path)
         engine = write_engine(self.path, durable=self._durable)
         try:
+            if self._keeps_former:
+                former.keep(self.path)
             with engine.connect() as connection:
                 migrate(connection, self.shown)
                 connection.commit()
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, DriverError) as error:
             raise self.unusable(error) from error
         finally:
             engine.dispose()
+        if self._keeps_former:
+            former.forget(self.path)
         # The file, its log and its index exist from here on; their names must survive a power cut as well.
         sync_folder(self.path.parent)
 

@@ -1,0 +1,139 @@
+"""Copies of a database file as it was before the migrations of a newer version: made, kept for a while, taken back.
+
+Made by `store.sql.sqlite` when a file is opened that lacks migrations; taken back by `sesame db back`. A copy lies
+beside the database and has its name, with the revision at which it stands: `sesame.db.0013`.
+"""
+
+import glob
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.durable import sync_file, sync_folder
+from sesame.store.sql.migrate import VERSION_TABLE, known_migrations, newest_migration
+
+# POLICY: of so many upgrades, the last ones.
+KEPT = 2
+# The copy, and what the migrations write before they take its place.
+_TIMES_ITS_SIZE = 2
+_PARTIAL = ".partial"
+
+log = structlog.get_logger("sesame.store")
+
+
+def keep(path: Path) -> None:
+    """Copies a database that lacks migrations; on return the copy survives a power cut. Nobody else may use the file.
+
+    Raises `ConfigurationError`, with nothing changed, where its disk has no room; `sqlite3.Error` for what is damaged.
+    """
+    for left in _beside(path, _PARTIAL):
+        left.unlink()
+    revision = _lacks_migrations(path, "rw")
+    if not revision:
+        return
+    _require_room(path, revision)
+    copy = _place(path, revision)
+    partial = copy.with_name(copy.name + _PARTIAL)
+    log.info("the database is copied before it is upgraded", copy=str(copy), bytes=_size(path))
+    try:
+        partial.touch(0o600)
+        with closing(sqlite3.connect(path)) as reader, closing(sqlite3.connect(partial)) as writer:
+            reader.backup(writer)
+            # Of a single file.
+            writer.execute("PRAGMA journal_mode=DELETE").fetchall()
+        sync_file(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    # A former attempt at the same upgrade may have left one: what is there now is as old or newer.
+    partial.replace(copy)
+    sync_folder(path.parent)
+
+
+def forget(path: Path) -> None:
+    """Removes all copies but the newest, once the database is as this version has it."""
+    for copy in copies(path)[:-KEPT]:
+        copy.unlink(missing_ok=True)
+
+
+def require_room(path: Path) -> None:
+    """Raises `ConfigurationError` where a database lacks migrations and its disk has no room for its upgrade."""
+    if revision := _lacks_migrations(path, "ro"):
+        _require_room(path, revision)
+
+
+def _require_room(path: Path, revision: str) -> None:
+    free, wanted = shutil.disk_usage(path.parent).free, _TIMES_ITS_SIZE * _size(path)
+    if free < wanted:
+        raise ConfigurationError(
+            f"the database {path} is to be upgraded from schema {revision} to {newest_migration()}, and its disk has "
+            f"{free / 1e6:.0f} MB left; expected {wanted / 1e6:.0f} MB, for a copy of it and for the upgrade. Nothing "
+            "was changed: free some space, or start the version before again"
+        )
+
+
+def copies(path: Path) -> list[Path]:
+    """Those that are complete, the oldest first."""
+    return sorted(each for each in _beside(path) if revision_of(each).isdecimal())
+
+
+def revision_of(copy: Path) -> str:
+    """That of a copy, by its name."""
+    return copy.name.rpartition(".")[2]
+
+
+def take_back(path: Path, copy: Path) -> Path:
+    """Puts a copy in the place of the database, which nobody may use, and keeps that; where it then is.
+
+    Killed at any moment, either one or the other is there, whole. Raises `sqlite3.Error` and `OSError`.
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        # What its log holds is in the file from here on.
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    now = _place(path, revision_in(path, "rw"))
+    now.unlink(missing_ok=True)
+    os.link(path, now)
+    sync_folder(path.parent)
+    copy.replace(path)
+    sync_folder(path.parent)
+    return now
+
+
+def _lacks_migrations(path: Path, mode: str) -> str:
+    """At which revision it stands; "" for one that is new, as this version has it, or of a newer version."""
+    if not path.exists() or not path.stat().st_size:
+        return ""
+    revision = revision_in(path, mode)
+    return revision if revision in known_migrations() and revision != newest_migration() else ""
+
+
+def revision_in(path: Path, mode: str = "ro") -> str:
+    """At which revision a database stands; "" for one without tables. With "rw", nobody else may use it."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as connection:
+        if not list(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,))):
+            return ""
+        row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+        return "" if row is None else str(row[0])
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in _files(path) if each.exists())
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield path
+    yield path.with_name(f"{path.name}-wal")
+
+
+def _beside(path: Path, ending: str = "") -> Iterator[Path]:
+    return path.parent.glob(f"{glob.escape(path.name)}.*{ending}")
+
+
+def _place(path: Path, revision: str) -> Path:
+    return path.with_name(f"{path.name}.{revision}")
