@@ -76,7 +76,7 @@ def test_the_version_that_was_drawn_runs_where_it_is_handed_to(
 ) -> None:
     """One that the follower does not run, the writer runs: the same version."""
     if declines:
-        monkeypatch.setattr(machine.followers[FOLLOWERS[0]].follower.runs, "_refuses", lambda _run: True)
+        monkeypatch.setattr(machine.followers[FOLLOWERS[0]].follower.runs, "_served", lambda _run: None)
     first, second = machine.others.may_run(CANARY)
     call = Invocation("r", ALIAS, b"e", asynchronous=True, version="2")
     machine.inside(

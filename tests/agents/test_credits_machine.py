@@ -271,9 +271,11 @@ async def _called(engine: LocalEngine, call: Invocation) -> object:
 
 
 async def attempt(spot: Spot, call: Invocation) -> object:
+    spot.pace.begun()
     try:
         return await spot.place.invoke(call, spot.enter, lambda _instance: None)
     finally:
+        spot.pace.ended(0.0, reached=True)
         spot.leave()
 
 

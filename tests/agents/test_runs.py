@@ -6,6 +6,7 @@ The links are real pairs of sockets; engines are fakes.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from tests.support.fakes import FakeClocks
 
 from sesame.agents import messages as m
+from sesame.agents.calls import OwnInstances
 from sesame.agents.handed_over import HandedOver, NotHere
 from sesame.agents.link import Link, pair
 from sesame.agents.runs import Runs
@@ -60,7 +62,7 @@ class FollowersEngine:
             raise
 
     def of(self, _target: Target) -> Any:
-        return type("Snapshot", (), {"key": self.served})
+        return SimpleNamespace(key=self.served, limits=SimpleNamespace(concurrency=1))
 
     def are_busy(self, _instance_ids: object) -> None:
         """As `HeldInstances`."""
@@ -78,7 +80,8 @@ class Both:
     def __init__(self) -> None:
         self.engine = FollowersEngine()
         self.runs = Runs(FakeClocks())
-        self.runs.use(cast(Any, self.engine), cast(Any, self.engine), cast(Any, self.engine), cast(Any, self.engine))
+        engine = cast(Any, self.engine)
+        self.runs.use(engine, OwnInstances(engine, engine, engine, engine, lambda _snapshot: True))
         self.rests: list[m.Rests] = []
         self.handed_over = HandedOver(lambda message: self.writers.send(message), self.rests.append)
         self.gone: list[str] = []

@@ -584,6 +584,9 @@ class _OtherMachine:
     def version_drawn(self, target: Target, before: str) -> str:
         return before or (self.chances.pop(0) if target.qualifier == "prod" else "")
 
+    def concurrency(self, _target: Target) -> int:
+        return 1
+
     def idle_here(self, _target: Target) -> int:
         return 0
 

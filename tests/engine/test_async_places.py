@@ -56,6 +56,8 @@ class Sesame:
     memory: dict[int, int]
     agents: list[Agent] = field(default_factory=list)
     idle_at_writer: int = 0
+    # How many calls an instance serves.
+    serves: int = 1
     states: dict[int, MachineState] = field(default_factory=dict)
     calls_in_flight: int = 0
     calls_ended: int = 0
@@ -69,6 +71,9 @@ class Sesame:
 
     def version_drawn(self, _target: Target, _before: str) -> str:
         return ""
+
+    def concurrency(self, _target: Target) -> int:
+        return self.serves
 
     def idle_here(self, _target: Target) -> int:
         return self.idle_at_writer
@@ -134,6 +139,13 @@ def test_cold_calls_spread_over_the_agents_of_a_machine_and_come_to_the_writer_l
     sesame.states[0] = MachineState(Machine(), Machine(), 3, ADJUST_EVERY_S)
     places = sesame.places()
     assert [begin(places).place.agent for _ in range(6)] == [2, 3, 0, 2, 3, 0]
+
+
+def test_calls_fill_the_instance_that_the_first_of_them_starts() -> None:
+    sesame = Sesame({0: 9}, [Agent(2, 0), Agent(3, 0)], serves=2)
+    sesame.states[0] = MachineState(Machine(), Machine(), 3, ADJUST_EVERY_S)
+    places = sesame.places()
+    assert [begin(places).place.agent for _ in range(6)] == [2, 2, 3, 3, 0, 0]
 
 
 def test_an_idle_instance_takes_one_call_until_it_is_known_which() -> None:

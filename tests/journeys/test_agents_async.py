@@ -8,7 +8,7 @@ import psutil
 import pytest
 from tests.journeys.conftest import FUNCTIONS, Sesame, running, wait_until
 from tests.journeys.test_agents import AGENTS, RUNTIME, a_follower_of, agent_of, agents_of, writer_of
-from tests.journeys.test_async import Calls, states
+from tests.journeys.test_async import ASYNC, Calls, states
 
 EVENTS = 200
 ASYNC_CODE = str(FUNCTIONS / "journey_async")
@@ -72,6 +72,21 @@ def test_versions_of_a_canary_run_on_every_agent(several: Sesame) -> None:
     names = invoked(calls, 0.3, 80)
     wait_until(lambda: len(agents_with_instances(several)) == AGENTS, "instances on every agent")
     require_one_end_each(calls, names)
+
+
+def test_calls_fill_instances_that_serve_several(several: Sesame) -> None:
+    client = several.client()
+    client.create_service("shared")
+    client.create_function(
+        "shared", "f", runtime="custom", handler="index.handler", codeDir=str(FUNCTIONS / "custom_server"),
+        memorySize=128, timeout=20, instanceConcurrency=4,
+    )  # fmt: skip
+    calls, names = Calls(client, "shared"), [f"event-{number}" for number in range(40)]
+    for name in names:
+        headers = {**ASYNC, "x-fc-stateful-async-invocation-id": name}
+        client.invoke_function("shared", "f", payload=b"sleep 0.3", headers=headers)
+    ended = require_one_end_each(calls, names)
+    assert len({each["instanceId"] for each in ended}) <= 10
 
 
 def test_what_is_called_now_and_then_has_one_instance(several: Sesame) -> None:

@@ -35,9 +35,7 @@ class AsyncPlaces:
         if snapshot is None:
             return ()
         return [
-            _Follower(self, each, snapshot.key)
-            for each in self.writer.followers.values()
-            if self._may_run(each, target)
+            _Follower(self, each, snapshot) for each in self.writer.followers.values() if self._may_run(each, target)
         ]
 
     def _may_run(self, followed: Followed, target: Target) -> bool:
@@ -50,8 +48,11 @@ class AsyncPlaces:
 
     def idle_here(self, target: Target) -> int:
         snapshot = self.snapshot(target)
-        own = () if snapshot is None else self.writer.calls.own(snapshot.key)
-        return sum(each.state is State.IDLE for each in own)
+        return 0 if snapshot is None else self.writer.calls.places(snapshot)
+
+    def concurrency(self, target: Target) -> int:
+        snapshot = self.snapshot(target)
+        return 1 if snapshot is None else snapshot.limits.concurrency
 
     def memory_left(self, machine: int) -> int:
         capacity = self.writer.needs.pool.capacity
@@ -75,12 +76,14 @@ class AsyncPlaces:
         return [each for each in self.writer.followers.values() if self.writer.machine_of(each.agent) == machine]
 
     def snapshot(self, target: Target) -> Snapshot | None:
-        """What a call of it runs, where followers run it.
+        """What a call of it runs, where followers run it."""
+        return self.writer.needs.served.of(target)
 
-        POLICY: an instance that serves several calls at a time is the writer's here, which knows the room in its own.
-        """
-        snapshot = self.writer.needs.served.of(target)
-        return None if snapshot is None or snapshot.limits.concurrency > 1 else snapshot
+    async def handed_to(self, snapshot: Snapshot, chosen: Followed, target: Target) -> tuple[Followed | None, str]:
+        """As `WritersCalls.handed_to`, of this one and of those beside it on its machine."""
+        there = self.on(self.writer.machine_of(chosen.agent))
+        beside = [each for each in there if each is not chosen and self._may_run(each, target)]
+        return await self.writer.calls.handed_to(snapshot, [chosen, *beside])
 
     def _forget_declined(self) -> None:
         for each in self.writer.followers.values():
@@ -139,16 +142,21 @@ class _Load(Load):
 class _Follower:
     """As `engine.async_work.Place`."""
 
-    def __init__(self, places: AsyncPlaces, followed: Followed, key: str) -> None:
-        """`key` of the snapshot that a call runs now; by the time that it is made there may be another."""
+    def __init__(self, places: AsyncPlaces, followed: Followed, snapshot: Snapshot) -> None:
+        """`snapshot` is what a call runs now; by the time that it is made there may be another."""
         self._places = places
         self._followed = followed
-        self._key = key
+        self._snapshot = snapshot
         self.agent = followed.agent
         self.machine = places.writer.machine_of(followed.agent)
 
     def idle(self, target: Target) -> int:
-        return self._idle(self._key)
+        """Of instances that serve several calls, what those take that have been handed over; not knowing of others."""
+        key, concurrency = self._snapshot.key, self._snapshot.limits.concurrency
+        if concurrency == 1:
+            return self._idle(key)
+        there = sum(each.snapshot.key == key for each in self._followed.instances.values())
+        return max(there * concurrency - self._followed.handed_over.running[key], 0)
 
     def _idle(self, key: str) -> int:
         there = self._followed.instances.values()
@@ -157,8 +165,8 @@ class _Follower:
     async def invoke(
         self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
     ) -> Outcome:
-        followed, places = self._followed, self._places
-        handed_over, here = followed.handed_over, places.engine.invoke
+        places, here = self._places, self._places.engine.invoke
+        followed: Followed | None = self._followed
 
         def has_begun(instance_id: str) -> None:
             entered()
@@ -166,11 +174,17 @@ class _Follower:
 
         called = of_version(invocation.target, invocation.version)
         snapshot = places.snapshot(called)
-        if snapshot is None or not _takes_calls(followed):
-            return await self._here(here(invocation, began), entered)
         instance_id = ""
-        if self._idle(snapshot.key) <= handed_over.promised[snapshot.key]:
-            instance_id = await places.writer.calls.credit_for(followed, snapshot, followed.link)
+        if snapshot is None or not _takes_calls(self._followed):
+            followed = None
+        elif snapshot.limits.concurrency > 1:
+            followed, instance_id = await places.handed_to(snapshot, self._followed, called)
+        elif self._idle(snapshot.key) <= self._followed.handed_over.promised[snapshot.key]:
+            instance_id = await places.writer.calls.credit_for(self._followed, snapshot, self._followed.link)
+        if snapshot is None or followed is None:
+            return await self._here(here(invocation, began), entered)
+        handed_over = followed.handed_over
+        if instance_id:
             entered()
         try:
             return await handed_over.run(invocation, snapshot.key, instance_id, has_begun)

@@ -95,8 +95,8 @@ class Follower:
         self._pool, self._credits = engine.pool, credits
         self._idle = KeptIdle(engine.pool, self._clocks.monotonic, credits)
         self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
-        self.runs.use(engine, credits, served, self._held)
         own = OwnInstances(credits, served, self._idle, self._held, engine.pool.startup.may_start)
+        self.runs.use(engine, own)
         self.calls = Calls(self, own)
         self._tick()
 

@@ -31,6 +31,7 @@ class CutOff(PlatformError):
 
 
 class _Run(msgspec.Struct, eq=False):
+    key: str
     began: Callable[[str], None]
     answer: "asyncio.Future[m.Ran | None]"
     promised: str
@@ -45,6 +46,8 @@ class HandedOver:
         self._runs: dict[int, _Run] = {}
         # Calls that an idle instance is expected to take, by snapshot.
         self.promised: Counter[str] = Counter()
+        # In flight, by snapshot.
+        self.running: Counter[str] = Counter()
         # Since the link began, how many have ended.
         self.ended = 0
         # What it told last, over the link that there is; None before.
@@ -65,10 +68,11 @@ class HandedOver:
         Raises `NotHere` where the follower does not run it, else as `engine.async_work.Place.invoke`.
         """
         n = next(self._numbers)
-        run = _Run(began, asyncio.get_running_loop().create_future(), "" if instance_id else key)
+        run = _Run(key, began, asyncio.get_running_loop().create_future(), "" if instance_id else key)
         if run.promised:
             self.promised[key] += 1
         self._runs[n] = run
+        self.running[key] += 1
         try:
             self._send(m.Run(n, key, instance_id, invocation))
             await asyncio.wait({run.answer})
@@ -79,7 +83,8 @@ class HandedOver:
             await asyncio.wait({run.answer})
             raise
         finally:
-            self._runs.pop(n, None)
+            del self._runs[n]
+            _one_less(self.running, key)
             self._keeps_promise(run)
         answer = run.answer.result()
         if answer is None:
@@ -129,7 +134,11 @@ class HandedOver:
 
     def _keeps_promise(self, run: _Run) -> None:
         if run.promised:
-            self.promised[run.promised] -= 1
-            if not self.promised[run.promised]:
-                del self.promised[run.promised]
+            _one_less(self.promised, run.promised)
             run.promised = ""
+
+
+def _one_less(counts: "Counter[str]", key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

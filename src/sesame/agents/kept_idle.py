@@ -60,7 +60,11 @@ class KeptIdle:
         key, concurrency = snapshot.key, snapshot.limits.concurrency
         if not self._promises and (concurrency == 1 or not self.coming):
             return self.has_now(snapshot)
-        return self._places(key, concurrency, self.of(key)) > self._promises.count(key)
+        return self.places(snapshot) > self._promises.count(key)
+
+    def places(self, snapshot: Snapshot) -> int:
+        """How many calls its instances take now, or once they are ready, beside those that are coming."""
+        return self._places(snapshot.key, snapshot.limits.concurrency, self.of(snapshot.key))
 
     def has_now(self, snapshot: Snapshot) -> bool:
         """The same of a call that asks for an instance, whatever is kept for others."""

@@ -13,11 +13,9 @@ import psutil
 import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.credits import CreditCapacity
+from sesame.agents.calls import OwnInstances
 from sesame.agents.endings import kind_of
-from sesame.agents.held import HeldInstances
 from sesame.agents.link import Link
-from sesame.agents.served import Served
 from sesame.engine.host_load import HostLoad
 from sesame.engine.instance import State
 from sesame.engine.pool import Pool
@@ -26,6 +24,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import SesameError
 from sesame.model.invocation import Outcome, of_version
 from sesame.model.last_wait import LastWait
+from sesame.model.snapshot import Snapshot
 
 # After the patience of `close`, calls that are cut get so long to end their instances.
 CUT_WITHIN_S = 5.0
@@ -56,9 +55,7 @@ class Runs:
         self._wait = LastWait(clocks, lambda: self._running or self._ending)
         self._link: Link | None = None
         self._engine: RunsEngine | None = None
-        self._credits: CreditCapacity | None = None
-        self._served: Served | None = None
-        self._held: HeldInstances | None = None
+        self._own: OwnInstances | None = None
         self._load = HostLoad()
         self._cores = psutil.cpu_count() or 1
         # Of what has ended, how many were of these calls.
@@ -67,8 +64,8 @@ class Runs:
         self._is_new = True
         self._closed = False
 
-    def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served, held: HeldInstances) -> None:
-        self._engine, self._credits, self._served, self._held = engine, credits, served, held
+    def use(self, engine: RunsEngine, own: OwnInstances) -> None:
+        self._engine, self._own = engine, own
 
     def met(self, link: Link) -> None:
         """There is a new link."""
@@ -90,15 +87,19 @@ class Runs:
             running.cancel(STOPPED if message.stopped else None)
 
     def _begin(self, run: m.Run, link: Link) -> None:
-        if self._refuses(run):
+        own, snapshot = self._own, self._served(run)
+        if own is None or snapshot is None:
             link.send(m.Ran(run.n, None, m.NOT_HERE, "", idle=False))
             if run.instance_id:
                 link.send(m.Gone(run.instance_id))
             return
         task = asyncio.get_running_loop().create_task(self._called(run, link))
         if run.instance_id:
-            assert self._credits is not None
-            self._credits.grant(run.key, run.instance_id, task)
+            own.credits.grant(run.key, run.instance_id, task)
+        elif snapshot.limits.concurrency > 1:
+            # A place was kept for it.
+            own.idle.came(run.key)
+            own.idle.joins(snapshot, task)
         self._running[run.n] = task
         task.add_done_callback(lambda _task: self._over(run.n, task, link))
 
@@ -143,19 +144,19 @@ class Runs:
         """Ends the patience of `close`; also before it comes to that."""
         self._wait.hurry()
 
-    def _refuses(self, run: m.Run) -> bool:
-        """Of what is not run here; nor is anything while this agent ends, which may take as long as its calls."""
+    def _served(self, run: m.Run) -> Snapshot | None:
+        """None for what is not run here; nor is anything while this agent ends, which may take as long as its calls."""
         called = of_version(run.invocation.target, run.invocation.version)
-        snapshot = None if self._served is None else self._served.of(called)
-        return self._closed or snapshot is None or snapshot.key != run.key
+        snapshot = None if self._closed or self._own is None else self._own.served.of(called)
+        return snapshot if snapshot is not None and snapshot.key == run.key else None
 
     async def _called(self, run: m.Run, link: Link) -> m.Ran:
-        engine, held = self._engine, self._held
+        engine, own = self._engine, self._own
         assert engine is not None
-        assert held is not None
+        assert own is not None
 
         def began(instance_id: str) -> None:
-            held.are_busy((instance_id,))
+            own.held.are_busy((instance_id,))
             link.send(m.Began(run.n, instance_id), soon=False)
 
         try:
@@ -173,11 +174,11 @@ class Runs:
     def _with_rest(self, ran: m.Ran) -> m.Ran:
         """With whether its instance is idle now: another call may have taken it since this one ended."""
         assert self._engine is not None
-        assert self._held is not None
+        assert self._own is not None
         instance = None if ran.outcome is None else self._engine.pool.instance(ran.outcome.instance_id)
         if instance is None or instance.state is not State.IDLE:
             return ran
-        self._held.is_idle(instance.instance_id)
+        self._own.held.is_idle(instance.instance_id)
         return msgspec.structs.replace(ran, idle=True)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -109,10 +109,6 @@ class WritersCalls:
     def proven(self, exchange: Exchange) -> bool:
         """As `fc.placement.Placement`."""
         return is_proven(exchange)
-
-    def own(self, key: str) -> list[Instance]:
-        """The instances of this agent."""
-        return self._idle.of(key)
 
     async def opens_here(self, exchange: Exchange) -> bool:
         """As `fc.placement.Placement`."""
@@ -217,6 +213,26 @@ class WritersCalls:
             agent = await self._idle_at(asker.agent, snapshot, room=False) if may_move else WRITER
             return self._place_at(asked, agent or self._roomy(machine, snapshot) or WRITER, str(full))
         return m.Place(asked.n, instance_id, asker.agent)
+
+    async def handed_to(self, snapshot: Snapshot, able: Sequence[Followed]) -> tuple[Followed | None, str]:
+        """Which of these followers runs an asynchronous call, with the credit that it needs, "" for none.
+
+        None for the writer itself, if it is on the same machine. Of a snapshot whose instances serve several calls:
+        where there is a place, else where a new instance starts, at the first of them. Raises `Exhausted`.
+        """
+        async with self._turn(snapshot.key):
+            first = able[0]
+            for each in able:
+                if each.takes(snapshot.key) and await each.idle.keeps(snapshot, room=False):
+                    return each, ""
+            here = self._writer.machine_of(first.agent) == self._writer.machine_of(WRITER)
+            if here and (self._idle.has(snapshot) or self._idle.starts(snapshot)):
+                return None, ""
+            return first, await self.credit_for(first, snapshot, first.link)
+
+    def places(self, snapshot: Snapshot) -> int:
+        """How many more calls the instances of this agent take, beside those that are coming."""
+        return self._idle.places(snapshot)
 
     def _roomy(self, but: int, snapshot: Snapshot) -> int:
         there = {

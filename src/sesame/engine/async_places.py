@@ -197,7 +197,12 @@ class Places:
         calls = self._by_agent.get(place.agent)
         if calls is None:
             calls = self._by_agent[place.agent] = _InFlight()
-        idle = place.idle(target) - calls.starting[target] if target in calls.starting else place.idle(target)
+        idle = place.idle(target)
+        if target in calls.starting:
+            idle -= calls.starting[target]
+            if idle < 0:
+                # The instances that they start have room for more calls.
+                idle %= others.concurrency(target)
         return Candidate(idle=idle, calls=calls.count, memory_left_mb=others.memory_left(place.machine))
 
     def begin(self, target: Target, place: Place) -> Spot:

@@ -112,7 +112,7 @@ class Place(Protocol):
         """The machine's number, as in `OnMachine`."""
 
     def idle(self, target: Target) -> int:
-        """How many instances of `target` wait for a call here."""
+        """How many calls of `target` the instances here can take, as far as that is known."""
 
     def invoke(
         self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]
@@ -147,6 +147,9 @@ class OtherPlaces(Protocol):
         """The version that a call of an alias with a canary calls: `before`, if it was drawn already and the alias has
         it still. "" for any other target.
         """
+
+    def concurrency(self, target: Target) -> int:
+        """How many calls an instance of `target` serves at a time."""
 
     def idle_here(self, target: Target) -> int:
         """Same as `Place.idle`, for this agent."""
