@@ -33,6 +33,16 @@ async def test_an_alias_has_the_defaults_of_the_api(account: Account) -> None:
     assert alias.additional_version_weight is None
 
 
+async def test_rules_that_nothing_obeys_are_refused(account: Account) -> None:
+    await account.alias("a", "1", resolve_policy="Random", route_policy={})
+    rules = {"condition": "AND", "policyItems": [{"type": "Header", "key": "x", "operator": "=", "value": "1"}]}
+    for sent in (AliasInput(resolve_policy="Content"), AliasInput(route_policy=rules)):
+        with refused("InvalidArgument", match="Policy is set to an invalid value"):
+            await account.aliases.update(S, "a", sent)
+    with refused("InvalidArgument", match="RoutePolicy is set to an invalid value"):
+        await account.alias("b", "1", route_policy=rules)
+
+
 async def test_update_keeps_what_was_not_sent(account: Account) -> None:
     await account.alias("a", "1", description="test alias", additional_version_weight={"2": 0.9})
     created = await account.aliases.get(S, "a")

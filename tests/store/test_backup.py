@@ -293,6 +293,11 @@ def test_a_backup_that_was_killed_is_not_there(whole: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
 
 
+def test_a_backup_where_nothing_can_be_written_says_the_next_step(whole: Path) -> None:
+    with pytest.raises(ConfigurationError, match="name another directory than /proc/copy"):
+        back_up(DataDir(whole), Path("/proc/copy"))
+
+
 def test_what_a_killed_backup_left_is_removed_by_the_next_and_a_living_one_is_not(whole: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     (tmp_path / ".copy.partial-00000000" / "blobs").mkdir(parents=True)

@@ -48,6 +48,18 @@ def test_a_sound_directory_passes_and_is_not_changed(data: Path) -> None:
     }
 
 
+def test_a_directory_of_others_is_no_sound_data_directory(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    assert [each.harmless for each in found(other)] == [True]
+    (other / "passwd").touch()
+    (line,) = found(other)
+    assert "is no data directory" in line.what
+    assert not line.harmless
+    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(other)])
+    assert done.exit_code == 1, done.output
+
+
 def test_what_only_some_starts_make_is_no_stray(data: Path) -> None:
     for name in ("authority", "images", "nas"):
         (data / name).mkdir()

@@ -163,6 +163,9 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool,
         mirror=settings.interpreters_mirror,
         proxy=settings.interpreters_proxy,
     )
+    if not chosen and not as_json:
+        output.note(f"Every runtime has its interpreter: see {output.own_name()} runtimes")
+        return
     own = own_interpreters(settings.resolved_runtimes_dir())
     require_writable(settings.resolved_runtimes_dir())
     try:

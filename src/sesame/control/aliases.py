@@ -18,6 +18,8 @@ from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
 ALIAS_NAME_CHARS = 128
+# Calls of an alias with weights are split by chance.
+RESOLVED_BY_CHANCE = "Random"
 
 
 class Aliases:
@@ -32,6 +34,7 @@ class Aliases:
             raise Invalid("alias_name", f"any name but {limits.LATEST}", name)
         if sent.version_id is UNSET or not sent.version_id:
             raise Missing("version_id")
+        _check_policies(sent)
         alias = _merged(Alias(alias_name=name, version_id=sent.version_id), sent)
 
         def edit(tx: Transaction) -> Record:
@@ -51,6 +54,7 @@ class Aliases:
 
     async def update(self, owner: str, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
         """What was not sent stays; an empty map of weights ends a canary."""
+        _check_policies(sent)
 
         def edit(tx: Transaction) -> Record:
             former = _existing(tx, owner, alias)
@@ -72,6 +76,14 @@ class Aliases:
     async def list(self, owner: str, wanted: Listing) -> Page:
         existing(self._catalog, owner)
         return page_of(self._catalog, records.ALIAS, owner, wanted)
+
+
+def _check_policies(sent: AliasInput) -> None:
+    """Raises `Invalid` for rules by which calls would go to versions and that nothing here obeys."""
+    if sent.resolve_policy:
+        checks.one_of("resolve_policy", sent.resolve_policy, (RESOLVED_BY_CHANCE,))
+    if sent.route_policy:
+        raise Invalid("route_policy", "nothing: additionalVersionWeight says which calls go where", "an object")
 
 
 def _existing(tx: Transaction, owner: str, alias: str) -> Record:

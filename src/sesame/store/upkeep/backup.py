@@ -185,7 +185,12 @@ def _locked_partial(target: Path) -> tuple[Path, int]:
     """A new directory, and a descriptor that holds its lock for as long as this process makes it."""
     while True:
         partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-        partial.mkdir(mode=0o700)
+        try:
+            partial.mkdir(mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"nothing can be written to {target.parent}: {error.strerror}; name another directory than {target}"
+            ) from error
         # Another process may take a directory that is not locked yet for one left behind, and remove it.
         lock = _lock(partial)
         if lock is not None and partial.exists():

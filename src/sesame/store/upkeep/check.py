@@ -68,6 +68,9 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     `began_at`: when the Sesame that runs on the directory, or was killed on it, had started (Unix seconds); None
     after a clean stop. Its interrupted requests may have left files without a row, which is no damage.
     """
+    if _is_foreign(paths.path):
+        yield Damage(f"{paths.path} is no data directory: nothing in it is Sesame's", "name another with --data-dir")
+        return
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
     damaged = _sqlite(paths.logstores)
@@ -137,6 +140,11 @@ def _segments(paths: DataPaths) -> Iterator[Damage]:
             f"{path}: the segment is missing or damaged; queries read its logs from {paths.logstores.name}",
             "a running Sesame makes it again when a query comes upon it",
         )
+
+
+def _is_foreign(path: Path) -> bool:
+    names = {each.name for each in path.iterdir()} if path.is_dir() else set()
+    return bool(names) and names.isdisjoint(_KNOWN)
 
 
 def _strays(paths: DataPaths) -> Iterator[Damage]:
