@@ -111,6 +111,24 @@ def test_a_functions_failure_and_a_refusal_are_told_apart(endpoint: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("code", "command"),
+    [
+        ("FunctionNotFound", "sesame list"),
+        ("VersionNotFound", "sesame publish"),
+        ("AliasNotFound", "sesame alias list"),
+        ("TriggerNotFound", "sesame triggers list"),
+    ],
+)
+def test_what_does_not_exist_is_told_with_the_command_that_shows_what_does(
+    endpoint: str, code: str, command: str
+) -> None:
+    FakeEndpoint.status, FakeEndpoint.headers_out = 404, {"X-Fc-Request-Id": "rid"}
+    FakeEndpoint.body = f'{{"ErrorCode": "{code}", "ErrorMessage": "it does not exist"}}'.encode()
+    with pytest.raises(Refused, match=rf"{code}: it does not exist \(HTTP 404, request rid\); `{command}`"):
+        at(endpoint).ask("GET", "/x")
+
+
+@pytest.mark.parametrize(
     ("body", "says"),
     [
         (b"<html>", "<html> (HTTP 502)"),
@@ -145,7 +163,8 @@ def test_names_are_escaped_in_the_path(endpoint: str) -> None:
 
 
 def test_a_refused_connection_is_an_error_with_the_address() -> None:
-    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 \(the test\) does not answer: Connection refused"):
+    said = r"127\.0\.0\.1:1 \(the test\) does not answer: Connection refused; `sesame start` starts a Sesame"
+    with pytest.raises(Unreachable, match=said):
         at("http://127.0.0.1:1").ask("GET", "/services")
     with pytest.raises(Unreachable, match=r"nowhere\.invalid \(the test\) does not answer"):
         at("http://nowhere.invalid").ask("GET", "/services")

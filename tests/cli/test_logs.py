@@ -292,7 +292,9 @@ def logstores_alone(tmp_path: Path) -> Path:
 def test_where_nothing_else_is_kept_lines_come_from_logstores(logstores_alone: Path) -> None:
     found = run(logstores_alone, "hello")
     assert said(found) == [("r-1", "FC Invoke Start RequestId: r-1"), ("r-1", "one"), ("r-1", "two words")]
-    assert "The built-in store keeps no lines here: these are from the logstores." in found.stderr
+    assert (
+        "The built-in store keeps no lines here (--log-retention-days): these are from the logstores." in found.stderr
+    )
     assert said(run(logstores_alone, "demo/hello:prod", "--search", "words not one")) == [("r-1", "two words")]
     sql = run(logstores_alone, "demo/hello", "--sql", "select requestId as id, count(*) as n group by id", "--json")
     assert sql.stdout == '{"id":"r-1","n":"3"}\n'

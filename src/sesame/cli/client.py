@@ -39,11 +39,15 @@ NEXT_STEPS = {
     "AccessDenied": "the key's role may not do this, or this machine's clock is wrong",
     "ServiceNotFound": "`sesame list` shows what this server has; was it deployed to another one?",
     "FunctionNotFound": "`sesame list` shows what this server has; was it deployed to another service or server?",
+    "VersionNotFound": "`sesame publish` makes a version; `sesame show` names those that there are",
+    "AliasNotFound": "`sesame alias list` shows those that there are, and `sesame alias set` makes one",
+    "TriggerNotFound": "`sesame triggers list` shows those that there are",
     "ResourceExhausted": "try again later, or raise --max-instances or --max-memory-mb of the server",
 }
 
 # An object store or any other server answers so.
 NO_FUNCTION_COMPUTE = "what answers there is no Function Compute; `sesame env` shows Sesame's addresses, as FC_ENDPOINT"
+NOTHING_LISTENS = "`sesame start` starts a Sesame; where one runs, `sesame env` shows its addresses"
 
 
 class Unreachable(SesameError):
@@ -198,7 +202,8 @@ class Client:
             raise self._unreachable(f"{error.reason or error}; does it speak http:// rather than https://?") from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error or type(error).__name__
-            raise self._unreachable(str(why)) from error
+            step = f"; {NOTHING_LISTENS}" if isinstance(error, ConnectionRefusedError) else ""
+            raise self._unreachable(f"{why}{step}") from error
         finally:
             connection.close()
         if len(body) > ANSWER_BYTES_MAX:

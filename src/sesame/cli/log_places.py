@@ -20,7 +20,7 @@ def reader_of(data_dir: DataDir) -> Lines:
     """Of the built-in store; of the logstores where that is not there, because a Sesame keeps nothing in it."""
     if data_dir.logs.exists() or not data_dir.logstores.exists():
         return LogReader(data_dir.logs)
-    output.note("The built-in store keeps no lines here: these are from the logstores.")
+    output.note("The built-in store keeps no lines here (--log-retention-days): these are from the logstores.")
     return FunctionLines(data_dir.logstores)
 
 

@@ -24,6 +24,10 @@ from sesame.oss.signature import strings_to_sign_v1
 TIMEOUT_S = 60.0
 COPY_BYTES = 1024 * 1024
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
+_NEXT_STEPS = {
+    "NoSuchBucket": "`sesame buckets make` makes it; `sesame buckets list` shows those that there are",
+    "NoSuchKey": "`sesame buckets list` with the bucket's name shows what is in it",
+}
 
 
 class OssRefused(SesameError):
@@ -130,7 +134,8 @@ def _refused(status: int, body: bytes) -> OssRefused:
     except ElementTree.ParseError:
         return OssRefused(f"HTTP {status}: {body[:200].decode('utf-8', 'replace')}")
     said = f"{_text(root, 'Code')}: {_text(root, 'Message')}"
-    return OssRefused(f"{said} (HTTP {status}, request {_text(root, 'RequestId')})")
+    step = _NEXT_STEPS.get(_text(root, "Code"), "")
+    return OssRefused(f"{said} (HTTP {status}, request {_text(root, 'RequestId')})" + (f"; {step}" if step else ""))
 
 
 def _text(element: Element, name: str) -> str:
