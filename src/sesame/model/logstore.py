@@ -63,14 +63,14 @@ class Logstore(msgspec.Struct, frozen=True):
 
 
 class KeyIndex(msgspec.Struct, frozen=True):
-    """How one field is searched; with `doc_value` it can be used in SQL."""
+    """How one field is searched; with `doc_value` it can be used in SQL. None is what its owner left open: no."""
 
     type: KeyType = "text"
     token: tuple[str, ...] = ()
     case_sensitive: bool = False
-    chn: bool = False
-    doc_value: bool = False
-    alias: str = ""
+    chn: bool | None = None
+    doc_value: bool | None = None
+    alias: str | None = None
     json_keys: dict[str, "KeyIndex"] = {}
     index_all: bool = False
     max_depth: int = -1

@@ -29,7 +29,7 @@ class _Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cas
     token: tuple[str, ...] | None = None
     case_sensitive: bool = False
     chn: bool | None = None
-    doc_value: bool = False
+    doc_value: bool | None = None
     alias: str | None = None
     json_keys: dict[str, "_Key"] = {}
     index_all: bool = False
@@ -140,9 +140,9 @@ def _key(name: str, sent: _Key, *, leaf: bool = False) -> KeyIndex:
         type=sent.type,
         token=_delimiters(name, sent.token or ()),
         case_sensitive=sent.case_sensitive,
-        chn=bool(sent.chn),
+        chn=sent.chn,
         doc_value=sent.doc_value,
-        alias=sent.alias or "",
+        alias=sent.alias,
         json_keys={inner: _key(f"{name}.{inner}", key, leaf=True) for inner, key in sent.json_keys.items()},
         index_all=sent.index_all,
         max_depth=sent.max_depth,
@@ -186,9 +186,11 @@ def _keys_document(keys: Mapping[str, KeyIndex], *, leaf: bool) -> Document:
 
 
 def _key_document(key: KeyIndex, *, leaf: bool) -> Document:
-    document: Document = {"type": key.type, "doc_value": key.doc_value, "alias": key.alias}
+    """What its owner left open is left out: clients compare it with what they sent."""
+    told: Document = {"doc_value": key.doc_value, "alias": key.alias}
     if key.type in _TOKENISED and not leaf:
-        document |= {"token": key.token, "caseSensitive": key.case_sensitive, "chn": key.chn}
+        told |= {"token": key.token, "caseSensitive": key.case_sensitive, "chn": key.chn}
+    document: Document = {"type": key.type} | {name: value for name, value in told.items() if value is not None}
     if key.type == "json":
         document |= {
             "index_all": key.index_all,

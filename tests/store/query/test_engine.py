@@ -194,6 +194,28 @@ def test_a_quotation_mark_that_nothing_closes_is_found_at_once() -> None:
         parse('"' + '\\"' * 9_990)
 
 
+@pytest.mark.parametrize(
+    ("sql", "logstore", "query"),
+    [
+        ("select a from access-log limit 0,20", "access-log", "* | SELECT a FROM log OFFSET 0 LIMIT 20"),
+        (
+            "select a-b from web-2024-01 w where a-1 > 2",
+            "web-2024-01",
+            "* | SELECT a - b FROM log AS w WHERE a - 1 > 2",
+        ),
+        ("select 'from a-b' from \"c-d\"", "c-d", "* | SELECT 'from a-b' FROM log"),
+        ("with t as (select * from a-1) select * from t", "a-1", "* | WITH t AS (SELECT * FROM log) SELECT * FROM t"),
+    ],
+)
+def test_sql_over_a_project_names_logstores_with_hyphens(sql: str, logstore: str, query: str) -> None:
+    assert logstore_and_query(sql) == (logstore, query)
+
+
+def test_a_difference_is_no_name() -> None:
+    with pytest.raises(QueryRefused, match="is no SQL"):
+        logstore_and_query("select a from b - c")
+
+
 def test_sql_over_a_project_is_refused_where_it_is_nested_too_deeply() -> None:
     for sql in ("SELECT " + "row(" * 40 + "1" + ")" * 40, "SELECT " + "(" * 3000 + "1" + ")" * 3000):
         with pytest.raises(QueryRefused):

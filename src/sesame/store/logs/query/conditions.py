@@ -214,7 +214,7 @@ def _covers(line: LineIndex | None, field: str) -> bool:
 
 
 def _rule(index: KeyIndex | LineIndex) -> Rule:
-    return Rule(index.token, case_sensitive=index.case_sensitive, chinese=index.chn)
+    return Rule(index.token, case_sensitive=index.case_sensitive, chinese=bool(index.chn))
 
 
 def _typed(text: str, key: KeyIndex) -> Field:

@@ -3,6 +3,8 @@
 Called by the Log Service's GetProjectLogs, on a thread.
 """
 
+from collections.abc import Sequence
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -11,6 +13,8 @@ from sesame.store.logs.query.refusals import QueryRefused
 from sesame.store.logs.query.sql import bound_nested_types
 
 SQL_CHARS_MAX = 10_000
+_BEFORE_NAMES = frozenset({sqlglot.TokenType.FROM, sqlglot.TokenType.JOIN})
+_OF_NAMES = frozenset({sqlglot.TokenType.VAR, sqlglot.TokenType.DASH, sqlglot.TokenType.NUMBER})
 _EXPECTED = "expected SELECT … FROM <logstore> WHERE …"
 
 
@@ -21,8 +25,9 @@ def logstore_and_query(sql: str) -> tuple[str, str]:
     if len(sql) > SQL_CHARS_MAX:
         raise QueryRefused(f"the query has {len(sql)} characters: expected at most {SQL_CHARS_MAX}", "sql")
     try:
-        bound_nested_types(sqlglot.tokenize(sql, read="presto"))
-        tree = sqlglot.parse_one(sql, read="presto")
+        tokens = sqlglot.tokenize(sql, read="presto")
+        bound_nested_types(tokens)
+        tree = sqlglot.parse_one(_names_quoted(sql, tokens), read="presto")
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused(f"the query is no SQL: {_EXPECTED}", "sql") from error
     own = {each.alias for each in tree.find_all(exp.CTE)}
@@ -36,3 +41,19 @@ def logstore_and_query(sql: str) -> tuple[str, str]:
         return names.pop(), "* | " + tree.sql(dialect="presto")
     except RecursionError as error:
         raise QueryRefused("the query is nested too deeply", "sql") from error
+
+
+def _names_quoted(sql: str, tokens: Sequence[sqlglot.Token]) -> str:
+    """With the names of logstores behind FROM and JOIN in quotation marks where they have hyphens, as in `access-log`,
+    which the cloud takes as they are.
+    """
+    for number in range(len(tokens) - 1, 0, -1):
+        last = number
+        while last + 1 < len(tokens) and tokens[last + 1].start == tokens[last].end + 1:
+            if tokens[last + 1].token_type not in _OF_NAMES:
+                break
+            last += 1
+        if tokens[number - 1].token_type in _BEFORE_NAMES and tokens[number].token_type in _OF_NAMES and last > number:
+            name = slice(tokens[number].start, tokens[last].end + 1)
+            sql = f'{sql[: name.start]}"{sql[name]}"{sql[name.stop :]}'
+    return sql
