@@ -26,6 +26,7 @@ from sesame.settings import TABLE, Settings
 # The modules that make samples take a twentieth of a start to import, and are imported only if a port is set.
 if TYPE_CHECKING:
     from sesame.agents.writer import Writer
+    from sesame.cluster.members import Members
     from sesame.metrics.families import PoolState
 
 # Scrapers are few. Functions may reach the port, too, and must not use up the process's descriptors.
@@ -46,7 +47,9 @@ class Counting:
 
 
 class MetricsNeeds(msgspec.Struct, frozen=True):
-    """The collaborators of the endpoint. `teardown` stops its server. `writer` is set with several agents."""
+    """The collaborators of the endpoint. `teardown` stops its server. `writer` is set with several agents, `members`
+    in a cluster.
+    """
 
     settings: Settings
     clocks: Clocks
@@ -54,6 +57,7 @@ class MetricsNeeds(msgspec.Struct, frozen=True):
     counting: Counting
     handover: Handover | None
     writer: "Writer | None"
+    members: "Members | None" = None
 
 
 async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
@@ -65,7 +69,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     if calls is None or settings.metrics_port is None:
         return {}
     from sesame.metrics.endpoint import PATH, MetricsEndpoint
-    from sesame.metrics.families import Measured
+    from sesame.metrics.families import Leader, Measured
     from sesame.metrics.scrape import Scrape
 
     lag = LoopLag(needs.clocks)
@@ -76,6 +80,7 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
         logs=storage.logs,
         log_service=storage.logstores.counts,
         loop_lag=lag,
+        leader=None if needs.members is None else Leader(*needs.members.leader),
     )
     endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth, storage.logstores.kept))
     host, port = settings.metrics_host, settings.metrics_port

@@ -283,7 +283,7 @@ class Sesame:
             writer,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
-        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, writer)
+        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, writer, given.members)
         urls |= await open_metrics(metrics_needs, storage, engine)
         if given.members is not None and writer is not None:
             given.members.open(writer)

@@ -20,7 +20,7 @@ from sesame.http.request import Request
 from sesame.metrics import definitions
 from sesame.metrics.calls import CallCounts
 from sesame.metrics.endpoint import MetricsEndpoint
-from sesame.metrics.families import InstanceCount, Measured, PoolState, ProvisionedCount
+from sesame.metrics.families import InstanceCount, Leader, Measured, PoolState, ProvisionedCount
 from sesame.metrics.loop_lag import BEAT_S, LoopLag
 from sesame.metrics.scrape import Scrape
 from sesame.model.durations import Durations
@@ -40,7 +40,21 @@ POOL = PoolState(
     requests={"warm": 5, "cold": 3, "refused": 2, "failed": 1},
     idle_ended={"evicted": 1, "expired": 2, "outdated": 3, "died": 4},
 )
-LABELS = ("service", "function", "type", "outcome", "phase", "step", "state", "result", "reason", "place", "le")
+LABELS = (
+    "service",
+    "function",
+    "type",
+    "outcome",
+    "phase",
+    "step",
+    "state",
+    "result",
+    "reason",
+    "place",
+    "le",
+    "node",
+    "epoch",
+)
 KEPT = Kept(lines=30, unsealed_lines=10, segments=2, file_bytes=4096, segment_bytes=512)
 DEPTH = QueueDepth({"Enqueued": 7, "Retrying": 1, "Dequeued": 0, "Running": 2, "Stopping": 0}, 12.5, 3, 4)
 
@@ -110,6 +124,7 @@ def scrape(depth: QueueDepth | None = DEPTH, calls: CallCounts | None = None) ->
         logs=FakeLogs(logs),
         log_service=counts,
         loop_lag=lag,
+        leader=Leader("n1-0a1b", "10.0.0.1:9011", "7"),
     )
     return Scrape(measured, read, read_kept)
 
@@ -163,6 +178,7 @@ async def test_a_scrape_holds_what_was_counted() -> None:
         ("sesame_store_up",): 1,
         ("sesame_store_writes_total",): 9,
         ("sesame_event_loop_lag_seconds_count",): 1,
+        ("sesame_cluster_leader_info", "n1-0a1b", "7"): 1,
     }
     assert {key: found.get(key) for key in expected} == expected
     assert found["process_cpu_seconds_total",] > 0

@@ -37,7 +37,10 @@ from sesame.settings import TABLE, Settings
 PROCESSES = 2
 # The process that it is for, and the name that the node had in it.
 STARTED_AS = "SESAME_NODE_STARTED_AS"
-_FIELDS = {"port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port": "sls", "sts_port": "sts"}
+_FIELDS = {
+    "port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port": "sls", "sts_port": "sts",
+    "metrics_port": "metrics",
+}  # fmt: skip
 
 
 @click.command(hidden=True)
@@ -152,4 +155,9 @@ def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[st
         flag, _port_asked, url = name.split(" ")
         if flag in named:
             urls[named[flag]] = f"{url.partition(':')[0]}://{text_of(host, listening[name].getsockname()[1])}"
+    if "metrics" in urls:
+        # Most nodes have none.
+        from sesame.metrics.endpoint import PATH
+
+        urls["metrics"] += PATH.decode()
     return urls

@@ -101,6 +101,11 @@ class Members:
     def epoch(self) -> int:
         return self._seat.epoch
 
+    @property
+    def leader(self) -> tuple[str, str, str]:
+        """This node, where others reach it, and the epoch."""
+        return self._seat.node, self._seat.address, str(self.epoch)
+
     def begin(self) -> None:
         """From here on other nodes are linked, and told that there is a writer: what they have goes on meanwhile."""
         self.port.start()

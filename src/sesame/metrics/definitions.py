@@ -136,12 +136,16 @@ LOOP_LAG = Definition(
     "sesame_event_loop_lag_seconds", "histogram", (), "By how much the event loop is late, four times a second."
 )  # fmt: skip
 BUILD = Definition("sesame_build_info", "gauge", ("version",), "1; the version is in the label.")
+LEADER = Definition(
+    "sesame_cluster_leader_info", "gauge", ("node", "address", "epoch"),
+    "1; in a cluster, the node whose process all of this is of.",
+)  # fmt: skip
 
 ALL = (
     CALLS, CALL_DURATION, CALLS_IN_FLIGHT, COLD_STARTS, COLD_PHASE, START_STEP, MEMORY_PEAK, INSTANCES, PROVISIONED,
     PROVISIONED_TARGET, INSTANCE_MEMORY, INSTANCE_MEMORY_MAX, LEASES, INSTANCES_ENDED, QUEUE, QUEUE_AGE, DELIVERIES,
     DEAD_LETTERS, LOG_WAITING, LOG_LAG, SLS_LINES, SLS_UNSEALED, SLS_SEGMENTS, SLS_BYTES, SLS_WRITTEN, SLS_QUERY,
-    SLS_DAMAGED, STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
+    SLS_DAMAGED, STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD, LEADER,
 )  # fmt: skip
 
 

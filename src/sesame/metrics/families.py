@@ -6,7 +6,7 @@ the number of instances.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from prometheus_client import Metric
@@ -125,8 +125,16 @@ class LogServiceCounts(Protocol):
     def queries(self) -> Mapping[str, Durations]: ...
 
 
+class Leader(NamedTuple):
+    """The node of a cluster that leads, where other nodes reach it, and in which epoch."""
+
+    node: str
+    address: str
+    epoch: str
+
+
 class Measured(msgspec.Struct, frozen=True):
-    """What is looked at. `logs` is None where no logs are kept."""
+    """What is looked at. `logs` is None where no logs are kept, `leader` where there is no cluster."""
 
     calls: CallCounts
     pool: Callable[[], PoolState]
@@ -134,6 +142,7 @@ class Measured(msgspec.Struct, frozen=True):
     logs: LogState | None
     log_service: LogServiceCounts
     loop_lag: LoopLag
+    leader: Leader | None = None
 
 
 def in_process(measured: Measured) -> Iterator[Metric]:
@@ -150,6 +159,8 @@ def in_process(measured: Measured) -> Iterator[Metric]:
     yield _histogram(names.SLS_QUERY, {(outcome,): durations for outcome, durations in counts.queries.items()})
     yield _histogram(names.LOOP_LAG, {(): measured.loop_lag.durations})
     yield _labelled(names.BUILD, {(__version__,): 1})
+    if measured.leader is not None:
+        yield _labelled(names.LEADER, {tuple(measured.leader): 1})
 
 
 def of_queue(depth: Depth | None) -> Iterator[Metric]:
