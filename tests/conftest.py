@@ -19,6 +19,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from tests.support.postgresql import SHARED, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.support.s3 import s3_store, s3_url  # noqa: F401 - fixtures
+from tests.support.wanted_runtimes import few_runtimes  # noqa: F401 - a fixture
 
 # How long an example takes says something of the machine and nothing of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -20,6 +20,9 @@ from tests.support.virtual_time import eventually
 from sesame.app import Sesame
 from sesame.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
+RUNTIME = "python3.10"
 RETRIED = """
 import os, time
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -124,7 +127,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "main.py").write_text(code)
         await made.asked(
-            "create_function", "s", name, "python3.10", "main.handler", codeDir=str(tmp_path / name), timeout=120
+            "create_function", "s", name, RUNTIME, "main.handler", codeDir=str(tmp_path / name), timeout=120
         )
     yield made
     await made.sesame.stop()

@@ -23,6 +23,9 @@ from sesame.store.logs.logstores.interface import Query
 from sesame.store.logs.reader import LogReader
 from sesame.store.logs.reader import Query as BuiltIn
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
+RUNTIME = "python3.10"
 CODE = """
 import logging, os
 def handler(event, context):
@@ -83,7 +86,7 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "main.py").write_text(CODE)
     await asked("create_service", "s", role=f"{role}idle", logConfig=config)
-    await asked("create_function", "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "f"))
+    await asked("create_function", "s", "f", RUNTIME, "main.handler", codeDir=str(tmp_path / "f"))
     await asked("invoke_function", "s", "f")
     await eventually(lambda: any("project p is not in the Log Service" in line for line in said()))
 
@@ -150,9 +153,7 @@ async def test_where_only_logstores_keep_lines_the_command_reads_them_there(tmp_
         config = {"project": "p", "logstore": "l"}
         role = f"acs:ram::{key.account_id}:role/writing"
         await asyncio.to_thread(client.create_service, "s", role=role, logConfig=config)
-        await asyncio.to_thread(
-            client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "f")
-        )
+        await asyncio.to_thread(client.create_function, "s", "f", RUNTIME, "main.handler", codeDir=str(tmp_path / "f"))
         nothing = await asyncio.to_thread(shown, "s/f")
         assert "What s writes is not in logstore l of project p: project p is not in the Log Service" in nothing.stderr
         assert "there are no logs of 's/f'" in str(nothing.exception)

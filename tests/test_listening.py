@@ -21,6 +21,8 @@ from sesame.app import Sesame
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
 CERTIFICATE = pair("localhost")
 
 

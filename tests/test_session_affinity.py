@@ -23,6 +23,9 @@ from tests.support.virtual_time import eventually
 from sesame.app import Sesame, Substitutes
 from sesame.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
+RUNTIME = "python3.10"
 KEEP_ALIVE_S = 30
 IDLE_S, TTL_S = 200, 600
 # Answers with the id of its instance, and with how many calls that instance has had.
@@ -83,7 +86,7 @@ def function(**changes: Any) -> dict[str, Any]:
         "affinityHeaderFieldName": HEADER, "sessionIdleTimeoutInSeconds": IDLE_S, "sessionTTLInSeconds": TTL_S,
     }  # fmt: skip
     return {
-        "functionName": "f", "runtime": "python3.10", "handler": "index.handler", "code": {"zipFile": ZIP},
+        "functionName": "f", "runtime": RUNTIME, "handler": "index.handler", "code": {"zipFile": ZIP},
         "sessionAffinity": "HEADER_FIELD", "sessionAffinityConfig": json.dumps(config), **changes,
     }  # fmt: skip
 

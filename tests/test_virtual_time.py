@@ -23,6 +23,10 @@ from sesame.cli.triggers import triggers
 from sesame.model.logstore import LogProject, Logstore
 from sesame.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
+RUNTIME = "python3.10"
+
 DAY_S = 86400.0
 MAY_WRITE_LOGS = {"Statement": [{"Effect": "Allow", "Action": "log:PostLogStoreLogs", "Resource": "*"}], "Version": "1"}
 WHO = "import os\ndef handler(event, context):\n    return str(os.getpid())\n"
@@ -63,7 +67,7 @@ async def deployed(sesame: Sesame, tmp_path: Path, code: str) -> fc2.Client:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "main.py").write_text(code)
     await asked(client.create_service, "s")
-    await asked(client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "code"))
+    await asked(client.create_function, "s", "f", RUNTIME, "main.handler", codeDir=str(tmp_path / "code"))
     return client
 
 

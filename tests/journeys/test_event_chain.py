@@ -22,6 +22,8 @@ from tests.support.virtual_time import eventually, waits_in_real_time
 from sesame.app import Sesame
 from sesame.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
 FUNCTION = Path(__file__).parents[1] / "functions" / "chain"
 ROLES = {"chain": {"policies": ["AliyunOSSFullAccess", "AliyunFCInvocationAccess"]}}
 RUNTIME, RECURSION_LIMIT = "python3.10", 3

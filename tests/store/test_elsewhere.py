@@ -19,6 +19,8 @@ from sesame.model.errors import ConfigurationError
 from sesame.settings import load
 from sesame.store.sql.pairing import PAIR_FILE
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
 
 def copied(source: Path | str, target: Path | str) -> str:
     done = CliRunner().invoke(db, ["copy", str(source), str(target)])

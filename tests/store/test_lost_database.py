@@ -26,6 +26,8 @@ from sesame.store.objects.objects import Objects
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
 
 async def fill(data: Path) -> None:
     database = Database(data / "sesame.db")

@@ -31,6 +31,8 @@ from sesame.store.upkeep.backup import back_up, restore
 from sesame.store.upkeep.check import check
 from sesame.store.upkeep.damage import Checked, Damage
 
+pytestmark = pytest.mark.usefixtures("few_runtimes")
+
 LARGE = bytes(range(256)) * 5000
 # Long enough for several tries.
 RETRY_FOR_S = 0.3

@@ -4,8 +4,10 @@ Used by `few_runtimes`, in forked servers, and by tests with a whole Sesame in t
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import pytest
 
 from sesame.sandbox.runtimes.lookup import Runtimes
 
@@ -21,3 +23,15 @@ def look_for_those_of(environ: Mapping[str, str]) -> None:
     """From here on, if the environment names any."""
     if wanted := environ.get(WANTED):
         Runtimes.look_up = looking_for(*wanted.split(","))  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def few_runtimes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A whole Sesame in this process has the runtime that the test's module names as RUNTIME, or none at all.
+
+    Each that it has costs a zygote, or a prewarmed sandbox.
+    """
+    named = getattr(request.module, "RUNTIME", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runtimes, "look_up", looking_for(*((named,) if isinstance(named, str) else named)))
+        yield
