@@ -168,3 +168,10 @@ def test_tags_that_cannot_be_read_are_refused_with_their_place(tmp_path: Path, c
     with pytest.raises(TemplateError) as told:
         read(application(tmp_path, condition + TEMPLATE), bucketName="photos")
     assert said in told.value.text
+
+
+def test_keys_without_a_value_in_a_published_file_say_nothing(tmp_path: Path) -> None:
+    publish = PUBLISH.replace("title: Bucket, type: string, default: ''", "title: , type: string, default: ")
+    publish = publish.replace("x-role: {name: imagesRole,", "x-role: {name: ,")
+    found = read(application(tmp_path, publish=publish))
+    assert [note.text for note in found.errors] == ["{{ bucketName }} has no value: pass -p bucketName=VALUE"]

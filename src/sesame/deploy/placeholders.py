@@ -109,6 +109,11 @@ def _terms(condition: str) -> list[re.Match[str]] | None:
     return found
 
 
+def _text(given: Mapping[str, Node], key: str) -> str:
+    """Empty for a key that is not there, and for one without a value, as published files have some."""
+    return given[key].text() if key in given and given[key].value is not None else ""
+
+
 def _suffix(account_id: str) -> str:
     """The same each time, so that to deploy again changes what has been deployed."""
     digest = hashlib.sha256(account_id.encode()).digest()
@@ -135,13 +140,13 @@ class _Values:
         if name in self._given.of_server:
             return self._given.of_server[name]
         asked = self._known[name].mapping() if name in self._known else {}
-        default = asked["default"].text() if "default" in asked and asked["default"].value is not None else ""
+        default = _text(asked, "default")
         if default:
             return default.replace(_SUFFIX, self._suffix)
         if "x-role" in asked:
             return self._role(name, asked["x-role"])
         if name in self._required or "default" not in asked:
-            title = f" ({asked['title'].text()[:80]})" if "title" in asked else ""
+            title = f" ({said[:80]})" if (said := _text(asked, "title")) else ""
             text = f"{{{{ {name} }}}} has no value{title}: pass -p {name}=VALUE"
             if all(note.text != text for note in self.notes):
                 self.notes.append(Note(Place(str(self._path), line), text, error=True))
@@ -150,9 +155,9 @@ class _Values:
     def _role(self, name: str, wanted: Node) -> str:
         """The role that the cloud's console makes for a parameter of this kind; without a name it is left open."""
         given = wanted.mapping("a role")
-        if "name" not in given:
+        role = _text(given, "name")
+        if not role:
             return ""
-        role = given["name"].text()
         policies = given["authorities"].items() if "authorities" in given else []
         self.roles[name] = Role(name=role, system_policies=tuple(each.text() for each in policies), shared=True)
         return f"acs:ram::{self._given.account_id}:role/{role.lower()}"
