@@ -55,6 +55,14 @@ def test_what_sesame_env_prints_names_account_and_region_too(data_dir: Path) -> 
     assert (found.key.account_id, found.region) == ("1234", "r")
 
 
+def test_a_directory_that_was_named_is_not_said_to_lack_what_the_environment_has(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no Sesame runs on the data directory .*: start one") as raised:
+        choose(Named(tmp_path, data_dir_given=True), ELSEWHERE)
+    assert "FC_ENDPOINT" not in str(raised.value)
+    with pytest.raises(ConfigurationError, match="and FC_ENDPOINT is not set: start one"):
+        choose(Named(tmp_path), {})
+
+
 def test_a_flag_comes_before_the_environment(data_dir: Path) -> None:
     found = choose(Named(data_dir, data_dir_given=True), ELSEWHERE)
     assert (found.endpoint, found.key.access_key_id) == (DIRECTORY_ENDPOINT, "LTAI")

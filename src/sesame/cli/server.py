@@ -109,7 +109,7 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
     if found is None:
         found = (running.fc, f"data directory {data_dir.path}") if running else _clouds_endpoint(named, environ)
     if found is None:
-        raise _none_runs(data_dir)
+        raise _none_runs(data_dir, given=named.data_dir_given)
     endpoint, source = found
     if key is None and (named.data_dir_given or (running and is_at(running, endpoint))):
         key = _directory_key(data_dir)
@@ -248,9 +248,11 @@ def _directory_key(data_dir: DataDir) -> Key:
     )
 
 
-def _none_runs(data_dir: DataDir) -> ConfigurationError:
+def _none_runs(data_dir: DataDir, *, given: bool) -> ConfigurationError:
+    """`given`: the directory was named by a flag, beside which the environment does not count."""
     data_dir.refuse_file()
+    and_elsewhere = "" if given else f", and {ENDPOINT_NAMES[0]} is not set"
     return ConfigurationError(
-        f"no Sesame runs on the data directory {data_dir.path}, and {' and '.join(ENDPOINT_NAMES[:1])} is not set: "
+        f"no Sesame runs on the data directory {data_dir.path}{and_elsewhere}: "
         'start one with `sesame start`, name the right one with --data-dir or --endpoint, or eval "$(sesame env)"'
     )
