@@ -13,6 +13,7 @@ from sesame.store.logs.intake import Logs
 from sesame.store.logs.logstores.shared import SharedRows
 from sesame.store.logs.logstores.shared_groups import SharedGroups
 from sesame.store.logs.logstores.store import Shared
+from sesame.store.logs.shared import progress
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.index import SegmentIndex
@@ -44,7 +45,7 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
     logs = await opened(needs, writer)
     shipping = Shipping(made[0], index, objects, limits, clocks)
 
-    bringing = Bringing(shipping.ship, LINES, clocks)
+    bringing = Bringing(shipping.ship, LINES, clocks, progress.teller(database, progress.LINES))
 
     async def last_lines() -> None:
         await logs.end_lines()
@@ -68,7 +69,8 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
 
 def shared_logstores(database: Database, objects: SegmentObjects, epoch: int, path: Path, clocks: Clocks) -> Shared:
     """The Log Service's shared rows and logs."""
-    groups = SharedGroups(GroupIndex(database, epoch, clocks.wall), objects, path, clocks)
+    tell = progress.teller(database, progress.GROUPS)
+    groups = SharedGroups(GroupIndex(database, epoch, clocks.wall), objects, path, clocks, tell)
     return Shared(SharedRows(database, path, clocks.wall), groups)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sesame.model.errors import ConfigurationError
-from sesame.model.standing import Standing
+from sesame.model.standing import Standing, standing_of
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.upkeep.layout import misplaced
 
@@ -198,6 +198,13 @@ class DataDir:
         part = self.path / "node.part"
         part.write_bytes(msgspec.json.encode(standing))
         part.replace(self.path / NODE_FILE)
+
+    def standing(self) -> Standing:
+        """As `stand` has written it last; nothing is known where it was never, or cannot be read."""
+        try:
+            return standing_of(msgspec.json.decode((self.path / NODE_FILE).read_bytes()))
+        except (OSError, msgspec.DecodeError):
+            return Standing()
 
     def running(self) -> Endpoints | None:
         """The addresses of the Sesame that uses this directory; None if none runs, also after it was killed."""

@@ -26,11 +26,11 @@ from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql import sqlite
 from sesame.store.sql.copying import copy_file
-from sesame.store.upkeep import backup as backup_module
-from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
+from sesame.store.upkeep.backup import back_up
 from sesame.store.upkeep.backup import restore as restore_from
 from sesame.store.upkeep.check import check
 from sesame.store.upkeep.damage import Checked
+from sesame.store.upkeep.manifest import MANIFEST, CopiedFile, Manifest
 
 # Of a directory in use.
 COPIES, CHANGES_TO_A_COPY = 3, 7
@@ -256,7 +256,7 @@ def test_a_damaged_backup_leaves_nothing(copy: Path, tmp_path: Path, damage: obj
 @pytest.mark.parametrize("path", ["../../evil", "/etc/evil", "blobs/../../x", "packages/x.zip", "objects/a", "blobs/a"])
 def test_a_backup_cannot_write_elsewhere(copy: Path, tmp_path: Path, path: str) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
-    rewritten(copy, files=[*manifest.files, backup_module.CopiedFile(path, 0, "0" * 64)])
+    rewritten(copy, files=[*manifest.files, CopiedFile(path, 0, "0" * 64)])
     with pytest.raises(ConfigurationError, match="no part of a backup"):
         restore_from(copy, DataDir(tmp_path / "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]

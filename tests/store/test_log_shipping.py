@@ -58,8 +58,12 @@ class Writer:
         self.shipping = shipping
         self.copying = copying
         self.merging = merging
-        self.bringing = Bringing(shipping.ship, "lines of functions", SYSTEM_CLOCKS)
+        self.bringing = Bringing(shipping.ship, "lines of functions", SYSTEM_CLOCKS, self._tell)
+        self.told: list[float] = []
         self.path = path
+
+    async def _tell(self, at: float) -> None:
+        self.told.append(at)
 
     async def write(self, *texts: str, function: str = "f") -> None:
         for text in texts:

@@ -1,6 +1,8 @@
 """`sesame doctor --check` and `sesame backup` at a node of a cluster that does not have all logs. Run by pytest."""
 
 import asyncio
+import datetime
+import itertools
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -17,6 +19,7 @@ from sesame._own_logs import rows_of_no_cluster
 from sesame.cli.backup import backup
 from sesame.data_dir import DataDir
 from sesame.model.clocks import SYSTEM_CLOCKS
+from sesame.model.standing import Standing
 from sesame.store.blobs.bucket import Bucket
 from sesame.store.blobs.location import parse_location
 from sesame.store.logs.file import LogWriter, Row, SourceKey
@@ -24,6 +27,7 @@ from sesame.store.logs.lines import Chunk
 from sesame.store.logs.logstores.interface import Query as LogQuery
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.reader import LogReader, Query
+from sesame.store.logs.shared import progress
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.objects import FOLDER, SegmentObjects, path_of
 from sesame.store.logs.shared.sealing import Sealing
@@ -128,6 +132,81 @@ def test_a_backup_of_a_node_that_does_not_lead_has_the_logs_of_all(node: Node, t
     assert damage_of(restored) == []
     assert texts_of(restored) == ["own", "1", "2"]
     assert asyncio.run(groups_of(restored)) == (["1", "2", "new"], 3)
+
+
+def led(data_dir: DataDir, node: str) -> None:
+    """By a process of this name."""
+    with closing(sqlite3.connect(data_dir.database)) as db, db:
+        columns = "name, epoch, node, address, renewed_at"
+        db.execute(f"INSERT INTO cluster_leadership ({columns}) VALUES ('leadership', 7, ?, '', 0)", (node,))
+
+
+async def bring(node: Node, number: int, text: str = "") -> None:
+    """As the node that leads: a line, if any, and up to when all are there."""
+    database = Database(node.data_dir.database)
+    await database.open()
+    index = SegmentIndex(database, 7, SYSTEM_CLOCKS.wall)
+    if text:
+        at = (await index.reserve()).next_id
+        with closing(write(node.data_dir.path.parent / f"late-{number}.db", at, text)) as writer:
+            sealed = Sealing(writer).next()
+            assert sealed is not None
+        await SegmentObjects(database, node.bucket, SYSTEM_CLOCKS.wall).put(sealed.segment.digest, sealed.data)
+        await index.add(sealed.segment)
+    for name in (progress.LINES, progress.GROUPS):
+        await progress.teller(database, name)(1_000_000.0 + number)
+    await database.close()
+
+
+def test_a_backup_waits_for_what_the_node_that_leads_has_not_brought_yet(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    led(node.data_dir, "other")
+    rounds = itertools.count(1)
+
+    def brings(_pause_s: float) -> None:
+        """What was under way when the backup began, and then what was written before it did."""
+        number = next(rounds)
+        asyncio.run(bring(node, number, "late" if number == 2 else ""))
+
+    monkeypatch.setattr(cluster_logs, "pause", brings)
+    manifest = back_up(node.data_dir, tmp_path / "backup")
+    assert (manifest.logs_until, manifest.logs_late) == (1_000_002.0, False)
+    restored = DataDir(tmp_path / "restored")
+    restore(tmp_path / "backup", restored)
+    assert texts_of(restored) == ["own", "1", "2", "late"]
+
+
+def test_a_backup_says_up_to_when_logs_are_in_it_where_the_node_that_leads_brings_none(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    led(node.data_dir, "other")
+    asyncio.run(bring(node, 1))
+    monkeypatch.setattr(cluster_logs, "BROUGHT_WITHIN_S", 0.0)
+    target = str(tmp_path / "backup")
+    flags = ["--data-dir", str(node.data_dir.path), "--objects", str(node.data_dir.bucket)]
+    done = CliRunner().invoke(backup, [target, *flags])
+    assert done.exit_code == 0, done.output
+    at = datetime.datetime.fromtimestamp(1_000_001).astimezone()
+    said = " ".join(done.stderr.split())
+    assert f"The logs of the cluster are in it up to {at:%Y-%m-%d %H:%M:%S %z} only: the node that leads" in said
+
+
+def test_where_a_node_leads_itself_or_none_does_its_backup_waits_for_nobody(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_pause_s: float) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cluster_logs, "pause", never)
+    led(node.data_dir, "")
+    assert cluster_logs.until_brought(node.data_dir) == cluster_logs.Brought(0.0, late=True)
+    with closing(sqlite3.connect(node.data_dir.database)) as db, db:
+        db.execute("UPDATE cluster_leadership SET node = 'this'")
+    node.data_dir.stand(Standing(node="this"))
+    found = cluster_logs.until_brought(node.data_dir)
+    assert found is not None
+    assert not found.late
 
 
 def test_a_segment_that_is_lost_is_named_and_costs_its_own_lines_alone(node: Node, tmp_path: Path) -> None:

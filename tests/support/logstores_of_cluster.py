@@ -14,6 +14,7 @@ from sesame.store.logs.logstores.shared_groups import SharedGroups
 from sesame.store.logs.logstores.store import LogStorage, Shared
 from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.shared.progress import GROUPS, teller
 from sesame.store.sql.database import Database
 
 NOW_S = 1_700_000_000
@@ -44,7 +45,7 @@ class Cluster:
         self._epoch += 1
         objects = SegmentObjects(self.database, self.objects, SYSTEM_CLOCKS.wall)
         self.index = index = GroupIndex(self.database, self._epoch, SYSTEM_CLOCKS.wall)
-        self.groups = SharedGroups(index, objects, path, SYSTEM_CLOCKS)
+        self.groups = SharedGroups(index, objects, path, SYSTEM_CLOCKS, teller(self.database, GROUPS))
         self.rows = SharedRows(self.database, path, lambda: SYSTEM_CLOCKS.wall() + self.later_s)
         storage = await self._opened(path, Shared(self.rows, self.groups))
         if whole:

@@ -3,6 +3,7 @@
 Change nothing in the directory that is copied.
 """
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.store.blobs.ownership import require_own_objects
 from sesame.store.sql.pairing import require_own_database
-from sesame.store.upkeep.backup import Manifest, back_up
+from sesame.store.upkeep.backup import back_up
 from sesame.store.upkeep.backup import restore as restore_from
+from sesame.store.upkeep.manifest import Manifest
 
 
 @click.command()
@@ -33,6 +35,8 @@ def backup(destination: Path, as_json: bool, **flags: Any) -> None:
         manifest = back_up(data_dir, destination.absolute())
     for lost in manifest.lost_logs:
         output.note(f"Not copied: {lost}")
+    if manifest.logs_until is not None:
+        output.note(_logs_until(manifest))
     if as_json:
         output.json_document(_document(manifest, "backup", destination))
     output.note(
@@ -64,9 +68,22 @@ def restore(source: Path, as_json: bool, **flags: Any) -> None:
     )
 
 
+def _logs_until(manifest: Manifest) -> str:
+    assert manifest.logs_until is not None
+    at = datetime.datetime.fromtimestamp(manifest.logs_until).astimezone()
+    until = f"up to {at:%Y-%m-%d %H:%M:%S %z}" if manifest.logs_until else "up to a time that is not known"
+    if not manifest.logs_late:
+        return f"The logs of the cluster are in it {until}."
+    return (
+        f"The logs of the cluster are in it {until} only: the node that leads has brought none into the bucket since "
+        "this began, or none leads (`sesame cluster status`). Later ones are on the node that has led: run this there."
+    )
+
+
 def _document(manifest: Manifest, kind: str, place: Path) -> dict[str, Any]:
     files = {"files": len(manifest.files), "bytes": _bytes(manifest)}
-    return {kind: str(place.absolute()), **files, "revision": manifest.revision}
+    logs = {} if manifest.logs_until is None else {"logsUntil": manifest.logs_until, "logsLate": manifest.logs_late}
+    return {kind: str(place.absolute()), **files, "revision": manifest.revision, **logs}
 
 
 def _bytes(manifest: Manifest) -> int:

@@ -26,40 +26,15 @@ from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.copying import copy_database, copy_file, make_own, require_empty, save, upgrade_file
-from sesame.store.sql.migrate import known_migrations, newest_migration
-from sesame.store.upkeep.cluster_logs import add_missing
+from sesame.store.upkeep.cluster_logs import add_missing, until_brought
 from sesame.store.upkeep.contents import BucketContents, Contents, contents_of
 from sesame.store.upkeep.files import sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, inventory_of, read_inventory
+from sesame.store.upkeep.manifest import DATABASE, FORMAT, MANIFEST, CopiedFile, Manifest, read_manifest
 
-MANIFEST = "backup.json"
-FORMAT = 1
 # Objects that change while they are copied are copied again, with a newer state of the database.
 ROUNDS_MAX = 20
-_DATABASE, _LOGS, _LOGSTORES, _BLOBS, _PACKAGES = "sesame.db", "logs.db", "logstores.db", "blobs", "packages"
-
-
-class CopiedFile(msgspec.Struct, frozen=True):
-    """`path` is relative to the backup, with slashes. `sha256` in lower-case hex."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`backup.json`: written last, so that a backup without it is not complete. `created_at` in Unix seconds.
-
-    `lost_logs`: segments of a cluster's logs that its bucket does not have as they were put.
-    """
-
-    format: int
-    sesame: str
-    schema: str
-    revision: int
-    created_at: float
-    files: list[CopiedFile]
-    lost_logs: list[str] = []
+_LOGS, _LOGSTORES, _BLOBS, _PACKAGES = "logs.db", "logstores.db", "blobs", "packages"
 
 
 Progress = Callable[[str], None]
@@ -86,12 +61,12 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         logs = {partial / _LOGS: paths.logs, partial / _LOGSTORES: paths.logstores}
         with contents_of(paths) as contents:
             inventory, files = _copy_consistently(paths, (contents, partial), progress)
+            brought = until_brought(paths) if isinstance(contents, BucketContents) else None
             for copied, own in logs.items():
                 if own.exists():
                     progress("logs")
                     copy_file(own, copied)
             if isinstance(contents, BucketContents):
-                progress("logs of other nodes")
                 lost = add_missing(paths, contents, partial / _LOGS, partial / _LOGSTORES)
         files += [_sealed(copied, partial) for copied in logs if copied.exists()]
         manifest = Manifest(
@@ -102,6 +77,8 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
             created_at=time.time(),
             files=sorted(files, key=lambda file: file.path),
             lost_logs=lost,
+            logs_until=None if brought is None else brought.until,
+            logs_late=brought is not None and brought.late,
         )
         sync_tree(partial)
         (partial / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
@@ -122,7 +99,7 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
         )
     if target.is_relative_to(source):
         raise ConfigurationError(f"{target} lies inside the backup {source}: name a place outside")
-    manifest = _manifest(source)
+    manifest = read_manifest(source)
     if isinstance(paths.database, str):
         require_empty(paths.database)
     make_folder(target.parent)
@@ -133,13 +110,13 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
             progress(f"{number} of {len(manifest.files)} files")
             _restore_file(source, file, (partial, bucket), packages)
         (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
-        make_own(partial / _DATABASE)
+        make_own(partial / DATABASE)
         unseal(partial / _LOGS)
         forget_bucket(partial / _LOGSTORES)
         if isinstance(paths.database, str):
-            upgrade_file(partial / _DATABASE)
-            copy_database(partial / _DATABASE, paths.database, progress)
-            for path in partial.glob(f"{_DATABASE}*"):
+            upgrade_file(partial / DATABASE)
+            copy_database(partial / DATABASE, paths.database, progress)
+            for path in partial.glob(f"{DATABASE}*"):
                 path.unlink()
         sync_tree(partial)
     return manifest
@@ -245,10 +222,10 @@ def _copy_consistently(
     shown = backend_of(paths.database).shown
     for _round in range(ROUNDS_MAX):
         progress("database")
-        (partial / _DATABASE).unlink(missing_ok=True)
-        inventory, missing = save(paths.database, partial / _DATABASE, copy_files)
+        (partial / DATABASE).unlink(missing_ok=True)
+        inventory, missing = save(paths.database, partial / DATABASE, copy_files)
         if not missing:
-            database = _sealed(partial / _DATABASE, partial)
+            database = _sealed(partial / DATABASE, partial)
             return inventory, [database, *(file for _row, file in blobs.values()), *packages.values()]
         # With a later state of the database: what is still named there and not on the disk is damage.
         now = read_inventory(paths.database)
@@ -325,33 +302,6 @@ def _sealed(database: Path, partial: Path) -> CopiedFile:
 
 def _copied(target: Path, partial: Path, size: int, sha256: str) -> CopiedFile:
     return CopiedFile(target.relative_to(partial).as_posix(), size, sha256)
-
-
-def _manifest(source: Path) -> Manifest:
-    path = source / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError as error:
-        if not source.exists():
-            raise ConfigurationError(f"{source} does not exist: name a directory that `sesame backup` made") from error
-        raise ConfigurationError(
-            f"{source} is no complete backup: it has no {MANIFEST}, which `sesame backup` writes last"
-        ) from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}; restore another backup") from error
-    if manifest.format != FORMAT:
-        raise ConfigurationError(
-            f"{source} was written by Sesame {manifest.sesame} in format {manifest.format}, expected format {FORMAT}: "
-            "restore it with that version"
-        )
-    if manifest.schema not in known_migrations():
-        raise ConfigurationError(
-            f"{source} was made by a newer Sesame, {manifest.sesame} (found schema {manifest.schema}, expected "
-            f"{newest_migration()} or older): restore it with that version, or an older backup with this one"
-        )
-    if _DATABASE not in {file.path for file in manifest.files}:
-        raise ConfigurationError(f"{source} is no backup of a data directory: it lists no {_DATABASE}")
-    return manifest
 
 
 def _restore_file(

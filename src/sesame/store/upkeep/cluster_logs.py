@@ -16,16 +16,31 @@ from sesame.store.logs.file import LogWriter
 from sesame.store.logs.logstores import bucket_groups
 from sesame.store.logs.logstores.bucket_groups import GroupSegment
 from sesame.store.logs.logstores.shared import LogService, log_service_of, with_log_service
-from sesame.store.logs.shared import group_index, index
+from sesame.store.logs.shared import group_index, index, progress
 from sesame.store.logs.shared.sealing import Sealing
 from sesame.store.logs.shared.segment import Damaged, Ranges, Segment, opened
 from sesame.store.sql import sqlite_file
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.cluster_schema import cluster_leadership
 from sesame.store.upkeep.contents import BucketContents
 from sesame.store.upkeep.damage import Checked, Damage
 from sesame.store.upkeep.inventory import DataPaths
 
+# POLICY: the node that leads brings logs each 5 s. One that has told nothing for so long is gone, or cannot.
+BROUGHT_WITHIN_S, LOOKS_EVERY_S = 30.0, 0.25
+# At first, and twice since.
+TOLD_TIMES = 3
+pause = time.sleep
 LOST = "nodes that have its lines keep them; others show a note in their place until they are too old"
+
+
+class Brought(NamedTuple):
+    """`until`: logs from before are in the bucket, or in the node's own file (Unix seconds, by the clock of the node
+    that leads; 0 where it never told). `late`: that node has brought none since this was asked, or none leads.
+    """
+
+    until: float
+    late: bool
 
 
 class Rows(NamedTuple):
@@ -112,6 +127,46 @@ def add_missing(paths: DataPaths, contents: BucketContents, logs: Path, logstore
         if rows.service is not None:
             lost += _add_groups(contents, rows.groups, rows.service, logstores, last=last)
     return lost
+
+
+def until_brought(paths: DataPaths) -> Brought | None:
+    """Waits until the node that leads has brought into the bucket what it had when this was called.
+
+    Not where this node leads, or none does, and not for ever where that node does not bring it. None for no cluster.
+    """
+    backend = backend_of(paths.database)
+    seen = backend.follow(_progress)
+    if not seen.epoch:
+        return None
+    if seen.leader and seen.leader == paths.standing().node:
+        # What it has not brought is in its own file.
+        return Brought(time.time(), late=False)
+    told = [[each] for each in seen.told]
+    ends_at = time.monotonic() + BROUGHT_WITHIN_S
+    # What is told first may have begun before, and what is told after that has not.
+    while seen.leader and not all(len(each) >= TOLD_TIMES for each in told):
+        if time.monotonic() >= ends_at:
+            break
+        pause(LOOKS_EVERY_S)
+        seen = backend.follow(_progress)
+        for each, now in zip(told, seen.told, strict=True):
+            if now != each[-1]:
+                each.append(now)
+    return Brought(min(seen.told), late=not all(len(each) >= TOLD_TIMES for each in told))
+
+
+class _Progress(NamedTuple):
+    """`leader` is "" where nobody leads; `epoch` 0 where nobody ever did."""
+
+    epoch: int
+    leader: str
+    told: tuple[float, float]
+
+
+def _progress(connection: sa.Connection) -> _Progress:
+    row = connection.execute(sa.select(cluster_leadership.c.epoch, cluster_leadership.c.node)).first()
+    epoch, leader = (0, "") if row is None else row
+    return _Progress(epoch, leader, progress.brought(connection))
 
 
 def _add_lines(contents: BucketContents, segments: list[Segment], path: Path, *, last: bool) -> Iterator[str]:

@@ -15,6 +15,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.function import Package
 from sesame.model.object import ObjectKind
 from sesame.model.records import Record
+from sesame.model.standing import Standing
 from sesame.store import outbox
 from sesame.store.documents import decode_records
 from sesame.store.packages.named import named_packages
@@ -40,6 +41,9 @@ class DataPaths(Protocol):
 
     @property
     def database(self) -> Path | str: ...
+    def standing(self) -> Standing:
+        """What the node of a cluster that uses it has said of itself last, if any has."""
+        ...
 
 
 class BlobRow(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from sesame.store.logs.shared.group_index import GroupIndex
 from sesame.store.logs.shared.loops import Bringing, copied
 from sesame.store.logs.shared.merging import How, Merging
 from sesame.store.logs.shared.objects import SegmentObjects
+from sesame.store.logs.shared.progress import Tell
 from sesame.store.sql import sqlite_file
 
 # POLICY: who reads waits so long for what is not here yet, before he is told to come again.
@@ -33,8 +34,8 @@ log = structlog.get_logger(__name__)
 
 
 class SharedGroups:
-    def __init__(self, index: GroupIndex, objects: SegmentObjects, path: Path, clocks: Clocks) -> None:
-        """`path` of the file of the logstores."""
+    def __init__(self, index: GroupIndex, objects: SegmentObjects, path: Path, clocks: Clocks, tell: Tell) -> None:
+        """`path` of the file of the logstores. `tell` is told up to when its logs are in the bucket."""
         self._index = index
         self._objects = objects
         self._reader = Reader(path)
@@ -49,7 +50,7 @@ class SharedGroups:
         # Of groups, what was added later stays behind: nothing else belongs between two that were added.
         how = How(bucket_groups.SEGMENT_BYTES, lambda _former, _later: True, self._join)
         self.merging = Merging(index, objects, how)
-        self._bringing = Bringing(self.bring, "logs of logstores", clocks)
+        self._bringing = Bringing(self.bring, "logs of logstores", clocks, tell)
 
     async def begin(self, commits: Commits, logstores: Callable[[], Sequence[Known]]) -> None:
         """Once numbers are reserved, before the first log."""

@@ -10,6 +10,7 @@ import structlog
 
 from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
+from sesame.store.logs.shared.progress import Tell
 
 # POLICY: so much of the log may be lost with the node that leads. Each second less would cost as many more objects:
 # one in five seconds, each with a row, are 17,280 a day while functions write all the time.
@@ -17,15 +18,18 @@ SEAL_EVERY_S = 5.0
 # So long a clean stop waits for the bucket; what is not there then is added when the node leads again.
 STOP_PATIENCE_S = 10.0
 AGAIN_AFTER_S = 5.0
+# What was written is in the file by then: it is flushed each 0.15 s, and the rest of a line after 1 s (`logs.intake`).
+INTO_THE_FILE_S = 1.5
 
 log = structlog.get_logger(__name__)
 
 
 class Bringing:
-    """Has `bring` put into the bucket what is in the file. `what` is in the plural, for Sesame's log."""
+    """Has `bring` put into the bucket what is in the file, and says so. `what` is in the plural, for Sesame's log."""
 
-    def __init__(self, bring: Callable[[], Awaitable[None]], what: str, clocks: Clocks) -> None:
+    def __init__(self, bring: Callable[[], Awaitable[None]], what: str, clocks: Clocks, tell: Tell) -> None:
         self._bring = bring
+        self._tell = tell
         self._what = what
         self._clocks = clocks
         self._failing = False
@@ -38,8 +42,10 @@ class Bringing:
 
     async def attempt(self) -> None:
         """What fails is told in Sesame's log, once, and done at the next attempt."""
+        began = self._clocks.wall()
         try:
             await self._bring()
+            await self._tell(began - INTO_THE_FILE_S)
         except PlatformError as error:
             if not self._failing:
                 log.warning(f"{self._what} do not get into the bucket; trying again", error=str(error))
