@@ -31,26 +31,34 @@ EACH_TIME = 60
 
 
 class Any(msgspec.Struct, frozen=True):
+    """`times`: how often some of its bytes were written again."""
+
     size: int
     digest: str = ""
+    times: int = 0
 
 
 async def nobody(_segments: Sequence[Any], _data: Sequence[bytes]) -> None:
     return None
 
 
-@pytest.mark.parametrize("size", [100, 2_000, 20_000, 200_000])
-def test_of_a_day_few_segments_are_left_and_each_byte_is_written_again_a_few_times(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "on_average", "at_most"), [(100, 5.22, 9), (2_000, 3.0, 5), (20_000, 1.0, 1), (200_000, 1.0, 1)]
+)
+def test_of_a_day_few_segments_are_left_and_each_byte_is_written_again_a_few_times(
+    size: int, on_average: float, at_most: int
+) -> None:
     how = How(SEGMENT_BYTES, lambda _former, _later: True, nobody)
     numbers = itertools.count(1)
     there: list[Indexed[Any]] = []
-    most = written = fetched = 0
+    most = written = fetched = times = 0
     for _minutes in range(A_DAY // EACH_TIME):
         there += [Indexed(next(numbers), Any(size)) for _ in range(EACH_TIME)]
         most = max(most, len(there))
         for run in to_join(there, how):
             at = there.index(run[0])
-            whole = Any(sum(each.segment.size for each in run))
+            whole = Any(sum(each.segment.size for each in run), "", max(each.segment.times for each in run) + 1)
+            times = max(times, whole.times)
             there[at : at + len(run)] = [Indexed(run[-1].number, whole)]
             written += whole.size
             fetched += len(run)
@@ -58,7 +66,7 @@ def test_of_a_day_few_segments_are_left_and_each_byte_is_written_again_a_few_tim
     full = A_DAY * size / SEGMENT_BYTES
     assert len(there) <= 2 * full + 12
     assert most <= 2 * full + 12 + EACH_TIME
-    assert written <= 6 * A_DAY * size
+    assert (round(written / (A_DAY * size), 2), times) == (on_average, at_most)
     assert fetched <= 1.1 * A_DAY
 
 
