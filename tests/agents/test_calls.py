@@ -15,6 +15,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.policies import HERE
 from sesame.agents.presence import Presence
 from sesame.identity.nonces import UsedNonces
+from sesame.model.errors import Unavailable
 from sesame.model.invocation import Target
 
 TARGET = Target("s", "LATEST", "f")
@@ -98,6 +99,33 @@ async def test_a_call_stays_only_where_the_writer_says_here_as_agents_of_two_mac
     follower.questions[0].set_result(messages.Place(1, "", agent))
     assert await going is bool(moved)
     assert went == moved
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_call_waits_for_the_next_writer_and_is_told_to_come_again_where_none_comes(
+    monkeypatch: pytest.MonkeyPatch, *, comes_back: bool
+) -> None:
+    follower = Asking()
+    follower.writer.patience_s = 60.0 if comes_back else 0.0
+    follower.writer.lost()
+    asked = calls_of(follower, monkeypatch)
+    going = asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None))))
+    await settle()
+    if comes_back:
+        follower.writer.came()
+        follower.backlog.step()
+        await settle()
+        follower.questions[0].set_result(messages.Place(1, "", HERE))
+        assert await going is False
+    else:
+        with pytest.raises(Unavailable, match="does not come back"):
+            await going
+    for waits in (follower.writer.waited(follower.writer.here), follower.writer.waited(follower.writer.takes_requests)):
+        if comes_back:
+            await waits
+        else:
+            with pytest.raises(Unavailable):
+                await waits
 
 
 async def settle() -> None:

@@ -163,3 +163,13 @@ def test_a_full_disk_is_told_to_the_caller_and_other_failures_are_not(full: bool
     assert (status, failure.error_code) == ((503, "ServiceUnavailable") if full else (500, "InternalServerError"))
     assert ("free some space on the disk of the data directory" in failure.error_message) == full
     assert "secret" not in failure.error_message
+
+
+@pytest.mark.parametrize("error", [errors.Unavailable("secret"), errors.StoreUnavailable("secret")])
+def test_what_is_away_for_a_moment_is_no_error_of_ours_and_says_when_to_come_again(error: Exception) -> None:
+    answers = ErrorAnswers(ErrorForm(worded=worded), DateHeader(lambda: 0.0))
+    status, failure = answers.of(error, "id", ("POST", "/2016-08-15/services/s/functions/f/invocations"))
+    assert (status, failure.error_code) == (503, "ServiceUnavailable")
+    assert "secret" not in failure.error_message
+    assert (b"Retry-After", b"2") in answers.answer("id", (status, failure)).headers
+    assert b"Retry-After" not in dict(answers.answer("id", (500, failure)).headers)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.support.fakes import FakeDriver
 
-from sesame.model.errors import PlatformError, StoreUnavailable
+from sesame.model.errors import PlatformError, StoreUnavailable, Unavailable
 from sesame.sandbox.interface import InstanceSpec, KillReason, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.volumes import NasVolumes
@@ -39,12 +39,12 @@ class Packages:
     def __init__(self) -> None:
         self.leases: list[Lease] = []
         self.missing = False
-        self.unreachable = False
+        self.unreachable: Exception | None = None
 
     async def lease(self, sha256s: Sequence[str], runtime: str) -> Lease:
         assert runtime == SPEC.runtime
-        if self.unreachable:
-            raise StoreUnavailable("the bucket does not answer")
+        if self.unreachable is not None:
+            raise self.unreachable
         if self.missing:
             raise PlatformError("code package first is not on this machine: deploy the function again")
         self.leases.append(Lease(sha256s))
@@ -94,10 +94,11 @@ async def test_a_start_that_fails_releases_its_packages() -> None:
     assert packages.leases[0].released == 1
 
 
-async def test_a_package_that_cannot_be_reached_now_is_not_taken_for_lost() -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("no answer"), Unavailable("the writer does not come back")])
+async def test_a_package_that_cannot_be_reached_now_is_not_taken_for_lost(error: Exception) -> None:
     made, packages, _driver = launcher()
-    packages.unreachable = True
-    with pytest.raises(StoreUnavailable):
+    packages.unreachable = error
+    with pytest.raises(type(error)):
         await create(made)
 
 

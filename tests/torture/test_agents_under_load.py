@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fc2
+import psutil
 import pytest
 from tests.journeys.conftest import Sesame, run, running, wait_until
 from tests.journeys.test_agents import agents_of, writer_of
@@ -21,6 +22,8 @@ SECONDS_MAX = 800.0
 KILLS = 3
 CALM_S, WATCHED_S = 8.0, 20.0
 PAUSE_S = 0.1
+# Each while it starts, so that the next one is waited for longer and longer.
+KILLED_AGAIN = 7
 
 pytestmark = pytest.mark.torture
 
@@ -104,3 +107,25 @@ def test_goodput_after_an_agent_is_killed(several: Sesame, which: str) -> None:
     print(f"\nkill -9 of {which}: goodput as before after {shown}; {summary(seen)}")
     assert all(first < WATCHED_S for first, _last in found), shown
     calls.settled(seen.accepted)
+
+
+def test_callers_are_never_told_of_an_error_of_ours_while_the_writer_is_killed_again_and_again(several: Sesame) -> None:
+    """What was on the writer is cut off; everything else waits, or is told to come again."""
+    calls = Calls(several, "again", RUNTIME)
+    with calls.at(RATE) as callers:
+        time.sleep(CALM_S)
+        for _ in range(KILLED_AGAIN):
+            killed = writer_of(several)
+            killed.kill()
+            wait_until(functools.partial(_is_another, several, killed), "the next writer")
+            time.sleep(PAUSE_S)
+        wait_until(lambda: len(agents_of(several)) == AGENTS, "as many agents as before")
+        time.sleep(WATCHED_S)
+        seen = callers.stop()
+    print(f"\n{summary(seen)}")
+    assert not [what for what in seen.failed if what.startswith("500")], summary(seen)
+    calls.settled(seen.accepted)
+
+
+def _is_another(server: Sesame, writer: psutil.Process) -> bool:
+    return writer_of(server) != writer

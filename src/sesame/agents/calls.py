@@ -27,7 +27,7 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.identity.nonces import UsedNonces
-from sesame.model.errors import Exhausted, PlatformError
+from sesame.model.errors import Exhausted, Unavailable
 from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.snapshot import Snapshot
 
@@ -57,7 +57,7 @@ class OfFollower(Protocol):
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None: ...
 
 
-class Changed(PlatformError):
+class Changed(Unavailable):
     """The writer has a newer snapshot of the function than a call that asks for an instance, or none any more."""
 
 
@@ -132,7 +132,7 @@ class Calls:
     async def serve(self, invoke: Invoke, invocation: Invocation, *others: Any) -> Outcome:
         """`invoke`, unless the call may not be served here any more."""
         if not self._may_serve():
-            raise PlatformError("this node has not heard from the writer of its cluster for too long: call again")
+            raise Unavailable("this node has not heard from the writer of its cluster for too long: call again")
         target = of_version(invocation.target, invocation.version)
         for _ in range(CHANGES_MAX):
             snapshot = self._served.of(target)
@@ -221,12 +221,12 @@ class Calls:
         return place
 
     async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
-        """Raises `PlatformError` where the request cannot move, and so is not answered here."""
+        """Raises `Unavailable` where the request cannot move, and so is not answered here."""
         follower, writer = self._follower, self._writer
         await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)
         moved = await move(exchange, proven=proven)
         if moved is None:
-            raise PlatformError("this agent cannot serve the request, and the connection cannot move to another")
+            raise Unavailable("this agent cannot serve the request, and the connection cannot move to another")
         if follower.link is None:
             # It has ended in this moment: back here, and then to the next one.
             follower.adopt(socket.socket(fileno=moved.fd), moved.arrived)

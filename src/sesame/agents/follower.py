@@ -38,7 +38,7 @@ from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import PlatformError
+from sesame.model.errors import Unavailable
 from sesame.model.invocation import Invocation, Outcome
 
 # So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
@@ -159,7 +159,7 @@ class Follower:
             self._link.send(message, fds)
 
     async def ask(self, question: Callable[[int], m.Message]) -> m.Message:
-        """The answer of the writer, or of the one that is started in its place. Raises `PlatformError`."""
+        """The answer of the writer, or of the one that is started in its place. Raises `Unavailable`."""
         while True:
             await self.until_followed()
             with contextlib.suppress(ConnectionResetError):
@@ -167,7 +167,7 @@ class Follower:
                 return answer
 
     async def until_followed(self) -> None:
-        """Returns when there is a writer, whose catalog is here. Raises `PlatformError`."""
+        """Returns when there is a writer, whose catalog is here. Raises `Unavailable`."""
         await self.writer.waited(self.writer.here)
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
@@ -234,7 +234,7 @@ class Follower:
     async def left(self) -> None:
         """Where it rests, returns when no request of other agents is under way to it, or the writer does not say so."""
         if self._rests and self.writer.here.is_set():
-            with contextlib.suppress(TimeoutError, PlatformError):
+            with contextlib.suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(LEAVES_WITHIN_S):
                     await self.ask(m.Leaving)
 

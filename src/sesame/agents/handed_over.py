@@ -14,7 +14,7 @@ import msgspec
 from sesame.agents import messages as m
 from sesame.agents.endings import error_of
 from sesame.engine.steps import STOPPED
-from sesame.model.errors import PlatformError
+from sesame.model.errors import Unavailable
 from sesame.model.invocation import Invocation, Outcome, Target, of_version
 
 # POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
@@ -26,7 +26,7 @@ class NotHere(Exception):
     """The follower does not run this function, or ends."""
 
 
-class CutOff(PlatformError):
+class CutOff(Unavailable):
     """The follower has ended, or its link, or it has cut the call off as it ends."""
 
 

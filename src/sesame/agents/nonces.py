@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sesame.agents import messages as m
 from sesame.identity.nonces import DIGEST_BYTES, UsedNonces
-from sesame.model.errors import PlatformError
+from sesame.model.errors import Unavailable
 
 Ask = Callable[[Callable[[int], m.Message]], Awaitable[m.Message]]
 
@@ -18,7 +18,7 @@ class NoncesOfAll:
     """A follower's side. There is one question at a time; nonces that come meanwhile are in the next one."""
 
     def __init__(self, ask: Ask) -> None:
-        """`ask` gives the answer of the writer, or raises `PlatformError` where there is none."""
+        """`ask` gives the answer of the writer, or raises `Unavailable` where there is none."""
         self._ask = ask
         self._waiting: list[tuple[bytes, asyncio.Future[bool]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -43,7 +43,7 @@ class NoncesOfAll:
         nonces, tries = b"".join(nonce for nonce, _first in asked), itertools.count()
         try:
             answer = await self._ask(lambda n: m.UseNonces(n, nonces, next(tries) > 0))
-        except PlatformError as error:
+        except Unavailable as error:
             for _nonce, first in asked:
                 if not first.done():
                     first.set_exception(error)

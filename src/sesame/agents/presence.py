@@ -6,7 +6,7 @@ Used by `agents.follower`.
 import asyncio
 from typing import Protocol
 
-from sesame.model.errors import PlatformError
+from sesame.model.errors import Unavailable
 
 # On one machine. Where the writer is replaced, requests wait for the next one as long as it says (`messages.Rest`).
 AWAY_S = 15.0
@@ -50,12 +50,12 @@ class Presence:
         self.takes_requests.clear()
 
     async def waited(self, event: asyncio.Event) -> None:
-        """Returns when one of the two is set. Raises `PlatformError`."""
+        """Returns when one of the two is set. Raises `Unavailable`."""
         try:
             async with asyncio.timeout(self.patience_s):
                 await event.wait()
         except TimeoutError:
             raise self.missing() from None
 
-    def missing(self) -> PlatformError:
-        return PlatformError("the agent that keeps the data directory does not come back")
+    def missing(self) -> Unavailable:
+        return Unavailable("the agent that keeps the data directory does not come back")

@@ -11,7 +11,7 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import connection_of
 from sesame.model import records
 from sesame.model.configs import provision_config_name
-from sesame.model.errors import CallerError, PlatformError
+from sesame.model.errors import CallerError, Unavailable
 from sesame.model.invocation import Target, of_version
 from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Catalog
@@ -87,7 +87,7 @@ class Served:
         snapshot = self._resolver.resolve(target)
         if self.serves_calls_of(target):
             return snapshot
-        raise PlatformError("the function is one of the writer's since the call came: call it again")
+        raise Unavailable("the function is one of the writer's since the call came: call it again")
 
     def serves(self, snapshot: Snapshot) -> bool:
         """POLICY: beside those that `followers_serve` excludes, calls that are recorded, and those that may have

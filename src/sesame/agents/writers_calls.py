@@ -25,7 +25,7 @@ from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
 from sesame.http.request import Request
 from sesame.identity.nonces import UsedNonces
-from sesame.model.errors import CallerError, Exhausted, PlatformError, SesameError
+from sesame.model.errors import CallerError, Exhausted, SesameError, Unavailable
 from sesame.model.invocation import Outcome, Target
 from sesame.model.snapshot import Snapshot
 
@@ -245,7 +245,7 @@ class WritersCalls:
         instance = await self._set_aside(snapshot, self._writer.machine_of(followed.agent))
         if followed.link is not link or not link.open:
             self._pool.capacity.free(instance)
-            raise PlatformError("the agent that was to have an instance has ended")
+            raise Unavailable("the agent that was to have an instance has ended")
         followed.hold(instance)
         return instance.instance_id
 

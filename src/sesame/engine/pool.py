@@ -21,7 +21,7 @@ from sesame.engine.sessions import SessionInstances
 from sesame.engine.sharing import SharedInstances
 from sesame.engine.startup import Startup
 from sesame.model.clocks import Timer
-from sesame.model.errors import Exhausted, PlatformError
+from sesame.model.errors import Exhausted, Unavailable
 from sesame.model.invocation import Target
 from sesame.model.session import SessionKey
 from sesame.model.snapshot import Snapshot
@@ -273,7 +273,7 @@ class Pool:
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise PlatformError("the server is stopping")
+            raise Unavailable("the server is stopping")
 
     async def an_end(self) -> None:
         await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)

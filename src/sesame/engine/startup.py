@@ -13,7 +13,7 @@ from sesame.engine.instance import Instance, State
 from sesame.engine.policies import BACKOFF_MAX_S, START_ATTEMPTS, start_backoff_s
 from sesame.engine.steps import UNHANDLED, Ended, Steps
 from sesame.model.clocks import Clocks
-from sesame.model.errors import NotStarted, PlatformError, StartProblem
+from sesame.model.errors import NotStarted, PlatformError, StartProblem, Unavailable
 from sesame.model.invocation import FunctionError
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import InstanceSpec, OnDeath, SandboxLauncher, SandboxStartFailed, StartFailure
@@ -80,7 +80,7 @@ class Startup:
         while True:
             attempt += 1
             if self._closed:
-                raise PlatformError("the server is stopping")
+                raise Unavailable("the server is stopping")
             try:
                 sandbox = await self._launcher.create(spec, instance.write_output, on_death)
             except SandboxStartFailed as error:

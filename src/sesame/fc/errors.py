@@ -13,15 +13,18 @@ from starlette.exceptions import HTTPException
 from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID, DateHeader
 from sesame.fc.refusals import ApiError, Failure, PathNotSupported
 from sesame.http.interface import Answer
-from sesame.model.errors import CallerError, StoreUnavailable
+from sesame.model.errors import CallerError, StoreUnavailable, Unavailable
 from sesame.model.full_disk import NEXT_STEP, full_disk_in
 
 log = structlog.get_logger("sesame.fc")
 
 INTERNAL_CODE = "InternalServerError"
 INTERNAL_TEXT = "an internal error has occurred. Please retry."
-UNAVAILABLE_CODE = "ServiceUnavailable"
-UNAVAILABLE_TEXT = "the store of this server does not answer. Please retry."
+UNAVAILABLE, UNAVAILABLE_CODE = 503, "ServiceUnavailable"
+# Sent with every 503, in whole seconds. A process that was killed serves again within 2 s (SPECIFICATION.md).
+RETRY_AFTER = (b"Retry-After", b"2")
+UNAVAILABLE_TEXT = "this server cannot serve the request at this moment. Please retry."
+STORE_UNAVAILABLE_TEXT = "the store of this server does not answer. Please retry."
 FULL_TEXT = f"the disk of this server is full: {NEXT_STEP}, and retry."
 
 
@@ -62,17 +65,21 @@ class ErrorAnswers:
             return refusal.status, Failure(refusal.code, _shortened(str(refusal)))
         if isinstance(error, StoreUnavailable):
             log.error("code or an object cannot be reached", request_id=request_id, path=asked[1], error=str(error))
-            return 503, Failure(UNAVAILABLE_CODE, UNAVAILABLE_TEXT)
+            return UNAVAILABLE, Failure(UNAVAILABLE_CODE, STORE_UNAVAILABLE_TEXT)
+        if isinstance(error, Unavailable):
+            log.error("request refused for the moment", request_id=request_id, path=asked[1], error=str(error))
+            return UNAVAILABLE, Failure(UNAVAILABLE_CODE, UNAVAILABLE_TEXT)
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         if full_disk_in(error) is not None:
-            return 503, Failure(UNAVAILABLE_CODE, FULL_TEXT)
+            return UNAVAILABLE, Failure(UNAVAILABLE_CODE, FULL_TEXT)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
     def answer(self, request_id: str, answer: tuple[int, Failure]) -> Answer:
         """Builds the complete error answer."""
         sent_id = request_id.encode()
         acs = ((ACS_REQUEST_ID, sent_id),) if self._form.acs else ()
-        headers = ((REQUEST_ID, sent_id), *acs, self.date(), JSON_TYPE)
+        later = (RETRY_AFTER,) if answer[0] == UNAVAILABLE else ()
+        headers = ((REQUEST_ID, sent_id), *acs, self.date(), JSON_TYPE, *later)
         return Answer(answer[0], headers, msgspec.json.encode(self._form.document(answer[1], request_id)))
 
 

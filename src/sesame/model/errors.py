@@ -24,7 +24,8 @@ Raised by every package below the endpoints. A function's own failure is none of
     │   ├── NotStarted                  a function of which no instance can be started
     │   └── Exhausted                   a cap that is reached
     ├── PlatformError                   our fault: logged with the request id, answered without internals
-    │   └── StoreUnavailable            a store elsewhere that does not answer, or refuses; it may later
+    │   └── Unavailable                 what the request needs is away for a moment: it may be sent again
+    │       └── StoreUnavailable        a store elsewhere that does not answer, or refuses; it may later
     └── ConfigurationError              the operator's fault: said once, at start-up, with the next step
 
 A field is the path to a value in the structs of `control.inputs`, such as `log_config.project`. A kind of resource is
@@ -230,7 +231,11 @@ class PlatformError(SesameError):
     """Our own failure; callers are shown nothing of it but the request id."""
 
 
-class StoreUnavailable(PlatformError):
+class Unavailable(PlatformError):
+    """Something that the request needs is away for a moment: the same request may succeed soon."""
+
+
+class StoreUnavailable(Unavailable):
     """A store elsewhere does not answer in time, or refuses: the same request may succeed later."""
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.model.container import PATH_DEFAULT, ContainerImage, ImageConfig, ImageUnavailable
-from sesame.model.errors import SesameError, StoreUnavailable
+from sesame.model.errors import SesameError, Unavailable
 from sesame.model.nas import NasMount
 from sesame.model.web_server import WebServer
 from sesame.sandbox.interface import (
@@ -130,7 +130,7 @@ class PackagedLauncher:
         named = (spec.code, *spec.layers) if has_code else spec.layers
         try:
             lease = await self._packages.lease(named, spec.runtime)
-        except StoreUnavailable:
+        except Unavailable:
             # The package exists, and will be reachable later.
             raise
         except SesameError as error:
