@@ -1,7 +1,7 @@
-"""What is accepted as an asynchronous invocation, whatever asks for it: callers, triggers, destinations, replays.
+"""How a call becomes an asynchronous invocation, whether a caller, trigger, destination or replay asks for it.
 
-Used by `control.async_invocations`, `triggers.invocations` and `destinations.following`. What is configured when an
-invocation is accepted goes with it, so that it ends as was promised, whatever becomes of its function meanwhile.
+Used by `control.async_invocations`, `triggers.invocations` and `destinations.following`. The function's asynchronous
+configuration is copied into the invocation on acceptance, so that later changes to the function do not affect it.
 """
 
 import msgspec
@@ -12,9 +12,11 @@ from sesame.model.invocation import Target
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is to be made. `invocation_id` is the caller's own, "" for the request id; `source` as there.
+    """A call to accept. `invocation_id` is the caller's stateful id; "" uses the request id.
 
-    `stateful` where the caller asks for that; the policy may ask for it, too. `not_before` in Unix seconds.
+    `source`: see `NewInvocation`.
+
+    `stateful` is true if the caller asks for it; the policy may ask for it, too. `not_before` is in Unix seconds.
     """
 
     target: Target
@@ -28,7 +30,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_invocation(wanted: Wanted, policy: AsyncPolicy) -> NewInvocation:
-    """The row for the queue. Its age counts from when it may run, so that no delay makes it expire."""
+    """The row for the queue. Its age counts from `not_before`, so that a delay never makes it expire."""
     return NewInvocation(
         target=wanted.target,
         invocation_id=wanted.invocation_id or wanted.request_id,

@@ -1,27 +1,27 @@
 """One timer for the earliest of many wall times, such as the next tick of all timer triggers.
 
-Used by whatever keeps a list of due times; the list itself stays with its owner.
+Used by every part that keeps a list of due times; the list itself stays with its owner.
 """
 
 from collections.abc import Callable
 
 from sesame.model.clocks import Clocks, Timer
 
-# POLICY: how long a wall clock that was set may go unnoticed. One wake-up in this time is the whole cost of waiting.
+# POLICY: bounds how long a change of the wall clock goes unnoticed, at the cost of one wake-up per interval.
 LOOK_EVERY_S = 60.0
 
 
 class Alarm:
-    """Calls `ring` once the wall clock has reached the time that was set last, and `ring_back` when it was set back.
+    """Calls `ring` once the wall clock reaches the time last set, and `ring_back` if the wall clock was set back.
 
-    A timer of the event loop counts monotonic seconds, so it would miss a wall clock that the operator sets. Therefore
-    the alarm compares the clocks at least every LOOK_EVERY_S while a time is set.
+    The event loop's timers count monotonic seconds, so they would miss a change of the wall clock. The alarm therefore
+    compares both clocks at least every LOOK_EVERY_S while a time is set.
     """
 
     def __init__(
         self, clocks: Clocks, ring: Callable[[], None], ring_back: Callable[[float], None] | None = None
     ) -> None:
-        """`ring_back` gets the seconds by which the clock was set back; steps of less than a second are not told."""
+        """`ring_back` receives the seconds by which the clock was set back; steps below one second are ignored."""
         self._clocks = clocks
         self._ring = ring
         self._ring_back = ring_back
@@ -31,7 +31,7 @@ class Alarm:
         self._offset = clocks.wall() - clocks.monotonic()
 
     def set(self, at: float | None) -> None:
-        """Rings at `at` (Unix seconds) instead of what was set before; None: not at all."""
+        """Replaces the time set before with `at` (Unix seconds); None cancels the alarm."""
         self._at = at
         if at is None:
             self._disarm()
@@ -44,7 +44,7 @@ class Alarm:
             self._timer = self._clocks.call_later(delay_s, self._fire)
 
     def close(self) -> None:
-        """Rings no more."""
+        """Cancels the alarm."""
         self.set(None)
 
     def _disarm(self) -> None:

@@ -1,6 +1,6 @@
-"""An alias: a name that points to a version, and may send a share of the calls to another.
+"""An alias: a name that points to a version and may send a share of the calls to another version.
 
-Made by `control.aliases`, kept by `store.catalog`, read by the engine, which decides where each call goes.
+Created by `control.aliases`, stored by `store.catalog`, read by the engine to choose a version for each call.
 Field names follow reference/api.md §3.4.
 """
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Alias(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `alias`, parent the service, name the alias'. A weight is the share (0 to 1) of the version it names."""
+    """Kind `alias`, parent the service, name the alias. A weight is the share of calls (0 to 1) that a version gets."""
 
     alias_name: str
     version_id: str

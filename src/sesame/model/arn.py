@@ -1,6 +1,6 @@
-"""The long names of resources: acs:fc:{region}:{account}:… and acs:ram::{account}:role/… (reference/api.md §2).
+"""Formats and parses ARNs: acs:fc:{region}:{account}:… and acs:ram::{account}:role/… (reference/api.md §2).
 
-Used by `control` and the endpoints wherever a caller names a resource or is told of one.
+Used by `control` and the endpoints.
 """
 
 import re
@@ -20,7 +20,7 @@ _SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.$]+)\Z")
 
 
 class FunctionArn(msgspec.Struct, frozen=True):
-    """A function, in the region and of the account that the ARN names; both may be ""."""
+    """A function, with the region and account of the ARN; both may be ""."""
 
     region: str
     account_id: str
@@ -28,13 +28,13 @@ class FunctionArn(msgspec.Struct, frozen=True):
 
 
 class Arns(msgspec.Struct, frozen=True):
-    """Of this account, in this region."""
+    """Formats the ARNs of this account's resources in this region."""
 
     region: str
     account_id: str
 
     def owner(self, owner: str) -> str:
-        """Of a service, or of a function that stands alone."""
+        """The ARN of a service, or of a function that belongs to none."""
         return f"{self._prefix}functions/{spoken_owner(owner)}" if stands_alone(owner) else self.service(owner)
 
     def service(self, service: str) -> str:
@@ -44,7 +44,7 @@ class Arns(msgspec.Struct, frozen=True):
         return self._prefix + function_resource(service, function, qualifier)
 
     def spoken_function(self, owner: str, function: str, qualifier: str = "") -> str:
-        """As the API of 2023-03-30 writes it, also for a function of a service; LATEST is left out."""
+        """The ARN as API 2023-03-30 writes it, also for a function of a service; LATEST is omitted."""
         arn = f"{self._prefix}functions/{spoken_function(owner, function)}"
         return arn if qualifier in ("", limits.LATEST) else f"{arn}/{qualifier}"
 
@@ -55,7 +55,7 @@ class Arns(msgspec.Struct, frozen=True):
         return f"{self._prefix}layers/{layer}/versions/{version}"
 
     def bucket(self, bucket: str) -> str:
-        """As triggers and events name it, with the region's bare name."""
+        """The ARN as triggers and events write it; the region has no `oss-` prefix."""
         return f"acs:oss:{self.region}:{self.account_id}:{bucket}"
 
     def logstore(self, project: str, logstore: str) -> str:
@@ -70,7 +70,10 @@ class Arns(msgspec.Struct, frozen=True):
 
 
 def function_resource(owner: str, function: str, qualifier: str = "") -> str:
-    """A function in policies and ARNs, whichever API names it: what is denied through one is denied through all."""
+    """The resource name of a function in policies and ARNs.
+
+    All API versions share it, so a Deny applies to them all.
+    """
     if stands_alone(owner):
         return f"functions/{function}/{qualifier}" if qualifier else f"functions/{function}"
     qualified = f"{owner}.{qualifier}" if qualifier else owner
@@ -78,22 +81,22 @@ def function_resource(owner: str, function: str, qualifier: str = "") -> str:
 
 
 def target_resource(target: Target) -> str:
-    """As policies name it: LATEST is left out, because it means the same as no qualifier."""
+    """The resource name that policies use. LATEST is omitted, as it means the same as no qualifier."""
     qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
     return function_resource(target.service, target.function, qualifier)
 
 
 def parse_service_arn(arn: str) -> str | None:
-    """The service's name, from the whole ARN or from `services/{name}`; None when it is no service's."""
+    """The service's name from a whole ARN or from `services/{name}`; None if `arn` names no service."""
     found = _SERVICE.match(arn)
     return None if found is None else found[1]
 
 
 def parse_function_arn(arn: str) -> FunctionArn | None:
-    """A function in any form that the API has for one; None for anything else.
+    """Parses every form in which the API writes a function; None for any other text.
 
-    `acs:fc:{region}:{account}:services/{service}[.{qualifier}]/functions/{function}`, of which the part before
-    `services` and its region and account may be missing, and FC 3.0's `functions/{function}[/{qualifier}]` and
+    The forms are `acs:fc:{region}:{account}:services/{service}[.{qualifier}]/functions/{function}`, where the part
+    before `services`, the region and the account may be missing, and FC 3.0's `functions/{function}[/{qualifier}]` and
     `functions/{service}${function}[/{qualifier}]`.
     """
     found = _FUNCTION.match(arn)
@@ -106,11 +109,11 @@ def parse_function_arn(arn: str) -> FunctionArn | None:
 
 
 def role_arn(account_id: str, role_name: str) -> str:
-    """ARNs write role names in lower case, whatever the role was called when it was made."""
+    """ARNs write role names in lower case, whatever case the role was created with."""
     return f"acs:ram::{account_id}:role/{role_name.lower()}"
 
 
 def parse_role_arn(arn: str) -> tuple[str, str] | None:
-    """Account id and lower-case role name, or None when this is no role's ARN."""
+    """Account id and lower-case role name, or None if `arn` names no role."""
     match = _ROLE.match(arn)
     return (match[1], match[2].lower()) if match else None

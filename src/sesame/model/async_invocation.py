@@ -1,6 +1,6 @@
-"""Asynchronous invocations: what is accepted, leased, recorded and listed, and the legal moves of their states.
+"""Asynchronous invocations: values for accepting, leasing, finishing and listing them, and their legal state changes.
 
-Plain frozen values without behaviour. Kept by `store.queue`, run by `engine.async_invoker`, shown by `control`.
+Plain frozen values without behaviour. Stored by `store.queue`, run by `engine.async_invoker`, shown by `control`.
 All times are Unix seconds of the wall clock.
 """
 
@@ -14,7 +14,7 @@ from sesame.model.invocation import Target
 
 
 class State(enum.StrEnum):
-    """The words of the API (api.md §3.6), and RETRYING for an invocation that waits for its next attempt."""
+    """The API's states (api.md §3.6), and RETRYING for an invocation that waits for its next attempt."""
 
     ENQUEUED = "Enqueued"
     DEQUEUED = "Dequeued"
@@ -27,9 +27,9 @@ class State(enum.StrEnum):
     STOPPED = "Stopped"
 
 
-# A final state never changes. A leased invocation goes back to ENQUEUED or RETRYING when its holder gives it back or is
-# gone, and to DEQUEUED when another claim takes it after its lease. STOPPING → SUCCEEDED or FAILED: the function ended
-# before it could be stopped.
+# A final state never changes. A leased invocation returns to ENQUEUED or RETRYING when its holder gives it back or is
+# lost, and to DEQUEUED when another holder claims it after the lease has expired. STOPPING → SUCCEEDED or FAILED: the
+# function ended before it could be stopped.
 LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.ENQUEUED: frozenset({State.DEQUEUED, State.STOPPED, State.EXPIRED}),
     State.DEQUEUED: frozenset(
@@ -65,16 +65,16 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.STOPPED: frozenset(),
 }
 FINAL = frozenset(state for state, moves in LEGAL_MOVES.items() if not moves)
-# Held by a lease; every other state that is not final waits to be claimed.
+# States held under a lease; an invocation in any other state that is not final waits to be claimed.
 LEASED = frozenset({State.DEQUEUED, State.RUNNING, State.STOPPING})
 
 
 class InvocationMeta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What accompanies the payload. `tracing` and `http_params` are as in `model.invocation.Invocation`.
+    """Data stored with the payload. `tracing` and `http_params`: see `model.invocation.Invocation`.
 
-    `chain` names the functions ("service/function") that led to this call, the oldest first. The others are what was
-    configured when the invocation was accepted: how often a function error is tried again, how old it may become, and
-    the destinations (ARNs or URLs, "" for none).
+    `chain` names the functions ("service/function") that led to this call, the oldest first. The other fields hold the
+    configuration at acceptance: how often a function error is retried, the maximum age in seconds, and the destinations
+    (ARNs or URLs, "" for none).
     """
 
     tracing: Mapping[str, object] | None = None
@@ -90,11 +90,10 @@ NO_META = InvocationMeta()
 
 
 class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be accepted. `invocation_id` is the stateful id, else the request id.
+    """An invocation to accept. `invocation_id` is the stateful id, else the request id.
 
-    Only of stateful invocations, a function and qualifier has each id once.
-    `source` says what asked for it: api, timer:NAME, oss:NAME, destination, fire or replay. `not_before` in the past
-    means now.
+    Stateful ids are unique per function and qualifier. `source` names the origin: api, timer:NAME, oss:NAME,
+    destination, fire or replay. A `not_before` in the past means now.
     """
 
     target: Target
@@ -109,7 +108,7 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A record for a destination that is not a function.
+    """A record to deliver to a destination other than a function.
 
     `destination` is an ARN or a URL, `record` the JSON document to send, `condition` Success or Failure.
     """
@@ -120,10 +119,10 @@ class NewDelivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leased(msgspec.Struct, frozen=True, kw_only=True):
-    """An invocation that the holder alone may run, until its lease ends or another one gets a higher `epoch`.
+    """An invocation that only the holder may run, until the lease expires or a later claim raises `epoch`.
 
-    `attempts` counts function errors so far, `throttles` the attempts that found no capacity; `last_error` is of the
-    last one of either kind.
+    `attempts` counts function errors so far, `throttles` the attempts that found no capacity; `last_error` is the most
+    recent error of either kind.
     """
 
     seq: int
@@ -143,10 +142,10 @@ class Leased(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a leased invocation ended. `state` is one of `FINAL`; `destination_status` is kept as it is given.
+    """How a leased invocation ended. `state` is one of `FINAL`; `destination_status` is stored unchanged.
 
-    `started_at` is None where its function was not called under this lease: what is known of the attempt before stays.
-    `return_bytes` is the size of the whole result where `return_payload` is only the beginning of it.
+    `started_at` is None if the function was not called under this lease; the start time of an earlier attempt is then
+    kept. `return_bytes` is the size of the whole result if `return_payload` was truncated.
     """
 
     state: State
@@ -161,7 +160,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvocationEvent(msgspec.Struct, frozen=True):
-    """One step of an invocation's life. `event_id` counts from 1; `status` is a state's word."""
+    """One event in an invocation's history. `event_id` counts from 1; `status` is a value of `State`."""
 
     event_id: int
     status: str
@@ -170,10 +169,10 @@ class InvocationEvent(msgspec.Struct, frozen=True):
 
 
 class AsyncInvocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is kept about one invocation. `payload` is None where it was not asked for.
+    """Everything stored about one invocation. `payload` is None if it was not requested.
 
-    `next_at` is when a waiting invocation may next be claimed, or when a lease ends; None once it has ended.
-    `return_bytes` as in `Ending`.
+    `next_at` is when a waiting invocation may be claimed, or when the lease of a running one expires; None after the
+    end. `return_bytes`: see `Ending`.
     """
 
     seq: int
@@ -204,10 +203,10 @@ class AsyncInvocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AsyncQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which invocations to list, in the order in which they were accepted.
+    """Selects the invocations to list, in order of acceptance.
 
-    `target` None means all functions. `started_from` and `started_to` (inclusive) bound `enqueued_at`, which does not
-    change while pages are read. `start` is "" or the `next_token` of the page before.
+    A `target` of None selects all functions. `started_from` and `started_to` (inclusive) bound `enqueued_at`, which
+    does not change between pages. `start` is "" or the previous page's `next_token`.
     """
 
     target: Target | None = None
@@ -230,7 +229,7 @@ class AsyncPage(msgspec.Struct, frozen=True):
 
 
 class StopResult(enum.Enum):
-    """STOPPED: it will never start. STOPPING: it runs, and is told to end. FINISHED: it had ended before."""
+    """STOPPED: it will never start. STOPPING: it is running and is being stopped. FINISHED: it had already ended."""
 
     NOT_FOUND = "not found"
     STOPPED = "stopped"
@@ -239,7 +238,7 @@ class StopResult(enum.Enum):
 
 
 class LeasedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that the holder alone may send, with the invocation that it tells of. `attempts` counts failures.
+    """A record that only the holder may send, with the invocation that it reports. `attempts` counts failures.
 
     `chain` names the functions that led to that invocation, as in `InvocationMeta`.
     """
@@ -259,7 +258,7 @@ class LeasedDelivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that could not be delivered, with the invocation that it tells of."""
+    """A record that could not be delivered, with the invocation that it reports."""
 
     id: int
     destination: str

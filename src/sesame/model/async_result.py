@@ -1,4 +1,4 @@
-"""How one asynchronous invocation fared, what its function's configuration wants done with that, and what follows.
+"""The result of one asynchronous invocation, the function's policy for it, and the work that follows from both.
 
 `AsyncPolicy` comes from `control.async_configs`, `AsyncResult` from `engine.async_calls`, `Following` from
 `destinations`.
@@ -11,7 +11,7 @@ from sesame.model.async_invocation import Leased, NewDelivery, NewInvocation, St
 
 
 class AsyncPolicy(msgspec.Struct, frozen=True):
-    """`max_retries` is how often a function error is tried again. Destinations are ARNs or URLs, "" for none."""
+    """`max_retries` bounds the retries after a function error. Destinations are ARNs or URLs, "" for none."""
 
     max_retries: int = limits.ASYNC_RETRIES_DEFAULT
     max_age_s: int = limits.ASYNC_EVENT_AGE_S_DEFAULT
@@ -26,9 +26,9 @@ NO_CONFIG = AsyncPolicy()
 class AsyncResult(msgspec.Struct, frozen=True, kw_only=True):
     """The final result of an invocation.
 
-    `condition` is "Success" or the code of what went wrong, `status_code` that of the last call (200 also for a
-    function error), `function_error` the type of the function's own failure. `executions` counts the calls that
-    reached the function. `started_at` is when the last of them began, or None when there was none.
+    `condition` is "Success" or an error code. `status_code` is that of the last call (200 also for a function error),
+    `function_error` the type of the function's own failure. `executions` counts the calls that reached the function.
+    `started_at` is when the last of them began, or None if there was none.
     """
 
     lease: Leased
@@ -43,7 +43,7 @@ class AsyncResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Following(msgspec.Struct, frozen=True):
-    """What is committed together with a final state, and what the invocation shows as `destinationStatus`."""
+    """Rows to commit together with a final state, and the invocation's `destinationStatus`."""
 
     then: tuple[NewInvocation | NewDelivery, ...] = ()
     destination_status: str = ""

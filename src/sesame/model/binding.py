@@ -1,6 +1,6 @@
-"""A service's tags, the VPCs that it is bound to, and the sources of events of its functions.
+"""A service's tags and VPC bindings, and the event sources of its functions.
 
-Made by `control.tags`, `control.vpc` and `control.event_sources`, kept by `store.catalog`.
+Created by `control.tags`, `control.vpc` and `control.event_sources`, stored by `store.catalog`.
 Field names follow reference/api.md §3.6.
 """
 
@@ -8,19 +8,19 @@ import msgspec
 
 
 class Tags(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `tags`, parent "", name the service's. There is no record where there is no tag."""
+    """Kind `tags`, parent "", name the service. A service without tags has no record."""
 
     tags: dict[str, str]
 
 
 class VpcBinding(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `vpc_binding`, parent the service's name, name the VPC's id. Kept and listed; nothing is connected."""
+    """Kind `vpc_binding`, parent the service, name the VPC's id. Stored and listed only; no VPC is connected."""
 
     vpc_id: str
 
 
 class EventSource(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `event_source`, parent the service's name, name as `event_source_name` says. Kept; nothing is connected."""
+    """Kind `event_source`, parent the service, name by `event_source_name`. Stored only; no source is connected."""
 
     service: str
     function: str

@@ -1,7 +1,7 @@
-"""The bucket: a name that is unique over all accounts, with an owner and an access rule.
+"""A bucket: a name that is unique across accounts, with an owner and access rules.
 
-Kept in the catalog (kind `bucket`), edited and read by `oss`; read also to fetch the code of a function.
-Holds no objects: these live in `store.objects.objects`.
+Stored in the catalog (kind `bucket`), edited and read by `oss`; also read to fetch a function's code.
+Contains no objects; `store.objects.objects` stores those.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from sesame.model.lifecycle import LifecycleRule
 
 
 class CorsRule(msgspec.Struct, frozen=True, rename="camel"):
-    """Whom a browser lets at the bucket: in origins and headers one `*` stands for any run of characters."""
+    """A cross-origin rule for browsers. In origins and headers, one `*` matches any run of characters."""
 
     origins: tuple[str, ...]
     methods: tuple[str, ...]
@@ -20,9 +20,11 @@ class CorsRule(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RefererRules(msgspec.Struct, frozen=True, rename="camel"):
-    """Which pages may show a bucket's objects. In `allowed` and `refused` `*` is any run of characters, `?` any one.
+    """Restricts which pages may embed a bucket's objects.
 
-    `truncates_query` and `truncates_path`: what a Referer header loses before it is compared.
+    In `allowed` and `refused`, `*` matches any run, `?` one character.
+
+    `truncates_query` and `truncates_path` drop those parts of a Referer header before it is compared.
     """
 
     allows_empty: bool = True
@@ -35,9 +37,9 @@ class RefererRules(msgspec.Struct, frozen=True, rename="camel"):
 class Bucket(msgspec.Struct, frozen=True, rename="camel"):
     """`acl` is private, public-read or public-read-write (reference/companions.md §1.9).
 
-    With `blocks_public_access` no ACL lets anyone in. With `requester_pays` other accounts must say that they pay. With
-    `archive_direct_read` objects of the class Archive are read without being restored.
-    `cors_varies` makes every answer name Origin in its Vary header, whether the request had one or not.
+    `blocks_public_access` overrides every ACL. With `requester_pays`, other accounts must state that they pay. With
+    `archive_direct_read`, objects of the class Archive are readable without being restored.
+    `cors_varies` adds Origin to the Vary header of every response, even if the request had no Origin.
     """
 
     bucket_name: str
@@ -56,7 +58,7 @@ class Bucket(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OssAccount(msgspec.Struct, frozen=True, rename="camel"):
-    """What an account sets for all its buckets."""
+    """Settings that apply to all buckets of an account."""
 
     account_id: str
     blocks_public_access: bool = False

@@ -1,13 +1,14 @@
-"""A bucket that is mounted into a function: which, what of it, and where.
+"""A bucket mounted into a function.
 
-Made by `model.snapshot` of what `control` has accepted; served by `sandbox.buckets` (reference/api.md §3.1).
+Created by `model.snapshot` from the settings that `control` accepted; served by `sandbox.buckets` (reference/api.md
+§3.1).
 """
 
 import msgspec
 
 
 class BucketMount(msgspec.Struct, frozen=True, kw_only=True):
-    """`prefix` is what the keys of its files begin with: "", or a path that ends in "/". `mount_dir` is normalized."""
+    """`prefix` is the common prefix of the mounted keys: "", or a path that ends in "/". `mount_dir` is normalized."""
 
     bucket: str
     prefix: str
@@ -16,5 +17,5 @@ class BucketMount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prefix_of(path: str) -> str:
-    """Of a directory of a bucket, as `/a/b`."""
+    """The key prefix of a directory of a bucket: `/a/b` becomes `a/b/`."""
     return "".join(f"{part}/" for part in path.split("/") if part)

@@ -1,6 +1,6 @@
-"""Time as every part of Sesame sees it: a protocol, so that tests move it by hand, and the machine's own clocks.
+"""Sesame's source of time: a protocol, so that tests control time, and an implementation with the machine's clocks.
 
-Made once in `app` and handed down; what may look at other clocks, and why, is listed in `tests/test_time.py`.
+Created once in `app` and passed down; `tests/test_time.py` lists the modules that may read other clocks, and why.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ class Timer(Protocol):
 
 
 class Clocks(Protocol):
-    """What time it is, and what is to happen later. Tests hand in `tests.support.fakes.FakeClocks`."""
+    """Reads the time and schedules callbacks. Tests pass `tests.support.fakes.FakeClocks`."""
 
     def wall(self) -> float:
         """Seconds since 1970 (UTC). May jump when the operator sets the machine's clock."""
@@ -23,16 +23,16 @@ class Clocks(Protocol):
         """Seconds from an arbitrary start; never goes back. For durations and deadlines."""
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        """Calls back on the running event loop after `delay_s` monotonic seconds, unless the timer is cancelled."""
+        """Calls `callback` on the running event loop after `delay_s` monotonic seconds, unless cancelled."""
 
     async def sleep(self, delay_s: float) -> None:
-        """Returns after `delay_s` monotonic seconds. For what waits until a wall time, see `model.alarm`."""
+        """Returns after `delay_s` monotonic seconds. To wait for a wall time, see `model.alarm`."""
 
 
 class SystemClocks:
     """The machine's clocks and the timers of the running event loop."""
 
-    # The functions themselves: each call of a function reads the clocks some ten times.
+    # The functions themselves, without a wrapper: every function call reads the clocks about ten times.
     wall = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
@@ -44,9 +44,9 @@ class SystemClocks:
 
 
 async def pause(clocks: Clocks, delay_s: float) -> None:
-    """Waits for so long, as part of a loop that goes on to wait for something else.
+    """Waits `delay_s` seconds within a loop that goes on to wait for something else.
 
-    What a task does after `Clocks.sleep`, virtual clocks take for work that is due, until it sleeps again.
+    Virtual clocks treat a task woken from `Clocks.sleep` as busy until it sleeps again; a task in `pause` is not.
     """
     over = asyncio.Event()
     timer = clocks.call_later(delay_s, over.set)
@@ -56,5 +56,5 @@ async def pause(clocks: Clocks, delay_s: float) -> None:
         timer.cancel()
 
 
-# For tools that work on a data directory without a running Sesame, and for what waits for real processes.
+# For tools that work on a data directory without a running Sesame, and for waits for real processes.
 SYSTEM_CLOCKS = SystemClocks()

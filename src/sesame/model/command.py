@@ -1,6 +1,6 @@
-"""A command that runs beside a function in its instance, as endpoints, engine and sandbox hand it to one another.
+"""A command that runs beside a function in its instance, as endpoints, engine and sandboxes pass it on.
 
-Asked for at an endpoint (`InstanceExec`), routed by the engine, run by a sandbox.
+Requested at an endpoint (`InstanceExec`), routed by the engine, run by a sandbox.
 """
 
 from typing import Protocol
@@ -9,9 +9,9 @@ import msgspec
 
 
 class Command(msgspec.Struct, frozen=True):
-    """What to run. With `tty` the command has a terminal of its own for input, output and errors.
+    """The command to run. With `tty` it has its own terminal for input, output and errors.
 
-    Without `stdin` it reads an empty input.
+    Without `stdin` its input is empty.
     """
 
     argv: tuple[str, ...]
@@ -20,25 +20,28 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Execution(Protocol):
-    """One running command. It has the function's rights, and ends with the instance or by `close`."""
+    """A running command. It has the function's rights, and ends with the instance or on `close`."""
 
     async def read(self) -> tuple[int, bytes] | None:
-        """The next piece of output, with 1 for standard output and 2 for errors; None after the last.
+        """The next piece of output, with 1 for standard output and 2 for standard error; None after the last.
 
-        Output that is not read stays with the command, which then waits. A cancelled read loses nothing.
+        Unread output blocks the command. Cancelling a read loses no data.
         """
 
     async def write(self, data: bytes) -> None:
-        """Returns when the command's input has taken everything. Data is dropped once the command reads no more."""
+        """Returns when the command's input has taken all of `data`.
+
+        Data is dropped after the command closes its input.
+        """
 
     def end_input(self) -> None:
-        """The command reads the end of its input after the rest. No effect on a terminal, which has no such end."""
+        """Closes the command's input after the data written so far. Has no effect on a terminal."""
 
     def resize(self, columns: int, rows: int) -> None:
-        """Sets the size of the terminal; no effect without one."""
+        """Sets the size of the terminal; has no effect without one."""
 
     async def wait(self) -> int:
-        """The exit code as a shell has it: 128 and the signal's number for a command that was killed."""
+        """The exit code as a shell reports it: 128 plus the signal's number if a signal killed the command."""
 
     async def close(self) -> None:
-        """Ends the command and every process that descends from it, and returns when they are gone; idempotent."""
+        """Ends the command and all its descendants, and returns when they are gone. Idempotent."""

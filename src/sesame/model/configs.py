@@ -1,7 +1,7 @@
-"""What is set for one function under one qualifier: asynchronous calls, provisioned and on-demand instances.
+"""Settings of one function under one qualifier: asynchronous calls, provisioned and on-demand instances.
 
-Made by `control.async_configs`, `.provision_configs` and `.on_demand_configs`; read by the engine.
-Field names follow reference/api.md §3.6; the functions here say under which name each is kept.
+Created by `control.async_configs`, `.provision_configs` and `.on_demand_configs`; read by the engine.
+Field names follow reference/api.md §3.6; the functions below name each record.
 """
 
 from typing import Any
@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-# What target tracking measures: the share of the time in which provisioned instances serve calls, and how much they
-# compute of what they may. There is no GPU here, so GPUMemUtilization is refused.
+# Metrics of target tracking: the share of time in which provisioned instances serve calls, and the share of their CPU
+# quota that they use. Sesame has no GPUs, so GPUMemUtilization is refused.
 CONCURRENCY_UTILIZATION, CPU_UTILIZATION = "ProvisionedConcurrencyUtilization", "CPUUtilization"
 METRIC_TYPES = (CONCURRENCY_UTILIZATION, CPU_UTILIZATION)
-# The times of a scaling policy that names none.
+# The start and end time of a scaling policy that sets none.
 ALWAYS = ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 
 
 class Destination(msgspec.Struct, frozen=True, rename="camel"):
-    """An empty one names none: SDKs send `{}` or `{"destination": null}` for a destination that nothing was set in."""
+    """May be empty: SDKs send `{}` or `{"destination": null}` for an unset destination."""
 
     destination: str = ""
 
@@ -29,7 +29,7 @@ class DestinationConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AsyncConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `async_config`, parent the service, name as `async_config_name` says. None where nothing was set."""
+    """Kind `async_config`, parent the service, name by `async_config_name`. Unset fields are None."""
 
     service: str
     function: str
@@ -41,9 +41,10 @@ class AsyncConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
-    """From `start_time` to `end_time`, each time `schedule_expression` comes due the target becomes `target`.
+    """From `start_time` to `end_time`, each time `schedule_expression` comes due, sets the number of instances to
+    `target`.
 
-    The times are in UTC; with `time_zone`, one of the IANA database, those without a `Z` and cron fields are local.
+    Times are in UTC; with `time_zone`, a name of the IANA database, cron fields and times without a `Z` are local.
     """
 
     name: str = ""
@@ -55,9 +56,10 @@ class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
-    """From `start_time` to `end_time` there are so many that the metric comes to `metric_target` (of 1 in all).
+    """From `start_time` to `end_time`, scales the number of instances so that the metric approaches `metric_target` (0
+    to 1).
 
-    Times as of `ScheduledAction`.
+    Times: see `ScheduledAction`.
     """
 
     name: str = ""
@@ -71,7 +73,7 @@ class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `provision_config`, parent the service, name as `provision_config_name` says."""
+    """Kind `provision_config`, parent the service, name by `provision_config_name`."""
 
     service: str
     function: str
@@ -84,7 +86,7 @@ class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ScalingPolicy(msgspec.Struct, frozen=True, rename="camel"):
-    """A `TargetTrackingPolicy` in the words of scaling configurations; without times it holds always."""
+    """A `TargetTrackingPolicy` as scaling configurations write it; without times it always applies."""
 
     name: str = ""
     start_time: str = ""
@@ -109,10 +111,10 @@ class ScalingPolicy(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Kind `scaling_config`, parent the owner, name as `provision_config_name` says. Policies are as sent.
+    """Kind `scaling_config`, parent the owner, name by `provision_config_name`. Policies are stored as sent.
 
-    `min_instances` is as many provisioned instances; scheduled and horizontal policies change how many. Without
-    `enable_on_demand_scaling` there are no others.
+    `min_instances` instances are provisioned; scheduled and horizontal policies change that number. Without
+    `enable_on_demand_scaling` no further instances are started.
     """
 
     service: str
@@ -127,7 +129,7 @@ class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     scheduled_policies: tuple[dict[str, Any], ...] = ()
 
     def provision(self) -> ProvisionConfig:
-        """What it asks for in the words of provisioned instances. Raises `msgspec.ValidationError`."""
+        """The equivalent `ProvisionConfig`. Raises `msgspec.ValidationError` for malformed policies."""
         horizontal = msgspec.convert(self.horizontal_scaling_policies, tuple[ScalingPolicy, ...])
         return ProvisionConfig(
             service=self.service,
@@ -140,7 +142,7 @@ class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OnDemandConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `on_demand_config`, parent "", name the `resource`. Zero instances means that no call is served."""
+    """Kind `on_demand_config`, parent "", name the `resource`. A maximum of zero instances refuses every call."""
 
     resource: str
     maximum_instance_count: int

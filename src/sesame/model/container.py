@@ -1,7 +1,7 @@
-"""Container images of functions: the settings of runtime custom-container, and what an image says of itself.
+"""Container images of functions: the settings of runtime custom-container, and the configuration inside an image.
 
-The settings are kept in one form, whichever version of the API sent them: that of 2023-03-30 (reference/api.md §5),
-with `webServerMode` of the versions before, and with the JSON texts that those had of the two lists.
+Settings are stored in one form, whichever API version sent them: that of 2023-03-30 (reference/api.md §5), plus
+`webServerMode` and the JSON texts of both lists from earlier API versions.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from sesame.model.errors import SesameError
 from sesame.model.web_server import Arguments, HealthCheck, Port, ServerConfig, WebServer, web_server_of
 
 IMAGE_CHARS = 1024
-# Where programs of an image are looked for that says nothing else, as by Docker.
+# The search path of an image that sets none, the same as Docker's.
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_TEXT, ARGS_TEXT = "commandText", "argsText"
-# Of the versions before 2023-03-30, as earlier versions of Sesame kept it.
+# Keys of API versions before 2023-03-30, as earlier releases of Sesame stored them.
 _FORMER = {"args", "instanceID"}
 
 
 class ImageUnavailable(SesameError):
-    """An image cannot be run here. The text says what was found, what was expected and what to do."""
+    """An image cannot be run. The message states what was found, what was expected and what to do."""
 
 
 class ContainerConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """`entrypoint` and `command` replace those of the image. What is not read here is kept for the API alone."""
+    """`entrypoint` and `command` replace those of the image. Fields that Sesame does not use are kept for the API."""
 
     image: Annotated[str, msgspec.Meta(min_length=1, max_length=IMAGE_CHARS, pattern=r"^[!-~]*$")]
     entrypoint: Arguments | None = None
@@ -39,7 +39,7 @@ class ContainerConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ContainerImage(msgspec.Struct, frozen=True):
-    """What a function's instances are made of; None leaves a list to the image."""
+    """The image of a function's instances; None uses the image's own list."""
 
     reference: str
     entrypoint: tuple[str, ...] | None = None
@@ -47,7 +47,7 @@ class ContainerImage(msgspec.Struct, frozen=True):
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image says of how it is run. `user_id` and `group_id` own what its program may change."""
+    """The image's own run configuration. `user_id` and `group_id` own the files that its program may change."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -58,41 +58,41 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     home: str = "/"
 
     def program(self, image: ContainerImage) -> tuple[str, ...]:
-        """As Docker has it: another entrypoint is not given the image's command."""
+        """The program to run. As in Docker, replacing the entrypoint drops the image's command."""
         if image.entrypoint:
             return (*image.entrypoint, *(image.command or ()))
         return (*self.entrypoint, *(self.command if image.command is None else image.command))
 
 
 def config_of(settings: Mapping[str, Any] | None) -> ContainerConfig:
-    """Raises `msgspec.ValidationError` for settings that have not the form."""
+    """Raises `msgspec.ValidationError` for malformed settings."""
     return msgspec.convert(kept_form(settings or {}), ContainerConfig)
 
 
 def container_image_of(config: ContainerConfig) -> ContainerImage:
-    # An empty list replaces nothing: the SDKs send one for what was not set.
+    # An empty list replaces nothing: SDKs send one for an unset field.
     return ContainerImage(config.image, config.entrypoint or None, config.command or None)
 
 
 def container_server_of(config: ContainerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
-    """As `web_server_of`, but for the program, which is known with the image."""
+    """Like `web_server_of`, but without the program, which is known only once the image is read."""
     if not config.web_server_mode:
         return WebServer(listens=False)
     return web_server_of(ServerConfig(port=config.port, health_check_config=config.health_check_config), port, check)
 
 
 def kept_form(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings as they are kept now, of what was kept as a version before 2023-03-30 had sent it."""
+    """Converts settings stored as an API version before 2023-03-30 sent them into the current form."""
     if not (_FORMER & settings.keys() or isinstance(settings.get("command"), str)):
         return settings
     return without_none(neutral_form(settings))
 
 
 def neutral_form(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a version before 2023-03-30, whose `command` is an image's entrypoint and whose `args` its command.
+    """Converts settings of an API version before 2023-03-30: its `command` is an image's entrypoint, its `args` the
+    command.
 
-    None for all that such a version knows and that was not sent. A text that is no JSON stays one, which `config_of`
-    refuses.
+    Fields that were not sent become None. A text that is not JSON stays a text, which `config_of` refuses.
     """
     entrypoint, command = sent.get("command"), sent.get("args")
     return {

@@ -1,6 +1,6 @@
-"""Types whose limits the API's description shows, so that clients and their generators know them beforehand.
+"""Types whose limits appear in the API description, so that clients and code generators know them in advance.
 
-Used by the structs that are decoded from bodies. `control` enforces the limits.
+Used by structs that are decoded from request bodies. `control` enforces the limits.
 """
 
 import re
@@ -12,7 +12,7 @@ from sesame.model import limits, recording
 
 
 def shown(**schema: object) -> msgspec.Meta:
-    """JSON Schema keywords for the description alone."""
+    """JSON Schema keywords that appear in the description and are not enforced."""
     return msgspec.Meta(extra_json_schema=schema)
 
 
@@ -20,7 +20,7 @@ _END = r"\Z"
 
 
 def _ecma(pattern: re.Pattern[str]) -> str:
-    """The pattern as JSON Schema writes it: with both ends marked."""
+    """The pattern as JSON Schema writes it, anchored at both ends."""
     return f"^{pattern.pattern.removesuffix(_END)}$"
 
 

@@ -1,6 +1,6 @@
-"""What may be named as the destination of asynchronous invocations.
+"""Which texts may name a destination of asynchronous invocations.
 
-Used by `control.async_configs` to check, by `destinations` to route, and by the settings.
+Used by `control.async_configs` to validate, by `destinations` to route, and by the settings.
 """
 
 import re
@@ -14,7 +14,7 @@ WEB_SCHEMES = ("http", "https")
 DESTINATION_CHARS_MAX = 2048
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._%-]*"
-# By the name of a service in ARNs: what it has that records can be sent to, as a pattern and in words.
+# By service name in an ARN: the resources that records can be sent to, as a pattern and in words.
 _RESOURCES = {
     "mns": (rf"/(?:queues|topics)/{_NAME}/messages", ("/queues/{queue}/messages", "/topics/{topic}/messages")),
     "mq": (rf"/instances/{_NAME}/topics?/{_NAME}(?:/messages)?", ("/instances/{instance}/topic/{topic}",)),
@@ -26,29 +26,29 @@ _USER_INFO = re.compile(r"://[^\s]*@")
 
 
 def is_web_url(text: str) -> bool:
-    """Whether this is an absolute URL of a web server: http or https, a host, printable ASCII, no fragment.
+    """Whether `text` is an absolute HTTP(S) URL in printable ASCII, with a host and without a fragment.
 
-    POLICY: one with a user name or a password is none, because destinations are shown wherever they are named.
+    POLICY: a URL with a user name or password is not accepted, because destinations are shown in many places.
     """
     if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
         return False
     try:
         parts = urlsplit(text)
-        # Reading the port checks it.
+        # Reading `port` validates it.
         return parts.scheme in WEB_SCHEMES and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         return False
 
 
 def without_password(text: str) -> str:
-    """What was sent in the place of a destination, as an error may repeat it."""
+    """A destination as sent, with user name and password masked, for error messages."""
     return _USER_INFO.sub("://***@", text)
 
 
 def expected_instead(destination: str, arns: Arns) -> str:
-    """What had to be there in the place of a destination that can never be right; "" for one that can.
+    """What to expect instead of a destination that can never be valid; "" for one that can.
 
-    Whether what it names is there is not asked: it may be made later.
+    Whether the named resource exists is not checked: it may be created later.
     """
     if len(destination) > DESTINATION_CHARS_MAX or not destination.isprintable():
         return f"at most {DESTINATION_CHARS_MAX} printable characters"

@@ -1,6 +1,6 @@
 """A custom domain: a host name whose paths are routed to functions.
 
-Made by `control.domains`, kept by `store.catalog`, read by `fc.web`, which serves it.
+Created by `control.domains`, stored by `store.catalog`, served by `fc.web`.
 Field names follow reference/api.md §3.6.
 """
 
@@ -15,7 +15,7 @@ class RewriteRule(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RewriteConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """The first rule that matches counts: equal rules before wildcard rules before regular expressions."""
+    """The first matching rule applies: equal rules, then wildcard rules, then regular expressions."""
 
     equal_rules: tuple[RewriteRule, ...] = ()
     wildcard_rules: tuple[RewriteRule, ...] = ()
@@ -23,7 +23,7 @@ class RewriteConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PathConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """One route. An empty `methods` means all; `qualifier` None means the present state."""
+    """One route. Empty `methods` mean all methods; a `qualifier` of None means LATEST."""
 
     path: str = ""
     service_name: str = ""
@@ -38,7 +38,7 @@ class RouteConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CertConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Certificate chain and key as PEM text. The key is never shown to a caller."""
+    """Certificate chain and key as PEM text. The key is never returned to a caller."""
 
     cert_name: str = ""
     private_key: str = ""
@@ -52,7 +52,7 @@ class TlsConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CustomDomain(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `custom_domain`, parent "", name the domain as it was written. None where nothing was set."""
+    """Kind `custom_domain`, parent "", name the domain as written. Unset fields are None."""
 
     domain_name: str
     protocol: str = "HTTP"

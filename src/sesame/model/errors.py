@@ -1,35 +1,35 @@
-"""What can go wrong, as kinds with parameters; each endpoint words them in its own codes, texts and statuses.
+"""Errors as kinds with parameters; each endpoint translates them into its own codes, texts and statuses.
 
-Raised by every package below the endpoints. A function's own failure is none of these: it is a value,
-`model.invocation.Outcome.error`. `str(error)` is for logs and for those who read the code.
+Raised by every package below the endpoints. A function's own failure is not an exception but a value,
+`model.invocation.Outcome.error`. `str(error)` is for logs and developers.
 
     SesameError
     ├── CallerError                     the caller's fault
-    │   ├── Rejected                    what was sent cannot be accepted
-    │   │   ├── Overlapping             a trigger that has events in common with another
-    │   │   ├── Missing                 a field that is needed
+    │   ├── Rejected                    the request cannot be accepted
+    │   │   ├── Overlapping             a trigger that shares events with another
+    │   │   ├── Missing                 a required field
     │   │   ├── Invalid                 a value that is malformed or out of range
-    │   │   ├── Malformed               text that is not in the form which its field has
-    │   │   ├── Duplicate               a name that stands twice in a list
-    │   │   ├── TooMany                 more items in a list than are accepted
-    │   │   └── Unusable                a value that is well-formed and still cannot be used; the reason says why
+    │   │   ├── Malformed               text that does not match the field's format
+    │   │   ├── Duplicate               a name that occurs twice in a list
+    │   │   ├── TooMany                 a list with too many items
+    │   │   └── Unusable                a well-formed value that cannot be used; the reason says why
     │   ├── NotFound                    a resource that does not exist
     │   ├── AlreadyExists               a name that is taken
-    │   ├── NotEmpty                    a resource that others still hang on
-    │   ├── Unchanged                   a version that would equal the one before
+    │   ├── NotEmpty                    a resource that still contains others
+    │   ├── Unchanged                   a version that would equal the previous one
     │   ├── PreconditionFailed          the resource is not in the state that the caller named
     │   ├── Forbidden                   a caller without the right
-    │   ├── Disabled                    a function of which invocation is disabled
-    │   ├── Recursive                   a function that led to itself too often
-    │   ├── NotStarted                  a function of which no instance can be started
+    │   ├── Disabled                    a function whose invocation is disabled
+    │   ├── Recursive                   a function that led to its own invocation too often
+    │   ├── NotStarted                  a function whose instances cannot be started
     │   └── Exhausted                   a cap that is reached
     ├── PlatformError                   our fault: logged with the request id, answered without internals
-    │   └── Unavailable                 what the request needs is away for a moment: it may be sent again
-    │       └── StoreUnavailable        a store elsewhere that does not answer, or refuses; it may later
-    └── ConfigurationError              the operator's fault: said once, at start-up, with the next step
+    │   └── Unavailable                 a temporary lack of something that the request needs: it may be retried
+    │       └── StoreUnavailable        an external store that times out or refuses; a retry may succeed
+    └── ConfigurationError              the operator's fault: reported once, at start-up, with the next step
 
 A field is the path to a value in the structs of `control.inputs`, such as `log_config.project`. A kind of resource is
-one of `model.records`, or one of those named here.
+one of those in `model.records`, or one of those named here.
 """
 
 import enum
@@ -49,19 +49,19 @@ SCHEDULE = "schedule"
 
 
 class SesameError(Exception):
-    """Root of everything this project raises on purpose."""
+    """Root of every exception that this project raises on purpose."""
 
 
 class CallerError(SesameError):
-    """The caller asked for something that it cannot have."""
+    """The caller requested something impossible."""
 
 
 class Rejected(CallerError):
-    """What was sent cannot be accepted as it is."""
+    """The request cannot be accepted as it is."""
 
 
 class Missing(Rejected):
-    """A field that is needed was not sent; with `needed_by`, it is needed because that field was."""
+    """A required field is missing; `needed_by` names the field that requires it, if another one does."""
 
     def __init__(self, field: str, *, needed_by: str = "") -> None:
         super().__init__(f"{field} is missing" + (f", which {needed_by} needs" if needed_by else ""))
@@ -70,7 +70,7 @@ class Missing(Rejected):
 
 
 class Invalid(Rejected):
-    """A value is malformed or out of range. `allowed` and `actual` say what was expected and what was found."""
+    """A value is malformed or out of range. `allowed` states what was expected, `actual` what was found."""
 
     def __init__(self, field: str, allowed: str, actual: object) -> None:
         super().__init__(f"{field}: expected {allowed}, found '{actual}'")
@@ -80,7 +80,7 @@ class Invalid(Rejected):
 
 
 class Malformed(Rejected):
-    """The text is not in the form that the field has: `UTC_TIME` or `SCHEDULE`."""
+    """The text does not match the field's format, `UTC_TIME` or `SCHEDULE`."""
 
     def __init__(self, field: str, form: str, actual: str) -> None:
         super().__init__(f"{field}: '{actual}' is no {form}")
@@ -90,7 +90,7 @@ class Malformed(Rejected):
 
 
 class Duplicate(Rejected):
-    """Two items of the list `field` have the name `value`."""
+    """Two items of the list `field` are named `value`."""
 
     def __init__(self, field: str, value: str) -> None:
         super().__init__(f"{field}: '{value}' stands there twice")
@@ -99,7 +99,7 @@ class Duplicate(Rejected):
 
 
 class TooMany(Rejected):
-    """The list `field` has `found` items, and may have `most`."""
+    """The list `field` has `found` items and may have at most `most`."""
 
     def __init__(self, field: str, most: int, found: int) -> None:
         super().__init__(f"{field}: expected at most {most} items, found {found}")
@@ -109,9 +109,9 @@ class TooMany(Rejected):
 
 
 class Unusable(Rejected):
-    """A value cannot be used. `reason` says what was found, what was expected and what to do.
+    """A value cannot be used. `reason` states what was found, what was expected and what to do.
 
-    With `field` the reason goes on from the field's name: `cannot be read (…): expected …`.
+    With `field`, the reason continues a sentence that the field's name begins: `cannot be read (…): expected …`.
     """
 
     def __init__(self, reason: str, *, field: str = "") -> None:
@@ -121,7 +121,7 @@ class Unusable(Rejected):
 
 
 class Overlapping(Rejected):
-    """Some events of this bucket would belong to the trigger and to `other` (`service/function/trigger`)."""
+    """Some events of this bucket would match both the trigger and `other` (`service/function/trigger`)."""
 
     def __init__(self, trigger: str, other: str, bucket: str) -> None:
         super().__init__(f"trigger {trigger} overlaps {other} on bucket {bucket}")
@@ -130,7 +130,7 @@ class Overlapping(Rejected):
 
 
 class NotFound(CallerError):
-    """The resource `name` of this kind does not exist. `parent` names what it would belong to, outermost first."""
+    """The resource `name` of this kind does not exist. `parent` holds its ancestors' names, outermost first."""
 
     def __init__(self, kind: str, name: str, parent: tuple[str, ...] = ()) -> None:
         super().__init__(f"{kind} {'/'.join((*parent, name))} does not exist")
@@ -140,7 +140,7 @@ class NotFound(CallerError):
 
 
 class AlreadyExists(CallerError):
-    """There is a resource of this kind and name already. `parent` as of `NotFound`."""
+    """A resource of this kind and name already exists. `parent`: see `NotFound`."""
 
     def __init__(self, kind: str, name: str, parent: tuple[str, ...] = ()) -> None:
         super().__init__(f"{kind} {'/'.join((*parent, name))} exists already")
@@ -150,7 +150,7 @@ class AlreadyExists(CallerError):
 
 
 class NotEmpty(CallerError):
-    """The resource cannot go while it has `held` (a plural: `functions`)."""
+    """The resource cannot be deleted while it has `held` (a plural: `functions`)."""
 
     def __init__(self, kind: str, name: str, held: str) -> None:
         super().__init__(f"{kind} {name} has {held}")
@@ -160,7 +160,7 @@ class NotEmpty(CallerError):
 
 
 class Unchanged(CallerError):
-    """Nothing changed since `version` of the owner was published. `kind` is the owner's."""
+    """Nothing has changed since `version` of the owner was published. `kind` is the owner's kind."""
 
     def __init__(self, kind: str, name: str, version: str) -> None:
         super().__init__(f"{kind} {name} has not changed since version {version}")
@@ -170,18 +170,18 @@ class Unchanged(CallerError):
 
 
 class PreconditionFailed(CallerError):
-    """If-Match named another state than the present one."""
+    """The state that If-Match names is not the current one."""
 
     def __init__(self) -> None:
         super().__init__("the resource has another state than the one named")
 
 
 class Forbidden(CallerError):
-    """The caller is known, and may not do this."""
+    """The caller is known but may not do this."""
 
 
 class Disabled(CallerError):
-    """The invocation of `function` is disabled, for `reason` (which may be empty)."""
+    """The invocation of `function` is disabled, for `reason` (may be empty)."""
 
     def __init__(self, function: str, reason: str) -> None:
         because = f" ({reason})" if reason else ""
@@ -192,7 +192,7 @@ class Disabled(CallerError):
 
 
 class Recursive(CallerError):
-    """`function` (as `service/function`) led to itself `limit` times in one chain of invocations."""
+    """`function` (`service/function`) occurs `limit` times in one chain of invocations."""
 
     def __init__(self, function: str, limit: int) -> None:
         super().__init__(
@@ -204,7 +204,7 @@ class Recursive(CallerError):
 
 
 class StartProblem(enum.StrEnum):
-    """What kept a function's own program from coming up."""
+    """Why a function's own program did not start."""
 
     MISSING = "missing"
     PERMISSION = "permission"
@@ -213,9 +213,9 @@ class StartProblem(enum.StrEnum):
 
 
 class NotStarted(CallerError):
-    """No instance of the function can be started; the message says what is missing, or when it is tried again.
+    """No instance of the function can be started; the message names what is missing, or when the next attempt is made.
 
-    `problem` is there for functions that bring a program of their own.
+    `problem` is set for functions that bring their own program.
     """
 
     def __init__(self, message: str, problem: StartProblem | None = None) -> None:
@@ -224,20 +224,20 @@ class NotStarted(CallerError):
 
 
 class Exhausted(CallerError):
-    """A cap is reached; the message says which."""
+    """A cap is reached; the message names it."""
 
 
 class PlatformError(SesameError):
-    """Our own failure; callers are shown nothing of it but the request id."""
+    """Our own failure; callers see only the request id."""
 
 
 class Unavailable(PlatformError):
-    """Something that the request needs is away for a moment: the same request may succeed soon."""
+    """Something that the request needs is temporarily unavailable: the same request may succeed soon."""
 
 
 class StoreUnavailable(Unavailable):
-    """A store elsewhere does not answer in time, or refuses: the same request may succeed later."""
+    """An external store timed out or refused; the same request may succeed later."""
 
 
 class ConfigurationError(SesameError):
-    """A setting cannot hold; the message says which, what was found and what to do."""
+    """A setting is not valid; the message names it, what was found and what to do."""

@@ -1,6 +1,6 @@
-"""How a process ends that a signal ended, as a shell counts it.
+"""Exit codes of processes ended by a signal, as a shell reports them.
 
-Used by commands, by the supervisor of agents, and by what runs nodes on Ray.
+Used for commands, by the supervisor of agents, and to run nodes on Ray.
 """
 
 import signal

@@ -1,7 +1,7 @@
-"""A rate of work for each client and for all together; clients that are beyond it wait, and go on in turn.
+"""Limits the rate of work per client and in total; a client beyond its rate waits for its turn.
 
-One for each Sesame, made by `_endpoints`: `http` and `inside` ask it before they take a connection or a question of an
-instance, so that no function takes the event loop from the others by opening connections.
+One per Sesame, created by `_endpoints`. `http` and `inside` ask it before they accept a connection or a name query
+from an instance, so that no function takes the event loop from the others by opening connections.
 """
 
 import asyncio
@@ -14,16 +14,17 @@ import msgspec
 
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 
-# POLICY: what one connection costs, 92 µs of the event loop on two slow cores (2026-11), is the unit. An instance takes
-# 4 % of the event loop for long, all instances a fifth; what comes at once from a program that starts is not held up.
+# POLICY: one unit is the cost of one connection, 92 µs of the event loop on two slow cores (2026-11). In the long run
+# an instance gets 4 % of the event loop and all instances together a fifth; bursts let a starting program pass
+# unhindered.
 EACH_PER_S, EACH_BURST = 400.0, 64.0
 ALL_PER_S, ALL_BURST = 2000.0, 256.0
-# How often those that wait are looked at.
+# How often waiting clients are looked at.
 TURN_S = 0.02
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Units a second, and how many may come at once."""
+    """Units per second, and the size of a burst."""
 
     each_per_s: float = EACH_PER_S
     each_burst: float = EACH_BURST
@@ -36,14 +37,14 @@ class FairRate:
         self._clocks = clocks
         self._rates = rates or Rates()
         self._all = _Bucket(self._rates.all_per_s, self._rates.all_burst, clocks.monotonic())
-        # Of the clients that still have a socket.
+        # Buckets of clients that still have a socket.
         self._buckets: WeakValueDictionary[str, _Bucket] = WeakValueDictionary()
-        # Who waits, the next one first, with what is to be called when it may go on.
+        # The waiting clients with their callbacks, the next one first.
         self._waiting: dict[_Bucket, list[Callable[[], None]]] = {}
         self._timer: Timer | None = None
 
     def of(self, client: str) -> "Share":
-        """What sockets of one client have together, whoever asks for it."""
+        """The share that all sockets of `client` have in common."""
         bucket = self._buckets.get(client)
         if bucket is None:
             rates = self._rates
@@ -71,7 +72,7 @@ class FairRate:
         return cancel
 
     async def turn(self, bucket: "_Bucket") -> None:
-        """Tasks of one client go on one by one: to wake all, for the few that may, would cost more than they do."""
+        """Tasks of one client resume one by one: waking all, when few may run, would cost more than their work."""
         if not bucket.turns_wait and self.allows(bucket):
             return
         turn = self._queued(bucket)
@@ -79,11 +80,11 @@ class FairRate:
             await turn
         finally:
             if turn.done() and not turn.cancelled():
-                # Once this one has been charged.
+                # Soon, so that the caller has charged its work by then.
                 asyncio.get_running_loop().call_soon(self._wake_next, bucket)
 
     def in_turn(self, bucket: "_Bucket", resume: Callable[[], None]) -> Callable[[], object]:
-        """As `turn`, for a callback. It must charge what it has done before it returns."""
+        """Like `turn`, for a callback, which must charge its work before it returns."""
         turn = self._queued(bucket)
 
         def come(turn: "asyncio.Future[None]") -> None:
@@ -107,7 +108,7 @@ class FairRate:
     def _wake_next(self, bucket: "_Bucket") -> None:
         turns = bucket.turns
         while turns and turns[0].done():
-            # It waits no longer.
+            # Cancelled.
             turns.popleft()
         if not turns:
             bucket.turns_wait = False
@@ -117,19 +118,19 @@ class FairRate:
             self.wait(bucket, functools.partial(self._wake_next, bucket))
 
     def _turn(self) -> None:
-        """Has clients go on, in the order in which they came to wait, as far as there is enough for all of them."""
+        """Resumes waiting clients in order of arrival, as long as the total budget lasts."""
         self._timer = None
         now = self._clocks.monotonic()
         budget = self._all.level(now)
         going: list[Callable[[], None]] = []
         for bucket in list(self._waiting):
             if not self._waiting[bucket]:
-                # All of its sockets have been closed.
+                # All sockets of this client have been closed.
                 del self._waiting[bucket]
                 continue
             if budget <= 0:
                 break
-            # What gathered while it waited would keep those behind it waiting.
+            # Units gathered while waiting must not keep the clients behind it waiting.
             bucket.left = min(bucket.level(now), self._rates.each_per_s * TURN_S)
             if bucket.left > 0:
                 budget -= bucket.left
@@ -148,23 +149,23 @@ class Share:
         self._bucket = bucket
 
     def allows(self) -> bool:
-        """Whether the client may have something done now; else it must `wait`."""
+        """Whether the client may do work now; otherwise it must `wait`."""
         return self._rate.allows(self._bucket)
 
     def charge(self, units: float = 1.0) -> None:
-        """It was done. What cost more than was left is made up for by waiting longer."""
+        """Charges work that was done. A debt is paid off by a longer wait."""
         self._rate.charge(self._bucket, units)
 
     async def turn(self) -> None:
-        """Returns when the client may have something done. What it costs is charged before anything is awaited."""
+        """Returns when the client may do work. The caller must charge that work before its next `await`."""
         await self._rate.turn(self._bucket)
 
     def wait(self, resume: Callable[[], None]) -> Callable[[], None]:
-        """Calls back once when it is the client's turn, unless the call returned was made before."""
+        """Calls `resume` once when it is the client's turn, unless the returned function is called first to cancel."""
         return self._rate.wait(self._bucket, resume)
 
     def in_turn(self, resume: Callable[[], None]) -> Callable[[], object]:
-        """As `wait`, for clients with many that wait: `resume` charges what it does, before the next one is called."""
+        """Like `wait`, for clients with many waiters: `resume` charges its work before the next waiter is resumed."""
         return self._rate.in_turn(self._bucket, resume)
 
 
@@ -174,7 +175,7 @@ class _Bucket:
         self._burst = burst
         self._at = now
         self.left = burst
-        # Who waits for one turn after the other, the next one first, and whether something is there that wakes it.
+        # The client's waiters, the next one first, and whether a wake-up of the next one is scheduled.
         self.turns: deque[asyncio.Future[None]] = deque()
         self.turns_wait = False
 

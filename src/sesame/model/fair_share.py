@@ -1,6 +1,6 @@
-"""Shares of something of which there is a fixed amount: no client takes what others, that have none yet, will need.
+"""Shares of a fixed amount of a resource: no client takes what clients without a share will need.
 
-Used by `http` for connections and the memory of bodies, and by `inside` for look-ups of names.
+Used by `http` for connections and the memory of bodies, and by `inside` for name look-ups.
 """
 
 import asyncio
@@ -8,22 +8,23 @@ from collections import deque
 
 
 def may_have(held: int, free: int) -> bool:
-    """Whether a client that holds so much may have one more, or one step more.
+    """Whether a client that holds `held` units may take one more, or one more step.
 
-    POLICY: at most half as much as is free. One client alone gets a third, N together get 1/(N + 2) each, and 2/(N + 2)
-    stays free for who comes next, however much they ask for. Who has nothing gets something while there is any.
+    POLICY: a client may hold at most half of the free amount. A single client gets a third; N clients get 1/(N + 2)
+    each, and 2/(N + 2) stays free for newcomers, however much the clients request. A client without a share gets one
+    unit while any is free.
     """
     return free > 0 and (held == 0 or held < free // 2)
 
 
 class FairSlots:
-    """`total` slots, of which one client has at most `each`. Who must wait is served in turn, client by client."""
+    """`total` slots, at most `each` per client. Waiting clients are served in turn."""
 
     def __init__(self, total: int, each: int) -> None:
         self._free = total
         self._each = each
         self._held: dict[str, int] = {}
-        # The client that is served next comes first.
+        # The client to serve next comes first.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @property
@@ -31,7 +32,7 @@ class FairSlots:
         return self._free
 
     def take(self, client: str) -> bool:
-        """Whether there was a slot; it is held until `give_back`."""
+        """Takes a slot until `give_back`; returns False if the client may have none now."""
         held = self._held.get(client, 0)
         if held >= self._each or not may_have(held, self._free):
             return False
@@ -48,7 +49,7 @@ class FairSlots:
         self._serve()
 
     async def wait(self, client: str) -> None:
-        """Returns when the client has a slot, which it gives back."""
+        """Returns when the client has a slot; the caller must `give_back` it."""
         if client not in self._waiting and self.take(client):
             return
         granted = asyncio.get_running_loop().create_future()
@@ -57,16 +58,16 @@ class FairSlots:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                # In the moment of the cancellation: pass it on.
+                # Granted just as the task was cancelled: pass the slot on.
                 self.give_back(client)
             raise
 
     def _serve(self) -> None:
-        """Gives what is free to those that wait, the next client first; who is served goes behind the others."""
+        """Hands free slots to the waiting clients, the next client first; a served client moves to the end."""
         for client in list(self._waiting):
             queue = self._waiting[client]
             while queue and queue[0].done():
-                # It waits no longer.
+                # Cancelled.
                 queue.popleft()
             granted = bool(queue) and self.take(client)
             if granted:

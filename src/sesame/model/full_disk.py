@@ -1,6 +1,6 @@
-"""Whether an error says that a disk is full: no defect of the code, but what whoever runs Sesame can mend.
+"""Whether an error means that a disk is full, which is no defect and which the operator can fix.
 
-Asked by the endpoints, which tell their callers so, and by `cli.own_log`, which leaves the traceback out.
+Used by the endpoints to tell their callers, and by `cli.own_log` to omit the traceback.
 """
 
 import errno
@@ -10,12 +10,12 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def full_disk_in(error: object) -> BaseException | None:
-    """The error itself, or what led to it; None where no disk is full."""
+    """The error itself or the cause that reports a full disk; None if there is none."""
     while isinstance(error, BaseException):
         if isinstance(error, OSError):
             if error.errno in _NO_SPACE:
                 return error
-        # An error of the database; its module is not imported for that.
+        # An error of the database; comparing its name avoids importing the database's module.
         elif getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
             return error
         error = error.__cause__ or error.__context__

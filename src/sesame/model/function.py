@@ -1,6 +1,6 @@
-"""The function: a handler in a package of code, with its limits and environment.
+"""A function: a handler in a code package, with its limits and environment.
 
-Built by `control`, kept by `store.catalog`, read by the engine and the endpoints.
+Created by `control`, stored by `store.catalog`, read by the engine and the endpoints.
 Field names and defaults follow reference/api.md §3.2; on the wire they are lowerCamelCase.
 """
 
@@ -14,7 +14,7 @@ from sesame.model.later_settings import LaterSettings
 
 
 class Package(msgspec.Struct, frozen=True, rename="camel"):
-    """A code archive by its hash. `checksum` is CRC-64/XZ as an unsigned decimal string (reference/api.md §2)."""
+    """A code archive named by its hash. `checksum` is CRC-64/XZ as an unsigned decimal string (reference/api.md §2)."""
 
     sha256: str
     checksum: str
@@ -32,10 +32,10 @@ class InstanceLifecycleConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Function(msgspec.Struct, frozen=True, rename="camel"):
-    """One function as configured now (or, inside a version, as it was). Times and etag live on its record.
+    """A function's current configuration or, inside a version, a frozen one. Its record has the times and the etag.
 
-    `timeout` and `initialization_timeout` in seconds, `memory_size` and `disk_size` in MB.
-    Configuration of runtimes that Sesame does not run is kept as it was sent.
+    `timeout` and `initialization_timeout` are in seconds, `memory_size` and `disk_size` in MB.
+    Settings of runtimes that Sesame does not run are stored as sent.
     """
 
     function_name: str

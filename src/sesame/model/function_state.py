@@ -1,16 +1,16 @@
-"""What holds for a function under every qualifier and is part of no version.
+"""Settings that apply to a function under every qualifier and are not part of a version.
 
-Made by `control.function_states`, kept by `store.catalog`, read by the engine's resolver.
+Created by `control.function_states`, stored by `store.catalog`, read by the engine's resolver.
 """
 
 import msgspec
 
 
 class FunctionState(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `function_state`, parent the owner, name the function's. There is no record where nothing was set.
+    """Kind `function_state`, parent the owner, name the function. There is no record if nothing was set.
 
-    `reserved_concurrency` is the most calls at one time, None where it is not bounded. A function that is `disabled` is
-    not invoked; `reason` is what was given for it, `disabled_at` when its invocation was last disabled or enabled.
+    `reserved_concurrency` caps the calls at one time; None means no cap. A `disabled` function is not invoked; `reason`
+    is the caller's text, `disabled_at` when its invocation was last disabled or enabled.
     """
 
     reserved_concurrency: int | None = None

@@ -1,7 +1,4 @@
-"""An address as text: of IPv6 it stands in brackets where a port or a path follows.
-
-Used wherever an address becomes part of a URL, or of HOST:PORT.
-"""
+"""Formats addresses for URLs and HOST:PORT, where IPv6 addresses need brackets."""
 
 
 def bracketed(host: str) -> str:

@@ -1,6 +1,6 @@
-"""An invocation and its outcome: what an endpoint asks of the engine, and how it ended.
+"""An invocation and its outcome: the endpoint's request to the engine, and the result.
 
-Plain frozen values without behaviour. What is run is described in `model.snapshot`.
+Plain frozen values without behaviour. `model.snapshot` describes the code to run.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from sesame.model.stream import Stream
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Which function a caller means: `service.qualifier/function`; the qualifier as written, LATEST when none was."""
+    """The function to call: `service.qualifier/function`. The qualifier is as written, or LATEST if none was given."""
 
     service: str
     qualifier: str
@@ -20,12 +20,12 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def of_version(target: Target, version: str) -> Target:
-    """What a call of an alias calls for which this version was drawn; "" where nothing is."""
+    """`target` with the version that was drawn for a call of an alias; unchanged if `version` is ""."""
     return Target(target.service, version, target.function) if version else target
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Temporary keys of the service's role; three empty strings for a service without one (runtime.md §4.1)."""
+    """Temporary keys of the service's role; three empty strings if the service has no role (runtime.md §4.1)."""
 
     access_key_id: str = ""
     access_key_secret: str = ""
@@ -33,13 +33,13 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only. `tracing` is what the
-    function finds in `context.tracing`: `span_context` (Jaeger's form) and `span_baggages`.
+    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only. `tracing` becomes the
+    function's `context.tracing`: `span_context` (Jaeger's form) and `span_baggages`.
 
-    `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
-    of the queue. With a `stream`, `event` is empty: request and response pass through it. `version` is what was drawn
-    for the call already, where its target is an alias with weights. With a `session` it runs on that session's
-    instance.
+    `chain` names the functions that led to the call (`model.recursion`). `asynchronous` marks an attempt at a queued
+    invocation. With a `stream`, `event` is empty: request and response pass through the stream. `version` is the
+    version already drawn for the call if its target is an alias with weights. With a `session`, the call runs on that
+    session's instance.
     """
 
     request_id: str
@@ -56,9 +56,9 @@ class Invocation(msgspec.Struct, frozen=True):
 
 
 class Phases(msgspec.Struct, frozen=True):
-    """Where the time of a call went, in milliseconds of the host's clock; zero for what did not happen.
+    """The parts of a call's duration, in milliseconds of the host's clock; zero for a phase that did not happen.
 
-    `steps` parts `start_ms` as the sandbox's driver counts it, in order.
+    `steps` splits `start_ms` as the sandbox's driver measured it, in order.
     """
 
     queue_ms: float = 0.0
@@ -69,12 +69,12 @@ class Phases(msgspec.Struct, frozen=True):
 
     @property
     def total_ms(self) -> float:
-        """From when the call asked for an instance until its handler had ended."""
+        """From the request for an instance to the end of the handler."""
         return self.queue_ms + self.start_ms + self.initialize_ms + self.invoke_ms
 
 
 class FunctionError(msgspec.Struct, frozen=True):
-    """The function's own failure: `type` goes to X-Fc-Error-Type, `reason` to metrics and logs.
+    """The function's own failure: `type` is sent as X-Fc-Error-Type, `reason` is for metrics and logs.
 
     `reason` is one of unhandled, initializer, timeout, exit, out_of_memory, disk, protocol, killed, response_too_large.
     """
@@ -84,7 +84,7 @@ class FunctionError(msgspec.Struct, frozen=True):
 
 
 class HeldLog(msgspec.Struct, frozen=True):
-    """The log of a call; `cut_bytes` were written before it and are not in it."""
+    """A call's log without its first `cut_bytes` bytes."""
 
     data: bytes
     cut_bytes: int = 0
@@ -93,8 +93,8 @@ class HeldLog(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6).
 
-    `trace` is the traceback of a failure as the function's Python prints it, "" where there is none; callers do not get
-    it. `log` is held where the call is recorded. `provisioned`: it ran on an instance that is kept ahead of calls.
+    `trace` is the traceback that the function's Python printed, or ""; callers do not get it. `log` is set if the call
+    is recorded. `provisioned`: the call ran on a provisioned instance.
     """
 
     payload: bytes

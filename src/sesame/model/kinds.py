@@ -1,6 +1,6 @@
-"""Which struct a record of each kind holds.
+"""Maps each kind of record to the struct of its document.
 
-Read by `store.catalog`, which encodes and decodes records by it.
+Used by `store.catalog` to encode and decode records.
 """
 
 from collections.abc import Mapping

@@ -1,20 +1,20 @@
-"""What the API of 2023-03-30 says of a function and that of 2016-08-15 has no words for.
+"""Settings of a function that API 2023-03-30 has and API 2016-08-15 lacks.
 
-A part of `model.function.Function`, so that versions freeze it and an update through another API version keeps it.
-Field names follow reference/api.md §5.2; docs/compatibility.md says which of them do something here.
+Part of `model.function.Function`, so that versions freeze them and updates through another API version keep them.
+Field names follow reference/api.md §5.2; docs/compatibility.md lists the settings that Sesame acts on.
 """
 
 from typing import Any
 
 import msgspec
 
-# Of `disable_inject_credentials`, beside "": where calls have no temporary keys.
+# Values of `disable_inject_credentials`, besides "": where calls get no temporary keys.
 NOWHERE, IN_ENVIRONMENT, IN_REQUESTS, ANYWHERE = "None", "Env", "Request", "All"
 WITHHELD = (NOWHERE, IN_ENVIRONMENT, IN_REQUESTS, ANYWHERE)
 
 
 class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Empty where nothing was set. Commands are those of hooks in custom runtimes, which have no handler."""
+    """Unset fields are empty. The commands are hooks of custom runtimes, which have no handlers."""
 
     initializer_command: tuple[str, ...] = ()
     pre_stop_command: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""Rules by which the objects and uploads of a bucket expire or change their storage class.
+"""Rules by which a bucket's objects and uploads expire or change their storage class.
 
-Kept in the bucket's record; read and written by `oss.lifecycle_rules`, obeyed by `oss.lifecycle`.
+Stored in the bucket's record; read and written by `oss.lifecycle_rules`, applied by `oss.lifecycle`.
 Shapes and names follow reference/companions.md §1.12 and the SDKs.
 """
 
@@ -16,7 +16,7 @@ class DueKind(enum.Enum):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """When an action is due: `days` after the last change, or, from `date` on (Unix seconds), for what is older."""
+    """When an action is due: `days` after the last change or, for older objects, from `date` (Unix seconds) on."""
 
     kind: DueKind
     days: int = 0
@@ -24,7 +24,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """A change to a colder storage class; objects below 64 KB are left out unless `small_too`."""
+    """A change to a colder storage class; objects below 64 KB are skipped unless `small_too`."""
 
     storage_class: str
     due: Due
@@ -32,7 +32,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 class Excluded(msgspec.Struct, frozen=True):
-    """Objects that a rule leaves alone: those below `prefix` that have the tag, if one is given."""
+    """Objects that a rule skips: those below `prefix` that have the tag, if one is given."""
 
     prefix: str
     tag: tuple[str, str] | None = None

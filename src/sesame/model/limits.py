@@ -1,7 +1,7 @@
 """Every number and name pattern that the API promises, in one place.
 
-Used by `control` to validate and by the endpoints to cut.
-Sources: reference/api.md §2, reference/runtime.md §12. Where eras differ the newest 2.0 value stands.
+Used by `control` to validate and by the endpoints to truncate.
+Sources: reference/api.md §2, reference/runtime.md §12. If API generations differ, the newest 2.0 value applies.
 """
 
 import re
@@ -12,7 +12,7 @@ SERVICE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
 FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 TRIGGER_NAME = SERVICE_NAME
 ALIAS_NAME = SERVICE_NAME
-# Of a stateful invocation, as callers choose it.
+# The id of a stateful invocation, chosen by the caller.
 INVOCATION_ID = SERVICE_NAME
 SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
@@ -39,7 +39,7 @@ ASYNC_EVENT_AGE_S_DEFAULT = 24 * 3600
 ASYNC_DELAY_S_MAX = 3600
 PROVISION_TARGET_MAX = 10_000
 ON_DEMAND_INSTANCES_MAX = 100_000
-# Of an instance that is idle; 0 stands for the server's own time.
+# For idle instances; 0 selects the server's default.
 IDLE_TIMEOUT_S_MAX = 86_400
 DOMAIN_PROTOCOLS = ("HTTP", "HTTPS", "HTTP,HTTPS")
 
@@ -49,14 +49,14 @@ RESPONSE_PAYLOAD_BYTES = 32 * MIB
 CODE_ZIP_BYTES = 100 * MIB
 CODE_UNPACKED_BYTES = 500 * MIB
 CODE_ENTRIES = 100_000
-# Of a container image, unpacked.
+# An unpacked container image.
 IMAGE_UNPACKED_BYTES = 10 * 1024 * MIB
 IMAGE_ENTRIES = 1_000_000
-# A management body without code, and what else stands beside code.
+# A management body without code, and the rest of a body that contains code.
 DOCUMENT_BYTES = MIB
 # A management body is a JSON object around a base64 package: 4/3 of the package plus the rest of the object.
 MANAGEMENT_BODY_BYTES = CODE_ZIP_BYTES * 4 // 3 + DOCUMENT_BYTES
-# Settings of runtimes that are kept as they were sent, as JSON.
+# The JSON size of settings that are stored as sent, for runtimes that Sesame does not run.
 KEPT_SETTINGS_BYTES = 64 * 1024
 LAYER_ARN_CHARS = 256
 
@@ -69,10 +69,10 @@ CLOCK_SKEW_S = 15 * 60
 
 LATEST = "LATEST"
 SANDBOXED_RUNTIMES = ("python2.7", "python3", "python3.9", "python3.10", "python3.12")
-# A shim of ours makes these web servers (runtime/node).
+# Sesame's shim turns these functions into web servers (runtime/node).
 NODE_RUNTIMES = ("nodejs6", "nodejs8", "nodejs10", "nodejs12", "nodejs14", "nodejs16", "nodejs18", "nodejs20")
-# Web servers of the functions' own (model/web_server.py).
-# The code of the last is a container image (model/container.py).
+# Functions that are web servers themselves (model/web_server.py).
+# The last runtime's code is a container image (model/container.py).
 IMAGE_RUNTIME = "custom-container"
 CUSTOM_RUNTIMES = ("custom", "custom.debian10", "custom.debian11", "custom.debian12", IMAGE_RUNTIME)
 # Accepted and stored, because templates name them; refused at the call (reference/conventions.md §4.5).

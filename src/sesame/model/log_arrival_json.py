@@ -1,6 +1,6 @@
-"""The event that a log trigger gives its function (reference/runtime.md §15).
+"""The event that a log trigger passes to its function (reference/runtime.md §15).
 
-Made by `triggers.log_arrivals`, and for samples by `model.sample_events`.
+Created by `triggers.log_arrivals`, and for samples by `model.sample_events`.
 """
 
 import uuid
@@ -11,7 +11,10 @@ import msgspec
 
 
 class LogArrival(msgspec.Struct, frozen=True, kw_only=True):
-    """Logs between two cursors of a shard, as clients of the Log Service write them. `cursor_time` in Unix seconds."""
+    """Logs between two cursors of a shard, encoded as the Log Service encodes cursors.
+
+    `cursor_time` is in Unix seconds.
+    """
 
     endpoint: str
     project: str

@@ -1,4 +1,4 @@
-"""Where a client of the Log Service finds it, from the address that it listens on.
+"""The endpoint for clients of the Log Service, derived from the address that it listens on.
 
 Used by `sesame env` and by `testing`.
 """
@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 
 def log_service_endpoint(url: str) -> str:
-    """What a client of the Log Service at this URL takes as its endpoint: it puts the project before the host.
+    """The endpoint to configure in a client, which puts the project's name before the host.
 
-    On port 80 that is the bare address. Elsewhere it is a name that has the projects below it, where there is one.
+    On port 80 the endpoint is the bare IPv4 address. Elsewhere it is a name with one subdomain per project, if there is
+    project has a subdomain.
     """
     parts = urlsplit(url)
     try:

@@ -1,6 +1,6 @@
-"""The Log Service's things: projects, logstores, indexes, and the logs that are written to them (issue 14).
+"""The Log Service's data: projects, logstores, indexes and logs (issue 14).
 
-Kept by `store.logs.logstores`; the endpoint `sls` and the writers of function logs build them.
+Stored by `store.logs.logstores`; created by the endpoint `sls` and by the writers of function logs.
 """
 
 from typing import Any, Literal
@@ -15,9 +15,9 @@ LOG_SHARD = "log_shard"
 CONSUMER_GROUP = "consumer_group"
 CONSUMER = "consumer"
 
-# What the console and funcraft take as the delimiters of words. Hyphens are none, so that a request id stays one word.
+# The word delimiters that the console and funcraft use. A hyphen is none, so that a request id stays one word.
 DEFAULT_DELIMITERS = tuple(", '\";=()[]{}?@&<>/:\n\t\r")
-# A ttl of so many days means that logs are kept for ever.
+# This ttl means that logs are kept for ever.
 TTL_FOREVER_DAYS = 3650
 
 KeyType = Literal["text", "long", "double", "json"]
@@ -31,9 +31,9 @@ class LogProject(msgspec.Struct, frozen=True):
 
 
 class ShardRange(msgspec.Struct, frozen=True):
-    """A shard: the hash keys from `begin` to before `end`, as 32 hex digits.
+    """A shard: the hash keys from `begin` (inclusive) to `end` (exclusive), each 32 hex digits.
 
-    One that was split or merged is closed since `closed_s`, which is 0 of the others; `parents` are what it came from.
+    A shard that was split or merged is closed since `closed_s`, which is 0 for open shards; `parents` are its origins.
     """
 
     id: int
@@ -45,9 +45,10 @@ class ShardRange(msgspec.Struct, frozen=True):
 
 
 class Logstore(msgspec.Struct, frozen=True):
-    """`shards` is how many take logs: equal ranges of hash keys, or those of `layout` once some were split or merged.
+    """`shards` counts the shards open for writing: equal ranges of hash keys, or `layout` once some were split or
+    merged.
 
-    `options` has what the API gives back as it was stored: autoSplit, maxSplitShard, appendMeta, mode and others.
+    `options` holds fields that the API only stores and returns: autoSplit, maxSplitShard, appendMeta, mode and others.
     """
 
     project: str
@@ -58,12 +59,12 @@ class Logstore(msgspec.Struct, frozen=True):
     modified_s: int = 0
     options: dict[str, Any] = {}
     layout: tuple[ShardRange, ...] = ()
-    # Numbers of shards are not used again.
+    # Shard numbers are never reused.
     next_shard: int = 0
 
 
 class KeyIndex(msgspec.Struct, frozen=True):
-    """How one field is searched; with `doc_value` it can be used in SQL. None is what its owner left open: no."""
+    """How one field is indexed; `doc_value` allows its use in SQL. None means that the owner did not set it: false."""
 
     type: KeyType = "text"
     token: tuple[str, ...] = ()
@@ -87,7 +88,7 @@ class LineIndex(msgspec.Struct, frozen=True):
 
 
 class LogIndex(msgspec.Struct, frozen=True):
-    """A logstore's index; at least one of `line` and `keys`. `options` is given back as it was stored."""
+    """A logstore's index; at least one of `line` and `keys` is set. `options` is returned as stored."""
 
     line: LineIndex | None = None
     keys: dict[str, KeyIndex] = {}

@@ -1,6 +1,6 @@
-"""NAS mounts of a function: which server's directory is shown where, and as whose files.
+"""NAS mounts of a function: the server and directory, the mount point, and the files' owner.
 
-Addresses are read by `control`, which refuses others, and by `sandbox.volumes`, which has a directory for each
+Addresses are validated by `control`, and resolved by `sandbox.volumes`, which has one host directory for each
 (reference/api.md §3.1).
 """
 
@@ -16,7 +16,7 @@ _PART_BYTES = 255
 
 
 class NasMount(msgspec.Struct, frozen=True, kw_only=True):
-    """`mount_dir` is absolute and normalized. An id of -1 leaves the choice to the platform."""
+    """`mount_dir` is absolute and normalized. An id of -1 lets the platform choose."""
 
     server_addr: str
     mount_dir: str
@@ -25,14 +25,14 @@ class NasMount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NasAddress(msgspec.Struct, frozen=True):
-    """A server, in lower case, and the parts of a path on it; no parts are the server's root."""
+    """A server in lower case, and the path on it as parts; no parts mean the server's root."""
 
     server: str
     parts: tuple[str, ...]
 
 
 def parse_server_address(address: str) -> NasAddress | None:
-    """None for what is no address; one without a path is the server's root."""
+    """None if `address` is malformed; an address without a path means the server's root."""
     server, _colon, path = address.partition(":")
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     wrong = (
@@ -45,5 +45,5 @@ def parse_server_address(address: str) -> NasAddress | None:
 
 
 def normalized_directory(path: str) -> str:
-    """An absolute path without doubled and trailing slashes."""
+    """An absolute path without doubled or trailing slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")

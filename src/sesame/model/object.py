@@ -1,6 +1,6 @@
-"""The object: bytes under a bucket and a key, with what is said about them.
+"""An object: bytes under a bucket and a key, with metadata.
 
-Kept by `store.objects.objects`, served by `oss`. The bytes are a blob of their own.
+Stored by `store.objects.objects`, served by `oss`. The bytes are stored as a separate blob.
 Shapes and names follow reference/companions.md §1.8, §1.9 and §1.11.
 """
 
@@ -17,17 +17,17 @@ class ObjectKind(enum.Enum):
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """A restored copy of an object of a cold class: readable from `ready_at` to `expires_at`, Unix seconds."""
+    """A restored copy of an object of a cold class, readable from `ready_at` to `expires_at` (Unix seconds)."""
 
     ready_at: float
     expires_at: float
 
 
 class ObjectMeta(msgspec.Struct, frozen=True):
-    """What its writer said of an object. `headers` are replayed as they are, by lower-case name (`x-oss-meta-a`).
+    """Metadata set by the writer. `headers` are returned unchanged, keyed by lower-case name (`x-oss-meta-a`).
 
     `acl` is default, private, public-read or public-read-write; `symlink` is the key that a symlink points to.
-    `forbids_overwrite` belongs to an upload: completing it must not replace an object.
+    `forbids_overwrite` applies to an upload: completing it must not replace an object.
     """
 
     headers: dict[str, str] = {}
@@ -40,9 +40,9 @@ class ObjectMeta(msgspec.Struct, frozen=True):
 
 
 class StoredObject(msgspec.Struct, frozen=True):
-    """One object as it stands; `blob` names its bytes, "" for a symlink.
+    """One object in its current state; `blob` names its bytes, "" for a symlink.
 
-    `etag` is upper-case hex without quotes, `crc64` over all bytes, `modified_at` Unix seconds.
+    `etag` is upper-case hex without quotes, `crc64` covers all bytes, `modified_at` is in Unix seconds.
     """
 
     bucket: str
@@ -76,7 +76,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A durable blob that no row mentions yet. `md5` is 32 upper-case hex digits, `crc64` CRC-64/XZ."""
+    """A durable blob that no row refers to yet. `md5` is 32 upper-case hex digits, `crc64` CRC-64/XZ."""
 
     blob: str
     size: int

@@ -1,7 +1,7 @@
-"""Events of objects: their names, which names a trigger's pattern means, and what is kept of one that occurred.
+"""Object events: their names, the patterns of triggers that match them, and the stored event.
 
-Named by `oss` for each change, written by `store.objects.events`, read by `triggers.object_events`; patterns are
-checked by `control.oss_triggers`. Names are the cloud's, without the `oss:` that patterns of triggers begin with.
+Chosen by `oss` for each change, written by `store.objects.events`, read by `triggers.object_events`; patterns are
+validated by `control.oss_triggers`. Names are the cloud's, without the `oss:` that begins a trigger's pattern.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ RAISED = (
     PUT_OBJECT, POST_OBJECT, COPY_OBJECT, PUT_SYMLINK, APPEND_OBJECT, INITIATE_UPLOAD, UPLOAD_PART, UPLOAD_PART_COPY,
     COMPLETE_UPLOAD, DELETE_OBJECT, DELETE_OBJECTS, ABORT_UPLOAD,
 )  # fmt: skip
-# What the cloud lets a trigger name and nothing here raises.
+# Events that the cloud lets a trigger name and that Sesame does not raise.
 NOT_RAISED = (
     "ObjectModified:UpdateObjectMeta", "ObjectModified:ChangeStorageClass", "ObjectDownloaded:GetObject",
     "ObjectReplication:ObjectCreated", "ObjectReplication:ObjectRemoved", "ObjectReplication:ObjectModified",
@@ -36,11 +36,11 @@ _SERVICE = "oss:"
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an object changes: the event that this is, and the request that asked for it.
+    """Why an object changes: the event, and the request behind it.
 
-    `account_id` owned the bucket when the caller's rights were checked: the change is refused if the bucket has another
-    owner by then. `at` is Unix seconds. `source_ip` and `request_id` are "" for what Sesame does by itself. `chain` is
-    the principal's: the functions that led to this request.
+    `account_id` owned the bucket when the caller's rights were checked; the change is refused if the owner has changed
+    since. `at` is in Unix seconds. `source_ip` and `request_id` are "" for Sesame's own changes. `chain` is the
+    principal's: the functions that led to this request.
     """
 
     event: str
@@ -53,7 +53,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event for one trigger, as it waits in the outbox. `delta_size` is by how much the object grew, in bytes."""
+    """One event for one trigger, as queued in the outbox. `delta_size` is the object's growth in bytes."""
 
     trigger_id: str
     cause: Cause
@@ -67,9 +67,9 @@ class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def named_by(pattern: str) -> frozenset[str]:
-    """The events that `oss:ObjectCreated:*` or `oss:ObjectCreated:PutObject` means; none for what is no event.
+    """The events that a pattern such as `oss:ObjectCreated:*` matches; empty if it matches none.
 
-    A `*` stands for any run of characters.
+    A `*` matches any run of characters.
     """
     if not pattern.startswith(_SERVICE):
         return frozenset()
@@ -78,12 +78,12 @@ def named_by(pattern: str) -> frozenset[str]:
 
 
 def named_by_any(patterns: Iterable[str]) -> frozenset[str]:
-    """The events that at least one of the patterns means."""
+    """The events that at least one of the patterns matches."""
     return frozenset().union(*map(named_by, patterns))
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Takes each part between the stars at its first place, so in linear time."""
+    """Matches each part between the stars at its first occurrence, hence in linear time."""
     first, *others = pattern.split("*")
     if not others:
         return name == pattern

@@ -1,4 +1,4 @@
-"""The event of an object as a function gets it (reference/runtime.md §15).
+"""The object event that a function receives (reference/runtime.md §15).
 
 Called by `triggers.object_events`, and for samples by `model.sample_events`.
 """
@@ -13,7 +13,7 @@ from sesame.model.object_event import ObjectEvent
 
 
 def event_json(event: ObjectEvent, region: str) -> bytes:
-    """The event as the function gets it (reference/runtime.md §15). The key is the object's own, not URL-encoded."""
+    """The event that the function receives (reference/runtime.md §15). The key is not URL-encoded."""
     cause = event.cause
     at = datetime.fromtimestamp(int(cause.at), UTC)
     bucket = {
@@ -44,5 +44,5 @@ def event_json(event: ObjectEvent, region: str) -> bytes:
 
 
 def _rule_id(event: ObjectEvent) -> str:
-    """As long as the cloud's, and the same for every event of one trigger."""
+    """As long as the cloud's rule ids, and the same for every event of a trigger."""
     return hashlib.sha1(event.trigger_id.encode(), usedforsecurity=False).hexdigest()

@@ -1,15 +1,15 @@
-"""What is published in versions, and has a role and a log target: a service, or one function by itself.
+"""The owner of functions, which versions freeze and which has a role and log target: a service or a single function.
 
-A function of FC 3.0 belongs to no service. It has an owner in the place of one: a record of kind `service`, named after
-the function, so that it has all that a service has by the same code (docs/adr). An owner is named by a plain string.
-Used by `control`, the engine and the endpoints where the two differ.
+A function of FC 3.0 belongs to no service. Its owner is a record of kind `service`, named after the function, so that
+the code for services applies to it (docs/adr). An owner is named by a plain string.
+Used by `control`, the engine and the endpoints where services and single functions differ.
 """
 
 from sesame.model import limits
 
-# The cloud writes a function of a service as `service$function`. The name of no service has this character.
+# The cloud writes a function of a service as `service$function`. No service name contains this character.
 MARK = "$"
-# In order of names: after the owners of single functions, before every service.
+# Sorts after the owners of single functions and before every service.
 AFTER_OWNERS = chr(ord(MARK) + 1)
 
 
@@ -19,46 +19,46 @@ def owner_of(function: str) -> str:
 
 
 def stands_alone(owner: str) -> bool:
-    """Whether this is no service but the owner of one function."""
+    """Whether `owner` is the owner of a single function instead of a service."""
     return owner.startswith(MARK)
 
 
 def spoken_owner(owner: str) -> str:
-    """What callers call it: the name of the service, or of the function."""
+    """The name that callers use: the service's, or the function's."""
     return owner.removeprefix(MARK)
 
 
 def spoken_function(owner: str, function: str) -> str:
-    """A function as the API of 2023-03-30 names it: `function`, or `service$function`."""
+    """A function's name in API 2023-03-30: `function`, or `service$function`."""
     return function if stands_alone(owner) else owner + MARK + function
 
 
 def named_function(name: str) -> tuple[str, str]:
-    """Owner and function that such a name means. What it names need not exist."""
+    """Owner and function of a name written by `spoken_function`. Neither needs to exist."""
     service, _mark, function = name.rpartition(MARK)
     return (service or owner_of(function)), function
 
 
 def service_of(owner: str) -> str:
-    """The name of the service; "" for the owner of a function that belongs to none."""
+    """The service's name; "" for the owner of a function that belongs to none."""
     return "" if stands_alone(owner) else owner
 
 
 def label(owner: str, function: str, qualifier: str = "") -> str:
-    """A function as commands and logs name it: `service/function`, or `function` where it stands alone.
+    """A function's name in commands and logs: `service/function`, or `function` if it belongs to no service.
 
-    With `:qualifier` where one is given that is not LATEST. `owner` may also be as `service_of` answers.
+    Followed by `:qualifier` if one is given that is not LATEST. `owner` may also be a result of `service_of`.
     """
     name = f"{owner}/{function}" if service_of(owner) else function
     return name if qualifier in ("", limits.LATEST) else f"{name}:{qualifier}"
 
 
 def trigger_label(parent: str, trigger: str) -> str:
-    """A trigger as commands and logs name it; `parent` is `owner/function`, as in a trigger's record."""
+    """A trigger's name in commands and logs; `parent` is `owner/function`, as in a trigger's record."""
     owner, _slash, function = parent.partition("/")
     return f"{label(owner, function)}/{trigger}"
 
 
 def owner_phrase(owner: str) -> str:
-    """An owner in a sentence: `service 's'`, or `function 'f'` for one that stands alone."""
+    """An owner in a sentence: `service 's'`, or `function 'f'` for a function that belongs to no service."""
     return f"{'function' if stands_alone(owner) else 'service'} '{spoken_owner(owner)}'"

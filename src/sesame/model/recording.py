@@ -1,6 +1,6 @@
-"""What is kept of a call so that it can be run again: event, context, names of the environment, outcome, log.
+"""The recording of a call, from which it can be run again: event, context, environment names, outcome, log.
 
-Made by `control.recorder`, kept by `store.recordings`. Holds no secret that the platform knows of.
+Created by `control.recorder`, stored by `store.recordings`. Contains no secret that the platform knows.
 """
 
 import msgspec
@@ -9,22 +9,22 @@ NONE, FAILED, ALL = "none", "failed", "all"
 MODES = (NONE, FAILED, ALL)
 """Which calls are recorded."""
 
-# POLICY: an event or a result that is larger is not kept; only its size is.
+# POLICY: a larger event or result is not stored, only its size.
 PART_BYTES_MAX = 1024 * 1024
-# POLICY: of a longer log the end is kept, which says how the call failed.
+# POLICY: only the end of a longer log is stored, as it shows how the call failed.
 LOG_BYTES_MAX = 1024 * 1024
 MASK = "***"
 
 
 class RecordingConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `recording_config`, parent the service, name the function. `mode` outweighs the server's setting."""
+    """Kind `recording_config`, parent the service, name the function. `mode` overrides the server's setting."""
 
     mode: str
 
 
 class RecordedOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How a call ended. `result` is None where it was too large; `http_result` is the status and headers of an HTTP
-    function, as JSON, else empty. `log` is its log without the first `log_cut_bytes`.
+    """How a call ended. `result` is None if it was too large; `http_result` is the status and headers of an HTTP
+    function, as JSON, else empty. `log` lacks the call's first `log_cut_bytes` bytes.
     """
 
     error_type: str
@@ -40,10 +40,10 @@ class RecordedOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`event` is None where it was too large. `code` and `layers` are the SHA-256 of packages.
+    """`event` is None if it was too large. `code` and `layers` are the SHA-256 of packages.
 
-    `environment` has the names of the function's own variables, without their values, and `environment_digests` for
-    each a keyed digest, by which another value is noticed and none is found out. `role` is the ARN, or empty.
+    `environment` has the names of the function's own variables without their values. `environment_digests` has a keyed
+    digest of each value, which reveals a change but not the value. `role` is an ARN, or empty.
     `http_params` is the request of an HTTP function, as JSON, else empty.
     """
 

@@ -1,7 +1,6 @@
-"""What the catalog keeps: a typed document under a kind, a parent and a name, with its etag and its times.
+"""The catalog's records: a typed document under a kind, a parent and a name, with an etag and times.
 
-Written by `control` inside a catalog transaction; read from the catalog's memory. Every
-kind is listed here.
+Written by `control` in a catalog transaction; read from the catalog's memory. Every kind is listed here.
 """
 
 from typing import Any
@@ -41,9 +40,10 @@ OSS_ACCOUNT = "oss_account"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One document. `parent` is "" for the account's own, the service's name for functions, and so on.
+    """One document. `parent` is "" for the account's own records, the service's name for functions, and so on.
 
-    `etag` is 32 hex digits, new with every change; times are Unix seconds, `modified_at` rises with every change.
+    `etag` is 32 hex digits, new with every change; times are in Unix seconds, and `modified_at` rises with every
+    change.
     """
 
     kind: str

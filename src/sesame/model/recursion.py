@@ -1,23 +1,23 @@
-"""Chains of invocations: which functions led to an invocation, so that functions that invoke each other are noticed.
+"""Chains of invocations: which functions led to an invocation, to detect functions that invoke each other.
 
-Carried by invocations and by the credentials that functions are given; extended and checked by the engine. A function
-is named `service/function`, whatever its qualifier.
+Carried by invocations and by functions' credentials; extended and checked by the engine. A function is named
+`service/function`, whatever its qualifier.
 """
 
 from sesame.model.errors import Recursive
 from sesame.model.invocation import Target
 from sesame.model.owner import label
 
-# How the end of an invocation says that it was refused for this.
+# The error code of an invocation refused for recursion.
 LIMIT_EXCEEDED = "RecursionLimitExceeded"
-# A chain stands in security tokens, which are sent in headers. Of a longer one the beginning is left out.
+# A chain is part of security tokens, which are sent in headers. The oldest entries of a longer chain are dropped.
 CHAIN_CHARS_MAX = 2048
 
 Chain = tuple[str, ...]
 
 
 def extended(chain: Chain, target: Target) -> Chain:
-    """The chain of what this function invokes, when it was itself invoked by this chain."""
+    """The chain for calls made by `target`, which was itself called with `chain`."""
     longer = (*chain, _name(target))
     surplus = sum(map(len, longer)) - CHAIN_CHARS_MAX
     start = 0
@@ -28,13 +28,13 @@ def extended(chain: Chain, target: Target) -> Chain:
 
 
 def require_below(limit: int, chain: Chain, target: Target) -> None:
-    """Raises `Recursive` for a function that stands in the chain `limit` times already; 0 is no limit."""
+    """Raises `Recursive` if the function already occurs `limit` times in the chain; a limit of 0 means none."""
     if limit and chain.count(_name(target)) >= limit:
         raise Recursive(_name(target), limit)
 
 
 def stands_in(chain: Chain, target: Target) -> bool:
-    """Whether the function led to what the chain led to."""
+    """Whether the function is part of the chain."""
     return _name(target) in chain
 
 

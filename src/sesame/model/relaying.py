@@ -1,6 +1,6 @@
-"""What whoever passes a message of HTTP on leaves out of its head, and says of whom it came from (RFC 9110 §7.6).
+"""Headers to drop and to add when passing an HTTP message on (RFC 9110 §7.6).
 
-Used by `fc.web` for requests and responses of functions, and by `sandbox.web` for requests that were kept.
+Used by `fc.web` for requests and responses of functions, and by `sandbox.web` for stored requests.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ FORWARDED_FOR, FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 
 
 def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
-    """The names, in lower case, of headers that are about one connection because `Connection` names them."""
+    """The lower-case names of hop-by-hop headers that `Connection` lists."""
     return frozenset(
         name.strip().lower()
         for header, value in headers
@@ -21,10 +21,10 @@ def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
 
 
 def with_sender(headers: Iterable[Header], client: str, scheme: str) -> list[Header]:
-    """The headers of a request, with names in lower case, with the address and the scheme by which it came.
+    """Adds the sender's address and scheme to a request's headers, whose names are in lower case.
 
-    The address comes after those that are there already: who reads the last one reads what this server saw. A scheme
-    that is there already stays, as a proxy in front may speak TLS, unless the request came by TLS itself.
+    The address is appended to those already present, so that the last one is what this server saw. A scheme already
+    present stays, as a proxy in front may terminate TLS, unless the request itself came by TLS.
     """
     kept: list[Header] = []
     addresses: list[bytes] = []

@@ -1,7 +1,7 @@
-"""Who acts and with which rights: principals, roles and the policies attached to them.
+"""Principals, roles and the policies attached to them.
 
-Roles and policies are kept in the catalog and edited by `identity`, which also makes the principals.
-Holds no rule: `identity.policy.evaluator` decides what a policy allows.
+Roles and policies are stored in the catalog and edited by `identity`, which also creates the principals.
+Contains no rules: `identity.policy.evaluator` decides what a policy allows.
 """
 
 import enum
@@ -17,11 +17,11 @@ class PrincipalKind(enum.Enum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls. `role`, `role_id`, `session` and `session_policy` (JSON text) are set for a role's session only.
+    """The caller. `role`, `role_id`, `session` and `session_policy` (JSON text) are set for a role's session only.
 
-    A code upload is the holder of the credentials that GetTempBucketToken lends: `session` is the upload's name, and
-    `session_policy` says all that it may do. `chain` is of a function's credentials: the functions that led to it, and
-    itself last (`model.recursion`).
+    A code upload is the holder of the credentials from GetTempBucketToken: `session` is the upload's name, and
+    `session_policy` lists all its rights. `chain` is set for a function's credentials: the functions that led to it,
+    and the function itself last (`model.recursion`).
     """
 
     kind: PrincipalKind
@@ -34,26 +34,26 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def lasting_name(self) -> str:
-        """Names the account or the role behind the credentials, the same when they are renewed."""
+        """Identifies the account or role behind the credentials; stays the same when they are renewed."""
         if self.kind is PrincipalKind.ROLE:
             return f"acs:ram::{self.account_id}:role/{self.role}#{self.role_id}"
         return f"acs:ram::{self.account_id}:{self.kind.value}"
 
     @property
     def principal_id(self) -> str:
-        """As events and STS name who acts (reference/companions.md §2.2): the account, or a role's id and session."""
+        """The id in events and STS responses (reference/companions.md §2.2): the account, or role id and session."""
         return f"{self.role_id}:{self.session}" if self.kind is PrincipalKind.ROLE else self.account_id
 
 
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS)
-# Owns what Function Compute keeps for itself. No account has this id: accounts' ids have no dot.
+# Owns Function Compute's internal data. No account has this id: account ids contain no dot.
 FUNCTION_COMPUTE_ACCOUNT = "fc.aliyuncs.com"
 
 
 class Role(msgspec.Struct, frozen=True, rename="camel"):
-    """A role of one account (the record's parent; its name is `role_name` in lower case, as role ARNs write it).
+    """A role of one account. The record's parent is the account, its name the lower-case `role_name`, as in role ARNs.
 
-    `trust_policy` is JSON text saying who may assume it; `policies` are names of system or custom policies.
+    `trust_policy` is JSON text that states who may assume the role; `policies` names system or custom policies.
     """
 
     role_name: str
@@ -72,10 +72,11 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CodeUpload(msgspec.Struct, frozen=True, rename="camel"):
-    """Credentials that were lent to upload one code package; the record's name is the upload's.
+    """Credentials lent to upload one code package; the record's name is the upload's.
 
-    `lent_to` is the lasting name of who asked, the only one who may take the upload. Nothing may be written or taken
-    after `expires_at` (Unix seconds), nor once the upload was taken: then this record is gone.
+    `lent_to` is the `lasting_name` of the principal that requested them, and only that principal may use the uploaded
+    code. Nothing may be written or taken after `expires_at` (Unix seconds), nor after the code was taken, which deletes
+    this record.
     """
 
     bucket_name: str
@@ -84,12 +85,12 @@ class CodeUpload(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Seed(msgspec.Struct, frozen=True, rename="camel"):
-    """The roles that an account was given at a start, so that those removed later do not come back at the next."""
+    """Roles that an account was given at a start, so that the next start does not recreate those removed since."""
 
     roles: tuple[str, ...]
 
 
 class MasterKey(msgspec.Struct, frozen=True, rename="camel"):
-    """What temporary credentials are derived from: 32 random bytes, hexadecimal; made once for an installation."""
+    """The source of temporary credentials: 32 random bytes in hex, created once per installation."""
 
     key: str

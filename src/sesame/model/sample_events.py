@@ -1,4 +1,4 @@
-"""Sample events of every source that triggers have, in the form in which functions get them (reference/runtime.md §15).
+"""Sample events of every trigger source, in the form that functions receive (reference/runtime.md §15).
 
 Used by `sesame events`, and by `control.trigger_firing` for a trigger that is fired without an event.
 """
@@ -20,7 +20,7 @@ from sesame.model.object_event_json import event_json
 from sesame.model.tick_json import tick_json
 from sesame.model.trigger import Trigger
 
-# The names of EventBridge's sources whose functions get a list of events; all others get one event.
+# EventBridge sources whose functions receive a list of events; all others receive one event.
 LISTED_SOURCES = ("MNS", "RocketMQ", "Kafka")
 SAMPLE_KEY = "sample"
 SAMPLE_BODY = b"Hello, Sesame"
@@ -33,7 +33,7 @@ _CHINA = timezone(timedelta(hours=8))
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and when a sample event happens; `at` in Unix seconds."""
+    """Where and when a sample event happens; `at` is in Unix seconds."""
 
     region: str
     account_id: str
@@ -72,7 +72,7 @@ def oss(
 
 
 def log(origin: Origin, project: str, logstore: str, job: str, parameter: Mapping[str, Any]) -> bytes:
-    """Two cursors around one line that came a minute ago."""
+    """Two cursors around one line that arrived a minute ago."""
     second = int(origin.at) - 60
     arrival = LogArrival(
         endpoint=f"http://{origin.region}-intranet.log.aliyuncs.com",
@@ -87,7 +87,7 @@ def log(origin: Origin, project: str, logstore: str, job: str, parameter: Mappin
 
 
 def mns_topic(origin: Origin, topic: str, message: str, subscription: str) -> bytes:
-    """In the form JSON. In the form STREAM the event is the message alone."""
+    """In the JSON form. In the STREAM form the event is the message alone."""
     return msgspec.json.encode(
         {
             "TopicOwner": origin.account_id,
@@ -128,7 +128,7 @@ def cdn(origin: Origin, domain: str, event_name: str, event_version: str) -> byt
 def tablestore(origin: Origin) -> bytes:
     """CBOR, as the cloud sends it: one row that was put.
 
-    The time of the record is in microseconds, that of the column in milliseconds.
+    The record's time is in microseconds, the column's in milliseconds.
     """
     record = {
         "Type": "PutRow",
@@ -161,7 +161,7 @@ def api_gateway(method: str, path: str, body: str) -> bytes:
 
 
 def event_bridge(origin: Origin, source: str, data: Any) -> bytes:
-    """One event of the form CloudEvents 1.0, or a list of one where functions get lists from this source."""
+    """A CloudEvents 1.0 event, or a list of one if functions receive lists from this source."""
     event = {
         "id": str(uuid.uuid4()),
         "source": f"acs:{source.lower()}",
@@ -178,7 +178,7 @@ def event_bridge(origin: Origin, source: str, data: Any) -> bytes:
 
 
 def of_trigger(trigger: Trigger, origin: Origin) -> bytes | None:
-    """An event that this trigger could get; None where the form of its events is not known here."""
+    """An event that this trigger could receive; None if the form of its events is unknown."""
     name, config = trigger.trigger_name, trigger.trigger_config
     match trigger.trigger_type:
         case configs.TIMER:

@@ -1,8 +1,8 @@
-"""Reads schedules (`@every 5m`, six cron fields, `at(…)`) and says when each comes due next.
+"""Parses schedules (`@every 5m`, six cron fields, `at(…)`) and computes when each comes due next.
 
-`control` validates timer triggers and provisioned instances with it; what fires them computes the next time with it.
-So an accepted schedule comes due: what does not within `HORIZON_YEARS` is refused.
-docs/triggers.md says what happens when a time zone changes between standard and daylight-saving time.
+`control` validates timer triggers and provisioned instances with this module, and the parts that fire them compute the
+next time with it, so every accepted schedule comes due: one that does not within `HORIZON_YEARS` is refused.
+docs/triggers.md describes changes between standard and daylight-saving time.
 """
 
 import functools
@@ -32,28 +32,28 @@ _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S*)\s+(\S.*)\Z", re.DOTALL)
 _WRAPPED = re.compile(r"(at|cron)\((.*)\)\Z", re.DOTALL)
 _FIELDS = 6
-# Day of the month and day of the week, which take `?`, and `L`, `LW` and `#`. Those take no step.
+# Day of month and day of week: they accept `?`, and `L`, `LW` and `#`, which take no step.
 _DAY_FIELDS = (3, 5)
-# Leap years and weekdays repeat every 28 years: what comes due at all comes due within the horizon of this.
+# Leap years and weekdays repeat every 28 years: a schedule that ever comes due does so within the horizon of this date.
 _REFERENCE = datetime(2000, 1, 1, tzinfo=UTC)
 _MILLISECONDS = re.compile(r"\.[0-9]{3}Z\Z")
 
 
 class NotASchedule(ValueError):
-    """The text says what was expected."""
+    """The message states what was expected."""
 
 
 class Every(msgspec.Struct, frozen=True, tag=True):
-    """Comes due every `interval_s`, counted from the time before."""
+    """Comes due every `interval_s`, counted from the previous time."""
 
     interval_s: float
 
 
 class Cron(msgspec.Struct, frozen=True, tag=True):
-    """Six fields, seconds first, in the time zone's local time. Both day fields count where neither begins with `*`.
+    """Six fields, seconds first, in the time zone's local time. Both day fields apply if neither begins with `*`.
 
-    Where neither minutes nor hours begin with `*`, the schedule names times of the day. Each comes once on every day
-    that has it: an hour that is repeated counts once, and what lies in an hour that is skipped comes right after it.
+    If neither minutes nor hours begin with `*`, the schedule names times of day. Each comes due once a day: in a
+    repeated hour it counts once, and in a skipped hour it comes due right after the gap.
     """
 
     fields: str
@@ -67,7 +67,7 @@ class At(msgspec.Struct, frozen=True, tag=True):
 
 
 def timer(text: str) -> Every | Cron:
-    """`@every` with hours, minutes, seconds or milliseconds; or cron fields, with `CRON_TZ=…` before them or without.
+    """Parses `@every` with hours, minutes, seconds or milliseconds, or cron fields, optionally after `CRON_TZ=…`.
 
     Raises `NotASchedule`.
     """
@@ -81,7 +81,7 @@ def timer(text: str) -> Every | Cron:
 
 
 def action(text: str, zone: str = "") -> At | Cron:
-    """`at(2020-10-10T10:10:10Z)`, or `cron(0 */30 * * * *)` in the zone, without one in UTC. Raises `NotASchedule`."""
+    """Parses `at(2020-10-10T10:10:10Z)` or `cron(0 */30 * * * *)` in the zone (default UTC). Raises `NotASchedule`."""
     found = _WRAPPED.match(text[: CHARS_MAX + 1])
     if found is None:
         raise NotASchedule("at(…) or cron(…)")
@@ -89,10 +89,10 @@ def action(text: str, zone: str = "") -> At | Cron:
 
 
 def moment(text: str, zone: str = "") -> float:
-    """Unix seconds of a time in UTC, or, where there is a zone, of a local time without the `Z`. Raises `NotASchedule`.
+    """Unix seconds of a UTC time or, with a zone, of a local time without the `Z`. Raises `NotASchedule`.
 
-    Of a local time that comes twice, the first. A time in UTC may have milliseconds, as JavaScript writes them and the
-    component fc3's own templates have them.
+    A local time that occurs twice means the first. A UTC time may have milliseconds, as in JavaScript and in the
+    component fc3's own templates.
     """
     text = _MILLISECONDS.sub("Z", text)
     if not zone or text.endswith("Z"):
@@ -102,7 +102,7 @@ def moment(text: str, zone: str = "") -> float:
 
 
 def utc(text: str) -> float:
-    """Unix seconds of `2020-10-10T10:10:10Z`. Raises `NotASchedule` for any other form, and for no real time."""
+    """Unix seconds of `2020-10-10T10:10:10Z`. Raises `NotASchedule` for any other form and for impossible times."""
     try:
         moment = datetime.strptime(text, UTC_FORMAT)
     except ValueError:
@@ -113,9 +113,9 @@ def utc(text: str) -> float:
 
 
 def next_time(schedule: Every | Cron | At, after: float) -> float | None:
-    """When it comes due next, in Unix seconds, later than `after`; None when it does not any more.
+    """The first due time later than `after`, in Unix seconds; None if there is none.
 
-    Intervals are counted from `after`, which is the time before, in whole seconds.
+    Intervals count from `after`, the previous time, in whole seconds.
     """
     match schedule:
         case Every():
@@ -131,11 +131,11 @@ def next_time(schedule: Every | Cron | At, after: float) -> float | None:
 
 
 def newest_due(schedule: Every | Cron | At, first: float, now: float) -> float:
-    """The newest due time that is not later than `now`, given the first one, which is not later than `now` either."""
+    """The newest due time not later than `now`. `first` is a due time that is not later than `now`."""
     if isinstance(schedule, Every):
         step_s = math.floor(schedule.interval_s)
         return first + (now - first) // step_s * step_s
-    # Due times are whole seconds, so what is between `newest` and `until` is known once they are that close.
+    # Due times are whole seconds, so the search ends once `newest` and `until` are that close.
     newest, until = first, now
     while until - newest >= 1:
         middle = (newest + until) / 2
@@ -148,7 +148,7 @@ def newest_due(schedule: Every | Cron | At, first: float, now: float) -> float:
 
 
 def _next_time_of_day(fields: str, zone: ZoneInfo, after: float) -> float | None:
-    """cronsim counts as Debian's cron does where the fields are five: minutes first."""
+    """cronsim follows Debian's cron only for five fields, which begin with minutes."""
     minutes = CronSim(fields.partition(" ")[2], datetime.fromtimestamp(after - _MINUTE_S, zone))
     seconds = sorted(CronSim(fields, datetime.fromtimestamp(after, zone)).seconds)
     for minute in minutes:
@@ -161,8 +161,8 @@ def _next_time_of_day(fields: str, zone: ZoneInfo, after: float) -> float | None
 def _next_match(fields: str, zone: ZoneInfo, after: float) -> float | None:
     """The next moment whose local time matches.
 
-    cronsim is asked for local times without a zone, because with one it passes over what follows a change that is no
-    whole hour, or comes at no whole hour. Until the zone's next change each moment has one local time.
+    cronsim receives local times without a zone: with one, it skips matches after a change that is not a whole hour, or
+    that does not happen on one. Until the zone's next change, each moment has one local time.
     """
     at, offset_s = after, _offset_s(zone, after)
     while True:
@@ -179,13 +179,13 @@ def _next_match(fields: str, zone: ZoneInfo, after: float) -> float | None:
         elif due == day_after:
             return due
         else:
-            # Nothing matches from here to the day before, wherever clocks are set back or forward on the way.
+            # Nothing matches up to one day before, however clocks change on the way.
             at = max(day_after, due - 2 * _DAY_S)
             offset_s = _offset_s(zone, at)
 
 
 def _first_change(zone: ZoneInfo, before: float, after: float) -> float:
-    """The first whole second that has another offset than `before`, at most a day later."""
+    """The first whole second whose offset differs from that at `before`, at most a day later."""
     offset_s, earlier, later = _offset_s(zone, before), math.floor(before), math.ceil(after)
     while later - earlier > 1:
         middle = (earlier + later) // 2
@@ -230,10 +230,10 @@ def _cron(text: str, zone: str) -> Cron:
 
 
 def check_zone(zone: str) -> None:
-    """Accepts the names of the IANA database only, because a machine's own files beside it differ between machines.
+    """Accepts names of the IANA database only, because a machine's additional files differ between machines.
 
-    Raises `NotASchedule` for others.
-    Such files are `localtime`, `posixrules`, `posix/…` and `right/…` (which counts leap seconds).
+    Raises `NotASchedule` for others. Such files are `localtime`, `posixrules`, `posix/…` and `right/…` (which counts
+    leap seconds).
     """
     expected = "a time zone that exists, such as 'CRON_TZ=Asia/Shanghai'"
     if zone not in _zones():
@@ -246,5 +246,5 @@ def check_zone(zone: str) -> None:
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    # The IANA database has "Factory" for systems whose zone has not been set.
+    # The IANA database has "Factory" for systems without a configured zone.
     return frozenset(resources.files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}

@@ -1,4 +1,4 @@
-"""Says the same now and then only, however often there is reason to."""
+"""Limits how often the same message is logged."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ EVERY_S = 10.0
 
 
 class Seldom:
-    """`clock` gives seconds that only grow."""
+    """`clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._said_at = float("-inf")
 
     def may(self) -> bool:
-        """Whether it may be said now, by whoever asks; then not again within EVERY_S."""
+        """Whether the caller may log now; True at most once within EVERY_S."""
         now = self._clock()
         if now - self._said_at < EVERY_S:
             return False

@@ -1,6 +1,6 @@
-"""The service: what is versioned, holds a role and a log target, and contains functions.
+"""A service: contains functions, is versioned, and has a role and a log target.
 
-Built by `control`, kept by `store.catalog`, read by the engine and the endpoints.
+Created by `control`, stored by `store.catalog`, read by the engine and the endpoints.
 Field names and defaults follow reference/api.md §3.1; on the wire they are lowerCamelCase.
 """
 
@@ -13,7 +13,7 @@ from sesame.model.described import NasId
 
 
 class LogConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Where a service's logs belong; empty strings where no target is set."""
+    """The target of a service's logs; empty strings if none is set."""
 
     project: str = ""
     logstore: str = ""
@@ -30,7 +30,7 @@ class VpcConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NasMountPoint(msgspec.Struct, frozen=True, rename="camel"):
-    """`enable_tls` is there only where it was said: API 2016-08-15 does not know it."""
+    """`enable_tls` is present only if it was sent: API 2016-08-15 lacks it."""
 
     server_addr: str = ""
     mount_dir: str = ""
@@ -44,7 +44,7 @@ class NasConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OssMountPoint(msgspec.Struct, frozen=True, rename="camel"):
-    """A bucket, or a directory in it, and where functions are to see it."""
+    """A bucket, or a directory in it, and its mount point in functions."""
 
     bucket_name: str = ""
     bucket_path: str = ""
@@ -65,7 +65,7 @@ class TracingConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Service(msgspec.Struct, frozen=True, rename="camel"):
-    """One service as configured now (or, inside a version, as it was). Name, times and etag live on its record."""
+    """A service's current configuration or, inside a version, a frozen one. Its record has the name, times and etag."""
 
     service_name: str
     service_id: str

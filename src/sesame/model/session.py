@@ -1,6 +1,6 @@
-"""A session: calls that belong together and are to reach one instance; and a snapshot that is asked for of one.
+"""A session, whose calls run on one instance, and the requested snapshot of one.
 
-Made by `control.sessions`, kept by `store.catalog`. Field names follow reference/api.md §5.2.
+Created by `control.sessions`, stored by `store.catalog`. Field names follow reference/api.md §5.2.
 """
 
 from typing import Any
@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 ACTIVE, PAUSED = "Active", "Paused"
-# Kept for its id alone, which no other session may have; nobody sees it.
+# Hidden; kept so that no other session takes its id.
 EXPIRED = "Expired"
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Kind `session`, parent as `session_parent` says, name the id. Times in seconds; `settings` is kept as sent.
+    """Kind `session`, parent by `session_parent`, name the id. Times are in seconds; `settings` is stored as sent.
 
-    With an `idle_timeout_s` of 0 it ends by its `ttl_s` alone.
+    With an `idle_timeout_s` of 0, only `ttl_s` ends the session.
     """
 
     session_id: str
@@ -29,7 +29,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionKey(msgspec.Struct, frozen=True):
-    """Which session a call belongs to. One that was made anew under the same id has another time of creation."""
+    """The session of a call. A session recreated under the same id has another creation time."""
 
     parent: str
     session_id: str
@@ -37,7 +37,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
 
 class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Kind `session_snapshot`, parent as `session_parent` says, name the id. No memory or disk is kept for it."""
+    """Kind `session_snapshot`, parent by `session_parent`, name the id. No memory or disk is saved for it."""
 
     snapshot_id: str
     session_id: str
@@ -46,9 +46,9 @@ class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 def is_over(session: Session, created_at: float, used_at: float, now: float) -> bool:
-    """Whether its time is over. `used_at` is when its last call ended, or `now` while one runs.
+    """Whether the session's time is over. `used_at` is when its last call ended, or `now` while one runs.
 
-    POLICY: nobody calls a paused session, so that its `ttl_s` alone ends it.
+    POLICY: a paused session gets no calls, so only its `ttl_s` ends it.
     """
     if session.status == EXPIRED or now - created_at >= session.ttl_s:
         return True

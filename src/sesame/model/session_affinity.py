@@ -1,6 +1,6 @@
 """How calls of a function name their session, and how long sessions live (reference/api.md §5.2).
 
-Checked by `control`, read by `model.snapshot`.
+Validated by `control`, read by `model.snapshot`.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
 
 
 class _HeaderConfig(_Config, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    # Those of `x-fc-` are the platform's own.
+    # Names that begin with `x-fc-` are reserved for the platform.
     affinity_header_field_name: Annotated[str, msgspec.Meta(pattern=r"^(?![Xx]-[Ff][Cc]-)[A-Za-z][A-Za-z0-9_-]{4,39}$")]
 
 
@@ -38,10 +38,11 @@ AFFINITIES = tuple(_CONFIGS)
 
 
 class SessionAffinity(msgspec.Struct, frozen=True):
-    """`header` names the session of a call, as it was written, "" where a cookie does. Times are in seconds, as of
-    `model.session.Session`.
+    """`header` is the header, as written, that names a call's session, or "" if a cookie does.
 
-    `isolated`: an instance serves one session in its life.
+    Times are in seconds, as in `model.session.Session`.
+
+    `isolated`: an instance serves only one session in its life.
     """
 
     kind: str
@@ -54,9 +55,9 @@ class SessionAffinity(msgspec.Struct, frozen=True):
 
 
 def affinity_of(function: Function) -> SessionAffinity | None:
-    """Raises `msgspec.ValidationError` for settings that cannot be used.
+    """Raises `msgspec.ValidationError` for unusable settings.
 
-    An instance has no more sessions than calls at a time, as in the cloud.
+    As in the cloud, an instance has no more sessions than concurrent calls.
     """
     later = function.later
     if later.session_affinity in ("", NONE):

@@ -1,11 +1,8 @@
-"""Texts of others, shortened to what is kept or shown of them.
-
-Used wherever an error repeats what was sent, or is kept itself.
-"""
+"""Shortens foreign texts before they are stored or shown, such as a request's text in an error."""
 
 CUT = "…"
 
 
 def shortened(text: str, chars: int) -> str:
-    """At most `chars` characters; one that was longer ends with "…", so that the cut is seen."""
+    """At most `chars` characters; a longer text is cut and ends with "…"."""
     return text if len(text) <= chars else text[: chars - len(CUT)] + CUT

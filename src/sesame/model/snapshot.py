@@ -1,6 +1,6 @@
-"""What a qualifier resolves to: one flat, frozen description of what a call runs, with which rights and limits.
+"""The result of resolving a qualifier: one flat, frozen description of the code, rights and limits of a call.
 
-Made by `engine.resolver` through `snapshot_of`; read by the engine, which sees neither services nor paths.
+Created by `engine.resolver` through `snapshot_of`; read by the engine, which sees neither services nor paths.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from sesame.model.web_server import WebServer, config_of, health_check_of, is_cu
 
 
 class LogTarget(msgspec.Struct, frozen=True):
-    """Where the function's logs belong; empty strings where none is set.
+    """The target of the function's logs; empty strings if none is set.
 
-    With `request_metrics` a row for each call belongs there too; with `instance_metrics`, rows of what instances use.
+    With `request_metrics` it also gets a row per call; with `instance_metrics`, rows of the instances' resource use.
     """
 
     project: str = ""
@@ -31,10 +31,10 @@ class LogTarget(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`instances` is the on-demand cap of this function under this qualifier, `reserved` the cap under all of its
-    qualifiers; None where none is set.
+    """`instances` caps this function's on-demand instances under this qualifier, `reserved` under all of its
+    qualifiers; None means no cap.
 
-    An instance serves up to `concurrency` calls at a time. It ends after `idle_timeout_s` without a call; where that is
+    An instance serves up to `concurrency` calls at a time. It ends after `idle_timeout_s` without a call or, if that is
     None, after the server's keep-alive time.
     """
 
@@ -49,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """A handler that runs before a freeze or before an orderly end; or, in its place, a `command` in the instance."""
+    """A handler that runs before a freeze or an orderly end; or, instead, a `command` that runs in the instance."""
 
     handler: str
     timeout_s: int
@@ -57,11 +57,10 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the runtime runs. `environment` is the function's own variables; empty handlers are None or "".
+    """What the runtime runs. `environment` holds the function's own variables; unset handlers are None or "".
 
-    `web_server` is there for functions that are web servers; nothing else may serve several calls at a time, and
-    nothing else has an `initializer_command`, which runs in the place of the initializer. With an `image`, its program
-    is the web server.
+    `web_server` is set for functions that are web servers. Only they may serve several calls at a time or have an
+    `initializer_command`, which replaces the initializer. With an `image`, the image's program is the web server.
     """
 
     handler: str
@@ -75,16 +74,15 @@ class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Immutable, so that a call sees one code and one configuration.
+    """Immutable, so that a call sees one version of code and configuration.
 
-    `key` changes whenever anything changes that an instance is built from; instances are pooled by it. `service` and
-    `function` are names. `role` is the ARN of the role whose temporary keys calls get, or "". `code` and `layers` are
-    the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
-    CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
-    an instance of a `trial` writes is in the outcome of its call alone.
-    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` and
-    `buckets` are mounted into each instance. With an `affinity`, calls belong to sessions. Temporary keys are given to
-    functions in the environment, in the request and its context, or in neither.
+    `key` changes with anything that an instance is built from; instances are pooled by it. `service` and `function` are
+    names. `role` is the ARN of the role whose temporary keys calls get, or "". `code` and `layers` are SHA-256 of code
+    packages; layers are merged at /opt, earlier ones taking precedence. `code_checksum` is the CRC-64 that the API
+    shows. With `debug`, instances run a debugger that listens (`engine.debugging`). Logs of a `trial` instance appear
+    only in the outcome of its call. With a `jaeger_endpoint`, the service's tracing is on, and functions are told where
+    to send spans. `nas` and `buckets` are mounted into each instance. With an `affinity`, calls belong to sessions.
+    Functions receive temporary keys in the environment, in the request and its context, or in neither.
     """
 
     key: str
@@ -110,7 +108,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What resolving finds beside the two records: see `Snapshot` and `Limits` for the meaning."""
+    """The results of resolving besides the two records; `Snapshot` and `Limits` describe the fields."""
 
     key: str
     version_id: str
@@ -120,7 +118,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Snapshot:
-    """Flattens a service and one of its functions, as they are now or as a version froze them."""
+    """Flattens a service and one of its functions, either current or frozen in a version."""
     hooks, later, custom = function.instance_lifecycle_config, function.later, is_custom(function.runtime)
     server = _web_server(function)
     return Snapshot(
@@ -166,7 +164,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
 
 
 def _affinity(function: Function) -> SessionAffinity | None:
-    """POLICY: settings that were stored before they were checked leave a function without sessions, not without calls.
+    """POLICY: invalid settings stored before they were validated leave a function without sessions, not without calls.
 
     `control.function_checks` refuses them whenever the function is changed.
     """

@@ -1,6 +1,6 @@
-"""Which span of which trace a call belongs to, as callers and functions write it: W3C's `traceparent`, Jaeger's form.
+"""The span and trace of a call, as callers and functions write them: W3C's `traceparent`, Jaeger's form.
 
-Used by `fc.tracing`, which reads headers, by `engine.environment`, which tells functions, and by `traces`.
+Used by `fc.tracing` to read headers, by `engine.environment` to pass the context to functions, and by `traces`.
 """
 
 import re
@@ -8,7 +8,7 @@ import secrets
 
 import msgspec
 
-# W3C Trace Context, 3.2: of a later version, what follows the flags is for that version to say.
+# W3C Trace Context, 3.2: text after the flags is defined by later versions, and ignored.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?\Z")
 # Trace, span, parent span, flags: leading zeros may be left out.
 _JAEGER = re.compile(r"([0-9a-fA-F]{1,32}):([0-9a-fA-F]{1,16}):[0-9a-fA-F]{1,16}:([0-9a-fA-F]{1,2})\Z")
@@ -23,7 +23,7 @@ class SpanContext(msgspec.Struct, frozen=True):
     sampled: bool
 
     def as_jaeger(self) -> str:
-        """The form of the header `uber-trace-id`, which the cloud gives to functions; its parent span is deprecated."""
+        """The value of header `uber-trace-id`, which the cloud passes to functions; the parent span is deprecated."""
         return f"{self.trace_id}:{self.span_id}:0:{int(self.sampled)}"
 
     def as_traceparent(self) -> str:
@@ -31,17 +31,17 @@ class SpanContext(msgspec.Struct, frozen=True):
 
 
 def new_trace() -> SpanContext:
-    """The first span of a trace of its own."""
+    """The first span of a new trace."""
     return SpanContext(secrets.token_hex(16), secrets.token_hex(8), sampled=True)
 
 
 def from_traceparent(text: str) -> SpanContext | None:
-    """None for what is not well-formed, which W3C has receivers ignore."""
+    """None for malformed text, which W3C tells receivers to ignore."""
     return _made(_TRACEPARENT.match(text))
 
 
 def from_jaeger(text: str) -> SpanContext | None:
-    """None for what is not in Jaeger's form."""
+    """None for text that is not in Jaeger's form."""
     return _made(_JAEGER.match(text))
 
 

@@ -1,6 +1,6 @@
-"""What a node of a cluster says of itself in `node.json`: written by its follower, read by what keeps the node running.
+"""A cluster node's own status in `node.json`, written by its follower and read by the node's supervisor.
 
-Both may be of different versions: what one of them does not know is left out.
+Writer and reader may be of different versions; unknown fields are ignored.
 """
 
 from typing import Any
@@ -11,12 +11,12 @@ LEADS, FOLLOWS, WAITS = "leads", "follows", "waits"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`role` is LEADS where the node's other process is the writer, FOLLOWS where that is elsewhere, else WAITS.
+    """`role` is LEADS if the node's other process is the writer, FOLLOWS if the writer is elsewhere, else WAITS.
 
-    `why` says why it waits; a `role` of "" is not known yet. `since` is when that began (Unix seconds).
+    `why` gives the reason for WAITS; a `role` of "" is not known yet. `since` is when the role began (Unix seconds).
 
-    `version` of Sesame runs, of this `build`; nodes that `speaks` the same can be linked. `writer` is the node that
-    leads, in `epoch`.
+    `version` and `build` identify the running Sesame; nodes with the same `speaks` can be linked. `writer` is the node
+    that leads, in `epoch`.
     """
 
     node: str = ""
@@ -31,7 +31,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def standing_of(told: Any) -> Standing:
-    """Of a document of any version; of what is none, nothing is known."""
+    """Parses a document of any version; an empty `Standing` if it cannot be parsed."""
     try:
         return msgspec.convert(told, Standing)
     except msgspec.ValidationError:

@@ -1,6 +1,6 @@
-"""A call whose request and response pass through as they come, in pieces, instead of as an event and a result.
+"""A call whose request and response pass through in pieces, instead of as an event and a result.
 
-Made by `fc.web`, carried by an `Invocation` through the engine, used by a sandbox whose function is a web server.
+Created by `fc.web`, carried by an `Invocation` through the engine, used by a sandbox whose function is a web server.
 """
 
 from collections.abc import Sequence
@@ -10,41 +10,41 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Messages(Protocol):
-    """The caller's side of a websocket: messages both ways, text or binary."""
+    """The caller's side of a websocket: text or binary messages in both directions."""
 
     def accept(self, headers: Headers) -> None:
-        """Begins the exchange of messages, with these headers of the function's response to the handshake."""
+        """Accepts the websocket, with the headers of the function's response to the handshake."""
 
     async def receive(self) -> str | bytes | None:
-        """The next message of the caller; None when there are no more."""
+        """The caller's next message; None after the last."""
 
     async def send(self, message: str | bytes) -> None:
-        """Returns when there is room for the next."""
+        """Returns when there is room for the next message."""
 
     async def close(self, code: int, reason: str) -> None:
-        """The function sends no more."""
+        """Closes the websocket on behalf of the function."""
 
 
 class Stream(Protocol):
-    """The caller's side of one request. Never asks for more than there is room for: both directions wait."""
+    """The caller's side of one request. Applies backpressure in both directions."""
 
     @property
     def method(self) -> str: ...
 
     @property
     def target(self) -> bytes:
-        """Path and query, as the function is to see them."""
+        """Path and query, as the function sees them."""
 
     @property
     def headers(self) -> Headers:
-        """Of the request, but for those of the connection and those that the platform sets."""
+        """The request's headers, without hop-by-hop headers and those that the platform sets."""
 
     @property
     def length(self) -> int | None:
-        """Of the request's body; None where it comes in chunks."""
+        """The length of the request's body in bytes; None if it is chunked."""
 
     def whole_body(self) -> bytes | None:
-        """The body where it is here already and small; else None, and nothing is taken."""
+        """The whole body if it has arrived and is small; otherwise None, and no data is consumed."""
 
     async def receive(self) -> bytes:
         """The next piece of the request's body, b"" at its end."""
@@ -53,8 +53,11 @@ class Stream(Protocol):
         """Begins the response. Raises `ValueError` for a head that cannot be passed on."""
 
     async def send(self, piece: bytes, *, last: bool) -> None:
-        """A piece of the response's body; returns when there is room for the next."""
+        """Sends a piece of the response's body; returns when there is room for the next."""
 
     @property
     def messages(self) -> "Messages | None":
-        """There for a request that asks for a websocket, which is answered by `Messages.accept`, or by `begin`."""
+        """Set if the request asks for a websocket.
+
+        `Messages.accept` accepts it; `begin` refuses it with a plain response.
+        """

@@ -1,6 +1,6 @@
-"""A trigger: what calls a function, and with which settings.
+"""A trigger: the source of a function's events, and its settings.
 
-Made by `control.triggers`, kept by `store.catalog`, read by what fires triggers.
+Created by `control.triggers`, stored by `store.catalog`, read by the parts that fire triggers.
 Field names follow reference/api.md §3.5.
 """
 
@@ -10,9 +10,9 @@ import msgspec
 
 
 class Trigger(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `trigger`, parent as `trigger_parent` says. `trigger_config` is as sent, for its type's struct to read.
+    """Kind `trigger`, parent by `trigger_parent`. `trigger_config` is stored as sent; see `model.trigger_configs`.
 
-    `source_arn` is None for HTTP; an empty `qualifier` means the present state of the function.
+    `source_arn` is None for HTTP; an empty `qualifier` means LATEST.
     """
 
     trigger_name: str
@@ -26,13 +26,13 @@ class Trigger(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def bucket_of(trigger: Trigger) -> str:
-    """The bucket that an OSS trigger's source names (`acs:oss:<region>:<account>:<bucket>`); "" where it names none."""
+    """The bucket in an OSS trigger's source (`acs:oss:<region>:<account>:<bucket>`), or ""."""
     parts = (trigger.source_arn or "").split(":")
     return parts[4] if len(parts) == 5 and parts[:2] == ["acs", "oss"] else ""
 
 
 def log_project_of(trigger: Trigger) -> str:
-    """The project that a log trigger's source names (`acs:log:<region>:<account>:project/<project>`), or ""."""
+    """The project in a log trigger's source (`acs:log:<region>:<account>:project/<project>`), or ""."""
     parts = (trigger.source_arn or "").split(":")
     if len(parts) != 5 or parts[:2] != ["acs", "log"]:
         return ""
@@ -40,11 +40,11 @@ def log_project_of(trigger: Trigger) -> str:
 
 
 def parts_of_parent(parent: str) -> tuple[str, str]:
-    """Owner and function of a parent that is `owner/function`."""
+    """Splits a trigger's parent, `owner/function`, into owner and function."""
     owner, _slash, function = parent.partition("/")
     return owner, function
 
 
 def trigger_parent(service: str, function: str) -> str:
-    """Under which parent the triggers of a function are kept."""
+    """The parent of a function's triggers."""
     return f"{service}/{function}"

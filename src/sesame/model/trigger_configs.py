@@ -1,6 +1,6 @@
-"""What each type of trigger may be told, as structs to read `Trigger.trigger_config` by.
+"""The settings of each trigger type, as structs that `Trigger.trigger_config` is parsed into.
 
-Read by `control.trigger_checks` when a trigger is stored, and by what fires triggers.
+Used by `control.trigger_checks` when a trigger is stored, and by the parts that fire triggers.
 Field names follow reference/api.md §3.5.
 """
 
@@ -33,7 +33,7 @@ class LogSource(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LogJob(msgspec.Struct, frozen=True, rename="camel"):
-    """`trigger_interval` in seconds."""
+    """`trigger_interval` is in seconds."""
 
     max_retry_time: int = 3
     trigger_interval: int = 60
@@ -81,7 +81,7 @@ class MnsTopicConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TablestoreConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """Nothing is to be set."""
+    """Has no settings."""
 
 
 class RdsConfig(msgspec.Struct, frozen=True, rename="camel"):

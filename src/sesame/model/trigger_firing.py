@@ -1,6 +1,6 @@
-"""Whether anything here raises the events of a trigger, and if not, why.
+"""Whether Sesame raises the events of a trigger, and if not, why.
 
-Read by `triggers.silent` for the server's log, and by `sesame triggers list`. docs/compatibility.md lists the types.
+Used by `triggers.silent` for the server's log, and by `sesame triggers list`. docs/compatibility.md lists the types.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import msgspec
 from sesame.model import object_event
 from sesame.model import trigger_configs as configs
 
-# By type: what would raise such events, and is not here.
+# By type: why Sesame raises no such events.
 NOT_RAISED: Mapping[str, str] = {
     configs.MNS_TOPIC: "Sesame has no Message Service, so no message is published",
     configs.TABLESTORE: "Sesame has no Tablestore, so no row changes",
@@ -23,7 +23,7 @@ DISABLED = "it is disabled"
 
 
 def why_silent(trigger_type: str, trigger_config: Mapping[str, Any]) -> str:
-    """Why a trigger does not fire as it stands; "" for one that does."""
+    """Why a trigger does not fire in its current state; "" if it does."""
     if trigger_type in NOT_RAISED:
         return NOT_RAISED[trigger_type]
     if trigger_type == configs.TIMER:

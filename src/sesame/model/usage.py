@@ -1,15 +1,15 @@
-"""What an instance uses of the machine at one moment.
+"""An instance's use of the machine at one moment.
 
-Measured by the sandbox's drivers; read by what writes the metrics of instances.
+Measured by the sandbox drivers; used for the instances' metrics.
 """
 
 import msgspec
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Of all processes of an instance, by the kernel's counts. `cpu_s` is processor time since the instance's start.
+    """Totals of all processes of an instance, from the kernel. `cpu_s` is CPU time since the instance's start.
 
-    `cpu_quota` is how many processors it may use at the most; None where no quota is held.
+    `cpu_quota` is the maximum number of CPUs; None if no quota is enforced.
     """
 
     cpu_s: float

@@ -6,5 +6,5 @@ FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def text_of(unix_s: float) -> str:
-    """Fractions of a second are dropped."""
+    """Truncates fractions of a second."""
     return datetime.fromtimestamp(int(unix_s), UTC).strftime(FORMAT)

@@ -1,7 +1,7 @@
-"""A version: a service with all of its functions, or one function, as it was when the version was published.
+"""A version: a service with all of its functions, or a single function, as published.
 
-Made by `control.versions`, kept by `store.catalog`, read by the engine and by everything that takes a qualifier.
-Never changes once it is made.
+Created by `control.versions`, stored by `store.catalog`, read by the engine and wherever a qualifier is accepted.
+Immutable.
 """
 
 import msgspec
@@ -11,9 +11,9 @@ from sesame.model.service import Service
 
 
 class Version(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version`, parent the owner's name, name the id. `description` is the text given when it was published.
+    """Kind `version`, parent the owner, name the id. `description` is the text given on publishing.
 
-    `service` is the owner, which a function that belongs to no service has too.
+    `service` is the owner's record; a function that belongs to no service has one, too.
     """
 
     version_id: str
@@ -22,7 +22,7 @@ class Version(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `frozen_function`, parent as `frozen_parent` says, name the function's; with its record's times and etag."""
+    """Kind `frozen_function`, parent by `frozen_parent`, name the function; with its record's times and etag."""
 
     function: Function
     etag: str
@@ -31,11 +31,11 @@ class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class VersionCounter(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version_counter`, parent "", name the owner's: the last number given, so that none is given twice."""
+    """Kind `version_counter`, parent "", name the owner: the last number given, so that no number is reused."""
 
     last: int
 
 
 def frozen_parent(owner: str, version_id: str) -> str:
-    """The parent of the functions of a version."""
+    """The parent of a version's functions."""
     return f"{owner}.{version_id}"

@@ -1,6 +1,6 @@
-"""The settings of runtimes that are web servers of their own: how one starts, where it listens, when it is ready.
+"""Settings of functions that are web servers: how one starts, where it listens, when it is ready.
 
-Checked by `control`, read by `model.snapshot`. reference/api.md §3.2 and §5, reference/runtime.md §14.
+Validated by `control`, read by `model.snapshot`. reference/api.md §3.2 and §5, reference/runtime.md §14.
 """
 
 from typing import Annotated, Any
@@ -12,15 +12,15 @@ from sesame.model.limits import CUSTOM_RUNTIMES, NODE_RUNTIMES
 PORT_DEFAULT = 9000
 ARGUMENTS_MAX = 64
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-# Without a NUL, which no argument of a program can hold.
+# Without NUL, which no program argument can contain.
 Argument = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00]*$")]
 Arguments = Annotated[tuple[Argument, ...], msgspec.Meta(max_length=ARGUMENTS_MAX)]
 
 
 class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
-    """A start is over once GET of `http_get_url` was answered below 400 `success_threshold` times in a row.
+    """A server is ready once GET `http_get_url` returned a status below 400 `success_threshold` times in a row.
 
-    It has failed after `failure_threshold` failures in a row. The seconds and thresholds have the cloud's bounds.
+    The start has failed after `failure_threshold` failures in a row. Seconds and thresholds have the cloud's bounds.
     """
 
     http_get_url: Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^(/[!-~]*)?$")] = ""
@@ -32,7 +32,7 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ServerConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """`customRuntimeConfig`. Port and health check stand here in 2023-03-30, beside it in the versions before."""
+    """`customRuntimeConfig`. API 2023-03-30 has port and health check here; earlier versions have them beside it."""
 
     command: Arguments | None = None
     args: Arguments | None = None
@@ -41,10 +41,10 @@ class ServerConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WebServer(msgspec.Struct, frozen=True):
-    """A program and its arguments; an empty `command` is the package's own `bootstrap`.
+    """A program and its arguments; an empty `command` runs the package's `bootstrap`.
 
-    One that does not `listen` is an image's with `webServerMode` false: it is run once for each event, in an instance
-    of the event's own (reference/api.md §4.1).
+    If `listens` is false, the program is an image's with `webServerMode` false: it runs once per event, in an instance
+    of its own (reference/api.md §4.1).
     """
 
     command: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class WebServer(msgspec.Struct, frozen=True):
 
 
 def is_web_server(runtime: str) -> bool:
-    """Whether the runtime's functions are web servers, which are reached by HTTP."""
+    """Whether the runtime's functions are web servers, called over HTTP."""
     return runtime in NODE_RUNTIMES or runtime in CUSTOM_RUNTIMES
 
 
@@ -64,18 +64,18 @@ def is_custom(runtime: str) -> bool:
 
 
 def config_of(settings: dict[str, Any] | None) -> ServerConfig:
-    """Raises `msgspec.ValidationError` for settings that have not the form."""
+    """Raises `msgspec.ValidationError` for malformed settings."""
     return msgspec.convert(settings or {}, ServerConfig)
 
 
 def health_check_of(settings: dict[str, Any] | None) -> HealthCheck | None:
-    """As `config_of`; None where no URL is to be asked."""
+    """See `config_of`; None if the check has no URL."""
     check = msgspec.convert(settings or {}, HealthCheck)
     return check if check.http_get_url else None
 
 
 def web_server_of(config: ServerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
-    """`port` and `check` are those that stand beside the configuration."""
+    """`port` and `check` are the settings beside `customRuntimeConfig`."""
     within = config.health_check_config
     return WebServer(
         command=(*(config.command or ()), *(config.args or ())),

@@ -1,20 +1,20 @@
-"""Records what must not be lost: writes it under a lease until the database takes it, however long that is gone.
+"""Retries a write that must not be lost, under its lease, until the database accepts it.
 
-Used by what runs asynchronous invocations and by what delivers their records.
+Used to run asynchronous invocations and to deliver their records.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-# A result that is lost before it is written means that a function runs again or a record is sent again, so the pause
-# between two attempts stays short.
+# A result lost before it is written makes a function run again or a record be sent again, so the pause between two
+# attempts stays short.
 FIRST_S, MAX_S = 0.1, 0.8
 
 L = TypeVar("L")
 
 
 class Held(Protocol[L]):
-    """What is done under a lease, which is replaced when the same process claims it again."""
+    """Work under a lease, which is replaced when the same process claims the work again."""
 
     lease: L
 
@@ -25,9 +25,9 @@ async def write_until_taken(
     sleep: Callable[[float], Awaitable[None]],
     failed: Callable[[Exception], None],
 ) -> tuple[L, bool]:
-    """The lease under which it was written, and False where that lease was lost and nothing was written.
+    """The lease of the last write, and whether the write was accepted: False means that the lease was lost.
 
-    A write that comes too late for its lease is repeated under the one that has replaced it meanwhile. `failed` is
+    A write whose lease has expired is repeated if the same process has claimed the work again meanwhile. `failed` is
     called with the first error.
     """
     again_s = FIRST_S

@@ -1,7 +1,7 @@
 """The `Condition` block of a RAM policy: operators over the facts of a request.
 
-Called by `identity.policy.evaluator` when it compiles a statement, and for each request that the statement otherwise
-matches. The operators are those that RAM documents (reference/companions.md §3.2), which has neither IfExists nor set
+Called by `identity.policy.evaluator` when it compiles a statement, and for each request that the rest of the statement
+matches. The operators are those that RAM documents (reference/companions.md §3.2); RAM has neither IfExists nor set
 operators.
 """
 
@@ -17,14 +17,14 @@ from sesame.identity.policy import condition_keys
 from sesame.identity.policy.patterns import glob
 
 NUMBER_CHARS_MAX = 64
-# `::ffff:0:0/96` is where IPv6 holds the IPv4 addresses.
+# `::ffff:0:0/96` is the IPv6 range that contains the IPv4 addresses.
 _MAPPED_BITS = 96
 
 Test = Callable[[str], bool]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """One operator on one key. Values are alternatives; a negative operator holds when none of them matches."""
+    """One operator on one key. Values are alternatives; a negative operator holds if none of them matches."""
 
     key: str
     negative: bool
@@ -39,9 +39,9 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 def parse_conditions(block: Any) -> tuple[Condition, ...]:
-    """The conditions of a block; the statement applies when all of them hold. Keys come out in their normal form.
+    """The conditions of a block, with normalized keys; the statement applies if all of them hold.
 
-    Raises ValueError saying what cannot be read. A key that is not known is left to the caller.
+    Raises ValueError stating what cannot be parsed. Unknown keys are left to the caller.
     """
     if not isinstance(block, dict):
         raise ValueError("must be an object of operators")
@@ -62,7 +62,7 @@ def parse_conditions(block: Any) -> tuple[Condition, ...]:
 
 
 def _text(value: str | bool | float) -> str:
-    """The grammar has numbers and booleans in quotes; policies written by hand often leave the quotes out."""
+    """The grammar quotes numbers and booleans; hand-written policies often omit the quotes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -89,7 +89,7 @@ def _within_network(value: str) -> Test:
         raise ValueError(f"{value!r} is neither an address nor a network") from exc
 
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
-        # Requests bring IPv4 addresses as such: `::ffff:10.0.0.0/104` means `10.0.0.0/8`.
+        # Requests have plain IPv4 addresses: `::ffff:10.0.0.0/104` means `10.0.0.0/8`.
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
             network = ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_BITS))
@@ -116,7 +116,7 @@ def _number(value: str) -> Decimal:
 
 
 def _moment(value: str) -> datetime:
-    """ISO 8601; without a zone it is UTC."""
+    """Parses ISO 8601; the default zone is UTC."""
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as exc:
