@@ -1,8 +1,8 @@
-"""Makes what is deployed of a function with a requirements.txt or a Funfile: its code, and the packages beside it.
+"""Builds a function with a requirements.txt or a Funfile: its code together with the installed packages.
 
-Called by `sesame build` and `sesame deploy`. Packages lie in the root of the code, where the cloud's runtimes find them
-without any variable (reference/runtime.md §2.6); those of a Funfile where Funcraft puts them, which variables name.
-A file of the function's own goes over one of a package.
+Called by `sesame build` and `sesame deploy`. Packages are placed in the root of the code, where the cloud's runtimes
+find them without any variable (reference/runtime.md §2.6); those of a Funfile go where Funcraft puts them, which
+variables name. The function's own files take precedence over those of packages.
 """
 
 import shutil
@@ -19,9 +19,9 @@ from sesame.deploy.project import Code, Function, Project
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
 from sesame.sandbox.runtimes.staging import staged
 
-# Where tools put packages (reference/conventions.md §4.1, §4.4), and the code's own root.
+# Where tools install packages (reference/conventions.md §4.1, §4.4), and the root of the code.
 VENDORED = ("", "python", ".fun/python/lib/python*/site-packages", ".s/python/lib/python*/site-packages")
-# Where the tools of each kind of project put what they build.
+# The output directories of the tools for each kind of project.
 FUNCRAFT_ARTIFACTS = Path(".fun", "build", "artifacts")
 OTHER_ARTIFACTS = Path(".s", "build", "artifacts")
 
@@ -30,7 +30,7 @@ _NO_PYTHON = "its code is no folder of a Python function"
 
 
 class Built(msgspec.Struct, frozen=True):
-    """What was done for a function: the directory to deploy, or why nothing was built; and what to look at."""
+    """The result for one function: the directory to deploy, or the reason why nothing was built; and warnings."""
 
     function: str
     folder: Path | None
@@ -39,7 +39,7 @@ class Built(msgspec.Struct, frozen=True):
 
 
 class Builder:
-    """Builds the functions of one project; `installer` keeps the packages."""
+    """Builds the functions of one project; `installer` caches the packages."""
 
     def __init__(self, project: Project, installer: Installer, progress: Progress) -> None:
         self._project = project
@@ -47,7 +47,7 @@ class Builder:
         self._progress = progress
 
     def build(self, function: Function) -> tuple[Function, Built]:
-        """The function with the code to deploy, and what was done. Raises `ConfigurationError`."""
+        """Returns the function with the code to deploy, and the result. Raises `ConfigurationError`."""
         name = f"{function.service}/{function.name}"
         path = function.code.path
         if path is None or not path.is_dir():
@@ -86,7 +86,7 @@ class Builder:
         return msgspec.structs.replace(function, code=Code(path=target)), built
 
     def build_all(self) -> tuple[Project, list[Built]]:
-        """The project with the code to deploy, and what was done for each function."""
+        """Returns the project with the code to deploy, and the result for each function."""
         functions, done = [], []
         for function in self._project.functions:
             changed, built = self.build(function)
@@ -106,7 +106,7 @@ class Builder:
 
 
 def vendored(folder: Path) -> set[str]:
-    """The projects whose packages lie in the folder already, normalized."""
+    """The normalized names of the packages that the folder already contains."""
     places = [place for pattern in VENDORED for place in ([folder] if not pattern else folder.glob(pattern))]
     return set(_distributions(places))
 
@@ -125,14 +125,14 @@ def _with_variables(function: Function) -> Function:
 
 
 def _assemble_as_fun(packages: Path, code: Code, target: Path, minor: tuple[int, int]) -> None:
-    """As Funcraft lays it out: what `PYTHONUSERBASE` names has modules and programs apart."""
+    """Follows Funcraft's layout, where `PYTHONUSERBASE` has separate directories for modules and programs."""
     base = Path(fun_install.USER_BASE)
     inside = base / "lib" / f"python{minor[0]}.{minor[1]}" / "site-packages"
     _assemble(packages, code, target, str(inside), programs=base / "bin")
 
 
 def _assemble(packages: Path, code: Code, target: Path, inside: str, programs: Path | None = None) -> None:
-    """Puts the code, and packages at `inside` of it, into `target`, in place of what was there."""
+    """Replaces `target` by the code, with the packages at `inside`."""
     assert code.path is not None
     with staged(target) as staging:
         shutil.copytree(packages, staging / inside, symlinks=True, dirs_exist_ok=True)

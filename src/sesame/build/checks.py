@@ -1,6 +1,6 @@
-"""Finds packages in a function's code that will not work in the cloud: made for another Python, or a newer C library.
+"""Finds packages in a function's code that will not work in the cloud: built for another Python, or a newer C library.
 
-Used by `build.builder` and `sesame deploy`. Reads what wheels say of themselves and what shared libraries need.
+Used by `build.builder` and `sesame deploy`. Reads the metadata of wheels and the requirements of shared libraries.
 """
 
 import os
@@ -33,8 +33,8 @@ _EXTENSION = re.compile(r"\.(?:cpython-(\d)(\d+)[a-z]*-|cp(\d)(\d+)-)")
 
 
 def warnings(folder: Path, runtime: str, minor: tuple[int, int]) -> list[str]:
-    """One line for each package that does not fit the CPython of version `minor` under which the function runs, and
-    one for what needs a newer C library.
+    """Warns about each package that does not fit the function's CPython of version `minor`, and about libraries that
+    need a newer C library. One line per warning.
     """
     return [*_other_pythons(folder, runtime, minor), *_newer_libraries(folder, runtime)]
 
@@ -69,12 +69,12 @@ def _newer_libraries(folder: Path, runtime: str) -> Iterator[str]:
 
 
 def glibc_needed(path: Path) -> tuple[int, int]:
-    """The newest version of the GNU C library that a shared library names; (0, 0) for none."""
+    """The newest version of the GNU C library that a shared library requires; (0, 0) if it requires none."""
     try:
         with path.open("rb") as file:
             found = ElfFile(file).needs(_GLIBC)
     except OSError:
-        # What cannot be read is no library that could be loaded.
+        # An unreadable file cannot be loaded as a library.
         return (0, 0)
     return max(((int(each[1]), int(each[2])) for each in found), default=(0, 0))
 
@@ -90,7 +90,7 @@ def _libraries(folder: Path) -> Iterator[Path]:
 
 
 def _tags(wheel: Path) -> "list[Tag]":
-    # Imported here because most functions hold no wheels.
+    # Imported here because most functions contain no wheels.
     from packaging.tags import parse_tag
 
     lines = wheel.read_text("utf-8", "replace").splitlines()

@@ -1,7 +1,7 @@
-"""Which Python a function of a custom runtime starts, and where that is on this machine.
+"""Finds the Python that a function of a custom runtime starts, and its place on this machine.
 
-Used by `build.builder`, which installs packages for it. Nothing of the function is run: its command and its start
-script are read.
+Used by `build.builder` to install packages for that Python. Reads the function's command and start script; runs none
+of the function's code.
 """
 
 import os
@@ -20,7 +20,7 @@ from sesame.sandbox.runtimes.interpreters import Interpreter, probe
 from sesame.sandbox.web.setup import BOOTSTRAP_VARIABLE
 
 SCRIPT_BYTES_MAX = 64 * 1024
-# Programs that packages bring, and that run under whichever Python they are installed for.
+# Programs installed by packages, which run under the Python that they are installed for.
 _SERVERS = "gunicorn|uvicorn|hypercorn|daphne|waitress-serve|flask|streamlit|granian"
 _PROGRAM = re.compile(
     rf"(?<![\w./-])((?:/[\w.-]+)*/?python(?:\d(?:\.\d+)?)?|(?:/[\w.-]+)*/?(?:{_SERVERS}))(?![\w./=-])"
@@ -32,7 +32,7 @@ _OF_SERVERS = "python3"
 
 
 def custom_python(function: Function) -> Interpreter | str | None:
-    """The interpreter; or its name where it is not on this machine; None for a program that is no Python."""
+    """The interpreter; its name if this machine does not have it; None if the function does not start Python."""
     if not is_custom(function.runtime) or function.runtime == IMAGE_RUNTIME or function.code.path is None:
         return None
     named = _named(function, function.code.path)
@@ -43,13 +43,13 @@ def custom_python(function: Function) -> Interpreter | str | None:
 
 
 def place_of_packages(function: Function) -> str:
-    """Below the code: `python`, where the function's variables look for what fc3's tool installs, else its root."""
+    """Where to install packages below the code: `python` if the function's variables look there (fc3), else ""."""
     found = [str(_variables(function).get(name, "")) for name in ("PATH", "PYTHONPATH")]
     return TOOLS_PLACE if any(_TOOLS_FOLDER.match(each) for text in found for each in text.split(":")) else ""
 
 
 def find_python(named: str, runtime: str, search: str = DEFAULT_PATH) -> Interpreter | None:
-    """What a function of a custom runtime gets by this name or path; `search` is its PATH."""
+    """The interpreter that a function of a custom runtime finds by this name or path; `search` is its PATH."""
     for path in _places(named, search):
         answer = probe(path, os.environ)
         if answer is not None:
@@ -58,7 +58,7 @@ def find_python(named: str, runtime: str, search: str = DEFAULT_PATH) -> Interpr
 
 
 def _named(function: Function, code: Path) -> str | None:
-    """As the function's command or start script names it."""
+    """The Python that the function's command or start script names."""
     settings = function.fields.get("customRuntimeConfig") or {}
     words: list[str] = []
     for key in ("command", "args"):
@@ -94,7 +94,7 @@ def _python(program: str) -> str:
 
 
 def _places(named: str, search: str) -> Iterator[Path]:
-    """Where a sandbox would find it: by its path, else by its name on the function's PATH, of what the machine has."""
+    """Where a sandbox would find the program: at its path, else by name on the function's PATH, on this machine."""
     program = PurePosixPath(named)
     if program.is_absolute():
         yield Path(named)
@@ -102,7 +102,7 @@ def _places(named: str, search: str) -> Iterator[Path]:
     folders = [
         folder for folder in search.split(":") if folder.startswith("/") and not folder.startswith(("/code", "/opt"))
     ]
-    # What the cloud has elsewhere (/var/fc/lang/python3.10/bin) the function's PATH may name too.
+    # The function's PATH may also name the cloud's own directories (/var/fc/lang/python3.10/bin).
     yield from (Path(folder) / program.name for folder in [*folders, *DEFAULT_PATH.split(":"), str(own)])
 
 

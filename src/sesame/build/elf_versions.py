@@ -1,6 +1,6 @@
-"""Reads which versions of symbols a shared library needs, from its section .gnu.version_r.
+"""Reads the symbol versions that a shared library needs from its section .gnu.version_r.
 
-Used by `build.checks`, for files of whatever content: takes time and memory in proportion to the file's size at most.
+Used by `build.checks`, on untrusted files: time and memory are at most proportional to the file's size.
 """
 
 import os
@@ -16,7 +16,7 @@ _IDENT_BYTES = 16
 _CLASS_AT, _DATA_AT = 4, 5
 _BYTE_ORDERS = {1: "<", 2: ">"}
 _VERNEED = 0x6FFFFFFE
-# Of Elf32_Ehdr and Elf64_Ehdr behind the identification, and of a section's header.
+# Elf32_Ehdr and Elf64_Ehdr after the identification, and the section headers.
 _HEADS = {1: "HHIIIIIHHHHHH", 2: "HHIQQQIHHHHHH"}
 _SECTIONS = {1: "10I", 2: "IIQQQQIIQQ"}
 # Elf_Verneed and Elf_Vernaux, which are the same for both word sizes.
@@ -32,18 +32,18 @@ class _Section(msgspec.Struct, frozen=True):
 
 
 class _Damaged(Exception):
-    """The file is not what its format says."""
+    """The file does not follow the format."""
 
 
 class ElfFile:
-    """`file` can be sought in, and stays the caller's."""
+    """`file` must be seekable; the caller closes it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._size = file.seek(0, os.SEEK_END)
 
     def needs(self, pattern: re.Pattern[bytes]) -> list[re.Match[bytes]]:
-        """What the names of versions match, which end with a null byte. Nothing of a file that is damaged."""
+        """Matches of the pattern on version names, each of which ends in a null byte; empty for a damaged file."""
         try:
             return list(self._needed(pattern))
         except _Damaged:
@@ -55,7 +55,7 @@ class ElfFile:
         if not ident.startswith(_MAGIC) or kind not in _HEADS or order is None:
             raise _Damaged
         sections = self._sections(order + _HEADS[kind], order + _SECTIONS[kind])
-        # A library has one such section.
+        # A library has only one such section.
         section = next((each for each in sections if each.kind == _VERNEED), None)
         if section is None or section.link >= len(sections):
             return
@@ -70,7 +70,7 @@ class ElfFile:
         offset, size, number = head[5], head[10], head[11]
         if size != struct.calcsize(form):
             raise _Damaged
-        # A file with 65,280 sections and more says 0 here: no library has so many.
+        # A file with 65,280 or more sections has 0 here; no library has that many.
         found = struct.iter_unpack(form, self._part(offset, size * number))
         return [_Section(each[1], each[4], each[5], each[6]) for each in found]
 
@@ -82,7 +82,7 @@ class ElfFile:
 
 
 def name_offsets(data: bytes, order: str) -> Iterator[int]:
-    """Where the name of each version begins among the strings; as many as `data` has room for, whatever it says."""
+    """The offset of each version's name in the string table; bounded by the size of `data`, whatever it claims."""
     need, version = struct.Struct(order + _NEED), struct.Struct(order + _VERSION)
     left = len(data) // _ENTRY_BYTES
     at = 0

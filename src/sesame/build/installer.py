@@ -1,8 +1,7 @@
-"""Installs requirements for a function's interpreter into a directory of a cache: once, whole or not at all.
+"""Installs requirements for a function's interpreter into a cache directory, atomically and only once.
 
-Used by `build.builder`. pip runs under the function's own interpreter, in the version that goes with its age; where the
-interpreter is missing, uv takes wheels for its version. Either runs as the user who calls: a package that comes as
-source runs its own code then.
+Used by `build.builder`. Runs a pip that fits the interpreter's age under that interpreter. If the interpreter is
+missing, uv installs wheels for its version. Both run as the current user: a package from source runs its own code.
 """
 
 import hashlib
@@ -25,10 +24,10 @@ from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed
 from sesame.sandbox.runtimes.site_packages import lines_of, lock_files
 from sesame.sandbox.runtimes.staging import staged
 
-# Changes where the same requirements would be installed differently.
+# Increase when the same requirements would be installed differently.
 FORMAT = 1
 LINES_SHOWN = 12
-# What uv calls the oldest C library for which wheels are taken: that of the cloud's oldest images.
+# uv's name for the oldest C library to select wheels for, that of the cloud's oldest images.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_17", "aarch64": "aarch64-manylinux_2_17"}
 _FROM_SOURCE = re.compile(r"(?:Building wheel for|setup\.py install for) ([A-Za-z0-9._-]+)[^:]*: started")
 
@@ -36,14 +35,14 @@ Progress = Callable[[str], None]
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """The directory of the packages, and which of them were built from source."""
+    """The directory of the packages, and the packages that were built from source."""
 
     folder: Path
     from_source: tuple[str, ...] = ()
 
 
 class Installer:
-    """Installs into `cache`. `interpreters` are those found, by runtime. `fresh` ignores what was installed before."""
+    """Installs into `cache`. `interpreters` maps runtimes to those found. `fresh` ignores earlier installations."""
 
     def __init__(self, cache: Path, interpreters: dict[str, Interpreter], progress: Progress, *, fresh: bool) -> None:
         self._cache = cache
@@ -52,9 +51,9 @@ class Installer:
         self._fresh = fresh
 
     def install(self, requirements: Requirements, runtime: str, own: Interpreter | None = None) -> Installed:
-        """For the runtime's interpreter, or for a function's `own`.
+        """Installs for the runtime's interpreter, or for the function's `own`.
 
-        Raises `ConfigurationError` with the end of the installer's output and what to do.
+        Raises `ConfigurationError` with the end of the installer's output and the next step.
         """
         interpreter = own or self._interpreters.get(runtime)
         if interpreter is not None and interpreter.substitute_for is not None:
@@ -95,7 +94,7 @@ class Installer:
         return tuple(dict.fromkeys(_sources(output)))
 
     def _pip(self, interpreter: Interpreter) -> Path:
-        """The directory of the pip that goes with the interpreter, fetched once."""
+        """The directory of the pip that fits the interpreter; downloaded once."""
         pins = lines_of(lock_files(interpreter)[1])
         key = hashlib.sha256(f"{interpreter.minor} {pins}".encode()).hexdigest()[:16]
         final = self._cache / f"pip-{key}"
@@ -132,7 +131,7 @@ class Installer:
 
 
 def default_cache() -> Path:
-    """The user's cache; what is in it may be deleted at any time."""
+    """The user's cache; its contents may be deleted at any time."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")
     return caches / "sesame" / "build"
 

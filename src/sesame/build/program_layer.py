@@ -1,6 +1,6 @@
-"""Lays out a layer from programs of this machine: `bin/` with the programs, `lib/` with their shared libraries.
+"""Lays out a layer from programs of this machine: `bin/` has the programs, `lib/` their shared libraries.
 
-Used by `cli.layer_programs`. In a function they are found by PATH and by the loader, at /opt/bin and /opt/lib.
+Used by `cli.layer_programs`. Functions find both at /opt/bin (on PATH) and /opt/lib (in the loader's path).
 """
 
 import shutil
@@ -15,7 +15,7 @@ from sesame.model.errors import ConfigurationError
 
 
 class LaidOut(msgspec.Struct, frozen=True):
-    """`libraries` is their number, `glibc` the newest version of the C library that a file of it needs."""
+    """`libraries` counts the files in lib/; `glibc` is the newest C library version that any file needs."""
 
     libraries: int
     size_bytes: int
@@ -23,12 +23,12 @@ class LaidOut(msgspec.Struct, frozen=True):
 
 
 def lay_out(programs: Iterable[tuple[str, Program]], folder: Path) -> LaidOut:
-    """Copies each program, under its name, and what it needs into the empty folder."""
+    """Copies each program under its name, and the libraries it needs, into the empty folder."""
     sources: dict[str, Path] = {}
     for name, program in programs:
         _put(sources, f"bin/{name}", program.path)
         for library, path in program.libraries.items():
-            # Named by a path, it is looked for there, and the file's own name is as good.
+            # A library named by a path is found at that path; its file name alone works as well.
             _put(sources, f"lib/{Path(library).name}", path)
     for inside, source in sources.items():
         target = folder / inside

@@ -1,6 +1,6 @@
-"""Finds what a program of this machine needs to run elsewhere: the shared libraries that it and they name.
+"""Finds the shared libraries that a program of this machine needs to run elsewhere, directly or indirectly.
 
-Used by `build.program_layer`. Reads files as data and runs none of them, so a program need not be trusted.
+Used by `build.program_layer`. Only reads files and runs none, so programs need not be trusted.
 """
 
 import glob
@@ -22,27 +22,27 @@ LIBRARIES_MAX = 2000
 _LOADER_CONFIG = Path("/etc/ld.so.conf")
 _INCLUDES_MAX = 100
 _DEFAULT_DIRECTORIES = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
-# Parts of the C library fit their own loader only, which the sandbox has.
+# Parts of the C library work only with their own loader, which the sandbox has.
 _C_LIBRARY = frozenset({
     "libc.so.6", "libm.so.6", "libmvec.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2",
     "libutil.so.1", "libanl.so.1", "libnsl.so.1", "libBrokenLocale.so.1", "libthread_db.so.1",
 })  # fmt: skip
-# What elftools raises for files that break the format.
+# What elftools raises for malformed files.
 _DAMAGED = (ELFError, ValueError, LookupError, AttributeError, TypeError, OverflowError, AssertionError)
-# The head of a segment in a file of 32 bits.
+# The size of a program header in a 32-bit file.
 _SEGMENT_BYTES_MIN = 32
 _C_LIBRARY_PREFIXES = ("ld-linux", "ld64", "libnss_", "linux-vdso")
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A program, and the library file for each name that it or another of its libraries asks for."""
+    """A program, and the file for each library name that it or its libraries require."""
 
     path: Path
     libraries: dict[str, Path]
 
 
 class _Elf(msgspec.Struct, frozen=True):
-    """What a file's dynamic section says. `kind` tells machines and word sizes apart."""
+    """The dynamic section of a file. `kind` identifies machine and word size."""
 
     kind: tuple[str, int]
     needed: tuple[str, ...]
@@ -50,7 +50,7 @@ class _Elf(msgspec.Struct, frozen=True):
 
 
 def find(name: str) -> Path:
-    """The program that the shell would run, or the file of a path. Raises `ConfigurationError` where there is none."""
+    """The program that the shell would run, or the file at a path. Raises `ConfigurationError` if there is none."""
     found = shutil.which(name)
     if found is None:
         raise ConfigurationError(
@@ -60,7 +60,10 @@ def find(name: str) -> Path:
 
 
 def read(path: Path) -> Program:
-    """The program with all that it needs. Raises `ConfigurationError` for what is no program or misses something."""
+    """Reads a program with all its libraries.
+
+    Raises `ConfigurationError` if it is no program or a library is missing.
+    """
     main = _elf(path)
     if main is None:
         raise ConfigurationError(
@@ -93,7 +96,7 @@ def read(path: Path) -> Program:
 
 
 def _search(name: str, directories: list[str], main: _Elf) -> tuple[Path, _Elf] | None:
-    """The first library of this name for the program's machine, as the loader goes through the directories."""
+    """The first library of this name for the program's machine, in the loader's search order."""
     places = [name] if "/" in name else [os.path.join(directory, name) for directory in directories]
     for place in places:
         path = Path(place)
@@ -103,7 +106,7 @@ def _search(name: str, directories: list[str], main: _Elf) -> tuple[Path, _Elf] 
 
 
 def _elf(path: Path) -> _Elf | None:
-    """None for a file of another format, and for one that is damaged."""
+    """None for a file of another format or a damaged one."""
     try:
         with path.open("rb") as file:
             return _read(file) if file.read(4) == b"\x7fELF" else None
@@ -121,7 +124,7 @@ def _read(file: IO[bytes]) -> _Elf:
     directories: list[str] = []
     for segment in elf.iter_segments():
         if isinstance(segment, DynamicSegment):
-            # What a tag names is an attribute that its kind gives it.
+            # The attribute that has a tag's value depends on its kind.
             tag: Any
             for tag in segment.iter_tags():
                 if tag.entry.d_tag == "DT_NEEDED":
@@ -139,14 +142,14 @@ def _expanded(directories: tuple[str, ...], owner: Path) -> Iterator[str]:
 
 
 def _system_directories() -> Iterator[str]:
-    """Where the loader of this machine looks, in order."""
+    """The directories that this machine's loader searches, in order."""
     files, seen = deque([_LOADER_CONFIG]), 0
     while files and seen < _INCLUDES_MAX:
         file, seen = files.popleft(), seen + 1
         try:
             lines = file.read_text(errors="replace").splitlines()
         except OSError:
-            # Systems without such a file have the default directories alone.
+            # Systems without such a file use only the default directories.
             continue
         for line in (text.partition("#")[0].strip() for text in lines):
             if line.startswith("include"):

@@ -1,7 +1,7 @@
-"""Keeps the cache of installed packages small: what was not used for long goes, and the oldest beyond a size.
+"""Bounds the cache of installed packages: deletes entries not used for long, and the oldest beyond a total size.
 
-Called by `build.installer` when it has installed something. An entry is a directory of the cache; its time of change
-says when it was used last.
+Called by `build.installer` after an installation. An entry is a directory of the cache; its modification time is the
+time of its last use.
 """
 
 import os
@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 
 UNUSED_MAX_S = 90 * 86400.0
-# POLICY: some forty sets of packages of the size of numpy and pandas.
+# POLICY: about forty sets of packages of the size of numpy and pandas.
 BYTES_MAX = 4 * 10**9
-# Another command may be copying from it.
+# Another command may be copying from an entry used more recently.
 IN_USE_S = 3600.0
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """`used_at` in Unix seconds."""
+    """`used_at` is in Unix seconds."""
 
     folder: Path
     used_at: float
@@ -32,7 +32,7 @@ def used(entry: Path) -> None:
 
 
 def prune(cache: Path, now: float) -> list[Path]:
-    """Deletes what is too old or too much, and gives the directories that are gone."""
+    """Deletes entries that are too old or exceed the size; returns the deleted directories."""
     gone = []
     kept_bytes = 0
     for entry in sorted(_entries(cache), key=lambda each: each.used_at, reverse=True):
@@ -40,7 +40,7 @@ def prune(cache: Path, now: float) -> list[Path]:
         kept_bytes += entry.size
         if unused_s > UNUSED_MAX_S or (kept_bytes > BYTES_MAX and unused_s > IN_USE_S):
             kept_bytes -= entry.size
-            # Best effort: what cannot be deleted is looked at again next time.
+            # Best effort: a directory that cannot be deleted is tried again next time.
             shutil.rmtree(entry.folder, ignore_errors=True)
             gone.append(entry.folder)
     return gone
@@ -52,7 +52,7 @@ def _entries(cache: Path) -> Iterator[Entry]:
             if folder.is_dir():
                 yield Entry(folder, folder.stat().st_mtime, _size(folder))
         except FileNotFoundError:
-            # Another command has deleted it meanwhile.
+            # Another command has deleted it.
             continue
 
 

@@ -1,7 +1,7 @@
-"""Lays out a layer from a CPython of this machine, where the cloud's layers have it: /opt/python3.10/bin/python3.10.
+"""Lays out a layer from a CPython of this machine, in the same place as the cloud's: /opt/python3.10/bin/python3.10.
 
-Used by `cli.layers_of_cloud`. A CPython finds its standard library beside the program that was started, so a copy
-of both works at any path. Nothing is run.
+Used by `cli.layers_of_cloud`. CPython finds its standard library relative to its program, so a copy of both works at
+any path. Runs no program.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from sesame.build import programs
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import Interpreter
 
-# Installed packages belong to this machine; the others are what no function needs, and what needs a display.
+# Installed packages belong to this machine; the rest is not needed by functions or needs a display.
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__", "site-packages", "dist-packages", "config-*", "test", "tests", "idlelib", "tkinter", "turtledemo",
     "turtle.py", "_tkinter*", "_test*",
@@ -21,7 +21,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 def lay_out(interpreter: Interpreter, folder: Path) -> int:
     """Fills the empty folder; returns the number of shared libraries that the interpreter and its modules need.
 
-    Raises `ConfigurationError` where the standard library is not beside the interpreter.
+    Raises `ConfigurationError` if the standard library is not beside the interpreter.
     """
     name = "python{}.{}".format(*interpreter.minor)
     library = _standard_library(interpreter, name)
@@ -42,7 +42,7 @@ def lay_out(interpreter: Interpreter, folder: Path) -> int:
 
 
 def _standard_library(interpreter: Interpreter, name: str) -> Path:
-    # Fedora and its kin keep it in lib64, and their interpreters look for it there.
+    # Fedora and its derivatives use lib64, and their interpreters search there.
     for place in ("lib", "lib64"):
         folder = interpreter.prefix / place / name
         if (folder / "os.py").is_file() and (folder / "lib-dynload").is_dir():
@@ -58,7 +58,7 @@ def _is_left_out(module: Path) -> bool:
 
 
 def _libraries(files: list[Path], folder: Path) -> int:
-    """Copies what the files need, in the order of the files: of two that have one name, the first counts."""
+    """Copies the libraries that the files need; if two have the same name, the earlier file's is used."""
     found: dict[str, Path] = {}
     for file in files:
         for name, path in programs.read(file).libraries.items():

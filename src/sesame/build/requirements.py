@@ -1,8 +1,7 @@
-"""Reads what a function requires: a requirements.txt with all files that it includes, and the packages of a Funfile.
+"""Reads a function's requirements: a requirements.txt with all files it includes, and the packages of a Funfile.
 
-Says what is asked for and whether that can be kept in a cache.
-
-Used by `build.builder`. Resolves and installs nothing.
+Determines what is required, and whether the result can be cached. Used by `build.builder`. Resolves and installs
+nothing.
 """
 
 import hashlib
@@ -19,18 +18,19 @@ BYTES_MAX = 1024 * 1024
 INCLUDES_MAX = 20
 _INCLUDE = re.compile(r"^(?:-r|-c|--requirement|--constraint)[ \t=]*(\S+)")
 _NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
-# What these name may change while the line stays the same.
+# Requirements whose contents may change while the line stays the same.
 _CHANGES = re.compile(
     r"^(?:-e|--editable|\.|/|~|file:|git\+|hg\+|svn\+|bzr\+)|@\s*(?:file|git|hg|svn|bzr|\.|/)"
-    # A path in the folder, or an archive there.
+    # A path in the folder, or an archive at one.
     r"|^[^\s:@]*(?:/|\.(?:whl|zip|tar\.gz)\Z)"
 )
 
 
 class Requirements(msgspec.Struct, frozen=True):
-    """`digest` is of every line that counts; `names` are the projects that are asked for, normalized.
+    """`digest` covers every significant line; `names` are the required projects, normalized.
 
-    `packages` stand in no requirements.txt; without one, `path` is the file that names them, and not `listed`.
+    `packages` come from outside a requirements.txt. Without one, `path` is the file that names them, and `listed` is
+    false.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class Requirements(msgspec.Struct, frozen=True):
     listed: bool = True
 
     def arguments(self) -> list[str]:
-        """As an installer's command line has them."""
+        """Arguments for an installer's command line."""
         return [*(["-r", str(self.path.absolute())] if self.listed else []), *self.packages]
 
 
 def read(path: Path) -> Requirements | None:
-    """None where the file asks for nothing. Raises `ConfigurationError` for what cannot be read."""
+    """None if the file requires nothing. Raises `ConfigurationError` if it cannot be read."""
     lines = list(_lines(path, 0))
     wanted = [line for line in lines if not line.startswith("-") or line.startswith(("-e", "--editable"))]
     if not wanted:
@@ -57,7 +57,7 @@ def read(path: Path) -> Requirements | None:
 
 
 def with_packages(listed: Requirements | None, path: Path, packages: tuple[str, ...]) -> Requirements | None:
-    """Those of a requirements.txt, or none, and the `packages` that the file at `path` names."""
+    """Adds the `packages` that the file at `path` names to those of a requirements.txt, if there is one."""
     if not packages:
         return listed
     digest = hashlib.sha256("\n".join((listed.digest if listed else "", *packages)).encode()).hexdigest()
@@ -75,7 +75,7 @@ def with_packages(listed: Requirements | None, path: Path, packages: tuple[str, 
 
 
 def normalized(name: str) -> str:
-    """A project's name as indexes compare it: `Ruamel.YAML` is `ruamel-yaml`."""
+    """A project's name as package indexes compare it: `Ruamel.YAML` is `ruamel-yaml`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

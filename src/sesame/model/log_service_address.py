@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 def log_service_endpoint(url: str) -> str:
     """The endpoint to configure in a client, which puts the project's name before the host.
 
-    On port 80 the endpoint is the bare IPv4 address. Elsewhere it is a name with one subdomain per project, if there is
-    project has a subdomain.
+    On port 80 the endpoint is the bare IPv4 address. A loopback address becomes `sls.localhost`, whose subdomains, one
+    per project, resolve.
     """
     parts = urlsplit(url)
     try:

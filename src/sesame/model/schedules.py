@@ -179,7 +179,7 @@ def _next_match(fields: str, zone: ZoneInfo, after: float) -> float | None:
         elif due == day_after:
             return due
         else:
-            # Nothing matches up to one day before, however clocks change on the way.
+            # Nothing matches up to a day before `due`, however clocks change on the way.
             at = max(day_after, due - 2 * _DAY_S)
             offset_s = _offset_s(zone, at)
 

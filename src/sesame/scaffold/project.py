@@ -1,9 +1,9 @@
-"""Makes a new project: a function of one kind with its s.yaml, a test and a README, from the files in `templates/`.
+"""Creates a new project: a function with its s.yaml, a test and a README, from the files in `templates/`.
 
-Called by `sesame new`. Never overwrites a file, and leaves nothing behind when it fails.
+Called by `sesame new`. Never overwrites a file, and leaves nothing behind on failure.
 
-POLICY: the template is an s.yaml of edition 1.0.0 with the component fc: its tool is maintained where Funcraft is not,
-and unlike fc3 it is deployed to the API that Sesame serves.
+POLICY: the template is an s.yaml of edition 1.0.0 with the component fc: its tool is maintained, unlike Funcraft, and
+it deploys to the API that Sesame serves, unlike fc3.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from sesame.model.limits import SERVICE_NAME
 _TEMPLATES = Path(__file__).parent / "templates"
 _SUFFIX = ".template"
 _PROJECT_FILES = ("s.yaml", "s.yml", "template.yml", "template.yaml")
-# What the function of each kind is called.
+# The function's name for each kind.
 KINDS = {"event": "hello", "http": "web", "oss": "summary", "timer": "tick"}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _NOT_IN_A_BUCKET = re.compile(r"[^a-z0-9-]+")
 _BUCKET_CHARS_MAX = 60
-# The newest Flask that each interpreter takes; for old ones, also the newest of what it needs.
+# The newest Flask for each interpreter; for old interpreters, also the newest of its dependencies.
 _FLASK = {
     "python2.7": ("flask==1.1.4", "werkzeug==1.0.1", "jinja2==2.11.3", "markupsafe==1.1.1", "itsdangerous==1.1.0"),
     "python3": (
@@ -37,7 +37,7 @@ _FLASK_TODAY = ("flask>=3,<4",)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """`folder` is made when it is not there; its name is the project's and the service's."""
+    """`folder` is created if it does not exist; its name becomes that of the project and the service."""
 
     folder: Path
     kind: str
@@ -55,16 +55,16 @@ class Made(msgspec.Struct, frozen=True):
 
 
 def make(wanted: Wanted) -> Made:
-    """Raises `ConfigurationError` for a folder whose name is no service's, and for one that has such files already."""
+    """Raises `ConfigurationError` if the folder's name is not a valid service name, or if it already has such files."""
     folder = wanted.folder.resolve()
     service, function = _service(folder.name), KINDS[wanted.kind]
     names = {
-        # The name may have bytes that are not UTF-8, which no text here can hold.
+        # The name may have bytes that are not UTF-8, which a text file cannot contain.
         "project": folder.name.encode("utf-8", "replace").decode(),
-        # A key of s.yaml, which its variables refer to.
+        # A key of s.yaml that its variables refer to.
         "unit": f"{function}-function",
         "service": service,
-        # `no`, `true` and their kind are no text in YAML unless they are quoted.
+        # YAML reads `no`, `true` and similar words as text only if they are quoted.
         "service_yaml": service if yaml.safe_load(service) == service else f'"{service}"',
         "function": function,
         "runtime": wanted.runtime,
@@ -87,7 +87,7 @@ def _service(name: str) -> str:
 
 
 def _texts(wanted: Wanted, names: dict[str, str]) -> dict[str, str]:
-    """The files by their relative paths, with what is the project's own put in."""
+    """The files by their relative paths, with the project's names filled in."""
     source = _TEMPLATES / wanted.kind
     found = {
         path.relative_to(source).as_posix().removesuffix(_SUFFIX): string.Template(path.read_text("utf-8")).substitute(
@@ -111,7 +111,7 @@ def _refuse_present(folder: Path, texts: dict[str, str]) -> None:
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:
-    """All or nothing: what was written is taken away again when a file cannot be."""
+    """All or nothing: if a file cannot be written, removes those written before."""
     folders: list[Path] = []
     files: list[Path] = []
     try:

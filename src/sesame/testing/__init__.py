@@ -1,3 +1,3 @@
-"""A whole Sesame for tests: docs/testing.md says how it is used."""
+"""A whole Sesame for tests; see docs/testing.md."""
 
 from sesame.testing.names import *  # noqa: F403 - its `__all__`

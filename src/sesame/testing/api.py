@@ -1,7 +1,7 @@
-"""What tests ask of their Sesame over its APIs: deploy, call, triggers, versions, objects.
+"""The requests that tests make to their Sesame's APIs: deploy, call, triggers, versions, objects.
 
-Used by `testing.cloud`, `testing.function` and `testing.bucket`. Imported once the server starts, because it brings the
-clients of the command line.
+Used by `testing.cloud`, `testing.function` and `testing.bucket`. Imported while the server starts, because it imports
+the command line's clients.
 """
 
 import base64
@@ -19,13 +19,13 @@ from sesame.testing.result import Result
 
 TIMEOUT_S = 700.0
 ALL_METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
-# Those of `identity.console_roles`, which every account has.
+# Two of `identity.console_roles`, which every account has.
 DEFAULT_ROLE = "AliyunFCDefaultRole"
 OBJECT_ROLE = "AliyunOSSEventNotificationRole"
 
 
 class Api:
-    """Of one Sesame; `hello` is what its process said."""
+    """The APIs of one Sesame; `hello` is the first message of its process."""
 
     def __init__(self, hello: Mapping[str, Any]) -> None:
         self._hello = hello
@@ -46,7 +46,7 @@ class Api:
         return Result(answer.body, answer.request_id, answer.error_type, log)
 
     def invoke_async(self, service: str, function: str, event: bytes) -> str:
-        """The request id."""
+        """Returns the request id."""
         request = Request(
             method="POST",
             path=f"{_function(service, function)}/invocations",
@@ -60,7 +60,7 @@ class Api:
             raise CloudError(f"{service}/{function} was not called: {error}") from error
 
     def put_service(self, service: str, role: str) -> None:
-        """`role` is the name of a role, its ARN, or "" for none."""
+        """`role` is a role's name or ARN, or "" for none."""
         arn = role if not role or role.startswith("acs:") else self.role_arn(role)
         path = f"/services/{quoted(service)}"
         self._put("/services", path, {"serviceName": service}, {"role": arn})
@@ -69,7 +69,7 @@ class Api:
         self.put_zip(service, function, fields, _zip(files))
 
     def put_zip(self, service: str, function: str, fields: Mapping[str, Any], data: bytes) -> None:
-        """Creates it, or replaces what a test deployed under this name before."""
+        """Creates the function, or replaces the one that a test deployed under this name before."""
         document = {**fields, "code": {"zipFile": base64.b64encode(data).decode()}}
         path = _function(service, function)
         self._put(path.rpartition("/")[0], path, {"functionName": function}, document)
@@ -109,7 +109,7 @@ class Api:
         return f"acs:ram::{self._hello['account_id']}:role/{name.lower()}"
 
     def _put(self, parent: str, path: str, named: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        """Creates, or updates what is there."""
+        """Creates the resource, or updates an existing one."""
         try:
             self.client.ask("POST", parent, {**named, **fields})
         except Refused as refusal:

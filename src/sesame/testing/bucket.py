@@ -1,6 +1,6 @@
-"""A bucket of a test's Sesame: objects put, read, listed and compared.
+"""A bucket of a test's Sesame: puts, reads, lists and compares objects.
 
-Handed out by `testing.cloud.Cloud.bucket`.
+Created by `testing.cloud.Cloud.bucket`.
 """
 
 import difflib
@@ -19,30 +19,30 @@ class Bucket:
         return f"<Bucket {self.name}>"
 
     def put(self, key: str, data: bytes | str, *, content_type: str = "") -> None:
-        """Makes or replaces an object, and so fires the triggers of the bucket."""
+        """Creates or replaces an object, which fires the bucket's triggers."""
         self._store.put(self.name, key, data.encode() if isinstance(data, str) else data, content_type)
 
     def get(self, key: str) -> bytes:
-        """Raises `KeyError`, with the keys that there are."""
+        """Raises `KeyError`, which lists the existing keys."""
         found = self._store.get(self.name, key)
         if found is None:
             raise KeyError(f"bucket {self.name} has no object {key!r}; it has {self.keys() or 'none'}")
         return found
 
     def delete(self, key: str) -> None:
-        """Nothing happens when there is no such object."""
+        """Does nothing if the object does not exist."""
         self._store.delete(self.name, key)
 
     def keys(self, prefix: str = "") -> list[str]:
-        """In order."""
+        """The keys, sorted."""
         return self._store.keys(self.name, prefix)
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
-        """Every object by its key, for comparisons with a whole bucket."""
+        """Every object by its key, to compare a whole bucket."""
         return {key: self.get(key) for key in self.keys(prefix)}
 
     def assert_object(self, key: str, expected: bytes | str) -> None:
-        """Fails with the difference, line by line where both are text, and with the keys where there is none."""
+        """Fails with a difference, line by line if both are text; lists the existing keys if the object is missing."""
         wanted = expected.encode() if isinstance(expected, str) else expected
         found = self._store.get(self.name, key)
         where = f"object {key!r} in bucket {self.name}"

@@ -1,6 +1,7 @@
-"""A whole Sesame for tests, in a process of its own: `with Cloud() as cloud:`.
+"""A whole Sesame for tests, in its own process: `with Cloud() as cloud:`.
 
-The pytest plugin hands one out as the fixture `sesame`. What is public here is described in docs/testing.md and stays.
+The pytest plugin provides one as the fixture `sesame`. The public names here are documented in docs/testing.md and
+stay compatible.
 """
 
 import os
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
     from sesame.testing.api import Api
 
 SANDBOXES = ("auto", "jail", "plain")
-# From the newest on; what a function runs on when nothing else is said.
+# Newest first; a function that names no runtime gets the first one available.
 RUNTIMES = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
 
 
 class Cloud:
-    """One Sesame on free ports of 127.0.0.1, with a folder of its own. Starts at its first use, or as a context.
+    """One Sesame on free ports of 127.0.0.1, with its own folder. Starts on first use or as a context manager.
 
-    `sandbox` is auto, jail or plain; `runtime` is what functions run on without one of their own.
+    `sandbox` is auto, jail or plain; `runtime` is the default runtime of functions.
     """
 
     def __init__(self, *, sandbox: str = "auto", runtime: str = "", region: str = "cn-hangzhou") -> None:
         if sandbox not in SANDBOXES:
             raise CloudError(f"sandbox is '{sandbox}'; expected one of {', '.join(SANDBOXES)}")
         self.runtime = runtime
-        # Where relative paths of `deploy` and `deploy_template` are looked for, in this order; empty: where we are.
+        # Where `deploy` and `deploy_template` look for relative paths, in this order; empty: the working directory.
         self.folders: tuple[Path, ...] = ()
         self._sandbox = sandbox
         self._region = region
@@ -59,46 +60,46 @@ class Cloud:
     # Its life.
 
     def start(self) -> None:
-        """On return it answers; idempotent. Raises `CloudError` with what it said when it does not start."""
+        """Returns when Sesame serves requests; idempotent. Raises `CloudError` with its output if it does not start."""
         self._api()
 
     def start_soon(self) -> None:
-        """Has it start while the caller does something else."""
+        """Starts the process without waiting for it."""
         self._process()
 
     def stop(self) -> None:
-        """On return nothing of it is left: processes, files, ports. Idempotent."""
+        """Ends Sesame and returns when its processes, files and ports are gone. Idempotent."""
         server, self._server, self._ready = self._server, None, None
         if server is not None:
             server.close()
 
     def stop_soon(self) -> None:
-        """Has it end while the caller does something else; `stop` is still to be called."""
+        """Begins to end Sesame without waiting; `stop` must still be called."""
         if self._server is not None:
             self._server.close_soon()
 
     @property
     def ready(self) -> bool:
-        """Whether it has been started and answers."""
+        """Whether Sesame has been started and serves requests."""
         return self._ready is not None
 
     @property
     def pid(self) -> int:
-        """Of its own process."""
+        """The process id of Sesame's server."""
         return self._process().pid
 
     def reset(self) -> None:
-        """Takes away all that was made since the start, ends what runs, and puts the clock right."""
+        """Removes everything created since the start, ends running calls, and resets the clock."""
         if self._server is not None:
             self._server.ask("reset")
             self._server.new_log()
 
     def settle(self) -> None:
-        """Returns when all that is due has been done: asynchronous calls, events of objects, timers.
+        """Returns when all due work is done: asynchronous calls, object events, timers.
 
-        An asynchronous call that finds no instance, or whose instance does not start, is waited for a few tries long;
-        after that a warning says that it still waits. Calls of a function that failed come again in their time, as
-        `clock.advance` makes it pass.
+        An asynchronous call that finds no instance, or whose instance does not start, is waited for during a few
+        attempts; after that, a warning names it. Retries of failed functions happen only when `clock.advance` reaches
+        their time.
         """
         for waits in self._process().ask("settle"):
             warnings.warn(waits, stacklevel=2)
@@ -120,7 +121,7 @@ class Cloud:
 
     @property
     def sls_endpoint(self) -> str:
-        """The address of the Log Service; docs/log-service.md says how its SDKs reach it."""
+        """The address of the Log Service; docs/log-service.md explains how its SDKs reach it."""
         return str(self._hello()["sls"])
 
     @property
@@ -143,12 +144,12 @@ class Cloud:
 
     @property
     def runtimes(self) -> list[str]:
-        """Those that have an interpreter on this machine."""
+        """The runtimes that have an interpreter on this machine."""
         return list(self._hello()["runtimes"])
 
     @property
     def notices(self) -> list[str]:
-        """What this machine lacks, such as the packages that the cloud ships with a runtime, and the next step."""
+        """What this machine lacks, such as the packages that the cloud adds to a runtime, and the next step."""
         return list(self._hello()["notices"])
 
     @property
@@ -160,7 +161,7 @@ class Cloud:
         return str(self._hello()["access_key_secret"])
 
     def environ(self) -> dict[str, str]:
-        """The variables by which `sesame`, fun and the SDKs find a server, for programs that read them."""
+        """The environment variables by which `sesame`, fun and the SDKs find a server, for programs of a test."""
         return {
             "FC_ENDPOINT": self.endpoint,
             "OSS_ENDPOINT": self.oss_endpoint,
@@ -176,12 +177,12 @@ class Cloud:
         }
 
     def fc_client(self, **options: Any) -> Any:
-        """An `fc2.Client` of the package aliyun-fc2. Raises `CloudError` where that is not installed."""
+        """An `fc2.Client` of the package aliyun-fc2. Raises `CloudError` if the package is not installed."""
         keys = {"endpoint": self.endpoint, "accessKeyID": self.access_key_id, "accessKeySecret": self.access_key_secret}
         return _official("fc2", "aliyun-fc2").Client(**keys, **options)
 
     def oss_bucket(self, name: str, **options: Any) -> Any:
-        """An `oss2.Bucket` of the package oss2; the bucket is made if there is none."""
+        """An `oss2.Bucket` of the package oss2; creates the bucket if it does not exist."""
         oss2 = _official("oss2", "oss2")
         self.bucket(name)
         return oss2.Bucket(oss2.Auth(self.access_key_id, self.access_key_secret), self.oss_endpoint, name, **options)
@@ -193,17 +194,17 @@ class Cloud:
     @overload
     def function(self, **options: Unpack[FunctionOptions]) -> Callable[[Callable[..., Any]], Function]: ...
     def function(self, handler: Any = None, **options: Unpack[FunctionOptions]) -> Any:
-        """Deploys a function of the test file; as a decorator, with or without options.
+        """Deploys a function of the test file; usable as a decorator, with or without options.
 
-        With it goes what it uses of the file's top level: imports, functions, constants. Raises `CloudError` for one
-        that uses variables of the test around it.
+        The imports, functions and constants of the file that the function uses are deployed with it. Raises
+        `CloudError` for a function that uses variables of the enclosing test.
         """
         if handler is None:
             return lambda given: self._deploy_handler(given, options)
         return self._deploy_handler(handler, options)
 
     def deploy(self, path: str | os.PathLike[str], handler: str = "", **options: Unpack[FunctionOptions]) -> Function:
-        """Deploys a folder or a Python file; the handler is found in it where that is plain, as by `sesame deploy`.
+        """Deploys a folder or a Python file; finds an unambiguous handler in it, as `sesame deploy` does.
 
         A template with one function is deployed as it is.
         """
@@ -219,7 +220,7 @@ class Cloud:
     def deploy_template(
         self, path: str | os.PathLike[str], parameters: Mapping[str, str] | None = None
     ) -> dict[str, Function]:
-        """Deploys a template, or the folder that has one; its functions by `service/function`."""
+        """Deploys a template, or the folder that contains one; returns its functions by `service/function`."""
         from sesame.deploy.sources import Context
         from sesame.testing import templates
 
@@ -232,14 +233,14 @@ class Cloud:
         return templates.deploy(self, self._api(), self._found(path), context)
 
     def get_function(self, name: str) -> Function:
-        """One that was deployed in another way, by its name `service/function`."""
+        """A function that was deployed by other means; `name` is `service/function`."""
         service, slash, function = name.partition("/")
         if not (service and slash and function):
             raise CloudError(f"'{name}' names no function; expected SERVICE/FUNCTION")
         return Function(self, self._api(), service, function)
 
     def bucket(self, name: str) -> Bucket:
-        """Made if there is none of this name."""
+        """Creates the bucket if it does not exist."""
         objects = self._api().objects
         objects.make_bucket(name)
         return Bucket(objects, name)
@@ -250,7 +251,7 @@ class Cloud:
         return [decoded(record) for record in self._process().ask("records")]
 
     def new_server_log(self) -> str:
-        """What Sesame itself has logged since this was last asked, or since the last reset."""
+        """What Sesame itself has logged since the last call or the last reset."""
         return "" if self._server is None else self._server.new_log()
 
     def _only(self, place: Path, given: Mapping[str, Any], options: FunctionOptions) -> Function:
@@ -266,7 +267,7 @@ class Cloud:
         return next(iter(functions.values()))
 
     def _found(self, path: str | os.PathLike[str]) -> Path:
-        """Raises `CloudError` with every place where there is none."""
+        """Raises `CloudError`, which lists the places searched, if the path is in none of them."""
         tried = [folder / path for folder in self.folders or (Path.cwd(),)]
         for place in tried:
             if place.exists():
@@ -286,7 +287,7 @@ class Cloud:
         return deployment.handler(self, self._api(), given, options)
 
     def runtime_of(self, options: FunctionOptions) -> str:
-        """What is said, else the cloud's own, else the newest with an interpreter."""
+        """The runtime in the options, else the cloud's default, else the newest that has an interpreter."""
         said = options.get("runtime") or self.runtime
         runtime = said or next((each for each in RUNTIMES if each in self.runtimes), "")
         if runtime not in self.runtimes:
@@ -309,7 +310,7 @@ class Cloud:
     def _api(self) -> "Api":
         if self._ready is None:
             server = self._process()
-            # While the server starts.
+            # Runs while the server starts.
             from sesame.testing.api import Api
 
             self._ready = Api(server.hello())

@@ -1,6 +1,6 @@
-"""Deploys what a test names: a function of its own file, or a folder, which is read as `sesame deploy` reads it.
+"""Deploys a function of the test file, or a folder, which is read the way `sesame deploy` reads it.
 
-Called by `testing.cloud`. Imports nothing of the server, which would take longer than the tests.
+Called by `testing.cloud`. Imports none of the server's modules, which would take longer to load than the tests run.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TIMEOUT_S, MEMORY_MB = 60, 256
 
 @dataclass(frozen=True)
 class Given:
-    """A function of a test file: its name, its runtime, and the module made of it."""
+    """A function of a test file: its name, its runtime, and the module generated from it."""
 
     name: str
     runtime: str
@@ -43,7 +43,7 @@ def handler(cloud: Owner, api: Api, given: Given, options: FunctionOptions) -> F
 
 @dataclass(frozen=True)
 class Found:
-    """A folder or Python file, and what is said of it. `runtimes` are those of this machine."""
+    """A folder or Python file with the given settings. `runtimes` are those of this machine."""
 
     path: Path
     handler: str
@@ -83,7 +83,7 @@ def _fields(options: FunctionOptions) -> dict[str, Any]:
 
 
 def read_or_refuse(read: Any) -> Any:
-    """Raises `CloudError` for what cannot be read or packed."""
+    """Raises `CloudError` if `read` cannot read or pack its input."""
     try:
         return read()
     except (SesameError, OSError) as error:

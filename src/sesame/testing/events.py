@@ -1,4 +1,4 @@
-"""Events as functions get them from each source, as bytes: builders with the fields that tests set most.
+"""Builders for the events that functions receive from each source, as bytes.
 
 For tests: `from sesame.testing import events`. The forms are those of `sesame events` (reference/runtime.md §15).
 """
@@ -25,7 +25,7 @@ def oss(
     at: float | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """One event of an object trigger. `at` is in Unix seconds, now by default; `changes` go into the event itself."""
+    """One event of an object trigger. `at` is in Unix seconds, by default now; `changes` are merged into the event."""
     event = json.loads(sample_events.oss(_origin(at), bucket, key, event_name))
     first = event["events"][0]
     if size is not None:
@@ -50,7 +50,7 @@ def http(
     query: Mapping[str, str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """A request as API Gateway passes it on. Functions with an HTTP trigger get none: call their `url`."""
+    """A request from API Gateway. Functions with an HTTP trigger receive no event: call their `url` instead."""
     event = json.loads(sample_events.api_gateway(method, path, body))
     event["headers"].update(headers or {})
     event["queryParameters"].update(query or {})
@@ -79,7 +79,7 @@ def log(
     at: float | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """What a Log Service trigger passes: cursors, not lines."""
+    """The event of a Log Service trigger, which has cursors instead of lines."""
     event = json.loads(sample_events.log(_origin(at), project, logstore, job, parameter or {}))
     return _encoded(event, "", changes)
 
@@ -92,7 +92,7 @@ def mns(
     at: float | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """A message of an MNS topic in the form JSON; in the form STREAM the event is the message alone."""
+    """A message of an MNS topic in the JSON form; in the STREAM form the event is the message alone."""
     event = json.loads(sample_events.mns_topic(_origin(at), topic, message, subscription))
     return _encoded(event, "", changes)
 
@@ -105,7 +105,7 @@ def tablestore(*, at: float | None = None) -> bytes:
 def event_bridge(
     source: str = "MNS", data: Any = None, *, at: float | None = None, changes: Mapping[str, Any] | None = None
 ) -> bytes:
-    """A CloudEvent; a list of one from sources whose functions get lists."""
+    """A CloudEvent; a list of one if functions receive lists from this source."""
     event = json.loads(sample_events.event_bridge(_origin(at), source, {} if data is None else data))
     return _encoded(event, "", changes)
 
@@ -115,7 +115,7 @@ def _origin(at: float | None) -> Origin:
 
 
 def _encoded(event: Any, wrapped_in: str, changes: Mapping[str, Any] | None) -> bytes:
-    """With `changes` merged into the event: that of a list named `wrapped_in`, or of a list itself, or the whole."""
+    """Merges `changes` into the first item of the list `wrapped_in` or of an event list, else into the event."""
     inner = event[wrapped_in] if wrapped_in else event
     _merge(inner[0] if isinstance(inner, list) else inner, changes or {})
     return json.dumps(event).encode()

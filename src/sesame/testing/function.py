@@ -1,6 +1,6 @@
-"""A deployed function as tests use it: called, triggered, published, and asked for its log.
+"""A deployed function in tests: calls, triggers, versions, logs.
 
-Made by `testing.cloud.Cloud` and `testing.deployment`.
+Created by `testing.cloud.Cloud` and `testing.deployment`.
 """
 
 import json
@@ -20,7 +20,7 @@ OBJECT_EVENTS = ("oss:ObjectCreated:*",)
 
 
 class Owner(Protocol):
-    """What a function needs of the `Cloud` that it was deployed to."""
+    """The part of `Cloud` that a deployed function uses."""
 
     def settle(self) -> None: ...
     def bucket(self, name: str) -> "Bucket": ...
@@ -29,7 +29,7 @@ class Owner(Protocol):
 
 
 class FunctionFailed(Exception):
-    """The function failed; the text has its traceback and its log, `result` all that it gave."""
+    """The function failed. The message has its traceback and log, `result` everything it returned."""
 
     def __init__(self, name: str, result: Result) -> None:
         self.result = result
@@ -46,12 +46,15 @@ class AsyncCall:
         self.request_id = request_id
 
     def attempts(self) -> list[Invocation]:
-        """Those made so far, once everything that is due now has been done."""
+        """The attempts made so far, once all work due now is done."""
         self._function.cloud.settle()
         return [each for each in self._function.invocations if each.request_id == self.request_id]
 
     def result(self) -> Result:
-        """That of the last attempt. Raises `FunctionFailed` if it failed: `clock.advance` makes the next one."""
+        """The last attempt's result.
+
+        Raises `FunctionFailed` if it failed; `clock.advance` leads to the next attempt.
+        """
         attempts = self.attempts()
         if not attempts or not attempts[-1].done:
             raise CloudError(f"the call {self.request_id} has not run yet: it waits for its time, see clock.advance")
@@ -80,10 +83,10 @@ class Function:
         return f"<Function {self.name}>"
 
     def invoke(self, event: object = b"", *, qualifier: str | None = None, check: bool = True) -> Result:
-        """Calls it and waits. An event is bytes, text, or what is sent as JSON.
+        """Calls the function and waits for its result. The event is bytes, text, or anything that JSON can encode.
 
-        Raises `FunctionFailed` when the function fails; with `check=False` the result says so. Raises `CloudError` for
-        what could not be called.
+        Raises `FunctionFailed` if the function fails; with `check=False`, the result has the error instead. Raises
+        `CloudError` if the call was refused.
         """
         result = self._api.invoke(self._called(qualifier), self.function, event_of(event))
         if check and result.error:
@@ -91,41 +94,41 @@ class Function:
         return result
 
     def invoke_async(self, event: object = b"", *, qualifier: str | None = None) -> AsyncCall:
-        """Has it called asynchronously; returns once the call is accepted."""
+        """Calls the function asynchronously; returns once the call is accepted."""
         return AsyncCall(self, self._api.invoke_async(self._called(qualifier), self.function, event_of(event)))
 
     @property
     def url(self) -> str:
-        """Of its HTTP trigger. Raises `CloudError` without one."""
+        """The URL of the function's HTTP trigger. Raises `CloudError` if it has none."""
         if not self._api.has_http_trigger(self.service, self.function):
             raise CloudError(f"{self.name} has no HTTP trigger: deploy it with http=True")
         return self._api.proxy_url(self.service, self.function)
 
     @property
     def invocations(self) -> list[Invocation]:
-        """Every attempt to call it in this test, whoever made it, in order."""
+        """Every attempt to call the function in this test, whoever made the call, in order."""
         mine = (self.service, self.function)
         found = (each for each in self.cloud.invocations if each.kind == "invoke")
         return [each for each in found if (each.service, each.function) == mine]
 
     @property
     def events(self) -> list[bytes]:
-        """Those of its invocations."""
+        """The events of its invocations."""
         return [each.event for each in self.invocations]
 
     def logs(self) -> str:
-        """All that it and Sesame wrote for its calls in this test."""
+        """Everything that the function and Sesame logged for its calls in this test."""
         mine = (self.service, self.function)
         return "".join(each.log for each in self.cloud.invocations if (each.service, each.function) == mine)
 
     def assert_logged(self, pattern: str) -> None:
-        """Fails with the whole log unless this regular expression is found in it."""
+        """Fails with the whole log unless it matches this regular expression."""
         logs = self.logs()
         if not re.search(pattern, logs, re.MULTILINE):
             raise AssertionError(f"{self.name} did not log {pattern!r}. Its log:\n{logs or '(empty)'}")
 
     def assert_not_logged(self, pattern: str) -> None:
-        """Fails with the line in which this regular expression is found."""
+        """Fails with the first matching line if the log matches this regular expression."""
         logs = self.logs()
         found = re.search(pattern, logs, re.MULTILINE)
         if found:
@@ -134,11 +137,11 @@ class Function:
             raise AssertionError(f"{self.name} logged {pattern!r}: {line}")
 
     def publish(self, alias: str = "") -> str:
-        """Publishes a version of its service and returns it; an alias, if named, leads to it from now on."""
+        """Publishes a version of the function's service and returns its id; points the alias, if named, to it."""
         return self._api.publish(self.service, alias)
 
     def on_timer(self, schedule: str, payload: str = "", *, name: str = "timer") -> None:
-        """Adds a timer trigger: `@every 5m`, or a cron expression of six fields. `cloud.clock` fires it."""
+        """Adds a timer trigger: `@every 5m`, or a cron expression of six fields. `cloud.clock` makes it fire."""
         config = {"cronExpression": schedule, "payload": payload, "enable": True}
         self._api.add_trigger(
             self.service, self.function, {"triggerName": name, "triggerType": "timer", "triggerConfig": config}
@@ -153,7 +156,7 @@ class Function:
         events: Sequence[str] = OBJECT_EVENTS,
         name: str = "oss",
     ) -> None:
-        """Adds a trigger for objects of this bucket, which is made if there is none."""
+        """Adds a trigger for objects of this bucket, which is created if it does not exist."""
         self.cloud.bucket(bucket)
         self._api.add_object_trigger(
             self.service,
@@ -171,7 +174,7 @@ class Function:
 
 
 def event_of(event: object) -> bytes:
-    """Bytes as they are, text as UTF-8, anything else as JSON."""
+    """Bytes unchanged, text as UTF-8, anything else as JSON."""
     if isinstance(event, bytes | bytearray | memoryview):
         return bytes(event)
     return event.encode() if isinstance(event, str) else json.dumps(event).encode()

@@ -1,6 +1,6 @@
-"""One recorded invocation as tests see it, and how a failing test's report shows it.
+"""One recorded invocation, and its form in the report of a failed test.
 
-Made by `testing.cloud` from what `testing.recorder` kept.
+Created by `testing.cloud` from the records of `testing.recorder`.
 """
 
 import base64
@@ -15,10 +15,12 @@ LOG_SHOWN_CHARS = 20_000
 
 @dataclass(frozen=True)
 class Invocation:
-    """One attempt. `error` is "" for success, else why it failed: unhandled, timeout, out_of_memory, refused …
+    """One attempt.
 
-    `kind` is "other" for what a hook or a starting instance wrote: a `log` and nothing else.
-    What is not `done` has no event yet.
+    `error` is "" on success, else the reason of the failure: unhandled, timeout, out_of_memory, refused …
+
+    `kind` is "other" for the output of a hook or of a starting instance, which has only a `log`.
+    An attempt that is not `done` has no event yet.
     """
 
     request_id: str
@@ -42,7 +44,7 @@ class Invocation:
         return f"{self.service}/{self.function}{qualifier}"
 
     def json(self) -> Any:
-        """The result, decoded."""
+        """The result, parsed as JSON."""
         return json.loads(self.payload)
 
 
@@ -74,7 +76,7 @@ def report(invocations: Iterable[Invocation]) -> str:
 
 
 def traceback_of(payload: bytes) -> str:
-    """The function's own traceback as Python prints it, where the payload is the error body of one; else ""."""
+    """The function's traceback as Python prints it, if the payload is an error body with one; else ""."""
     try:
         body = json.loads(payload)
         frames = body["stackTrace"]
@@ -116,7 +118,7 @@ def _shown(each: Invocation) -> str:
 
 
 def short(data: bytes) -> str:
-    """As text where it is text, cut where it is long."""
+    """The data as text if possible, truncated if long."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The public names of `sesame.testing`, which docs/testing.md describes.
+"""The public names of `sesame.testing`, documented in docs/testing.md.
 
 Imported by the package itself.
 """

@@ -1,6 +1,7 @@
-"""A small client of object storage for tests: whole objects in memory, signatures of the first version.
+"""A small client of object storage for tests: whole objects in memory, version 1 signatures.
 
-Used by `testing.api`. That of the command line would bring the server's modules, which take longer to load than a test.
+Used by `testing.api`. The command line's client imports the server's modules, which take longer to load than a test
+runs.
 """
 
 import base64
@@ -25,14 +26,14 @@ class ObjectStore:
         self._secret = secret
 
     def make_bucket(self, bucket: str) -> None:
-        """Nothing happens to one that is there."""
+        """Does nothing if the bucket exists."""
         self._required("PUT", bucket)
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
         self._required("PUT", bucket, key, body=data, content_type=content_type)
 
     def get(self, bucket: str, key: str) -> bytes | None:
-        """None when there is no such object in the bucket."""
+        """None if the bucket has no such object."""
         status, body = self._send("GET", bucket, key)
         if status == http.client.NOT_FOUND and _code(body) == "NoSuchKey":
             return None
@@ -42,7 +43,7 @@ class ObjectStore:
         self._required("DELETE", bucket, key)
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
-        """In order."""
+        """The keys, sorted."""
         found: list[str] = []
         marker = ""
         while True:

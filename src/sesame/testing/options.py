@@ -1,14 +1,11 @@
-"""How a test has a function deployed.
-
-The keyword arguments of `Cloud.function` and `Cloud.deploy`.
-"""
+"""Options for deploying a function: the keyword arguments of `Cloud.function` and `Cloud.deploy`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 
 class FunctionOptions(TypedDict, total=False):
-    """How a function is deployed. `fields` are further ones of CreateFunction, in the API's own words."""
+    """How to deploy a function. `fields` are additional fields of CreateFunction, as the API names them."""
 
     service: str
     name: str

@@ -1,6 +1,6 @@
-"""The pytest plugin: the fixtures `sesame` and `sesame_cloud`, a marker, two settings, and reports of failed tests.
+"""The pytest plugin: fixtures `sesame` and `sesame_cloud`, a marker, two settings, and reports of failed tests.
 
-Loaded by pytest through the entry point `pytest11`. Starts nothing unless a test asks for it.
+Loaded by pytest through the entry point `pytest11`. Starts a server only if a test uses a fixture.
 """
 
 import re
@@ -33,19 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Has Sesame start while pytest imports the first file that seems to need it, and collects the others."""
+    """Starts Sesame while pytest imports the first file that seems to need it, and collects the others."""
     if isinstance(collector, pytest.Module) and CLOUD not in collector.config.stash and _mentions(collector.path):
         _start_soon(collector.config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """The same for a test that gets it through a fixture of another file."""
+    """Starts Sesame for a test that gets it through a fixture of another file."""
     if CLOUD not in item.config.stash and _uses(item):
         _start_soon(item.config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was started for nothing, or for tests that were deselected, ends while the others run."""
+    """Stops a server that no selected test needs, while the tests run."""
     cloud = session.config.stash.get(CLOUD, None)
     if cloud is not None and not any(map(_uses, session.items)):
         cloud.stop_soon()
@@ -54,7 +54,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Also after Ctrl-C, and after a session that failed."""
+    """Called also after Ctrl-C and after a failed session."""
     _stop(config)
 
 
@@ -69,7 +69,7 @@ def sesame_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
 
 @pytest.fixture
 def sesame(request: pytest.FixtureRequest, sesame_cloud: Cloud) -> Iterator[Cloud]:
-    """A whole Sesame with nothing in it (`sesame.testing.Cloud`): what a test makes is gone after it."""
+    """A whole, empty Sesame (`sesame.testing.Cloud`); everything that a test creates is removed after the test."""
     request.node.stash[USED] = True
     before = sesame_cloud.runtime
     sesame_cloud.folders = (request.path.parent, request.config.rootpath, Path.cwd())
@@ -81,14 +81,14 @@ def sesame(request: pytest.FixtureRequest, sesame_cloud: Cloud) -> Iterator[Clou
     try:
         sesame_cloud.reset()
     except CloudError:
-        # The next test gets another.
+        # The next test starts another server.
         sesame_cloud.stop()
         raise
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds what the functions of a failed test did, while it is still known."""
+    """Adds the invocations of a failed test to its report, before the reset discards them."""
     made = yield
     cloud = item.config.stash.get(CLOUD, None)
     if (
@@ -129,7 +129,7 @@ def _start_soon(config: pytest.Config) -> None:
 
 
 def _mentions(path: Path) -> bool:
-    """Whether a function in the file has a parameter of the fixtures' names, and none is called so."""
+    """Whether a function in the file has a parameter named like a fixture, and no fixture of its own by that name."""
     try:
         text = path.read_bytes()
     except OSError:
@@ -144,8 +144,8 @@ def _stop(config: pytest.Config) -> None:
 
 
 def _uses(item: pytest.Item) -> bool:
-    """Whether the test asks for a fixture of this plugin, and not for one of its own by the same name."""
-    # pytest has no public name for it. Without it, Sesame starts when the first fixture is made.
+    """Whether the test uses a fixture of this plugin, as opposed to its own fixture of the same name."""
+    # pytest has no public API for this. If the attribute is missing, Sesame starts with the first fixture.
     found = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     definitions = [found[name][-1] for name in FIXTURES if found.get(name)]
     return any(getattr(each.func, "__module__", "") == __name__ for each in definitions)

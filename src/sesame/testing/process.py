@@ -1,6 +1,6 @@
-"""The parent's side of a test's Sesame: starts its process, asks it, ends it, and removes what it leaves.
+"""The parent's side of a test's Sesame: starts its process, sends requests, ends it, and cleans up.
 
-Used by `testing.cloud`. Imports the standard library alone, so that a test run without Sesame waits for nothing.
+Used by `testing.cloud`. Imports only the standard library, so that a test run without Sesame loads nothing else.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from sesame.testing.errors import CloudError
 
 END_TIMEOUT_S = 25.0
 LOG_CHARS_MAX = 8000
-# Isolated from the variables and the working directory of the tests, whose files may be called as Sesame's modules are.
+# Isolated from the tests' environment and working directory, whose files may shadow Sesame's modules.
 _BOOT = """
 import json, sys
 for folder in json.loads(sys.argv[1])["path"]:
@@ -35,10 +35,13 @@ main(sys.argv[1])
 
 
 class ServerProcess:
-    """One process. It ends with `close`, with the interpreter, and when the process that started it is killed."""
+    """One process. It ends on `close`, with the interpreter, or when the process that started it is killed."""
 
     def __init__(self, sandbox: str, region: str, ahead: Sequence[str]) -> None:
-        """Returns at once; the process starts meanwhile. `ahead` are runtimes, the one to make ready first."""
+        """Returns at once, while the process starts.
+
+        `ahead` lists runtimes; the first available one is prepared in advance.
+        """
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._hello: dict[str, Any] | None = None
@@ -60,7 +63,7 @@ class ServerProcess:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    # A Ctrl-C in the terminal is for the tests, which end this process.
+                    # Ctrl-C in the terminal is meant for the tests, which end this process.
                     start_new_session=True,
                 )
         except OSError as error:
@@ -73,14 +76,14 @@ class ServerProcess:
         return self._child.pid
 
     def hello(self) -> dict[str, Any]:
-        """Where it answers and with which key, once it does. Raises `CloudError` when it does not start."""
+        """The server's addresses and key, once it serves requests. Raises `CloudError` if it does not start."""
         with self._lock:
             if self._hello is None:
                 self._hello = self._answer(0)
             return self._hello
 
     def ask(self, do: str, **values: float) -> Any:
-        """Raises `CloudError` for what it refuses, and when it has ended."""
+        """Sends a request. Raises `CloudError` if the server refuses it or has ended."""
         self.hello()
         with self._lock:
             number = next(self._numbers)
@@ -93,7 +96,7 @@ class ServerProcess:
             return self._answer(number)
 
     def new_log(self) -> str:
-        """What Sesame itself has logged since this was last asked."""
+        """What Sesame itself has logged since the last call."""
         try:
             with self._log.open("rb") as log:
                 log.seek(self._log_read)
@@ -104,16 +107,16 @@ class ServerProcess:
         return said.decode("utf-8", "replace")[-LOG_CHARS_MAX:]
 
     def close(self) -> None:
-        """On return nothing of it is left: no process and no file. Idempotent."""
+        """Ends the process and returns when it and its files are gone. Idempotent."""
         self._end()
 
     def close_soon(self) -> None:
-        """Has it end without waiting for it; `close` is still to be called."""
+        """Begins to end the process without waiting; `close` must still be called."""
         if self._child.stdin is not None:
             self._child.stdin.close()
 
     def _answer(self, number: int) -> Any:
-        """Answers to requests that were given up, as by Ctrl-C, are passed over."""
+        """Skips answers to requests that were abandoned, for example on Ctrl-C."""
         assert self._child.stdout is not None
         while True:
             try:
@@ -139,21 +142,21 @@ class ServerProcess:
 
 
 def _packages() -> list[str]:
-    """Where this interpreter found Sesame and what it needs, and none of the folders of the tests."""
+    """The import paths of Sesame and its dependencies, without the tests' own folders."""
     own = Path(__file__).parents[2]
     installed = (path for path in sys.path if Path(path).name in ("site-packages", "dist-packages"))
     return list(dict.fromkeys([*installed, str(own)]))
 
 
 def _bytecode() -> list[str]:
-    """Has it keep bytecode where this interpreter does, whose variables it does not read."""
+    """Options that place bytecode where this interpreter does; the child ignores its environment variables."""
     prefix = [f"-Xpycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
     return [*prefix, *(["-B"] if sys.dont_write_bytecode else [])]
 
 
 def _end(child: "subprocess.Popen[bytes]", folder: Path, owner: int) -> None:
     if os.getpid() != owner:
-        # A fork of the tests' process, which the server does not belong to.
+        # A fork of the tests' process, which does not own the server.
         return
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:

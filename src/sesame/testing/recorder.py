@@ -1,6 +1,6 @@
 """Records every invocation of a test's Sesame with its event, outcome and log; bounded in number and bytes.
 
-Used by `testing.server`; what it gives is decoded by `testing.invocation`.
+Used by `testing.server`; `testing.invocation` decodes the records.
 """
 
 from collections import OrderedDict
@@ -17,9 +17,11 @@ _CUT = b"\n[cut at %d bytes]\n" % BYTES_MAX
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """One attempt at an invocation, from its first line on. `kind` is invoke, or other for hooks and starts.
+    """One attempt at an invocation, recorded from its first log line on.
 
-    `error` is empty, the reason of the function's failure, or "refused" with `message` for what was never run.
+    `kind` is invoke, or other for hooks and starts.
+
+    `error` is empty, the reason of the function's failure, or "refused" with a `message` for a call that never ran.
     """
 
     request_id: str
@@ -39,14 +41,14 @@ class Record(msgspec.Struct, omit_defaults=True):
 
 
 class Recorder:
-    """Belongs to the event loop of its Sesame."""
+    """Not thread-safe: belongs to Sesame's event loop."""
 
     def __init__(self) -> None:
         self._records: list[Record] = []
         self._latest: OrderedDict[str, Record] = OrderedDict()
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
-        """As `engine.interface.Observer` says."""
+        """See `engine.interface.Observer`."""
         target = invocation.target
         record = self._latest.get(invocation.request_id)
         if record is None or record.done:
@@ -70,7 +72,7 @@ class Recorder:
         if record is None or (record.done and begins):
             kind = "invoke" if begins else "other"
             record = self._add(Record(request_id, source.service, source.function, kind=kind, done=not begins))
-        # What was written before is not copied again for each line.
+        # Appending in place avoids copying earlier lines for each new one.
         space = BYTES_MAX - len(record.log)
         if space >= 0:
             record.log += data if len(data) <= space else data[:space] + _CUT
@@ -93,7 +95,10 @@ class Recorder:
 
 
 def _begins_attempt(data: bytes) -> bool:
-    """Whether this is the first line of an attempt. What follows the end of one belongs to it all the same."""
+    """Whether this is the first line of an attempt.
+
+    Output after an attempt's last line still belongs to that attempt.
+    """
     return data.startswith((b"FC Initialize Start ", b"FC Invoke Start "))
 
 

@@ -1,4 +1,4 @@
-"""What the parent of a test's Sesame says to it, in JSON.
+"""The JSON messages from the parent to a test's Sesame.
 
 Read by `testing.server` and `testing.serving`, written by `testing.process`.
 """
@@ -11,9 +11,9 @@ ACCOUNT_ID = "1234567890123456"
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What the parent says: `folder` is this server's own, and removed at its end.
+    """The parent's first message. `folder` belongs to this server, which removes it at its end.
 
-    The first of `ahead` that has an interpreter is made ready before its first use.
+    Of `ahead`, the first runtime with an interpreter is prepared before its first use.
     """
 
     folder: str

@@ -1,6 +1,6 @@
-"""What a call of a function gave.
+"""The result of a function call.
 
-Made by `testing.api`, handed on by `testing.function`.
+Created by `testing.api`, returned by `testing.function`.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What a call gave. `error` is "" unless the function failed; `log` is the tail of its log (4 KiB)."""
+    """A call's result. `error` is "" unless the function failed; `log` is the tail of its log (4 KiB)."""
 
     payload: bytes
     request_id: str

@@ -1,6 +1,6 @@
-"""A test's Sesame in a process of its own: starts it with what can be left out left out, and obeys its parent.
+"""A test's Sesame in its own process: starts as little as possible, and serves its parent's requests.
 
-Started by `testing.process`, which asks by lines of JSON on standard input and is answered on standard output. Ends,
+Started by `testing.process`, which sends lines of JSON to standard input and reads answers from standard output. Ends,
 and removes its folder, when standard input is closed, however the parent ended.
 """
 
@@ -26,12 +26,13 @@ Serve = Callable[[Start, int, SandboxOpening], Coroutine[Any, Any, None]]
 
 
 def main(argument: str) -> None:
-    """The whole life of the process."""
+    """The entry point of the process; returns at its end."""
     start = msgspec.json.decode(argument, type=Start)
     answers = _take_standard_output()
-    # Nothing of a test outlives it, so nothing of it need be on the disk.
+    # No data outlives the test, so nothing needs to reach the disk.
     setattr(os, "fsync", _no_wait)  # noqa: B010 - its type is that of the library
-    # Until it serves: most of what is made until then stays, and looking for garbage would take a third of the time.
+    # Until the server is up: most objects created until then stay, and collecting garbage would take a third of the
+    # time.
     gc.disable()
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -41,7 +42,7 @@ def main(argument: str) -> None:
 
 
 async def _run(start: Start, answers: int) -> None:
-    """Has the sandbox begin, which needs few modules and waits for other processes, and imports the rest meanwhile."""
+    """Begins to open the sandbox, which needs few modules and waits for other processes; imports the rest meanwhile."""
     start.data.mkdir(mode=0o700)
 
     def first(found: Collection[str]) -> tuple[str, ...]:
@@ -64,14 +65,14 @@ async def _run(start: Start, answers: int) -> None:
 
 
 def _take_standard_output() -> int:
-    """Answers go to a descriptor that nothing else prints to; what is printed goes to standard error."""
+    """Keeps standard output for answers only: anything else that is printed goes to standard error."""
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
 
 
 def _no_wait(_descriptor: Any) -> None:
-    """In place of `os.fsync`."""
+    """Replaces `os.fsync`."""
 
 
 def _import() -> Serve:

@@ -1,6 +1,6 @@
-"""Runs a test's Sesame and answers its parent's requests, one after the other.
+"""Runs a test's Sesame and serves its parent's requests one by one.
 
-Called by `testing.server` in the process of its own. Everything heavy is imported here.
+Called by `testing.server` in its process. Imports all heavy modules.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from sesame.testing.requests import ACCOUNT_ID, Request, Start
 from sesame.testing.state import State
 from sesame.testing.virtual_clocks import VirtualClocks
 
-# A time is reached when it is passed: floating-point numbers lose a little.
+# Jump slightly past a due time: floating-point rounding may fall short of it.
 MARGIN_S = 0.001
-# A test's Sesame that does not end by itself is ended so long after its parent's end.
+# How long after its parent's end a test's Sesame may take to end before it is forced to.
 END_WITHIN_S = 20.0
 
 
 async def serve(start: Start, answers: int, sandbox: SandboxOpening) -> None:
-    """Returns when the parent has closed standard input and everything has ended."""
+    """Returns when the parent has closed standard input and all work has ended."""
     own_log.configure()
     settings = Settings(
         port=0,
@@ -80,7 +80,7 @@ async def _obey(server: "_Server", answers: int) -> None:
             assert request is not None
             try:
                 answer = {"id": request.id, "result": await server.do(request)}
-            except Exception as error:  # noqa: BLE001 - told to the test that asked
+            except Exception as error:  # noqa: BLE001 - reported to the test that sent the request
                 answer = {"id": request.id, "error": f"{type(error).__name__}: {error}"}
             _answer(answers, answer)
 
@@ -93,7 +93,7 @@ async def _obey(server: "_Server", answers: int) -> None:
 
 
 def _end_in_time() -> None:
-    """Ends the process however it hangs, some time from now."""
+    """Ends the process after `END_WITHIN_S`, even if it hangs."""
     timer = threading.Timer(END_WITHIN_S, os._exit, (1,))
     timer.daemon = True
     timer.start()
@@ -148,7 +148,7 @@ class _Server:
         return self._clocks.wall()
 
     async def _advance(self, seconds: float) -> None:
-        """From one moment at which something is due to the next, each done before time goes on."""
+        """Advances from one due time to the next, and finishes the due work before time moves on."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"time advances by {seconds} seconds; expected a number from 0 on")
         await self._state.settle()

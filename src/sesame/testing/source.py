@@ -1,7 +1,7 @@
-"""Makes a module of a function that stands in a test file: the function, and what it uses of the file's own names.
+"""Generates a module from a function in a test file: the function, and the names of the file that it uses.
 
 Called by `testing.cloud` for functions that are deployed by decorator. Lines keep their numbers, so that tracebacks
-name those of the test file.
+match the test file.
 """
 
 import ast
@@ -19,16 +19,16 @@ _ENCODING = "# -*- coding: utf-8 -*-"
 
 @dataclass(frozen=True)
 class Source:
-    """`files` by name, and the handlers of the functions as `module.function`, in their order."""
+    """`files` by name, and the functions' handlers (`module.function`), in the order given."""
 
     files: dict[str, bytes]
     handlers: tuple[str, ...]
 
 
 def source_of(functions: Iterable[Callable[..., Any]], *, new_python: bool = True) -> Source:
-    """All of them must stand in one file. Raises `CloudError` for what has no source or uses what cannot be taken.
+    """All functions must be defined in one file. Raises `CloudError` for a function without source or with closures.
 
-    `new_python`: for 3.7 or later, which knows `from __future__ import annotations`.
+    `new_python`: for Python 3.7 or later, which supports `from __future__ import annotations`.
     """
     functions = list(functions)
     files = {inspect.getsourcefile(inspect.unwrap(each)) for each in functions if isinstance(each, types.FunctionType)}
@@ -45,18 +45,18 @@ def source_of(functions: Iterable[Callable[..., Any]], *, new_python: bool = Tru
     for function in chosen:
         _copy(function, function.lineno, module.lines, lines)
         if function.col_offset:
-            # Keeps the indentation, and with it the text of strings that span lines.
+            # Keeps the indentation, and thereby the text of multi-line strings.
             above = lines[function.lineno - 2]
             lines[function.lineno - 2] = f"{above}; if True:" if above else "if True:"
     name = _identifier(Path(path).stem)
-    # The first line of a file is seldom code; where it is, Python 3 needs no coding line.
+    # The first line of a file is rarely code; if it is, Python 3 needs no coding line.
     lines[0] = lines[0] or _ENCODING
     code = "\n".join(lines).rstrip() + "\n"
     return Source({f"{name}.py": code.encode()}, tuple(f"{name}.{each.name}" for each in chosen))
 
 
 class _Module:
-    """A test file."""
+    """A parsed test file."""
 
     def __init__(self, tree: ast.Module, lines: list[str]) -> None:
         self.lines = lines
@@ -80,7 +80,7 @@ class _Module:
         raise CloudError(f"{plain.__qualname__} was not found in {plain.__code__.co_filename}, line {first}")
 
     def _refuse_closures(self, plain: Any, node: ast.FunctionDef) -> None:
-        # A function may call itself.
+        # A function may refer to itself.
         if outer := [name for name in plain.__code__.co_freevars if name != node.name]:
             raise CloudError(
                 f"{node.name} (line {node.lineno}) uses {', '.join(outer)} of the test around it, which does not exist "
@@ -89,7 +89,7 @@ class _Module:
             )
 
     def needed(self, functions: list[ast.FunctionDef], *, new_python: bool) -> list[ast.stmt]:
-        """The statements of the file that define what the functions use, what those use, and so on; in order."""
+        """The statements of the file that the functions need, directly or indirectly, in order."""
         found: dict[int, ast.stmt] = {}
         waiting: list[ast.AST] = list(functions)
         while waiting:
@@ -111,7 +111,7 @@ class _Module:
 
 
 def _bound_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement at the top of a file defines."""
+    """The names that a top-level statement defines."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -127,7 +127,7 @@ def _bound_by(statement: ast.stmt) -> set[str]:
 
 
 def _used_in(node: ast.AST, *, decorators: bool) -> set[str]:
-    """Names that are read in it, but for the annotations of its parameters, which are left out."""
+    """The names that the node reads, except in its parameters' annotations, which are removed."""
     skipped: list[ast.AST] = []
     if isinstance(node, ast.FunctionDef):
         skipped = [*_annotations(node), *([] if decorators else node.decorator_list)]
@@ -145,7 +145,7 @@ def _annotations(node: ast.FunctionDef) -> list[ast.AST]:
 
 
 def _copy(node: ast.stmt, first: int, source: list[str], target: list[str]) -> None:
-    """To the same lines, from the line `first` on."""
+    """Copies the node to the same lines of `target`, from line `first` on."""
     assert node.end_lineno is not None
     lines = source[node.lineno - 1 : node.end_lineno]
     if isinstance(node, ast.FunctionDef):
@@ -156,7 +156,7 @@ def _copy(node: ast.stmt, first: int, source: list[str], target: list[str]) -> N
 
 
 def _without_annotations(node: ast.FunctionDef, lines: list[str]) -> list[str]:
-    """Python 2 has none, and what they name is not deployed. Blanked in place, so that nothing moves."""
+    """Blanks out annotations: Python 2 has none, and the names in them are not deployed. Columns stay the same."""
     raw = [bytearray(line.encode()) for line in lines]
     for each in _annotations(node):
         assert isinstance(each, ast.expr)
@@ -174,7 +174,7 @@ def _without_annotations(node: ast.FunctionDef, lines: list[str]) -> list[str]:
 
 
 def _first_line(node: ast.stmt) -> int:
-    """With its decorators, as the function's code counts it."""
+    """The first line including decorators, as in `co_firstlineno`."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return node.lineno
     return min([node.lineno, *(each.lineno for each in node.decorator_list)])

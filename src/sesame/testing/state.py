@@ -1,6 +1,6 @@
-"""What a test's Sesame keeps: knows when it is quiet, and empties it.
+"""The state of a test's Sesame: waits until it is quiet, and resets it.
 
-Used by `testing.server`. A reset leaves what was there after the start, and nothing of what came later.
+Used by `testing.server`. A reset restores the state right after the start.
 """
 
 import asyncio
@@ -21,27 +21,27 @@ from sesame.store.sql.schema import counters, metadata, records, tombstones
 from sesame.store.sql.schema import outbox as outbox_table
 from sesame.testing.virtual_clocks import VirtualClocks
 
-# Real seconds until a test's Sesame must be quiet; longer than any function may run by default.
+# Real seconds until a test's Sesame must be quiet; longer than the default timeout of functions.
 PATIENCE_S = 70.0
-# What runs now and then, such as the rules of a bucket, may take so long (real seconds) once its time has come.
+# Real seconds that periodic work, such as a bucket's lifecycle rules, may take once it is due.
 BACKGROUND_S = 5.0
-# POLICY: a function that has not been called once, as no instance was there or none started, is waited for so often: up
-# to 7.5 s in all (`engine.async_policies.throttle_retry_s`).
+# POLICY: attempts to wait for a function that was never called because no instance was available or started: up to
+# 7.5 s in all (`engine.async_policies.throttle_retry_s`).
 THROTTLES_WAITED = 4
 _LOOK_EVERY_S = 0.002
 _TURNS = 10
-# Their rows are the catalog's own, or are taken by the consumer of their topic.
+# Their rows belong to the catalog, or are removed by the consumer of their topic.
 _KEPT = (records, tombstones, counters, outbox_table)
 
 _queue, _deliveries = queue_schema.invocations.c, queue_schema.deliveries.c
 
 
 class NotQuiet(Exception):
-    """Something ran for longer than PATIENCE_S; the text says what."""
+    """Work ran for longer than PATIENCE_S; the message names it."""
 
 
 class State:
-    """Of one running Sesame, as it is when this is made."""
+    """The state of one running Sesame. The state at the time of construction is the one that `reset` restores."""
 
     def __init__(self, parts: Parts, clocks: VirtualClocks) -> None:
         self._parts = parts
@@ -50,17 +50,17 @@ class State:
         self._first = {_key(record): record for record in self._all()}
 
     async def settle(self) -> list[str]:
-        """Returns when everything that is due has been done: timers, events of objects, asynchronous invocations.
+        """Returns when all due work is done: timers, object events, asynchronous invocations.
 
-        An asynchronous invocation has been done when its function was called: one for which there was no instance is
-        waited for. What still has none after THROTTLES_WAITED tries is left to its time, and returned in words. Retries
-        of functions that failed are not due, nor are synchronous calls waited for. Raises `NotQuiet` after PATIENCE_S
+        An asynchronous invocation is done once its function was called; while no instance is available, it is waited
+        for. Those still without an instance after THROTTLES_WAITED attempts are described in the returned list. Retries
+        of failed functions are not due, and synchronous calls are not waited for. Raises `NotQuiet` after PATIENCE_S
         real seconds.
         """
         began_at = time.monotonic()
         while True:
             await self._turns()
-            # The writer does what was asked for before this, and its callers go on.
+            # Waits for the writer to finish earlier requests, and lets their callers continue.
             await self._database.write(lambda _connection: None)
             await self._turns()
             busy = await self._database.read(self._busy)
@@ -72,7 +72,7 @@ class State:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def next_at(self) -> float | None:
-        """When the next timer trigger, retry or delivery is due by the wall clock; None: nothing waits."""
+        """When the next timer trigger, retry or delivery is due by the wall clock; None if there is none."""
         clock = self._parts.storage.queue.clock
 
         def read(connection: sa.Connection) -> float | None:
@@ -87,16 +87,19 @@ class State:
         return await self._database.read(read)
 
     async def reset(self) -> None:
-        """On return the catalog is as it was at first, nothing else is kept, and no instance and no call is left."""
+        """Restores the first state of the catalog, deletes all other data, and ends all instances and calls."""
         queued = await self._restore_catalog()
         queue = self._parts.storage.queue
-        # Before their rows go, so that those who hold them do not run them.
+        # Before their rows are deleted, so that their holders do not run them.
         await asyncio.gather(*(queue.stop(target, invocation_id) for target, invocation_id in queued))
         await self._end_instances()
         await self._empty_tables()
 
     async def _restore_catalog(self) -> list[tuple[Target, str]]:
-        """First, so that no trigger fires and no call finds its function any more. Returns what the queue holds."""
+        """Done first, so that no trigger fires and calls find no function.
+
+        Returns the unfinished queued invocations.
+        """
         now = {_key(record): record for record in self._all()}
         gone = [key for key in now if key not in self._first]
         changed = [first for key, first in self._first.items() if key not in now or now[key].etag != first.etag]
@@ -124,7 +127,7 @@ class State:
         gives_up_at = time.monotonic() + PATIENCE_S
         while instances := pool.instances():
             for instance in instances:
-                # One that starts is ended by its call when it has a process, or here then.
+                # A starting instance is ended by its call once it has a process, or by a later pass of this loop.
                 if instance.state not in (InstanceState.DEAD, InstanceState.STARTING):
                     pool.end(instance, KillReason.STOPPING)
             if time.monotonic() > gives_up_at:
@@ -132,7 +135,7 @@ class State:
             await asyncio.sleep(_LOOK_EVERY_S / 4)
 
     async def _empty_tables(self) -> None:
-        """Once what was running has ended, as it may have written until then."""
+        """Called after running work has ended, as it may write until then."""
         await self.settle()
         removals = self._parts.storage.objects.removals
 
@@ -156,7 +159,7 @@ class State:
         return [record for kind in KINDS for record in self._parts.storage.catalog.of_kind(kind)]
 
     def _busy(self, connection: sa.Connection) -> list[str]:
-        """What is due and not done, in words."""
+        """Descriptions of due work that is not done."""
         now, wall = self._parts.storage.queue.clock.now(), self._clocks.wall()
         timers, topics = timer_schema.timers.c, outbox_table.c
         asked = (
@@ -176,7 +179,7 @@ class State:
         return [f"{count} {what}" for what, count in found if count]
 
     def _uncalled(self, connection: sa.Connection) -> list[str]:
-        """What waits for an instance, and not for its turn."""
+        """Descriptions of invocations that wait for an instance rather than for their time."""
         now = self._parts.storage.queue.clock.now()
         asked = sa.select(_queue.service, _queue.function, _queue.error).where(
             _throttled(now, _queue.throttles >= THROTTLES_WAITED)
@@ -192,7 +195,7 @@ class State:
 
 
 def _throttled(now: float, how_often: "sa.ColumnElement[bool]") -> "sa.ColumnElement[bool]":
-    """Invocations that wait for another try, and whose function has not been called yet."""
+    """Invocations that wait for another attempt and whose function was never called."""
     return sa.and_(_queue.due_at > now, _queue.attempts == 0, how_often)
 
 

@@ -1,4 +1,4 @@
-"""Deploys a template with everything in it, as `sesame deploy` does.
+"""Deploys a template with all its resources, as `sesame deploy` does.
 
 Called by `testing.cloud`.
 """
@@ -17,7 +17,7 @@ from sesame.testing.function import Function, Owner
 
 
 def deploy(cloud: Owner, api: Api, path: Path, context: sources.Context) -> dict[str, Function]:
-    """Its functions by `service/function`. Raises `CloudError` with file, line and column of each fault."""
+    """Returns the functions by `service/function`. Raises `CloudError` with file, line and column of each error."""
     project: Project = read_or_refuse(lambda: sources.read(path, context))
     if project.errors:
         said = "\n".join(f"{note.place}: {note.text}" for note in project.errors)

@@ -1,6 +1,6 @@
-"""Clocks that run with the machine's and can be moved ahead: what was to happen meanwhile happens at once.
+"""Clocks that follow the machine's clocks and can be moved ahead; timers that become due fire at once.
 
-Used by `testing.server`, whose functions run in real time while what waits for hours does not.
+Used by `testing.server`: functions run in real time, while waits of hours take none.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class _Timer:
         self._clocks.forget(self)
 
     def arm(self) -> None:
-        """Sets or moves the event loop's timer to when this one is due now."""
+        """Sets or moves the event loop's timer to when this timer is now due."""
         self._disarm()
         delay_s = max(self.at - self._clocks.monotonic(), 0.0)
         self._handle = asyncio.get_running_loop().call_later(delay_s, self.fire)
@@ -36,12 +36,12 @@ class _Timer:
 
 
 class VirtualClocks:
-    """A `model.clocks.Clocks` for one event loop. Monotonic time only goes forward; the wall clock can be put right."""
+    """A `model.clocks.Clocks` for one event loop. Monotonic time only advances; the wall clock can be reset."""
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
         self._wall_ahead_s = 0.0
-        # A dictionary keeps the order in which timers were set, for those that are due at one time.
+        # A dictionary, to keep timers that are due at the same time in the order in which they were set.
         self._timers: dict[_Timer, None] = {}
         self._woken: set[asyncio.Task[object]] = set()
 
@@ -71,14 +71,14 @@ class VirtualClocks:
         task.add_done_callback(self._woken.discard)
 
     def awake(self) -> list[str]:
-        """The names of tasks that slept, were woken, and have neither ended nor gone to sleep again."""
+        """The names of tasks that were woken from `sleep` and have neither ended nor gone to sleep again."""
         return sorted(task.get_name() for task in self._woken)
 
     def forget(self, timer: _Timer) -> None:
         self._timers.pop(timer, None)
 
     def jump(self, seconds: float) -> None:
-        """Moves both clocks ahead; every timer that is due then is called once, in order."""
+        """Moves both clocks ahead, and fires every timer that becomes due once, in order."""
         self._ahead_s += seconds
         self._wall_ahead_s += seconds
         due = [timer for timer in self._timers if timer.at <= self.monotonic()]
@@ -89,5 +89,5 @@ class VirtualClocks:
             timer.arm()
 
     def put_right(self) -> None:
-        """The wall clock shows the machine's time again."""
+        """Resets the wall clock to the machine's time."""
         self._wall_ahead_s = 0.0

@@ -1,7 +1,7 @@
-"""A span for each call, with spans for its phases: queue, start and its steps, initialize, handler.
+"""Creates a span for each call, with child spans for its phases: queue, start and its steps, initialize, handler.
 
-Put around `engine.interface.Engine.invoke` by `_traces`. The function finds the call's span in `context.tracing`, an
-HTTP function in the header `traceparent` too.
+`_traces` wraps `engine.interface.Engine.invoke` in it. Functions find the call's span in `context.tracing`, HTTP
+functions also in the header `traceparent`.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 
 
 class TracedCalls:
-    """A call under a request's span is its child; an attempt at an asynchronous invocation continues what it kept."""
+    """A call within a request becomes a child of the request's span; an asynchronous attempt, of the stored span."""
 
     def __init__(self, invoke: Invoke, tracer: Tracer, clocks: Clocks) -> None:
         self._invoke = invoke
@@ -30,7 +30,7 @@ class TracedCalls:
         self._clocks = clocks
 
     async def invoke(self, invocation: Invocation, *began: Callable[[str], None]) -> Outcome:
-        """As `Engine.invoke`."""
+        """See `Engine.invoke`."""
         asynchronous, target = invocation.asynchronous, invocation.target
         span = self._tracer.start_span(
             label(target.service, target.function),
@@ -86,7 +86,7 @@ class TracedCalls:
 
 
 def _within(span: Span, invocation: Invocation) -> Invocation:
-    """The call as the function sees it: its own spans are to lie below `span`."""
+    """The invocation as the function sees it, so that the function's own spans become children of `span`."""
     tracing, params = contexts.tracing_of(span, invocation.tracing), invocation.http_params
     if params is not None:
         headers: Any = params["headers"]
@@ -96,7 +96,7 @@ def _within(span: Span, invocation: Invocation) -> Invocation:
 
 
 def _timeline(phases: Phases, ended_ns: int) -> list[tuple[str, int, int, Mapping[str, float]]]:
-    """What happened, when it began and ended, and the steps in it: counted back from the end of the handler."""
+    """Name, start, end (ns) and steps of each phase, computed backwards from the end of the handler."""
     found: list[tuple[str, int, int, Mapping[str, float]]] = []
     until_ns = ended_ns
     for name, spent_ms, steps in (

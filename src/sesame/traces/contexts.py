@@ -1,4 +1,4 @@
-"""Translates between OpenTelemetry's contexts and the forms in which callers and functions write a span.
+"""Converts between OpenTelemetry contexts and the forms in which callers and functions write a span.
 
 Used by `traces.endpoint` and `traces.calls`.
 """
@@ -12,24 +12,24 @@ from opentelemetry.trace import NonRecordingSpan, Span, TraceFlags
 from sesame.model import span_context
 from sesame.model.span_context import SpanContext
 
-# The cloud's own header; in Jaeger's form.
+# The cloud's own header, in Jaeger's form.
 SPAN_CONTEXT_HEADER = "x-fc-tracing-opentracing-span-context"
 
 
 def of_headers(headers: Mapping[str, str]) -> Context:
-    """The caller's context: by the cloud's header, else as `OTEL_PROPAGATORS` says, W3C's headers by default."""
+    """The caller's context from the cloud's header, else according to `OTEL_PROPAGATORS` (by default W3C's headers)."""
     own = span_context.from_jaeger(headers.get(SPAN_CONTEXT_HEADER, ""))
     return propagate.extract(headers) if own is None else _remote(own)
 
 
 def of_tracing(tracing: Mapping[str, object] | None) -> Context:
-    """The context that `model.invocation.Invocation.tracing` names; an empty one where it names none."""
+    """The context in `model.invocation.Invocation.tracing`; empty if there is none."""
     found = span_context.from_jaeger(str((tracing or {}).get("span_context", "")))
     return Context() if found is None else _remote(found)
 
 
 def tracing_of(span: Span, tracing: Mapping[str, object] | None) -> dict[str, object]:
-    """`tracing` as the function gets it: with this span in the place of the caller's."""
+    """`tracing` for the function, with this span instead of the caller's."""
     return {"span_baggages": {}, **(tracing or {}), "span_context": _context_of(span).as_jaeger()}
 
 

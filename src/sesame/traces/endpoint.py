@@ -1,6 +1,7 @@
-"""A span for each request to the Function Compute endpoint, around the endpoint itself.
+"""Creates a span for each request to the Function Compute endpoint.
 
-Put around it by `_traces`. The span continues the caller's trace; `traces.calls` makes the call's span below it.
+`_traces` wraps the endpoint in it. The span continues the caller's trace; `traces.calls` creates the call's span below
+it.
 """
 
 from collections.abc import Mapping
@@ -16,13 +17,13 @@ _SERVER_ERROR = 500
 
 
 class WebEndpoint(Endpoint, Protocol):
-    """An endpoint that is given websockets."""
+    """An endpoint that also serves websockets."""
 
     async def serve_websocket(self, websocket: WebSocket) -> None: ...
 
 
 class TracedEndpoint:
-    """An `http.interface.Endpoint`. Nothing of a request's query is told: it may hold a signature."""
+    """An `http.interface.Endpoint`. Spans never contain a request's query, which may hold a signature."""
 
     def __init__(self, endpoint: WebEndpoint, tracer: Tracer) -> None:
         self._endpoint = endpoint
@@ -51,7 +52,7 @@ class TracedEndpoint:
                 span.set_status(Status(StatusCode.ERROR, "the client disconnected"))
             span.end()
             raise
-        # A request that went on to another agent has its span there: one that does not end is not told of.
+        # A request passed on to another agent has a span there; this one, never ended, is not exported.
         if exchange.begun:
             span.set_attribute("http.response.status_code", exchange.status)
             if exchange.status >= _SERVER_ERROR:
@@ -63,6 +64,6 @@ class TracedEndpoint:
 
 
 def continued(tracing: Mapping[str, object] | None) -> Mapping[str, object] | None:
-    """What an asynchronous invocation keeps of its request: the request's span, which its attempts continue."""
+    """What an asynchronous invocation stores of its request: the request's span, which its attempts continue."""
     span = trace.get_current_span()
     return contexts.tracing_of(span, tracing) if span.get_span_context().is_valid else tracing

@@ -1,7 +1,7 @@
-"""Where spans go: an OpenTelemetry provider that exports over OTLP, as the standard variables say.
+"""An OpenTelemetry provider that exports spans over OTLP, configured by the standard variables.
 
-Made by `_traces` where traces are asked for. Needs the extra `otel`; `OTEL_EXPORTER_OTLP_…`, `OTEL_TRACES_SAMPLER`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_…` are read by OpenTelemetry itself.
+Created by `_traces` if tracing is enabled. Needs the extra `otel`; OpenTelemetry itself reads `OTEL_EXPORTER_OTLP_…`,
+`OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_…`.
 """
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from sesame import __version__
 
 NAME = "sesame"
-# What OpenTelemetry calls a program that nobody named.
+# OpenTelemetry's name for a program without a configured name.
 _UNNAMED = "unknown_service"
 
 
 def provider(exporter: SpanExporter | None = None) -> TracerProvider:
-    """Spans are exported by a thread; `shutdown` exports those that wait. Without an exporter, over OTLP by HTTP."""
+    """A thread exports spans; `shutdown` exports the remaining ones. The default exporter uses OTLP over HTTP."""
     made = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     made.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
     return made
