@@ -1,7 +1,7 @@
-"""Delivers records of finished invocations: claims what is due, sends it, tries again, and buries what does not arrive.
+"""Delivers records of finished invocations: claims, sends and retries them, and keeps failures as dead letters.
 
-Started and closed by `_async`. Waits for the queue's notifications and never polls it. A host that does not
-answer holds up no other: each has its own slots.
+Started and closed by `_async`. Waits for the queue's notifications and never polls it. A host that does not answer does
+not delay others: each has its own slots.
 """
 
 import asyncio
@@ -45,7 +45,10 @@ log = structlog.get_logger(__name__)
 
 
 class DeliveryWork(Protocol):
-    """Leases on records; implemented by `store.queue`. False: the lease was lost, and nothing was written."""
+    """Leases on records; implemented by `store.queue`.
+
+    Methods return False if the lease was lost; nothing was then written.
+    """
 
     async def claim(self, limit: int) -> list[LeasedDelivery]: ...
 
@@ -61,7 +64,7 @@ class DeliveryWork(Protocol):
 
 
 class DelivererNeeds(msgspec.Struct, frozen=True, kw_only=True):
-    """`accept` commits invocations to the queue; `chance` gives numbers in [0, 1)."""
+    """`accept` commits invocations to the queue; `chance` returns numbers in [0, 1)."""
 
     queue: DeliveryWork
     accept: Callable[[Sequence[NewInvocation]], Awaitable[list[bool]]]
@@ -74,20 +77,20 @@ class DelivererNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Delivery(msgspec.Struct, eq=False):
-    """A record that is held here. `lease` is replaced when the record is claimed again before it is settled."""
+    """A claimed record. `lease` is replaced if the record is claimed again before it is settled."""
 
     lease: LeasedDelivery
 
 
 class _Host(msgspec.Struct, eq=False):
-    """One origin. `silent` counts requests in a row that got no answer; until `rests_until` it gets none.
+    """One origin. `silent` counts consecutive requests without an answer; no request is sent before `rests_until`.
 
-    While it is silent it gets one request at a time.
+    While `silent` is not 0, the host gets one request at a time.
     """
 
     name: str
     sending: int = 0
-    # When those come again (monotonic) that went back to the queue because others wait; about in order.
+    # When records that were put off become due again (monotonic), approximately in order.
     back_at: deque[float] = msgspec.field(default_factory=deque)
     silent: int = 0
     rests_until: float = 0.0
@@ -103,13 +106,13 @@ class _Host(msgspec.Struct, eq=False):
 
 
 class Deliverer:
-    """Belongs to one event loop. `start` once, then `close` once."""
+    """Not thread-safe: belongs to one event loop. Call `start` once, then `close` once."""
 
     def __init__(self, needs: DelivererNeeds) -> None:
         self._needs = needs
         self._hosts: dict[str, _Host] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        # What is being sent, waits for its host or is being recorded, by `seq`.
+        # Records being sent, waiting for their host or being settled, by `seq`.
         self._held: dict[int, _Delivery] = {}
         self._more = False
         self._claiming: asyncio.Task[None] | None = None
@@ -121,7 +124,7 @@ class Deliverer:
         self._on_work()
 
     async def close(self, patience_s: float) -> None:
-        """Claims nothing from here on; what is being sent has `patience_s` to arrive, and goes back then."""
+        """Claims nothing more. Records being sent have `patience_s` to arrive; the others return to the queue."""
         self._quiet = True
         if self._claiming is not None:
             self._claiming.cancel()
@@ -132,7 +135,7 @@ class Deliverer:
         for lease in waiting:
             del self._held[lease.seq]
         await self._release(waiting)
-        # A task that is cancelled before its first step would give nothing back.
+        # Lets new tasks take their first step: one cancelled before it would not release its lease.
         await asyncio.sleep(0)
         await self._wait.patiently(patience_s)
         for task in self._tasks:
@@ -146,7 +149,7 @@ class Deliverer:
         await self._needs.sender.close()
 
     def hurry(self) -> None:
-        """Ends the patience of `close`, and none of its other waits; also before it comes to that."""
+        """Ends the patience of `close`, also of a later call, and none of its other waits."""
         self._wait.hurry()
 
     def _on_work(self) -> None:
@@ -165,7 +168,7 @@ class Deliverer:
             self._more = self._more or len(leases) >= limit
             for lease in leases:
                 self._take(lease)
-        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+        except Exception as error:  # noqa: BLE001 - any database error is retried
             log.warning("no deliveries could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
             await self._needs.clocks.sleep(CLAIM_AGAIN_S)
@@ -176,8 +179,8 @@ class Deliverer:
     def _take(self, lease: LeasedDelivery) -> None:
         known = self._held.get(lease.seq)
         if known is not None:
-            # Its lease had ended, by a jump of the clock or while the database was gone. It is sent once all the same,
-            # and what comes of that is recorded under the new lease.
+            # The lease had expired, after a jump of the clock or while the database was unavailable. The record is
+            # still sent only once, and the result is written under the new lease.
             known.lease = lease
             return
         delivery = self._held[lease.seq] = _Delivery(lease)
@@ -222,7 +225,7 @@ class Deliverer:
         except asyncio.CancelledError:
             await self._release([delivery.lease])
         except Exception:
-            # Its lease ends by itself, and it is sent again then.
+            # The lease expires, and the record is then sent again.
             log.exception("a delivery failed", **_shown(delivery.lease))
         finally:
             del self._held[delivery.lease.seq]
@@ -242,7 +245,7 @@ class Deliverer:
             await self._write(delivery, self._needs.queue.delivered)
 
     async def _answer(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> str:
-        """Sends the record; why it did not arrive, or ""."""
+        """Sends the record; returns why it did not arrive, or ""."""
         content, body = "application/json", lease.record
         if route.as_event:
             content, body = "application/cloudevents+json; charset=utf-8", self._event(lease)
@@ -286,7 +289,7 @@ class Deliverer:
             log.warning("a destination does not answer", host=host.name, rests_s=SILENT_REST_S)
 
     def _next(self, host: _Host) -> None:
-        """Sends what waits for the host, unless it rests now."""
+        """Sends the records that wait for the host; while the host rests, counts them as failed attempts."""
         if self._needs.clocks.monotonic() < host.rests_until:
             while host.waiting:
                 delivery, _route = host.waiting.popleft()
@@ -297,12 +300,12 @@ class Deliverer:
             del self._hosts[host.name]
 
     async def _invoke(self, delivery: _Delivery, route: FunctionRoute) -> None:
-        """A function that could not be invoked when the invocation ended, or a dead letter that is sent again."""
+        """Invokes a function that could not be invoked when the invocation ended, or whose dead letter is replayed."""
         destinations, lease = self._needs.destinations, delivery.lease
         chain = extended(lease.chain, lease.target)
         never = destinations.too_large(lease.record) or destinations.leads_back(chain, route.target, lease.record)
         if never:
-            # It stays so, while a right or a function may still come.
+            # This will not change, while a permission or a function may still be added.
             await self._bury(delivery, never)
             return
         if refusal := destinations.refusal(lease.target, route.target, lease.record):
@@ -337,21 +340,21 @@ class Deliverer:
         await self._write(delivery, lambda lease: self._needs.queue.bury(lease, error))
 
     async def _write(self, delivery: _Delivery, write: Callable[[LeasedDelivery], Awaitable[bool]]) -> None:
-        """On return the queue has taken or refused it for the lease that is held now."""
+        """Returns when the queue has accepted or refused the write under the current lease."""
 
         def failed(error: Exception) -> None:
             log.warning("what became of a delivery is kept until it can be written", error=str(error))
 
         lease, written = await write_until_taken(delivery, write, self._needs.clocks.sleep, failed)
         if written and delivery.lease is not lease:
-            # What was written made the record due, and it was claimed again before this task was told.
+            # The write made the record due, and it was claimed again before this task resumed.
             await self._release([delivery.lease])
 
     async def _release(self, leases: list[LeasedDelivery]) -> None:
         if leases:
             try:
                 await self._needs.queue.release(leases)
-            except Exception as error:  # noqa: BLE001 - whatever the database has, the leases end by themselves
+            except Exception as error:  # noqa: BLE001 - after any error the leases expire
                 log.warning("deliveries were not given back", count=len(leases), error=str(error))
 
 

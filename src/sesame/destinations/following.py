@@ -1,6 +1,6 @@
-"""What follows from the end of an asynchronous invocation: an invocation of another function, or a record to deliver.
+"""Determines what follows the end of an asynchronous invocation: a call of another function, or a record to deliver.
 
-Called by the engine's invoker, which commits it together with the final state. Never raises.
+Called by the engine's invoker, which commits the result together with the final state. Never raises.
 """
 
 import uuid
@@ -22,11 +22,11 @@ from sesame.model.recursion import LIMIT_EXCEEDED, Chain, extended, stands_in
 
 SOURCE = "destination"
 SUCCESS, FAILURE = "Success", "Failure"
-# What `destinationStatus` says; the queue replaces PENDING once the record is delivered or a dead letter.
+# Values of `destinationStatus`; the queue replaces PENDING once the record is delivered or a dead letter.
 PENDING, DELIVERED = "Pending", "Delivered"
 
 PolicyOf = Callable[[Target], AsyncPolicy]
-# Why a function may not invoke another one as its destination; "" where it may.
+# Why a function may not invoke another one as its destination; "" if it may.
 Objection = Callable[[Target, Target], str]
 
 
@@ -39,7 +39,7 @@ class FollowingNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A record that is to be a function's event. `invocation_id` makes sure that it is accepted once."""
+    """A record as the event of a function. `invocation_id` ensures that it is accepted only once."""
 
     target: Target
     record: bytes
@@ -52,11 +52,11 @@ class Destinations:
         self._needs = needs
 
     async def follow(self, result: AsyncResult) -> Following:
-        """What was configured when the invocation was accepted.
+        """Follows the configuration at the time when the invocation was accepted.
 
-        A function that cannot be invoked gets a delivery, too, which is tried again and ends as a dead letter.
+        If a function cannot be invoked, a delivery is created for it, which is retried and may end as a dead letter.
 
-        POLICY: an invocation that was stopped has no destination: who stopped it knows.
+        POLICY: a stopped invocation has no destination: whoever stopped it knows.
         """
         if result.state is State.STOPPED:
             return Following()
@@ -78,7 +78,7 @@ class Destinations:
 
     @staticmethod
     def too_large(record: bytes) -> str:
-        """Why the record can be no function's event, ever; "" where it can."""
+        """Why the record can never be a function's event; "" if it can."""
         if len(record) <= limits.ASYNC_PAYLOAD_BYTES:
             return ""
         return (
@@ -88,9 +88,11 @@ class Destinations:
 
     @staticmethod
     def leads_back(chain: Chain, target: Target, record: bytes) -> str:
-        """Why what the recursion limit refused may be no event of `target`; "" where it may. `chain` led to it.
+        """Why a record of a recursion refusal may not be an event of `target`; "" if it may.
 
-        Each refusal would be the event of one that is refused as well, without end.
+        `chain` led to the refusal.
+
+        Otherwise each refusal would become the event of another refused call, without end.
         """
         if not stands_in(chain, target) or condition_of(record) != LIMIT_EXCEEDED:
             return ""
@@ -98,7 +100,7 @@ class Destinations:
         return f"function '{name}' led to this invocation, which the recursion limit refused: name another destination"
 
     def refusal(self, caller: Target, target: Target, record: bytes) -> str:
-        """Why the record of `caller` cannot be the event of `target` now; "" where it can."""
+        """Why `caller`'s record cannot be the event of `target` now; "" if it can."""
         return self.too_large(record) or self._needs.objection(caller, target)
 
     def invocation(self, call: FunctionCall) -> NewInvocation:

@@ -1,7 +1,7 @@
-"""The JSON record of a finished asynchronous invocation, as its destination gets it.
+"""The JSON record of a finished asynchronous invocation that its destination receives.
 
-Made by `destinations.following` when the invocation ends. Field names and the types of the values are those of the
-cloud's page "Result callback" (help.aliyun.com 422720); what that page leaves open is marked (open) here.
+Created by `destinations.following` when the invocation ends. Field names and value types follow the cloud's page
+"Result callback" (help.aliyun.com 422720); points that the page leaves open are marked (open).
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from sesame.model.arn import Arns
 from sesame.model.async_result import AsyncResult
 
 EVENT_SOURCE = "acs:fc"
-# (open) What EventBridge calls these events.
+# (open) The types that EventBridge gives these events.
 EVENT_TYPES = {"Success": "fc:AsyncInvoke:Succeeded", "Failure": "fc:AsyncInvoke:Failed"}
 
 
-# A larger record takes longer to encode than the event loop should wait for it.
+# Encoding a larger record would block the event loop for too long.
 ENCODED_ON_LOOP_BYTES_MAX = 256 * 1024
-# So many bytes of a payload are encoded at a time, so that another thread does not keep the interpreter's lock from the
-# event loop. A multiple of 3: the base64 of pieces is then the pieces of the base64.
+# Payloads are encoded in pieces, so that the encoding thread lets the event loop have the interpreter's lock. A
+# multiple of 3, so that the base64 of the pieces concatenates to the base64 of the whole.
 PIECE_BYTES = 3 * 64 * 1024
 
 
 class RequestContext(msgspec.Struct, frozen=True, rename="camel"):
-    """`condition` is the error's code, and for a success "Success" (open).
+    """`condition` is the error's code, or "Success" (open).
 
     `approximate_invoke_count` is how often the function was called.
     """
@@ -40,16 +40,16 @@ class RequestContext(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResponseContext(msgspec.Struct, frozen=True, rename="camel"):
-    """A `status_code` other than 200 tells of a failure that is not the function's."""
+    """A `status_code` other than 200 means a failure outside the function."""
 
     status_code: int
     function_error: str
 
 
 class Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`timestamp` is when the last call began (open: the cloud says "of the invocation"), in milliseconds.
+    """`timestamp` is when the last call began, in milliseconds (open: the cloud says "of the invocation").
 
-    Payloads are JSON strings of the text. One that is not UTF-8 is base64, and a field of Sesame's own says so.
+    Payloads are JSON strings. A payload that is not UTF-8 is base64, marked by a field of Sesame's own.
     """
 
     timestamp: int
@@ -62,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 async def record_of(result: AsyncResult, arns: Arns) -> bytes:
-    """The JSON document; a large one is made by another thread."""
+    """The JSON document; a large one is encoded in another thread."""
     if len(result.lease.payload) + len(result.response) <= ENCODED_ON_LOOP_BYTES_MAX:
         return _encoded(result, arns)
     return await asyncio.to_thread(_encoded, result, arns)
@@ -78,7 +78,7 @@ def _encoded(result: AsyncResult, arns: Arns) -> bytes:
             timestamp=int(at * 1000),
             request_context=RequestContext(
                 request_id=lease.request_id,
-                # (open) Whether the cloud names LATEST; its sample has no qualifier.
+                # (open) Whether the cloud includes LATEST; its sample has no qualifier.
                 function_arn=arns.of_target(lease.target),
                 condition=result.condition,
                 approximate_invoke_count=result.executions,
@@ -101,12 +101,12 @@ class _Conditional(msgspec.Struct, rename="camel"):
 
 
 def condition_of(record: bytes) -> str:
-    """What the record says of how the invocation ended."""
+    """How the invocation ended, according to the record."""
     return msgspec.json.decode(record, type=_Conditional).request_context.condition
 
 
 class EventFacts(msgspec.Struct, frozen=True):
-    """What a CloudEvent says beside its data. `condition` is Success or Failure, `at` Unix seconds."""
+    """The attributes of a CloudEvent. `condition` is Success or Failure, `at` Unix seconds."""
 
     event_id: str
     subject: str
@@ -115,7 +115,7 @@ class EventFacts(msgspec.Struct, frozen=True):
 
 
 def cloud_event(record: bytes, facts: EventFacts, arns: Arns) -> bytes:
-    """The record as EventBridge wraps it (CloudEvents 1.0, structured JSON)."""
+    """Wraps the record like EventBridge (CloudEvents 1.0, structured JSON)."""
     event: dict[str, Any] = {
         "id": facts.event_id,
         "source": EVENT_SOURCE,
@@ -132,7 +132,7 @@ def cloud_event(record: bytes, facts: EventFacts, arns: Arns) -> bytes:
 
 
 def _text(payload: bytes) -> tuple[msgspec.Raw, bool]:
-    """A JSON string, and whether it is base64."""
+    """The payload as a JSON string, and whether it is base64."""
     pieces = [payload[start : start + PIECE_BYTES] for start in range(0, len(payload), PIECE_BYTES)]
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

@@ -1,7 +1,7 @@
-"""Where a destination is: a function of this server, a URL, or nowhere.
+"""Finds the target of a destination: a function of this server, a URL, or none.
 
 Used by `destinations.following` and `destinations.deliverer`. The setting `destinations` maps ARNs of services that
-this server has not to URLs.
+this server lacks to URLs.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class UrlRoute(msgspec.Struct, frozen=True):
 
 
 class NoRoute(msgspec.Struct, frozen=True):
-    """`reason` says what was found and what to do."""
+    """`reason` states what was found and what to do."""
 
     reason: str
 
@@ -36,14 +36,14 @@ Route = FunctionRoute | UrlRoute | NoRoute
 
 
 class Routes:
-    """`mapped` holds URLs by the beginning of an ARN; the longest that fits counts."""
+    """`mapped` maps ARN prefixes to URLs; the longest matching prefix applies."""
 
     def __init__(self, arns: Arns, mapped: Mapping[str, str]) -> None:
         self._arns = arns
         self._mapped = sorted(mapped.items(), key=lambda item: -len(item[0]))
 
     def why_undelivered(self, destination: str) -> str:
-        """Why records for it become dead letters at once; "" where they are sent."""
+        """Why records for this destination become dead letters at once; "" if they are sent."""
         route = self.find(destination)
         return route.reason if isinstance(route, NoRoute) else ""
 

@@ -1,7 +1,7 @@
-"""Sends records to URLs: the only place from which this server makes HTTP requests of its own.
+"""Sends records to URLs; no other code of this server makes HTTP requests of its own.
 
-Used by `destinations.deliverer`, which bounds the time and what is sent at once. Follows no redirect, uses no proxy of
-the environment, keeps no cookies, and reads nothing of an answer but its status.
+Used by `destinations.deliverer`, which bounds duration and concurrency. Follows no redirects, ignores the environment's
+proxies, keeps no cookies, and reads only the status of a response.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ ADDRESSES_KEPT_S = 30
 
 
 class NotDelivered(SesameError):
-    """The record did not arrive; the message says why. `unreachable` when there was no answer at all."""
+    """The record did not arrive; the message states why. `unreachable` means that there was no response at all."""
 
     def __init__(self, reason: str, *, unreachable: bool) -> None:
         super().__init__(reason)
@@ -26,19 +26,20 @@ class NotDelivered(SesameError):
 
 class Sender(Protocol):
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        """On return the server has answered with a status from 200 to 299. Raises `NotDelivered`."""
+        """Returns when the server has answered with a status from 200 to 299. Raises `NotDelivered`."""
 
     async def close(self) -> None: ...
 
 
 class HttpSender:
-    """Belongs to one event loop."""
+    """Not thread-safe: belongs to one event loop."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        # Imported with the first record, because it takes a fifth of a start, and most servers never send any.
+        # Imported with the first record: the import takes a fifth of the start-up time, and most servers never send
+        # one.
         import aiohttp
         from yarl import URL
 
@@ -61,7 +62,7 @@ class HttpSender:
 
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS_KEPT, ttl_dns_cache=ADDRESSES_KEPT_S)
-            # The deliverer bounds the time by the clocks that it was given.
+            # The deliverer enforces its own timeout, by its clocks.
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

@@ -1,6 +1,7 @@
-"""Says in the log which destinations get no records here: at the start, and whenever one is set.
+"""Logs destinations that cannot receive records from this server, at start-up and whenever one is configured.
 
-Opened by `_async`. They are stored, as the API requires; their records become dead letters, which can be replayed.
+Opened by `_async`. Such destinations are stored, as the API requires; their records become dead letters, which can be
+replayed.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 def tell_silent_destinations(catalog: Catalog, routes: Routes) -> None:
-    """One line for each such destination now, and one for each that is set from now on."""
+    """Logs one line for each such destination now, and one for each that is configured later."""
     by_destination: dict[str, list[str]] = {}
     for record in catalog.of_kind(records.ASYNC_CONFIG):
         for destination in _destinations(record):

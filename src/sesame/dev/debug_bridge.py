@@ -1,6 +1,6 @@
-"""Listens on this machine's loopback for a debugger, and leads it to the debugger inside a function's instance.
+"""Listens on the loopback interface for a debugger, and connects it to the debugger inside a function's instance.
 
-Used by `cli.dev` and `cli.local`. Serves one debugger at a time; no other machine can reach it.
+Used by `cli.dev` and `cli.local`. Serves one debugger at a time; other machines cannot connect.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ HOST = "127.0.0.1"
 PIECE_BYTES = 64 * 1024
 _STDOUT = 1
 
-# Gives a stream to the debugger of the function's instance, which is started if there is none.
+# Opens a stream to the debugger in the function's instance; starts an instance if there is none.
 Connect = Callable[[], AbstractAsyncContextManager[Execution]]
 
 
 class DebugBridge:
-    """Belongs to one event loop; as a context manager it ends with the context."""
+    """Not thread-safe: belongs to one event loop."""
 
     def __init__(self, connect: Connect, say: Callable[[str], None]) -> None:
         self._connect = connect
@@ -29,7 +29,7 @@ class DebugBridge:
         self.attached = asyncio.Event()
 
     async def listen(self, port: int) -> int:
-        """Returns the port, which is the given one unless that is 0. Raises `OSError` where it is taken."""
+        """Returns the port, which is `port` unless that is 0. Raises `OSError` if it is taken."""
         self._server = await asyncio.start_server(self._serve, HOST, port)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -55,7 +55,7 @@ class DebugBridge:
                 self.attached.set()
                 await _relay(reader, writer, execution)
         except asyncio.CancelledError:
-            # By `close`. asyncio would log the end of a cancelled connection as an error.
+            # Cancelled by `close`. asyncio would log a cancelled connection handler as an error.
             pass
         except (SesameError, OSError) as error:
             self._say(f"A debugger could not be attached: {error}")
@@ -67,7 +67,7 @@ class DebugBridge:
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, execution: Execution) -> None:
-    """Until either side ends."""
+    """Returns when either side ends."""
 
     async def inward() -> None:
         while data := await reader.read(PIECE_BYTES):

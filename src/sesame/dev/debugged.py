@@ -1,6 +1,6 @@
-"""One function of a project that is debugged: its debugger is reached on this machine's loopback.
+"""Debugs one function of a project: makes its debugger reachable on the loopback interface.
 
-Used by `cli.dev`, which calls `after_deploy` after each deployment: new code runs in a new instance.
+Used by `cli.dev`, which calls `after_deploy` after each deployment, because new code runs in a new instance.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ PORT = 5678
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """`name` is `service/function`, or a function's name alone. `folder` is where `.vscode` lies."""
+    """`name` is `service/function` or just the function. `folder` contains `.vscode`."""
 
     name: str
     port: int
@@ -45,7 +45,7 @@ class DebuggedFunction:
         self._told: launch_json.Attach | None = None
 
     async def after_deploy(self, project: Project) -> None:
-        """On return the function can be debugged. Raises a `SesameError` that says why it cannot."""
+        """Returns when the function can be debugged. Raises a `SesameError` that states why it cannot."""
         function = self._function(project)
         target = Target(function.service, limits.LATEST, function.name)
         if self._debugging is None:
@@ -54,7 +54,7 @@ class DebuggedFunction:
         try:
             debugger = await self._debugging.start(target)
         except Exhausted:
-            # A call runs on the old code, stopped by the debugger: the new code has an instance once it has ended.
+            # A call of the old code is stopped in the debugger; the new code gets an instance once that call has ended.
             return
         path = function.code.path
         if path is not None and (path.is_dir() or path.suffix == ".py"):

@@ -1,7 +1,7 @@
-"""Keeps what a server has of a project equal to the project's files: deploys it, and again when they change.
+"""Keeps a project on a server equal to its files: deploys it, and again whenever they change.
 
-Used by `cli.dev`. One deployment takes one state of the files: what changes meanwhile is deployed next, and no call
-gets a mixture. Never ends because of what stands in the files.
+Used by `cli.dev`. Each deployment uses one consistent state of the files; later changes are deployed next, so no call
+sees a mixture. Errors in the files never end it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from sesame.model import limits
 from sesame.model.errors import Exhausted, SesameError
 from sesame.model.invocation import Invocation, Outcome, Target
 
-# Files that go on changing while they are read are taken as they are after so many looks.
+# After this many attempts, files that keep changing are deployed as they are.
 LOOKS_MAX = 5
 SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
 
@@ -31,7 +31,7 @@ Name = tuple[str, str]
 
 
 class Says(Protocol):
-    """Where what happens is shown; none of these waits."""
+    """Shows events to the user; no method blocks."""
 
     def say(self, line: str) -> None: ...
     def failed(self, line: str) -> None: ...
@@ -39,9 +39,9 @@ class Says(Protocol):
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """`read` reads the project's files, which lie in `root`. `load` starts an instance of a Sesame in this process and
-    has it load a function's handler, of the zip if one is given; None at another server, which tells only when it is
-    called. `remembered` is a file of the names deployed last, None where nothing is to be deleted.
+    """`read` reads the project's files in `root`. `load` starts an instance of a Sesame in this process and loads a
+    function's handler, from the zip if one is given; None for another server, where only a call shows errors.
+    `remembered` is a file with the names deployed last; None if nothing is to be deleted.
     """
 
     root: Path
@@ -54,7 +54,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Prepared(msgspec.Struct, frozen=True):
-    """A state of the files, and the steps to it. `gone` are functions of the last deployment that it no longer has."""
+    """A state of the files, and the plan to deploy it. `gone` are functions of the last deployment that it lacks."""
 
     project: Project
     plan: Plan
@@ -63,18 +63,18 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 
 class Development:
-    """Belongs to one event loop; `deploy` is called by one task."""
+    """Not thread-safe: belongs to one event loop; one task calls `deploy`."""
 
     def __init__(self, given: Needs) -> None:
         self._given = given
         self.project: Project | None = None
         self._matters: Matters = matters(given.root, [])
         self._notes: tuple[str, ...] = ()
-        # The files of the code that was deployed last.
+        # The code files of the last deployment.
         self._deployed: frozenset[str] = frozenset()
 
     async def deploy(self) -> bool:
-        """Brings the server to the present state of the files; False where that was not possible, which was said."""
+        """Deploys the current state of the files; returns False, after showing why, if that failed."""
         says = self._given.says
         try:
             prepared = await asyncio.to_thread(self._prepare)
@@ -98,15 +98,15 @@ class Development:
         return True
 
     def matters(self, path: Path) -> bool:
-        """Whether a change of this file may change what is deployed. Called by the watcher's thread."""
+        """Whether a change of this file may change the deployment. Called on the watcher's thread."""
         return self._matters(path)
 
     def noticeable(self, changed: list[Path]) -> list[Path]:
-        """Without the files that came and went, as editors write them."""
+        """`changed` without files that appeared and vanished, such as editors' temporary files."""
         return [path for path in changed if str(path) in self._deployed or path.exists()]
 
     def folders(self) -> set[Path]:
-        """What is to be watched: the project's folder, and code that lies elsewhere."""
+        """The folders to watch: the project's, and those of code elsewhere."""
         root = self._given.root
         found = {root}
         for function in self.project.functions if self.project else ():
@@ -116,7 +116,7 @@ class Development:
         return found
 
     def _prepare(self) -> _Prepared:
-        """On a thread. Looks again while the files change, so that a zip holds files of one moment."""
+        """Runs on a thread. Repeats if files change meanwhile, so that a zip holds files of one moment."""
         given = self._given
         for _ in range(LOOKS_MAX):
             project = given.read()
@@ -134,7 +134,7 @@ class Development:
             yield Function(service=service, name=name, fields={}, code=Code(), place=place)
 
     def _apply(self, prepared: _Prepared, loop: asyncio.AbstractEventLoop) -> None:
-        """On a thread."""
+        """Runs on a thread."""
         given = self._given
 
         def say(step: Step) -> None:
@@ -150,13 +150,13 @@ class Development:
             given.remembered.write_bytes(msgspec.json.encode(names))
 
     def _loaded_first(self, prepared: _Prepared) -> dict[str, bytes]:
-        """The new code of functions that have old code to keep, by what they are called in the plan."""
+        """The new code of functions whose old code should keep serving on failure, by their names in the plan."""
         if not self._given.keep_serving or self._given.load is None:
             return {}
         return {step.what: step.code for step in prepared.plan.steps if step.action == "update" and step.code}
 
     async def _may_replace(self, prepared: _Prepared, first: dict[str, bytes]) -> bool:
-        """Whether the new code may be deployed: not where it cannot be loaded."""
+        """Whether the new code may be deployed, that is, whether its handlers can be loaded."""
         sound = True
         for function in prepared.project.functions:
             code = first.get(_what(function))
@@ -167,7 +167,7 @@ class Development:
         return sound
 
     async def _load(self, function: Function, code: bytes | None = None) -> bool:
-        """Whether the function's handler can be loaded; says why not."""
+        """Whether the function's handler can be loaded; shows why not."""
         load, says = self._given.load, self._given.says
         if load is None:
             return True
@@ -175,7 +175,7 @@ class Development:
         try:
             outcome = await load(invocation, code)
         except Exhausted:
-            # Every instance that it may have serves a call, or is stopped by a debugger: the next call tells.
+            # Every allowed instance serves a call or is stopped in a debugger; the next call will show errors.
             return True
         except SesameError as error:
             says.failed(f"{function.label} cannot be started: {error}")
@@ -193,7 +193,7 @@ class Development:
             return set()
 
     def _tell_notes(self, prepared: _Prepared) -> None:
-        """Notes that stand in the template are told once, errors each time."""
+        """Shows the template's notes if they have changed, and its errors each time."""
         told = tuple(f"{note.place}: {note.text}" for note in prepared.plan.notes if not note.error)
         for line in told if told != self._notes else ():
             self._given.says.say(f"note: {line}")
@@ -203,7 +203,7 @@ class Development:
 
 
 def urls(project: Project, port: int) -> Iterator[str]:
-    """The local URL of each HTTP function, with the methods that it takes and who may call."""
+    """The local URL of each HTTP function, with its methods and whether requests must be signed."""
     for trigger in project.triggers:
         if (url := local_url(trigger, port)) is not None:
             config = trigger.fields["triggerConfig"]
@@ -222,12 +222,12 @@ def _changed(prepared: _Prepared) -> list[Function]:
 
 
 def _what(function: Function) -> str:
-    """As `deploy.plan` names it in its steps."""
+    """The function's name in the steps of `deploy.plan`."""
     return f"function {function.label}"
 
 
 def _state_of(project: Project) -> list[tuple[str, int, int, int]]:
-    """Which files the code has, and what changes when one is written."""
+    """The code's files, with attributes that change when a file is written."""
     found = []
     for path in sorted({path for function in project.functions for path in archive.files_of(function.code)}):
         try:

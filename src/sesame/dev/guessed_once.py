@@ -1,6 +1,6 @@
-"""Reads a project again and again; of a folder without a template, what was guessed once outlasts broken files.
+"""Reads a project repeatedly; keeps the last guess for a folder without a template while its files are broken.
 
-Used by `cli.dev`. In the middle of an edit a source may hold no handler that could be found, or look like Python 2.
+Used by `cli.dev`. In the middle of an edit, a source may lack a recognizable handler or look like Python 2.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ class GuessedOnce:
         self._source = source
         self._context = context
         self._wanted = wanted
-        # What the last folder without a template was found to be.
+        # The last guess for a folder without a template.
         self._last: Wanted | None = None
 
     def read(self) -> Project:
@@ -43,7 +43,7 @@ class GuessedOnce:
             project = sources.read(self._source, msgspec.structs.replace(self._context, wanted=take))
         finally:
             if not guessed:
-                # There is a template now: a folder without one would be guessed afresh.
+                # There is a template now; if it is removed, the folder is guessed afresh.
                 self._last = None
         if guessed:
             fields = project.functions[0].fields

@@ -1,7 +1,7 @@
-"""Writes how VS Code attaches to a function into `.vscode/launch.json`, and leaves everything else there as it is.
+"""Adds a configuration to attach VS Code to a function to `.vscode/launch.json`, and leaves the rest unchanged.
 
-Used by `cli.dev`. The file is JSON with comments and trailing commas: it is changed as text, in the one place that is
-ours, and not at all where that cannot be found.
+Used by `cli.dev`. The file is JSON with comments and trailing commas, so it is edited as text, in a single place, and
+not at all if that place cannot be found.
 """
 
 import json
@@ -16,7 +16,7 @@ _SPACE = " \t\r\n"
 
 
 class Attach(msgspec.Struct, frozen=True):
-    """What is debugged, where the debugger is reached, and which folder here is which folder there."""
+    """What to debug, the debugger's port, and which local folder corresponds to which remote one."""
 
     function: str
     port: int
@@ -25,13 +25,13 @@ class Attach(msgspec.Struct, frozen=True):
 
 
 class Unreadable(ValueError):
-    """The file is not what VS Code reads; the text says where it is not."""
+    """VS Code would not accept the file; the message states where."""
 
 
 def write(folder: Path, attach: Attach) -> str:
-    """Writes or updates `folder/.vscode/launch.json`; "" when that is done, else why it was not.
+    """Creates or updates `folder/.vscode/launch.json`; returns "", or why it could not.
 
-    `local` is written relative to the folder where it lies below it.
+    `local` is written relative to `folder` if it lies below it.
     """
     path = folder / ".vscode" / "launch.json"
     wanted = configuration(folder, attach)
@@ -45,7 +45,7 @@ def write(folder: Path, attach: Attach) -> str:
         text = path.read_bytes().decode("utf-8")
         merged = merge(text, wanted)
         if merged != text:
-            # What is written in part never takes the place of what was there; a link stays one.
+            # Replaced atomically; a symbolic link stays one.
             real = path.resolve()
             part = real.with_name(f".{real.name}.{os.getpid()}.part")
             part.write_bytes(merged.encode("utf-8"))
@@ -56,7 +56,7 @@ def write(folder: Path, attach: Attach) -> str:
 
 
 def configuration(folder: Path, attach: Attach) -> dict[str, Any]:
-    """As VS Code's Python debugger reads it."""
+    """A configuration for VS Code's Python debugger."""
     local = attach.local
     shown = (
         f"${{workspaceFolder}}/{local.relative_to(folder).as_posix()}" if local.is_relative_to(folder) else str(local)
@@ -73,14 +73,14 @@ def configuration(folder: Path, attach: Attach) -> dict[str, Any]:
 
 
 def name_of(function: str) -> str:
-    """Of the configuration: by it one that was written before is found again."""
+    """The configuration's name, by which an earlier one is found again."""
     return f"Sesame: {function}"
 
 
 def merge(text: str, wanted: dict[str, Any]) -> str:
-    """The text with the configuration in place of the one of its name, or before the others.
+    """Replaces the configuration of the same name, or inserts `wanted` before the others.
 
-    Raises `Unreadable` where the text holds no list of configurations.
+    Raises `Unreadable` if the text has no list of configurations.
     """
     top = _Scanner(text)
     members = top.members(top.skip(0))
@@ -105,7 +105,7 @@ def _name(text: str, members: dict[str, tuple[int, int]]) -> str:
 
 
 def _placed(wanted: dict[str, Any], column: int) -> str:
-    """Its later lines begin where its first one does."""
+    """Indents later lines like the first one."""
     return _indented(wanted).replace("\n", "\n" + " " * column)
 
 
@@ -114,19 +114,19 @@ def _indented(document: Any) -> str:
 
 
 def _column(text: str, at: int) -> int:
-    """How far the line of this place is indented."""
+    """The indentation of the line at this offset."""
     line = text[text.rfind("\n", 0, at) + 1 :]
     return len(line) - len(line.lstrip(" \t"))
 
 
 class _Scanner:
-    """Finds where values begin and end in JSON with comments, without building them."""
+    """Finds where values begin and end in JSON with comments, without parsing them."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def skip(self, at: int) -> int:
-        """The next place that is neither white space nor a comment."""
+        """The next offset that is neither white space nor part of a comment."""
         text = self._text
         while at < len(text):
             if text[at] in _SPACE or text[at] == "\ufeff":
@@ -144,7 +144,7 @@ class _Scanner:
         raise self._bad(at, "more")
 
     def members(self, at: int) -> dict[str, tuple[int, int]]:
-        """Where the value of each key of the object at this place begins and ends."""
+        """Begin and end of each value in the object at this offset, by key."""
         found: dict[str, tuple[int, int]] = {}
         at = self._expect(at, "{")
         while self._text[at := self.skip(at)] != "}":
@@ -157,7 +157,7 @@ class _Scanner:
         return found
 
     def items(self, at: int) -> list[tuple[int, int]]:
-        """Where each item of the list at this place begins and ends."""
+        """Begin and end of each item in the list at this offset."""
         found: list[tuple[int, int]] = []
         at = self._expect(at, "[")
         while self._text[at := self.skip(at)] != "]":
@@ -167,7 +167,7 @@ class _Scanner:
         return found
 
     def _value(self, at: int) -> int:
-        """The end of the value that begins here. Nesting is counted and not recursed into."""
+        """The end of the value that begins here. Counts nesting instead of recursing."""
         depth = 0
         while True:
             at = self.skip(at)

@@ -1,6 +1,6 @@
-"""Where the data of a project under development lie, and whether a `sesame dev` runs on them.
+"""The data directory of a project under development, and whether `sesame dev` is running on it.
 
-Used by `cli.dev`, and by the commands that look for a server where none was named.
+Used by `cli.dev`, and by commands that need a server when none was named.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def data_dir_of(source: Path) -> Path:
-    """In the user's cache, so that nothing is written into the project: one for each folder or Python file."""
+    """In the user's cache, so that the project stays clean: one per folder or Python file."""
     project = source.parent if source.suffix in TEMPLATE_SUFFIXES else source
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = _NOT_IN_A_NAME.sub("-", project.name) or "project"
@@ -23,7 +23,7 @@ def data_dir_of(source: Path) -> Path:
 
 
 def running_for(folder: Path) -> DataDir | None:
-    """The data directory of a `sesame dev` that runs for this folder, or for the nearest parent that has one."""
+    """The data directory of a `sesame dev` running for this folder or its nearest parent that has one."""
     for project in (folder, *folder.parents):
         data_dir = DataDir(data_dir_of(project))
         if data_dir.running() is not None:

@@ -1,6 +1,6 @@
-"""Waits for changes of a project's files: saved as a whole or in parts, renamed into place, deleted.
+"""Waits for changes of a project's files: written at once or in parts, renamed into place, deleted.
 
-Used by `dev.development`. Gives nothing for files that do not belong to the code.
+Used by `dev.development`. Ignores files that are not part of the code.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ import watchfiles
 from sesame.deploy.archive import ALWAYS_IGNORED, ignored_by
 from sesame.deploy.project import Code
 
-# POLICY: what is saved counts as complete once nothing has changed for so long; an editor writes a file in less.
+# POLICY: files count as completely saved once nothing has changed for this long; editors write faster.
 SETTLE_MS = 30
-# What never settles is taken as it is after so long.
+# Files that keep changing are reported after this long.
 SETTLE_MAX_MS = 500
 
-# Whether a change of this file may change what is deployed.
+# Whether a change of this file may change the deployment.
 Matters = Callable[[Path], bool]
 
 
 def matters(root: Path, codes: Iterable[Code]) -> Matters:
-    """`root` is the folder of the project: its template and whatever the template reads lie there."""
+    """`root` is the project's folder, which has its template and all files that the template refers to."""
     folders = [(code.path, ignored_by(code)) for code in codes if code.path is not None and code.path.is_dir()]
     ignore_files = {code.ignore_file for code in codes if code.ignore_file is not None}
     editors = watchfiles.DefaultFilter()
@@ -44,10 +44,10 @@ def matters(root: Path, codes: Iterable[Code]) -> Matters:
 
 
 class Watcher:
-    """Belongs to one event loop; as a context manager it ends with the context. No change is lost while it watches."""
+    """Not thread-safe: belongs to one event loop. Use as a context manager. Loses no change while it watches."""
 
     def __init__(self, decide: Matters) -> None:
-        """`decide` is asked on a thread of its own, for each file that changed."""
+        """`decide` is called on a separate thread for each changed file."""
         self._decide = decide
         self._folders: frozenset[Path] = frozenset()
         self._task: asyncio.Task[None] | None = None
@@ -61,19 +61,19 @@ class Watcher:
         await self._end()
 
     async def watch(self, folders: Iterable[Path]) -> bool:
-        """On return these folders are watched, and no others. True where they were not all watched before."""
+        """Watches these folders and no others, from its return on. True if they were not all watched before."""
         wanted = frozenset(folders)
         if wanted == self._folders and self._task is not None and not self._task.done():
             return False
         await self._end()
         self._folders = wanted
         self._task = asyncio.get_running_loop().create_task(self._run(wanted), name="sesame dev watching")
-        # The first step of the task asks the kernel to watch.
+        # The task's first step registers the folders with the kernel.
         await asyncio.sleep(0)
         return True
 
     async def changed(self) -> list[Path]:
-        """The files that have changed since the last call, once there are any and they have settled."""
+        """The files changed since the last call; waits until there are some and they have settled."""
         waiting = asyncio.ensure_future(self._any.wait())
         assert self._task is not None
         try:

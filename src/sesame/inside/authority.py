@@ -1,7 +1,7 @@
-"""The certificate authority of one Sesame: functions alone trust it, for the names of the cloud that lead here.
+"""The certificate authority of one Sesame: only functions trust it, for the cloud's names that lead to Sesame.
 
-Made at the first start in the data directory, whose `authority` holds the key, for its owner's eyes, and the
-certificate. No sandbox is shown the directory: functions see a copy of the bundle of certificates that they trust.
+Created on the first start in the data directory, whose `authority` contains the key, readable only by its owner, and
+the certificate. Sandboxes never see the directory: functions get a copy of the bundle of trusted certificates.
 """
 
 import datetime
@@ -19,26 +19,26 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEARS = 10
 CERTIFICATE_DAYS = 730
-# Of SECP256R1 (FIPS 186-5).
+# The order of SECP256R1 (FIPS 186-5).
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _BACKDATED = datetime.timedelta(days=1)
 
 
 class Authority:
-    """`open` reads it, or makes it; then it issues certificates for the names that `may_certify` lets pass."""
+    """`open` loads or creates the authority, which then issues certificates for names that `may_certify` accepts."""
 
     def __init__(self, folder: Path, may_certify: Callable[[str], bool], secret: bytes | None = None) -> None:
-        """With a `secret`, the key follows from it, and is never written: its certificates differ, and serve alike."""
+        """With a `secret`, the key is derived from it and never written; certificates differ, but are equally valid."""
         self._folder = folder
         self._secret = secret
         self.may_certify = may_certify
         self._key: ec.EllipticCurvePrivateKey
         self._certificate: x509.Certificate
-        # One for all names: what tells them apart is signed, and a new one each would take longer.
+        # One key for all names: the signed names tell certificates apart, and a key for each would take longer.
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
 
     def open(self) -> None:
-        """Blocks. Raises `OSError`, and `ValueError` for files that are none of its own."""
+        """Blocks. Raises `OSError`, or `ValueError` for files that are not an authority's."""
         key_file, certificate_file = self._folder / "key.pem", self._folder / "certificate.pem"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._secret is not None:
@@ -59,7 +59,7 @@ class Authority:
         self._key = key_read
 
     def bundle(self) -> bytes:
-        """PEM: what this machine's programs trust, and this authority."""
+        """PEM: the certificates that this machine's programs trust, and this authority's."""
         own = self._certificate.public_bytes(serialization.Encoding.PEM)
         paths = ssl.get_default_verify_paths()
         for path in (paths.cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"):
@@ -68,8 +68,8 @@ class Authority:
         return own
 
     def context(self, *names: str) -> ssl.SSLContext:
-        """With a certificate for names that `may_certify` lets pass, or below which it does, as `*.`; blocks for some
-        milliseconds.
+        """A context with a certificate for `names`, which `may_certify` accepts, or whose subdomains it accepts if they
+        begin with `*.`. Blocks for some milliseconds.
         """
         context = bare_context()
         _load(context, self._leaf_key, self._issued(names))
@@ -93,7 +93,7 @@ class Authority:
 
 
 def _derived(secret: bytes) -> ec.EllipticCurvePrivateKey:
-    # Eight bytes more than the order has: the remainder is as good as evenly spread (FIPS 186-5, A.2.1).
+    # Eight bytes longer than the order, so that the remainder is close to uniform (FIPS 186-5, A.2.1).
     spread = HKDF(hashes.SHA256(), 40, salt=None, info=b"sesame: authority of the cloud's names").derive(secret)
     return ec.derive_private_key(int.from_bytes(spread, "big") % (_ORDER - 1) + 1, ec.SECP256R1())
 
@@ -124,7 +124,7 @@ _KEY_USAGE = x509.KeyUsage(
 
 
 def bare_context() -> ssl.SSLContext:
-    """Without a certificate: it can refuse a handshake."""
+    """A context without a certificate, which can only refuse handshakes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -132,7 +132,7 @@ def bare_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    """The module `ssl` reads certificates from files alone: this one has no place of its own on a disk."""
+    """Loads a certificate by way of a temporary file: the module `ssl` reads certificates only from files."""
     with tempfile.NamedTemporaryFile(prefix="sesame-", dir=_in_memory()) as file:
         file.write(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
         file.flush()
@@ -150,7 +150,7 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for its owner's eyes."""
+    """Writes atomically; only the owner can read the file."""
     part = path.with_suffix(".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
-"""Gives each TLS connection of a function the certificate of the name of the cloud that it asks for.
+"""Chooses a certificate for each TLS connection of a function, for the cloud name that it requests.
 
-Asked by `http.listener` before the handshake. Certificates are made in a thread, as fast as `NEW_NAMES` says, so that a
-function that asks for ever new names costs the others next to nothing.
+Called by `http.listener` before the handshake. A thread creates certificates, at most as fast as `NEW_NAMES`, so that a
+function that keeps requesting new names costs the others next to nothing.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
 from sesame.model.fair_rate import FairRate, Rates, Share
 from sesame.model.seldom import Seldom
 
-# Certificates that are kept, those that were asked for last.
+# Cached certificates, the most recently used ones.
 CONTEXTS_MAX = 256
-# POLICY: a certificate takes the thread 3 to 8 ms (2026-11). Programs that start ask for a handful of names at once.
+# POLICY: a certificate takes the thread 3 to 8 ms (2026-11). A starting program requests only a few names.
 NEW_NAMES = Rates(each_per_s=10, each_burst=32, all_per_s=40, all_burst=128)
-# Connections of one instance that wait for certificates; further ones are refused.
+# Connections of one instance that may wait for certificates; further ones are refused.
 WAITING_MAX = 16
-# Instances whose rate is remembered, those that asked last.
+# Instances whose rates are kept, the most recent ones.
 PEERS_MAX = 4096
 
 log = structlog.get_logger("sesame.network")
 
 
 class Certificates:
-    """As `http.tls.NamedTls`. POLICY: a name that is none of the cloud gets the alert `unrecognized_name`."""
+    """Implements `http.tls.NamedTls`. POLICY: a name outside the cloud gets the alert `unrecognized_name`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Certificates:
         *,
         unnamed: tuple[str, ...] = (),
     ) -> None:
-        """`unnamed` are the names in the certificate for clients that say none; without any, those are refused."""
+        """`unnamed` are the names in the certificate for clients that send none; if empty, they are refused."""
         self._authority = authority
         self._unnamed = unnamed
         self._clocks = clocks
@@ -47,7 +47,7 @@ class Certificates:
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
         self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
         self._making: dict[str, asyncio.Future[ssl.SSLContext]] = {}
-        # Of its own, so that no other work of Sesame waits behind it.
+        # A separate thread, so that no other work of Sesame waits behind it.
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="making-certificates")
         self._refusing = bare_context()
         self._refusing.sni_callback = _refuse
@@ -84,7 +84,7 @@ class Certificates:
             making = asyncio.get_running_loop().run_in_executor(self._maker, self._authority.context, *names)
             self._making[name] = making
             making.add_done_callback(lambda made: self._made(name, made))
-        # Another connection may wait for it too.
+        # Another connection may be waiting for it, too.
         return await asyncio.shield(making)
 
     def _made(self, name: str, made: "asyncio.Future[ssl.SSLContext]") -> None:

@@ -1,6 +1,6 @@
-"""Which names of the cloud stand for which of Sesame's endpoints, whichever region they are of.
+"""Maps the cloud's host names, in any region, to Sesame's endpoints.
 
-Asked by the resolver and by the servers on ports 80 and 443 inside the networks of instances.
+Used by the resolver and by the servers on ports 80 and 443 in the instances' networks.
 """
 
 import re
@@ -9,7 +9,7 @@ OSS, FC, SLS, STS = "oss", "fc", "sls", "sts"
 
 _REGION = r"[a-z0-9][a-z0-9-]{0,62}"
 _LABEL = r"[a-z0-9][a-z0-9_-]{0,62}"
-# As the SDKs build them: a bucket or a project may stand before the endpoint's own name.
+# As the SDKs build them: a bucket or project may precede the endpoint's own name.
 _NAMES = (
     (OSS, re.compile(rf"(?:{_LABEL}\.)?(?:oss(?:-{_REGION})?|{_REGION}\.oss)\.aliyuncs\.com\Z")),
     (FC, re.compile(rf"(?:\d{{1,32}}\.{_REGION}\.fc|(?:fc|fcv3)\.{_REGION})\.aliyuncs\.com\Z")),
@@ -20,7 +20,7 @@ _NAME_CHARS_MAX = 253
 
 
 def product_of(name: str) -> str:
-    """OSS, FC, SLS or STS for a name in lower case without a final dot; "" for a name that leads elsewhere."""
+    """OSS, FC, SLS or STS for a lower-case name without a final dot; "" for any other name."""
     if len(name) <= _NAME_CHARS_MAX:
         for product, pattern in _NAMES:
             if pattern.match(name):
@@ -29,8 +29,8 @@ def product_of(name: str) -> str:
 
 
 def wildcards(region: str) -> tuple[str, ...]:
-    """Names of one certificate for clients that do not say in the handshake which name they mean, such as the copy of
-    urllib3 in `aliyunsdkcore` under Python 3.12: every name of one region, and those without a region.
+    """The names of one certificate for clients that send no server name in the handshake, such as the copy of urllib3
+    in `aliyunsdkcore` under Python 3.12: all names of one region, and those without a region.
     """
     below = ("", f"{region}.", f"oss-{region}.", f"oss-{region}-internal.", f"{region}.fc.", f"{region}-internal.fc.")
     logs = ("log.", f"{region}.log.", f"{region}-intranet.log.", "sls.", f"{region}.sls.")

@@ -1,7 +1,7 @@
-"""Passes the TCP connections that functions open to any address outside on to that address.
+"""Relays TCP connections of functions to addresses outside their network.
 
-Each comes to a socket that takes what is for other addresses than the instance's own (`sandbox.network.WayOut`). What
-`inside.rules` refuses, what does not answer and what breaks is reset.
+A socket in the instance's network accepts connections to any address but the instance's own (`sandbox.network.WayOut`).
+Connections that `inside.rules` refuses, that are not answered or that break are reset.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sesame.inside.relaying import Acceptor, closing, connected, relay
 from sesame.inside.rules import EgressRules
 
 CONNECT_TIMEOUT_S = 30.0
-# On, and for no time: a reset.
+# SO_LINGER enabled with zero seconds: closing resets the connection.
 _NO_LINGERING = struct.pack("ii", 1, 0)
 
 
@@ -27,7 +27,7 @@ class Connections:
         self._refusals = Refusals()
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`."""
+        """A `sandbox.network.Serve`."""
 
         bounded = self._bounds.of(client)
 
@@ -41,7 +41,7 @@ class Connections:
         return Acceptor(listening, pass_on, bounded).end
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: Client) -> None:
-        # The socket's own address is the one that the function has connected to.
+        # The socket's own address is the one that the function connected to.
         host, port = writer.get_extra_info("sockname")[:2]
         if not self._rules.permit(ipaddress.ip_address(host), port):
             self._refusals.say(client.name, host, port)

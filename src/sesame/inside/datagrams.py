@@ -1,8 +1,8 @@
-"""Passes the datagrams that functions send to any address outside on to that address, and the answers back.
+"""Relays UDP datagrams of functions to addresses outside their network, and the answers back.
 
-They come to a socket that takes what is for other addresses than the instance's own (`sandbox.network.WayOut`). Each
-pair of a port inside and an address outside is a flow with a socket of the host's own, so that answers of nobody else
-come in. An answer is sent into the instance's network as a packet that has the address it came from.
+A socket in the instance's network receives datagrams to any address but the instance's own (`sandbox.network.WayOut`).
+Each pair of an inner port and an outer address is a flow with its own socket on the host, so that only that address can
+answer. Answers are sent into the instance's network as packets whose source is the outer address.
 """
 
 import contextlib
@@ -21,28 +21,28 @@ from sesame.inside.rules import EgressRules
 from sesame.inside.udp import packet
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 
-# Of one instance: beyond them the one that was silent for longest ends.
+# Per instance; beyond them the flow that has been silent for the longest time ends.
 FLOWS_MAX = 128
-# As long as a stateful firewall waits at least (RFC 4787 §4.3).
+# The minimum for stateful firewalls (RFC 4787 §4.3).
 SILENT_S = 120.0
 DATAGRAM_BYTES_MAX = 65_535
 _ORIGINAL = {socket.AF_INET: (socket.SOL_IP, 20), socket.AF_INET6: (socket.IPPROTO_IPV6, 74)}
-# Behind the family: the port and, of IPv6, the flow; then the address.
+# After the family: the port, for IPv6 the flow label, then the address.
 _ADDRESS = {socket.AF_INET: struct.Struct("!2xH4s"), socket.AF_INET6: struct.Struct("!2xH4x16s")}
 _CONTROL_BYTES = socket.CMSG_SPACE(28)
 
 
 class End(NamedTuple):
-    """An address, packed, and a port of UDP."""
+    """A packed address and a UDP port."""
 
     address: bytes
     port: int
 
 
 class Datagrams:
-    """Of IPv4 or of IPv6: of the version that `source` has, the address that instances send from.
+    """Relays IPv4 or IPv6, according to the version of `source`, the instances' own address.
 
-    `serve_answers` must have been called for an instance before `serve` is.
+    Call `serve_answers` for an instance before `serve`.
     """
 
     def __init__(self, rules: EgressRules, bounds: Bounds, source: str, clocks: Clocks = SYSTEM_CLOCKS) -> None:
@@ -54,7 +54,7 @@ class Datagrams:
         self._answering: dict[str, socket.socket] = {}
 
     def serve_answers(self, sending: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`, of a raw socket."""
+        """A `sandbox.network.Serve` for a raw socket."""
         self._answering[client] = sending
 
         def end() -> None:
@@ -64,7 +64,7 @@ class Datagrams:
         return end
 
     def serve(self, receiving: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`, of a UDP socket that takes all."""
+        """A `sandbox.network.Serve` for a UDP socket that receives datagrams to any address."""
         return _Flows(receiving, self._answering[client], self, self._bounds.of(client)).end
 
     @property
@@ -79,7 +79,7 @@ class Datagrams:
         return permitted
 
     def is_instance(self, source: End) -> bool:
-        """POLICY: whoever sends from another address than the instance's is not answered, nor is it passed on."""
+        """POLICY: datagrams sent from an address other than the instance's are neither answered nor passed on."""
         return source.address == self._source
 
 
@@ -91,7 +91,7 @@ class _Flow:
 
 
 class _Flows:
-    """Of one instance."""
+    """The flows of one instance."""
 
     def __init__(self, receiving: socket.socket, answering: socket.socket, of: Datagrams, client: Client) -> None:
         self._receiving = receiving
@@ -99,7 +99,7 @@ class _Flows:
         self._answering = answering
         self._of = of
         self._client = client
-        # By source and target; the one that was silent for longest comes first.
+        # By source and target, the longest silent flow first.
         self._flows: OrderedDict[tuple[End, End], _Flow] = OrderedDict()
         self._timer: Timer | None = None
         self._from_inside = Paced(receiving, client.passing, self._receive)
@@ -124,12 +124,12 @@ class _Flows:
         flow = self._flows.get((source, target)) or self._open(source, target)
         if flow is not None:
             self._used((source, target), flow)
-            # Lost, as any network may lose it.
+            # Lost, as on any network.
             with contextlib.suppress(OSError):
                 flow.outside.send(data)
 
     def _open(self, source: End, target: End) -> _Flow | None:
-        """None where the target may not be reached, or nothing is free: the datagram is lost."""
+        """None if the target is refused or no capacity is free; the datagram is then lost."""
         if not self._of.is_instance(source) or not target.port or not self._of.may_reach(target, self._client.name):
             return None
         if not self._client.opening.allows():
@@ -167,11 +167,11 @@ class _Flows:
         except (BlockingIOError, InterruptedError):
             raise
         except OSError:
-            # Nobody is there: the function waits, as it would for whoever does not answer.
+            # The target is unreachable; the function waits, as it would for any silent host.
             return DATAGRAM_UNITS
         self._used((source, target), flow)
         to = (socket.inet_ntop(self._family, source.address), 0)
-        # A function that does not read what it asked for loses it.
+        # Lost if the function does not read its answers.
         with contextlib.suppress(OSError):
             self._answering.sendto(packet(target, source, data), to)
         return units_of_datagram(data)

@@ -1,6 +1,6 @@
-"""Passes connections to one address inside an instance's network on to the same address of the host's network.
+"""Forwards connections to one address in an instance's network to the same address in the host's network.
 
-For the single services that `network_allow` names, such as a database on the developer's own machine.
+For single services in `network_allow`, such as a database on the developer's machine.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Forwarding:
         self._bounds = bounds
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`."""
+        """A `sandbox.network.Serve`."""
         bounded = self._bounds.of(client)
         return Acceptor(listening, functools.partial(self._forward, bounded), bounded).end
 

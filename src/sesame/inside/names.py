@@ -1,7 +1,6 @@
-"""The resolver that functions find in their network: some names lead to this Sesame, others to the host's resolver.
+"""The resolver in the functions' network: resolves cloud names to this Sesame, others through the host's resolver.
 
-Serves the sockets of each instance's network, UDP and TCP (RFC 1035).
-Nothing of it reaches the host's own resolution.
+Serves UDP and TCP sockets in each instance's network (RFC 1035). Does not affect the host's own name resolution.
 """
 
 import asyncio
@@ -27,21 +26,21 @@ from sesame.inside.relaying import Acceptor
 PORT = 53
 TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
-# Questions of one instance that wait for the host's resolver at a time. The client asks again where one is dropped.
+# Queries of one instance that may wait for the host's resolver. Clients retry a dropped query.
 WAITING_MAX = 64
 QUESTION_UNITS = 1.0
-# Between two questions of one stream.
+# Between two queries on one stream.
 PAUSE_S = 0.02
-# As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
+# The size that clients and servers agreed on to avoid fragments (EDNS, RFC 6891), for queries and for UDP answers.
 DATAGRAM_BYTES_MAX = 1232
 STREAMS_MAX, STREAM_IDLE_S = 8, 30.0
-# Records beside a question: EDNS and a signature.
+# Additional records of a query: EDNS and a signature.
 _MORE_RECORDS_MAX = 2
 _HEADER = struct.Struct("!6H")
 
 
 def host_nameservers() -> list[str]:
-    """As /etc/resolv.conf of the host says at this moment; empty where there is none."""
+    """The current name servers in the host's /etc/resolv.conf; empty if there are none."""
     try:
         found = dns.resolver.Resolver().nameservers
     except (dns.resolver.NoResolverConfiguration, OSError):
@@ -50,7 +49,7 @@ def host_nameservers() -> list[str]:
 
 
 class NameServer:
-    """`is_own` tells the names that lead to `address`. Without `nameservers` no other name is known."""
+    """`is_own` selects the names that resolve to `address`. Without `nameservers`, no other name resolves."""
 
     def __init__(
         self,
@@ -65,15 +64,15 @@ class NameServer:
         self._bounds = bounds
 
     def serve_datagrams(self, receiving: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`, of a UDP socket."""
+        """A `sandbox.network.Serve` for a UDP socket."""
         return _Datagrams(receiving, self, self._bounds.of(client)).end
 
     def serve_streams(self, listening: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`, of a TCP socket."""
+        """A `sandbox.network.Serve` for a TCP socket."""
         return Acceptor(listening, self._answer_stream, self._bounds.of(client), STREAMS_MAX).end
 
     def answer_at_once(self, question: bytes) -> bytes | None:
-        """b"" for what is no question; None where the host's resolver has to be asked."""
+        """The answer if known at once, or b"" for an invalid query; None if the host's resolver must be asked."""
         if not _may_be_question(question):
             return b""
         try:
@@ -94,13 +93,13 @@ class NameServer:
         return answer.to_wire()
 
     async def answer(self, question: bytes, *, stream: bool) -> bytes:
-        """The answer of the host's resolver, or SERVFAIL where none of its servers answers."""
+        """The answer of the host's resolver, or SERVFAIL if none of its servers answers."""
         query = dns.message.from_wire(question)
         if query.payload > DATAGRAM_BYTES_MAX:
             query.use_edns(query.edns, query.ednsflags, DATAGRAM_BYTES_MAX, options=list(query.options))
         assert self._nameservers is not None
         for server in await asyncio.to_thread(self._nameservers):
-            # The next one is asked.
+            # On failure, the next server is asked.
             with contextlib.suppress(OSError, EOFError, dns.exception.DNSException):
                 if stream:
                     return await _answer_of(server, question)
@@ -127,7 +126,7 @@ class NameServer:
 
 
 async def _answer_of(server: str, question: bytes) -> bytes:
-    """By TCP, and as it is: to read 64 KB of records would take the event loop long."""
+    """Relays over TCP without parsing: parsing 64 KB of records would block the event loop."""
     async with asyncio.timeout(UPSTREAM_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(server, PORT)
         try:
@@ -138,7 +137,7 @@ async def _answer_of(server: str, question: bytes) -> bytes:
 
 
 def _may_be_question(message: bytes) -> bool:
-    """Whether it is worth reading: one question, and next to nothing else."""
+    """Whether the message is worth parsing: one question, and almost nothing else."""
     if not _HEADER.size <= len(message) <= DATAGRAM_BYTES_MAX:
         return False
     _number, _flags, questions, answers, authorities, more = _HEADER.unpack_from(message)
@@ -161,7 +160,7 @@ class _Datagrams:
             task.cancel()
 
     def _receive(self) -> float:
-        # One byte more, to tell what is too long from what has been cut.
+        # One byte more, to distinguish too long a query from a truncated one.
         question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
         answer = self._server.answer_at_once(question)
         if answer is not None:
@@ -180,7 +179,7 @@ class _Datagrams:
         self._send(await self._server.answer(question, stream=False), client)
 
     def _send(self, answer: bytes, client: tuple[str, int]) -> None:
-        # A client that does not read what it asked for loses it.
+        # Lost if the client does not read its answers.
         with contextlib.suppress(OSError):
             if answer:
                 self._socket.sendto(answer, client)

@@ -1,6 +1,6 @@
-"""Reads datagrams from a socket as fast as the client that they are of may have them read.
+"""Reads datagrams from a socket no faster than its client's share allows.
 
-Used by `inside.names` and `inside.datagrams`. Further ones wait in the kernel, which drops what is too much.
+Used by `inside.names` and `inside.datagrams`. Further datagrams wait in the kernel, which drops the excess.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from sesame.model.fair_rate import Share
 
-# Before the event loop turns to other work.
+# Datagrams to read before the event loop turns to other work.
 TAKEN_AT_ONCE = 8
 
 
 class Paced:
-    """Calls `take` whenever there may be a datagram; it reads one, and raises `BlockingIOError` where there is none.
+    """Calls `take` when the socket may have a datagram; `take` reads one, or raises `BlockingIOError` if there is none.
 
-    What it returns is charged to the client's share.
+    The units that `take` returns are charged to the client's share.
     """
 
     def __init__(self, receiving: socket.socket, share: Share, take: Callable[[], float]) -> None:
@@ -28,7 +28,7 @@ class Paced:
         self._read()
 
     def end(self) -> None:
-        """Reads no more, and closes the socket."""
+        """Stops reading and closes the socket."""
         self._ended = True
         if self._wait_no_longer is not None:
             self._wait_no_longer()
@@ -42,7 +42,7 @@ class Paced:
         self._wait_no_longer = None
         if not self._ended:
             self._read()
-            # At once: what it takes is charged before another socket of the client has its turn.
+            # Reads now, so that its cost is charged before the client's next socket has its turn.
             self._on_readable()
 
     def _on_readable(self) -> None:

@@ -1,6 +1,7 @@
-"""The HTTP and CONNECT proxy that functions find in their network, named in their environment (RFC 9110 §7.6, §9.3.6).
+"""The HTTP and CONNECT proxy in the functions' network, named in their environment (RFC 9110 §7.6, §9.3.6).
 
-What `inside.rules` refuses is answered with 403. An address is looked up once, checked, and then connected to as it is.
+Requests that `inside.rules` refuses get status 403. A host is resolved once, its address checked, and the connection
+then made to that address.
 """
 
 import asyncio
@@ -20,40 +21,40 @@ from sesame.model.fair_share import FairSlots
 HEAD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 10.0
-# Of one instance at a time, and of all. A name that nobody answers for keeps its thread, which takes 19 KB, until the
-# host's resolver gives up.
+# Per instance, and in total. A name whose servers do not answer occupies a thread (19 KB) until the host's resolver
+# gives up.
 LOOK_UPS_MAX, LOOK_UP_THREADS = 4, 128
-# Of one name; whoever owns a name may give it thousands.
+# Per name; its owner may give it thousands.
 ADDRESSES_MAX = 16
-# Meant for the proxy, or for one connection alone.
+# Headers for the proxy itself, or for a single connection.
 _NOT_PASSED_ON = frozenset({b"proxy-connection", b"proxy-authorization", b"connection", b"keep-alive"})
 
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
-# Takes a connection over, and the name of the instance that it is of.
+# Takes over a connection, with the name of its instance.
 Take = Callable[[socket.socket, str], None]
 
 
 class _Refused(Exception):
-    """Told to the client with a status and a sentence."""
+    """Sent to the client as a status and a sentence."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-# Of their own, so that whatever names functions ask for, no other work of Sesame waits for a thread.
+# A separate pool, so that slow look-ups of functions never block other work of Sesame.
 _looking_up = ThreadPoolExecutor(LOOK_UP_THREADS, thread_name_prefix="looking-up-names")
 
 
 async def look_up(name: str, port: int) -> Sequence[Address]:
-    """As the host resolves the name. Raises `OSError`."""
+    """Resolves the name through the host. Raises `OSError`."""
     ask = functools.partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
     found = await asyncio.get_running_loop().run_in_executor(_looking_up, ask)
     return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
 
 
 class Own(NamedTuple):
-    """The names that lead to Sesame itself, and what takes connections to its ports."""
+    """The names that lead to Sesame itself, and the handlers of connections to its ports."""
 
     is_own: Callable[[str], bool]
     ports: Mapping[int, Take]
@@ -75,7 +76,7 @@ class EgressProxy:
         self._slots = FairSlots(LOOK_UP_THREADS, LOOK_UPS_MAX)
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
-        """As `sandbox.network.Serve`."""
+        """A `sandbox.network.Serve`."""
         bounded = self._bounds.of(client)
         return Acceptor(listening, functools.partial(self._answer, bounded), bounded).end
 
@@ -129,7 +130,7 @@ class EgressProxy:
 
     async def _addresses(self, host: str, port: int, client: str) -> Sequence[Address]:
         try:
-            # Without the zone of IPv6, which means something on this machine alone.
+            # Without the IPv6 zone, which is meaningful only on this machine.
             return [ipaddress.ip_address(host.partition("%")[0])]
         except ValueError:
             pass
@@ -137,7 +138,7 @@ class EgressProxy:
             async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
                 await self._slots.wait(client)
                 looking_up = asyncio.ensure_future(self._look_up(host, port))
-                # Not before: the thread goes on when nobody waits for it any more.
+                # Not earlier: the thread goes on even if nobody waits for it.
                 looking_up.add_done_callback(lambda _ended: self._slots.give_back(client))
                 return await asyncio.shield(looking_up)
         except (OSError, UnicodeError) as error:
@@ -145,7 +146,7 @@ class EgressProxy:
 
 
 def _read_head(head: bytes) -> tuple[bytes, str, int, bytes]:
-    """Method, host, port and, but for CONNECT, the head for the server."""
+    """Method, host, port and, except for CONNECT, the head to send to the server."""
     first, *fields = head[:-4].split(b"\r\n")
     method, _blank, rest = first.partition(b" ")
     target, _blank, version = rest.rpartition(b" ")
@@ -163,7 +164,7 @@ def _read_head(head: bytes) -> tuple[bytes, str, int, bytes]:
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in _NOT_PASSED_ON]
-    # One request a connection: the server ends the answer by closing, and no other host's request can follow.
+    # One request per connection: the server ends its answer by closing, so no request for another host can follow.
     lines = [b" ".join((method, path.encode("ascii"), version)), *kept, b"Connection: close"]
     return method, host, port, b"\r\n".join(lines) + b"\r\n\r\n"
 

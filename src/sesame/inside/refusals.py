@@ -1,4 +1,4 @@
-"""Tells the operator what functions were refused, now and then: a function itself sees a reset, or nothing."""
+"""Occasionally logs refused connections for the operator: the function itself sees only a reset, or nothing."""
 
 import structlog
 

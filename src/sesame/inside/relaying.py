@@ -1,4 +1,4 @@
-"""Takes the connections of a listening socket of an instance's network, and passes bytes between two connections.
+"""Accepts connections on a listening socket of an instance's network, and relays bytes between two connections.
 
 Used by `inside.proxy` and `inside.forwarding`.
 """
@@ -14,7 +14,7 @@ from sesame.inside.bounds import CONNECTIONS_MAX, Client, units_of_piece
 from sesame.model.fair_rate import Share
 
 BACKLOG_TAKEN_AT_ONCE = 16
-# Without descriptors nothing is accepted for so long.
+# How long no connection is accepted when the process is out of descriptors.
 PAUSE_S = 0.5
 PIECE_BYTES = 64 * 1024
 
@@ -25,9 +25,9 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Acceptor:
-    """Runs `handle` for each connection, `at_once` at a time, so that no instance takes all descriptors.
+    """Runs `handle` for each connection, `at_once` at a time, so that no instance uses up all descriptors.
 
-    How many are taken a second, and of all instances at a time, `client` says.
+    `client` limits the rate, and the number across all sockets and instances.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Acceptor:
         self._client = client
         self._at_once = at_once
         self._waiting: asyncio.Task[None] | None = None
-        # A slot that was waited for, and has no connection yet.
+        # Whether a slot is held that has no connection yet.
         self._granted = False
         self._wait_no_longer: Callable[[], None] | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -47,7 +47,7 @@ class Acceptor:
         self._read()
 
     def end(self) -> None:
-        """Closes the socket and breaks the connections off."""
+        """Closes the socket and aborts its connections."""
         self._ended = True
         self._pause()
         if self._wait_no_longer is not None:
@@ -60,7 +60,7 @@ class Acceptor:
             task.cancel()
 
     def _read(self) -> None:
-        # Whose turn it is not has nothing to look for, however many connections end meanwhile.
+        # While it waits for its turn, ended connections must not resume accepting.
         if not (self._reading or self._ended or self._wait_no_longer is not None):
             self._reading = True
             asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
@@ -93,12 +93,12 @@ class Acceptor:
                 return
             except OSError as error:
                 self._give_slot_back()
-                # No descriptors. The connection goes on waiting, and would wake the event loop at once again.
+                # Out of descriptors. The connection stays queued, and would wake the event loop again at once.
                 log.warning("a function's connection cannot be accepted; trying again", error=str(error))
                 self._pause()
                 asyncio.get_running_loop().call_later(PAUSE_S, self._read)
                 return
-            # The connection has it from here on.
+            # The connection owns the slot from here on.
             self._granted = False
             self._client.share.charge()
             accepted.setblocking(False)
@@ -122,7 +122,7 @@ class Acceptor:
 
     async def _slot_granted(self) -> None:
         await self._client.slots.wait(self._client.name)
-        # Before the look, which may wait for the next slot.
+        # Reset before `_go_on`, which may wait for the next slot.
         self._waiting = None
         if self._granted or self._ended:
             self._client.slots.give_back(self._client.name)
@@ -134,7 +134,7 @@ class Acceptor:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Looks at once: a slot for a connection that was taken meanwhile must go back, and not wait for the next."""
+        """Accepts at once: if the waiting connection has vanished meanwhile, its slot is given back immediately."""
         self._read()
         if not self._ended:
             self._accept()
@@ -143,7 +143,7 @@ class Acceptor:
         try:
             reader, writer = await asyncio.open_connection(sock=accepted, limit=PIECE_BYTES)
         except OSError:
-            # The function has gone already.
+            # The function has already disconnected.
             accepted.close()
             return
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -151,9 +151,9 @@ class Acceptor:
 
 
 async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
-    """Does the work, then closes the connection: at once where the work failed or was cancelled, else once all is sent.
+    """Awaits `work`, then closes the connection: at once if `work` failed or was cancelled, else once all data is sent.
 
-    It counts as open until then, or a client that takes nothing could leave ever more of them behind.
+    The connection counts as open until then; otherwise a client that reads nothing could accumulate such connections.
     """
     try:
         await work
@@ -166,7 +166,7 @@ async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
 
 
 async def connected(client: Client, host: str, port: int, within_s: float) -> Streams:
-    """A connection to an address of this machine's network, opened when it is the client's turn. Raises `OSError`."""
+    """Connects to an address in this machine's network when it is the client's turn. Raises `OSError`."""
     await client.opening.turn()
     client.opening.charge()
     async with asyncio.timeout(within_s):
@@ -174,7 +174,7 @@ async def connected(client: Client, host: str, port: int, within_s: float) -> St
 
 
 async def relay(first: Streams, second: Streams, passing: Share) -> None:
-    """Passes bytes both ways until both sides have said all, or either connection breaks; as fast as the share is."""
+    """Relays bytes in both directions, at the share's rate, until both sides have ended or either connection breaks."""
     ways = [
         asyncio.ensure_future(_pass_on(source[0], target[1], passing))
         for source, target in ((first, second), (second, first))

@@ -1,7 +1,7 @@
-"""Which addresses functions may reach outside: none in a network of the host's own, unless that is allowed by name.
+"""Which outside addresses functions may reach: none in the host's own networks, unless explicitly allowed.
 
-Asked by `inside.proxy`, `inside.connections` and `inside.datagrams` with the address that is then connected to, so that
-no name can change its meaning in between.
+Used by `inside.proxy`, `inside.connections` and `inside.datagrams`, each with the resolved address that it then
+connects to, so that a name cannot change its meaning in between.
 """
 
 import ipaddress
@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-# Reading them takes a millisecond, and they seldom change.
+# How long the machine's addresses are cached: reading them takes a millisecond, and they seldom change.
 OWN_KEPT_S = 2.0
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Loopback, private, shared (RFC 6598; the cloud's metadata is 100.100.100.200), link-local (169.254.169.254), multicast
-# and reserved ones (RFC 6890), and those by which a network translates to its own of IPv4 (RFC 8215).
+# and reserved networks (RFC 6890), and the prefix for a network's local IPv4 translation (RFC 8215).
 REFUSED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -25,31 +25,31 @@ REFUSED: tuple[Network, ...] = tuple(
         "192.168.0.0/16", "224.0.0.0/3", "::/127", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8",
     )
 )  # fmt: skip
-# Addresses of IPv6 that carry one of IPv4 in their last bits (RFC 4291 §2.5.5, RFC 2765 §2.1, RFC 6052) or behind the
+# IPv6 addresses that embed an IPv4 address in their last bits (RFC 4291 §2.5.5, RFC 2765 §2.1, RFC 6052) or after the
 # first 16 (RFC 3056).
 _CARRIES_LAST = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 _CARRIES_FIRST = ipaddress.IPv6Network("2002::/16")
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """An entry of `network_allow`: a network, and a port of it; 0 stands for every port."""
+    """An entry of `network_allow`: a network and a port, where 0 means every port."""
 
     network: Network
     port: int = 0
 
     @property
     def is_one_service(self) -> bool:
-        """Whether this is one port of one address."""
+        """Whether the entry is a single port of a single address."""
         return self.port != 0 and self.network.num_addresses == 1
 
     @property
     def host(self) -> str:
-        """The first address of the network."""
+        """The network's first address."""
         return str(self.network.network_address)
 
 
 def parse(text: str) -> Allowed:
-    """`ADDRESS`, `ADDRESS:PORT`, `NETWORK/BITS` or `[IPv6]:PORT`. Raises `ValueError`, which says what is expected."""
+    """`ADDRESS`, `ADDRESS:PORT`, `NETWORK/BITS` or `[IPv6]:PORT`. Raises `ValueError` that states what is expected."""
     place, port = text, ""
     if text.startswith("[") and "]:" in text:
         place, port = text[1:].split("]:", 1)
@@ -72,8 +72,8 @@ def parse(text: str) -> Allowed:
 
 
 def own_addresses() -> frozenset[Address]:
-    """Every address of this machine: what listens on one of them may be meant for this machine alone."""
-    # Imported here because commands that check settings alone need not wait for it.
+    """All addresses of this machine: a service that listens on one may be meant for this machine alone."""
+    # Imported here because commands that only check settings need not load it.
     import psutil
 
     found = {entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries}
@@ -87,7 +87,7 @@ class EgressRules:
         own: Callable[[], Iterable[Address]] = own_addresses,
         closed: Collection[int] = (),
     ) -> None:
-        """`closed` are ports that are refused at every address, unless an entry of `allowed` names the port itself."""
+        """`closed` ports are refused at every address, unless an entry of `allowed` names the port itself."""
         self._allowed = tuple(allowed)
         self._closed = frozenset(closed)
         self._read_own = own
@@ -110,8 +110,10 @@ class EgressRules:
 
 
 def networks_to_tell(allowed: Sequence[Allowed], version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a function can be told before it connects, of IPv4 or IPv6: networks that may be reached though they lie in
-    refused ones, and networks of which nothing may. What instances have themselves is neither.
+    """What a function can be told in advance about IPv4 or IPv6: allowed networks, and networks that are refused
+    entirely.
+
+    Excludes the instances' own networks.
     """
     # Single services are answered in the instance itself.
     wide = [each.network for each in allowed if not each.is_one_service]
@@ -127,7 +129,7 @@ def networks_to_tell(allowed: Sequence[Allowed], version: int) -> tuple[tuple[st
 
 
 def is_instances_own(network: Network) -> bool:
-    """Whether these are addresses that every network has for itself."""
+    """Whether the addresses exist in every network namespace by itself: loopback and unspecified."""
     return network.is_loopback or (network.network_address.is_unspecified and network.prefixlen > 0)
 
 
@@ -136,7 +138,7 @@ def _covers(outer: Network, inner: Network) -> bool:
 
 
 def carried(address: Address) -> Address:
-    """The address of IPv4 that one of IPv6 stands for; any other address itself, without the zone of IPv6."""
+    """The IPv4 address embedded in an IPv6 address; any other address itself, without its IPv6 zone."""
     if isinstance(address, ipaddress.IPv6Address):
         if any(address in network for network in _CARRIES_LAST):
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -147,7 +149,7 @@ def carried(address: Address) -> Address:
 
 
 def _address(text: str) -> Address | None:
-    """None for what is no address of the internet, such as that of a network card."""
+    """None if `text` is not an IP address, such as the address of a network card."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Counts calls by function, kind and outcome, and where the time of cold starts went, as the engine's observer.
+"""Counts calls by function, kind and outcome, and the durations of cold starts, as an observer of the engine.
 
-Given to the engine by `_metrics` where metrics are on; read by `metrics.families` at each scrape. Runs amid every call,
-so it counts plain numbers and leaves everything else to the scrape.
+Passed to the engine by `_metrics` if metrics are enabled; read by `metrics.families` at each scrape. Runs in every
+call, so it only counts plain numbers and leaves the rest to the scrape.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from sesame.model.errors import CallerError, Exhausted, NotFound, NotStarted
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.owner import service_of
 
-# POLICY: so many functions have series of their own; all later ones share one. Bounds the size of a scrape.
+# POLICY: functions with series of their own; all later ones share one. Bounds the size of a scrape.
 FUNCTIONS_MAX = 500
-# No function can have this name.
+# Not a valid function name.
 OTHER = "(other)"
 
 CALL_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -28,14 +28,17 @@ MIB = 1024 * 1024
 
 
 class Name(NamedTuple):
-    """A function; versions and aliases are counted together. `service` is "" for one that belongs to none."""
+    """A function; its versions and aliases are counted together.
+
+    `service` is "" for a function that belongs to none.
+    """
 
     service: str
     function: str
 
 
 class CallsOfKind:
-    """The synchronous or the asynchronous calls of one function. `durations` has those that reached an instance."""
+    """The synchronous or asynchronous calls of a function. `durations` covers calls that reached an instance."""
 
     __slots__ = ("durations", "outcomes")
 
@@ -45,7 +48,7 @@ class CallsOfKind:
 
 
 class FunctionCalls:
-    """`memory_peak_bytes` is the most that any instance of the function was seen to use."""
+    """`memory_peak_bytes` is the most that any instance of the function has used."""
 
     __slots__ = ("asynchronous", "cold_starts", "memory_peak_bytes", "sync")
 
@@ -57,17 +60,17 @@ class FunctionCalls:
 
 
 class CallCounts:
-    """Belongs to one event loop. `ended` and `refused` are an `engine.interface.Observer`'s."""
+    """Not thread-safe: belongs to one event loop. `ended` and `refused` are methods of `engine.interface.Observer`."""
 
     def __init__(self, functions_max: int = FUNCTIONS_MAX) -> None:
         self._functions_max = functions_max
         self.functions: dict[tuple[str, str], FunctionCalls] = {}
         self.cold_phases = {phase: Durations(COLD_BOUNDS_S) for phase in ("queue", "start", "initialize")}
-        # The steps within a start, by the sandbox driver's names for them; without bounds.
+        # Durations of the steps within a start, by the sandbox driver's names; without bounds.
         self.start_steps: dict[str, Durations] = {}
 
     def name_of(self, service: str, function: str) -> Name:
-        """Under which name an existing function is counted."""
+        """The name under which an existing function is counted."""
         return Name(*self._admitted((service_of(service), function)))
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
@@ -90,11 +93,11 @@ class CallCounts:
             self._count_cold_start(outcome)
 
     def refused(self, target: Target, error: CallerError) -> None:
-        """A synchronous call that was refused before its event was read."""
+        """Counts a synchronous call that was refused before its event was read."""
         self._calls_of(target, error).sync.outcomes[_reason(error)] += 1
 
     def _calls_of(self, target: Target, outcome: Outcome | BaseException) -> FunctionCalls:
-        """A function gets series of its own with the first call that finds it: callers may ask for any name."""
+        """A function gets its own series with the first call that finds it, because callers may request any name."""
         key = (service_of(target.service), target.function)
         if isinstance(outcome, NotFound) and key not in self.functions:
             key = (OTHER, OTHER)

@@ -1,6 +1,6 @@
-"""Every metric of Sesame once: name, kind, labels, meaning. docs/metrics.md holds what `as_markdown` gives.
+"""Defines every metric of Sesame: name, kind, labels, meaning. docs/metrics.md contains the result of `as_markdown`.
 
-Used by `metrics.families`. Names follow Prometheus' conventions: base units, and `_total` for what only grows.
+Used by `metrics.families`. Names follow Prometheus' conventions: base units, and `_total` for counters.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _FUNCTION = ("service", "function")
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """`name` as it is written in queries, a histogram's without the suffix of its series."""
+    """`name` is the name in queries; for a histogram, without the suffix of its series."""
 
     name: str
     kind: str
@@ -33,7 +33,7 @@ class Definition(msgspec.Struct, frozen=True):
     meaning: str
 
     def family(self) -> Any:
-        """An empty family, to which samples are added; its type is that of the kind."""
+        """An empty metric family of this kind, to add samples to."""
         return _KINDS[self.kind](self.name.removesuffix("_total"), self.meaning, labels=self.labels)
 
 
@@ -150,7 +150,7 @@ ALL = (
 
 
 def as_markdown() -> str:
-    """The table of docs/metrics.md."""
+    """The table in docs/metrics.md."""
     lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for each in ALL:
         labels = ", ".join(f"`{label}`" for label in each.labels)

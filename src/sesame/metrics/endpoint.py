@@ -1,6 +1,6 @@
-"""The operator's endpoint: `GET /metrics`, and nothing else.
+"""The operator's endpoint: only `GET /metrics`.
 
-Served by `http.server` on a port of its own. It asks for no signature: whoever reaches the port may read.
+Served by `http.server` on its own port, without authentication: whoever can reach the port may read.
 """
 
 from sesame.http.interface import Answer, Exchange, Refusal

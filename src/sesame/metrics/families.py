@@ -1,7 +1,7 @@
-"""Makes families of samples from what this process has counted and holds, at a scrape.
+"""Builds metric families from this process's counters and state at a scrape.
 
-Called by `metrics.scrape` on the event loop, so that a scrape sees one moment; bounded by `calls.FUNCTIONS_MAX` and by
-the number of instances.
+Called by `metrics.scrape` on the event loop, so that a scrape is consistent. The size is bounded by
+`calls.FUNCTIONS_MAX` and the number of instances.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from sesame.model.durations import Durations
 
 
 class InstanceCount(msgspec.Struct, frozen=True):
-    """An instance as it is counted; `state` is one of those that `definitions.INSTANCES` names."""
+    """One instance to count; `state` is one of those in `definitions.INSTANCES`."""
 
     service: str
     function: str
@@ -36,7 +36,7 @@ class ProvisionedCount(msgspec.Struct, frozen=True):
 
 
 class PoolState(msgspec.Struct, frozen=True):
-    """The instances of an engine, and what became of requests for them since the start."""
+    """An engine's instances, and the results of requests for them since the start."""
 
     instances: list[InstanceCount]
     provisioned: list[ProvisionedCount]
@@ -48,7 +48,7 @@ class PoolState(msgspec.Struct, frozen=True):
 
 
 class Lag(Protocol):
-    """As `store.logs.lag.Lag`."""
+    """See `store.logs.lag.Lag`."""
 
     @property
     def seconds(self) -> float: ...
@@ -78,7 +78,7 @@ class Commits(Protocol):
 
 
 class Depth(Protocol):
-    """As `store.queue.depth.QueueDepth`."""
+    """See `store.queue.depth.QueueDepth`."""
 
     @property
     def invocations(self) -> Mapping[str, int]: ...
@@ -94,7 +94,7 @@ class Depth(Protocol):
 
 
 class LogsKept(Protocol):
-    """As `store.logs.logstores.measuring.Kept`."""
+    """See `store.logs.logstores.measuring.Kept`."""
 
     @property
     def lines(self) -> int: ...
@@ -113,7 +113,7 @@ class LogsKept(Protocol):
 
 
 class LogServiceCounts(Protocol):
-    """As `store.logs.logstores.measuring.LogServiceCounts`."""
+    """See `store.logs.logstores.measuring.LogServiceCounts`."""
 
     @property
     def written_lines(self) -> int: ...
@@ -126,7 +126,7 @@ class LogServiceCounts(Protocol):
 
 
 class Leader(NamedTuple):
-    """The node of a cluster that leads, where other nodes reach it, and in which epoch."""
+    """A cluster's leading node, its address for other nodes, and its epoch."""
 
     node: str
     address: str
@@ -134,7 +134,7 @@ class Leader(NamedTuple):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What is looked at. `logs` is None where no logs are kept, `leader` where there is no cluster."""
+    """The sources of metrics. `logs` is None if no logs are kept, `leader` if there is no cluster."""
 
     calls: CallCounts
     pool: Callable[[], PoolState]
@@ -146,7 +146,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def in_process(measured: Measured) -> Iterator[Metric]:
-    """Everything but the queue, which is in the database."""
+    """All metrics except those that require a database."""
     yield from _calls(measured.calls)
     yield from _pool(measured.pool(), measured.calls)
     yield from _commits(measured.commits)
@@ -164,7 +164,7 @@ def in_process(measured: Measured) -> Iterator[Metric]:
 
 
 def of_queue(depth: Depth | None) -> Iterator[Metric]:
-    """None: the database did not answer."""
+    """Metrics of the queue; None if its database did not answer."""
     yield _one(names.STORE_UP, int(depth is not None))
     if depth is not None:
         yield _labelled(names.QUEUE, {(state.lower(),): count for state, count in depth.invocations.items()})
@@ -174,7 +174,7 @@ def of_queue(depth: Depth | None) -> Iterator[Metric]:
 
 
 def of_logstores(kept: LogsKept | None) -> Iterator[Metric]:
-    """None: the file of the logstores did not answer."""
+    """Metrics of the logstores; None if their database did not answer."""
     if kept is not None:
         yield _one(names.SLS_LINES, kept.lines)
         yield _one(names.SLS_UNSEALED, kept.unsealed_lines)

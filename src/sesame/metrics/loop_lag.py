@@ -1,6 +1,6 @@
-"""Measures by how much the event loop comes late to what is due, several times a second.
+"""Measures how late the event loop runs its callbacks, several times a second.
 
-Started by `_metrics` where metrics are on. What holds the loop up holds up every call of the server.
+Started by `_metrics` if metrics are enabled. A blocked event loop delays every call of the server.
 """
 
 from sesame.model.clocks import Clocks, Timer
@@ -11,7 +11,7 @@ BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class LoopLag:
-    """Belongs to one event loop. `start` once, then `stop` once."""
+    """Not thread-safe: belongs to one event loop. Call `start` once, then `stop` once."""
 
     def __init__(self, clocks: Clocks) -> None:
         self.durations = Durations(BOUNDS_S)

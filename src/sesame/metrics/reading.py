@@ -1,6 +1,6 @@
-"""Reads a scrape back, and tells what happened between two of them: for `sesame top`.
+"""Parses scrapes, and computes the changes between two of them, for `sesame top`.
 
-Knows the text of Prometheus and the names of `metrics.definitions`; no server.
+Depends only on Prometheus' text format and `metrics.definitions`, not on the server.
 """
 
 from collections import Counter, defaultdict
@@ -12,16 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sesame.metrics import definitions as names
 from sesame.metrics.calls import MIB, SUCCESS, THROTTLED
 
-# Samples of a scrape by metric; each has labels and a value.
+# The samples of a scrape by metric name, each with labels and a value.
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 
 
 class NoMetrics(ValueError):
-    """The text is not that of a Sesame's metrics."""
+    """The text is not a Sesame's metrics."""
 
 
 class FunctionRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One function. Times are None where no call reached an instance; `calls_per_s` is None without a span of time."""
+    """One function. Times are None if no call reached an instance; `calls_per_s` is None without a time span."""
 
     service: str
     function: str
@@ -37,9 +37,9 @@ class FunctionRow(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Look(msgspec.Struct, frozen=True, rename="camel"):
-    """What happened in `seconds`, or since the server's start where that is None, and how things stand now.
+    """Activity within `seconds`, or since the server's start if that is None, and the current state.
 
-    What the server does not know, because its database does not answer or it keeps no logs, is None.
+    Values that the server cannot provide, because its database does not answer or it keeps no logs, are None.
     """
 
     seconds: float | None
@@ -53,7 +53,7 @@ class Look(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def samples_of(text: str) -> Samples:
-    """Raises `NoMetrics`."""
+    """Raises `NoMetrics` if the text cannot be parsed."""
     found: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
     try:
         for family in text_string_to_metric_families(text):
@@ -84,7 +84,7 @@ def look(now: Samples, before: Samples | None = None, seconds: float | None = No
 
 
 def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
-    """As PromQL's `histogram_quantile`: within its bucket a value lies where its rank does. None: nothing was counted.
+    """Like PromQL's `histogram_quantile`: interpolates linearly within a bucket. None if nothing was counted.
 
     `buckets` are cumulative counts by upper bound, the last one infinite.
     """
@@ -100,7 +100,7 @@ def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
 
 
 class _Numbers(msgspec.Struct):
-    """The counters of one function, both kinds of calls together; gauges beside them."""
+    """A function's counters, with both kinds of calls combined, and its gauges."""
 
     outcomes: Counter[str]
     buckets: Counter[float]
@@ -130,7 +130,7 @@ def _of(samples: Samples, function: tuple[str, str]) -> _Numbers:
 
 def _row(function: tuple[str, str], now: _Numbers, before: _Numbers, seconds: float | None) -> FunctionRow:
     if now.outcomes.total() < before.outcomes.total():
-        # The server was started again meanwhile, and counts from 0.
+        # The server has restarted, and its counters began at 0.
         before = _of({}, function)
     outcomes = now.outcomes - before.outcomes
     buckets = {bound: now.buckets[bound] - before.buckets[bound] for bound in now.buckets}

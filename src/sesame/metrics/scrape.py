@@ -1,6 +1,6 @@
-"""One scrape: everything that is measured, in the form that the scraper asks for.
+"""One scrape: all metrics, in the format that the scraper requests.
 
-Called by `metrics.endpoint`. Samples are gathered on the event loop, and become text on a thread.
+Called by `metrics.endpoint`. Collects samples on the event loop, and encodes them on a thread.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Scraped(msgspec.Struct, frozen=True):
 
 
 class Scrape:
-    """`depth` reads the queue, `kept` the logstores; each raises `PlatformError` where its database does not answer."""
+    """`depth` reads the queue, `kept` the logstores; each raises `PlatformError` if its database does not answer."""
 
     def __init__(
         self, measured: Measured, depth: Callable[[], Awaitable[Depth]], kept: Callable[[], Awaitable[LogsKept]]
@@ -36,16 +36,16 @@ class Scrape:
         self._measured = measured
         self._depth = depth
         self._kept = kept
-        # These look into the process at each scrape, on the thread that encodes. One registry keeps them from the
-        # library's global one.
+        # These collectors inspect the process at each scrape, on the encoding thread. Their own registry keeps them out
+        # of the library's global one.
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)
-        # Several scrapers at a time cost no more memory and no more database than one.
+        # Limits concurrent scrapers to the memory and database load of one.
         self._one_at_a_time = asyncio.Lock()
 
     async def take(self, accept: str) -> Scraped:
-        """`accept` is the header of that name, which chooses between Prometheus' own text and OpenMetrics."""
+        """`accept` is the Accept header, which selects Prometheus' text format or OpenMetrics."""
         async with self._one_at_a_time:
             depth, kept = await _or_none(self._depth), await _or_none(self._kept)
             found = [*families.of_queue(depth), *families.of_logstores(kept), *families.in_process(self._measured)]
@@ -53,7 +53,7 @@ class Scrape:
 
     def _encode(self, found: list[Metric], accept: str) -> Scraped:
         gathered = _Gathered([*found, *self._process.collect()])
-        # The library's own choice fails for versions that are no numbers.
+        # The library's own selection fails on versions that are not numbers.
         if any(each.partition(";")[0].strip() == _OPENMETRICS for each in accept.split(",")):
             text: bytes = openmetrics.generate_latest(gathered)  # type: ignore[no-untyped-call]
             return Scraped(openmetrics.CONTENT_TYPE_LATEST, text)
@@ -64,12 +64,12 @@ async def _or_none(read: Callable[[], Awaitable[T]]) -> T | None:
     try:
         return await read()
     except PlatformError:
-        # Of the queue the sample `sesame_store_up` says so; the database's own message is in the log.
+        # For the queue, `sesame_store_up` shows this; the database's message is in the log.
         return None
 
 
 class _Gathered(Collector):
-    """What was gathered before, for an encoder, which takes collectors alone."""
+    """Presents collected samples to the encoder, which accepts only collectors."""
 
     def __init__(self, found: list[Metric]) -> None:
         self._found = found

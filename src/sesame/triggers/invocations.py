@@ -1,4 +1,4 @@
-"""Makes the queue's row of a call that a trigger asks for, as the asynchronous configuration of the function says.
+"""Creates the queue's row for a call that a trigger requests, according to the function's asynchronous configuration.
 
 Used by every kind of trigger that fires.
 """
@@ -28,7 +28,7 @@ class Queue(Protocol):
 
 
 class TriggeredInvocations:
-    """Reads the catalog's memory; calls belong on the event loop's thread."""
+    """Reads the catalog's memory, so call it on the event loop's thread."""
 
     def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
         self._policy_of = AsyncPolicies(catalog).policy_of
@@ -37,7 +37,10 @@ class TriggeredInvocations:
     def make(
         self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META, retries: int | None = None
     ) -> NewInvocation:
-        """Due now. `source` is as `NewInvocation` says (`oss:NAME`); `retries` in place of the function's own."""
+        """A call that is due now.
+
+        `source`: see `NewInvocation` (`oss:NAME`); `retries` overrides the function's setting.
+        """
         policy = self._policy_of(target)
         wanted = Wanted(
             target=target,
@@ -53,5 +56,5 @@ class TriggeredInvocations:
 
 
 def target_of(service: str, function: str, trigger: Trigger) -> Target:
-    """The function under the qualifier that the trigger names."""
+    """The function under the trigger's qualifier."""
     return Target(service=service, qualifier=trigger.qualifier or limits.LATEST, function=function)

@@ -1,7 +1,7 @@
-"""Calls functions when logs have arrived in the logstores of their triggers: with the cursors between which they lie.
+"""Calls functions when logs have arrived in their triggers' logstores, with the cursors that enclose them.
 
-Run by `app`. The call is in the queue before the cursor moves on: after a crash a function may be called twice for the
-same logs, and no log is passed over.
+Run by `app`. A call is queued before the cursor advances: after a crash a function may be called twice for the same
+logs, but no log is skipped.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from sesame.store.logs.logstores.reader_cursors import READERS, ReaderCursors
 from sesame.store.sql.database import Database
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
-# POLICY: a longer interval than about thirty years is never.
+# POLICY: a longer interval than about thirty years means never.
 INTERVAL_S_MAX = 10**9
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class LogStorage(Logstores, Protocol):
 
 
 class LogArrivalNeeds(msgspec.Struct, frozen=True, kw_only=True):
-    """`endpoint` is where functions find the Log Service."""
+    """`endpoint` is the address at which functions reach the Log Service."""
 
     catalog: Catalog
     database: Database
@@ -54,7 +54,7 @@ class LogArrivalNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Watched(msgspec.Struct, frozen=True):
-    """An enabled log trigger, with what it asks for."""
+    """An enabled log trigger with its settings."""
 
     service: str
     function: str
@@ -72,15 +72,15 @@ class _Watched(msgspec.Struct, frozen=True):
 
 
 class LogTriggers:
-    """`open` before logs are taken in; `run` for as long as Sesame does."""
+    """Call `open` before logs are accepted; `run` for as long as Sesame runs."""
 
     def __init__(self, needs: LogArrivalNeeds) -> None:
         self._needs = needs
         self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
         self._watched: dict[str, _Watched] = {}
-        # Triggers whose logstores may have got logs that they were not told of.
+        # Triggers whose logstores may have received logs since they last fired.
         self._pending: set[str] = set()
-        # When each fired last (monotonic seconds).
+        # When each trigger last fired (monotonic seconds).
         self._fired_at: dict[str, float] = {}
         self._wake = asyncio.Event()
 
@@ -91,7 +91,7 @@ class LogTriggers:
         await self._needs.logstores.reader_cursors.forget_others(set(self._watched))
 
     async def run(self) -> None:
-        """Never returns. Begins with what came while Sesame did not run."""
+        """Never returns. Begins with logs that arrived while Sesame was not running."""
         while True:
             self._wake.clear()
             wait_s = await self.fire()
@@ -103,12 +103,12 @@ class LogTriggers:
                     timer.cancel()
 
     async def fire(self) -> float | None:
-        """Fires what is due; in how many seconds the next is, None when nothing waits."""
+        """Fires the triggers that are due; returns the seconds until the next one, or None if none waits."""
         soonest_s = math.inf
         for reader in sorted(self._pending):
             watched = self._watched.get(reader)
             if watched is None:
-                # It was deleted while another was fired.
+                # Deleted while another trigger fired.
                 continue
             interval_s = min(watched.config.job_config.trigger_interval, INTERVAL_S_MAX)
             due_s = self._fired_at.get(reader, -math.inf) + interval_s
@@ -139,7 +139,7 @@ class LogTriggers:
         for shard in await self._needs.logstores.shards(project, logstore):
             begin = cursors.get(shard.id)
             if begin is None:
-                # Later than now and now are the same; numbers of any size are not.
+                # A time later than now is equivalent to now; a number of arbitrary size would be refused.
                 since_s = max(watched.config.source_config.start_time or watched.created_s, 0)
                 since_s = min(since_s, int(self._needs.clocks.wall()) + 1)
                 begin = await self._needs.logstores.cursor(project, logstore, shard.id, since_s)
@@ -183,7 +183,7 @@ class LogTriggers:
             self._wake.set()
 
     def _watch(self) -> None:
-        """Triggers that are new or changed may have logs that they were not told of."""
+        """Marks new and changed triggers as pending, as they may have missed logs."""
         before, self._watched = self._watched, {each.reader: each for each in self._enabled()}
         self._pending &= self._watched.keys()
         self._pending |= {reader for reader, watched in self._watched.items() if before.get(reader) != watched}
@@ -211,5 +211,5 @@ def _warn(watched: _Watched, reason: str) -> None:
 
 
 def _text(cursor: int) -> str:
-    """As the Log Service writes it."""
+    """The cursor as the Log Service encodes it."""
     return base64.b64encode(str(cursor).encode()).decode()

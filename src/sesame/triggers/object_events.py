@@ -1,7 +1,7 @@
-"""Turns events of objects into asynchronous invocations of the functions whose triggers ask for them.
+"""Turns object events into asynchronous invocations of the functions whose triggers match.
 
-The store writes events into the outbox with the change that causes them; one transaction here puts the invocations into
-the queue and removes the events from the outbox. What a crash leaves is taken up at the next start.
+The store writes events to the outbox together with the change that causes them; here, one transaction queues the
+invocations and removes the events from the outbox. Events left by a crash are processed at the next start.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from sesame.store.sql.database import Database
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
 EVENTS_AT_ONCE = 256
-# POLICY: how long an event may wait whose announcement was lost. Each wake-up reads one index.
+# POLICY: how long an event may wait if its notification was lost. Each wake-up reads one index.
 LOOK_EVERY_S = 30.0
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class ObjectEventNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectEventTriggers:
-    """`open` before the object store is served; `run` for as long as Sesame does."""
+    """Call `open` before the object store is served; `run` for as long as Sesame runs."""
 
     def __init__(self, needs: ObjectEventNeeds) -> None:
         self._needs = needs
@@ -55,8 +55,9 @@ class ObjectEventTriggers:
         self._wake = asyncio.Event()
 
     def open(self) -> None:
-        """From here on the store writes events for every enabled trigger, and for one that is made later before its
-        maker has the answer.
+        """Has the store write events for every enabled trigger from now on.
+
+        A trigger that is created later is covered before its creator gets the reply.
         """
         for record in self._needs.catalog.of_kind(records.TRIGGER):
             self._note(record)
@@ -65,7 +66,7 @@ class ObjectEventTriggers:
         self._needs.events.on_events(self._wake.set)
 
     async def run(self) -> None:
-        """Never returns. Begins with what the last run left."""
+        """Never returns. Begins with events left by the last run."""
         clocks = self._needs.clocks
         while True:
             self._wake.clear()
@@ -78,7 +79,7 @@ class ObjectEventTriggers:
                 timer.cancel()
 
     async def pass_on(self) -> int:
-        """Passes the oldest events on; returns how many were in the outbox, EVENTS_AT_ONCE at most."""
+        """Passes on the oldest events; returns how many were in the outbox, at most EVENTS_AT_ONCE."""
         database, queue = self._needs.database, self._needs.queue
         entries = await database.read(lambda c: outbox.pending(c, outbox.OBJECT_EVENT, EVENTS_AT_ONCE))
         if not entries:
@@ -104,7 +105,7 @@ class ObjectEventTriggers:
         return len(entries)
 
     def _invocation(self, entry: outbox.Entry) -> NewInvocation | str:
-        """The call that an event asks for, or why it asks for none."""
+        """The call that an event leads to, or why there is none."""
         event = msgspec.json.decode(entry.payload, type=ObjectEvent)
         service, function, name = entry.subject.split("/")
         record = self._needs.catalog.get(records.TRIGGER, f"{service}/{function}", name)

@@ -1,6 +1,7 @@
-"""Says in the log which triggers do not fire here: at the start, and whenever one is made or changed.
+"""Logs triggers that do not fire on this server, at start-up and whenever one is created or changed.
 
-Opened by `app`. They are stored, as the API requires, and `sesame triggers fire` calls their functions by hand.
+Opened by `app`. Such triggers are stored, as the API requires, and `sesame triggers fire` calls their functions by
+hand.
 """
 
 from collections.abc import Callable
@@ -17,16 +18,16 @@ from sesame.store.catalog import Catalog, Change
 NAMED_MAX = 10
 NEXT_STEP = "sesame triggers fire calls the function by hand"
 
-# Why the role of a function's trigger does not let it fire; "" where it does.
+# Why the role of a function's trigger does not let it fire; "" if it does.
 Objection = Callable[[str, str, Trigger], str]
 
 log = structlog.get_logger(__name__)
 
 
 def tell_silent_triggers(catalog: Catalog, objection: Objection) -> None:
-    """One line for each reason now, and one for each such trigger that is made or changed from now on.
+    """Logs one line for each reason now, and one for each such trigger that is created or changed later.
 
-    `objection` says why a trigger's role does not let it fire.
+    `objection` returns why a trigger's role does not let it fire.
     """
     by_reason: dict[str, list[str]] = {}
     for record in catalog.of_kind(records.TRIGGER):
@@ -50,7 +51,7 @@ def _tell(change: Change, objection: Objection) -> None:
 
 
 def _reason(record: Record, objection: Objection) -> str:
-    """ "" for what fires, and for what its owner has disabled."""
+    """Why the trigger does not fire; "" if it fires, or if its owner has disabled it."""
     trigger: Trigger = record.document
     reason = why_silent(trigger.trigger_type, trigger.trigger_config)
     if reason == DISABLED:

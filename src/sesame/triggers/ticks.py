@@ -1,4 +1,4 @@
-"""When a timer ticks next: which of several missed ticks is made up for, and what a clock that was set back changes.
+"""When a timer next ticks, which of several missed ticks is made up for, and what happens if the clock is set back.
 
 Called by `triggers.timers`; pure functions. docs/triggers.md states the policy for users.
 """
@@ -13,16 +13,16 @@ from sesame.model.trigger import Trigger
 from sesame.model.trigger_configs import TimerConfig
 from sesame.store.timers import Key, TimerRow
 
-# POLICY, as cron(8): what ticks at least this often follows a clock that was set back at once. What ticks less often
-# does not repeat a tick, unless the clock was set back by so much that it must have been wrong before.
+# POLICY, as cron(8): a timer that ticks at least this often follows a clock that was set back at once. A less frequent
+# one repeats no tick, unless the clock was set back so far that it must have been wrong before.
 FREQUENT_S = 3600.0
 CORRECTION_S = 3 * 3600.0
-# A step of the clock as time servers make it; no tick is repeated because of it.
+# A smaller step of the clock, as made by time servers, repeats no tick.
 STEP_S = 60.0
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """`at` is the time that the schedule names, `missed` whether earlier ones were passed over."""
+    """`at` is the scheduled time; `missed` is true if earlier ticks were skipped."""
 
     at: float
     missed: bool
@@ -30,7 +30,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 def first_row(key: Key, trigger: Trigger, config: TimerConfig, since: float) -> TimerRow | None:
-    """The row of a timer that counts from `since` on; None when it never comes due any more."""
+    """The row of a timer that counts from `since`; None if it never comes due again."""
     next_at = schedules.next_time(schedules.timer(config.cron_expression), since)
     if next_at is None:
         return None
@@ -45,7 +45,7 @@ def first_row(key: Key, trigger: Trigger, config: TimerConfig, since: float) -> 
 
 
 def tick(row: TimerRow, schedule: Every | Cron, now: float) -> Tick:
-    """The tick of a row that is due: the newest of those that are due by now. Those before it are not made up for."""
+    """The tick of a due row: the newest one due by now. Earlier ones are not made up for."""
     at = row.next_at
     next_at = schedules.next_time(schedule, at)
     if next_at is not None and next_at <= now:
@@ -56,7 +56,7 @@ def tick(row: TimerRow, schedule: Every | Cron, now: float) -> Tick:
 
 
 def set_back(row: TimerRow, schedule: Every | Cron, now: float) -> TimerRow:
-    """The row as it is to be when the clock says `now`, which may be earlier than when the row was written."""
+    """The row adjusted to a clock that shows `now`, which may be earlier than when the row was written."""
     if isinstance(schedule, Every):
         longest_s = math.floor(schedule.interval_s)
         return row if row.next_at - now <= longest_s else _counting_from(row, schedule, now)

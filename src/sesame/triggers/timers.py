@@ -1,7 +1,7 @@
-"""Timer triggers: puts an invocation into the queue whenever one is due, in the transaction that moves its row on.
+"""Timer triggers: queues an invocation whenever one is due, in the transaction that advances the timer's row.
 
-Opened by `app`. Whatever number of timers there are, they wait with one timer of the event loop. A crash neither loses
-nor repeats a tick; ticks.py says what becomes of those that were missed while Sesame was down.
+Opened by `app`. All timers share one timer of the event loop. A crash neither loses nor repeats a tick; see ticks.py
+for ticks missed while Sesame was down.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from sesame.store.timers import Key, TimerRow
 from sesame.triggers import ticks
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
-# So that a thousand timers that are due at once neither hold the writer up for long nor take a commit each.
+# A thousand timers due at once should neither block the writer for long nor take one commit each.
 TICKS_AT_ONCE = 256
 
 log = structlog.get_logger(__name__)
@@ -56,21 +56,21 @@ class _Timer(msgspec.Struct, frozen=True):
 
 
 class TimerTriggers:
-    """`open` once, then `run` for as long as Sesame runs; `close` ends the waiting."""
+    """Call `open` once, then `run` for as long as Sesame runs; `close` cancels the waiting."""
 
     def __init__(self, needs: TimerNeeds) -> None:
         self._needs = needs
         self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
         self._timers: dict[Key, _Timer] = {}
         self._due: list[tuple[float, Key]] = []
-        # Triggers that changed since their rows were written.
+        # Triggers changed since their rows were written.
         self._changed: dict[Key, None] = {}
         self._was_set_back = False
         self._wake = asyncio.Event()
         self._alarm = Alarm(needs.clocks, self._wake.set, self._on_set_back)
 
     async def open(self) -> None:
-        """On return every enabled timer has a row, and changes of triggers are followed."""
+        """Ensures that every enabled timer has a row, and follows changes of triggers from now on."""
         self._needs.catalog.on_change(self._on_change)
         kept = {row.key: row for row in await self._needs.database.load(rows.load)}
         for record in self._needs.catalog.of_kind(records.TRIGGER):
@@ -83,7 +83,7 @@ class TimerTriggers:
         self._alarm.close()
 
     async def run(self) -> None:
-        """Never returns. May be run again after an error: what was due then is due now."""
+        """Never returns. May be run again after an error: due ticks stay due."""
         self._due = [(timer.row.next_at, key) for key, timer in self._timers.items()]
         heapq.heapify(self._due)
         self._wake.set()
@@ -109,7 +109,7 @@ class TimerTriggers:
         self._wake.set()
 
     async def _follow(self, kept: dict[Key, TimerRow]) -> None:
-        """Makes the rows of triggers that changed what the catalog says, and keeps those that still hold."""
+        """Updates the rows of changed triggers, and keeps those that are still valid."""
         changed, self._changed = self._changed, {}
         wanted = {key: self._wanted(key, kept.get(key)) for key in changed}
         written = [each.row for key, each in wanted.items() if each is not None and each.row != kept.get(key)]
@@ -132,7 +132,7 @@ class TimerTriggers:
                 self._put(key, timer)
 
     def _wanted(self, key: Key, kept: TimerRow | None) -> _Timer | None:
-        """The timer that a trigger asks for: with the row that is kept where it still holds, else with a new one."""
+        """The timer of a trigger, with its stored row if that is still valid, else a new one; None if it has none."""
         record = self._needs.catalog.get(records.TRIGGER, *key)
         if record is None or record.document.trigger_type != configs.TIMER:
             return None
@@ -166,7 +166,7 @@ class TimerTriggers:
         heapq.heappush(self._due, (timer.row.next_at, key))
 
     def _next_at(self) -> float | None:
-        """The earliest of all times, without what is left of rows that were replaced."""
+        """The earliest due time; discards entries of replaced rows."""
         while self._due and not self._holds(*self._due[0]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
@@ -183,7 +183,7 @@ class TimerTriggers:
         return due
 
     async def _fire(self, due: dict[Key, _Timer]) -> None:
-        """One transaction: each tick's row moves on, and the invocation is in the queue."""
+        """Advances each tick's row and queues its invocation, in one transaction."""
         now = self._needs.clocks.wall()
         made = [(key, timer, ticks.tick(timer.row, timer.schedule, now)) for key, timer in due.items()]
         news = {key: self._invocation(timer, tick) for key, timer, tick in made}
@@ -201,14 +201,14 @@ class TimerTriggers:
         for key, timer, tick in made:
             if key in taken:
                 self._tell_missed(timer, tick)
-                # A change that was made meanwhile is followed next.
+                # A change made meanwhile is followed next.
                 if self._timers.get(key) is timer:
                     self._put(key, _Timer(tick.following, timer.schedule, timer.record))
             else:
                 await self._read_again(key, timer)
 
     def _invocation(self, timer: _Timer, tick: ticks.Tick) -> NewInvocation | None:
-        """None where the trigger's role does not allow the call: then the tick passes without one."""
+        """None if the trigger's role does not allow the call; the tick then passes without one."""
         trigger: Trigger = timer.record.document
         service, _slash, function = timer.row.parent.partition("/")
         target = target_of(service, function, trigger)
@@ -226,7 +226,7 @@ class TimerTriggers:
             )  # fmt: skip
 
     async def _read_again(self, key: Key, timer: _Timer) -> None:
-        """The tick was not ours to take: the trigger changed, which is followed next, or another took the row."""
+        """Handles a row that could not be claimed: the trigger has changed, or another process took the tick."""
         if key in self._changed or self._timers.get(key) is not timer:
             return
         row = await self._needs.database.read(lambda connection: rows.find(connection, key))
