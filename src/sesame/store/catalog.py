@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Two changes within one tick of the clock still differ by this much.
 TICK_S = 0.001
 CHANGES_PER_PAGE = 1000
-# After a lost connection; beyond it every record is read again.
+# Maximum number of changes read after a lost connection; beyond it every record is read again.
 MISSED_MAX = 100_000
 # POLICY: a follower that was away for longer loads everything again.
 TOMBSTONE_AGE_S = 7 * 86400.0
@@ -45,9 +45,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What changed, in order of revision; a record that changed several times appears once, as it is now.
+    """Changes in order of revision; a record that changed several times appears once, in its current state.
 
-    `revision` is where to go on from. `more` says that the page ended before the last change.
+    Continue from `revision`. `more` says that the page ended before the last change.
     """
 
     changes: tuple[Change, ...]
@@ -55,7 +55,7 @@ class Changes(msgspec.Struct, frozen=True):
     more: bool
 
 
-# Called inside the transaction that replaces or deletes a record, with the former record and the new document, or None.
+# Called inside the transaction that replaces or deletes a record, with the former record and the new document or None.
 OnReplace = Callable[["Transaction", Record, Any], None]
 
 
@@ -73,7 +73,7 @@ class Catalog:
         self._listeners: list[Callable[[Change], None]] = []
         self._on_replace: dict[str, list[OnReplace]] = {}
         self._revision = 0
-        # Awaited after each edit that changed something, before whoever made it is answered.
+        # Awaited after each edit that changed something, before its caller gets the result.
         self.confirm: Callable[[int], Awaitable[None]] | None = None
 
     async def open(self) -> None:
@@ -89,7 +89,7 @@ class Catalog:
 
     @property
     def revision(self) -> int:
-        """The revision of the newest change that memory shows."""
+        """The revision of the newest change visible in memory."""
         return self._revision
 
     async def changes_since(self, revision: int, limit: int = CHANGES_PER_PAGE) -> Changes | None:
@@ -97,7 +97,7 @@ class Catalog:
         return await self._database.read(lambda connection: changes_since(connection, revision, limit, self._kinds))
 
     async def prune(self) -> int:
-        """Forgets deletions older than TOMBSTONE_AGE_S; returns how many. Followers further behind load anew."""
+        """Forgets deletions older than TOMBSTONE_AGE_S and returns their number. Followers further behind load anew."""
         before = self._clock() - TOMBSTONE_AGE_S
         return await self._database.write(lambda connection: _prune(connection, before))
 
@@ -117,32 +117,32 @@ class Catalog:
         return 0 if folder is None else len(folder.names)
 
     def everything(self) -> list[Record]:
-        """Every record, as it stands now."""
+        """A snapshot of every record."""
         return [record for folder in self._folders.values() for record in folder.records.values()]
 
     def children(self, kind: str, parent: str) -> Iterator[Record]:
-        """Every record of the folder in order of name, as it stands now."""
+        """A snapshot of the folder's records, in order of name."""
         folder = self._folders.get((kind, parent))
         return iter(()) if folder is None else iter([folder.records[name] for name in folder.names])
 
     def of_kind(self, kind: str) -> Iterator[Record]:
-        """Every record of the kind, whatever its parent, in order of parent and name, as it stands now."""
+        """A snapshot of the records of a kind under any parent, in order of parent and name."""
         parents = sorted(parent for found, parent in self._folders if found == kind)
         return iter([record for parent in parents for record in self.children(kind, parent)])
 
     def on_change(self, callback: Callable[[Change], None]) -> None:
-        """Calls back on the event loop for each change, once all changes of its transaction are in memory."""
+        """Calls `callback` on the event loop for each change, once all changes of its transaction are in memory."""
         self._listeners.append(callback)
 
     def on_replace(self, kinds: Iterable[str], callback: OnReplace) -> None:
-        """Calls back inside each transaction that replaces or deletes a record of these kinds. Set up before `edit`."""
+        """Calls `callback` in transactions that replace or delete a record of these kinds. Set up before `edit`."""
         for kind in kinds:
             self._on_replace.setdefault(kind, []).append(callback)
 
     async def edit(self, fn: Callable[["Transaction"], T]) -> T:
-        """Runs `fn` alone on the writer's thread; what it wrote is on the disk and in memory when this returns.
+        """Runs `fn` alone on the writer's thread; on return its changes are on the disk and in memory.
 
-        An exception of `fn` undoes all that it wrote and is raised here.
+        If `fn` raises, its changes are rolled back and the exception is raised here.
         """
 
         def run(connection: sa.Connection) -> tuple[T, list[Change]]:
@@ -158,10 +158,10 @@ class Catalog:
         return result
 
     def _missed(self, connection: sa.Connection) -> "_Missed":
-        """On the writer's thread, after its connection was lost: what the database has and memory may not show.
+        """Runs on the writer's thread after a lost connection: reads changes that memory may lack.
 
-        That is what was committed without an answer, and what another process changed meanwhile. Every record, when the
-        database is older than memory, as a standby may be that took over.
+        These are commits whose answer was lost, and changes by another process. Returns every record if the database
+        is older than memory, for example a standby that took over.
         """
         revision = _counter(connection, CATALOG)
         since = (
@@ -183,7 +183,7 @@ class Catalog:
         self._revision = missed.revision
 
     def apply(self, changes: list[Change]) -> None:
-        """Has memory show changes, in order, which a database has already."""
+        """Makes memory show changes, in order, that are already in the database."""
         for change in changes:
             if change.record is None:
                 self._remove(change)
@@ -196,7 +196,7 @@ class Catalog:
                 try:
                     listener(change)
                 except Exception:
-                    # The change is committed, and its caller must get its answer.
+                    # The change is committed, so its caller must get the result.
                     log.exception("a listener of the catalog failed", kind=change.kind, name=change.name)
 
     def _folder(self, kind: str, parent: str) -> "_Folder":
@@ -205,7 +205,7 @@ class Catalog:
     def _remove(self, change: Change) -> None:
         folder = self._folders.get((change.kind, change.parent))
         if folder is None or change.name not in folder.records:
-            # Told again after a lost connection.
+            # Reported a second time after a lost connection.
             return
         folder.remove(change.name)
         if not folder.names:
@@ -215,7 +215,7 @@ class Catalog:
 class Transaction:
     """The catalog as one edit sees it: everything committed before, and its own changes.
 
-    `connection` is for rows of other tables that stand or fall with this edit.
+    Use `connection` to write rows of other tables in the same transaction.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class Transaction:
         return None if row is None else self._codec.record(row)
 
     def put(self, kind: str, parent: str, name: str, document: Any) -> Record:
-        """Creates or replaces. Keeps the time of creation; etag and time of modification are new."""
+        """Creates or replaces a record. Keeps the time of creation; etag and time of modification are new."""
         self._before_replacing(kind, parent, name, document)
         where = {"k": kind, "p": parent, "n": name}
         former = self.connection.execute(_SELECT_TIMES, where).one_or_none()
@@ -259,7 +259,7 @@ class Transaction:
         return record
 
     def delete(self, kind: str, parent: str, name: str) -> None:
-        """Deletes the record; nothing happens when there is none."""
+        """Deletes the record; does nothing if it does not exist."""
         self._before_replacing(kind, parent, name, None)
         if self.connection.execute(_DELETE, {"k": kind, "p": parent, "n": name}).rowcount:
             revision = self._next()
@@ -280,7 +280,7 @@ class Transaction:
         return int(self.connection.execute(_COUNT, {"k": kind, "p": parent}).scalar_one())
 
     def _next(self) -> int:
-        """The revision of the next change. Rows of one counter are locked, so they commit in the order of revisions."""
+        """The revision of the next change. The counter's row is locked, so changes commit in the order of revisions."""
         return int(self.connection.execute(_NEXT_REVISION).scalar_one())
 
     def _before_replacing(self, kind: str, parent: str, name: str, document: Any) -> None:
@@ -296,7 +296,7 @@ def changes_since(
 ) -> Changes | None:
     """At most `limit` changes after `revision`, in one read transaction of any process (`store.sql.sqlite`).
 
-    None when deletions since then have been forgotten: the follower must load every record again.
+    None if later deletions have been forgotten: the follower must load every record again.
     """
     if revision < _counter(connection, CATALOG_PRUNED):
         return None
@@ -319,7 +319,7 @@ def _prune(connection: sa.Connection, before: float) -> int:
     newest = connection.execute(sa.select(sa.func.max(tombstones.c.revision)).where(old)).scalar_one()
     if newest is None:
         return 0
-    # All up to it: a later tombstone may have an earlier time when the clock was set back.
+    # Deletes by revision: a later tombstone may have an earlier time if the clock was set back.
     gone = connection.execute(sa.delete(tombstones).where(tombstones.c.revision <= newest)).rowcount
     pruned = sa.update(counters).where(counters.c.name == CATALOG_PRUNED, counters.c.value < newest)
     connection.execute(pruned.values(value=newest))
@@ -331,7 +331,7 @@ def _counter(connection: sa.Connection, name: str) -> int:
 
 
 class _Missed(msgspec.Struct, frozen=True):
-    """`everything`: `changes` are all records that there are."""
+    """If `everything`, `changes` contains all existing records."""
 
     changes: list[Change]
     revision: int

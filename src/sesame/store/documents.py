@@ -1,6 +1,6 @@
-"""Documents of the catalog to JSON and back, by kind.
+"""Encodes documents of the catalog to JSON and decodes them, by kind.
 
-Used by `store.catalog`, and by `store.upkeep` for reading beside a running Sesame.
+Used by `store.catalog`, and by `store.upkeep`, which reads beside a running Sesame.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +17,13 @@ from sesame.store.sql.schema import records
 
 
 def decode_records(connection: sa.Connection, kinds: Mapping[str, type] = KINDS) -> Iterator[Record]:
-    """Every record, in any process. Raises `ConfigurationError` on a document that this code does not know."""
+    """Every record, in any process. Raises `ConfigurationError` on a document that this version does not know."""
     codec = Codec(kinds)
     return (codec.record(row) for row in connection.execute(sa.select(records)))
 
 
 class Codec:
-    """Documents to JSON and back, by kind."""
+    """Encodes documents to JSON and decodes them, by kind."""
 
     def __init__(self, kinds: Mapping[str, type]) -> None:
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
@@ -38,7 +38,7 @@ class Codec:
         return self._encoder.encode(record.document)
 
     def record(self, row: Any) -> Record:
-        """Of a row of the table, or of what has the same fields."""
+        """Decodes a row of the table, or an object with the same fields."""
         decoder = self._decoders.get(row.kind)
         try:
             if decoder is None:

@@ -11,7 +11,7 @@ SYNCS_AT_ONCE = 16
 
 
 def sync_file(path: Path) -> None:
-    """From here on the file's content survives a power cut; its name is the folder's."""
+    """Makes the file's content survive a power cut; its name needs `sync_folder`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
@@ -20,7 +20,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """From here on the folder's entries (created, renamed or removed) survive a power cut."""
+    """Makes the folder's entries (created, renamed or removed) survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -29,10 +29,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Syncs every file and folder below `root`, and `root` itself; files before the folders that name them.
+    """Syncs every file and folder below `root`, and `root` itself; files before the folders that contain them.
 
-    Several at a time, because the file system then joins their writes. Raises the first `OSError`, once all syncs
-    have ended.
+    Syncs several at a time, so that the file system can combine their writes. Raises the first `OSError`, once all
+    syncs have ended.
     """
     files: list[Path] = []
     folders: list[Path] = []
@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes and syncs a file that is not there yet; its folder is the caller's to sync."""
+    """Writes and syncs a new file; the caller syncs its folder."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()

@@ -1,6 +1,6 @@
-"""The nonces that requests to a cluster were signed with, for the next writer. Opened by `_nonces`.
+"""Stores the nonces of requests to a cluster, for the next writer. Opened by `_nonces`.
 
-One row has what came in a moment, so that a commit is shared by all of it.
+A row contains all nonces of a moment, so that they share one commit.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ ROWS_AT_ONCE = 500
 
 
 class NonceRows:
-    """`wall` in Unix seconds; a digest has `digest_bytes`. Raises `PlatformError` where the database is away."""
+    """`wall` in Unix seconds; a digest has `digest_bytes`. Raises `PlatformError` if the database is unavailable."""
 
     def __init__(self, database: Database, wall: Callable[[], float], digest_bytes: int, keep_s: float) -> None:
         self._database = database
         self._wall = wall
         self._digest_bytes = digest_bytes
-        # Twice as long, as the next writer's clock may be another.
+        # Twice as long, because the next writer's clock may differ.
         self._keep_s = 2 * keep_s
 
     async def add(self, digests: Sequence[bytes]) -> None:
-        """On return they are there; what is too old is not."""
+        """Stores the digests and deletes rows that are too old."""
         now = self._wall()
         row = {"at": now, "digests": b"".join(digests)}
 
@@ -35,7 +35,7 @@ class NonceRows:
         await self._database.write(act)
 
     async def newest(self, most: int) -> list[bytes]:
-        """About so many at the most, those that came last."""
+        """About the `most` newest digests."""
         chosen = sa.select(used_nonces.c.digests).order_by(used_nonces.c.number.desc())
 
         def act(connection: sa.Connection) -> list[bytes]:

@@ -1,7 +1,7 @@
-"""The folder for what lies in the data directory and no row of the database mentions: it is moved there, never deleted.
+"""The folder for files of the data directory that no row of the database mentions: they are moved there, never deleted.
 
-Used by the stores when they open. What the database mentions later (because another copy of it was put back) is brought
-back from here.
+Used by the stores when they open. Files that the database mentions later, because another copy of it was restored, are
+moved back.
 """
 
 import os
@@ -18,13 +18,13 @@ log = structlog.get_logger(__name__)
 
 
 class Quarantine:
-    """`root/<kind>/<name>`. Everything here blocks. `root` is made when it is first needed."""
+    """`root/<kind>/<name>`. Every method blocks. `root` is created when it is first needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def set_aside(self, path: Path, kind: str) -> bool:
-        """Moves a file or folder here; False, and a line in the log, when it cannot be moved: then it stays."""
+        """Moves a file or folder here. If that fails, leaves it in place, logs this and returns False."""
         folder = self.root / kind
         target = folder / path.name
         try:
@@ -42,7 +42,7 @@ class Quarantine:
         return True
 
     def bring_back(self, kind: str, name: str, target: Path) -> bool:
-        """Moves it to `target`, where nothing may be; False when it is not here."""
+        """Moves an entry to `target`, which must not exist; False if there is no such entry."""
         source = self.root / kind / name
         if not os.path.lexists(source):
             return False
@@ -53,11 +53,11 @@ class Quarantine:
         return True
 
     def count(self) -> int:
-        """How much lies here."""
+        """The number of entries."""
         return sum(1 for _ in self.entries())
 
     def entries(self) -> Iterator[Path]:
-        """Everything that was set aside."""
+        """Every entry."""
         if self.root.is_dir():
             for kind in self.root.iterdir():
                 yield from kind.iterdir() if kind.is_dir() else (kind,)

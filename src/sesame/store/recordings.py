@@ -1,7 +1,7 @@
-"""Keeps recorded calls, bounded by bytes and age; the oldest go first.
+"""Stores recorded calls, limited by bytes and age; the oldest are deleted first.
 
-Opened by `app`; written by `control.recorder` at the end of calls, read by the operations on recordings. Many are
-written by one commit; whoever gave one may wait for it.
+Opened by `app`; written by `control.recorder` at the end of calls, read by the operations on recordings. One commit
+writes many recordings; the caller may wait for it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sesame.model.recording import Recording, RecordingSummary
 from sesame.store.sql.database import Database
 from sesame.store.sql.recording_schema import recordings
 
-# POLICY: recordings that wait to be written are dropped beyond this, so that a slow disk fills no memory.
+# POLICY: beyond this, recordings that wait to be written are dropped, so that a slow disk does not fill the memory.
 WAITING_BYTES_MAX = 16 * 1024 * 1024
 ROWS_AT_ONCE = 200
 LIST_MAX = 100
@@ -29,14 +29,14 @@ _SUMMARY = [_columns[name] for name in RecordingSummary.__struct_fields__]
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """The bounds. Beyond `total_bytes` the oldest go; `age_s` is how long each is kept at most."""
+    """The limits: beyond `total_bytes` the oldest are deleted; none is kept for longer than `age_s`."""
 
     total_bytes: int
     age_s: float
 
 
 class RecordingsOf(msgspec.Struct, frozen=True):
-    """Which recordings a list has: all, a service's, a function's; older than the sequence number `before`."""
+    """Selects recordings: all, a service's or a function's; older than the sequence number `before`."""
 
     service: str = ""
     function: str = ""
@@ -60,9 +60,9 @@ class Recordings:
         self._waiting: list[_Taken] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
-        # Changed on the writer's thread alone, which does one change at a time.
+        # Changed only on the writer's thread, which makes one change at a time.
         self._total_bytes = 0
-        # Recordings that were not kept because too much waited to be written.
+        # Recordings that were dropped because too much waited to be written.
         self.dropped = 0
 
     async def open(self) -> None:
@@ -70,12 +70,12 @@ class Recordings:
         self._database.on_return(_total, self._counted)
 
     async def close(self) -> None:
-        """On return all that was taken is written."""
+        """On return all recordings that were taken are written."""
         if self._writing is not None:
             await self._writing
 
     def take(self, recording: Recording) -> "asyncio.Future[None]":
-        """Returns at once; to be called on the event loop. The future is done when it is written or given up."""
+        """Returns at once; call on the event loop. The future is done when the recording is written or given up."""
         done = asyncio.get_running_loop().create_future()
         document = msgspec.msgpack.encode(recording)
         size = len(document)
@@ -98,7 +98,7 @@ class Recordings:
         return done
 
     async def find(self, request_id: str) -> Recording:
-        """The newest of this request. Raises `NotFound`."""
+        """The newest recording of this request. Raises `NotFound`."""
         await self.close()
         newest = sa.select(_columns.document).where(_columns.request_id == request_id)
         newest = newest.order_by(_columns.seq.desc()).limit(1)
@@ -115,12 +115,12 @@ class Recordings:
         return [RecordingSummary(**row._mapping) for row in rows]
 
     async def delete(self, wanted: RecordingsOf) -> int:
-        """Deletes all of a service, a function, or of the account, and says how many that were."""
+        """Deletes the recordings of a service, of a function or of the account, and returns their number."""
         await self.close()
         return await self._delete(sa.delete(recordings).where(*_conditions(wanted)))
 
     async def prune(self) -> int:
-        """Deletes what is too old."""
+        """Deletes recordings that are too old, and returns their number."""
         oldest = self._wall() - self._kept.age_s
         return await self._delete(sa.delete(recordings).where(_columns.recorded_at < oldest))
 
@@ -133,7 +133,7 @@ class Recordings:
         return await self._database.write(run)
 
     async def _write(self) -> None:
-        """Until nothing waits. What cannot be written is lost, and the log says so."""
+        """Writes until nothing waits. A batch that cannot be written is lost, and the log says so."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:ROWS_AT_ONCE], self._waiting[ROWS_AT_ONCE:]
@@ -154,7 +154,7 @@ class Recordings:
         self._total_bytes = self._trim(connection, self._total_bytes + added)
 
     def _trim(self, connection: sa.Connection, total: int) -> int:
-        """Deletes the oldest while there is too much, and gives what is left in bytes."""
+        """Deletes the oldest recordings while there are too many bytes; returns the remaining bytes."""
         while total > self._kept.total_bytes:
             oldest = sa.select(_columns.seq, _columns.size_bytes).order_by(_columns.seq).limit(ROWS_AT_ONCE)
             last = 0

@@ -1,6 +1,6 @@
-"""The rows of timer triggers: when each ticks next, and the claim that lets each tick be taken once.
+"""The rows of timer triggers: the time of each next tick, and the claim that lets each tick be taken only once.
 
-Called by `triggers.timers`, inside its transactions. A claim commits together with what the tick causes.
+Called by `triggers.timers`, inside its transactions. A claim commits together with the consequences of the tick.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 
 class TimerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """As `store.sql.timer_schema` says."""
+    """A row of the table in `store.sql.timer_schema`."""
 
     parent: str
     name: str
@@ -57,7 +57,7 @@ def remove(connection: sa.Connection, keys: Iterable[Key]) -> None:
 def claim(connection: sa.Connection, row: TimerRow, following: TimerRow, etag: str) -> bool:
     """Replaces `row` by `following`.
 
-    False, and nothing is changed, where the row is not as it was, or the trigger does not have this etag any more.
+    Changes nothing and returns False if the row has changed, or the trigger no longer has this etag.
     """
     parameters = msgspec.structs.asdict(row) | {"etag": etag}
     parameters = {f"the_{name}": value for name, value in parameters.items()}

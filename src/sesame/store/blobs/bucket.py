@@ -1,6 +1,6 @@
-"""A bucket of an S3-speaking store, below a prefix: the few requests that Sesame makes of it, each bounded in time.
+"""A bucket of an S3-compatible store, below a prefix, with the few requests that Sesame makes, each limited in time.
 
-Made by `_storage` and by the commands that read a store. No other file knows the library.
+Created by `_storage` and by the commands that read a store. Only this file uses the library.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from obstore import PutMode
 
 CONNECT_TIMEOUT_S = 5
-# Of one try: 8 MiB at 0.4 MB/s take 20 s.
+# Of one attempt: 8 MiB at 0.4 MB/s take 20 s.
 TRY_TIMEOUT_S = 20
-# No try begins later than this after the first: so long a store may be away without that a caller is told.
+# No attempt starts later than this after the first: a store may be away for so long before a caller gets an error.
 RETRY_FOR_S = 10
 RETRIES_MAX = 10
 # POLICY: clients of OSS wait 60 s for an answer.
 REQUEST_TIMEOUT_S = 40.0
-# POLICY: so many transfers of a megabyte and more go on at a time, so that a slow line gets each done within a try.
+# POLICY: at most this many large transfers run at a time, so that a slow line completes each within one attempt.
 LARGE_BYTES, LARGE_AT_ONCE = 1024 * 1024, 8
 SHOWN_MAX = 300
 _DEFAULT_REGION = "us-east-1"
@@ -42,26 +42,26 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """Bytes, and the tag of the whole object that they were read from."""
+    """Bytes, and the entity tag of the object that they were read from."""
 
     data: bytes
     tag: str
 
 
 class Conflict(Exception):
-    """The object is there already, or was changed since its tag was read."""
+    """The object exists already, or has changed since its tag was read."""
 
 
 class ConditionsUnknown(Exception):
-    """The store does not know conditional writes."""
+    """The store does not support conditional writes."""
 
 
 class Bucket:
-    """Usable on one event loop. Each request raises `StoreUnavailable` when the store fails or does not answer."""
+    """Use on one event loop. Each request raises `StoreUnavailable` if the store fails or does not answer."""
 
     def __init__(self, location: Location) -> None:
         try:
-            # Imported here because most Sesames never need it.
+            # Imported here because most installations never need it.
             import obstore
             from obstore import exceptions
             from obstore.store import S3Store
@@ -84,7 +84,7 @@ class Bucket:
                 "token": items.pop("session_token", None),
                 "expires_at": None,
             }
-            # Handed over so that the library mixes in nothing of the environment.
+            # Passed explicitly, so that the library adds nothing from the environment.
             keys = lambda: given  # noqa: E731
         config: Any = {"region": _DEFAULT_REGION, **items}
         try:
@@ -104,18 +104,18 @@ class Bucket:
             raise ConfigurationError(f"the bucket {self.shown} cannot be used: {_first_line(error)}") from error
 
     async def put(self, path: str, data: bytes) -> None:
-        """On return the object is durable, whole, in place of any other."""
+        """On return the object is durable and complete, and has replaced any other."""
         await self._put(path, data, "overwrite")
 
     async def put_if(self, path: str, data: bytes, tag: str | None) -> None:
-        """As `put`, if the object there still has this tag; None: if there is none.
+        """As `put`, if the existing object still has this tag; None means that there must be no object.
 
-        Raises `Conflict`, and `ConditionsUnknown` where the store cannot do that.
+        Raises `Conflict`, and `ConditionsUnknown` if the store does not support conditional writes.
         """
         await self._put(path, data, "create" if tag is None else {"e_tag": tag})
 
     async def get(self, path: str, start: int = 0, length: int | None = None) -> Piece:
-        """Up to `length` bytes, fewer at the end. Raises `FileNotFoundError`."""
+        """Up to `length` bytes from `start`, fewer at the end. Raises `FileNotFoundError`."""
         options: Any = {} if length is None else {"range": (start, start + length)}
         async with self._turn(LARGE_BYTES if length is None else length), self._bounded(path):
             result = await self._obstore.get_async(self._store, path, options=options)
@@ -123,17 +123,17 @@ class Bucket:
             return Piece(bytes(await result.bytes_async()), tag)
 
     async def head(self, path: str) -> Piece:
-        """The object's tag, without bytes. Raises `FileNotFoundError`."""
+        """The object's tag, without its bytes. Raises `FileNotFoundError`."""
         async with self._bounded(path):
             found = await self._obstore.head_async(self._store, path)
             return Piece(b"", found.get("e_tag") or "")
 
     async def listing(self, folder: str) -> list[Listed]:
-        """Every object below `folder`, in no order."""
+        """Every object below `folder`, in no particular order."""
         return [each async for each in self.walk(folder)]
 
     async def walk(self, folder: str) -> AsyncIterator[Listed]:
-        """As `listing`, without holding all; bounded in time for each thousand."""
+        """As `listing`, without holding all of them in memory; the time limit applies to each thousand."""
         stream = self._obstore.list(self._store, folder, chunk_size=1000)
         while True:
             async with self._bounded(folder):
@@ -144,13 +144,13 @@ class Bucket:
                 yield Listed(found["path"], found["size"], found["last_modified"].timestamp())
 
     async def holds(self, folder: str) -> bool:
-        """Whether anything lies below `folder`."""
+        """Whether there is any object below `folder`."""
         async for _found in self.walk(folder):
             return True
         return False
 
     async def delete(self, paths: Collection[str]) -> None:
-        """Those that are not there count as deleted."""
+        """Deletes these objects; a missing one counts as deleted."""
         if paths:
             async with self._bounded(next(iter(paths))):
                 await self._obstore.delete_async(self._store, list(paths))
@@ -163,12 +163,12 @@ class Bucket:
             raise StoreUnavailable(f"{self.shown}: there is no such bucket") from error
 
     def _turn(self, size: int) -> AbstractAsyncContextManager[None]:
-        """Waits until a transfer of this size may begin; its time does not run yet."""
+        """Waits until a transfer of this size may start; its time limit starts after that."""
         return self._large_turn() if size >= LARGE_BYTES else nullcontext()
 
     @asynccontextmanager
     async def _large_turn(self) -> AsyncIterator[None]:
-        """Who waits while others get nothing done is refused: the store fails, and each would wait for it in turn."""
+        """Refuses a waiter if others only failed meanwhile: otherwise each would wait for a failing store in turn."""
         done, failed = self._large_done, self._large_failed
         async with self._large:
             if self._large_failed > failed and self._large_done == done:
@@ -182,7 +182,7 @@ class Bucket:
 
     @asynccontextmanager
     async def _bounded(self, path: str) -> AsyncIterator[None]:
-        """Errors of the library in Sesame's words."""
+        """Limits the time, and translates the library's errors."""
         errors = self._errors
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -200,5 +200,5 @@ class Bucket:
 
 
 def _first_line(error: Exception) -> str:
-    """Without what the library tells of its own insides."""
+    """The error without the library's internal details."""
     return str(error).partition("\n")[0][:SHOWN_MAX]

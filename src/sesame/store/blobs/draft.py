@@ -1,6 +1,6 @@
-"""Blobs in a folder, as seen by a thread: written aside, summed on the way, synced, and only then given their name.
+"""Blobs in a folder, used on threads: written as drafts, summed meanwhile, synced, and only then renamed.
 
-Called by `store.blobs.files` and `store.blobs.upload` on their threads. Everything here blocks.
+Called by `store.blobs.files` and `store.blobs.upload` on their threads. Every method blocks.
 """
 
 import errno
@@ -24,26 +24,26 @@ _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 
 
 class BlobFolder:
-    """`root` holds `drafts/` (not yet blobs) and `data/00` … `data/ff`, each with the blobs whose names begin so.
+    """`root` contains `drafts/` (incomplete blobs) and `data/00` … `data/ff`, each with the blobs of that prefix.
 
-    Each of these folders is made when the first blob needs it.
+    Each of these folders is created when its first blob needs it.
     """
 
     def __init__(self, root: Path, quarantine: Quarantine) -> None:
         self._drafts = root / "drafts"
         self._data = root / "data"
         self._quarantine = quarantine
-        # When each blob was finished that no row mentions yet, as far as this process knows (Unix seconds).
+        # When each finished blob without a known row was finished (Unix seconds), for blobs of this process.
         self._unclaimed: dict[str, float] = {}
 
     def open(self) -> None:
-        """Empties `drafts`, as the process that wrote there has ended.
+        """Empties `drafts`, because the process that wrote there has ended.
 
-        Raises `FileExistsError` where a file is in the place of a folder.
+        Raises `FileExistsError` if a file has the name of a folder.
         """
         make_folder(self._drafts)
         make_folder(self._data)
-        # Whatever the folder above lets others see: objects are their owners'.
+        # Whatever the parent folder allows, only the owner may read objects.
         self._data.parent.chmod(0o700)
         for path in self._data.iterdir():
             if path.name in _SHARDS and not path.is_dir():
@@ -60,7 +60,7 @@ class BlobFolder:
         try:
             return Draft(self, path)
         except FileNotFoundError:
-            # The folder was removed while Sesame runs. `root`, if that is gone too, is not made anew: its mode matters.
+            # The folder was removed while Sesame runs. A missing `root` is not created again, because its mode matters.
             self._drafts.mkdir(exist_ok=True)
             return Draft(self, path)
 
@@ -68,28 +68,28 @@ class BlobFolder:
         return self._data / blob[:2] / blob
 
     def remove(self, blob: str) -> None:
-        """Readers that have it open go on reading. Does nothing when it is gone already."""
+        """Removes a blob if it exists. Readers that have it open can continue."""
         self.claim(blob)
         with suppress(FileNotFoundError):
             self.path(blob).unlink()
 
     def claim(self, blob: str) -> None:
-        """A row mentions it now, or it is gone."""
+        """Notes that a row mentions the blob, or that it is deleted."""
         self._unclaimed.pop(blob, None)
 
     def finished(self, blob: str) -> None:
-        """It is durable, and waits for its row."""
+        """Notes that the blob is durable and waits for its row."""
         self._unclaimed[blob] = time.time()
 
     def unclaimed(self, age_s: float) -> list[str]:
-        """Blobs of this process that were finished so long ago and have got no row: their writer was cancelled."""
+        """Blobs of this process that were finished at least `age_s` ago and have no row: their writer was cancelled."""
         before = time.time() - age_s
         return [blob for blob, at in list(self._unclaimed.items()) if at <= before]
 
     def sweep(self, names: BlobNames) -> Swept:
-        """Compares the files with what the database says.
+        """Compares the files with the database's names.
 
-        A file that it does not name is set aside: it may belong to rows that a damaged or older database has lost.
+        A file that the database does not name is quarantined: a damaged or older database may have lost its row.
         """
         gone = aside = 0
         present = set()
@@ -107,7 +107,7 @@ class BlobFolder:
         return Swept(removed=gone, set_aside=aside, brought_back=len(back), missing=len(missing - back))
 
     def _files(self) -> Iterator[Path]:
-        """Everything that lies where blobs lie, also what Sesame did not put there."""
+        """Every file in the folders of blobs, including foreign ones."""
         for shard in self._data.iterdir():
             if shard.is_dir() and not shard.is_symlink():
                 yield from shard.iterdir()
@@ -115,7 +115,7 @@ class BlobFolder:
                 yield shard
 
     def remove_drafts(self, age_s: float) -> int:
-        """Removes drafts that have not grown for so long: their upload was abandoned. Returns how many."""
+        """Removes drafts that have not grown for `age_s`, because their upload was abandoned. Returns their number."""
         before, removed = time.time() - age_s, 0
         for draft in self._drafts.iterdir():
             with suppress(FileNotFoundError):
@@ -126,7 +126,7 @@ class BlobFolder:
 
     @contextmanager
     def growing(self, blob: str, size: int) -> Iterator[BinaryIO]:
-        """Writes behind the first `size` bytes, synced when left; what stood there before is cut off."""
+        """Opens the blob for writing after its first `size` bytes; truncates what follows, and syncs at the end."""
         with self.path(blob).open("r+b") as file:
             file.truncate(size)
             file.seek(size)
@@ -136,7 +136,7 @@ class BlobFolder:
 
 
 class Draft:
-    """One blob on its way. Used by one thread at a time; ends in `finish` or `abandon`, as a context by itself."""
+    """One incomplete blob. Used by one thread at a time; ends with `finish` or `abandon`, or as a context manager."""
 
     def __init__(self, folder: BlobFolder, path: Path) -> None:
         self._folder = folder
@@ -159,7 +159,7 @@ class Draft:
             self._sums.add(chunk)
 
     def copy(self, source: int, start: int, length: int) -> None:
-        """From an open file's descriptor. Raises `EOFError` when the file ends before."""
+        """Copies from an open file's descriptor. Raises `EOFError` if the file ends early."""
         while length:
             chunk = os.pread(source, min(length, COPY_BYTES), start)
             if not chunk:
@@ -169,7 +169,7 @@ class Draft:
             length -= len(chunk)
 
     def finish(self) -> Written:
-        """From its return on, the bytes survive a loss of power."""
+        """On return the bytes survive a power cut."""
         os.fsync(self._file.fileno())
         self._file.close()
         blob = self._path.name
@@ -186,7 +186,7 @@ class Draft:
         return self._sums.written(blob)
 
     def abandon(self) -> None:
-        """Also after `finish`, as long as no row mentions the blob."""
+        """Removes the blob, also after `finish`, as long as no row mentions it."""
         self._file.close()
         with suppress(FileNotFoundError):
             self._path.unlink()

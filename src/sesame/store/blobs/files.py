@@ -1,6 +1,6 @@
-"""The store of blobs on files: every call runs on one of a few threads, so that the event loop never waits for a disk.
+"""The store of blobs in files: every call runs on one of a few threads, so that the event loop never waits for a disk.
 
-Made by `_storage`. Implements `store.blobs.interface.BlobStore`.
+Created by `_storage`. Implements `store.blobs.interface.BlobStore`.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from sesame.store.quarantine import Quarantine
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Most of them wait for the disk at any time.
+# Most of these threads wait for the disk at any time.
 FILE_THREADS = 16
-# A blob up to this size is read when it is opened, which saves a way to a thread and back.
+# A blob up to this size is read when it is opened, which saves a switch to a thread and back.
 PREFETCH_BYTES = 256 * 1024
 
 
 class FileBlobs:
-    """Belongs to one event loop. `root` is used by nothing else."""
+    """Belongs to one event loop. Nothing else uses `root`."""
 
     elsewhere = False
 
@@ -38,11 +38,11 @@ class FileBlobs:
         self._threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="sesame-blobs")
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """On one of the threads."""
+        """Runs `fn` on one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: fn(*args, **kwargs))
 
     async def open(self, names: Names, announce: Announce) -> Swept:
-        """Deletes only blobs that the database names as removed; sets aside what it does not name."""
+        """Deletes only blobs that the database names as removed; quarantines those that it does not name."""
         await self.run(self.folder.open)
         return await self.run(self.folder.sweep, await names())
 
@@ -93,7 +93,7 @@ class FileBlobs:
         return await self.run(grow)
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
-        """All of them, at once: whoever has a file open goes on reading."""
+        """Deletes all of them at once: readers that have a file open can continue."""
 
         def delete_all() -> None:
             for blob in blobs:
@@ -117,7 +117,7 @@ class FileBlobs:
 
 
 class FileReader:
-    """Holds the file open, or for a small blob its bytes (`whole`)."""
+    """Holds the file open, or the bytes of a small blob (`whole`)."""
 
     def __init__(self, file: FileIO | None, whole: bytes | None, size: int, run: Callable[..., object]) -> None:
         self._file = file
@@ -130,10 +130,10 @@ class FileReader:
         return self._file.fileno()
 
     async def prepare(self) -> None:
-        """It was opened already."""
+        """Does nothing, because the file is already open."""
 
     def expect(self, start: int, length: int) -> None:
-        """The kernel reads ahead by itself."""
+        """Does nothing, because the kernel reads ahead by itself."""
 
     async def read(self, start: int, length: int) -> bytes:
         if self.whole is not None:

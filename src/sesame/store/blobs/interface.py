@@ -1,4 +1,4 @@
-"""The interface of a blob store: it keeps bytes under names of its own, and they never change under a reader.
+"""The interface of a blob store, which keeps bytes under names that it chooses; they never change under a reader.
 
 Implemented by `store.blobs.files` and `store.blobs.s3`; used by `store.objects`. A blob belongs to no object until a
 row mentions it.
@@ -22,7 +22,7 @@ class ByteRange(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What a start found: blobs deleted, set aside, brought back, and blobs of rows that have no bytes."""
+    """What a start found: blobs deleted, quarantined and brought back, and blobs of rows that have no bytes."""
 
     removed: int = 0
     set_aside: int = 0
@@ -31,7 +31,7 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class BlobNames(msgspec.Struct, frozen=True):
-    """What the database says of blobs: those that rows mention, and those whose rows were deleted."""
+    """The database's view of blobs: those that rows mention, and those whose rows were deleted."""
 
     known: set[str]
     removed: set[str]
@@ -39,12 +39,12 @@ class BlobNames(msgspec.Struct, frozen=True):
 
 # Reads the database.
 Names = Callable[[], Awaitable[BlobNames]]
-# On its return it is remembered that the blob may exist, until a row mentions it or it is deleted.
+# On return the store remembers that the blob may exist, until a row mentions it or it is deleted.
 Announce = Callable[[str], Awaitable[None]]
 
 
 class BlobUpload(Protocol):
-    """One body on its way in. As a context, it leaves nothing behind unless `finish` returned."""
+    """One body being uploaded. As a context manager, it leaves nothing behind unless `finish` returned."""
 
     @property
     def size(self) -> int: ...
@@ -58,17 +58,17 @@ class BlobUpload(Protocol):
     async def write(self, chunk: bytes) -> None: ...
 
     async def finish(self) -> Written:
-        """From its return on, the bytes survive a loss of power."""
+        """On return the bytes survive a power cut."""
 
 
 class BlobReader(Protocol):
     """A blob as it was when it was opened, even if it is deleted meanwhile."""
 
     async def prepare(self) -> None:
-        """Before the first `read`: raises `FileNotFoundError` for a blob that is gone."""
+        """Call before the first `read`. Raises `FileNotFoundError` for a blob that is gone."""
 
     def expect(self, start: int, length: int) -> None:
-        """Says that these bytes will be read in order, so that they can be fetched ahead."""
+        """Announces that these bytes will be read in order, so that they can be fetched ahead."""
 
     async def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`; fewer at the end."""
@@ -79,53 +79,54 @@ class BlobReader(Protocol):
 class BlobStore(Protocol):
     """Every method raises `OSError` for faults of the machine, `FileNotFoundError` for a blob that is gone.
 
-    One that is `elsewhere`, which is reached over a network, also raises `model.errors.StoreUnavailable`, after a
-    bounded time. Its blobs are announced before their first byte is kept, and deleted behind callers' backs.
+    A store `elsewhere`, which is reached over a network, also raises `model.errors.StoreUnavailable`, after a
+    limited time. Its blobs are announced before their first byte is stored, and deleted in the background.
     """
 
     @property
     def elsewhere(self) -> bool: ...
 
     async def open(self, names: Names, announce: Announce) -> Swept:
-        """Once, before anything else: tidies up what a crash left, if it can be found by comparing with the database.
+        """Call once, before anything else. Cleans up after a crash, as far as comparing with the database allows.
 
-        A store elsewhere leaves that, and awaits `announce(blob)` before it keeps the first byte of one instead.
+        A store elsewhere does not compare; instead it awaits `announce(blob)` before it stores the first byte of one.
         """
 
     async def close(self) -> None:
-        """Waits for what runs."""
+        """Waits for running operations."""
 
     def upload(self) -> BlobUpload: ...
 
     def open_reader(self, blob: str, size: int) -> BlobReader:
-        """Opens the first `size` bytes of a blob. Blocks: for a thread that has just read the row. Close it."""
+        """Opens the first `size` bytes of a blob. Blocks: call it on the thread that read the row. Close it."""
 
     async def compose(self, ranges: Sequence[ByteRange]) -> Written:
-        """A new blob of ranges of others, in their order. Raises `EOFError` when one is shorter than its range."""
+        """Makes a new blob from ranges of others, in order. Raises `EOFError` if a blob is shorter than its range."""
 
     async def copy(self, source: BlobReader, start: int, length: int) -> Written:
-        """A new blob of bytes of one that is open."""
+        """Makes a new blob from bytes of an open one."""
 
     async def extend(self, blob: str, size: int, crc64: int, addition: Written) -> int:
-        """Puts the bytes of `addition` behind the first `size` bytes of `blob`; from their CRC to the CRC of all.
+        """Appends the bytes of `addition` after the first `size` bytes of `blob`, whose CRC-64 is `crc64`.
 
-        Readers of those bytes are not disturbed. What stood behind them (of an append without a row) is cut off.
+        Returns the CRC-64 of the result. Readers of the first bytes are not disturbed. Anything after them (from an
+        append without a row) is truncated.
         """
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
-        """Afterwards they are gone, save those it returns, which are being read or still arrive; ask again for these.
+        """Deletes blobs; a missing one counts as deleted.
 
-        Those that are not there count as deleted.
+        Returns those that remain because they are being read or still arrive: call again for these.
         """
 
     def claim(self, blob: str) -> None:
-        """A row mentions it now."""
+        """Notes that a row now mentions the blob."""
 
     def unclaimed(self, age_s: float) -> Collection[str]:
-        """Blobs that this process finished at least so long ago, and of which `claim` did not hear.
+        """Blobs that this process finished at least `age_s` ago and that were not claimed.
 
-        Empty for a store whose blobs are announced: the announcements say it.
+        Empty for a store that announces its blobs, because the announcements record them.
         """
 
     async def collect(self, age_s: float) -> int:
-        """Removes what uploads left that have not grown for so long; returns how many that were."""
+        """Removes leftovers of uploads that have not grown for `age_s`; returns their number."""

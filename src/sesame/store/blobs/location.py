@@ -1,6 +1,6 @@
-"""Where a store of objects elsewhere is: the URL of the setting `objects`, taken apart.
+"""Where a remote store of objects is: the parsed URL of the setting `objects`.
 
-Used by `settings_checks`, and by whoever opens the store. Connects to nothing.
+Used by `settings_checks`, and by every component that opens the store. Connects to nothing.
 """
 
 import os
@@ -13,7 +13,7 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 
 EXPECTED = "expected s3://BUCKET/PREFIX, with ?endpoint=URL&region=REGION where it is not Amazon's"
-# What may stand behind the `?`, each as the variable that says it when the URL does not.
+# The parameters allowed after `?`, each with the environment variables that provide it otherwise.
 ITEMS = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
@@ -27,7 +27,7 @@ _PREFIX_PART = re.compile(r"[A-Za-z0-9_=@-][A-Za-z0-9._=@-]*\Z")
 
 
 class Location(msgspec.Struct, frozen=True):
-    """`items` are those of `ITEMS` that are known, the keys among them. `shown` is for people, without keys."""
+    """`items` are the known ones of `ITEMS`, including keys. `shown` is for messages, without keys."""
 
     bucket: str
     prefix: str
@@ -39,7 +39,7 @@ class Location(msgspec.Struct, frozen=True):
 
 
 def parse_location(url: str, environ: Mapping[str, str] = os.environ) -> Location:
-    """Raises `ConfigurationError`, without the URL, which may hold a key."""
+    """Raises `ConfigurationError`, whose text omits the URL because it may contain a key."""
     try:
         parts = urlsplit(url)
         said = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
@@ -55,7 +55,7 @@ def parse_location(url: str, environ: Mapping[str, str] = os.environ) -> Locatio
     if unknown := sorted(said.keys() - ITEMS.keys()):
         raise ConfigurationError(f"objects says {unknown[0]}; expected {', '.join(ITEMS)}")
     items = {name: next(filter(None, map(environ.get, variables)), "") for name, variables in ITEMS.items()}
-    # A key of the URL does not go with a token of the environment.
+    # A key in the URL must not be combined with a token from the environment.
     if "access_key_id" in said:
         items["session_token"] = ""
     items |= said

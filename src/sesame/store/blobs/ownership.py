@@ -1,7 +1,7 @@
-"""Keeps a database and the bucket whose blobs its rows name together, and says in a data directory where its blobs are.
+"""Keeps a database together with the bucket whose blobs its rows name, and records in a data directory where they are.
 
-Called by `_storage` once the database is open. With another bucket, or another database, rows would name blobs that are
-not there, and one Sesame would delete what another one needs. Both know the same number.
+Called by `_storage` once the database is open. With another bucket or database, rows would name missing blobs, and one
+Sesame would delete blobs that another one needs. Therefore both contain the same number.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import objects, parts
 from sesame.store.sql.pairing import PAIR_FILE, Pair, new_number, number_of, read_pair, set_number, write_pair
 
-# Below the bucket's prefix, with the database's URL; and the file in the data directory, with the bucket's.
+# The file below the bucket's prefix, with the database's URL; and the file in the data directory, with the bucket's.
 MARK = "sesame.json"
 OBJECTS_FILE = "objects.json"
 _SAYS_WHERE = "where the objects of this directory are"
 
 
 def require_own_objects(folder: Path, place: str | None) -> None:
-    """Raises `ConfigurationError` when no `place` is set and the directory's objects are elsewhere."""
+    """Raises `ConfigurationError` if no `place` is set but the directory's objects are elsewhere."""
     found = _read_file(folder) if place is None else None
     if found is not None:
         raise ConfigurationError(
@@ -51,9 +51,9 @@ def require_own_directory(folder: Path, number: int, shown: str) -> None:
 
 
 async def own_bucket(database: Database, bucket: Bucket, folder: Path) -> None:
-    """Raises `ConfigurationError` when the bucket does not answer, is in use by others, or lacks what rows name.
+    """Raises `ConfigurationError` if the bucket does not answer, is used by others, or lacks blobs that rows name.
 
-    Also when the data directory's objects are in another place.
+    Also raises it if the data directory's objects are in another place.
     """
     try:
         number = await _own(database, bucket)
@@ -84,7 +84,7 @@ async def _own(database: Database, bucket: Bucket) -> int:
         await _require_fit(database, bucket, mark)
     if not number:
         number = new = mark.number if mark is not None else new_number()
-        # First the number: after a crash in between, a bucket without a mark takes it. A mark alone is another's.
+        # The number first: after a crash in between, a bucket without a mark accepts it. A mark alone looks foreign.
         await database.write(lambda connection: set_number(connection, new))
     own = Pair(database.shown, number)
     if mark is None:
@@ -95,14 +95,14 @@ async def _own(database: Database, bucket: Bucket) -> int:
 
 
 async def _put_first_mark(bucket: Bucket, mark: Pair) -> None:
-    """Of several that begin with the bucket at a time, one has it. Raises `ConfigurationError` for the others."""
+    """If several processes start with the bucket at once, one wins. Raises `ConfigurationError` for the others."""
     data = msgspec.json.encode(mark)
     try:
         await bucket.put_if(MARK, data, None)
     except ConditionsUnknown:
         await bucket.put(MARK, data)
     except Conflict as error:
-        # Also after a try of this one's that was made, and whose answer was lost.
+        # The mark may be this process's own, from an attempt whose answer was lost.
         found = await _read_mark(bucket)
         if found is None or found.number != mark.number:
             raise ConfigurationError(
@@ -111,7 +111,7 @@ async def _put_first_mark(bucket: Bucket, mark: Pair) -> None:
 
 
 async def _require_fit(database: Database, bucket: Bucket, mark: Pair | None) -> None:
-    """One of the two does not know the other: what rows name must be there, and nothing else may be."""
+    """Handles a pair of which one does not know the other: the bucket must have what rows name, and nothing else."""
     folders = await database.load(_named_folders)
     for each in folders:
         if not await bucket.holds(each):
@@ -144,7 +144,7 @@ async def _read_mark(bucket: Bucket) -> Pair | None:
 
 
 def _named_folders(connection: sa.Connection) -> list[str]:
-    """Folders in which something must lie, as rows name it: a few of all."""
+    """Some of the folders that must not be empty because rows name them."""
     folders = []
     for table in (objects, parts):
         blob = connection.execute(sa.select(table.c.blob).where(table.c.blob != "").limit(1)).scalar_one_or_none()

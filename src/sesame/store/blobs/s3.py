@@ -1,7 +1,7 @@
-"""The store of blobs in a bucket of an S3-speaking store: nothing of an object's bytes is only on this machine.
+"""The store of blobs in a bucket of an S3-compatible store: no bytes of an object exist only on this machine.
 
-Made by `_storage`. Implements `store.blobs.interface.BlobStore`. A segment is put whole or not at all, under a name
-that no other blob ever had; only appending replaces a blob's last segment by a longer one.
+Created by `_storage`. Implements `store.blobs.interface.BlobStore`. A segment is stored completely or not at all, under
+a name that no other blob ever had; only appending replaces a blob's last segment by a longer one.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from sesame.store.blobs.s3_upload import S3Upload
 from sesame.store.blobs.segments import SEGMENT_BYTES, folder_of, path_of
 from sesame.store.blobs.sums import summed
 
-# POLICY: so many bodies of more than a megabyte are on their way at a time, each with at most three segments in memory.
+# POLICY: at most this many bodies over a megabyte are uploaded at a time, each with at most three segments in memory.
 LONG_UPLOADS_MAX = 32
-# What is copied from blob to blob has its reader at hand: more of it is on its way at a time.
+# Copying from blob to blob reads fast, so more segments of it are uploaded at a time.
 COPIED_SEGMENTS_AT_ONCE = 3
-# POLICY: so many requests delete at a time.
+# POLICY: at most this many delete requests run at a time.
 DELETIONS_AT_ONCE = 8
-# How long a stop waits for uploads that were given up.
+# How long a stop waits for abandoned uploads.
 STOP_PATIENCE_S = 10.0
 
 
 class S3Blobs:
-    """Belongs to one event loop, save `open_reader`. What lies below the bucket's prefix is this object's alone."""
+    """Belongs to one event loop, except `open_reader`. Nothing else uses the objects below the bucket's prefix."""
 
     elsewhere = True
 
@@ -43,12 +43,12 @@ class S3Blobs:
         self._places = asyncio.Semaphore(LONG_UPLOADS_MAX)
         self._deletions = asyncio.Semaphore(DELETIONS_AT_ONCE)
         self._announce: Announce | None = None
-        # How many readers each blob has, and which blobs are being deleted: never both.
-        # Reentrant, because a reader that is garbage may be found by whoever holds it.
+        # The number of readers of each blob, and the blobs being deleted: never both for one blob.
+        # Reentrant, because collecting a garbage reader may happen in a thread that holds the lock.
         self._lock = threading.RLock()
         self._readers: Counter[str] = Counter()
         self._deleting: set[str] = set()
-        # Blobs of uploads that were given up, while their last segments may be on their way.
+        # Blobs of abandoned uploads, whose last segments may still be in transfer.
         self._abandoned: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, names: Names, announce: Announce) -> Swept:
@@ -59,11 +59,11 @@ class S3Blobs:
         if self._abandoned:
             _done, late = await asyncio.wait(self._abandoned.values(), timeout=STOP_PATIENCE_S)
             for task in late:
-                # What it was to delete has its announcement.
+                # Its announcement makes a later start delete the blob.
                 task.cancel()
 
     async def settled(self) -> None:
-        """Returns when no upload that was given up is still being deleted."""
+        """Returns when no abandoned upload is still being deleted."""
         while self._abandoned:
             await asyncio.wait(self._abandoned.values())
 
@@ -71,7 +71,7 @@ class S3Blobs:
         return self._upload()
 
     def open_reader(self, blob: str, size: int) -> S3Reader:
-        """Does not block: the reader's `prepare` asks the store."""
+        """Does not block: the reader's `prepare` accesses the store."""
         if blob:
             with self._lock:
                 if blob in self._deleting:
@@ -93,7 +93,7 @@ class S3Blobs:
             return await upload.finish()
 
     async def extend(self, blob: str, size: int, crc64: int, addition: Written) -> int:
-        """Replaces the last segment by a longer one, and puts those behind it."""
+        """Replaces the last segment by a longer one, and stores further segments after it."""
         number, kept = divmod(size, SEGMENT_BYTES)
         with closing(self.open_reader(blob, size)), closing(self.open_reader(addition.blob, addition.size)) as source:
             if kept:
@@ -117,7 +117,7 @@ class S3Blobs:
 
     async def delete(self, blobs: Collection[str]) -> Collection[str]:
         with self._lock:
-            # Of what is still on its way, a segment may come after its deletion.
+            # A segment that is still in transfer may arrive after its deletion.
             left = [blob for blob in blobs if self._readers[blob] > 0 or blob in self._abandoned]
             wanted = set(blobs) - set(left)
             self._deleting |= wanted
@@ -132,14 +132,14 @@ class S3Blobs:
         return left
 
     def claim(self, blob: str) -> None:
-        """Its announcement was taken back."""
+        """Does nothing: the row's commit removed the announcement."""
 
     def unclaimed(self, age_s: float) -> Collection[str]:
-        """The announcements say it."""
+        """Empty, because announcements record these blobs."""
         return ()
 
     async def collect(self, age_s: float) -> int:
-        """The announcements say it."""
+        """Does nothing, because announcements record leftovers."""
         return 0
 
     def _upload(self, puts_at_once: int = 1) -> S3Upload:
@@ -151,7 +151,7 @@ class S3Blobs:
             await self._bucket.delete([found.path for found in await self._bucket.listing(folder_of(blob))])
 
     async def _put_last(self, blob: str, number: int, data: bytes, tag: str | None) -> None:
-        """Puts a segment if it is as it was read: what a killed process still had on its way must not replace it."""
+        """Stores a segment if it is unchanged since the read: a late write of a killed process must not replace it."""
         path = path_of(blob, number)
         try:
             try:
@@ -169,7 +169,7 @@ class S3Blobs:
     def _delete_afterwards(self, blob: str, ended: Coroutine[Any, Any, None]) -> None:
         async def delete() -> None:
             await ended
-            # What stays has its announcement, and is deleted because of that.
+            # If this fails, the announcement causes the deletion.
             with suppress(OSError, StoreUnavailable):
                 await self._delete(blob)
 
@@ -189,7 +189,7 @@ def _crc64_of(so_far: int, data: bytes) -> int:
 
 
 async def _copy(source: BlobReader, start: int, length: int, upload: S3Upload) -> None:
-    """Raises `EOFError` when the source ends before."""
+    """Raises `EOFError` if the source ends early."""
     source.expect(start, length)
     while length:
         chunk = await source.read(start, min(length, SEGMENT_BYTES))

@@ -1,6 +1,6 @@
-"""The archives of code packages in a bucket, beside the blobs: `packages/<sha256>/`, in segments as blobs are.
+"""The archives of code packages in a bucket, beside the blobs: `packages/<sha256>/`, in segments like blobs.
 
-Made by `_storage` for `store.packages.packages`, which checks what it gets by its name.
+Created by `_storage` for `store.packages.packages`, which verifies archives by their name.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ class S3Archives:
     def __init__(
         self, bucket: Bucket, announce: Callable[[str], Awaitable[None]], require_own: Callable[[], Awaitable[None]]
     ) -> None:
-        """`announce` remembers that an archive may be there that no record names yet.
+        """`announce` records that an archive may exist that no record names yet.
 
-        `require_own` raises `PlatformError` where the database belongs to another process by now.
+        `require_own` raises `PlatformError` if another process has taken over the database.
         """
         self._bucket = bucket
         self._announce = announce
@@ -26,12 +26,12 @@ class S3Archives:
         self._gate = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
     async def has(self, sha256: str, size: int) -> bool:
-        """Whether all of it is there."""
+        """Whether the whole archive exists."""
         found = await segments_in(self._bucket, folder_of_archive(sha256))
         return bool(found) and sum(each.size for each in found) == size
 
     async def put(self, sha256: str, archive: bytes) -> None:
-        """On return it is durable."""
+        """On return the archive is durable."""
         await self._announce(sha256)
         view = memoryview(archive)
         folder, starts = folder_of_archive(sha256), range(0, len(archive), SEGMENT_BYTES)
@@ -40,14 +40,14 @@ class S3Archives:
         )
 
     async def get(self, sha256: str) -> bytes:
-        """Raises `FileNotFoundError` where there is nothing of it."""
+        """Raises `FileNotFoundError` if there is no such archive."""
         found = await segments_in(self._bucket, folder_of_archive(sha256))
         if not found:
             raise FileNotFoundError(f"{self._bucket.shown} has no archive {sha256}")
         return b"".join(await asyncio.gather(*(self._get(each.path) for each in found)))
 
     async def delete(self, sha256: str) -> None:
-        """Of a name that may be put again: by another process too, if this one stood still and was replaced."""
+        """Checks the database's lock first: if this process was paused and replaced, its successor may use the name."""
         paths = [each.path for each in await self._bucket.listing(folder_of_archive(sha256))]
         await self._require_own()
         await self._bucket.delete(paths)

@@ -1,6 +1,6 @@
-"""An open blob of a bucket: small ones are held in memory, of others only the ranges that are asked for are fetched.
+"""An open blob of a bucket: small ones are held in memory; of others only the requested ranges are fetched.
 
-Made by `store.blobs.s3`. While it is open, the blob is not deleted by this process.
+Created by `store.blobs.s3`. While a reader is open, this process does not delete the blob.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from sesame.store.blobs.segments import fetch, path_of
 
 # A blob up to this size is fetched when it is opened.
 PREFETCH_BYTES = 256 * 1024
-# Of a longer one that is read in order, so much is fetched at once, and as much ahead.
+# A longer blob that is read in order is fetched in pieces of this size, one of them ahead.
 AHEAD_BYTES = 1024 * 1024
 
 
 class S3Reader:
-    """Belongs to the event loop, but may be made on another thread. Close it."""
+    """Belongs to the event loop, but may be created on another thread. Close it."""
 
     def __init__(self, bucket: Bucket, blob: str, size: int, on_close: Callable[[str], None]) -> None:
         self._bucket = bucket
@@ -64,17 +64,17 @@ class S3Reader:
         on_close(self._blob)
 
     def __del__(self) -> None:
-        # One whose opening was cancelled on the way from the thread that made it.
+        # Needed if opening was cancelled after a thread had created the reader.
         if self._on_close is not None:
             self._on_close(self._blob)
 
     async def _ahead(self, start: int) -> bytes:
-        """What the window has from `start` on; fetches the next one first if it has nothing, and the one behind it."""
+        """The window's bytes from `start` on; fetches the next window first if there are none, and the one after it."""
         if not self._window_start <= start < self._window_start + len(self._window):
             if self._next is None or self._next_start != start:
                 self._fetch_next(start)
             assert self._next is not None
-            # Not shielded: whoever reads has the reader, and gives it up when he is cancelled.
+            # Not shielded: only this caller uses the reader, and closes it when cancelled.
             self._window, self._window_start = await self._next, start
             self._next = None
             self._fetch_next(start + len(self._window))
@@ -92,6 +92,6 @@ class S3Reader:
 
 
 def _seen(task: "asyncio.Task[bytes]") -> None:
-    """What was fetched ahead and failed is of interest only to whoever reads so far."""
+    """Ignores an error of a fetch ahead; it matters only if the caller reads that far."""
     if not task.cancelled():
         task.exception()

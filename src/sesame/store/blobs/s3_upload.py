@@ -1,6 +1,6 @@
-"""Takes one body from the event loop to a bucket, a segment at a time, with bounded memory.
+"""Uploads one body from the event loop to a bucket, a segment at a time, with limited memory.
 
-Made by `store.blobs.s3`. Nothing names the blob before its last segment is durable.
+Created by `store.blobs.s3`. Nothing names the blob before its last segment is durable.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from sesame.store.blobs.interface import Announce
 from sesame.store.blobs.segments import SEGMENT_BYTES, path_of
 from sesame.store.blobs.sums import Sums, summed
 
-# A body longer than this takes one of the places for long bodies, so that their memory is bounded.
+# A body longer than this needs one of the places for long bodies, which limits their memory.
 SHORT_BYTES_MAX = 1024 * 1024
-# How long it waits for one.
+# How long a body waits for such a place.
 PLACE_PATIENCE_S = 20.0
 
 
 class S3Upload:
-    """`async with`, `write` as often as needed, then `finish`. Without it what was kept is deleted afterwards."""
+    """`async with`, `write` as often as needed, then `finish`. Without it, stored segments are deleted afterwards."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class S3Upload:
         abandon: Callable[[str, Coroutine[Any, Any, None]], None],
         puts_at_once: int = 1,
     ) -> None:
-        """`abandon` runs what is given to it behind the caller's back, and then deletes the blob of this name.
+        """`abandon` runs a coroutine in the background, and then deletes the blob of this name.
 
-        So many segments are in memory twice more.
+        Each concurrent put keeps one more segment in memory, twice.
         """
         self._bucket = bucket
         self._announce = announce
@@ -44,7 +44,7 @@ class S3Upload:
         self._abandon = abandon
         self._puts_at_once = puts_at_once
         self._blob = uuid.uuid4().hex
-        # Not a list of pieces: of a body that comes a few bytes at a time they take many times the bytes.
+        # Not a list of pieces: for a body that arrives a few bytes at a time, they need many times the memory.
         self._segment = io.BytesIO()
         self._number = 0
         self._sums = Sums()
@@ -78,7 +78,7 @@ class S3Upload:
                 await self._put_segment()
 
     async def finish(self) -> Written:
-        """From here on the bytes survive a crash; no row mentions them yet."""
+        """On return the bytes survive a crash; no row mentions them yet."""
         self._begin()
         if self._segment.tell() or not self._number:
             await self._put_segment()
@@ -87,7 +87,7 @@ class S3Upload:
         return self._sums.written(self._blob)
 
     def _begin(self) -> None:
-        """The announcement is written while the first bytes arrive."""
+        """Starts writing the announcement while the first bytes arrive."""
         if self._announced is None:
             self._announced = asyncio.ensure_future(self._announce(self._blob))
 
@@ -103,7 +103,7 @@ class S3Upload:
         self._has_place = True
 
     async def _put_segment(self) -> None:
-        """Starts to put what has been collected, once no more than allowed are on their way."""
+        """Starts uploading the collected bytes, once few enough uploads are running."""
         data, self._segment = self._segment.getvalue(), io.BytesIO()
         await summed(self._sums.add, data)
         await self._durable(at_most=self._puts_at_once - 1)
@@ -113,7 +113,7 @@ class S3Upload:
         self._number += 1
 
     async def _durable(self, at_most: int) -> None:
-        """Returns when no more than so many segments are on their way; raises what one of them ran into."""
+        """Returns when at most `at_most` segments are being uploaded; raises the error of one that failed."""
         while len(self._putting) > at_most:
             done, _running = await asyncio.wait(self._putting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -121,9 +121,9 @@ class S3Upload:
             self._putting -= done
 
     async def _ended(self) -> None:
-        """Waits for what runs, which a cancelled caller does not stop: a segment must not come after its deletion."""
+        """Waits for uploads that a cancelled caller does not stop: a segment must not arrive after its deletion."""
         assert self._announced is not None
         done, _none = await asyncio.wait({self._announced, *self._putting})
         for task in done:
-            # The caller was told, or is gone.
+            # The caller got the error before, or is gone.
             task.cancelled() or task.exception()

@@ -1,13 +1,13 @@
-"""How a blob lies in a bucket: as segments of one size, each an object of its own, so that none has to be rewritten.
+"""How a blob is stored in a bucket: as segments of one size, each an object of its own, so that none is rewritten.
 
-Used by `store.blobs.s3` and by whoever reads or copies blobs without a running Sesame.
+Used by `store.blobs.s3` and by code that reads or copies blobs without a running Sesame.
 """
 
 import asyncio
 
 from sesame.store.blobs.bucket import Bucket, Listed, Piece
 
-# Also the most of one body that is in memory twice: one segment on its way while the next arrives.
+# Also limits how much of a body is in memory twice: one segment is uploaded while the next arrives.
 SEGMENT_BYTES = 8 * 1024 * 1024
 DATA, PACKAGES = "data", "packages"
 
@@ -21,22 +21,22 @@ def folder_of_archive(sha256: str) -> str:
 
 
 def segment_of(folder: str, number: int) -> str:
-    """Numbers sort as texts: 5 GB have 640 segments."""
+    """The path of a segment. Numbers are padded so that they sort as text: 5 GB have 640 segments."""
     return f"{folder}/{number:06d}"
 
 
 def path_of(blob: str, number: int) -> str:
-    """Of a segment."""
+    """The path of a blob's segment."""
     return segment_of(folder_of(blob), number)
 
 
 async def segments_in(bucket: Bucket, folder: str) -> list[Listed]:
-    """In order."""
+    """The segments in order."""
     return sorted(await bucket.listing(folder), key=lambda each: each.path)
 
 
 async def fetch(bucket: Bucket, blob: str, start: int, length: int) -> bytes:
-    """Bytes of one blob, across segments; fewer than asked for where a segment ends early.
+    """Bytes of one blob, across segments; fewer than requested if a segment ends early.
 
     Raises `FileNotFoundError`.
     """

@@ -1,4 +1,4 @@
-"""Sums the bytes of blobs on their way.
+"""Computes digests of blobs while they are written.
 
 Used by the stores of blobs.
 """
@@ -14,12 +14,12 @@ from sesame.model.object import Written
 
 T = TypeVar("T")
 
-# Below this, to sum bytes takes less time than to have a thread do it.
+# Below this size, computing a digest takes less time than switching to a thread.
 SUMMED_HERE_MAX = 16 * 1024
 
 
 class Sums:
-    """The digests of what has been added so far. Used by one thread at a time."""
+    """The digests of the bytes added so far. Used by one thread at a time."""
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -32,10 +32,10 @@ class Sums:
         self._size += len(data)
 
     def written(self, blob: str) -> Written:
-        """As the blob of this name."""
+        """The result, for the blob of this name."""
         return Written(blob=blob, size=self._size, md5=self._md5.hexdigest().upper(), crc64=self._crc64)
 
 
 async def summed(add: Callable[[bytes], T], data: bytes) -> T:
-    """What `add` makes of `data`, for the event loop: on a thread if there is much of it."""
+    """Calls `add(data)`, for the event loop: on a thread if `data` is long."""
     return add(data) if len(data) <= SUMMED_HERE_MAX else await asyncio.to_thread(add, data)

@@ -1,6 +1,6 @@
-"""Takes one body from the event loop to a file: in batches, on a thread, with flat memory.
+"""Writes one body from the event loop to a file: in batches, on a thread, with constant memory.
 
-Made by `store.blobs.files`; the OSS endpoint writes chunks into it as they arrive.
+Created by `store.blobs.files`; the OSS endpoint writes chunks into it as they arrive.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Upload:
     ) -> None:
         if self._finished:
             return
-        # A cancelled caller does not stop the thread that writes for it: its file must not be closed under it.
+        # Cancelling the caller does not stop its thread, whose file must not be closed meanwhile.
         if self._running is not None:
             await asyncio.wait({self._running})
         if self._draft is not None:
@@ -55,7 +55,7 @@ class Upload:
             await self._on_thread(self._take_batch(), last=False)
 
     async def finish(self) -> Written:
-        """From here on the bytes survive a crash; no row mentions them yet."""
+        """On return the bytes survive a crash; no row mentions them yet."""
         written = await self._on_thread(self._take_batch(), last=True)
         assert written is not None
         self._finished = True

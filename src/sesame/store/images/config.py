@@ -1,6 +1,6 @@
-"""What an image says of how its program is run: of an OCI image its configuration, of a bundle its process.
+"""How an image's program is run: the configuration of an OCI image, or the process of a bundle.
 
-Called by `store.images.images`, on threads, with the unpacked root, in which users have their numbers.
+Called by `store.images.images`, on threads, with the unpacked root, which resolves user names.
 """
 
 import os
@@ -48,7 +48,7 @@ class _Process(msgspec.Struct, frozen=True):
 
 
 def of_image(config: Mapping[str, Any], root: Path, reference: str) -> ImageConfig:
-    """Raises `ImageUnavailable` for what cannot be meant."""
+    """Raises `ImageUnavailable` for an invalid configuration."""
     found = _converted(config, _Of, reference)
     user, _colon, group = found.user.partition(":")
     uid, gid, home = _user(user or "0", root, reference)
@@ -61,7 +61,7 @@ def of_image(config: Mapping[str, Any], root: Path, reference: str) -> ImageConf
 
 
 def of_bundle(process: Mapping[str, Any], root: Path, reference: str) -> ImageConfig:
-    """The arguments are the image's whole program. Raises `ImageUnavailable` for what cannot be meant."""
+    """The arguments are the image's whole program. Raises `ImageUnavailable` for an invalid configuration."""
     found = _converted(process, _Process, reference)
     _uid, _gid, home = _user(str(found.user.uid), root, reference)
     made = ImageConfig(entrypoint=found.args or (), user_id=found.user.uid, group_id=found.user.gid)
@@ -78,7 +78,7 @@ def _config(made: ImageConfig, variables: list[str] | None, working_dir: str, ho
             f"an absolute path without '..' and NUL, of at most {PATH_BYTES} bytes and {NAME_BYTES} in each part",
         )
     home = environment.get("HOME", home)
-    # It becomes a field of /etc/passwd.
+    # The home directory becomes a field of /etc/passwd.
     if not home.startswith("/") or ":" in home or "\n" in home or not _is_path(home):
         home = "/"
     return msgspec.structs.replace(made, environment=environment, working_dir=directory, home=home)
@@ -105,7 +105,7 @@ def _environment(variables: list[str], reference: str) -> dict[str, str]:
 
 
 def _user(user: str, root: Path, reference: str) -> tuple[int, int, str]:
-    """Number, group and home of a user by name or number."""
+    """User id, group id and home directory of a user, given by name or number."""
     for name, _password, uid, gid, _comment, home, *_shell in _entries(root, "passwd", 6):
         if user in (name, uid) and _NUMBER.match(uid) and _NUMBER.match(gid):
             return int(uid), int(gid), home or "/"
@@ -126,10 +126,10 @@ def _group(group: str, root: Path, reference: str) -> int:
 
 
 def _entries(root: Path, name: str, fields: int) -> list[list[str]]:
-    """The lines of a file of /etc with at least so many fields; links are followed within the image alone."""
+    """The lines of a file in /etc with at least `fields` fields; links are followed only within the image."""
     path = place(root, f"etc/{name}")
     if path is None:
-        # An image of one static program has no users.
+        # An image with a single static program has no users.
         return []
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

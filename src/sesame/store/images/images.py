@@ -1,7 +1,7 @@
 """Container images by their digest: each is unpacked once into the data directory, and leased to instances.
 
-Called by the sandbox's launcher for roots, and by `_storage` to remove what no function names. An image that is refused
-leaves nothing behind; one that is leased is never removed. What was removed is unpacked again from where it was.
+Called by the sandbox's launcher for roots, and by `_storage` to remove images that no function names. A refused image
+leaves nothing behind; a leased one is never removed. A removed image can be unpacked again from its source.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class ImageLease:
 
 
 class Images:
-    """Belongs to one event loop. `folder` is this object's alone."""
+    """Belongs to one event loop. Nothing else uses `folder`."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Images:
         clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic,
         shortage: Callable[[], str] = lambda: "",
     ) -> None:
-        """`shortage` says why nothing more may be written to the folder's disk, or ""."""
+        """`shortage` returns why nothing more may be written to the folder's disk, or ""."""
         self._folder = folder
         self._places = places
         self._clock = clock
@@ -63,15 +63,15 @@ class Images:
         self._leases: Counter[str] = Counter()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gate = asyncio.Semaphore(UNPACKING_AT_ONCE)
-        # When each was leased last.
+        # When each image was last leased.
         self._used_at: dict[str, float] = {}
 
     async def open(self) -> None:
-        """Removes what a crash left unfinished."""
+        """Removes incomplete images that a crash left."""
         await asyncio.to_thread(self._remove_leftovers)
 
     async def lease(self, reference: str) -> ImageLease:
-        """Raises `ImageUnavailable`: what was found and what to do."""
+        """Raises `ImageUnavailable`, which says what was found and what to do."""
         try:
             found = await asyncio.to_thread(self._read, reference)
             if isinstance(found, layout.Bundle):
@@ -93,7 +93,7 @@ class Images:
         return ImageLease(root, of_image, lambda: self._released(image.digest))
 
     async def collect(self, references: Collection[str]) -> int:
-        """Removes what was unpacked of images that none of the references means any more; returns how many."""
+        """Removes unpacked images to which none of the references leads any more; returns their number."""
         wanted = await asyncio.to_thread(self._digests, references)
         removed = 0
         for digest in await asyncio.to_thread(self._all):
@@ -118,13 +118,13 @@ class Images:
         return root
 
     def _unpack(self, image: layout.Image, source: layout.Source, root: Path, reference: str) -> None:
-        """It has its name once it is complete, also after a power cut."""
+        """Unpacks the image; `root` appears only once it is complete and survives a power cut."""
         staging = self._staging()
-        # It is the root of instances, which are other users.
+        # The folder becomes the root of instances, which run as other users.
         staging.mkdir(mode=0o755)
         try:
             unpack(image, source, staging, reference, self._shortage)
-            # Of hundreds of thousands of files, all at once.
+            # One sync for hundreds of thousands of files.
             os.sync()
         except BaseException:
             self._remove(staging)
@@ -139,7 +139,7 @@ class Images:
             try:
                 read = self._read(reference)
             except (ImageUnavailable, OSError):
-                # Whoever calls the function is told.
+                # The caller of the function gets the error.
                 continue
             if not isinstance(read, layout.Bundle):
                 found.add(read[0].digest)
@@ -156,7 +156,7 @@ class Images:
             self._remove(leftover)
 
     def _remove(self, path: Path) -> None:
-        """First out of sight as a whole, then away: a crash in between leaves it to the next start."""
+        """Renames the folder first and then deletes it: after a crash in between, the next start deletes the rest."""
         hidden = path
         if path.parent == self._folder:
             hidden = self._staging()

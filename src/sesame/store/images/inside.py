@@ -1,4 +1,4 @@
-"""Where a path of an unpacked image leads to, with links followed within the image alone.
+"""Resolves a path of an unpacked image, following links only within the image.
 
 Used by `store.images.config`. In an instance runtime/jail/image.py does the same, without Sesame's modules.
 """
@@ -10,9 +10,9 @@ LINKS_MAX = 40
 
 
 def place(root: Path, path: str) -> Path | None:
-    """No part of what is returned is a link, but the last where links lead to each other.
+    """No part of the result is a link, except the last one if links form a cycle.
 
-    None: not in the image, or behind what cannot be looked into, as a name that is too long or a folder that is closed.
+    None if the path is not in the image, or cannot be examined because a name is too long or a folder not readable.
     """
     try:
         return _followed(root, path)

@@ -1,7 +1,7 @@
 """Unpacks the layers of an image, one over the other, into a new folder (OCI image specification, layer.md).
 
 Called by `store.images.images`, on threads. Never writes outside that folder, whatever names and links a layer has;
-never trusts a declared size; makes no devices and no set-user-ID files.
+never trusts a declared size; creates no devices and no set-user-ID files.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ CHUNK_BYTES = 256 * 1024
 LINKS_MAX = 40
 NAME_BYTES, NAME_PART_BYTES = 4096, 255
 ID_MAX = 2**31 - 1
-# What is packed around a file: its header, one with a long name, and padding; and after all files.
+# Allowed overhead of tar: headers and padding in total, and for each file its header, a long name, and padding.
 HEADER_BYTES, ENTRY_BYTES, PADDING_BYTES = 1024 * 1024, 4096, 1024 * 1024
 _HEADERS = {
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
@@ -43,10 +43,10 @@ class Readable(Protocol):
 def unpack(
     image: Image, source: Source, destination: Path, reference: str, shortage: Callable[[], str] = lambda: ""
 ) -> None:
-    """Unpacks into `destination`, an empty folder that nobody else writes to. Takes the owners over as root.
+    """Unpacks into `destination`, an empty folder that nobody else writes to. As root it also sets the owners.
 
-    `shortage` says why nothing more may be written to the disk, or "". Raises `ImageUnavailable`, or `OSError` of the
-    disk; the caller then removes what was written so far.
+    `shortage` returns why nothing more may be written to the disk, or "". Raises `ImageUnavailable`, or `OSError` of
+    the disk; the caller then removes what was written.
     """
     tree = _Tree(destination, _Budget(reference, shortage), reference)
     for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
@@ -60,7 +60,7 @@ def unpack(
 
 
 class _Entry(tarfile.TarInfo):
-    """An entry whose long names and attributes, which tarfile holds in memory, are bounded."""
+    """An entry with limited long names and attributes, because tarfile holds them in memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Entry":
@@ -74,11 +74,11 @@ def _apply(file: IO[bytes], diff_id: str, tree: "_Tree", reference: str) -> None
     content = _Hashed(_uncompressed(file, reference), tree.budget)
     tree.begin_layer()
     try:
-        # A stream, so that nothing is read twice and what is read is what is hashed.
+        # Read as a stream, so that each byte is read once, and exactly these bytes are hashed.
         with tarfile.open(fileobj=content, mode="r|", tarinfo=_Entry, encoding="utf-8") as archive:  # type: ignore[call-overload]
             for member in archive:
                 tree.take(member, archive)
-                # It keeps every one.
+                # tarfile would keep every member.
                 archive.members.clear()
         while content.read(CHUNK_BYTES):
             pass
@@ -111,7 +111,7 @@ def _uncompressed(file: IO[bytes], reference: str) -> Readable:
 
 
 class _Hashed:
-    """A stream that hashes what is read of it, up to what a layer within the budget can have."""
+    """A stream that hashes what is read from it, up to the size that the budget allows a layer."""
 
     def __init__(self, file: Readable, budget: "_Budget") -> None:
         self._file = file
@@ -129,7 +129,7 @@ class _Hashed:
 
 
 class _Budget:
-    """Limits the bytes that are actually written, and the files."""
+    """Limits the number of files and the bytes that are actually written."""
 
     def __init__(self, reference: str, shortage: Callable[[], str]) -> None:
         self._reference = reference
@@ -139,7 +139,7 @@ class _Budget:
         self._unread = self._bytes + self._entries * ENTRY_BYTES + PADDING_BYTES
 
     def read(self, amount: int) -> None:
-        """Of layers as they are packed, which may hold more than is written."""
+        """Counts bytes of packed layers, which may contain more than is written."""
         self._unread -= amount
         if self._unread < 0:
             raise _refused(
@@ -160,18 +160,18 @@ class _Budget:
 
 
 class _Tree:
-    """The root that is being put together. Paths are lists of names below it; links are followed within it alone."""
+    """The root being built. Paths are lists of names below it; links are followed only within it."""
 
     def __init__(self, root: Path, budget: _Budget, reference: str) -> None:
         self._root = str(root)
         self.budget = budget
         self._reference = reference
         self._owned = os.geteuid() == 0
-        # Of the present layer: an opaque folder hides what lower layers have in it, and not what stands beside it.
+        # Paths of the current layer: an opaque folder hides entries of lower layers, but not those of its own.
         self._written: set[tuple[str, ...]] = set()
-        # Folders that are known to be folders and no links.
+        # Folders that are known to be real folders and not links.
         self._folders: dict[tuple[str, ...], tuple[str, ...]] = {}
-        # What the folders are to be in the end: one may be closed to its owner, or older than what is put into it.
+        # Final modes and times of folders, set last: a folder may be closed to its owner, or older than its content.
         self._modes: dict[tuple[str, ...], tuple[int, float]] = {}
 
     def begin_layer(self) -> None:
@@ -198,14 +198,14 @@ class _Tree:
             self._link((*parent, name), member)
         elif member.islnk():
             self._hard_link((*parent, name), member)
-        # Devices and pipes are left out: instances have their own.
+        # Devices and pipes are skipped: instances have their own.
 
     def finish(self) -> None:
-        """Folders get their modes and times, the innermost first."""
+        """Sets modes and times of folders, the innermost first."""
         for path, _folders, _files in os.walk(self._root, topdown=False):
             names = tuple(part for part in path[len(self._root) :].split("/") if part)
             mode, when = self._modes.get(names, (0o755, 0.0))
-            # Whoever is not root must be able to remove them again.
+            # An ordinary user must be able to remove the folders again.
             os.chmod(path, mode if self._owned else mode | 0o700)
             os.utime(path, (when, when))
 
@@ -234,7 +234,7 @@ class _Tree:
             if file.tell() != member.size:
                 raise _refused(self._reference, "a layer that ends in a file", "a whole tar archive")
         self._own(path, member)
-        # After the change of owner, which may take bits away.
+        # Set after the owner, because changing the owner may clear bits.
         os.chmod(path, member.mode & 0o777)
         os.utime(path, (_time(member), _time(member)))
 
@@ -242,7 +242,7 @@ class _Tree:
         if not member.linkname or "\0" in member.linkname:
             raise self._bad(member.name, "a link to nothing")
         path = self._replaced(names)
-        # As it is: it is followed in an instance, whose root this is.
+        # The link stays unchanged: an instance, whose root this is, follows it.
         os.symlink(member.linkname, path)
         self._own(path, member)
 
@@ -256,7 +256,7 @@ class _Tree:
             os.link(self._path(source), self._replaced(names), follow_symlinks=False)
 
     def _empty(self, folder: tuple[str, ...]) -> None:
-        """Removes what lower layers have in the folder."""
+        """Removes the folder's entries from lower layers."""
         with os.scandir(self._path(folder)) as entries:
             names = [entry.name for entry in entries]
         for name in names:
@@ -273,14 +273,14 @@ class _Tree:
             self._remove((*folder, name))
 
     def _replaced(self, names: tuple[str, ...]) -> str:
-        """The path of what is to be made there anew, without what was there before."""
+        """Removes an existing entry, and returns its path for a new one."""
         if self._kind(names) is not None:
             self._remove(names)
         self._mark(names)
         return self._path(names)
 
     def _mark(self, names: tuple[str, ...]) -> None:
-        """Notes that this layer has it, and so the folders that it is in."""
+        """Notes that this layer contains the path, and therefore its parent folders."""
         while names and names not in self._written:
             self._written.add(names)
             names = names[:-1]
@@ -294,7 +294,7 @@ class _Tree:
         self._folders.clear()
 
     def _folder(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Where the folder really is, once every link in its path was followed within the root; made if need be."""
+        """Resolves links in the path within the root; creates missing folders."""
         known = self._folders.get(names)
         if known is not None:
             return known
@@ -321,7 +321,7 @@ class _Tree:
                 waiting.extend(part for part in reversed(target.split("/")) if part not in ("", "."))
                 continue
             elif not stat.S_ISDIR(kind):
-                # A file that this layer puts a folder in the place of.
+                # In this layer, a folder replaces a file.
                 self._remove(here)
                 os.mkdir(self._path(here), 0o755)
             found.append(name)
@@ -341,7 +341,7 @@ class _Tree:
         return parts
 
     def _kind(self, names: Sequence[str]) -> int | None:
-        """The mode of what is there, of a link and not of what it leads to."""
+        """The mode of the entry, without following a link; None if it does not exist."""
         try:
             return os.lstat(self._path(names)).st_mode
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads what lies at an image's path: an OCI image layout, what `docker save` wrote, or an unpacked bundle.
+"""Reads an image from its path: an OCI image layout, an archive of `docker save`, or an unpacked bundle.
 
 Used by `store.images.images`, on threads. Nothing here trusts a size, a name or a hash that a file declares.
 """
@@ -21,7 +21,7 @@ DOCUMENT_BYTES = 4 * 1024 * 1024
 LAYERS_MAX = 256
 ROOTFS, BUNDLE_CONFIG = "rootfs", "config.json"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
-# What `docker save` calls its files: relative, in at most one folder.
+# Names of files in an archive of `docker save`: relative, in a few folders at most.
 _MEMBER = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,3}\Z")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _REFERENCE = "org.opencontainers.image.ref.name"
@@ -60,23 +60,23 @@ class RootFs(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The part of an image's configuration that is read; `container` is its `config`."""
+    """The fields of an image's configuration that are read; `container` is its `config`."""
 
     container: dict[str, Any] | None = msgspec.field(name="config", default=None)
     rootfs: RootFs = RootFs()
 
 
 class Source(Protocol):
-    """Where the files of an image are."""
+    """Provides the files of an image."""
 
     def open(self, name: str) -> "contextlib.AbstractContextManager[IO[bytes]]":
         """Raises `FileNotFoundError`."""
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image that is to be unpacked. `digest` is its configuration's, which names the content of every layer.
+    """An image to unpack. `digest` is its configuration's, which determines the content of every layer.
 
-    `layers` are names of files for `open`, the lowest first, and `diff_ids` the hashes of what they hold.
+    `layers` are file names for `open`, the lowest first, and `diff_ids` the hashes of their content.
     """
 
     digest: str
@@ -86,7 +86,7 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A root that is unpacked already, with the `process` of its config.json, or nothing."""
+    """A root that is already unpacked, with the `process` of its config.json, or an empty mapping."""
 
     root: Path
     process: dict[str, Any]
@@ -115,7 +115,7 @@ class Archive:
         with tarfile.open(self._path, "r:") as archive:
             try:
                 member = archive.getmember(name)
-                # Older versions of Docker save a layer that is there already as a link to it.
+                # Older versions of Docker save a repeated layer as a link.
                 file = archive.extractfile(member)
             except KeyError:
                 file = None
@@ -126,14 +126,14 @@ class Archive:
 
 
 def read(path: Path, reference: str) -> tuple[Image, Source] | Bundle:
-    """Raises `ImageUnavailable` for what is none of these, and `OSError`."""
+    """Raises `ImageUnavailable` if the path is none of these formats, and `OSError`."""
     status = path.stat()
     if stat.S_ISREG(status.st_mode):
         source: Source = Archive(path)
         try:
             with contextlib.suppress(FileNotFoundError):
                 return _saved(source, reference), source
-            # As `podman save --format oci-archive` and `skopeo copy … oci-archive:` write it.
+            # Written by `podman save --format oci-archive` and `skopeo copy … oci-archive:`.
             return _layout(source, reference), source
         except tarfile.TarError as error:
             raise _refused(reference, f"a file that is no tar ({error})") from error
@@ -154,7 +154,7 @@ def _layout(source: Source, reference: str) -> Image:
 
 
 def _saved(source: Source, reference: str) -> Image:
-    """By manifest.json, which every version of `docker save` writes."""
+    """Reads manifest.json, which every version of `docker save` writes."""
     entries = _decoded(_content(source, "manifest.json", reference), list[_Saved], "manifest.json", reference)
     if len(entries) > 1:
         entries = [entry for entry in entries if reference in (entry.tags or ())]
@@ -178,7 +178,7 @@ def _image(source: Source, config_name: str, layers: tuple[str, ...], reference:
 
 
 def _chosen(source: Source, manifests: list[Descriptor], reference: str, *, nested: bool = False) -> Descriptor:
-    """The image of this name, where there are several, and for this machine."""
+    """The image of this name, if there are several, and for this machine."""
     machine = _MACHINES.get(platform.machine(), platform.machine())
     fitting = [each for each in manifests if not each.platform or each.platform.get("architecture") == machine]
     if len(fitting) > 1:

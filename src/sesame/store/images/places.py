@@ -1,4 +1,4 @@
-"""Which directory of this machine stands for an image: only those that the settings name, and those below one of them.
+"""Maps an image's reference to a path of this machine: one of the settings, or one below the image root.
 
 Used by `store.images.images`. A caller's reference never leads anywhere else.
 """
@@ -18,7 +18,7 @@ class ImagePlaces:
     """`root` is `--image-root`; `named` is `[images]`, by reference."""
 
     def __init__(self, root: Path | None, named: Mapping[str, Path]) -> None:
-        """Raises `ConfigurationError` for what is not there."""
+        """Raises `ConfigurationError` for a path that does not exist."""
         if root is not None and not root.is_dir():
             raise ConfigurationError(f"image_root is '{root}', which is no directory; make it, or name another")
         for reference, path in named.items():
@@ -30,7 +30,7 @@ class ImagePlaces:
         self._named = {with_tag(reference): path.resolve() for reference, path in named.items()}
 
     def find(self, reference: str) -> Path:
-        """The path with the image. Raises `ImageUnavailable` with what to set. Blocks."""
+        """The path of the image. Raises `ImageUnavailable`, which says what to set. Blocks."""
         named = self._named.get(with_tag(reference))
         if named is not None:
             return named
@@ -53,7 +53,7 @@ class ImagePlaces:
             found = Path(path).resolve() if path.startswith("/") and "\0" not in path else None
         except (OSError, RuntimeError):
             found = None
-        # The same text for what is not there and for what is elsewhere: it tells nothing of this machine's files.
+        # The same text for a missing path and one outside the root, to reveal nothing about this machine's files.
         if found is None or self._root not in found.parents or not found.exists():
             raise ImageUnavailable(
                 f"The image '{reference}' is not in the server's directory of images (--image-root). Next: put it "
@@ -63,7 +63,7 @@ class ImagePlaces:
 
 
 def with_tag(reference: str) -> str:
-    """The reference with the tag that it means where it names none."""
+    """The reference, with the default tag if it has none."""
     if reference.startswith(FILE_SCHEME) or "@" in reference or ":" in reference.rpartition("/")[2]:
         return reference
     return reference + LATEST_TAG

@@ -1,19 +1,19 @@
-"""Reads layers compressed by zstd where there is a decoder: Python's own from 3.14 on, else the extra `images`.
+"""Reads layers compressed by zstd if a decoder is available: Python's own from 3.14 on, else the extra `images`.
 
-Used by `store.images.layers`, which bounds what it takes.
+Used by `store.images.layers`, which limits the output.
 """
 
 import sys
 from typing import IO
 
-# The window of a frame is what its decoder keeps in memory: 128 MiB, which is zstd's own bound.
+# A decoder keeps a frame's window in memory; 128 MiB is also zstd's own limit.
 WINDOW_LOG_MAX = 27
 
 
 class ZstdReader:
-    """All frames of a file, one after the other. Making one raises `ImportError` where there is no decoder.
+    """Reads all frames of a file in order. The constructor raises `ImportError` if there is no decoder.
 
-    Reading raises `ValueError` for what is no frame, `EOFError` for half of one.
+    Reading raises `ValueError` for invalid frames, `EOFError` for a truncated one.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
