@@ -1,7 +1,7 @@
-"""Writes the events of objects into the outbox, in the transaction of the change, where a trigger asks for them.
+"""Writes the events of objects into the outbox, in the transaction of the change, if a trigger wants them.
 
-Used by `store.objects.objects` and `store.objects.multipart`; told by `triggers.object_events` what to watch. A bucket
-that no trigger watches costs one look into a dictionary.
+Used by `store.objects.objects` and `store.objects.multipart`; `triggers.object_events` sets what to watch. For a bucket
+that no trigger watches, this costs one dictionary lookup.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ _USER_META = "x-oss-meta-"
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """What one trigger asks for: events by name, of keys that begin and end so, in a bucket of this account.
+    """The events that one trigger wants: by name, for keys with a prefix and a suffix, in a bucket of this account.
 
     `trigger` is the outbox's subject for them (`service/function/trigger`).
     """
@@ -37,7 +37,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """The object that an event is about, as it stands after the change, or as it was before it was removed."""
+    """The object of an event, after the change, or as it was before it was removed."""
 
     bucket: str
     key: str
@@ -48,10 +48,10 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class ObjectEvents:
-    """`note` is called on the writer's thread, everything else on the event loop's.
+    """`note` is called on the writer's thread, all other methods on the event loop.
 
-    The watches are a dictionary that is replaced whole, so that a transaction sees one state of them. A trigger whose
-    creation was answered is watched: its watch is set before the answer.
+    The dictionary of watches is replaced as a whole, so that a transaction sees one state of it. Creating a trigger is
+    answered only after its watch is set.
     """
 
     def __init__(self) -> None:
@@ -59,18 +59,18 @@ class ObjectEvents:
         self._callbacks: list[Callable[[], None]] = []
 
     def watch(self, watches: Mapping[str, Sequence[Watch]]) -> None:
-        """By bucket; replaces all that were watched before."""
+        """Watches, by bucket; replaces all previous ones."""
         self._watches = {bucket: tuple(found) for bucket, found in watches.items() if found}
 
     def watched(self, bucket: str) -> bool:
         return bucket in self._watches
 
     def on_events(self, callback: Callable[[], None]) -> None:
-        """Calls back after each commit that may have written events."""
+        """Calls `callback` after each commit that may have written events."""
         self._callbacks.append(callback)
 
     def note(self, connection: sa.Connection, cause: Cause | None, changes: Sequence[Changed]) -> None:
-        """In the transaction of the changes. Without a cause the object is the platform's own, and raises no event."""
+        """Call in the transaction of the changes. No cause means an object of the platform, which has no events."""
         if cause is None or not changes:
             return
         entries: list[tuple[str, bytes]] = []
@@ -81,7 +81,7 @@ class ObjectEvents:
         outbox.add_each(connection, outbox.OBJECT_EVENT, entries, cause.at)
 
     def announce(self, bucket: str) -> None:
-        """After the commit."""
+        """Call after the commit."""
         if bucket in self._watches:
             for callback in self._callbacks:
                 callback()

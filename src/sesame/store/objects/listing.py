@@ -1,4 +1,4 @@
-"""Lists a bucket's objects in order of their keys' bytes, folding what shares a prefix up to a delimiter.
+"""Lists a bucket's objects in order of their keys' bytes, folding keys that share a prefix up to a delimiter.
 
 Called by `store.objects.objects` on a reader's thread. Keys behind a folded prefix are skipped, not read.
 """
@@ -51,7 +51,7 @@ def list_objects(connection: sa.Connection, query: ListQuery) -> ObjectPage:
 def _entries(connection: sa.Connection, query: ListQuery) -> Iterator[StoredObject | str]:
     prefix, delimiter, after = query.prefix.encode(), query.delimiter.encode(), query.after.encode()
     end = successor(prefix)
-    # A caller that continues after a folded prefix, or after a key inside it, has been given the prefix already.
+    # A caller that continues after a folded prefix, or after a key inside it, has received the prefix already.
     folded = _fold(after, prefix, delimiter)
     position = successor(folded) if folded else after + b"\x00" if after else b""
     position = None if position is None else max(position, prefix)
@@ -72,7 +72,7 @@ def _entries(connection: sa.Connection, query: ListQuery) -> Iterator[StoredObje
             if position is not None and rows[-1].key.startswith(inside):
                 position = successor(inside)
                 break
-        # Where folded prefixes hide many rows, few rows are read before each jump.
+        # If folded prefixes hide many rows, read only a few rows before each jump.
         wanted = max(_ROWS_AT_ONCE_LEAST, min(_ROWS_AT_ONCE, 4 * entries))
 
 
@@ -84,7 +84,7 @@ def _page(bucket: str, start: bytes, end: bytes | None, rows: int) -> "sa.Select
 
 
 def _fold(key: bytes, prefix: bytes, delimiter: bytes) -> bytes:
-    """The key up to and with the first delimiter behind the prefix; empty when there is none."""
+    """The key up to and including the first delimiter after the prefix; empty if there is none."""
     if not delimiter or not key.startswith(prefix):
         return b""
     at = key.find(delimiter, len(prefix))
@@ -92,6 +92,6 @@ def _fold(key: bytes, prefix: bytes, delimiter: bytes) -> bytes:
 
 
 def successor(prefix: bytes) -> bytes | None:
-    """The least key that is greater than all that begin with `prefix`; None when there is no such key."""
+    """The smallest key that is greater than all keys with this prefix; None if there is no such key."""
     trimmed = prefix.rstrip(b"\xff")
     return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else None

@@ -83,7 +83,7 @@ class Uploads:
             here = sa.and_(parts.c.upload_id == upload.upload_id, parts.c.number == number)
             former = connection.execute(sa.select(parts.c.blob).where(here)).scalars().all()
             connection.execute(_UPSERT_PART, part_row(upload.upload_id, part))
-            # The object does not change before the upload is completed: the sizes of its events add up to its own.
+            # The object does not change before the upload is completed, so that the sizes in its events add up.
             about = Changed(upload.bucket, upload.key, upload.meta, part.etag, part.size)
             self._events.note(connection, cause, [about])
             return self._removals.note(connection, list(former))
@@ -174,7 +174,7 @@ class Uploads:
         def commit(connection: sa.Connection) -> tuple[list[PendingUpload], list[str]]:
             found = [upload_of(row) for row in connection.execute(old)]
             for upload in found:
-                # A bucket with uploads cannot be deleted, so that it has the owner under whom they began.
+                # A bucket with uploads cannot be deleted, so it still has the owner under whom they began.
                 owner = owner_of(connection, upload.bucket)
                 cause = Cause(event=ABORT_UPLOAD, account_id=owner, principal_id=owner, at=now)
                 self._events.note(connection, cause, [_about(upload)])
@@ -208,7 +208,7 @@ def _forget(connection: sa.Connection, upload_id: str) -> list[str]:
 
 
 def _about(upload: PendingUpload) -> Changed:
-    """An upload has no bytes of its own: its parts have events of theirs."""
+    """The upload's event; it has no bytes of its own, because its parts have their own events."""
     return Changed(upload.bucket, upload.key, upload.meta)
 
 

@@ -396,4 +396,4 @@ def _removed(connection: sa.Connection) -> list[str]:
 
 
 async def _unannounced(_blob: str) -> None:
-    """For a store that finds what a crash left without being told."""
+    """For a store that finds leftovers of a crash without announcements."""

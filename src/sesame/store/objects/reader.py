@@ -1,6 +1,6 @@
 """An open object, and the totals of a bucket.
 
-Made by `store.objects.objects`, used by the OSS endpoint.
+Created by `store.objects.objects`, used by the OSS endpoint.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Reader:
         return Reader(shown, self.blob, kind=target.kind)
 
     async def prepare(self) -> None:
-        """Before the first `read`. Raises `FileNotFoundError` when the bytes are gone; then it is closed."""
+        """Call before the first `read`. If the bytes are gone, closes the object and raises `FileNotFoundError`."""
         try:
             await self.blob.prepare()
         except BaseException:
@@ -43,7 +43,7 @@ class Reader:
             raise
 
     def expect(self, start: int, length: int) -> None:
-        """Says that these bytes will be read, in order."""
+        """Announces that these bytes will be read in order."""
         self.blob.expect(start, length)
 
     async def read(self, start: int, length: int) -> bytes:
@@ -65,7 +65,7 @@ class Reader:
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """`by_storage_class`: the number of objects and their bytes. `modified_at`: Unix seconds, the latest; 0: none."""
+    """`by_storage_class`: number of objects and their bytes. `modified_at`: the latest, in Unix seconds; 0 if none."""
 
     objects: int
     size_bytes: int

@@ -1,4 +1,4 @@
-"""Rows of objects and of their buckets, within a transaction of the caller's.
+"""Rows of objects and of their buckets, within the caller's transaction.
 
 Used by `store.objects.objects` and `store.objects.multipart`, and by `control.buckets` for the transaction that deletes
 a bucket.
@@ -34,9 +34,9 @@ def write_row(connection: sa.Connection, stored: StoredObject) -> None:
 
 
 def require_bucket(connection: sa.Connection, bucket: str, cause: Cause | None) -> None:
-    """Raises NotFound, also for a bucket that came to belong to another account since the caller's rights were checked.
+    """Raises NotFound, also for a bucket that has another owner since the caller's permissions were checked.
 
-    Called in the transaction that adds to the bucket, so that no full bucket is deleted.
+    Call it in the transaction that adds to the bucket, so that no full bucket is deleted.
     """
     owner = owner_of(connection, bucket)
     if not owner or (cause is not None and cause.account_id != owner):
@@ -44,7 +44,7 @@ def require_bucket(connection: sa.Connection, bucket: str, cause: Cause | None) 
 
 
 def owner_of(connection: sa.Connection, bucket: str) -> str:
-    """The id of the account that the bucket belongs to; "" where there is no such bucket."""
+    """The account id of the bucket's owner; "" if there is no such bucket."""
     return connection.execute(_OWNER, {"b": bucket}).scalar_one_or_none() or ""
 
 

@@ -1,6 +1,6 @@
-"""Compiles packages in the background, one after the other, so that no deployment waits for it and starts are faster.
+"""Compiles packages in the background, one after the other, so that instances start faster and no deployment waits.
 
-Run by `app`, which hands in what compiles inside a sandbox. Without a compiled file an instance imports the sources.
+Run by `app`, which passes the function that compiles in a sandbox. Without a compiled file an instance imports sources.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 
 class Compile(Protocol):
     async def __call__(self, runtime: str, code_dir: Path, output: Path) -> bool:
-        """Writes the compiled package to the new file `output`; False, and perhaps part of it, when that fails."""
+        """Writes the compiled package to the new file `output`. False means failure; `output` may be partial then."""
 
 
 class CompileQueue:
-    """What is to be compiled: a package for a runtime, each once in a run of Sesame, however it ends."""
+    """Pairs of package and runtime to compile, each once per run of Sesame, whether that succeeds or not."""
 
     def __init__(self) -> None:
         self._asked: set[tuple[str, str]] = set()
@@ -37,7 +37,7 @@ class CompileQueue:
 
 
 async def compile_queued(queue: CompileQueue, packages: Packages, compile: Compile) -> None:
-    """Never returns. What cannot be compiled is left as it is: the function says what is wrong when it is called."""
+    """Never returns. A package that cannot be compiled is left alone: its function reports errors when called."""
     while True:
         sha256, runtime = await queue.get()
         output = packages.folder.scratch()

@@ -1,6 +1,6 @@
-"""The folder of code packages as a thread sees it: `<sha256>/` with `archive.zip`, `code/` and `compiled/<runtime>`.
+"""The folder of code packages, used on threads: `<sha256>/` with `archive.zip`, `code/` and `compiled/<runtime>`.
 
-Called by `store.packages.packages` on threads. Everything here blocks.
+Called by `store.packages.packages`. Every method blocks.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from sesame.store.quarantine import PACKAGES, STRAYS, Quarantine
 _STAGING = "staging"
 _CODE, _ARCHIVE, _COMPILED = "code", "archive.zip", "compiled"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-# Made by versions that compiled packages in place.
+# Created by versions that compiled packages in place.
 _FORMER = "compiling"
 
 log = structlog.get_logger(__name__)
 
 
 class PackageFolder:
-    """`root` is this object's alone. A package's folder is complete from the moment it has its name."""
+    """Nothing else uses `root`. A package's folder is complete from the moment it has its name."""
 
     def __init__(self, root: Path, quarantine: Quarantine) -> None:
         self._root = root
@@ -46,7 +46,7 @@ class PackageFolder:
         return self.code(sha256).is_dir() and self.archive(sha256).is_file()
 
     def open(self) -> None:
-        """Removes what a crash left unfinished, sets aside what is no package, and undoes compiling in place."""
+        """Removes incomplete packages, quarantines foreign entries, and undoes the former compiling in place."""
         make_folder(self._root / _STAGING)
         shutil.rmtree(self._root / _FORMER, ignore_errors=True)
         for leftover in (self._root / _STAGING).iterdir():
@@ -60,11 +60,11 @@ class PackageFolder:
                 self._unpack_again(sha256)
 
     def all(self) -> list[str]:
-        """The SHA-256 of every package that is here."""
+        """The SHA-256 of every package in the folder."""
         return [path.name for path in self._root.iterdir() if path.name != _STAGING]
 
     def stage(self, archive: bytes) -> Path:
-        """Unpacks beside the packages. Raises `Unusable`, then nothing stays."""
+        """Unpacks into the staging folder. Raises `Unusable`, and then leaves nothing behind."""
         staging = self._root / _STAGING / secrets.token_hex(8)
         try:
             for folder in (staging, staging / _CODE, staging / _COMPILED):
@@ -78,7 +78,7 @@ class PackageFolder:
         return staging
 
     def publish(self, staging: Path, sha256: str) -> None:
-        """Gives a staged package its name; takes the place of one that has lost a part."""
+        """Gives a staged package its name; replaces one that has lost a part."""
         target = self._root / sha256
         if target.exists():
             self._hide(target)
@@ -86,22 +86,22 @@ class PackageFolder:
         sync_folder(self._root)
 
     def remove(self, sha256: str) -> None:
-        """First out of sight as a whole, then away: a crash in between leaves it to the next start."""
+        """Renames the package first and then deletes it: after a crash in between, the next start deletes the rest."""
         target = self._root / sha256
         if target.exists():
             _remove(self._hide(target))
 
     def restore(self, sha256: str) -> bool:
-        """Brings `code/` back: from the archive, or the whole package from the quarantine; False without either."""
+        """Restores `code/` from the archive, or the whole package from the quarantine; False without either."""
         package = self._root / sha256
         if not (package.exists() or self._quarantine.bring_back(PACKAGES, sha256, package)):
             return False
         return self.code(sha256).is_dir() or self._unpack_again(sha256)
 
     def reconcile(self, live: Collection[str], released: Collection[str]) -> "tuple[int, int]":
-        """Compares with what the catalog names; returns how many packages were set aside, and brought back.
+        """Compares with the catalog; returns how many packages were quarantined, and how many brought back.
 
-        What is neither live nor released may belong to records that a damaged or older database has lost.
+        A package that is neither live nor released may belong to records that a damaged or older database has lost.
         """
         here = set(self.all())
         strangers = sorted(here - set(live) - set(released))
@@ -111,7 +111,7 @@ class PackageFolder:
         return aside, back
 
     def write_compiled(self, sha256: str, runtime: str, archive: Path) -> None:
-        """Takes a finished file over. It is whole or not there, also after a crash."""
+        """Moves a finished file into the package. It is complete or absent, even after a crash."""
         target = self.compiled(sha256, runtime)
         make_folder(target.parent)
         archive.chmod(0o644)
@@ -119,11 +119,11 @@ class PackageFolder:
         sync_folder(target.parent)
 
     def scratch(self) -> Path:
-        """A new path on the same file system; what a crash leaves there is removed at the next start."""
+        """A new path on the same file system; the next start removes what a crash leaves there."""
         return self._root / _STAGING / secrets.token_hex(8)
 
     def _unpack_again(self, sha256: str) -> bool:
-        """False when the archive is gone or not what its name says."""
+        """False if the archive is missing or does not match its name."""
         archive = self.archive(sha256)
         try:
             content = archive.read_bytes()

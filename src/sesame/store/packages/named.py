@@ -14,9 +14,9 @@ HOLDERS = (records.FUNCTION, records.FROZEN_FUNCTION, records.LAYER_VERSION)
 
 
 def named_packages(found: Iterable[Record]) -> dict[str, Package]:
-    """By SHA-256. `found` holds every record of the kinds in HOLDERS, and perhaps others.
+    """By SHA-256. `found` contains every record of the kinds in HOLDERS, and perhaps others.
 
-    A deleted layer counts as long as a function has it.
+    A deleted layer counts as long as a function uses it.
     """
     functions: list[Function] = []
     layers: list[Record] = []

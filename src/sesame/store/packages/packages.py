@@ -1,7 +1,7 @@
 """Code packages by the SHA-256 of their archive: each is unpacked once, safely and durably, and leased to instances.
 
 Called by `control` when code arrives, by the sandbox's launcher for directories, by the endpoints for archives. A
-package that is refused leaves nothing behind; one that is leased is never removed.
+refused package leaves nothing behind; a leased one is never removed.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from sesame.store.quarantine import Quarantine
 
 T = TypeVar("T")
 
-# POLICY: how long a package may lie unreferenced before it is garbage; the record that names it may be on its way, and
-# a call that resolved to it may wait for an instance.
+# POLICY: how long an unreferenced package is kept: the record that names it may be about to be written, and a call that
+# resolved to it may wait for an instance.
 COLLECT_GRACE_S = 15 * 60.0
 UNPACKING_AT_ONCE = 2
 
-# What archivers add by themselves.
+# Entries that archivers add by themselves.
 _NOT_CODE = {"__MACOSX", ".DS_Store"}
 
 log = structlog.get_logger(__name__)
 
 
 class PackageMissing(PlatformError):
-    """A package that the catalog names is gone from the disk, and its archive with it."""
+    """A package that the catalog names is missing on the disk, together with its archive."""
 
     def __init__(self, sha256: str) -> None:
         super().__init__(
@@ -45,15 +45,15 @@ class PackageMissing(PlatformError):
 
 
 class Archives(Protocol):
-    """Where archives are kept besides the folder, so that the folder may be lost. `store.blobs.s3_archives` is one.
+    """Stores archives outside the folder, which may then be lost. Implemented by `store.blobs.s3_archives`.
 
-    Each method raises `StoreUnavailable` when the place does not answer.
+    Each method raises `StoreUnavailable` if the place does not answer.
     """
 
     async def has(self, sha256: str, size: int) -> bool: ...
 
     async def put(self, sha256: str, archive: bytes) -> None:
-        """On return it is durable. What no record names a while later is collected, also after a crash."""
+        """On return the archive is durable. If no record names it within a while, it is deleted, also after a crash."""
 
     async def get(self, sha256: str) -> bytes:
         """Raises `FileNotFoundError`."""
@@ -62,9 +62,9 @@ class Archives(Protocol):
 
 
 class PackageLease:
-    """Keeps packages on the disk until `release`. `code_dirs` and `compiled` are in the order asked for.
+    """Keeps packages on the disk until `release`. `code_dirs` and `compiled` are in the requested order.
 
-    The files of `compiled` exist only for what has been compiled for the runtime by now.
+    A file of `compiled` exists only if the package has been compiled for the runtime by now.
     """
 
     def __init__(self, packages: "Packages", sha256s: Sequence[str], runtime: str) -> None:
@@ -93,9 +93,9 @@ class Packages:
         clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic,
         archives: Archives | None = None,
     ) -> None:
-        """`wanted(sha256, runtime)` is told of packages that would start faster if they were compiled.
+        """`wanted(sha256, runtime)` is called for packages that would start faster if they were compiled.
 
-        With `archives`, the folder holds no more than copies of what is there.
+        With `archives`, the folder is only a cache.
         """
         self.folder = PackageFolder(root, quarantine or Quarantine(root.parent / "quarantine"))
         self._wanted = wanted
@@ -104,18 +104,18 @@ class Packages:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gate = asyncio.Semaphore(UNPACKING_AT_ONCE)
         self._leases: Counter[str] = Counter()
-        # When `add` last gave a package out; and those it unpacked that the catalog has not been seen to name.
+        # When `add` last returned each package; and the unpacked ones that no record is known to name yet.
         self._touched_at: dict[str, float] = {}
         self._unnamed: set[str] = set()
 
     async def open(self) -> None:
-        """Removes what a crash left unfinished, and mends what can be mended without the catalog."""
+        """Removes what a crash left unfinished, and repairs what can be repaired without the catalog."""
         await asyncio.to_thread(self.folder.open)
 
     async def reconcile(self, live: Collection[str], released: Collection[str]) -> int:
-        """For the start, before anything is added: sets aside packages that the catalog neither names nor has released.
+        """Call at start, before `add`: quarantines packages that the catalog neither names nor has released.
 
-        Brings packages back that the catalog names and that were set aside earlier. Returns how many were set aside.
+        Brings back quarantined packages that the catalog names. Returns how many were quarantined.
         """
         aside, back = await asyncio.to_thread(self.folder.reconcile, live, released)
         if aside or back:
@@ -123,9 +123,9 @@ class Packages:
         return aside
 
     async def add(self, archive: bytes, runtime: str) -> Package:
-        """Takes a zip in, or finds it again; on return it is on the disk, and compiled for `runtime` soon.
+        """Stores a zip, or finds it again. On return it is on the disk, and will soon be compiled for `runtime`.
 
-        Raises `Unusable` for what cannot be unpacked safely, saying what was found and what was expected.
+        Raises `Unusable` if it cannot be unpacked safely, saying what was found and what was expected.
         """
         package = await asyncio.to_thread(_describe, archive)
         sha256 = package.sha256
@@ -141,12 +141,12 @@ class Packages:
         return package
 
     def want_compiled(self, sha256: str, runtime: str) -> None:
-        """Has a package compiled in the background, unless it is already."""
+        """Requests that a package be compiled in the background, unless it is already."""
         if not self.folder.compiled(sha256, runtime).exists():
             self._wanted(sha256, runtime)
 
     async def lease(self, sha256s: Sequence[str], runtime: str = "") -> PackageLease:
-        """Holds packages for an instance; unpacks again what has lost its directory. Raises `PackageMissing`."""
+        """Holds packages for an instance; unpacks those again that lost their directory. Raises `PackageMissing`."""
         self._leases.update(sha256s)
         try:
             for sha256 in sha256s:
@@ -163,22 +163,22 @@ class Packages:
         return sha256 in self._leases
 
     def released(self, sha256s: Sequence[str]) -> None:
-        """For `PackageLease` alone."""
+        """Called only by `PackageLease`."""
         for sha256 in sha256s:
             self._leases[sha256] -= 1
             if not self._leases[sha256]:
                 del self._leases[sha256]
 
     def code_dir(self, package: Package) -> Path:
-        """The unpacked package. It is never written to."""
+        """The unpacked package, which is never modified."""
         return self.folder.code(package.sha256)
 
     def archive(self, package: Package) -> Path:
-        """The zip, byte for byte as it was sent, where it is kept; `fetched_archive` where it may be gone."""
+        """The zip exactly as it was sent; use `fetched_archive` if it may be missing."""
         return self.folder.archive(package.sha256)
 
     async def fetched_archive(self, package: Package) -> Path | None:
-        """The zip, brought back if it can be; None when it is gone."""
+        """The zip, fetched if necessary; None if it is lost."""
         path = self.folder.archive(package.sha256)
         if not path.is_file() and self._archives is not None:
             try:
@@ -188,11 +188,11 @@ class Packages:
         return path if path.is_file() else None
 
     def compiled(self, package: Package, runtime: str) -> Path:
-        """Where the compiled package is, once it is there (docs/architecture.md)."""
+        """The path of the compiled package, which may not exist yet (docs/architecture.md)."""
         return self.folder.compiled(package.sha256, runtime)
 
     def hint(self, package: Package, handler: str) -> str:
-        """What to do when the handler's module lies in the one outer folder of the zip; "" when that is not so."""
+        """A hint for when the handler's module is in the zip's single top-level folder; otherwise ""."""
         code = self.code_dir(package)
         module = handler.rpartition(".")[0]
         if not module or not code.is_dir():
@@ -209,14 +209,14 @@ class Packages:
         )
 
     def refused(self, live: Collection[str]) -> list[str]:
-        """Packages that this run took in for records that were never written, as far as `live` says."""
+        """Packages that this run stored for records that were never written, according to `live`."""
         self._unnamed -= set(live)
         return sorted(self._unnamed)
 
     async def remove(self, sha256: str, *, fresh_too: bool = False) -> bool:
-        """Removes a package that nothing names any more; False, at once, while it is leased or was added lately.
+        """Removes a package that nothing names. Returns False at once if it is leased or was added recently.
 
-        With `fresh_too`, for a Sesame that stops, also one that was added lately.
+        With `fresh_too`, for a stopping Sesame, a recently added one is removed as well.
         """
         async with self._lock(sha256):
             if self.is_leased(sha256) or (self._is_fresh(sha256) and not fresh_too):
@@ -241,7 +241,7 @@ class Packages:
             await to_the_end(asyncio.to_thread(self._add, archive, sha256))
 
     async def _fetch(self, sha256: str) -> bytes | None:
-        """The archive from elsewhere, if it is there and what its name says."""
+        """The archive from the other place, if it exists and matches its name."""
         if self._archives is None:
             return None
         try:
@@ -274,7 +274,7 @@ def _describe(archive: bytes) -> Package:
 
 
 async def to_the_end(step: Awaitable[T]) -> T:
-    """Waits for a thread also when the caller is cancelled, so that the thread never works on what was cleaned up."""
+    """Waits for a thread even if the caller is cancelled, so that the thread never works on deleted files."""
     task = asyncio.ensure_future(step)
     try:
         return await asyncio.shield(task)

@@ -30,8 +30,8 @@ LINK_TARGET_BYTES = 1024
 EPOCH_1980_S = 315532800.0
 
 _ENTRY_SIGNATURE = b"PK\x01\x02"
-# An archive inside this one has the signature too, so this is more than CODE_ENTRIES. Checked before zipfile, which
-# would build an object for each entry.
+# More than CODE_ENTRIES, because an archive inside this one has the signature too. Checked before zipfile, which would
+# build an object for each entry.
 _SIGNATURES_MAX = 2 * limits.CODE_ENTRIES
 _UTF_8_FLAG = 0x800
 _UNICODE_PATH = 0x7075

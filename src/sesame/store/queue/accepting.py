@@ -1,4 +1,4 @@
-"""Accepts invocations: numbers them, inserts them, and leases at once what its runner takes at once.
+"""Accepts invocations: numbers and inserts them, and immediately leases those that their runner can start now.
 
 Used by `store.queue` on the writer's thread, for many invocations at a time.
 """
@@ -25,14 +25,14 @@ _PRESENT = PreparedList(lambda seqs: sa.select(columns.seq).where(columns.seq.in
 
 
 class Handover:
-    """To whom invocations are leased as they are accepted, so that no claim has to look for them.
+    """The runner to which invocations are leased when they are accepted, so that no claim has to find them.
 
-    Only what is due, and only while nothing older waits to be claimed: `caught_up`, known to the writer's thread alone.
+    Only due ones are leased, and only while no older one waits: `caught_up`, which only the writer's thread knows.
     """
 
     def __init__(self) -> None:
         self.caught_up = False
-        # How many more are taken; asked on the writer's thread.
+        # Returns how many more the runner takes; called on the writer's thread.
         self.room: Callable[[], int] = _no_room
 
 
@@ -41,7 +41,7 @@ def _no_room() -> int:
 
 
 class Acceptance(msgspec.Struct, frozen=True):
-    """For each invocation whether it was accepted; those that are leased; when the first of the others falls due."""
+    """Whether each invocation was accepted; the leased ones; and when the first of the others falls due."""
 
     accepted: list[bool]
     leased: list[Leased]
@@ -58,7 +58,7 @@ class Acceptor:
         self._numbers = Numbers(invocations, columns.seq)
 
     def accept(self, connection: sa.Connection, news: Sequence[NewInvocation], *, lease: bool = True) -> Acceptance:
-        """One statement for all. False for a stateful id that its function has already, or that comes twice here."""
+        """One statement for all. False for a stateful id that its function has already, or that is repeated here."""
         if not news:
             return Acceptance([], [], None)
         handover, now = self._handover, self._clock.now()
@@ -85,7 +85,7 @@ class Acceptor:
         return Acceptance([row["seq"] in accepted for row in rows], leased, due_at)
 
     def _insert(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> set[int]:
-        """The numbers of those that are there now."""
+        """The numbers of the rows that were inserted."""
         seqs = [row["seq"] for row in rows]
         if _ADD.run_for_each(connection, rows) == len(rows):
             return set(seqs)

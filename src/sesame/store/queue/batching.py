@@ -1,7 +1,7 @@
-"""Gathers what is asked of a queue, so that all of it that waits for the writer is one request.
+"""Combines concurrent operations on a queue into one request to the writer.
 
-Used by both queues. What is asked for in one turn of the loop is one request; what comes while that request waits for
-the commit before it joins it. What can wait a little waits for others, since a commit costs more than what is in it.
+Used by both queues. Operations of one loop iteration form one request; operations that arrive while that request waits
+for the commit before it join it. Patient operations wait for others, because a commit costs more than its content.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ Op = TypeVar("Op")
 Note = TypeVar("Note")
 Asked = tuple[Op, "asyncio.Future[Any]"]
 
-# How long what is patient waits for others, and how much of it may wait.
+# How long patient operations wait for others, and how many may wait.
 COMPANY_S, COMPANY_MAX = 0.003, 64
 
 log = structlog.get_logger(__name__)
 
 
 class Applied(msgspec.Struct, Generic[Note], frozen=True):
-    """A result for each of the ops, in their order, and what the queue has to know once they are committed."""
+    """The result of each op, in order, and a note for the queue after the commit."""
 
     results: list[Any]
     note: Note
 
 
 class Doubt(Exception):
-    """Raised by `apply` when what it took for granted is not so: `again` is to be called in another transaction."""
+    """Raised by `apply` if an assumption was wrong: `again` must be called in another transaction."""
 
     def __init__(self, again: Callable[[sa.Connection], Applied[Any]]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Batch(Generic[Op, Note]):
     """`apply(connection, ops)` runs on the writer's thread, and may raise `Doubt`.
 
     On the loop, in order of commit and before the callers continue, `committed(note)` is called, and `dropped(op,
-    result)` for each caller that was cancelled meanwhile: its change has happened all the same.
+    result)` for each caller that was cancelled meanwhile: its change is committed nevertheless.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Batch(Generic[Op, Note]):
         self._apply = apply
         self._committed = committed
         self._dropped = dropped
-        # Both threads reach these. `_coming`: a request is on its way to the writer that takes all that waits then.
+        # Both threads use these. `_coming`: a request is queued at the writer and will take everything waiting then.
         self._lock = threading.Lock()
         self._waiting: list[Asked[Op]] = []
         self._coming = False
@@ -66,14 +66,14 @@ class Batch(Generic[Op, Note]):
         self._sending: set[asyncio.Task[None]] = set()
 
     async def ask(self, op: Op, *, patient: bool = False) -> Any:
-        """The result of `op`, once it is committed. Raises `PlatformError` when it could not be.
+        """The result of `op`, once it is committed. Raises `PlatformError` if that failed.
 
-        What is `patient` goes with what is asked for next, or after `COMPANY_S`.
+        A `patient` op is sent with the next one, or after `COMPANY_S`.
         """
         return await self._add(op, patient=patient)
 
     def order(self, op: Op) -> "asyncio.Future[Any]":
-        """Asks for `op` without waiting; a failure is logged."""
+        """Sends `op` without waiting; a failure is logged."""
         future = self._add(op)
         future.add_done_callback(_log_failure)
         return future
@@ -92,7 +92,7 @@ class Batch(Generic[Op, Note]):
         return future
 
     def _hurry(self) -> None:
-        """Sends what waits for others."""
+        """Sends the ops that wait for others."""
         self._company = None
         with self._lock:
             send = bool(self._waiting) and not self._coming
@@ -101,7 +101,7 @@ class Batch(Generic[Op, Note]):
             self._send_soon()
 
     async def settle(self) -> None:
-        """Returns when everything that was asked for has been answered."""
+        """Returns when every op has its result."""
         if self._company is not None:
             self._company.cancel()
         self._hurry()

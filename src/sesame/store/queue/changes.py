@@ -1,7 +1,7 @@
-"""What the queue does to the rows of invocations: claim, record a start or an end, retry, stop.
+"""The queue's changes to rows of invocations: claim, record a start or an end, retry, stop.
 
 Used by `store.queue.queue` on the writer's thread, for many invocations at once. A change of a leased row checks its
-epoch in the statement that writes it.
+epoch in the same statement.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ _KEY = (columns.service, columns.function, columns.qualifier, columns.invocation
 
 
 def _given_or_kept(column: str, kind: Any) -> "sa.ColumnElement[Any]":
-    """The parameter `:new_…`, or what the row says where that is None."""
+    """The parameter `:new_…`, or the current value if the parameter is None."""
     return sa.func.coalesce(sa.bindparam(f"new_{column}", type_=kind), columns[column])
 
 
@@ -42,7 +42,7 @@ _IS_STOPPING = columns.state == State.STOPPING.value
 LEASES = Leases(
     invocations,
     columns.state.in_([state.value for state in sorted(LEASED)]),
-    # An invocation that was told to stop, and whose holder is gone, has stopped.
+    # An invocation that is being stopped, and whose holder is gone, has stopped.
     back={
         "state": sa.case(
             (_IS_STOPPING, State.STOPPED.value),
@@ -75,7 +75,7 @@ _START = PreparedRows(
         state=State.RUNNING.value,
         started_at=sa.bindparam("new_started_at", type_=sa.Float),
         instance_id=sa.bindparam("new_instance_id", type_=TEXT),
-        # It told of the attempt before, which ran in another instance.
+        # Cleared because it described the previous attempt, in another instance.
         duration_ms=0.0,
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
@@ -93,7 +93,7 @@ _FINISH = PreparedRows(
         instance_id=_given_or_kept("instance_id", TEXT),
         duration_ms=_given_or_kept("duration_ms", sa.Float),
         destination_status=sa.bindparam("new_destination_status", type_=TEXT),
-        # Also when it is full: the end of a life is always told.
+        # Appended even if the column is full: the last step is always recorded.
         events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
     )
 )
@@ -146,7 +146,7 @@ class Finish(msgspec.Struct, frozen=True):
 class Retry(msgspec.Struct, frozen=True):
     """`not_before` by the wall clock. `counted`: a function error, as opposed to a lack of capacity.
 
-    `start` is set if that is not recorded yet; `duration_ms` is None where the function was not called.
+    `start` is set if it is not recorded yet; `duration_ms` is None if the function was not called.
     """
 
     lease: Leased
@@ -158,7 +158,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The function is called in an instance."""
+    """The function was called in an instance."""
 
     lease: Leased
     at: float
@@ -166,7 +166,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """`seq` is the number of the row where it is known: only a stateful invocation is found by its id."""
+    """`seq` is the row's number if known: only a stateful invocation is found by its id."""
 
     target: Target
     invocation_id: str
@@ -174,7 +174,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[Leased]:
-    """Up to `limit` invocations that are due, in the order of acceptance."""
+    """Claims up to `limit` due invocations, in the order of acceptance."""
     now, wall = clock.now(), clock.wall()
     found = _CLAIM.rows(
         connection,
@@ -207,7 +207,7 @@ def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> No
 
 
 def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> int:
-    """How many have ended by it: fewer than `finishes` when a lease was lost."""
+    """Returns how many ended: fewer than `finishes` if a lease was lost."""
     return _FINISH.run_for_each(connection, [_finished(each, holder) for each in finishes])
 
 
@@ -230,7 +230,7 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
 
 
 def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> int:
-    """How many were given back: fewer than `retries` when a lease was lost. What was told to stop has stopped."""
+    """Returns how many were given back: fewer than `retries` if a lease was lost. Those being stopped have stopped."""
     return _RETRY.run_for_each(connection, [_retried(each, holder, clock) for each in retries])
 
 
@@ -258,7 +258,7 @@ def _running(at: float | None) -> str:
 
 
 def stop(connection: sa.Connection, asked: Stop, clock: QueueClock) -> tuple[StopResult, int]:
-    """What became of it, and the number of its row."""
+    """The result, and the number of the row."""
     found = _stoppable(connection, asked)
     if found is None:
         return StopResult.NOT_FOUND, 0
@@ -290,7 +290,7 @@ def _stoppable(connection: sa.Connection, asked: Stop) -> Any:
 
 
 def consequences(finishes: Iterable[Finish]) -> tuple[list[NewInvocation], list[tuple[Leased, NewDelivery]]]:
-    """Invocations of destinations, and records for the others, each with the lease that it comes from."""
+    """Invocations of destinations, and records for other destinations, each with the lease that caused it."""
     news: list[NewInvocation] = []
     records: list[tuple[Leased, NewDelivery]] = []
     for each in finishes:

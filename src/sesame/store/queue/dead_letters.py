@@ -1,6 +1,6 @@
-"""Records that no attempt delivered: listed, read, and forgotten once they are old or too many.
+"""Records that no attempt could deliver: lists and reads them, and deletes them once they are old or too many.
 
-Used by `store.queue.deliveries`, which makes them and sends them again.
+Used by `store.queue.deliveries`, which creates them and sends them again.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def find(connection: sa.Connection, number: int) -> DeadLetter | None:
 
 
 def prune(connection: sa.Connection, before: float, keep: int, limit: int) -> int:
-    """Deletes up to `limit` of those that were buried before that time or are not among the newest `keep`."""
+    """Deletes up to `limit` that were buried before that time or are not among the newest `keep`."""
     surplus = sa.select(columns.seq).where(BURIED).order_by(columns.seq.desc()).offset(keep).limit(1)
     newest_surplus = connection.execute(surplus).scalar()
     condition: sa.ColumnElement[bool] = columns.buried_at < before
@@ -49,7 +49,7 @@ def _dead_letter(row: "sa.Row[Any]") -> DeadLetter:
 
 
 def told_by(row: "sa.Row[Any]") -> dict[str, Any]:
-    """The record and the invocation that it tells of, as a dead letter and a lease show them."""
+    """The record and its invocation, as shown by a dead letter and a lease."""
     return {
         "destination": row.destination,
         "record": row.record,

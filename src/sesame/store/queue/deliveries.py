@@ -1,7 +1,7 @@
-"""The durable queue of records for destinations that are not functions, and the list of dead letters among them.
+"""The durable queue of records for destinations that are not functions, including dead letters.
 
-Filled by `store.queue.queue` in the commit that ends an invocation; emptied by `destinations`. What becomes of a record
-is written to its invocation in the same commit.
+Filled by `store.queue.queue` in the commit that ends an invocation; emptied by `destinations`. A record's result is
+written to its invocation in the same commit.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ _LEASED = (
     "attempts",
     "created_at",
 )
-# How many dead letters one change removes, so that others get their turn at the writer.
+# How many dead letters one change removes, so that other changes get their turn at the writer.
 PRUNED_AT_ONCE = 100
 PENDING = "Pending"
 DELIVERED = "Delivered"
@@ -110,7 +110,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 def add_records(connection: sa.Connection, records: Sequence[tuple[Leased, NewDelivery]], clock: QueueClock) -> None:
-    """Part of the transaction that ends the invocations under these leases."""
+    """Call in the transaction that ends the invocations under these leases."""
     now, wall = clock.now(), clock.wall()
     rows = [
         {
@@ -133,7 +133,7 @@ def add_records(connection: sa.Connection, records: Sequence[tuple[Leased, NewDe
 
 
 class DeliveryQueue:
-    """Made by `InvocationQueue`, as its `deliveries`. Each record is delivered at least once, or is a dead letter."""
+    """`InvocationQueue.deliveries`. Each record is delivered at least once, or becomes a dead letter."""
 
     def __init__(self, database: Database, clocks: Clocks, clock: QueueClock, holder: str) -> None:
         self._database = database
@@ -158,33 +158,33 @@ class DeliveryQueue:
         await self._batch.settle()
 
     def on_work(self, callback: Callable[[], None]) -> None:
-        """Called on the loop whenever there may be something to claim."""
+        """`callback` is called on the loop whenever there may be something to claim."""
         self._wakeups.on_work(callback)
 
     def notify(self, _result: object = None) -> None:
         self._wakeups.notify()
 
     async def claim(self, limit: int) -> list[LeasedDelivery]:
-        """Up to `limit` records that are due, under leases of `LEASE_S`. A caller that is cancelled gives them back."""
+        """Up to `limit` due records, under leases of `LEASE_S`. If the caller is cancelled, they are given back."""
         if limit < 1:
             return []
         claimed: list[LeasedDelivery] = await self._batch.ask(Claim(limit))
         return claimed
 
     async def extend(self, leases: Sequence[LeasedDelivery]) -> list[bool]:
-        """Each lease ends `LEASE_S` from now. False: it was lost before."""
+        """Extends each lease to `LEASE_S` from now. False: it was already lost."""
         if not leases:
             return []
         extended: list[bool] = await self._batch.ask(Extend(leases))
         return extended
 
     async def release(self, leases: Sequence[LeasedDelivery]) -> None:
-        """Gives back what was claimed and not sent, to be claimed at once; what was lost before stays lost."""
+        """Gives back claimed records that were not sent, to be claimed at once. Has no effect on lost leases."""
         if leases:
             await self._batch.ask(Release(leases))
 
     async def delivered(self, lease: LeasedDelivery, status: str = DELIVERED) -> bool:
-        """Forgets the record; `status` becomes the invocation's `destination_status`. False: the lease was lost."""
+        """Deletes the record; `status` becomes the invocation's `destination_status`. False: the lease was lost."""
         done: bool = await self._batch.ask(_Delivered(lease, status))
         return done
 
@@ -194,7 +194,7 @@ class DeliveryQueue:
         return done
 
     async def bury(self, lease: LeasedDelivery, error: str) -> bool:
-        """Keeps the record as a dead letter, and says so in the invocation's `destination_status`.
+        """Makes the record a dead letter, and records this in the invocation's `destination_status`.
 
         False: the lease was lost.
         """
@@ -202,15 +202,17 @@ class DeliveryQueue:
         return done
 
     async def dead_letters(self, start: str, limit: int) -> DeadLetterPage:
-        """From the newest on; `start` is "" or the `next_token` of the page before. Raises `Invalid` for another."""
+        """From the newest on; `start` is "" or a page's `next_token`. Raises `Invalid` for any other."""
         return await self._database.read(lambda connection: dead_letters.page(connection, start, limit))
 
     async def dead_letter(self, number: int) -> DeadLetter | None:
         return await self._database.read(lambda connection: dead_letters.find(connection, number))
 
     async def prune(self, before: float, keep: int) -> int:
-        """Forgets dead letters that became so before that time of the wall clock, and of the others all but the newest
-        `keep`. Returns how many that were."""
+        """Deletes dead letters buried before that time (wall clock), and all but the newest `keep` of the others.
+
+        Returns their number.
+        """
         removed = 0
         while found := await self._database.write(
             lambda connection: dead_letters.prune(connection, before, keep, PRUNED_AT_ONCE)
@@ -219,7 +221,7 @@ class DeliveryQueue:
         return removed
 
     async def replay(self, number: int) -> bool:
-        """Delivers a dead letter anew, with all attempts before it. False: there is no such dead letter."""
+        """Delivers a dead letter again, with a full number of attempts. False: there is no such dead letter."""
         replayed: bool = await self._batch.ask(_Replay(number))
         return replayed
 
@@ -238,7 +240,7 @@ class DeliveryQueue:
 
 
 def _apply(connection: sa.Connection, ops: Sequence[_Op], holder: str, clock: QueueClock) -> Applied[_Note]:
-    """Claims come last, so that they find what is given back beside them."""
+    """Applies claims last, so that they find rows that other ops give back."""
     answers = [op.lease for op in ops if isinstance(op, _Delivered | _Retry | _Bury)]
     answers += [lease for op in ops if isinstance(op, Extend) for lease in op.leases]
     held = LEASES.held(connection, answers, holder) if answers else set()
@@ -257,7 +259,7 @@ def _apply(connection: sa.Connection, ops: Sequence[_Op], holder: str, clock: Qu
 
 
 class _Holding(msgspec.Struct, frozen=True):
-    """Which leases are held, by which holder; `due` gathers when changed rows fall due."""
+    """The leases still held, their holder, and `due`, which collects when changed rows fall due."""
 
     leases: Held
     holder: str
@@ -266,7 +268,7 @@ class _Holding(msgspec.Struct, frozen=True):
 
 
 def _change(connection: sa.Connection, op: _Op, holding: _Holding) -> Any:
-    """Deliveries are few and slow beside invocations: one statement for each."""
+    """Deliveries are few and slow compared to invocations, so each op is one statement."""
     clock = holding.clock
     if isinstance(op, _Replay):
         return _replay(connection, op.id, holding)
@@ -310,7 +312,7 @@ def _pending(failed: _Retry) -> str:
 
 
 def _tell(connection: sa.Connection, invocation_seq: int, status: str) -> None:
-    """Writes what became of a record to the invocation that it tells of."""
+    """Writes a record's result to its invocation."""
     connection.execute(_TELL, {"the_seq": invocation_seq, "status": status})
 
 
@@ -337,6 +339,6 @@ def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
 
 
 def _leased_of(row: "sa.Row[Any]", meta: bytes | None) -> LeasedDelivery:
-    """`meta` is its invocation's; of one that is not kept any more, no functions are known that led to it."""
+    """`meta` is its invocation's; if that is no longer stored, the chain of functions is unknown."""
     chain = meta_of(meta).chain
     return LeasedDelivery(seq=row.seq, epoch=row.epoch, invocation_seq=row.invocation_seq, chain=chain, **told_by(row))

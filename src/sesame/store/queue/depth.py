@@ -1,6 +1,6 @@
-"""Counts what the queue holds: invocations that have not ended, records that wait, dead letters.
+"""Counts the queue: unfinished invocations, waiting records, dead letters.
 
-Used by `store.queue.queue`. Reads ranges of indexes of what waits, and no row of what has ended.
+Used by `store.queue.queue`. Reads only index ranges of waiting rows, and no finished row.
 """
 
 import msgspec
@@ -23,7 +23,7 @@ _DEAD_LETTERS = sa.select(sa.func.count()).where(deliveries.c.buried_at.is_not(N
 
 
 class QueueDepth(msgspec.Struct, frozen=True):
-    """`invocations` has every state that is not final. `oldest_age_s` is of those that wait to run; 0 where none does.
+    """`invocations` has every state that is not final. `oldest_age_s` is of the oldest waiting one; 0 if none waits.
 
     A record that is being sent counts among `deliveries`.
     """

@@ -1,7 +1,7 @@
 """The steps of an invocation's life, as text to which each change appends without reading it.
 
-Used by the statements that change a row and by `store.queue.pages`. Each step is `,["status",time,"detail"]`; that an
-invocation was enqueued is not written, since its row says so.
+Used by the statements that change a row and by `store.queue.pages`. Each step is `,["status",time,"detail"]`. Enqueuing
+is not recorded as a step, because the row contains its time.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ from sesame.model.async_invocation import InvocationEvent, State
 from sesame.model.shortened import shortened
 from sesame.store.sql.queue_schema import invocations
 
-# Later steps of an invocation that is throttled for days are not kept, but for the last.
+# For an invocation that is throttled for days, only the last of the later steps is kept.
 EVENTS_CHARS_MAX = 8000
 DETAIL_CHARS_MAX = 1000
 

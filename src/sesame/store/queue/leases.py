@@ -1,7 +1,7 @@
-"""Leases on rows: which rows are due, who holds them, and whether an answer comes from the one who does.
+"""Leases on rows: which rows are due, who holds them, and whether an answer comes from the current holder.
 
 Used by both queues, on the writer's thread. A table with leases has the columns `seq`, `due_at`, `epoch` and `holder`.
-A row is held by one holder at a time; each claim raises its epoch, and what names an older epoch changes nothing.
+A row has one holder at a time; each claim increases its epoch, and an op with an older epoch changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from sesame.store.queue.clock import QueueClock
 from sesame.store.sql.dialect import TEXT
 from sesame.store.sql.prepared import Prepared, PreparedList, PreparedRows
 
-# POLICY: how long a holder that stops extending its leases keeps others from the rows.
+# POLICY: how long the rows of a holder that no longer extends its leases remain unavailable to others.
 LEASE_S = 60.0
 
 # Leases by row and epoch.
@@ -30,19 +30,19 @@ class Lease(Protocol):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Up to `limit` rows that are due, under leases."""
+    """Claims up to `limit` due rows, under leases."""
 
     limit: int
 
 
 class Extend(msgspec.Struct, frozen=True):
-    """These leases last `LEASE_S` from now; which of them were still held is the answer."""
+    """Extends these leases to `LEASE_S` from now; the result says which of them were still held."""
 
     leases: Sequence[Any]
 
 
 class Release(msgspec.Struct, frozen=True):
-    """These rows may be claimed at once."""
+    """Makes these rows claimable at once."""
 
     leases: Sequence[Any]
 
@@ -50,8 +50,8 @@ class Release(msgspec.Struct, frozen=True):
 class Leases:
     """The statements of one table.
 
-    `held` is a condition by which an index finds the rows under a lease; `back` is what is set, beside the lease, in a
-    row that is given back; it may use `:now` and `:wall`.
+    `held` is a condition by which an index finds leased rows. `back` contains the values set in a row that is given
+    back, besides the lease; it may use `:now` and `:wall`.
     """
 
     def __init__(self, table: sa.Table, held: "sa.ColumnElement[bool]", back: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ class Leases:
     def claiming(
         self, values: Mapping[str, Any], returning: Sequence["sa.ColumnElement[Any]"]
     ) -> sa.sql.dml.ReturningUpdate[Any]:
-        """Takes up to `:limit` rows that are due at `:now`, the longest due first; sets `values` beside the epoch."""
+        """Takes up to `:limit` rows due at `:now`, the longest due first; sets `values` besides the epoch."""
         columns = self._table.c
         due = (
             sa.select(columns.seq)
@@ -100,17 +100,17 @@ class Leases:
         return due_at  # type: ignore[no-any-return]
 
     def void(self, connection: sa.Connection, clock: QueueClock) -> int:
-        """Ends every lease: the rows may be claimed at once. Returns how many there were."""
+        """Ends every lease, so that the rows may be claimed at once. Returns their number."""
         return connection.execute(self._void, {"now": clock.now(), "wall": clock.wall()}).rowcount
 
     def held(self, connection: sa.Connection, leases: Iterable[Lease], holder: str) -> Held:
-        """Those of these leases that their holder still has; their rows are locked until the transaction ends."""
+        """The leases that `holder` still has; their rows are locked until the transaction ends."""
         asked = {key_of(lease) for lease in leases}
         rows = self._held.rows(connection, sorted({seq for seq, _ in asked}))
         return asked.intersection((seq, epoch) for seq, epoch, who in rows if who == holder)
 
     def extend(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, until: float) -> int:
-        """How many were extended: fewer than `leases` when one was lost."""
+        """Returns how many were extended: fewer than `leases` if one was lost."""
         rows = [{**fence(lease, holder), "new_due_at": until} for lease in leases]
         return self._extend.run_for_each(connection, rows)
 

@@ -1,6 +1,6 @@
-"""What can be asked of the queue of invocations, and how all that is asked for at one time is done in one transaction.
+"""The operations on the queue of invocations, and how concurrent operations are applied in one transaction.
 
-Used by `store.queue.queue`. Each kind of change is one statement for all who ask for it.
+Used by `store.queue.queue`. Each kind of change is one statement for all ops.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,11 +32,11 @@ _Kind = TypeVar("_Kind")
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What the loop has to know of a commit. Times are the queue's.
+    """Information about a commit for the loop. Times are the queue's.
 
-    `due_at` is when the first of what was changed falls due. `drained`: all that was due is claimed, and `next_due` is
-    when the next row falls due. `stopping`: rows whose holders are to end them. `records`: some are to be sent.
-    `leased`: what was accepted and belongs to its runner at once.
+    `due_at` is when the first changed row falls due. `drained`: all due rows are claimed, and `next_due` is
+    when the next row falls due. `stopping`: rows that their holders must end. `records`: there are records to send.
+    `leased`: accepted invocations that were leased to their runner at once.
     """
 
     due_at: float | None
@@ -48,7 +48,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class _Work:
-    """One batch: the ops by kind, each with its place, and their results."""
+    """One batch: the ops by kind, each with its position, and their results."""
 
     def __init__(self, ops: Sequence[Op]) -> None:
         self.results: list[Any] = [None] * len(ops)
@@ -61,7 +61,7 @@ class _Work:
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Whose leases these are, and what accepts for it."""
+    """The holder of the leases, and what accepts for it."""
 
     holder: str
     clock: QueueClock
@@ -70,22 +70,22 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def apply(connection: sa.Connection, ops: Sequence[Op], owner: Owner) -> Applied[Note]:
-    """Claims come last, so that they find what is accepted beside them.
+    """Applies claims last, so that they find invocations accepted in the same batch.
 
-    Leases are not looked up before they are used: raises `Doubt` when a statement changed fewer rows than it was to.
+    Assumes that all leases are held: raises `Doubt` if a statement changed fewer rows than expected.
     """
     return _apply(connection, ops, owner, None)
 
 
 def _with_care(connection: sa.Connection, ops: Sequence[Op], owner: Owner) -> Applied[Note]:
-    """As `apply`, where one lease at least was lost."""
+    """As `apply`, after at least one lease was lost."""
     leases = [op.lease for op in ops if isinstance(op, Finish | Retry)]
     leases += [lease for op in ops if isinstance(op, Extend) for lease in op.leases]
     return _apply(connection, ops, owner, LEASES.held(connection, leases, owner.holder))
 
 
 def _apply(connection: sa.Connection, ops: Sequence[Op], owner: Owner, held: Held | None) -> Applied[Note]:
-    """`held`: the leases that are not lost, of those that are used; None while all are taken to be held."""
+    """`held`: those of the used leases that are not lost; None while all are assumed to be held."""
     work = _Work(ops)
     due: list[float] = []
     if not _answer_holders(connection, work, owner, due, held):
@@ -100,16 +100,16 @@ def _apply(connection: sa.Connection, ops: Sequence[Op], owner: Owner, held: Hel
     next_due = LEASES.next_due(connection) if drained else None
     owner.clock.save(connection)
     if drained:
-        # What is due now was claimed, and `next_due` covers the rest.
+        # Due rows have been claimed, and `next_due` covers the others.
         due = []
         owner.handover.caught_up = True
     return Applied(work.results, Note(min(due, default=None), drained, next_due, stopping, records, leased))
 
 
 def _answer_holders(connection: sa.Connection, work: _Work, owner: Owner, due: list[float], held: Held | None) -> bool:
-    """Finishes, retries, extends and so on: those whose lease was lost are told so and change nothing.
+    """Applies finishes, retries, extends and so on; ops whose lease was lost get that result and change nothing.
 
-    False when a lease was lost that was taken to be held.
+    False if a lease that was assumed to be held was lost.
     """
     finishes, retries, extends = work.of(Finish), work.of(Retry), work.of(Extend)
     holder, clock = owner.holder, owner.clock
@@ -140,7 +140,7 @@ _Answer = TypeVar("_Answer", Finish, Retry)
 
 
 def _mark(work: _Work, answers: Iterable[tuple[int, _Answer]], held: Held) -> list[_Answer]:
-    """Those that are under a lease. The second answer to one lease comes too late, also within a batch."""
+    """The ops with a held lease. Of two answers for one lease in a batch, the second comes too late."""
     valid = []
     for place, op in answers:
         work.results[place] = key_of(op.lease) in held
@@ -151,7 +151,7 @@ def _mark(work: _Work, answers: Iterable[tuple[int, _Answer]], held: Held) -> li
 
 
 def _accept(connection: sa.Connection, work: _Work, owner: Owner, due: list[float]) -> tuple[bool, list[Leased]]:
-    """What callers and finished invocations add; whether there are records to deliver, and what is leased at once."""
+    """Accepts new invocations; returns whether there are records to deliver, and the invocations leased at once."""
     news, records = changes.consequences(op for place, op in work.of(Finish) if work.results[place])
     own = len(news)
     accepts = work.of(Accept)
@@ -167,7 +167,7 @@ def _accept(connection: sa.Connection, work: _Work, owner: Owner, due: list[floa
 
 
 def _claim(connection: sa.Connection, work: _Work, owner: Owner) -> bool:
-    """Parts what is claimed among those who ask, the first first; True when more was asked for than is due."""
+    """Distributes claimed rows among the claims, in order; True if more were requested than are due."""
     claims = work.of(Claim)
     if not claims:
         return False

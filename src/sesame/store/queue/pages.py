@@ -1,7 +1,7 @@
-"""Reads invocations: one, pages of them, the functions that have any; and forgets those that ended long ago.
+"""Reads invocations: a single one, pages of them, functions that have any; and deletes those that ended long ago.
 
-Used by `store.queue.queue`. Pages are read along an index, one range for each state, whatever is asked for; only a
-prefix of the id sorts what it finds.
+Used by `store.queue.queue`. Every page is read along an index, one range for each state; only a query by a prefix of
+the id sorts its result.
 """
 
 import math
@@ -23,7 +23,7 @@ _LAST_CHARACTER = chr(0x10FFFF)
 
 
 def get(connection: sa.Connection, target: Target, invocation_id: str, clock: QueueClock) -> AsyncInvocation | None:
-    """A stateful invocation, else another one, for which it may read as many rows as there are."""
+    """A stateful invocation, otherwise another one, for which it may have to read every row."""
     found = get_stateful(connection, target, invocation_id, clock)
     if found is not None or not is_storable(invocation_id):
         return found
@@ -35,7 +35,7 @@ def get(connection: sa.Connection, target: Target, invocation_id: str, clock: Qu
 def get_stateful(
     connection: sa.Connection, target: Target, invocation_id: str, clock: QueueClock
 ) -> AsyncInvocation | None:
-    """Found by the index of stateful ids."""
+    """Uses the index of stateful ids."""
     if not is_storable(invocation_id):
         return None
     row = connection.execute(_by_id(target, invocation_id).where(STATEFUL)).one_or_none()
@@ -47,7 +47,7 @@ def _by_id(target: Target, invocation_id: str) -> "sa.Select[Any]":
 
 
 def page(connection: sa.Connection, query: AsyncQuery, clock: QueueClock) -> AsyncPage:
-    """One statement, so that each invocation is in one state, and is seen once."""
+    """Uses one statement, so that each invocation is in one state, and appears once."""
     if not is_storable(query.id_prefix):
         return AsyncPage((), None)
     shown = (*RECORD_COLUMNS, columns.payload) if query.with_payload else RECORD_COLUMNS
@@ -111,12 +111,12 @@ def _of(target: Target) -> tuple["sa.ColumnElement[bool]", ...]:
 
 
 def _token(last: AsyncInvocation) -> str:
-    """Nothing that a query would have to encode: the plus sign before an exponent would read as a space."""
+    """Needs no encoding in a query string, where the plus sign of an exponent would mean a space."""
     return f"{float(last.enqueued_at).hex().replace('+', '')}_{last.seq}"
 
 
 def _position(token: str) -> tuple[float, int]:
-    """Where the page before ended."""
+    """The last position of the previous page."""
     at, _, seq = token.partition("_")
     try:
         position = float.fromhex(at), int(seq)
@@ -128,7 +128,7 @@ def _position(token: str) -> tuple[float, int]:
 
 
 def functions(connection: sa.Connection, start: tuple[str, str, str], limit: int) -> list[Target]:
-    """One step along the index for each function, however many invocations it has."""
+    """Takes one step along the index for each function, however many invocations it has."""
     found: list[Target] = []
     place = sa.tuple_(*_FUNCTION)
     begin = place >= sa.tuple_(*start)
@@ -144,7 +144,7 @@ def functions(connection: sa.Connection, start: tuple[str, str, str], limit: int
 
 
 def prune(connection: sa.Connection, before: float, limit: int) -> int:
-    """Deletes up to `limit` invocations that ended before that time; returns how many."""
+    """Deletes up to `limit` invocations that ended before that time; returns their number."""
     removed = 0
     for state in FINAL:
         old = (

@@ -1,7 +1,7 @@
-"""The durable queue of asynchronous invocations: what was accepted stays until it has ended and is told of.
+"""The durable queue of asynchronous invocations: an accepted invocation stays until its end is recorded.
 
 Given to `control`, which accepts and stops, and to `engine.async_invoker`, which claims and finishes; triggers enqueue
-in their own transactions. Each row ends once: an answer under a lease that was lost changes nothing.
+in their own transactions. Each row ends once: an answer under a lost lease changes nothing.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ from sesame.store.queue.rows import check
 from sesame.store.queue.wakeups import Wakeups
 from sesame.store.sql.database import Database
 
-# POLICY: a call that ends sooner is not recorded as running before it has ended, which saves it a commit.
+# POLICY: a call that ends sooner is recorded as running only with its end, which saves a commit.
 START_DELAY_S = 0.1
-# How many ended invocations one change removes, so that others get their turn at the writer.
+# How many ended invocations one change removes, so that other changes get their turn at the writer.
 PRUNED_AT_ONCE = 1000
 
 
 class InvocationQueue:
-    """Belongs to one event loop. `holder` names this process among those that had the database before."""
+    """Belongs to one event loop. `holder` distinguishes this process from earlier users of the database."""
 
     def __init__(self, database: Database, clocks: Clocks, holder: str = "") -> None:
         self._database = database
@@ -58,13 +58,13 @@ class InvocationQueue:
         self._batch: Batch[Op, Note] = Batch(database, self._apply, self._committed, self._dropped)
         self.deliveries = DeliveryQueue(database, clocks, self.clock, self._holder)
         self._on_stop: list[Callable[[int], None]] = []
-        # Calls that were started and are not recorded as such, by row and epoch.
+        # Started calls that are not recorded as such yet, by row and epoch.
         self._started: dict[tuple[int, int], Start] = {}
         self._start_timer: Timer | None = None
         self._recording: asyncio.Future[Any] | None = None
 
     async def open(self) -> None:
-        """Ends the leases of every process that had the database before: there is none any more."""
+        """Ends the leases of all earlier processes, which no longer exist."""
 
         def take_over(connection: sa.Connection) -> float | None:
             self.clock.load(connection)
@@ -73,11 +73,11 @@ class InvocationQueue:
 
         self._wakeups.know(await self._database.write(take_over))
         await self.deliveries.open()
-        # What was committed without an answer, or fell due meanwhile, is to be claimed.
+        # Rows that were committed without an answer, or fell due meanwhile, must be claimed.
         self._database.on_return(lambda _connection: None, self.notify)
 
     async def close(self) -> None:
-        """Returns when what was asked for is answered; idempotent. What is leased stays so until the next `open`."""
+        """Returns when all operations have their result; idempotent. Leases remain until the next `open`."""
         self._wakeups.close()
         if self._start_timer is not None:
             self._start_timer.cancel()
@@ -87,24 +87,24 @@ class InvocationQueue:
     # What waits to be claimed.
 
     def on_work(self, callback: Callable[[], None]) -> None:
-        """Called on the loop when there may be something to claim: after a commit, when a delay or a lease ends."""
+        """Called on the loop when there may be something to claim: after a commit, or when a delay or a lease ends."""
         self._wakeups.on_work(callback)
 
     def on_accepted(self, room: Callable[[], int], take: Callable[[Sequence[Leased]], None]) -> None:
-        """Has invocations that are due leased to the caller with their acceptance, while nothing older waits.
+        """Leases due invocations to the caller as soon as they are accepted, while no older one waits.
 
-        `room`, called on the writer's thread, says how many are taken now. `take` is called on the loop with their
+        `room`, called on the writer's thread, returns how many are taken now. `take` is called on the loop with their
         leases after the commit, before `enqueue` returns.
         """
         self._take_accepted = take
         self._handover.room = room
 
     def notify(self, _result: object = None) -> None:
-        """For those who used `enqueue_in`, as `on_commit` of their change."""
+        """Call after `enqueue_in`, as `on_commit` of the change."""
         self._wakeups.notify()
 
     def next_due(self) -> float | None:
-        """When, by the wall clock, the next row that is not due yet falls due, as far as is known."""
+        """When, by the wall clock, the next row falls due, as far as is known."""
         at = self._wakeups.next_due
         return None if at is None else self.clock.to_wall(at)
 
@@ -113,7 +113,7 @@ class InvocationQueue:
     async def enqueue(self, news: Sequence[NewInvocation]) -> list[bool]:
         """On return they are committed. False: the function has this stateful id already, and nothing was changed.
 
-        Raises `Invalid` for what no database can keep, and `PlatformError` when nothing of it was accepted.
+        Raises `Invalid` for values that no database can store, and `PlatformError` if nothing was accepted.
         """
         for new in news:
             check(new)
@@ -121,7 +121,7 @@ class InvocationQueue:
         return accepted
 
     def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]:
-        """As `enqueue`, as part of the transaction of `connection`; its owner calls `notify` when it is committed."""
+        """As `enqueue`, within the transaction of `connection`; call `notify` after its commit."""
         for new in news:
             check(new)
         return self._acceptor.accept(connection, news, lease=False).accepted
@@ -129,9 +129,9 @@ class InvocationQueue:
     # What is leased.
 
     async def claim(self, limit: int) -> list[Leased]:
-        """Up to `limit` invocations that are due, under leases of `LEASE_S`; an empty list when nothing is due.
+        """Up to `limit` due invocations, under leases of `LEASE_S`; an empty list if none is due.
 
-        A caller that is cancelled gives back what it would have got.
+        If the caller is cancelled, they are given back.
         """
         if limit < 1:
             return []
@@ -139,23 +139,23 @@ class InvocationQueue:
         return claimed
 
     def started(self, lease: Leased, instance_id: str) -> None:
-        """Records that the function is called in this instance, at the latest with how that ends.
+        """Records that the function is called in this instance; written at the latest with the end of the call.
 
-        Once for a lease; waits for nothing.
+        Call it once for a lease; it does not wait.
         """
         self._started[lease.seq, lease.epoch] = Start(lease, self.clock.wall(), instance_id)
         if self._start_timer is None:
             self._start_timer = self._clocks.call_later(START_DELAY_S, self._record_starts_soon)
 
     async def extend(self, leases: Sequence[Leased]) -> list[bool]:
-        """Each lease ends `LEASE_S` from now. False: it was lost before."""
+        """Extends each lease to `LEASE_S` from now. False: it was already lost."""
         if not leases:
             return []
         extended: list[bool] = await self._batch.ask(Extend(leases))
         return extended
 
     async def release(self, leases: Sequence[Leased]) -> None:
-        """Gives back what was claimed and will not be run by this caller, to be claimed at once; nothing is counted."""
+        """Gives back claimed invocations that this caller will not run, to be claimed at once; counts nothing."""
         if leases:
             await self._batch.ask(Release(leases))
 
@@ -169,7 +169,7 @@ class InvocationQueue:
     ) -> bool:
         """Records the end and its consequences in one commit. False: the lease was lost, and nothing was changed.
 
-        `patient`: the commit may be some milliseconds later, so that other changes share it.
+        `patient`: the commit may be delayed by some milliseconds, so that it is shared.
         """
         for each in then:
             if isinstance(each, NewInvocation):
@@ -182,10 +182,10 @@ class InvocationQueue:
     async def retry(
         self, lease: Leased, not_before: float, *, counted: bool, error: str = "", duration_ms: float | None = None
     ) -> bool:
-        """Gives the invocation back until `not_before`. `counted`: as a function error, else as one without capacity.
+        """Gives the invocation back until `not_before`. `counted`: as a function error, otherwise for lack of capacity.
 
-        `duration_ms` is how long the function ran, None where it was not called. False: the lease was lost, and nothing
-        was changed. An invocation that was told to stop has stopped instead.
+        `duration_ms` is how long the function ran, None if it was not called. False: the lease was lost, and nothing
+        was changed. An invocation that is being stopped becomes stopped instead.
         """
         start = self._start_of(lease)
         retried: bool = await self._batch.ask(Retry(lease, not_before, counted, error, duration_ms, start))
@@ -194,26 +194,26 @@ class InvocationQueue:
     # What users ask for.
 
     async def stop(self, target: Target, invocation_id: str) -> StopResult:
-        """What waits never starts. What runs is told to stop: `on_stop` callbacks, then `finish` by its holder."""
+        """A waiting one never starts. A running one ends: `on_stop` callbacks run, then its holder calls `finish`."""
         await self._record_starts()
         result: StopResult = await self._batch.ask(Stop(target, invocation_id))
         if result is StopResult.NOT_FOUND and (found := await self.get(target, invocation_id)) is not None:
-            # Found apart from the writer, which must not look through all rows.
+            # Searched on a reader's thread, because the writer must not read all rows.
             result = await self._batch.ask(Stop(target, invocation_id, found.seq))
         return result
 
     def on_stop(self, callback: Callable[[int], None]) -> None:
-        """Called on the loop with the `seq` of a leased invocation that is to be ended."""
+        """Called on the loop with the `seq` of a leased invocation that must be ended."""
         self._on_stop.append(callback)
 
     async def get(self, target: Target, invocation_id: str, *, stateful_only: bool = False) -> AsyncInvocation | None:
-        """Everything that is kept, with the payload. One that is not stateful is searched among all rows."""
+        """The whole record with the payload. Finding one that is not stateful reads all rows."""
         await self._record_starts()
         find = pages.get_stateful if stateful_only else pages.get
         return await self._database.read(lambda connection: find(connection, target, invocation_id, self.clock))
 
     async def page(self, query: AsyncQuery) -> AsyncPage:
-        """In the order in which they were accepted. Raises `Invalid` for a `start` that this did not give."""
+        """Invocations by acceptance time. Raises `Invalid` for a `start` that is not a token of a previous page."""
         await self._record_starts()
         return await self._database.read(lambda connection: pages.page(connection, query, self.clock))
 
@@ -222,11 +222,11 @@ class InvocationQueue:
         return await self._database.read(lambda connection: pages.functions(connection, start, limit))
 
     async def depth(self) -> QueueDepth:
-        """What has not ended. Raises `PlatformError` where the database does not answer."""
+        """Counts unfinished invocations. Raises `PlatformError` if the database does not answer."""
         return await self._database.read(lambda connection: depth(connection, self.clock))
 
     async def prune(self, before: float) -> int:
-        """Forgets what ended before that time of the wall clock, and returns how many that were."""
+        """Deletes invocations that ended before that time (wall clock), and returns their number."""
         removed = 0
         while found := await self._database.write(lambda connection: pages.prune(connection, before, PRUNED_AT_ONCE)):
             removed += found
@@ -266,7 +266,7 @@ class InvocationQueue:
             self._recording = self._batch.order(Starts(list(starts.values())))
 
     async def _record_starts(self) -> None:
-        """So that readers see what has been started."""
+        """Writes started calls, so that readers see them."""
         self._record_starts_soon()
         if self._recording is not None:
             await asyncio.wait([self._recording])

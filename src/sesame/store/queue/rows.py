@@ -1,7 +1,7 @@
-"""Invocations to rows of the queue and back.
+"""Converts invocations to rows of the queue and back.
 
-Used by `store.queue`. Times in rows are the queue's (`store.queue.clock`) where they are for waiting, and the wall
-clock's where they are shown.
+Used by `store.queue`. Times for waiting are the queue's (`store.queue.clock`), and times that are shown are the wall
+clock's.
 """
 
 import math
@@ -65,7 +65,7 @@ RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "pay
 
 
 def check(new: NewInvocation) -> None:
-    """Raises `Invalid` for what a database cannot keep, before it fails the changes of others."""
+    """Raises `Invalid` for values that a database cannot store, which would fail the changes of others."""
     target = new.target
     for field, text in (
         ("service", target.service),
@@ -83,22 +83,22 @@ def check(new: NewInvocation) -> None:
 
 
 def is_storable(text: str) -> bool:
-    """PostgreSQL keeps no NUL in text, and neither database keeps half of a surrogate pair."""
+    """PostgreSQL stores no NUL in text, and neither database stores unpaired surrogates."""
     return "\0" not in text and (text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text))
 
 
 def storable(text: str) -> str:
-    """What can be kept of a text that a function wrote."""
+    """A storable version of text that a function wrote."""
     if is_storable(text):
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def new_rows(news: Iterable[NewInvocation], clock: QueueClock, now: float) -> list[dict[str, Any]]:
-    """All but the `seq` of rows that wait to be claimed. `now` is the queue's time."""
+    """All columns except `seq`, for rows that wait to be claimed. `now` is the queue's time."""
     wall = clock.wall()
     ahead = now - wall
-    # To the millisecond, as the API shows it: a filter of the time that was shown finds it.
+    # Rounded to milliseconds, as the API shows it, so that filters by the shown time match.
     enqueued_at = math.floor(wall * 1000) / 1000
     return [
         {
@@ -143,7 +143,7 @@ def leased_at_once(seq: int, new: NewInvocation, enqueued_at: float) -> Leased:
 
 
 def leased_of(row: Sequence[Any], ahead: float) -> Leased:
-    """From `LEASED_COLUMNS`. `ahead` is how much the queue's time is ahead of the wall clock."""
+    """From `LEASED_COLUMNS`. `ahead` is the difference between the queue's time and the wall clock."""
     (
         seq,
         epoch,

@@ -1,6 +1,6 @@
-"""Calls back when rows may be due: after a commit, when the next row falls due, and now and then in any case.
+"""Calls back when rows may be due: after a commit, when the next row falls due, and regularly as a fallback.
 
-Used by both queues, on the loop. There is one timer, whatever waits.
+Used by both queues, on the loop. There is only one timer.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import structlog
 from sesame.model.clocks import Clocks, Timer
 from sesame.store.queue.clock import QueueClock
 
-# Only a fallback: every change that makes a row due says so.
+# Only a fallback: every change that makes a row due calls back.
 POLL_S = 30.0
-# The clocks are floating-point numbers: a timer must not ring a rounding error too early.
+# The clocks are floating-point numbers: a timer must not fire a rounding error too early.
 MARGIN_S = 0.001
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ class Wakeups:
         self._callbacks: list[Callable[[], None]] = []
         self._timer: Timer | None = None
         self._rings_at = 0.0
-        # When the next row falls due, by the queue's time; None when no row waits.
+        # When the next row falls due, by the queue's time; None if no row waits.
         self.next_due: float | None = None
 
     def on_work(self, callback: Callable[[], None]) -> None:
@@ -33,14 +33,14 @@ class Wakeups:
         self._arm()
 
     def due_at(self, at: float) -> None:
-        """A row falls due then: calls back at once if that is now."""
+        """Notes that a row falls due at `at`; calls back at once if that is now."""
         if at <= self._clock.now():
             self.notify()
         elif self.next_due is None or at < self.next_due:
             self.know(at)
 
     def know(self, next_due: float | None) -> None:
-        """When the next row falls due, once all that were due have been claimed."""
+        """Sets when the next row falls due, after all due rows have been claimed."""
         self.next_due = next_due
         self._arm()
 
@@ -49,7 +49,7 @@ class Wakeups:
             try:
                 callback()
             except Exception:
-                # The others must hear of it, and so must those whose commit this is.
+                # The other callbacks must still run, and the caller of this commit must get its result.
                 log.exception("a claimer could not be woken")
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Wakeups:
             self._timer = None
 
     def _arm(self) -> None:
-        """Sets the timer, unless it is set to ring early enough already: ringing for nothing costs one empty claim."""
+        """Sets the timer, unless it already fires early enough: firing too early costs only one empty claim."""
         if not self._callbacks:
             return
         now = self._clock.now()
@@ -74,7 +74,7 @@ class Wakeups:
     def _ring(self) -> None:
         self._timer = None
         if self.next_due is not None and self.next_due <= self._clock.now():
-            # The claim that follows finds the next.
+            # The claim that follows finds the next time.
             self.next_due = None
         self._arm()
         self.notify()
