@@ -1,6 +1,6 @@
-"""Which kind of database a path or a URL names.
+"""Chooses the kind of database for a path or a URL.
 
-Used by `store.sql.database` and by `store.upkeep`. PostgreSQL's driver is loaded when it is asked for.
+Used by `store.sql.database` and by `store.upkeep`. PostgreSQL's driver is imported only if it is needed.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ _EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:///P
 
 
 def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True, epoch: int = 0) -> Backend:
-    """For a path, `sqlite:///PATH` or `postgresql://…`. `used_by` (a data directory) tells who uses it.
+    """For a path, `sqlite:///PATH` or `postgresql://…`. `used_by` (a data directory) identifies this process to others.
 
-    With an `epoch`, a server is used as the writer of a cluster does. Commits to a file that is not `durable` do not
+    With an `epoch`, a server is used as by the writer of a cluster. Commits to a file that is not `durable` do not
     wait for the disk; a server decides for itself.
 
     Raises `ConfigurationError` for anything else; connects to nothing.
@@ -27,7 +27,7 @@ def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True, ep
         return SqliteBackend(Path(place), durable=durable)
     scheme = place.partition("://")[0]
     if scheme in POSTGRESQL_SCHEMES:
-        # Imported here because most Sesames never need it.
+        # Imported here because most installations never need it.
         from sesame.store.sql.postgresql import PostgresqlBackend
 
         return PostgresqlBackend(place, used_by, epoch)

@@ -1,6 +1,6 @@
-"""The tables of a cluster: who leads, and who may hold instances. Used by `store.sql.leadership`, on PostgreSQL alone.
+"""The tables of a cluster: who leads, and who may hold instances. Used by `store.sql.leadership`, only on PostgreSQL.
 
-Created by `store/sql/migrations` in every database. They speak of running processes, so they are never copied.
+Created by `store/sql/migrations` in every database. They describe running processes, so they are never copied.
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import TEXT
 from sesame.store.sql.schema import metadata
 
-# One row, with the name LEADERSHIP. `epoch` only grows; `renewed_at` are Unix seconds of the server's clock.
+# One row, with the name LEADERSHIP. `epoch` only grows; `renewed_at` is in Unix seconds of the server's clock.
 LEADERSHIP = "leadership"
 cluster_leadership = sa.Table(
     "cluster_leadership",
@@ -18,14 +18,14 @@ cluster_leadership = sa.Table(
     sa.Column("node", TEXT, nullable=False),
     sa.Column("address", TEXT, nullable=False),
     sa.Column("renewed_at", sa.Float, nullable=False),
-    # By which the database knows its cluster; "" before it has one.
+    # Identifies the cluster to the database; "" before there is one.
     sa.Column("key_digest", TEXT, nullable=False, server_default=""),
-    # Of the node that led last, as it told them.
+    # The settings of the node that led last, as it reported them.
     sa.Column("settings", TEXT, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
-# A row is there before its holder may start the first instance, and goes once nothing is left of any.
+# A row exists before its holder may start the first instance, and is deleted once no instance is left.
 cluster_holders = sa.Table(
     "cluster_holders",
     metadata,

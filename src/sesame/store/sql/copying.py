@@ -1,6 +1,6 @@
-"""Copies every row from one database to another, of whatever kinds, and proves by counts and digests that it did.
+"""Copies every row from one database to another, of any kinds, and verifies the copy by counts and digests.
 
-Used by `sesame db copy`, and by backups of a database that is no file. A target gets all rows in one transaction.
+Used by `sesame db copy`, and by backups of a database that is not a file. A target gets all rows in one transaction.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
 _DIGEST_BITS = 256
-# What the database itself needs, and what is about processes that run.
+# Tables that the database itself needs, and tables about running processes.
 _NOT_COPIED = frozenset({VERSION_TABLE, cluster_leadership.name, cluster_holders.name})
 
 
 class CopiedTable(msgspec.Struct, frozen=True):
-    """`digest`: the sum of the SHA-256 of all rows, modulo 2^256, as hex: the same in whatever order rows are read."""
+    """`digest`: the sum of the SHA-256 of all rows, modulo 2^256, as hex: independent of the order of rows."""
 
     name: str
     rows: int
@@ -45,10 +45,10 @@ Progress = Callable[[str], None]
 
 
 def copy_database(source: Path | str, target: Path | str, progress: Progress = lambda _text: None) -> list[CopiedTable]:
-    """Copies all rows; `source` and `target` as of `backend_of`. Neither may be in use meanwhile: both are locked.
+    """Copies all rows; `source` and `target` as for `backend_of`. Neither may be in use meanwhile: both are locked.
 
-    Raises `ConfigurationError` for a source that holds nothing or is of another version, for a target that holds
-    something, and when the target has other rows than were read; then nothing was copied.
+    Raises `ConfigurationError` if the source is empty or of another version, if the target is not empty,
+    and if the target has other rows than were read; then nothing was copied.
     """
     from_, to = backend_of(source, "sesame db copy"), backend_of(target, "sesame db copy")
     if from_.shown == to.shown:
@@ -75,9 +75,9 @@ def copy_database(source: Path | str, target: Path | str, progress: Progress = l
 
 
 def save(source: Path | str, target: Path, at_once: Callable[[sa.Connection], T]) -> T:
-    """Copies one committed state to a file that is no database yet, also beside a Sesame that uses `source`.
+    """Copies one committed state to a new file, also beside a Sesame that uses `source`.
 
-    `at_once` reads the same state, as early as can be: its files may be deleted soon. Its result is returned.
+    `at_once` reads the same state, as early as possible, because its files may be deleted soon. Returns its result.
     Raises `ConfigurationError` for a database that cannot be read or copied.
     """
     backend = backend_of(source)
@@ -103,7 +103,7 @@ def save(source: Path | str, target: Path, at_once: Callable[[sa.Connection], T]
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """As `save`, for any database of SQLite."""
+    """As `save`, for any SQLite database."""
     try:
         sqlite.copy_database(source, target)
     except sqlite.DriverError as error:
@@ -113,13 +113,13 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def make_own(database: Path) -> None:
-    """Has a copied file forget what the database that it is a copy of belongs to, and segments of a cluster's log."""
+    """Removes the identity of the original from a copied file, and segments of a cluster's log."""
     backend = SqliteBackend(database)
     line = backend.writer()
 
     def forget(connection: sa.Connection) -> None:
         with connection.begin():
-            # A backup of an earlier version lacks some of these.
+            # A backup of an earlier version lacks some of these tables.
             there = sa.inspect(connection).get_table_names()
             if counters.name in there:
                 connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
@@ -136,7 +136,7 @@ def make_own(database: Path) -> None:
 
 
 def upgrade_file(database: Path) -> None:
-    """Gives a copied file of an earlier version the migrations that it lacks."""
+    """Applies missing migrations to a copied file of an earlier version."""
     backend = SqliteBackend(database, keeps_former=False)
     backend.prepare()
     backend.close()
@@ -144,13 +144,13 @@ def upgrade_file(database: Path) -> None:
 
 
 def require_records(backend: Backend) -> None:
-    """Raises `ConfigurationError` for a database without records, or one that is damaged or cannot be reached."""
+    """Raises `ConfigurationError` if the database has no records, is damaged or cannot be reached."""
     if found := backend.missing():
         raise ConfigurationError(f"the database {backend.shown} {found}: there is nothing to copy")
 
 
 def require_empty(place: Path | str) -> None:
-    """Raises `ConfigurationError` for a database that holds records, or cannot be reached."""
+    """Raises `ConfigurationError` if the database has records, or cannot be reached."""
     backend = backend_of(place)
     if not backend.missing():
         raise ConfigurationError(
@@ -189,7 +189,7 @@ def _require_this_version(connection: sa.Connection, backend: Backend) -> None:
 
 
 def _tables(connection: sa.Connection) -> dict[str, sa.Table]:
-    """Every table that is copied, as the database has it: so no module of a schema must be known here."""
+    """Every table to copy, as the database defines it, so that this module need not know the schemas."""
     metadata = sa.MetaData()
     metadata.reflect(connection)
     return {name: table for name, table in metadata.tables.items() if name not in _NOT_COPIED}

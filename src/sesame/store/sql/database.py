@@ -43,10 +43,10 @@ class Database:
     """A path or `sqlite:///PATH`, or `postgresql://…`. Belongs to one process at a time: `open` takes a lock."""
 
     def __init__(self, place: Path | str, used_by: str = "", *, durable: bool = True, epoch: int = 0) -> None:
-        """`used_by` (a data directory) tells others who has the database. Raises `ConfigurationError` for a bad URL.
+        """`used_by` (a data directory) identifies the user of the database. Raises `ConfigurationError` for a bad URL.
 
-        A file that is not `durable` may be damaged by a power cut: no commit waits for the disk. With an `epoch`, it is
-        for the writer of a cluster, which commits nothing once a newer epoch has begun to write.
+        If the file is not `durable`, a power cut may damage it: no commit waits for the disk. With an `epoch`, the
+        database is for the writer of a cluster, which commits nothing once a newer epoch has begun to write.
         """
         self._backend = backend_of(place, used_by, durable=durable, epoch=epoch)
         self._group = GroupCommit("sesame-db-writer", self._commit, self._probe, self._backend.probe_every_s)
@@ -56,20 +56,20 @@ class Database:
         self._writing: Line | None = None
         self._returns: list[_Return] = []
         self._connections = 1
-        # Counted by the writer's thread: how long commits take that are made, how many are not, and what was asked for.
+        # Counted by the writer's thread: durations of successful commits, failed commits, and requested writes.
         self.commit_durations = Durations(COMMIT_BOUNDS_S)
         self.commits_failed = 0
         self.writes = 0
 
     @property
     def shown(self) -> str:
-        """How messages name it, without a password."""
+        """The database's name in messages, without a password."""
         return self._backend.shown
 
     async def open(self) -> None:
         """Creates or upgrades the database and starts its writer.
 
-        Raises `ConfigurationError` when another process has it open, when it is newer than this code, and when it
+        Raises `ConfigurationError` if another process has it open, if it is newer than this version, or if it
         cannot be used; then nothing is left open.
         """
         try:
@@ -81,31 +81,31 @@ class Database:
         self._group.open()
 
     async def close(self) -> None:
-        """Finishes what was asked for before, then frees everything; idempotent."""
+        """Finishes earlier requests, then frees everything; idempotent."""
         await self._group.close()
         await asyncio.to_thread(self._free)
 
     def on_return(self, read: Callable[[sa.Connection], T], apply: Callable[[T], None]) -> None:
-        """Registers what must be read again after the writer's connection was lost and another one was opened.
+        """Registers a read that is repeated after the writer's connection was lost and reopened.
 
         `read` runs on the new connection before any other change, `apply` with its result on the running event loop.
-        What was committed without an answer, or by another process meanwhile, is found so.
+        This finds commits whose answer was lost, and commits of another process meanwhile.
         """
         self._returns.append(_Return(read, apply, asyncio.get_running_loop()))
 
     async def write(self, fn: Callable[[sa.Connection], T], *, on_commit: Callable[[T], None] | None = None) -> T:
         """Runs `fn` on the writer's thread and returns its result once the commit is on the disk.
 
-        An exception of `fn` undoes `fn` alone and is raised here. A commit that fails is `PlatformError` for
-        every request in it; so is one of which no answer came, which may have been made. A caller that is cancelled
-        leaves its change to happen or not, but never half.
+        If `fn` raises, only its own changes are rolled back, and the exception is raised here. If a commit fails,
+        every request in it raises `PlatformError`; so does one whose answer is lost, although it may have been made.
+        If the caller is cancelled, its change may or may not happen, but never in part.
         """
         if not self._group.is_open:
             raise PlatformError("the database is closed")
         return await self._group.ask(fn, on_commit)
 
     async def load(self, fn: Callable[[sa.Connection], T]) -> T:
-        """As `read`, for start-up: raises `ConfigurationError` with the next step when the database is damaged."""
+        """As `read`, for start-up: if the database is damaged, raises `ConfigurationError` with the next step."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self._readers, partial(self._read, fn, in_time=False)
@@ -118,7 +118,7 @@ class Database:
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state.
 
-        Raises `PlatformError` when the database cannot be reached.
+        Raises `PlatformError` if the database cannot be reached.
         """
         return await asyncio.get_running_loop().run_in_executor(self._readers, partial(self._read, fn, in_time=True))
 
@@ -138,7 +138,7 @@ class Database:
         self._backend.close()
 
     def _probe(self) -> None:
-        """Finds out whether an idle connection was lost, and opens another: without one the lock is lost."""
+        """Checks whether an idle connection was lost, and opens another: without a connection the lock is lost."""
         assert self._writing is not None
         try:
             self._writing.run(self._catch_up)
@@ -146,7 +146,7 @@ class Database:
             log.error("the database is out of reach; trying again", database=self.shown, error=str(error))
 
     def _commit(self, batch: Sequence[_Request]) -> list[_Done]:
-        """One transaction for all, a savepoint for each."""
+        """Runs one transaction for all requests, with a savepoint for each."""
         assert self._writing is not None
         began_at = time.perf_counter()
         self.writes += len(batch)
@@ -176,7 +176,7 @@ class Database:
             if within.is_active and isinstance(within, sa.NestedTransaction):
                 within.commit()
         except BaseException as error:
-            # Raised to the caller, which waits on the event loop, unless all requests of the transaction failed.
+            # The caller raises this on the event loop, unless all requests of the transaction failed.
             if self._backend.lost_transaction(connection, error):
                 raise PlatformError(f"the database gave up the transaction: {error}") from error
             within.rollback()
@@ -184,7 +184,7 @@ class Database:
         return Done(request, result, None)
 
     def _catch_up(self, connection: sa.Connection) -> None:
-        """After the connection was lost and opened again: reads what changed without memory having been told."""
+        """After the connection was reopened, reads changes that memory may lack."""
         assert self._writing is not None
         if self._connections == self._writing.opened:
             return

@@ -1,8 +1,8 @@
 """Column types and statements that differ between SQLite and PostgreSQL; each compiles for the database it runs on.
 
-Used by the schemas and by every store for its statements. What is not here is written as plain SQLAlchemy Core:
-`returning`, `with_for_update(skip_locked=True)` (SQLite, which has one writer, leaves it out) and partial indexes
-(in migrations `sqlite_where` beside `postgresql_where`) work on both. Importing this imports no dialect for PostgreSQL.
+Used by the schemas and by every store for its statements. Everything else is plain SQLAlchemy Core:
+`returning`, `with_for_update(skip_locked=True)` (omitted on SQLite, which has one writer) and partial indexes
+(in migrations `sqlite_where` beside `postgresql_where`) work on both. Importing this imports no PostgreSQL dialect.
 """
 
 from collections import deque
@@ -18,8 +18,8 @@ from sesame.store.sql.driver import SQLITE, execute
 
 T = TypeVar("T")
 
-# Has SQLite's clause compile for PostgreSQL, which could name a constraint instead of columns. PostgreSQL's clause
-# compiles for SQLite as it is, but to import its dialect takes a twelfth of a start.
+# Makes SQLite's clause compile for PostgreSQL, which could name a constraint instead of columns. PostgreSQL's clause
+# would compile for SQLite without this, but importing its dialect takes a twelfth of a start.
 setattr(OnConflictClause, "constraint_target", None)  # noqa: B010 - SQLAlchemy 2.1 declares it no more
 
 
@@ -32,15 +32,15 @@ class _PostgresqlText(sa.TypeDecorator[str]):
 
 
 def storable_text(value: T) -> T | str:
-    """As PostgreSQL keeps it: text without NUL, anything else as it is."""
+    """The value as PostgreSQL can store it: text without NUL, anything else unchanged."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) and "\0" in value else value
 
 
-# Text that is compared and sorted by code points, as in Python. PostgreSQL by itself follows the rules of a language,
-# and holds no NUL, which callers may put into names and functions into messages: U+FFFD stands for it there.
+# Text compared and sorted by code points, as in Python. PostgreSQL's default follows the rules of a language. It cannot
+# store NUL, which callers may put into names and functions into messages: U+FFFD replaces it.
 TEXT = sa.Text().with_variant(_PostgresqlText(collation="C"), "postgresql")
-# A number that only rises, such as a revision. As the primary key of a table with `sqlite_autoincrement=True`, the
-# database gives it to each new row. SQLite's INTEGER has 64 bits, and is the only type that it numbers by itself.
+# A number that only increases, such as a revision. As the primary key of a table with `sqlite_autoincrement=True`, the
+# database assigns it to each new row. SQLite's INTEGER has 64 bits, and is the only type that it numbers by itself.
 COUNTER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -61,13 +61,12 @@ def insert_new(
 ) -> Insert:
     """Inserts a row unless another one has the same values in these columns, which must have a unique index.
 
-    `where` is the condition of the index, if it is a partial one. With `.returning(…)`, only rows that were inserted
-    are returned.
+    `where` is the condition of a partial index. With `.returning(…)`, only inserted rows are returned.
     """
     return insert(table).on_conflict_do_nothing(index_elements=list(unique), index_where=where)
 
 
-# PostgreSQL's names of the types that its arrays of parameters have.
+# PostgreSQL's type names for arrays of parameters.
 _ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Boolean, "boolean[]"),
     (sa.BigInteger, "bigint[]"),
@@ -79,20 +78,20 @@ _ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
 
 
 def array_type(of: "sa.types.TypeEngine[Any]") -> str:
-    """The type of an array of such values, as PostgreSQL spells it."""
+    """PostgreSQL's name for the type of an array of such values."""
     return next(name for kind, name in _ARRAYS if isinstance(of, kind))
 
 
-# PostgreSQL hands out numbers in blocks of this size, so that a row costs no question of its own.
+# PostgreSQL's numbers are reserved in blocks of this size, so that a row needs no query of its own.
 _NUMBERS_AT_ONCE = 256
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 _NEXT_NUMBERS = "SELECT nextval(pg_get_serial_sequence($1, $2)) FROM generate_series(1, $3::int)"
 
 
 class Numbers:
-    """The numbers of a table's new rows before they are inserted: each higher than all before, and given once.
+    """Numbers for new rows of a table before they are inserted: always increasing, and never repeated.
 
-    Of a column that the database numbers by itself otherwise. Used by one thread.
+    They replace the database's own numbering of the column. Used by one thread.
     """
 
     def __init__(self, table: sa.Table, column: "sa.Column[int]") -> None:
@@ -101,9 +100,9 @@ class Numbers:
         self._reserved: deque[int] = deque()
 
     def take(self, connection: sa.Connection, count: int) -> list[int]:
-        """Part of the transaction that inserts the rows."""
+        """Call in the transaction that inserts the rows."""
         if connection.dialect.name == SQLITE:
-            # SQLite keeps the highest number that a row was inserted with, and has one writer.
+            # SQLite stores the highest number of any inserted row, and has one writer.
             found = execute(connection, _LAST_NUMBER, (self._table,)).rows
             last = found[0][0] if found else 0
             return list(range(last + 1, last + 1 + count))
@@ -115,7 +114,7 @@ class Numbers:
 
 
 class json_text(sa.sql.functions.FunctionElement[str]):
-    """The text of a field of a JSON document that is kept as bytes: `json_text(column, "name")`; NULL without it."""
+    """The text of a field of a JSON document stored as bytes: `json_text(column, "name")`; NULL if absent."""
 
     type = sa.Text()
     inherit_cache = True

@@ -1,4 +1,4 @@
-"""Runs a statement as the database's driver takes it, without what SQLAlchemy does for each execution.
+"""Runs a statement directly on the database's driver, without SQLAlchemy's overhead for each execution.
 
 Used by `store.sql.prepared` for the queue's statements, on the writer's connection and within its transaction.
 """
@@ -14,7 +14,7 @@ SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
 class Executed(msgspec.Struct, frozen=True):
-    """What a SELECT or RETURNING gave, and how many rows were inserted, changed or deleted."""
+    """The rows of a SELECT or RETURNING, and how many rows were inserted, changed or deleted."""
 
     rows: Sequence[Any]
     changed: int
@@ -25,7 +25,7 @@ def execute(connection: sa.Connection, sql: str, parameters: tuple[Any, ...]) ->
     if connection.dialect.name == SQLITE:
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
-        # The driver counts no rows of a statement that begins with WITH.
+        # The driver does not count rows of a statement that begins with WITH.
         before = raw.total_changes
         rows = raw.execute(sql, parameters).fetchall()
         return Executed(rows, raw.total_changes - before)

@@ -1,4 +1,4 @@
-"""Group commit: one thread runs what many callers ask of a database, and all that waits at a time shares a commit.
+"""Group commit: one thread runs the requests of many callers, and all requests waiting at a time share a commit.
 
 Used by `store.sql.database` and by the logstores (`store.logs.logstores.commits`), which run the transaction.
 """
@@ -15,7 +15,7 @@ import structlog
 C = TypeVar("C")
 T = TypeVar("T")
 
-# POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
+# POLICY: how many requests may share one commit, which limits how long the first of them waits.
 REQUESTS_PER_COMMIT = 256
 
 log = structlog.get_logger(__name__)
@@ -37,9 +37,9 @@ class Done(msgspec.Struct, Generic[C], frozen=True):
 
 
 class GroupCommit(Generic[C]):
-    """`commit` answers every request that it is given, in their order, and raises nothing. It runs on the thread.
+    """`commit` runs on the thread, answers every request that it is given, in order, and raises nothing.
 
-    So does `probe`, whenever nothing was asked for during `probe_every_s`.
+    `probe` runs there too, whenever there was no request for `probe_every_s`.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class GroupCommit(Generic[C]):
         self._thread.start()
 
     async def close(self) -> None:
-        """Finishes what was asked for before; idempotent."""
+        """Finishes earlier requests; idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._requests.put(None)
             await asyncio.to_thread(thread.join)
 
     def ask(self, fn: Callable[[C], T], on_commit: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
-        """Its result once it is committed. A caller that is cancelled leaves it to happen or not, but never half.
+        """The result once it is committed. If the caller is cancelled, its change may happen or not, never in part.
 
-        Call it while this is open.
+        Call it only while this is open.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -82,7 +82,7 @@ class GroupCommit(Generic[C]):
         return future
 
     def _run(self) -> None:
-        """Serves requests until the last. Those of a failed commit are told, later ones served."""
+        """Serves requests until the end. If a commit fails, its requests get the error and later ones are served."""
         last = False
         while not last:
             batch, last = self._next_batch()
@@ -92,7 +92,7 @@ class GroupCommit(Generic[C]):
                 self._probe()
 
     def _next_batch(self) -> tuple[list[Request[C]], bool]:
-        """What waits, at least one request unless none came for a while; and whether the end of all was found."""
+        """The waiting requests, at least one unless none came for a while; and whether the end was requested."""
         batch: list[Request[C]] = []
         try:
             request = self._requests.get(timeout=self._probe_every_s)
@@ -107,7 +107,7 @@ class GroupCommit(Generic[C]):
 
 
 def _answer(done: Sequence[Done[Any]]) -> None:
-    """Wakes the callers, in order of commit; one wake-up for each loop's run of answers."""
+    """Wakes the callers, in order of commit, with one wake-up for consecutive answers to the same loop."""
     start = 0
     for end in range(1, len(done) + 1):
         if end == len(done) or done[end].request.loop is not done[start].request.loop:
@@ -125,12 +125,12 @@ def _resolve(done: Sequence[Done[Any]]) -> None:
             if not future.done():
                 future.set_exception(answer.error)
             continue
-        # Also when the caller was cancelled: the change is committed.
+        # Also if the caller was cancelled, because the change is committed.
         if answer.request.on_commit is not None:
             try:
                 answer.request.on_commit(answer.result)
             except Exception as error:
-                # Raised to this caller alone: the callers behind it must get their answers.
+                # Raised only to this caller: the callers after it must get their results.
                 log.exception("a committed change could not be passed on")
                 if not future.done():
                     future.set_exception(error)

@@ -1,4 +1,4 @@
-"""What `store.sql.database` and `store.upkeep` need of a kind of database: connections, a lock, messages.
+"""What `store.sql.database` and `store.upkeep` need from a kind of database: connections, a lock, messages.
 
 Implemented by `store.sql.sqlite` and `store.sql.postgresql`; `store.sql.backends` chooses.
 """
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 class Line(Protocol):
-    """One connection for one thread at a time. `opened` counts how often it was opened: 1 until it is lost."""
+    """One connection, used by one thread at a time. `opened` counts how often it was opened: 1 until it is lost."""
 
     opened: int
 
     def run(self, fn: Callable[[sa.Connection], T], *, in_time: bool = True) -> T:
-        """Runs `fn` with the connection, which is opened before when there is none or when it has died while idle.
+        """Runs `fn` with the connection, opening one first if there is none or it died while idle.
 
         Afterwards the connection is in no transaction. With `in_time`, a server that is silent for too long counts as
-        gone. Raises what `fn` raises, and `PlatformError` when the database cannot be reached or the connection is lost
+        lost. Raises what `fn` raises, and `PlatformError` if the database cannot be reached or the connection is lost
         meanwhile; the next call opens another.
         """
 
     def drop(self) -> None:
-        """Gives the connection up, whatever state it is in; idempotent."""
+        """Drops the connection, whatever its state; idempotent."""
 
     def close(self) -> None: ...
 
@@ -35,7 +35,7 @@ class Line(Protocol):
 class Backend(Protocol):
     """One database. `shown` names it in messages, without a password; `next_steps` end those about a loss.
 
-    `probe_every_s`: how often an idle connection must be looked at to know that it still is one; None: never.
+    `probe_every_s`: how often an idle connection must be checked; None: never.
     """
 
     shown: str
@@ -43,36 +43,36 @@ class Backend(Protocol):
     probe_every_s: float | None
 
     def lock(self) -> None:
-        """Takes the database for this process until `close`. Raises `ConfigurationError` when another one has it."""
+        """Locks the database for this process until `close`. Raises `ConfigurationError` if another one has it."""
 
     def prepare(self) -> None:
         """Locks the database and creates or upgrades its tables. Raises `ConfigurationError` if it cannot be used."""
 
     def writer(self) -> Line:
-        """The connection that writes: its transactions are on the disk when they are committed, and exclude others."""
+        """The connection for writes: its commits are on the disk on return, and its transactions are serialized."""
 
     def reader(self) -> Line:
-        """A connection of which each transaction sees one committed state and can change nothing."""
+        """A connection whose transactions each see one committed state and cannot change anything."""
 
     def close(self) -> None:
-        """Gives up the lock; idempotent. The lines are closed by their users."""
+        """Releases the lock; idempotent. The lines are closed by their users."""
 
     def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
         """Whether `error` ended the whole transaction and not only the statement that raised it.
 
-        Then the connection may be closed already: nothing more is sent on it.
+        The connection may then be closed already: nothing more is sent on it.
         """
 
     def unusable(self, error: BaseException) -> ConfigurationError:
         """For an error at start-up: what was found, and the next step."""
 
     def absent(self) -> str:
-        """ "missing" or "empty" where the files of the database are so, else "": also for what is damaged."""
+        """ "missing" or "empty" if the files of the database are, otherwise "", also if it is damaged."""
 
     def missing(self) -> str:
-        """What hides the records that should be there ("is empty", "holds no records"), "" when there are some.
+        """Why there are no records ("is empty", "holds no records"), or "" if there are some.
 
-        Changes nothing. Raises `ConfigurationError` for a database that is damaged, unreachable or of another program.
+        Changes nothing. Raises `ConfigurationError` if the database is damaged, unreachable or another program's.
         """
 
     def follow(self, fn: Callable[[sa.Connection], T]) -> T:
@@ -82,7 +82,7 @@ class Backend(Protocol):
         """What the database itself finds wrong with its files, a line each; nothing for a server."""
 
     def last_number(self, connection: sa.Connection, table: str, column: str) -> int:
-        """The last number that the database gave to a row of the table, also if that row is gone; 0: none yet."""
+        """The last number that the database gave to a row of the table, even if that row is deleted; 0: none yet."""
 
     def set_last_number(self, connection: sa.Connection, table: str, column: str, number: int) -> None:
-        """The next row of the table gets a higher number."""
+        """Makes the next row of the table get a higher number."""

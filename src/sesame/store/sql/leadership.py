@@ -1,7 +1,7 @@
-"""Who leads a cluster, in PostgreSQL: a row with an epoch that only grows, and the end of those who led before.
+"""The leadership of a cluster, in PostgreSQL: a row with an epoch that only grows, and fencing of earlier leaders.
 
-Used by `cluster`. Over one connection of its own, opened again when it is lost. Each statement that changes something
-names the epoch that it is made in. The time in the row is the server's, and only tells one renewal from another.
+Used by `cluster`. Has its own connection, which it reopens when lost. Each statement that changes something contains
+the epoch of its caller. The time in the row is the server's, and is only used to tell one renewal from another.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, first_line, refusa
 from sesame.store.sql.refusals import InUse
 from sesame.store.sql.schema import PAIR
 
-# Of one statement, connecting apart: below the time after which a writer that could not renew ends.
+# For one statement, without connecting: shorter than the time after which a writer that could not renew ends.
 ANSWERS_WITHIN_S = 1.5
-# Others make the tables at the same moment.
+# Other nodes may create the tables at the same time.
 TABLES_PATIENCE_S = 30.0
 
 _NOW = "extract(epoch FROM clock_timestamp())"
@@ -45,12 +45,12 @@ SELECT coalesce(epoch, 0), coalesce(node, ''), coalesce(address, ''), coalesce(r
     version_num
 FROM alembic_version LEFT JOIN cluster_leadership ON name = $1
 """
-# In one statement, so that of two keys one comes first.
+# One statement, so that of two competing keys one comes first.
 _KNOW = """
 UPDATE cluster_leadership SET key_digest = CASE key_digest WHEN '' THEN $2 ELSE key_digest END WHERE name = $1
 RETURNING key_digest
 """
-# In one statement, so that two who see the same row cannot both have it.
+# One statement, so that two nodes that have seen the same row cannot both take it.
 _TAKE = f"""
 WITH taken AS (
     UPDATE cluster_leadership SET epoch = epoch + 1, node = $3, address = $4, renewed_at = {_NOW}, settings = $7
@@ -67,8 +67,7 @@ WITH left_by AS (
 )
 DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM left_by)
 """
-# With the row locked, so that no epoch ends in the midst of a statement that is made in it: whoever takes the next one
-# sees what it did.
+# Locks the row, so that no epoch ends during a statement made in it: whoever takes the next epoch sees its effects.
 _LED = "SELECT FROM cluster_leadership WHERE name = $1 AND epoch = $2 FOR SHARE"
 _HOLD = f"""
 WITH led AS ({_LED})
@@ -79,13 +78,13 @@ _RELEASE = f"""
 WITH led AS ({_LED})
 DELETE FROM cluster_holders WHERE name = $3 AND EXISTS (SELECT FROM led)
 """
-# Also where a Sesame before this one has made them.
+# Also true if an earlier Sesame has created them.
 _HAS_TABLES = """
 SELECT EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = to_regclass('cluster_leadership') AND attname = 'settings'
 ) AS there
 """
-# Sessions are known by the name that `store.sql.postgresql` gives them.
+# Sessions are identified by the name that `store.sql.postgresql` gives them.
 _FENCE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
@@ -94,9 +93,9 @@ WHERE datname = current_database() AND application_name ~ '^sesame/[0-9]+ '
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The row: who leads, where it listens for other nodes, and when it renewed that. Epoch 0: nobody yet.
+    """The row: who leads, its address for other nodes, and when it last renewed. Epoch 0: nobody yet.
 
-    `settings` are those of whoever led last, as it told them. `schema` is the migration that the database stands at.
+    `settings` are those of the last leader, as it reported them. `schema` is the database's migration.
     """
 
     epoch: int
@@ -108,10 +107,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Leadership:
-    """Every method raises `PlatformError` while the database cannot be reached, and is then tried again by whoever."""
+    """Every method raises `PlatformError` while the database cannot be reached; the caller tries again."""
 
     def __init__(self, url: str, name: str) -> None:
-        """`name` tells operators which node has the connection."""
+        """`name` shows operators which node has the connection."""
         self.shown = without_password(url)
         self._url = url
         self._name = f"sesame cluster {name}"[:63]
@@ -119,13 +118,13 @@ class Leadership:
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
-        """On return the tables are there. Raises `ConfigurationError` for a database that cannot be used."""
+        """On return the tables exist. Raises `ConfigurationError` if the database cannot be used."""
         gives_up_at = time.monotonic() + TABLES_PATIENCE_S
         while not await self._has_tables():
             try:
                 await asyncio.to_thread(self._make_tables)
             except InUse:
-                # Another node makes them, which may take long on a busy machine; or a Sesame of no cluster has it.
+                # Another node creates them, which may take long on a busy machine; or a single Sesame has the database.
                 if time.monotonic() > gives_up_at:
                     raise
 
@@ -134,19 +133,19 @@ class Leadership:
         return Seen(0, "", "", 0.0) if row is None else Seen(*row)
 
     async def know(self, key_digest: str) -> str:
-        """The digest of the key of the cluster that has this database: this one, where there was none."""
+        """The key digest of the cluster that has this database: `key_digest` itself if there was none."""
         await self._do(_BEGIN, LEADERSHIP)
         row = await self._ask(_KNOW, LEADERSHIP, key_digest)
         assert row is not None
         return str(row["key_digest"])
 
     async def number(self) -> int:
-        """By which the database, its data directories and its bucket know each other; 0 for none yet."""
+        """The number shared by the database, its data directories and its bucket; 0 if there is none yet."""
         row = await self._ask("SELECT value FROM counters WHERE name = $1", PAIR)
         return 0 if row is None else int(row["value"])
 
     async def require_free(self) -> None:
-        """Raises `InUse` where a Sesame of no cluster has the database, and does not leave it within a while."""
+        """Raises `InUse` if a Sesame without a cluster uses the database and does not leave it within a while."""
         gives_up_at = time.monotonic() + TABLES_PATIENCE_S
         while (holder := await self._ask(HOLDER, LOCK >> 32, LOCK & 0xFFFF_FFFF)) and not epoch_of(holder["name"]):
             if time.monotonic() > gives_up_at:
@@ -157,10 +156,10 @@ class Leadership:
             await asyncio.sleep(LOCK_RETRY_S)
 
     async def take(self, seen: Seen, node: str, address: str, holder: str, settings: str = "") -> int:
-        """The new epoch, or 0 where another one was faster, or the row was renewed since it was `seen`.
+        """Returns the new epoch, or 0 if another node was faster, or the row was renewed since it was `seen`.
 
-        What the same `node` had before it may take at once: its process has ended. It is a `holder` from then on, and
-        `settings` are what it tells of its own.
+        A `node` may take over from itself at once, because its previous process has ended. It is a `holder` from then
+        on, and `settings` are those it reports.
         """
         if not seen.epoch:
             await self._do(_BEGIN, LEADERSHIP)
@@ -168,26 +167,26 @@ class Leadership:
         return 0 if row is None else int(row["epoch"])
 
     async def renew(self, epoch: int) -> bool:
-        """False when a newer epoch has begun."""
+        """Returns False if a newer epoch has begun."""
         return await self._ask(_RENEW, LEADERSHIP, epoch) is not None
 
     async def resign(self, epoch: int, holder: str) -> None:
-        """The next may take it at once, and need not wait for this `holder`: nothing is left of its instances."""
+        """Lets another node take over at once, without waiting for this `holder`, none of whose instances is left."""
         await self._do(_RESIGN, LEADERSHIP, epoch, holder)
 
     async def fence(self, epoch: int) -> None:
-        """Ends every session in which an older epoch could write."""
+        """Ends every session that could write in an older epoch."""
         await self._do(_FENCE, epoch)
 
     async def hold(self, epoch: int, holder: str) -> bool:
-        """From here on it may hold instances, until `release`. False when a newer epoch has begun."""
+        """Allows `holder` to have instances until `release`. Returns False if a newer epoch has begun."""
         return await self._ask(_HOLD, LEADERSHIP, epoch, holder) is not None
 
     async def release(self, epoch: int, holder: str) -> None:
         await self._do(_RELEASE, LEADERSHIP, epoch, holder)
 
     async def ended(self, holder: str) -> None:
-        """By whoever knows that nothing is left of the holder's instances, in whatever epoch."""
+        """Called by a process that knows that no instance of the holder is left, in whatever epoch."""
         await self._do("DELETE FROM cluster_holders WHERE name = $1", holder)
 
     async def holders(self) -> list[str]:
@@ -195,7 +194,7 @@ class Leadership:
             return [row["name"] for row in await raw.fetch("SELECT name FROM cluster_holders ORDER BY name")]
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Closes the connection; idempotent."""
         raw, self._raw = self._raw, None
         if raw is not None:
             raw.terminate()
@@ -213,7 +212,7 @@ class Leadership:
         return bool(row["there"])
 
     def _make_tables(self) -> None:
-        """Waits a while for whoever has the database; `InUse` says who that is."""
+        """Waits a while for another user of the database; `InUse` names it."""
         backend = PostgresqlBackend(self._url, self._name)
         try:
             backend.prepare()
@@ -249,15 +248,15 @@ class Leadership:
 
 
 def rekey(url: str, key_digest: str) -> None:
-    """Has the database know its cluster by another key.
+    """Replaces the key digest by which the database knows its cluster.
 
-    Raises `ConfigurationError` while anybody uses it, and for a database that no cluster has used.
+    Raises `ConfigurationError` while anybody uses the database, and if no cluster has used it.
     """
     backend = PostgresqlBackend(url, "sesame cluster rekey")
 
     def change(connection: sa.Connection) -> None:
         connection.execute(sa.text(_BEGIN.replace("$1", ":name")), {"name": LEADERSHIP})
-        # The settings were told by the key before.
+        # The stored settings were protected by the former key.
         known = sa.or_(cluster_leadership.c.key_digest != "", cluster_leadership.c.epoch > 0)
         changed = sa.update(cluster_leadership).where(known).values(key_digest=key_digest, settings="")
         if connection.execute(changed).rowcount == 0:
@@ -276,7 +275,7 @@ def rekey(url: str, key_digest: str) -> None:
 
 @contextlib.contextmanager
 def _watched(raw: "asyncpg.Connection[Any]") -> Iterator[None]:
-    """Ends the connection of a server that is silent: asyncpg's own time limits ask it to cancel, and wait for that."""
+    """Closes the connection to a silent server: asyncpg's own time limits would send a cancel request and wait for it."""
     watch = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, raw.terminate)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The tables of a cluster's logs: the segments that it has in its bucket, and what its Log Service has.
+"""The tables of a cluster's logs: the segments in its bucket, and the rows of its Log Service.
 
 Used by `store.logs.shared` and `store.logs.logstores.shared`. Created by
 `store/sql/migrations` in every database.
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import COUNTER, TEXT
 from sesame.store.sql.schema import metadata
 
-# A segment is there for others once it has a row. `epoch` is that of the writer that sealed it; lines have ids from
-# `first_id` to `end_id`, which is exclusive; times are ms since 1970; `size_bytes` of its lines, not compressed.
-# `owners`: whose lines they are, as MessagePack, for when the segment is lost.
+# A segment is visible to others once it has a row. `epoch` is that of the writer that sealed it; lines have ids from
+# `first_id` to `end_id`, which is exclusive; times are ms since 1970; `size_bytes` is the uncompressed size of its
+# lines. `owners`: the functions of the lines, as MessagePack, in case the segment is lost.
 log_segments = sa.Table(
     "log_segments",
     metadata,
@@ -39,7 +39,7 @@ log_service = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Segments with groups of the Log Service, as `log_segments`; `parts` says which, as MessagePack.
+# Segments with log groups of the Log Service, like `log_segments`; `parts` lists the groups, as MessagePack.
 group_segments = sa.Table(
     "group_segments",
     metadata,

@@ -1,6 +1,6 @@
-"""Refuses to start on a database that is missing, empty or damaged while the data that it described is still there.
+"""Refuses to start on a database that is missing, empty or damaged while the data that it described still exists.
 
-Called by `app` before the database is opened. Reads only: after a refusal everything is as it was.
+Called by `app` before the database is opened. Only reads: a refusal changes nothing.
 """
 
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from pathlib import Path
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql.backends import backend_of
 
-# More are not counted: the message says "at least".
+# Counting stops here: the message then says "at least".
 COUNTED_MAX = 10_000
 _SHA256_CHARS = 64
 
 
 def require_database(place: Path | str, objects: Path, packages: Path) -> None:
-    """Raises `ConfigurationError` when a start would make a database anew beside data that it should describe.
+    """Raises `ConfigurationError` if a start would create a database beside data that a lost one described.
 
-    `place` as of `backend_of`. `objects` and `packages` are the folders of `store.objects.objects` and
+    `place` as for `backend_of`. `objects` and `packages` are the folders of `store.objects.objects` and
     `store.packages.packages`; both may be missing.
     """
     backend = backend_of(place)
@@ -34,7 +34,7 @@ def holds_data(objects: Path, packages: Path) -> bool:
 
 
 def _data(objects: Path, packages: Path) -> str:
-    """Says how many files of objects and code packages there are, "" when there are none."""
+    """Describes how many files of objects and code packages exist; "" if there are none."""
     files = _count(path for shard in _entries(objects / "data") for path in _entries(shard))
     folders = _count(path for path in _entries(packages) if len(path.name) == _SHA256_CHARS)
     found = [(files, "files of objects"), (folders, "code packages")]

@@ -14,12 +14,12 @@ from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, metadata
 
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
-# Of the code that runs: another version may be installed in its place while it does, with files of more migrations.
+# The migrations of the running code: another version with more files may be installed while it runs.
 _KNOWN = frozenset(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
 def migrate(connection: sa.Connection, shown: str) -> None:
-    """In the transaction of `connection`, which the caller commits. `shown` names the database in messages.
+    """Runs in the transaction of `connection`, which the caller commits. `shown` names the database in messages.
 
     Raises `ConfigurationError` for a database that a newer Sesame wrote.
     """
@@ -33,12 +33,12 @@ def migrate(connection: sa.Connection, shown: str) -> None:
 
 
 def create(connection: sa.Connection) -> None:
-    """Makes all tables of a new SQLite database as all migrations make them, in a hundredth of their time."""
+    """Creates the tables of a new SQLite database as all migrations would, in a hundredth of their time."""
     for path in Path(__file__).parent.glob("*schema.py"):
         importlib.import_module(f"{__package__}.{path.stem}")
     metadata.create_all(connection, checkfirst=False)
     connection.execute(sa.insert(counters), [{"name": name, "value": 0} for name in (CATALOG, CATALOG_PRUNED)])
-    # As alembic makes it.
+    # The same table that alembic creates.
     name = sa.Column("version_num", sa.String(32), nullable=False)
     key = sa.PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc")
     versions = sa.Table(VERSION_TABLE, sa.MetaData(), name, key)
@@ -47,9 +47,9 @@ def create(connection: sa.Connection) -> None:
 
 
 def upgrade(connection: sa.Connection, shown: str) -> None:
-    """Runs the migrations that a database lacks; arguments and errors as of `migrate`."""
+    """Runs the missing migrations; arguments and errors as for `migrate`."""
     require_known(connection, shown)
-    # Imported here because the import takes longer than the rest of a start, and is needed once a release.
+    # Imported here because the import takes longer than the rest of a start, and is needed once per release.
     from alembic import command
     from alembic.config import Config
 
@@ -71,17 +71,17 @@ def require_known(connection: sa.Connection, shown: str) -> None:
 
 
 def newest_migration() -> str:
-    """The revision that this code expects."""
+    """The revision that this version expects."""
     return max(known_migrations())
 
 
 def known_migrations() -> frozenset[str]:
-    """All revisions that this code has; files of migrations are called v<revision>_<what>.py."""
+    """All revisions of this version; migration files are called v<revision>_<what>.py."""
     return _KNOWN
 
 
 def revision_of(connection: sa.Connection) -> str | None:
-    """The migration that a database stands at; None for one without tables."""
+    """The migration of a database; None if it has no tables."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""The table of the nonces that requests to a cluster were signed with. Used by `store.nonces`.
+"""The table of used nonces of requests to a cluster. Used by `store.nonces`.
 
 Created by `store/sql/migrations` in every database.
 """
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import COUNTER
 from sesame.store.sql.schema import metadata
 
-# What came in a moment: `digests` of one length, one after the other; `at` in Unix seconds of the writer's clock.
+# Nonces of one moment: `digests` of equal length, concatenated; `at` in Unix seconds of the writer's clock.
 used_nonces = sa.Table(
     "used_nonces",
     metadata,

@@ -1,8 +1,8 @@
-"""Numbers that several processes give one after the other, and never twice: each reserves some before it gives any.
+"""Numbers that several processes assign one after the other, never twice: each reserves some before it assigns any.
 
-Used by stores whose rows lie in files of their own, within transactions of `Database.write`. A database that is set
-back, as by restoring a backup, has forgotten what it reserved since: so numbers rise with the clock, too. Both would
-have to fail at once, a database set back and a clock behind by as much, for a number to be given twice.
+Used by stores whose rows are in files of their own, within transactions of `Database.write`. A database restored from
+an older backup has lost later reservations, so numbers also increase with the clock. A number could be repeated only if
+the database is restored and the clock is behind by as much.
 """
 
 import sqlalchemy as sa
@@ -15,12 +15,12 @@ _BEGIN_S = 1_735_689_600
 
 
 def at_time(wall_s: float, per_second: int) -> int:
-    """The number to begin with at that time (Unix seconds), of numbers that rise so fast; 0 before 2025."""
+    """The first number for that time (Unix seconds), if numbers increase by `per_second`; 0 before 2025."""
     return max(int(wall_s) - _BEGIN_S, 0) * per_second
 
 
 def reserve(connection: sa.Connection, name: str, first: int, count: int) -> int:
-    """The first of `count` numbers, `first` or more, that nobody else has had or will have."""
+    """Reserves `count` numbers, none below `first`, that nobody else has or will get; returns the first."""
     found = connection.execute(sa.select(counters.c.value).where(counters.c.name == name)).scalar()
     reserved = max(first, found or 0)
     connection.execute(upsert(counters), {"name": name, "value": reserved + count})
@@ -28,6 +28,6 @@ def reserve(connection: sa.Connection, name: str, first: int, count: int) -> int
 
 
 def keep_ahead(connection: sa.Connection, name: str, value: int) -> None:
-    """The next one who reserves gets no number below `value`."""
+    """Makes later reservations start at `value` or higher."""
     at_least = sa.update(counters).where(counters.c.name == name, counters.c.value < value)
     connection.execute(at_least.values(value=value))

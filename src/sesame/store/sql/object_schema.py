@@ -1,8 +1,8 @@
-"""The tables of the object store, and rows to objects and back.
+"""The tables of the object store, and conversions of rows to objects and back.
 
 Used by `store.objects.objects`, `store.objects.listing` and `store.objects.multipart`; created by
 `store/sql/migrations`.
-Keys are kept as bytes, so that every database sorts them as the API does: by UTF-8.
+Keys are stored as bytes, so that every database sorts them as the API does: by UTF-8.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload, Sto
 from sesame.store.sql.dialect import TEXT
 from sesame.store.sql.schema import metadata
 
-# CRC-64 is unsigned and does not fit a database's integers: kept as its decimal text.
+# CRC-64 is unsigned and does not fit a database's integers, so it is stored as decimal text.
 objects = sa.Table(
     "objects",
     metadata,

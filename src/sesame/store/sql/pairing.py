@@ -1,7 +1,7 @@
-"""Keeps a data directory and the database elsewhere that describes it together.
+"""Keeps a data directory together with the database elsewhere that describes it.
 
-Called by `app` once the database is open. Rows say where the bytes of objects and code packages lie; with another
-directory, or another database, they would say it of files that are not there. Both know the same number.
+Called by `app` once the database is open. Rows name files of objects and code packages; with another
+directory, or another database, these files would be missing. Therefore both contain the same number.
 """
 
 import secrets
@@ -22,9 +22,9 @@ _NUMBER_BITS = 62
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """Of `database.json` in the data directory: which database describes it.
+    """The content of `database.json` in the data directory: which database describes it.
 
-    `shown` is the URL, without a password, of what belongs to the place of the file; both know the number.
+    `shown` is the URL, without a password, of the other part of the pair; both contain the number.
     """
 
     shown: str
@@ -32,7 +32,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def require_own_database(folder: Path, place: Path | str) -> None:
-    """Raises `ConfigurationError` when `place` is a file and a database elsewhere has the directory's records."""
+    """Raises `ConfigurationError` if `place` is a file but a database elsewhere has the directory's records."""
     found = _read(folder) if isinstance(place, Path) else None
     if found is not None:
         raise ConfigurationError(
@@ -42,12 +42,12 @@ def require_own_database(folder: Path, place: Path | str) -> None:
 
 
 async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: bool = True) -> None:
-    """For a start with a database elsewhere. `has_data`: whether the directory holds objects or code packages.
+    """For a start with a database elsewhere. `has_data`: whether the directory contains objects or code packages.
 
-    A directory that does not keep them, because they are elsewhere too, may be new: `store.blobs.ownership` has seen
+    If these are elsewhere too (not `keeps_data`), the directory may be new: `store.blobs.ownership` has checked
     that the database belongs to them.
 
-    Raises `ConfigurationError` when the database belongs to another directory, or the directory to another database.
+    Raises `ConfigurationError` if the database belongs to another directory, or the directory to another database.
     """
     found = _read(folder)
     number, described = await database.load(_state)
@@ -63,7 +63,7 @@ async def pair(database: Database, folder: Path, *, has_data: bool, keeps_data: 
                 "neither objects nor code packages: name the right directory with --data-dir, or another database"
             )
         found = Pair(database.shown, number or new_number())
-        # First the file: after a crash in between, the database without a number takes the file's.
+        # The file first: after a crash in between, the database without a number adopts the file's.
         write_pair(folder / PAIR_FILE, found)
     elif number and number != found.number:
         raise ConfigurationError(
@@ -82,22 +82,22 @@ def new_number() -> int:
 
 
 def number_of(connection: sa.Connection) -> int:
-    """The number that the database knows, 0 for none."""
+    """The database's number; 0 if it has none."""
     return connection.execute(sa.select(counters.c.value).where(counters.c.name == PAIR)).scalar_one_or_none() or 0
 
 
 def set_number(connection: sa.Connection, number: int) -> None:
-    """For a database that knows none."""
+    """For a database without a number."""
     connection.execute(sa.insert(counters), {"name": PAIR, "value": number})
 
 
 def part(folder: Path) -> None:
-    """Forgets the pair, once the directory's records are in its own database again."""
+    """Removes the pairing, once the directory's records are in its own database again."""
     (folder / PAIR_FILE).unlink(missing_ok=True)
 
 
 def read_pair(path: Path, says: str) -> Pair | None:
-    """Raises `ConfigurationError` for a file that is damaged; `says` is what people learn from it."""
+    """Raises `ConfigurationError` if the file is damaged; `says` describes its content for the message."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pair)
     except (FileNotFoundError, NotADirectoryError):
@@ -107,7 +107,7 @@ def read_pair(path: Path, says: str) -> Pair | None:
 
 
 def write_pair(path: Path, pair: Pair) -> None:
-    """On return it is durable, in place of any other."""
+    """On return the file is durable, and has replaced any other."""
     draft = path.with_name(f"{path.name}.part")
     draft.unlink(missing_ok=True)
     write_file(draft, msgspec.json.format(msgspec.json.encode(pair)) + b"\n")
@@ -120,7 +120,7 @@ def _read(folder: Path) -> Pair | None:
 
 
 def _state(connection: sa.Connection) -> tuple[int, bool]:
-    """The number that the database knows, and whether its rows speak of objects or code."""
+    """The database's number, and whether its rows mention objects or code."""
     some_object = connection.execute(sa.select(objects.c.bucket).where(objects.c.blob != "").limit(1)).first()
     holders = records.c.kind.in_((kinds.FUNCTION, kinds.FROZEN_FUNCTION, kinds.LAYER_VERSION))
     some_code = connection.execute(sa.select(records.c.kind).where(holders).limit(1)).first()

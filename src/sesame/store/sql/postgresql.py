@@ -1,6 +1,6 @@
-"""PostgreSQL over asyncpg: one lock for each database, connections that know when they are lost, clear refusals.
+"""PostgreSQL over asyncpg: one lock per database, connections that detect when they are lost, clear refusals.
 
-Chosen by `store.sql.backends`. How asyncpg serves functions that block: docs/adr/0012-postgresql-from-threads.md.
+Chosen by `store.sql.backends`. docs/adr/0012-postgresql-from-threads.md explains how asyncpg serves blocking functions.
 The lock belongs to the connection that writes, so nothing is committed without it.
 """
 
@@ -27,12 +27,12 @@ from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, InUse, of_another_pr
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
-# No transaction of Sesame's takes this long, but for those that are given time; a server that leaves one without an
-# end for so long counts as gone.
+# No transaction of Sesame's takes this long, except those without a time limit; a server that does not finish one
+# within this time counts as lost.
 TRANSACTION_TIMEOUT_S = 30.0
 PROBE_EVERY_S = 5.0
 PROBE_TIMEOUT_S = 5.0
-# An idle connection is asked whether it is alive before it is used, unless it was used this shortly before.
+# An idle connection is checked before use, unless it was used this recently.
 TRUSTED_S = 1.0
 # The server notices only after a moment that a Sesame was killed, and keeps its lock until then.
 LOCK_PATIENCE_S = 5.0
@@ -40,16 +40,16 @@ LOCK_RETRY_S = 0.05
 LOCK = int.from_bytes(b"sesamefc", "big")
 APPLICATION_NAME_BYTES_MAX = 63
 
-# Whatever the server is set to: a commit is on the disk when it returns, idle connections stay, and a Sesame that died
-# with its machine loses its lock within half a minute.
+# These override the server's settings: a commit is on the disk when it returns, idle connections stay open, and a
+# Sesame that dies with its machine loses its lock within half a minute.
 SESSION = """
 SET synchronous_commit = on; SET default_transaction_read_only = off; SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;
 SET client_connection_check_interval = '5s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 3
 """
-# What is written names single rows. The plan of a prepared statement is kept while its table grows, so the one that is
-# made while the table is small must not read all of it.
+# Writes address single rows. The plan of a prepared statement is kept while its table grows, so a plan made
+# while the table is small must not read the whole table.
 WRITER = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 HOLDER = """
 SELECT a.pid, coalesce(a.application_name, '') AS name, coalesce(host(a.client_addr), '') AS address
@@ -66,13 +66,13 @@ log = structlog.get_logger(__name__)
 
 
 class PostgresqlBackend:
-    """`store.sql.interface.Backend` for a URL in libpq's form. `used_by` tells operators which Sesame it is."""
+    """`store.sql.interface.Backend` for a URL in libpq's form. `used_by` shows operators which Sesame it is."""
 
     next_steps = NEXT_STEPS_ELSEWHERE
     probe_every_s: float | None = PROBE_EVERY_S
 
     def __init__(self, url: str, used_by: str = "", epoch: int = 0) -> None:
-        """With an `epoch` it is for the writer of a cluster: in the lock's place stands who leads since that epoch."""
+        """An `epoch` means the writer of a cluster: instead of only the lock, it checks who leads since that epoch."""
         self.shown = without_password(url)
         self._url = url
         self._epoch = epoch
@@ -86,7 +86,7 @@ class PostgresqlBackend:
         )
         self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writer = _Line(self._open_writer)
-        # The server's number for the connection that had the lock last, to end it should it outlive us.
+        # The server's process id of the connection that last had the lock, to end it if it outlives this process's use.
         self._writer_pid = 0
         self._prepared = False
 
@@ -118,7 +118,7 @@ class PostgresqlBackend:
             return True
         if not is_loss(error):
             return False
-        # A server that is silent would not answer the rollback either.
+        # A silent server would not answer the rollback either.
         raw = connection.connection.driver_connection
         assert isinstance(raw, asyncpg.Connection)
         raw.terminate()
@@ -172,7 +172,7 @@ class PostgresqlBackend:
                 server_settings={"application_name": self._name},
             )
         except (ValueError, TypeError) as error:
-            # What asyncpg's parser of URLs does not catch, such as a port that is no number.
+            # Errors that asyncpg's URL parser does not catch, such as a port that is not a number.
             raise asyncpg.ClientConfigurationError(str(error)) from error
         try:
             await require_usable(connection, self.shown)
@@ -200,15 +200,16 @@ class PostgresqlBackend:
         return connection
 
     async def _take_lock(self, raw: "asyncpg.Connection[Any]") -> None:
-        """Raises `ConfigurationError` when another process has the lock, `PlatformError` when it took it meanwhile."""
+        """Raises `ConfigurationError` if another process has the lock, `PlatformError` if it took it meanwhile."""
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while not await raw.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
             holder = await raw.fetchrow(HOLDER, LOCK >> 32, LOCK & 0xFFFF_FFFF)
             if holder is not None and holder["pid"] == self._writer_pid and holder["name"] == self._name:
-                # Our own connection that was lost: the server has not noticed yet.
+                # This process's own lost connection, which the server has not noticed yet.
                 await raw.execute("SELECT pg_terminate_backend($1)", self._writer_pid)
             elif holder is not None and 0 < epoch_of(holder["name"]) < self._epoch:
-                # One that was cut off and came back. It is told that its connection was lost, and finds the lock taken.
+                # An earlier writer that was cut off and came back. It sees its connection lost, and finds the lock
+                # taken.
                 await raw.execute("SELECT pg_terminate_backend($1)", holder["pid"])
             elif holder is not None and self._prepared:
                 raise PlatformError(
@@ -223,7 +224,7 @@ class PostgresqlBackend:
         if not self._epoch and not self._prepared:
             await require_no_cluster(raw, self.shown)
         if self._epoch:
-            # With the lock, so that none that is newer can have begun to write.
+            # Checked with the lock held, so that no newer writer can have begun to write.
             led = await raw.fetchval(LED)
             if led != self._epoch:
                 raise PlatformError(
@@ -232,7 +233,7 @@ class PostgresqlBackend:
                 )
 
     async def _migrate(self) -> None:
-        """On a connection of its own, however long it takes to change a large table."""
+        """Uses a connection of its own, because changing a large table may take long."""
         async with self._engine.connect() as connection:
             if await connection.scalar(sa.text("SHOW fsync")) != "on":
                 log.warning("the database server runs with fsync off: a power cut may cost what was acknowledged")
@@ -248,12 +249,12 @@ class PostgresqlBackend:
 
 
 class _Line:
-    """`store.sql.interface.Line`: a connection with an event loop of its own, which runs while `run` does."""
+    """`store.sql.interface.Line`: a connection with its own event loop, which runs only during `run`."""
 
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
         self.opened = 0
         self._connect = connect
-        # Made with the first run, because a loop holds five descriptors, and many lines are never used.
+        # Created with the first run, because a loop holds five descriptors, and many lines are never used.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AsyncConnection | None = None
         self._used_at = 0.0
@@ -281,13 +282,13 @@ class _Line:
             raw = await _raw(connection)
         except (ConfigurationError, sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise PlatformError(f"the database cannot be reached: {first_line(error)}") from error
-        # asyncpg's own time limits ask the server to cancel, and wait for its answer.
+        # asyncpg's own time limits send the server a cancel request, and wait for its answer.
         watch = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, raw.terminate)
         try:
             result = await connection.run_sync(fn)
             if connection.in_transaction():
                 await connection.rollback()
-            # SQLAlchemy takes the commit on a closed connection for done when there was nothing left to end.
+            # On a closed connection, SQLAlchemy treats the commit as done if there was nothing left to end.
             if _is_dead(connection.sync_connection):
                 raise asyncpg.ConnectionDoesNotExistError("the connection was closed before its transaction ended")
         except BaseException as error:
@@ -336,7 +337,7 @@ async def _probe(raw: "asyncpg.Connection[Any]") -> None:
 
 
 async def _abandon(connection: AsyncConnection) -> None:
-    """Closes the socket without a word to the server, which may not answer any more."""
+    """Closes the socket without sending anything to the server, which may not answer any more."""
     if not connection.closed and not connection.invalidated:
         (await _raw(connection)).terminate()
         await connection.invalidate()
@@ -351,7 +352,7 @@ async def _end(connection: AsyncConnection) -> None:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown. Raises `ConfigurationError` for what is no URL."""
+    """The URL for messages. Raises `ConfigurationError` if it is not a URL."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -362,15 +363,15 @@ def without_password(url: str) -> str:
 
 
 def epoch_of(application_name: str) -> int:
-    """In which epoch of a cluster a session writes; 0 for one of no cluster."""
+    """The epoch of a cluster in which a session writes; 0 outside a cluster."""
     named = application_name.partition(" ")[0].removeprefix("sesame/")
     return int(named) if named.isascii() and named.isdigit() else 0
 
 
 def _application_name(used_by: str, epoch: int) -> str:
-    """What `pg_stat_activity` shows of this process: its number, its host and the end of what it works on.
+    """How `pg_stat_activity` shows this process: its pid, its host and the end of `used_by`.
 
-    In a cluster it begins with `sesame/EPOCH`, by which the next writer knows it (`store.sql.leadership`).
+    In a cluster it begins with `sesame/EPOCH`, by which the next writer recognizes it (`store.sql.leadership`).
     """
     name = f"sesame{f'/{epoch}' if epoch else ''} {os.getpid()} on {socket.gethostname()[:24]}"
     left = APPLICATION_NAME_BYTES_MAX - len(name) - 1

@@ -1,4 +1,4 @@
-"""Errors of PostgreSQL and of its driver: which mean that the connection is lost, and what an operator is told.
+"""Errors of PostgreSQL and of its driver: which ones mean a lost connection, and what an operator is told.
 
 Used by `store.sql.postgresql`.
 """
@@ -9,22 +9,22 @@ import sqlalchemy as sa
 from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE
 
 URL_EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with options as libpq has them"
-# Of the network or the driver, where SQLAlchemy does not wrap them; time limits are OSErrors.
+# Errors of the network or the driver that SQLAlchemy does not wrap; time limits are OSErrors.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether it was raised because the connection is gone or the server is silent."""
+    """Whether the connection is lost or the server is silent."""
     found = _driver_error(error)
     if isinstance(found, asyncpg.PostgresError):
-        # The server ends the connection with what it says: FATAL and PANIC, such as an administrator's shutdown.
+        # FATAL and PANIC mean that the server ended the connection, for example because an administrator shut it down.
         fatal = getattr(found, "severity_en", "") in ("FATAL", "PANIC")
         return fatal or isinstance(found, asyncpg.PostgresConnectionError)
     return isinstance(found, ConnectionError | TimeoutError | asyncpg.InterfaceError)
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """What asyncpg raised, where SQLAlchemy wrapped it: in an error of its own that wraps one in DB-API's form."""
+    """asyncpg's error, which SQLAlchemy wraps twice: in its own error around one in DB-API's form."""
     found = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
     return found.__cause__ if isinstance(found.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError) else found
 

@@ -1,6 +1,6 @@
-"""What a PostgreSQL database must be before a Sesame keeps anything in it.
+"""The requirements for a PostgreSQL database before a Sesame uses it.
 
-Used by `store.sql.postgresql` on connections that it has just made.
+Used by `store.sql.postgresql` on new connections.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.sql.refusals import InUse
 
 VERSION_LEAST = 14
-# By the server's own clock, which wrote `renewed_at`: nodes may be between one writer and the next.
+# By the server's own clock, which wrote `renewed_at`: the nodes may be between two writers.
 LIVE_CLUSTER_S = 15.0
 LIVE_CLUSTER = f"""
 SELECT node, address FROM cluster_leadership
@@ -20,7 +20,7 @@ WHERE node <> '' AND abs(extract(epoch FROM clock_timestamp()) - renewed_at) < {
 
 
 async def require_usable(connection: "asyncpg.Connection[Any]", shown: str) -> None:
-    """Raises `ConfigurationError` for a server or a database that cannot keep what Sesame keeps."""
+    """Raises `ConfigurationError` if the server or the database cannot store what Sesame needs."""
     version = connection.get_server_version()
     if version.major < VERSION_LEAST:
         raise ConfigurationError(
@@ -40,7 +40,7 @@ async def require_usable(connection: "asyncpg.Connection[Any]", shown: str) -> N
 
 
 async def require_no_cluster(connection: "asyncpg.Connection[Any]", shown: str) -> None:
-    """Raises `InUse` where nodes of a cluster have the database, of which none writes at this moment."""
+    """Raises `InUse` if nodes of a cluster use the database, even if none of them writes at the moment."""
     if await connection.fetchval("SELECT to_regclass('cluster_leadership')") is None:
         return
     leader = await connection.fetchrow(LIVE_CLUSTER)

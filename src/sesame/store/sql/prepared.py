@@ -1,10 +1,10 @@
-"""Statements that are compiled once for each database and then handed to its driver as they are.
+"""Statements that are compiled once for each database and then passed directly to its driver.
 
-Used by `store.queue`, the hot path of asynchronous invocations: what SQLAlchemy does for each execution and each row
-costs more there than the database itself. Parameters and results are the driver's: a truth value may be 0 or 1.
+Used by `store.queue`, the hot path of asynchronous invocations, where SQLAlchemy's overhead for each execution and row
+costs more than the database itself. Parameters and results are the driver's: a truth value may be 0 or 1.
 
-A change of many rows is few statements of many rows each. One for each row would have SQLite's driver give up the
-interpreter's lock and wait for it again for each row, and PostgreSQL answer each over the network.
+A change of many rows is a few statements with many rows each. One statement per row would make SQLite's driver release
+and reacquire the interpreter's lock for each row, and make PostgreSQL answer each over the network.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,21 +23,21 @@ from sesame.store.sql.driver import POSTGRESQL, execute
 Parameters = Mapping[str, Any]
 # SQLite has one statement for each number of rows up to the first, and for each power of two up to the second.
 ROWS_EXACTLY, ROWS_AT_ONCE = 16, 64
-# A statement asks for at most this many values; the databases bound the parameters of one. A power of two.
+# A statement has at most this many values, because databases limit the parameters of one. A power of two.
 VALUES_AT_ONCE = 1024
-# The name by which a statement knows the rows that it is run for.
+# The name under which a statement refers to the rows that it is run for.
 _GIVEN = "given"
 
 
 class Prepared:
-    """Every execution gives every parameter that has no value of its own: a missing one is a `KeyError`."""
+    """Every execution must pass every parameter without a value of its own: a missing one is a `KeyError`."""
 
     def __init__(self, statement: sa.sql.expression.Executable) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[[Parameters], tuple[Any, ...]]]] = {}
 
     def rows(self, connection: sa.Connection, parameters: Parameters) -> Sequence[Any]:
-        """Runs a SELECT, or a change with RETURNING, and gives its rows."""
+        """Runs a SELECT, or a change with RETURNING, and returns its rows."""
         found = self._compiled.get(connection.dialect.name)
         if found is None:
             found = self._compiled[connection.dialect.name] = self._compile(connection.dialect)
@@ -54,21 +54,21 @@ class Prepared:
 
 
 class PreparedList:
-    """A SELECT that looks for values: `statement` makes it from its parameters, of which it has some power of two."""
+    """A SELECT for a list of values: `statement` builds it from its parameters, whose number is a power of two."""
 
     def __init__(self, statement: "Callable[[Sequence[sa.BindParameter[int]]], sa.Select[Any]]") -> None:
         self._statement = statement
         self._of_size: dict[int, Prepared] = {}
 
     def rows(self, connection: sa.Connection, values: Sequence[int]) -> list[Any]:
-        """In the order of the database; each row once where `values` holds nothing twice."""
+        """In the database's order; each row once if `values` has no duplicates."""
         found: list[Any] = []
         for start in range(0, len(values), VALUES_AT_ONCE):
             found += self._some(connection, values[start : start + VALUES_AT_ONCE])
         return found
 
     def _some(self, connection: sa.Connection, values: Sequence[int]) -> Sequence[Any]:
-        """Where there are fewer values than parameters, the last one is named again."""
+        """If there are fewer values than parameters, the last value is repeated."""
         size = 1 << (len(values) - 1).bit_length()
         names = [f"value_{number}" for number in range(size)]
         prepared = self._of_size.get(size)
@@ -80,7 +80,7 @@ class PreparedList:
 
 
 class PreparedRows:
-    """An INSERT, or an UPDATE of the one row that its parameters name, run for many rows at once.
+    """An INSERT, or an UPDATE of the one row that its parameters identify, run for many rows at once.
 
     `columns` are those that an INSERT sets. Every parameter of an UPDATE has a type.
     """
@@ -92,7 +92,7 @@ class PreparedRows:
         self._compiled: dict[tuple[str, int], str] = {}
 
     def run_for_each(self, connection: sa.Connection, rows: Sequence[Parameters]) -> int:
-        """How many rows were inserted or changed; no `rows` are fine. None of them may name the same row as another."""
+        """Returns how many rows were inserted or changed. `rows` may be empty, but no two may identify the same row."""
         changed = 0
         in_order_of = self._prepared().in_order
         in_order = [in_order_of(row) for row in rows]
@@ -107,7 +107,7 @@ class PreparedRows:
         return changed
 
     def _sql(self, dialect: sa.Dialect, size: int) -> str:
-        """For so many rows on SQLite; for any number on PostgreSQL, where each parameter is an array."""
+        """For `size` rows on SQLite; for any number on PostgreSQL, where each parameter is an array."""
         key = dialect.name, size
         found = self._compiled.get(key)
         if found is None:
@@ -127,14 +127,14 @@ class PreparedRows:
         return "VALUES " + ", ".join([one] * size)
 
     def _prepared(self) -> "_Many":
-        """Made when it is first used: most Sesames that are started run few of these statements, or none."""
+        """Built on first use: most processes run few of these statements, or none."""
         if self._many is None:
             self._many = _many(self._one, self._columns)
         return self._many
 
 
 class _Many(msgspec.Struct, frozen=True):
-    """A statement over many rows of the columns `given`; `in_order` takes their values out of a row's parameters."""
+    """A statement over many rows of the columns `given`; `in_order` extracts their values from a row's parameters."""
 
     statement: Any
     given: "Sequence[sa.ColumnClause[Any]]"
@@ -146,7 +146,7 @@ def _many(one: "Insert | sa.Update", columns: Sequence[str]) -> _Many:
     if isinstance(one, Insert):
         given = {name: sa.column(name, one.table.c[name].type) for name in columns}
         source = sa.table(_GIVEN, *given.values())
-        # SQLite takes ON CONFLICT for a part of the SELECT where that has no condition.
+        # Without a condition, SQLite would parse ON CONFLICT as part of the SELECT.
         statement: Any = one.from_select(columns, sa.select(*source.c).where(sa.true()))
     else:
         statement = visitors.replacement_traverse(one, {}, _replacing(given))
@@ -154,7 +154,7 @@ def _many(one: "Insert | sa.Update", columns: Sequence[str]) -> _Many:
 
 
 def _replacing(given: "dict[str, sa.ColumnClause[Any]]") -> Callable[..., Any]:
-    """Puts a column of the given rows in the place of each parameter, and gathers these columns."""
+    """Replaces each parameter by a column of the given rows, and collects these columns."""
     source = sa.table(_GIVEN)
 
     def replace(element: Any, **_kw: Any) -> Any:
@@ -170,7 +170,7 @@ def _replacing(given: "dict[str, sa.ColumnClause[Any]]") -> Callable[..., Any]:
 
 
 def _portions(number: int) -> Iterator[tuple[int, int]]:
-    """Where each statement begins, and for how many rows it is."""
+    """The start of each statement's rows, and their number."""
     start = 0
     while start < number:
         left = number - start

@@ -1,7 +1,7 @@
 """The tables of asynchronous invocations and of records on their way to destinations.
 
-Used by `store.queue`; created by `store/sql/migrations`. Which index serves which statement is held by
-tests/store/queue/test_plans.py.
+Used by `store.queue`; created by `store/sql/migrations`. tests/store/queue/test_plans.py checks which index serves
+which statement.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import COUNTER, TEXT
 from sesame.store.sql.schema import metadata
 
-# As in the conditions of the indexes, so that a query which says the same may use them.
+# Written as in the conditions of the indexes, so that a query with the same condition can use them.
 STATEFUL = sa.text("stateful")
 _DUE = sa.text("due_at IS NOT NULL")
 _HELD = sa.text("holder <> ''")
@@ -19,13 +19,13 @@ _BURIED = sa.text("buried_at IS NOT NULL")
 
 
 def _invocation_columns() -> list["sa.Column[Any]"]:
-    """Which invocation a row is, or is about."""
+    """Columns that identify the invocation of a row."""
     names = ("service", "function", "qualifier", "invocation_id", "request_id")
     return [sa.Column(name, TEXT, nullable=False) for name in names]
 
 
 def _lease_columns() -> list["sa.Column[Any]"]:
-    """Beside `due_at`: who holds a row, and how often it was tried."""
+    """Besides `due_at`: the holder of a row, and how often it was claimed."""
     return [
         sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
         sa.Column("holder", TEXT, nullable=False, server_default=""),
@@ -34,16 +34,16 @@ def _lease_columns() -> list["sa.Column[Any]"]:
 
 
 def _index_where(condition: sa.TextClause, name: str, *columns: str, unique: bool = False) -> sa.Index:
-    """Of the rows for which the condition holds.
+    """An index of the rows for which the condition holds.
 
-    The condition is given for SQLite alone: it would have SQLAlchemy import the dialect for PostgreSQL at every start,
-    and tables there are made by migrations, which have it.
+    The condition is given only for SQLite: for PostgreSQL it would make SQLAlchemy import that dialect at every start,
+    and tables there are created by migrations, which contain it.
     """
     return sa.Index(name, *columns, unique=unique, sqlite_where=condition)
 
 
-# `due_at` (of store.queue.clock, as `expires_at`) is when the next claim may take the row: when it has waited long
-# enough, or when its lease ends. NULL once the invocation has ended, which takes the row out of the index of claims.
+# `due_at` (of store.queue.clock, like `expires_at`) is when the next claim may take the row: when it has waited long
+# enough, or when its lease ends. NULL once the invocation has ended, which removes the row from the index of claims.
 # `enqueued_at`, `started_at` and `ended_at` are of the wall clock. `events` is text of store.queue.events.
 invocations = sa.Table(
     "async_invocations",
@@ -67,11 +67,11 @@ invocations = sa.Table(
     sa.Column("events", TEXT, nullable=False, server_default=""),
     sa.Column("meta", sa.LargeBinary),
     sa.Column("return_payload", sa.LargeBinary),
-    # Of the whole result, where only the beginning of it is kept.
+    # The size of the whole result, if only its beginning is stored.
     sa.Column("return_bytes", sa.BigInteger),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    # Of stateful invocations, whose ids are their callers'. The other ids are random and made by Sesame: to look for
-    # each among a million would cost as much as all else that accepting does.
+    # Only stateful invocations have ids chosen by callers. Other ids are random and made by Sesame: checking each of
+    # them against a million would cost as much as all other work of accepting.
     _index_where(STATEFUL, "async_invocations_by_id", "service", "function", "qualifier", "invocation_id", unique=True),
     _index_where(_DUE, "async_invocations_due", "due_at", "seq"),
     sa.Index("async_invocations_by_state", "state", "enqueued_at", "seq"),
@@ -81,8 +81,8 @@ invocations = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A record that is to be sent. `due_at` as above; a dead letter has none and has `buried_at`. A record that was
-# delivered is deleted.
+# A record to be sent. `due_at` as above; a dead letter has none and has `buried_at`. Delivered records are
+# deleted.
 deliveries = sa.Table(
     "async_deliveries",
     metadata,

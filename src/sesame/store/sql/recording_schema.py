@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import COUNTER, TEXT
 from sesame.store.sql.schema import metadata
 
-# What a list shows stands in columns of its own; `document` is the whole recording, as MessagePack. A request id may
-# occur more than once: attempts of an asynchronous invocation share one.
+# Fields that a list shows have columns of their own; `document` is the whole recording, as MessagePack. A request id
+# may occur more than once: attempts of an asynchronous invocation share one.
 recordings = sa.Table(
     "recordings",
     metadata,

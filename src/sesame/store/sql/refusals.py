@@ -1,6 +1,6 @@
-"""What an operator is told about a database that cannot be used.
+"""Error messages for operators about a database that cannot be used.
 
-Used by everything that opens a database at start-up or reads what it says.
+Used by all code that opens or reads a database at start-up.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ TABLES_NAMED_MAX = 5
 
 
 class InUse(ConfigurationError):
-    """Another process has the database, and may be done with it soon."""
+    """Another process has the database, and may release it soon."""
 
 
 def of_another_program(shown: str, tables: Iterable[str], steps: str) -> ConfigurationError:
@@ -29,7 +29,7 @@ def of_another_program(shown: str, tables: Iterable[str], steps: str) -> Configu
 
 
 def damaged(shown: str, error: object, *, full: bool = False) -> ConfigurationError:
-    """For a database that cannot be read or written; `error` is what it said, `full` whether its disk has no room."""
+    """For a database that cannot be read or written; `error` is its message, `full` whether its disk has no room."""
     what = str(error)
     if full or "disk is full" in what:
         steps = "Nothing is lost: free some space on its disk and start again"

@@ -1,6 +1,6 @@
 """The tables of the catalog and of the outbox, and the metadata that every table belongs to.
 
-Used by `store.catalog`, `store.outbox` and the migrations, which alone change a database.
+Used by `store.catalog`, `store.outbox` and the migrations; only migrations change a database's schema.
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ from sesame.store.sql.dialect import COUNTER, TEXT
 
 metadata = sa.MetaData()
 
-# One row a document (docs/adr/0003-one-table-of-records.md). `revision` is the number of the change that wrote the row:
-# over all records and tombstones it rises with every change, and no two share one.
+# One row per document (docs/adr/0003-one-table-of-records.md). `revision` is the number of the change that wrote the
+# row: it increases with every change over all records and tombstones, and no two share one.
 records = sa.Table(
     "records",
     metadata,
@@ -26,7 +26,7 @@ records = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What was deleted and when, for those who follow; gone again when a record of the same name is written.
+# Deletions with their times, for followers; removed when a record of the same name is written.
 tombstones = sa.Table(
     "tombstones",
     metadata,
@@ -39,8 +39,8 @@ tombstones = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# `catalog` is the last revision given; tombstones up to `catalog_pruned` may be gone. `data_directory` is known to the
-# data directory as well (`store.sql.pairing`), and is not copied with the rest.
+# `catalog` is the last assigned revision; tombstones up to `catalog_pruned` may have been deleted. The data directory
+# contains the number `data_directory` too (`store.sql.pairing`); it is not copied with the rest.
 CATALOG, CATALOG_PRUNED, PAIR = "catalog", "catalog_pruned", "data_directory"
 counters = sa.Table(
     "counters",

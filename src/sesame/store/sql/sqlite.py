@@ -1,6 +1,6 @@
 """SQLite: a database in a file, its engines, lock, integrity checks and copies.
 
-Chosen by `store.sql.backends`; `store.upkeep` uses what concerns files. A file belongs to one process at a time.
+Chosen by `store.sql.backends`; `store.upkeep` uses the functions for files. One process at a time uses a file.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from sesame.store.sql.sqlite_file import wants_room
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
-# What the driver raises by itself, where SQLAlchemy does not wrap it.
+# Errors of the driver that SQLAlchemy does not wrap.
 DriverError = sqlite3.Error
 
 
@@ -61,7 +61,7 @@ class SqliteBackend:
             engine.dispose()
         if self._keeps_former:
             former.forget(self.path)
-        # The file, its log and its index exist from here on; their names must survive a power cut as well.
+        # The file, its log and its index exist now; their names must survive a power cut as well.
         sync_folder(self.path.parent)
 
     def writer(self) -> "SqliteLine":
@@ -76,7 +76,7 @@ class SqliteBackend:
             self._lock = None
 
     def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
-        """SQLite gives up the transaction by itself on a full disk or an I/O error."""
+        """SQLite rolls back the transaction by itself on a full disk or an I/O error."""
         raw = connection.connection.dbapi_connection
         return not (isinstance(raw, sqlite3.Connection) and raw.in_transaction)
 
@@ -91,7 +91,7 @@ class SqliteBackend:
 
     def missing(self) -> str:
         if absent := self.absent():
-            # SQLite would delete the log of a database that is empty, and with it what was not yet copied from it.
+            # SQLite would delete the log of an empty database, and with it everything not yet copied from it.
             wal = self.path.with_name(f"{self.path.name}-wal")
             if wal.exists() and wal.stat().st_size:
                 raise ConfigurationError(
@@ -127,7 +127,7 @@ class SqliteBackend:
 
 
 class SqliteLine:
-    """`store.sql.interface.Line`. A connection to a file lasts: it is opened again only after `drop`."""
+    """`store.sql.interface.Line`. A connection to a file never breaks: it is reopened only after `drop`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.opened = 0
@@ -158,7 +158,7 @@ class SqliteLine:
 
 
 def write_engine(path: Path, *, durable: bool = True) -> sa.Engine:
-    """One connection whose transactions take the lock at their beginning; WAL, synced at each commit if `durable`."""
+    """One connection whose transactions take the lock at their start; WAL, synced at each commit if `durable`."""
     return _engine(path, begin="BEGIN IMMEDIATE", durable=durable)
 
 
@@ -184,7 +184,7 @@ def follow_engine(path: Path) -> sa.Engine:
 
 
 def integrity(path: Path) -> list[str]:
-    """What SQLite itself finds wrong with a file, at most a hundred lines; empty for a sound one."""
+    """What SQLite's own check finds wrong with a file, at most a hundred lines; empty for a sound one."""
     try:
         with closing(_read_only(path)) as connection:
             found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(100)")]
@@ -194,34 +194,34 @@ def integrity(path: Path) -> list[str]:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """A copy of one committed state, while others write. `target` must not exist. Raises `DriverError`."""
+    """Copies one committed state, while others write. `target` must not exist. Raises `DriverError`."""
     with closing(_read_only(source)) as reader, closing(sqlite3.connect(target)) as writer:
-        # In one step, so that a busy writer cannot make it begin again and again.
+        # In one step, so that a busy writer cannot make the copy start over again and again.
         reader.backup(writer, pages=-1)
     make_single_file(target)
 
 
 def make_single_file(path: Path) -> None:
-    """Of a database that is closed: takes away the log and the lock that it has beside it. Raises `DriverError`."""
+    """Removes the log and the lock beside a closed database. Raises `DriverError`."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def tables_of(path: Path) -> set[str]:
-    """The names of its tables. Raises `DriverError`."""
+    """The names of the tables. Raises `DriverError`."""
     with closing(_read_only(path)) as connection:
         return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def has_rows(path: Path, table: str) -> bool:
-    """Raises `DriverError`, also when there is no such table."""
+    """Whether the table has rows. Raises `DriverError`, also if there is no such table."""
     with closing(_read_only(path)) as connection:
         return connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None
 
 
 def companions(path: Path) -> Iterable[Path]:
-    """The files that SQLite keeps beside a database, whether they are there or not: its log and its index."""
+    """The files that SQLite keeps beside a database, which may not exist: its log and its index."""
     return (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
 
 
@@ -244,7 +244,7 @@ def _engine(path: Path, *, begin: str, durable: bool = True) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def configure(raw: sqlite3.Connection, _record: object) -> None:
-        # The driver must not begin transactions by itself: it would do so late and without IMMEDIATE.
+        # The driver must not start transactions by itself: it would do so late and without IMMEDIATE.
         raw.isolation_level = None
         raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         raw.execute("PRAGMA journal_mode=WAL")
@@ -257,7 +257,7 @@ def _engine(path: Path, *, begin: str, durable: bool = True) -> sa.Engine:
 def _begin_with(engine: sa.Engine, statement: str) -> None:
     @sa.event.listens_for(engine, "begin")
     def start(connection: sa.Connection) -> None:
-        # Straight to the driver: what SQLAlchemy does for a statement costs more than the statement.
+        # Uses the driver directly: SQLAlchemy's overhead for a statement costs more than this statement.
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         try:
@@ -267,7 +267,7 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
 
 
 def _keep_private(path: Path) -> None:
-    """Lets only its owner read the file, which holds keys; SQLite gives the files beside it the same mode."""
+    """Lets only its owner read the file, which contains keys; SQLite gives the files beside it the same mode."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
@@ -276,7 +276,7 @@ def _keep_private(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Held until it is closed or the process ends, however it ends."""
+    """Takes a lock that is held until the descriptor is closed or the process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import TEXT
 from sesame.store.sql.schema import metadata
 
-# Only timers that are enabled have a row. `since`: the last tick, or from when on the trigger counts; `next_at` is the
-# first time that `schedule`, as written, comes due after it. All times are Unix seconds.
+# Only enabled timers have a row. `since` is the last tick, or the time from which the trigger counts; `next_at` is the
+# first time after it at which `schedule`, as written, falls due. All times are Unix seconds.
 timers = sa.Table(
     "timers",
     metadata,

@@ -1,4 +1,4 @@
-"""Reads a database of an earlier version by today's tables: a copy of it gets the migrations that it lacks.
+"""Reads a database of an earlier version with the current tables, by migrating a copy of it.
 
 Used by `store.upkeep`, which must not change what it checks and backs up.
 """
@@ -18,10 +18,10 @@ from sesame.store.sql.sqlite import write_engine
 
 @contextmanager
 def as_of_today(connection: sa.Connection, shown: str) -> Iterator[sa.Connection]:
-    """`connection` itself, or one to an upgraded copy, which is gone afterwards, of the state that it sees.
+    """`connection` itself, or one to a temporary, upgraded copy of the state that it sees.
 
     `shown` names the database in messages. Raises `ConfigurationError` for a database of a newer version, and for one
-    of an earlier version that is no file.
+    of an earlier version that is not a file.
     """
     require_known(connection, shown)
     found = revision_of(connection)

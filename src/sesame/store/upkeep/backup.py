@@ -1,7 +1,7 @@
-"""Makes a consistent copy of a data directory, also beside a running Sesame, and takes one back.
+"""Makes a consistent copy of a data directory, also beside a running Sesame, and restores one.
 
 Called by `sesame backup` and `sesame restore`. A backup appears under its name only when it is complete; a restore
-leaves nothing behind unless every digest was right.
+leaves nothing behind unless every digest matched.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ Progress = Callable[[str], None]
 
 
 def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: None) -> Manifest:
-    """Copies database, objects, code packages and logs as of one moment. `target` must not exist.
+    """Makes a consistent copy of database, objects, code packages and logs. `target` must not exist.
 
-    Of a cluster, with the logs that are in its bucket, whichever node's data directory it is.
+    In a cluster, any node's data directory will do: the copy includes the logs in the bucket.
 
-    Raises `ConfigurationError` when there is nothing to copy, when something is damaged or missing, and when objects
-    change faster than they can be copied; then no `target` is there.
+    Raises `ConfigurationError` if there is nothing to copy, if something is damaged or missing, and if objects
+    change faster than they can be copied; then no `target` exists.
     """
     if os.path.lexists(target):
         raise ConfigurationError(f"{target} is there already: name a directory that does not exist yet")
@@ -56,7 +56,7 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         raise ConfigurationError(f"{paths.path} holds no database: name the data directory with --data-dir")
     make_folder(target.parent)
     with _aside(target) as partial:
-        # What is sealed of logstores is made again from their database.
+        # Sealed segments are not copied, because they are made again from the logstores' database.
         lost: list[str] = []
         logs = {partial / _LOGS: paths.logs, partial / _LOGSTORES: paths.logstores}
         with contents_of(paths) as contents:
@@ -90,7 +90,7 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
     """Makes `paths` a data directory from a backup. It must not exist, or be an empty directory.
 
     A bucket must be empty. A database elsewhere must be empty; it gets its rows last, all or none. Raises
-    `ConfigurationError` for what is no complete backup or differs from what was copied.
+    `ConfigurationError` if the backup is incomplete or differs from its manifest.
     """
     target = paths.path
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
@@ -124,7 +124,7 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
 
 @contextlib.contextmanager
 def _emptied_unless_done(paths: DataPaths) -> Iterator[BucketContents | None]:
-    """The bucket that objects and code are restored to, which must be empty; None where they go into the directory."""
+    """The empty bucket to which objects and code are restored; None if they are restored into the directory."""
     if paths.bucket is None:
         yield None
         return
@@ -139,7 +139,7 @@ def _emptied_unless_done(paths: DataPaths) -> Iterator[BucketContents | None]:
 
 @contextlib.contextmanager
 def _aside(target: Path) -> Iterator[Path]:
-    """A directory beside `target` that becomes it when all went well, and goes away when not.
+    """A directory beside `target` that is renamed to it on success, and removed on failure.
 
     A killed backup or restore leaves its directory behind; the next one to the same target removes it.
     """
@@ -147,7 +147,7 @@ def _aside(target: Path) -> Iterator[Path]:
     partial, lock = _locked_partial(target)
     try:
         yield partial
-        # An empty directory of this name gives way; anything else is refused by the system.
+        # Replaces an empty directory of this name; the system refuses anything else.
         partial.rename(target)
         sync_folder(target.parent)
     except OSError as error:
@@ -159,7 +159,7 @@ def _aside(target: Path) -> Iterator[Path]:
 
 
 def _locked_partial(target: Path) -> tuple[Path, int]:
-    """A new directory, and a descriptor that holds its lock for as long as this process makes it."""
+    """A new directory, and a descriptor that holds its lock while this process fills it."""
     while True:
         partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
         try:
@@ -168,7 +168,7 @@ def _locked_partial(target: Path) -> tuple[Path, int]:
             raise ConfigurationError(
                 f"nothing can be written to {target.parent}: {error.strerror}; name another directory than {target}"
             ) from error
-        # Another process may take a directory that is not locked yet for one left behind, and remove it.
+        # Another process may mistake a directory that is not locked yet for an abandoned one, and remove it.
         lock = _lock(partial)
         if lock is not None and partial.exists():
             return partial, lock
@@ -177,7 +177,7 @@ def _locked_partial(target: Path) -> tuple[Path, int]:
 
 
 def _remove_left_behind(target: Path) -> None:
-    """Removes the directories of killed processes; those that a living process makes are locked and stay."""
+    """Removes the directories of killed processes; those of a living process are locked and stay."""
     for partial in target.parent.glob(f"{glob.escape(f'.{target.name}')}.partial-*"):
         lock = _lock(partial)
         if lock is not None:
@@ -186,7 +186,7 @@ def _remove_left_behind(target: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """None when another process holds the lock, or has removed the directory, or when it is no directory."""
+    """None if another process holds the lock or has removed the directory, or if it is not a directory."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -202,9 +202,9 @@ def _lock(folder: Path) -> int | None:
 def _copy_consistently(
     paths: DataPaths, ends: tuple[Contents, Path], progress: Progress
 ) -> tuple[Inventory, list[CopiedFile]]:
-    """Copies the database, then the files its rows mention; again, if some of those have changed meanwhile.
+    """Copies the database, then the files its rows mention; repeats this if some of those have changed meanwhile.
 
-    Blobs never change under their name but for appends, so what was copied stays good for the next round.
+    Blobs never change under their name except by appends, so copies stay valid for the next round.
     """
     contents, partial = ends
     blobs: dict[str, tuple[BlobRow, CopiedFile]] = {}
@@ -227,7 +227,7 @@ def _copy_consistently(
         if not missing:
             database = _sealed(partial / DATABASE, partial)
             return inventory, [database, *(file for _row, file in blobs.values()), *packages.values()]
-        # With a later state of the database: what is still named there and not on the disk is damage.
+        # Compare with a later state of the database: a file that it still names but that is missing is damage.
         now = read_inventory(paths.database)
         damage = [what for name, what in missing if name in now.blobs or name in now.packages]
         if damage:
@@ -245,7 +245,7 @@ def _copy_blobs(
     done: dict[str, tuple[BlobRow, CopiedFile]],
     progress: Progress,
 ) -> list[tuple[str, str]]:
-    """Returns the blobs that are missing or damaged, each with what is wrong."""
+    """Returns the missing or damaged blobs, each with a description."""
     missing = []
     for number, row in enumerate(inventory.blobs.values(), 1):
         if row.blob in done and done[row.blob][0] == row:
@@ -294,7 +294,7 @@ def _copy_packages(
 
 
 def _sealed(database: Path, partial: Path) -> CopiedFile:
-    """A database that was copied, as its owner's alone."""
+    """A copied database, made readable by its owner only."""
     database.chmod(0o600)
     found = sums(database)
     return _copied(database, partial, found.size, found.sha256)
@@ -307,7 +307,7 @@ def _copied(target: Path, partial: Path, size: int, sha256: str) -> CopiedFile:
 def _restore_file(
     source: Path, file: CopiedFile, ends: tuple[Path, BucketContents | None], packages: PackageFolder
 ) -> None:
-    """Copies one file to its place, or unpacks a code package. Raises `ConfigurationError` when it is not as copied."""
+    """Copies one file to its place, or unpacks a code package. Raises `ConfigurationError` if its digest differs."""
     partial, bucket = ends
     target = _place(file, partial, packages)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -337,7 +337,7 @@ def _restore_file(
 
 
 def _place(file: CopiedFile, partial: Path, packages: PackageFolder) -> Path:
-    """Where a file of a backup belongs in a data directory; refuses what a backup does not have."""
+    """Where a file of a backup belongs in a data directory; refuses unknown files."""
     match PurePosixPath(file.path).parts:
         case ("sesame.db" | "logs.db" | "logstores.db",):
             return partial / file.path

@@ -1,6 +1,6 @@
 """Checks a data directory: database, rows against files, packages against records, every digest; changes nothing.
 
-Run by `sesame doctor --check`, also beside a running Sesame: what looks wrong is looked at again before it is told.
+Run by `sesame doctor --check`, also beside a running Sesame: apparent damage is checked again before it is reported.
 """
 
 import tempfile
@@ -42,8 +42,8 @@ from sesame.store.upkeep.inventory import (
 )
 from sesame.store.upkeep.layout import DIRECTORIES, FILES, misplaced
 
-# POLICY: most files without a row that one crash is believed to leave, one for each interrupted request: this many at
-# least, else one for every two files that have a row. More files than that mean that rows were lost.
+# POLICY: how many files without a row one crash can leave, one for each interrupted request: at least this many, or one
+# for every two files that have a row. More such files mean that rows were lost.
 LEFT_BY_A_CRASH_LEAST, LEFT_BY_A_CRASH_MAX = 16, 100
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 _KNOWN = frozenset(
@@ -58,15 +58,15 @@ _KNOWN = frozenset(
         *("database.json", "objects.json", "nas"),
     }
 )
-# What Sesame itself keeps beside packages, and what a former version left.
+# What Sesame itself, and a former version, keep beside packages.
 _BESIDE_PACKAGES = frozenset({"staging", "compiling"})
 
 
 def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float | None = None) -> Iterator[Damage]:
-    """Everything that is found; fills `checked`. Reads every byte, so it takes as long as that takes.
+    """Yields all damage and fills `checked`. Reads every byte, which may take long.
 
     `began_at`: when the Sesame that runs on the directory, or was killed on it, had started (Unix seconds); None
-    after a clean stop. Its interrupted requests may have left files without a row, which is no damage.
+    after a clean stop. Its interrupted requests may have left files without a row, which is not damage.
     """
     if _is_foreign(paths.path):
         yield Damage(f"{paths.path} is no data directory: nothing in it is Sesame's", "name another with --data-dir")
@@ -78,7 +78,7 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     if not damaged:
         yield from _segments(paths)
     files = _blob_files(paths.objects)
-    # With a bucket these are copies of what is there, made again when they are needed.
+    # With a bucket these folders are a cache.
     folders = _package_folders(paths.packages) if paths.bucket is None else []
     backend = backend_of(paths.database)
     absent = backend.absent()
@@ -134,7 +134,7 @@ def _sqlite(path: Path) -> list[str]:
 
 
 def _segments(paths: DataPaths) -> Iterator[Damage]:
-    """Sealed logs whose checksum is not that of their writing."""
+    """Sealed logs whose checksum does not match."""
     for path in damaged_segments(paths.logstores, paths.segments):
         yield Damage(
             f"{path}: the segment is missing or damaged; queries read its logs from {paths.logstores.name}",
@@ -156,7 +156,7 @@ def _strays(paths: DataPaths) -> Iterator[Damage]:
 
 
 def _catalog(inventory: Inventory) -> Iterator[Damage]:
-    """Records that name what is not there."""
+    """Records that refer to missing records."""
     known = {(record.kind, record.parent, record.name) for record in inventory.records}
     if not inventory.records:
         yield Damage("the database holds no records, not even the account", RESTORE)
@@ -177,7 +177,7 @@ def _catalog(inventory: Inventory) -> Iterator[Damage]:
 
 
 def _blob_files(root: Path) -> list[Path]:
-    """Everything below `data`, and `data`'s own strays. Listed before the rows are read."""
+    """Everything below `data`, including foreign entries. Listed before the rows are read."""
     shards = list((root / "data").iterdir()) if (root / "data").is_dir() else []
     found: list[Path] = []
     for shard in shards:
@@ -205,7 +205,7 @@ def _left_max(named: int) -> int:
 
 
 def _unnamed(what: str, found: list[Path], began_at: float | None, left_max: int, *, running: bool) -> Iterator[Damage]:
-    """What lies on the disk and is in no row: left by interrupted requests, or a sign that rows were lost."""
+    """Files that no row names: left by interrupted requests, or a sign that rows were lost."""
     found = [path for path in found if not running or _is_old(path)]
     left = [path for path in found if began_at is not None and _modified_at(path) >= began_at]
     if len(left) > left_max:

@@ -1,4 +1,4 @@
-"""Checks what a bucket keeps of a database: every blob and archive against its row and its digests; changes nothing.
+"""Checks a database's blobs and archives in a bucket against their rows and digests; changes nothing.
 
 Part of `store.upkeep.check`.
 """
@@ -23,7 +23,7 @@ from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_ro
 
 
 def check_bucket(paths: DataPaths, inventory: Inventory, checked: Checked, *, running: bool) -> Iterator[Damage]:
-    """Raises `ConfigurationError` for a store that fails. `running`: a Sesame changes both meanwhile."""
+    """Raises `ConfigurationError` if the store fails. `running`: a Sesame changes both meanwhile."""
     assert paths.bucket is not None
     with BucketContents(paths.bucket) as contents:
         blobs, packages = contents.blobs(), contents.packages()
@@ -85,7 +85,7 @@ def _package_damage(contents: BucketContents, kept: Kept | None, sha256: str, pa
 
 
 def _unnamed(what: str, found: Mapping[str, Kept], known: Collection[str], *, running: bool) -> Iterator[Damage]:
-    """What a crash left is named by the outbox: the rest belongs to rows that were lost, or to another database."""
+    """The outbox names what a crash left: other unnamed objects belong to lost rows, or to another database."""
     before = time.time() - IN_FLIGHT_S
     lost = sorted(
         name for name, kept in found.items() if name not in known and not (running and kept.modified_at > before)

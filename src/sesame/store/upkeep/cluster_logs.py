@@ -1,6 +1,6 @@
-"""The logs that a cluster has in its bucket: checked against their rows, and added to a copy of one node's files.
+"""The logs that a cluster has in its bucket: checks them against their rows, and adds them to a copy of a node's files.
 
-Used by checks of a bucket and by backups. No node has all lines but the one that leads, a while after it began to.
+Used by checks of a bucket and by backups. Only the leading node has all lines, a while after it began to lead.
 """
 
 import time
@@ -61,7 +61,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(paths: DataPaths) -> Rows:
-    """Raises `ConfigurationError` for a database that cannot be read."""
+    """Raises `ConfigurationError` if the database cannot be read."""
     return backend_of(paths.database).follow(_rows)
 
 
@@ -74,13 +74,13 @@ def _rows(connection: sa.Connection) -> Rows:
 
 
 def check_logs(paths: DataPaths, contents: BucketContents, rows: Rows, checked: Checked) -> Iterator[Damage]:
-    """Each segment that has a row is there and as it was put."""
+    """Checks that each segment with a row exists and is unchanged."""
     doubtful: list[tuple[Segment | GroupSegment, str]] = []
     for each in rows.segments:
         checked.log_segments += 1
         if what := _damage(contents, each):
             doubtful.append((each, what))
-    # Some may have been deleted, or joined with others, since the rows were read: other nodes may run.
+    # Other nodes may have deleted or merged some since the rows were read.
     there = read_rows(paths).digests if doubtful else set()
     names = rows.service.names if doubtful and rows.service is not None else {}
     for each, what in doubtful:
@@ -114,12 +114,12 @@ def _described(segment: Segment | GroupSegment, names: Mapping[int, str]) -> str
 
 
 def add_missing(paths: DataPaths, contents: BucketContents, logs: Path, logstores: Path) -> list[str]:
-    """Has copies of the files of a node have all that the bucket has; says which segments are lost.
+    """Adds the bucket's logs to copies of a node's files; returns descriptions of lost segments.
 
-    The files are made where they are not there and the cluster has logs.
+    Creates the files if they do not exist and the cluster has logs.
     """
     lost: list[str] = []
-    # What is gone at the first look may have been deleted or joined with others meanwhile: the second reads anew.
+    # Segments missing at the first pass may have been deleted or merged meanwhile, so the second reads the rows again.
     for last in (False, True):
         rows = read_rows(paths)
         if rows.lines:
@@ -190,7 +190,7 @@ def _add_groups(
         with sqlite_file.transaction(db):
             bucket_groups.begin(db)
             here = bucket_groups.here(db)
-        # Whatever is too old is deleted by the Sesame that starts with the copy.
+        # The Sesame that starts with the copy deletes logs that are too old.
         names = service.names
         everything = dict.fromkeys(names, 0)
         for each in segments:

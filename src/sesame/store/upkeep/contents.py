@@ -1,4 +1,4 @@
-"""What lies in a bucket or in a data directory's folders, as a thread without an event loop reads and writes it.
+"""Reads and writes the bytes in a bucket or in a data directory's folders, on a thread without an event loop.
 
 Used by checks, backups and restores.
 """
@@ -32,24 +32,24 @@ T = TypeVar("T")
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A blob or an archive in a bucket. `modified_at` in Unix seconds, of what was written last of it."""
+    """A blob or an archive in a bucket. `modified_at` (Unix seconds) of its newest part."""
 
     size: int
     modified_at: float
 
 
 class Contents(Protocol):
-    """Both raise `FileNotFoundError` for what is not there, and write the bytes to `target` as they sum them."""
+    """Both methods write the bytes to `target` and sum them; they raise `FileNotFoundError` for missing ones."""
 
     def blob(self, blob: str, length: int, target: BinaryIO) -> Sums:
-        """Of at most `length` bytes."""
+        """At most `length` bytes."""
 
     def archive(self, sha256: str, target: BinaryIO) -> Sums: ...
 
 
 @contextmanager
 def contents_of(paths: DataPaths) -> Iterator[Contents]:
-    """Where the bytes are that belong to a data directory. Raises `ConfigurationError` for a store that fails."""
+    """The bytes that belong to a data directory. Raises `ConfigurationError` if the store fails."""
     if paths.bucket is None:
         yield _Folders(paths)
         return
@@ -69,7 +69,7 @@ class _Folders:
 
 
 class BucketContents:
-    """A context. Any failure of the store ends it with `ConfigurationError`."""
+    """A context manager. Any failure of the store raises `ConfigurationError`."""
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
@@ -89,7 +89,7 @@ class BucketContents:
         return self._kept(DATA)
 
     def kept(self, blob: str) -> Kept | None:
-        """This one alone, for a second look."""
+        """Only this blob, for a second check."""
         return self._kept(folder_of(blob)).get(blob)
 
     def packages(self) -> dict[str, Kept]:
@@ -100,7 +100,7 @@ class BucketContents:
         return self._kept(FOLDER)
 
     def log_segment(self, digest: str) -> bytes | None:
-        """None where it is not there."""
+        """None if it does not exist."""
         try:
             return self._run(self._bucket.get(path_of(digest))).data
         except FileNotFoundError:
@@ -119,7 +119,7 @@ class BucketContents:
         self._put(folder_of_archive(sha256), source)
 
     def require_empty(self) -> None:
-        """Raises `ConfigurationError` when something lies there, whoever's."""
+        """Raises `ConfigurationError` if there is any object."""
         found = self._run(self._bucket.listing(""))
         if found:
             raise ConfigurationError(

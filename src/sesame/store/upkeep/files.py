@@ -1,4 +1,4 @@
-"""Reads files for checks and copies: sums of what is there, and comparisons of trees.
+"""Reads files for checks and copies: computes digests, and compares trees.
 
 Used by `store.upkeep.check` and `store.upkeep.backup`. Everything here blocks.
 """
@@ -18,7 +18,7 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """Of the first bytes of a file. `md5` is upper-case hex, `sha256` lower-case."""
+    """Digests of the first bytes of a file. `md5` is upper-case hex, `sha256` lower-case."""
 
     size: int
     crc64: int
@@ -27,7 +27,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 class Summing:
-    """Sums what is added, and writes it to `target`."""
+    """Sums added bytes, and writes them to `target`."""
 
     def __init__(self, target: BinaryIO | None = None) -> None:
         self.size = 0
@@ -48,7 +48,7 @@ class Summing:
 
 
 def sums(path: Path, length: int | None = None, target: BinaryIO | None = None) -> Sums:
-    """Of at most `length` bytes, which are also written to `target`. Raises `OSError`, also for what is no file."""
+    """Sums at most `length` bytes, also writing them to `target`. Raises `OSError`, also if it is not a file."""
     summing = Summing(target)
     with open(path, "rb", buffering=0, opener=_open_file) as source:
         while length is None or summing.size < length:

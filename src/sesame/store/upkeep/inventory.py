@@ -1,4 +1,4 @@
-"""What the database says must be on the disk, read in one transaction beside a running Sesame or without one.
+"""What the database says must be on the disk, read in one transaction, with or without a running Sesame.
 
 Used by the check of a data directory and by backups.
 """
@@ -28,7 +28,7 @@ from sesame.store.sql.upgraded import as_of_today
 
 
 class DataPaths(Protocol):
-    """Where everything lies in a data directory; `data_dir.DataDir` is one. `bucket` is the setting `objects`."""
+    """The layout of a data directory; `data_dir.DataDir` implements it. `bucket` is the setting `objects`."""
 
     path: Path
     logs: Path
@@ -47,9 +47,9 @@ class DataPaths(Protocol):
 
 
 class BlobRow(msgspec.Struct, frozen=True):
-    """A row that mentions a blob. `owner` says whose it is; `md5` is "" where the row does not know it.
+    """A row that mentions a blob. `owner` describes the row; `md5` is "" if the row does not have it.
 
-    `grows` blobs may be longer on the disk: an append writes behind the first `size` bytes.
+    A blob that `grows` may be longer on the disk: an append writes after the first `size` bytes.
     """
 
     owner: str
@@ -77,20 +77,20 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 def read_inventory(database: Path | str) -> Inventory:
-    """Of a path or a URL. Raises `ConfigurationError` for a database that cannot be read or is of a newer version."""
+    """From a path or a URL. Raises `ConfigurationError` if the database cannot be read or has a newer version."""
     backend = backend_of(database)
     return backend.follow(lambda connection: inventory_of(connection, backend.shown))
 
 
 def blob_row(database: Path | str, blob: str) -> BlobRow | None:
-    """The row that mentions a blob now, for a second look at what changes meanwhile."""
+    """The row that mentions a blob now, for a second check of something that may change meanwhile."""
     return backend_of(database).follow(lambda connection: next(iter(_blob_rows(connection, blob)), None))
 
 
 def inventory_of(connection: sa.Connection, shown: str) -> Inventory:
-    """As `read_inventory`, of the state that `connection` sees; `shown` names its database in messages.
+    """As `read_inventory`, for the state that `connection` sees; `shown` names its database in messages.
 
-    A file that an earlier version wrote is read as its upgrade would leave it, and not changed.
+    A file of an earlier version is read as its upgrade would leave it, and not changed.
     """
     schema = revision_of(connection)
     if schema is None:

@@ -1,4 +1,4 @@
-"""What lies where in a data directory, and which entries have the wrong type: a file for a directory or the reverse.
+"""The layout of a data directory, and which entries have the wrong type: a file for a directory or the reverse.
 
 Checked by `data_dir` before a start and by `sesame doctor --check`. Reads nothing but the type of each entry.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-# Relative to the data directory. A start makes those that are missing.
+# Relative to the data directory. A start creates missing ones.
 DIRECTORIES = (
     "authority", "follower", "follower/packages", "images", "logstores", "objects", "objects/data", "objects/drafts",
     "packages", "packages/staging", "quarantine", "sandboxes",
@@ -31,7 +31,7 @@ class Misplaced(msgspec.Struct, frozen=True):
 
 
 def misplaced(root: Path) -> Iterator[Misplaced]:
-    """Links count as what they lead to; what is missing is in order."""
+    """Links count as their targets; a missing entry is not an error."""
     for name in DIRECTORIES:
         if os.path.lexists(root / name) and not (root / name).is_dir():
             yield Misplaced(root / name, "directory")
