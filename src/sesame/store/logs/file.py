@@ -19,19 +19,19 @@ from sesame.store.sql import sqlite_file
 
 SCHEMA_VERSION = 4
 BUSY_TIMEOUT_S = 10.0
-# One statement inserts at most so many rows: the interpreter's lock changes hands once for all of them.
+# One statement inserts at most this many rows, so that the interpreter's lock is released only once for all of them.
 ROWS_TOGETHER = 512
 COLUMNS = 6
-# One transaction of the retention deletes so many rows, so that what is being written never waits long.
+# One transaction of the retention deletes this many rows, so that writes never wait long.
 ROWS_DELETED_TOGETHER = 200
-# The last row of a source may be so many numbers behind, which spares a write with each batch.
+# The recorded last row of a source may lag by this many numbers, which saves a write with each batch.
 SOURCE_STALE_IDS = 1024
-# So many sources of rows from elsewhere are remembered; one that is forgotten gets another row.
+# At most this many sources of rows from elsewhere are remembered; a forgotten one gets another row.
 ADOPTED_SOURCES_MAX = 10_000
-# Space that retention freed beyond this goes back to the file system, a little at a time.
+# Space that retention freed beyond this is returned to the file system, a little at a time.
 FREE_BYTES_MAX = 32 * 1024 * 1024
 VACUUM_PAGES = 512
-# A call that prints two or three KB would leave half of a small page empty; twice as much would be written.
+# A call that prints two or three KB would leave half of a smaller page empty, which would double the bytes written.
 PAGE_BYTES = 16 * 1024
 CHECKPOINT_PAGES = 512
 
@@ -46,7 +46,7 @@ CREATE TABLE chunks (
     request_id TEXT NOT NULL, at_ms INTEGER NOT NULL, marks BLOB, data BLOB NOT NULL
 );
 """
-# Of a cluster, by ranges of ids: which rows are in the bucket, and which of those were written, or taken in, here.
+# In a cluster, as ranges of ids: the rows in the bucket, and those of them that were written, or copied, here.
 _SEALED = "CREATE TABLE sealed (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);"
 _HELD = "CREATE TABLE held (first_id INTEGER PRIMARY KEY, end_id INTEGER NOT NULL);"
 _TO_VERSION_2 = "ALTER TABLE sources ADD COLUMN qualifier TEXT NOT NULL DEFAULT '';"
@@ -54,7 +54,7 @@ _TO_VERSION_4 = """
 ALTER TABLE sources RENAME COLUMN last_ms TO last_id;
 UPDATE sources SET last_id = (SELECT coalesce(max(id), 0) FROM chunks);
 """
-# What each version lacks of the present one.
+# The statements that upgrade each version of the file.
 _CHANGES = {
     0: _SCHEMA + _SEALED + _HELD,
     1: _TO_VERSION_2 + _TO_VERSION_4 + _SEALED + _HELD,
@@ -74,7 +74,7 @@ class SourceKey(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One chunk on its way into the file."""
+    """One chunk to be written to the file."""
 
     source: SourceKey
     request_id: str
@@ -82,7 +82,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Adopted(Protocol):
-    """A row that another process numbered; its source is told apart."""
+    """A row that another process numbered; its source is passed separately."""
 
     @property
     def id(self) -> int: ...
@@ -99,7 +99,7 @@ class Adopted(Protocol):
 
 
 class LogWriter:
-    """The only writer. Not safe for use by several threads at a time; `write` and `expire` raise sqlite_file.Error."""
+    """The only writer. Not safe for concurrent use by threads; `write` and `expire` raise sqlite_file.Error."""
 
     def __init__(self, path: Path, next_id: int = 0, after_ms: int = 0) -> None:
         """In a cluster, new rows have ids from `next_id` on, and times that are not before `after_ms`."""
@@ -108,22 +108,22 @@ class LogWriter:
         self._after_ms = after_ms
         self._connection: Any = None
         self._shares = Shares(None)
-        # source → its id, and the id of its last row that the file knows
+        # source → its id, and the id of its last row according to the file
         self._known: dict[SourceKey, tuple[int, int]] = {}
-        # The same of sources that `adopt` brought.
+        # The same for sources that came through `adopt`.
         self._adopted: dict[SourceKey, tuple[int, int]] = {}
         self._batch_ms = 0
 
     @property
     def connection(self) -> sqlite_file.Connection:
-        """Another one after `replace`."""
+        """The connection; `replace` changes it."""
         connection: sqlite_file.Connection = self._connection
         return connection
 
     def open(self) -> str:
-        """Returns a notice when the file was damaged: then it has been set aside, and a new one is begun.
+        """Returns a notice if the file was damaged: it is then moved to the quarantine, and a new one is created.
 
-        Raises `ConfigurationError` when the file cannot be used for another reason.
+        Raises `ConfigurationError` if the file cannot be used for another reason.
         """
         try:
             return self._open_or_replace()
@@ -131,7 +131,7 @@ class LogWriter:
             raise unusable(self._path, error) from error
 
     def replace(self) -> str:
-        """Sets a file aside that turned out to be damaged, and begins a new one; returns the notice about that."""
+        """Quarantines a file that turned out to be damaged, and creates a new one; returns a notice about it."""
         self.close()
         aside = set_aside(self._path)
         self._known, self._adopted = {}, {}
@@ -155,7 +155,7 @@ class LogWriter:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         db.execute("PRAGMA journal_mode=WAL")
-        # A killed process loses nothing that was committed; only a power cut may take the last moments.
+        # A killed process loses nothing that was committed; only a power cut may lose the last moments.
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit={FREE_BYTES_MAX}")
@@ -176,8 +176,8 @@ class LogWriter:
             self._connection.close()
 
     def write(self, rows: Sequence[Row], now_ms: int) -> None:
-        """All in one transaction. Afterwards they survive the end of this process, however it ends."""
-        # Rises with the ids whatever the clock does, so that a time is found by bisection.
+        """Writes all rows in one transaction. Afterwards they survive the end of this process, however it ends."""
+        # Times increase with the ids, whatever the clock does, so that a time is found by bisection.
         self._batch_ms = batch_ms = max(self._batch_ms, now_ms)
         db = self._connection
         known = dict(self._known)
@@ -194,13 +194,13 @@ class LogWriter:
                 start += count
         self._known = known
         if self._next_id and rows:
-            # A file that takes the place of this one goes on from here.
+            # A file that replaces this one continues from here.
             self._next_id = last + 1
         for row in rows:
             self._shares.added(row.source.service, row.source.function, len(row.chunk.data))
 
     def adopt(self, rows: Sequence[tuple[Adopted, SourceKey]], also: Callable[[sqlite_file.Connection], None]) -> None:
-        """Takes in rows that have their ids already; those that are here stay. `also` acts in the same transaction."""
+        """Writes rows that already have ids; existing ones stay. `also` runs in the same transaction."""
         db = self._connection
         if len(self._adopted) > ADOPTED_SOURCES_MAX:
             self._adopted = {}
@@ -236,9 +236,10 @@ class LogWriter:
             self._shares.forget()
 
     def expire(self, before_ms: int, size_max: int) -> bool:
-        """Deletes some of what is older; False when nothing was left to do.
+        """Deletes some of the older rows; False if nothing was left to do.
 
-        POLICY: when all is too much, the oldest of the function goes that has most, so that none evicts another's.
+        POLICY: if the file is too large, the oldest rows of the function with the most are deleted, so that no function
+        evicts another's.
         """
         db = self._connection
         too_much = self.size() - size_max
@@ -253,7 +254,7 @@ class LogWriter:
         with sqlite_file.transaction(db):
             db.executemany("DELETE FROM chunks WHERE id = ?", [(row.id,) for row in oldest])
             first = db.execute("SELECT id FROM chunks ORDER BY id LIMIT 1").fetchone()
-            # By ids, not by times: the clocks of a cluster's nodes may be apart.
+            # By ids, not by times: the clocks of a cluster's nodes may differ.
             used = first[0] - SOURCE_STALE_IDS if first else _last_id(db)
             db.execute("DELETE FROM sources WHERE last_id <= ?", (used,))
         self._known = {key: known for key, known in self._known.items() if known[1] > used}
@@ -262,7 +263,7 @@ class LogWriter:
         return True
 
     def size(self) -> int:
-        """Bytes in use; what was freed and will be written again does not count."""
+        """Bytes in use, without free pages, which will be reused."""
         page_bytes, pages, free = self._pages()
         return page_bytes * (pages - free)
 
@@ -281,7 +282,7 @@ class LogWriter:
         return page_bytes, pages, free
 
     def _source(self, known: dict[SourceKey, tuple[int, int]], key: SourceKey, last: int) -> int:
-        """Its id; it has no row with an id above `last`."""
+        """The id of the source, whose last row is `last`."""
         found = known.get(key)
         if found is not None and last - found[1] < SOURCE_STALE_IDS:
             return found[0]
@@ -300,7 +301,7 @@ class LogWriter:
 
 
 def _portions(count: int) -> Iterator[int]:
-    """Powers of two that add up to `count`: few statements, and always the same ones, so that each is parsed once."""
+    """Powers of two that add up to `count`: few and recurring sizes, so that each statement is parsed once."""
     size = ROWS_TOGETHER
     while count:
         while size > count:
@@ -315,13 +316,13 @@ def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> int:
 
 
 def _last_id(db: sqlite_file.Connection) -> int:
-    """The highest that a row has had, or will not have; 0 in a new file."""
+    """The highest id that a row has had or that was skipped; 0 in a new file."""
     found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
     return int(found[0]) if found else 0
 
 
 def _begin_at(db: sqlite_file.Connection, next_id: int) -> None:
-    """New rows have ids from there on, or from the last one on if that is more."""
+    """Makes new rows have ids from there on, or from the last one on if that is higher."""
     with sqlite_file.transaction(db):
         if db.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'chunks'").fetchone() is None:
             db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('chunks', 0)")
@@ -371,6 +372,6 @@ def unusable(path: Path, error: Exception) -> ConfigurationError:
 
 
 def discard(path: Path) -> None:
-    """Deletes the log file; called when the retention is set to keep nothing."""
+    """Deletes the log file; called if the settings keep no logs."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

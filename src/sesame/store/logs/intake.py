@@ -24,11 +24,11 @@ from sesame.store.logs.writer import LogWriterProcess
 
 FLUSH_EVERY_S = 0.15
 EXPIRE_EVERY_S = 30.0
-# POLICY: most output that may wait for the disk. Beyond it, new output is dropped.
+# POLICY: maximum output that may wait for the disk. Beyond it, new output is dropped.
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 # Estimated memory of a piece besides its bytes.
 PIECE_OVERHEAD_BYTES = 200
-# POLICY: of the output beyond a call's limit, the last bytes are kept, because they tell how the call ended.
+# POLICY: of the output beyond a call's limit, the last bytes are kept, because they show how the call ended.
 END_BYTES = 4 * 1024
 # After this silence, the kept end of a call beyond its limit is written, as if the call had ended.
 QUIET_S = 1.0
@@ -90,12 +90,12 @@ class Logs:
         writer: Callable[[Path, int, float, Callable[[int], None]], Writer] = LogWriterProcess,
     ) -> None:
         self._call_bytes = retention.call_bytes
-        # Of a call whose first and last lines are taken in at once.
+        # Maximum size of a call whose first and last lines are taken in at once.
         self._whole_bytes = min(CHUNK_BYTES_MAX, retention.call_bytes)
         self._waiting_bytes = retention.waiting_bytes
         self._clocks, self._now = clocks, clocks.wall
         self._reader = LogReader(path)
-        # Decides what goes to logstores, too; None: nothing does.
+        # Also decides which lines go to logstores; None: none do.
         self.router: Router | None = None
         self._writer = writer(path, retention.total_bytes, retention.age_s, self._settled)
         # Sent with the next batch at the latest.
@@ -166,7 +166,7 @@ class Logs:
                 self._flush_soon()
             return
         if not request_id:
-            # It may be of any call of the instance.
+            # It may belong to any call of the instance.
             for opening in self._openings.pop_of(source.instance_id):
                 self._take(*opening)
         elif (own := self._openings.pop(source.instance_id, request_id)) is not None:
@@ -189,7 +189,7 @@ class Logs:
         if size > self._whole_bytes or self._waiting + size > self._waiting_bytes:
             return False
         if self._written:
-            # It comes after what was taken in before.
+            # It must follow the output that was taken in before.
             self._close_pieces()
         before.written_at = now = self._now()
         self._outputs.append(Whole(before.source, request_id, int(at * 1000), line, int(now * 1000), data))
@@ -225,7 +225,7 @@ class Logs:
         await self._writer.tried()
 
     async def end_lines(self) -> None:
-        """As `flush`, once nothing more comes: last lines without their newline too."""
+        """As `flush`, when no more output comes: also writes last lines without a newline."""
         for call in self._calls.values():
             if call.over or not call.whole:
                 self._close(call)

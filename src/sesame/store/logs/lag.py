@@ -1,6 +1,6 @@
-"""For how long output waits between being taken in and being in the file of logs.
+"""How long output waits between being taken in and being in the file of logs.
 
-Kept by `store.logs.intake`, which tells it of each step; batches are settled in the order in which they were sent.
+Used by `store.logs.intake`, which reports each step; batches are settled in the order in which they were sent.
 """
 
 from collections import deque
@@ -11,18 +11,18 @@ from sesame.model.clocks import Clocks
 class Lag:
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
-        # When the oldest output was taken in: of the next batch, and of each batch that was sent and is not settled.
+        # When the oldest output of the next batch, and of each sent but unsettled batch, was taken in.
         self._next: float | None = None
         self._sent: deque[float] = deque()
 
     @property
     def seconds(self) -> float:
-        """Since the oldest output that is not in the file yet was taken in; 0.0 where there is none."""
+        """Seconds since the oldest output that is not in the file yet was taken in; 0.0 if there is none."""
         since = self._sent[0] if self._sent else self._next
         return 0.0 if since is None else max(self._clocks.monotonic() - since, 0.0)
 
     def taken(self) -> None:
-        """Output was taken in, for the next batch."""
+        """Call when output was taken in for the next batch."""
         if self._next is None:
             self._next = self._clocks.monotonic()
 
@@ -31,6 +31,6 @@ class Lag:
         self._next = None
 
     def settled(self) -> None:
-        """The oldest batch is in the file, or was given up. A batch that `sent` was not told of counts for nothing."""
+        """Call when the oldest batch is in the file, or was given up. Ignored for a batch not reported by `sent`."""
         if self._sent:
             self._sent.popleft()

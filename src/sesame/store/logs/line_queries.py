@@ -1,6 +1,6 @@
-"""Has lines of functions searched and counted as the Log Service does it, with the same query language.
+"""Searches and counts functions' lines as the Log Service does, with the same query language.
 
-Used by `sesame logs`, which imports it only when a query is given: what answers queries takes a second to load.
+Used by `sesame logs`, which imports it only if a query is given, because the query modules take a second to load.
 """
 
 import tempfile
@@ -21,12 +21,12 @@ from sesame.store.logs.query.rows import LogRow
 from sesame.store.logs.query.segments import Segment, write_segment
 from sesame.store.logs.reader import Lines, LogLine, Query
 
-# So many lines are looked at, or put into one segment, at a time.
+# How many lines are searched, or written into one segment, at a time.
 LINES_TOGETHER = 50_000
 END_OF_TIME_S = 1 << 40
 
 _TEXT = KeyIndex("text", DEFAULT_DELIMITERS, doc_value=True)
-# As the cloud's console makes it for the logs of functions; request ids are in the built-in store alone.
+# The index that the cloud's console creates for the logs of functions; only the built-in store has request ids.
 INDEX = LogIndex(
     line=LineIndex(DEFAULT_DELIMITERS),
     keys={
@@ -37,7 +37,7 @@ INDEX = LogIndex(
 
 
 class Matching:
-    """Picks the lines that a search finds."""
+    """Selects the lines that match a search."""
 
     def __init__(self, text: str, now_s: float) -> None:
         """Raises `QueryRefused`."""
@@ -47,7 +47,7 @@ class Matching:
         self._queries = LogQueries(Path(tempfile.gettempdir()), Limits())
 
     def of(self, lines: Sequence[LogLine]) -> list[LogLine]:
-        """Those of the lines that match, in their order."""
+        """The matching lines, in order."""
         if not lines:
             return []
         source = Source(tail=tuple(map(row_of, lines)))
@@ -57,7 +57,7 @@ class Matching:
 
 
 def select(reader: Lines, query: Query, text: str, now_s: float) -> Table:
-    """What SQL says of the lines that `query` selects. Raises `QueryRefused`."""
+    """Runs SQL over the lines that `query` selects. Raises `QueryRefused`."""
     search = _search(text, now_s)
     if search.parsed.sql is None:
         raise QueryRefused("there is no SELECT; expected one such as SELECT count(*) AS lines", "sql")
@@ -84,7 +84,7 @@ def _segments(reader: Lines, query: Query, folder: Path) -> Iterator[Segment]:
 
 
 def row_of(line: LogLine) -> LogRow:
-    """A line as the cloud writes it to a logstore, and its request id, which is not there."""
+    """A line as the cloud writes it to a logstore, plus its request id, which the cloud does not write."""
     contents = (
         ("message", line.text),
         ("functionName", line.function),

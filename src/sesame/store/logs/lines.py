@@ -1,4 +1,4 @@
-"""Cuts the output of functions into chunks of whole lines, and chunks into entries.
+"""Splits the output of functions into chunks of whole lines, and chunks into entries.
 
 Used by `store.logs.writer_process` before writing and by `store.logs.reader` after reading. Only a line that is longer
 than an entry is split.
@@ -11,14 +11,14 @@ import msgspec
 
 # reference/runtime.md §7: the longest entry of the platform's log; a longer line becomes several entries.
 ENTRY_BYTES_MAX = 32 * 1024
-# One row of the file. Big enough that a chatty call costs few rows, small enough to be read in one piece.
+# One row of the file: large enough that a chatty call needs few rows, small enough to be read in one piece.
 CHUNK_BYTES_MAX = 64 * 1024
 
-Piece = tuple[int, bytes]  # when it was written (ms since 1970), and what
+Piece = tuple[int, bytes]  # time of writing (ms since 1970), and the bytes
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
-    """Whole entries of one call. `marks` has [offset, ms later than at_ms] wherever the time moved on; often none."""
+    """Whole entries of one call. `marks` contains [offset, ms later than at_ms] for each change of time; often none."""
 
     at_ms: int
     marks: bytes | None
@@ -26,7 +26,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
 
 
 class Splitter:
-    """Cuts one call's output after its last newline; what follows waits for its own newline, or for `end`."""
+    """Cuts one call's output after its last newline; the rest waits for its own newline, or for `end`."""
 
     __slots__ = ("_rest",)
 
@@ -34,7 +34,7 @@ class Splitter:
         self._rest: list[Piece] = []
 
     def cut(self, pieces: list[Piece]) -> list[Chunk]:
-        """The chunks that are complete now that `pieces` have come."""
+        """The chunks that are complete with the added `pieces`."""
         if self._rest:
             pieces = self._rest + pieces
             self._rest = []
@@ -52,11 +52,11 @@ class Splitter:
 
     @property
     def waits(self) -> bool:
-        """Whether something waits for its newline."""
+        """Whether a line waits for its newline."""
         return bool(self._rest)
 
     def end(self) -> list[Chunk]:
-        """What waits for a newline that will not come."""
+        """The line that waits for a newline, because none will come."""
         rest, self._rest = self._rest, []
         if not rest:
             return []
@@ -65,7 +65,7 @@ class Splitter:
 
 
 def whole_chunk(pieces: list[Piece]) -> Chunk | None:
-    """The quick way for the usual call: a few pieces of whole lines, less than a chunk together; None for others."""
+    """Fast path for typical calls: a few pieces of whole lines, smaller than a chunk in total; None for others."""
     if pieces[-1][1][-1:] != b"\n":
         return None
     data = b"".join([piece[1] for piece in pieces])
@@ -78,13 +78,13 @@ def whole_chunk(pieces: list[Piece]) -> Chunk | None:
 
 
 def joined_chunk(at_ms: int, line: bytes, data_at_ms: int, data: bytes) -> Chunk:
-    """The same of two such pieces that are less than a chunk together."""
+    """The same for two such pieces."""
     marks = None if data_at_ms == at_ms else b"[[%d,%d]]" % (len(line), data_at_ms - at_ms)
     return Chunk(at_ms, marks, line + data)
 
 
 class _Times:
-    """When which byte of the joined pieces was written."""
+    """The time at which each byte of the joined pieces was written."""
 
     __slots__ = ("_offsets", "_when")
 
@@ -122,7 +122,7 @@ def _chunk(times: _Times, data: bytes, start: int, end: int) -> Chunk:
 
 
 def _ranges(data: bytes, end: int) -> Iterator[tuple[int, int]]:
-    """Cuts `data[:end]`, which ends with a newline, into chunks at newlines; a line too long for one at entries."""
+    """Splits `data[:end]`, which ends with a newline, into chunks at newlines; splits a longer line at entries."""
     start = 0
     while start < end:
         stop = min(start + CHUNK_BYTES_MAX, end)
@@ -134,7 +134,7 @@ def _ranges(data: bytes, end: int) -> Iterator[tuple[int, int]]:
 
 
 def entries(chunk: Chunk) -> Iterator[Piece]:
-    """The entries of a chunk in their order, each with the time of its first byte and without its line ending."""
+    """The entries of a chunk in order, each with the time of its first byte and without its line ending."""
     marks: list[tuple[int, int]] = msgspec.json.decode(chunk.marks, type=list[tuple[int, int]]) if chunk.marks else []
     offsets = [0, *(mark[0] for mark in marks)]
     later_ms = [0, *(mark[1] for mark in marks)]

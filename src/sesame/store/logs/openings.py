@@ -31,13 +31,13 @@ Opening = tuple[Source, str, bytes, float]
 
 
 class Openings:
-    """At most one of each call; a call is known by its instance and its request id."""
+    """At most one for each call; a call is identified by its instance and its request id."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[str, Opening]] = {}
 
     def put(self, opening: Opening) -> Opening | None:
-        """Gives what it takes the place of."""
+        """Returns the opening that it replaces."""
         instance_id, request_id = opening[0].instance_id, opening[1]
         held = self._held.get(instance_id)
         if held is None:
@@ -52,7 +52,7 @@ class Openings:
         return held.pop(request_id, None) if held else None
 
     def pop_of(self, instance_id: str) -> Iterable[Opening]:
-        """Those of an instance, in the order in which they came."""
+        """The openings of an instance, in the order in which they came."""
         return self._held.pop(instance_id, {}).values()
 
     def pop_all(self) -> list[Opening]:

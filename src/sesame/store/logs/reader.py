@@ -1,6 +1,6 @@
 """Reads the file of the logs, beside the process that writes it or alone, a page at a time.
 
-Used by `store.logs.intake` and, also while no Sesame runs, by the command `sesame logs`.
+Used by `store.logs.intake` and by the command `sesame logs`, even while no Sesame runs.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from sesame.store.logs.lines import Chunk, entries
 from sesame.store.sql import sqlite_file
 
 PAGE_LINES_DEFAULT = 1000
-# A line's id is its chunk's with the line's number below; a chunk of 64 KiB has fewer lines than this.
+# A line's id is its chunk's, with the line's number in the low bits; a chunk of 64 KiB has fewer lines than this.
 LINE_BITS = 17
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One entry: `time` is in seconds since 1970, exact to the millisecond; `id` rises with each and is a cursor."""
+    """One entry: `time` in seconds since 1970, exact to the millisecond; `id` increases with each and is a cursor."""
 
     id: int
     time: float
@@ -36,9 +36,9 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which lines: those that match all that is given, at most `limit`, the oldest after `after_id` first.
+    """Selects the lines that match all given conditions, at most `limit`, the oldest after `after_id` first.
 
-    `since` (included) and `until` (excluded) are seconds since 1970.
+    `since` (inclusive) and `until` (exclusive) are seconds since 1970.
     """
 
     service: str | None = None
@@ -52,7 +52,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Lines(Protocol):
-    """Where lines of functions are read: the built-in store, or logstores (`logstores.function_lines`)."""
+    """A source of functions' lines: the built-in store, or logstores (`logstores.function_lines`)."""
 
     @property
     def folder(self) -> Path: ...
@@ -61,7 +61,7 @@ class Lines(Protocol):
 
 
 class LogReader:
-    """Reads only. Each call opens the file anew, so it may be used from any thread, beside a writer or alone."""
+    """Only reads. Each call opens the file again, so any thread may use it, beside a writer or alone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,14 +71,14 @@ class LogReader:
         return self._path.parent
 
     def read(self, query: Query) -> list[LogLine]:
-        """Raises `ConfigurationError` when the file cannot be read; a file that is not there has no lines."""
+        """Raises `ConfigurationError` if the file cannot be read; a missing file has no lines."""
         return list(self._run(lambda db: _read(db, query)))
 
     def read_on(self, query: Query) -> tuple[list[LogLine], int]:
-        """As `read`, and the `after_id` to go on with: behind all that was looked at, whether it matched or not."""
+        """As `read`, with the `after_id` to continue from: after everything that was read, matching or not."""
 
         def ask(db: sqlite_file.Connection) -> list[tuple[list[LogLine], int]]:
-            # Looked up first: what comes while this reads is looked at next time.
+            # Looked up first: lines written during this read are read next time.
             newest = db.execute("SELECT coalesce(max(id) + 1, 0) FROM chunks").fetchone()[0]
             lines = list(_read(db, query))
             full = len(lines) >= query.limit
@@ -125,10 +125,10 @@ def _read(db: sqlite_file.Connection, query: Query) -> Iterator[LogLine]:
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
-    # Version 1 is read as it lies there: only a Sesame that starts may change the file.
+    # Version 1 is read unchanged: only a Sesame that starts may change the file.
     columns = SourceKey._fields if version_of(db) > 1 else (*SourceKey._fields[:-1], "'' AS qualifier")
-    # CROSS keeps the order of the tables: the chunks by their id, which is the order wanted; no sorting.
-    # POLICY: no index by request id, which every call would pay for: half a million calls are looked through in 0.2 s.
+    # CROSS keeps the order of the tables: the chunks by id, as needed, without sorting.
+    # POLICY: no index by request id, which would slow down every call: scanning half a million calls takes 0.2 s.
     rows = db.execute(
         f"SELECT chunks.id, at_ms, marks, data, request_id, {', '.join(columns)} "
         f"FROM chunks CROSS JOIN sources ON sources.id = chunks.source WHERE {' AND '.join(where)} ORDER BY chunks.id",
@@ -155,7 +155,7 @@ def _within(time_s: float, query: Query) -> bool:
 
 
 def _first_of(db: sqlite_file.Connection, since_ms: int) -> int:
-    """The id before which every chunk was written, and so every line in it, earlier than `since_ms`."""
+    """The smallest chunk id from which on a line may be as late as `since_ms`."""
     low, high = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM chunks").fetchone()
     while low < high:
         middle = (low + high) // 2

@@ -1,6 +1,6 @@
-"""Where lines of a function go besides `logs.db`: to the logstore of its service, or the reason why not.
+"""Where functions' lines go besides `logs.db`: to the logstore of their service, or the reason why not.
 
-A `Route` travels with each batch to the log writer process.
+A `Route` is sent with each batch to the log writer process.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from sesame.store.logs.file import SourceKey
 
 
 class Route(NamedTuple):
-    """A logstore by its number in the file, and whether lines without a date join a log."""
+    """A logstore by its number in the file, and whether lines without a date continue a log."""
 
     logstore: int
     multi_line: bool
 
 
-# What decides; the text says why nothing is written there.
+# Decides for a source; a text is the reason why nothing is written to a logstore.
 Routing = Callable[[SourceKey], Route | str]

@@ -1,4 +1,4 @@
-"""Asks for each batch of lines which of them go to a logstore, and says in a function's log why its lines do not.
+"""Decides for each batch which of its lines go to a logstore, and writes the reason into a function's log if none do.
 
 Used by `store.logs.intake`.
 """
@@ -11,9 +11,9 @@ from sesame.store.logs.file import SourceKey
 from sesame.store.logs.routes import Route, Routing
 from sesame.store.logs.wire import Output, Whole
 
-# Reasons are remembered for so many instances, so that each is told once.
+# Reasons are remembered for this many instances, so that each is written only once.
 TOLD_MAX = 1_000
-# The number of a call that no call has: what Sesame itself says of an instance.
+# A call number that no call has, for Sesame's own lines about an instance.
 _NO_CALL = 0
 
 log = structlog.get_logger(__name__)
@@ -22,11 +22,11 @@ log = structlog.get_logger(__name__)
 class Router:
     def __init__(self, decide: Routing) -> None:
         self._decide = decide
-        # The last reason that was told of an instance.
+        # The last reason that was written for each instance.
         self._told: dict[str, str] = {}
 
     def route(self, outputs: list[Output | Whole], now_ms: int) -> list[tuple[SourceKey, Route]]:
-        """The routes of what is in a batch; adds to it the reasons why some of it has none."""
+        """The routes of a batch's sources; adds lines to the batch with the reasons why some have none."""
         sources = {output.source for output in outputs if output.source.log_project}
         decided = [(source, self._decide(source)) for source in sources]
         outputs += self._notes([(source, each) for source, each in decided if isinstance(each, str)], now_ms)

@@ -1,6 +1,6 @@
-"""Counts what each function has in the file of the logs, so that one that writes much does not evict what others wrote.
+"""Counts each function's bytes in the file of the logs, so that one that writes much does not evict others' lines.
 
-Used by `store.logs.file` alone, in its process.
+Used only by `store.logs.file`, in its process.
 """
 
 import itertools
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-# A function gives up one part in so many at a time.
+# A function loses one part in this many at a time.
 PARTS = 10
 
 
@@ -18,7 +18,7 @@ class Owner(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A row of the file: its id, when it was written, its bytes, and whose it is."""
+    """A row of the file: its id, its time, its size in bytes, and its owner."""
 
     id: int
     batch_ms: int
@@ -31,12 +31,12 @@ _COLUMNS = "SELECT chunks.id, batch_ms, length(data), service, function FROM chu
 
 
 class Shares:
-    """The counts are made at the first question, which reads the whole index of the file, and kept up from then on."""
+    """Counted at the first query, which reads the whole index of the file, and updated from then on."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._bytes: Counter[Owner] | None = None
-        # Where the rows of an owner begin at the earliest: those before have been deleted.
+        # The earliest possible first row of each owner: earlier ones have been deleted.
         self._begins: dict[Owner, int] = {}
 
     def added(self, service: str, function: str, length: int) -> None:
@@ -44,11 +44,11 @@ class Shares:
             self._bytes[Owner(service, function)] += length
 
     def inserted_before(self) -> None:
-        """Rows came whose ids are lower than those of others."""
+        """Call when rows with ids lower than existing ones were inserted."""
         self._begins = {}
 
     def forget(self) -> None:
-        """The next question counts anew."""
+        """Makes the next query count again."""
         self._bytes = None
 
     def removed(self, rows: Iterable[Stored]) -> None:
@@ -61,7 +61,7 @@ class Shares:
         return self._rows(f"{_COLUMNS} ORDER BY chunks.id LIMIT ?", (count,))
 
     def oldest_of_the_largest(self, count: int) -> list[Stored]:
-        """Of the function that has most, a part of what it has, as others may have as much; none in an empty file."""
+        """Part of the rows of the function with the most bytes, as others may have as much; none in an empty file."""
         counted = self._counted().most_common(1)
         if not counted or counted[0][1] <= 0:
             return []

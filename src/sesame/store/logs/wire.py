@@ -37,7 +37,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """`now_ms` is the sender's clock, the only one that counts; `expire` asks for old lines to be deleted.
+    """`now_ms` is the sender's clock, the only one used; `expire` requests the deletion of old lines.
 
     Lines of the sources in `routes` go to logstores too.
     """
@@ -49,30 +49,30 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
 
 class Seal(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """In a cluster: rows of `done` are in the bucket. Asks for the oldest of the others, in `Tried.sealed`."""
+    """In a cluster: rows of `done` are in the bucket. Requests the oldest of the others, in `Tried.sealed`."""
 
     done: list[Range]
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """In a cluster: a segment, without `data` where the bucket has none. `Tried.notice` says why it is lost."""
+    """In a cluster: a segment, without `data` if it is missing. `Tried.notice` says why it is lost."""
 
     segment: Segment
     data: bytes | None
 
 
 class WhatIsHere(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """In a cluster: asks for the rows of the bucket that are in the file, in `Tried.here`."""
+    """In a cluster: requests the rows of the bucket that are in the file, in `Tried.here`."""
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """In a cluster: these rows are in the bucket, and no others."""
+    """In a cluster: exactly these rows are in the bucket."""
 
     known: list[Range]
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """In a cluster: asks for one segment of several, in `Tried.sealed`. `Tried.notice` says that one is damaged."""
+    """In a cluster: requests one segment made of several, in `Tried.sealed`. `Tried.notice`: one is damaged."""
 
     segments: list[Segment]
     data: list[bytes]
@@ -82,10 +82,10 @@ Asked = Seal | Take | WhatIsHere | Begin | Join
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):
-    """The result of the batch of this number: written, unless there is an error; with `given_up` it is lost.
+    """The result of the batch with this number: written, unless there is an error; with `given_up` it is lost.
 
     Number 0 stands for opening the file. Sent again with `expired` once the old lines have been deleted.
-    A `notice` is for the operator: the file was damaged and has been replaced. `logstores` got lines, by their numbers.
+    A `notice` is for the operator: the file was damaged and has been replaced. `logstores` are those that got lines.
     """
 
     error: str = ""

@@ -1,4 +1,4 @@
-"""Sesame's side of the log writer process: starts it, sends batches, hears their results, restarts it when it dies.
+"""Sesame's side of the log writer process: starts it, sends batches, receives results, restarts it when it dies.
 
 Used by `store.logs.intake`; the process itself is `store.logs.writer_process`. A batch is held until the process has
 written it or given it up.
@@ -22,7 +22,7 @@ from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Join, Seal, Take
 
 RESTART_AFTER_S = 1.0
 DEATHS_MAX = 3
-# Two of SQLite's patiences with a locked file, and a little.
+# Twice SQLite's timeout for a locked file, plus a margin.
 END_TIMEOUT_S = 25.0
 _MODULE = "sesame.store.logs.writer_process"
 
@@ -47,14 +47,14 @@ _OF_ITS_OWN = Numbering()
 
 
 class Logstores(NamedTuple):
-    """The file of the logstores, and who is told which of them got lines, by their numbers."""
+    """The file of the logstores, and a callback with the numbers of those that got lines."""
 
     path: Path
     on_written: Callable[[list[int]], None]
 
 
 class _Progress:
-    """A rising number, and futures that wait for it."""
+    """An increasing number, and futures that wait for it."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -109,7 +109,7 @@ class LogWriterProcess(asyncio.Protocol):
         self._opened: asyncio.Future[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._notices: list[str] = []
-        # What was asked for, by its number.
+        # Open requests, by number.
         self._asked: dict[int, asyncio.Future[Tried]] = {}
 
     @property
@@ -122,13 +122,13 @@ class LogWriterProcess(asyncio.Protocol):
         return self._child.pid if self._child is not None else 0
 
     async def open(self) -> None:
-        """Raises `ConfigurationError` when the file cannot be used."""
+        """Raises `ConfigurationError` if the file cannot be used."""
         self._opened = asyncio.get_running_loop().create_future()
         await self._connect(self._spawn())
         await self._opened
 
     def send(self, batch: Batch, weight: int) -> None:
-        """`weight` is what `on_settled` will say of it."""
+        """`weight` is passed to `on_settled`."""
         self._send(batch, weight)
 
     def _send(self, message: Batch | Asked, weight: int) -> None:
@@ -150,18 +150,18 @@ class LogWriterProcess(asyncio.Protocol):
         return tried
 
     async def begin(self, known: list[Range]) -> None:
-        """These rows are in the bucket, in order, and no others. Raises `PlatformError`."""
+        """Reports that exactly these rows, in order, are in the bucket. Raises `PlatformError`."""
         await self._ask(Begin(known))
 
     async def seal(self, done: list[Range]) -> Sealed | None:
-        """The oldest rows that are in no segment, once it is noted that those of `done` are. Raises `PlatformError`."""
-        # A file that takes the place of a damaged one goes on from there.
+        """The oldest rows that are in no segment, after recording that those of `done` are. Raises `PlatformError`."""
+        # A file that replaces a damaged one continues from there.
         next_id = max((self._numbering.next_id, *(each.end for each in done)))
         self._numbering = self._numbering._replace(next_id=next_id)
         return (await self._ask(Seal(done))).sealed
 
     async def take(self, segment: Segment, data: bytes | None) -> str:
-        """Takes in what others wrote; returns why it is lost, if it is. Raises `PlatformError`."""
+        """Copies another node's segment; returns why it is lost, or "". Raises `PlatformError`."""
         return (await self._ask(Take(segment, data))).notice
 
     async def join(self, segments: Sequence[Segment], data: Sequence[bytes]) -> tuple[Segment, bytes]:
@@ -172,19 +172,19 @@ class LogWriterProcess(asyncio.Protocol):
         return tried.sealed.segment, tried.sealed.data
 
     async def here(self) -> list[Range]:
-        """The rows of the bucket that were written, or taken in, here, in order. Raises `PlatformError`."""
+        """The bucket's rows that were written, or copied, here, in order. Raises `PlatformError`."""
         return (await self._ask(WhatIsHere())).here
 
     async def tried(self) -> None:
-        """Returns when every batch sent so far has been tried: it is in the file, or Sesame's log says why not."""
+        """Returns when every batch sent so far was tried: it is in the file, or Sesame's log says why not."""
         await self._tried.reached(self._number)
 
     async def expired(self) -> None:
-        """Returns when nothing is left that was to be deleted; the batch sent last must have asked for it."""
+        """Returns when the requested deletions are done; the last sent batch must have requested them."""
         await self._expired.reached(self._number)
 
     async def close(self) -> None:
-        """Has the process write every batch and end; idempotent."""
+        """Makes the process write every batch and end; idempotent."""
         self._closing = True
         if self._restart is not None:
             self._restart.cancel()
@@ -224,7 +224,7 @@ class LogWriterProcess(asyncio.Protocol):
         self._restart = asyncio.get_running_loop().create_task(self._start_anew())
 
     def _spawn(self) -> socket.socket:
-        """Our end of the conversation with a new process."""
+        """Starts a process; returns Sesame's end of the socket pair."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -247,7 +247,7 @@ class LogWriterProcess(asyncio.Protocol):
         return self._transport
 
     def _give_up_what_kills(self) -> None:
-        """POLICY: the batch at which several processes in a row have died is not sent to another."""
+        """POLICY: a batch at which several processes in a row have died is not sent again."""
         first = self._sent[0].number if self._sent else 0
         self._deaths = self._deaths + 1 if first == self._died_at else 1
         self._died_at = first
@@ -286,7 +286,7 @@ class LogWriterProcess(asyncio.Protocol):
             if not self._failing:
                 log.error("the log of functions cannot be written; trying again", error=tried.error)
             self._failing = True
-            # What came later waits behind it.
+            # Later batches wait behind it.
             self._tried.reach(self._number)
             return
         if tried.given_up:
@@ -317,7 +317,7 @@ class LogWriterProcess(asyncio.Protocol):
         self._tried.reach(number)
 
     def _refuse(self, number: int) -> None:
-        """Who still waits for the answer to this gets none."""
+        """Fails a request that is still open."""
         asked = self._asked.pop(number, None)
         if asked is not None and not asked.done():
             asked.set_result(Tried("the log writer process has ended"))

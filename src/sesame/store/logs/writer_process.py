@@ -1,7 +1,7 @@
-"""The log writer process: takes batches from a socket, cuts them into lines and writes them to the file.
+"""The log writer process: receives batches from a socket, splits them into lines and writes them to the file.
 
-Started by `store.logs.writer`. It is a process of its own so that no call waits for the disk or for the interpreter's
-lock. Time comes with the batches. When Sesame ends, however it ends, the process writes what is in the socket and ends.
+Started by `store.logs.writer`. It is a separate process so that no call waits for the disk or for the interpreter's
+lock. It uses the times in the batches. When Sesame ends, for whatever reason, it writes what is in the socket and ends.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Join, Output, Se
 from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
-# Calls come first: logs may wait a little longer.
+# Calls have priority: logs may wait a little longer.
 NICENESS = 10
-# Between two looks for what is too much, about this share of the allowed size comes in.
+# Between two retention checks, about this share of the allowed size is written.
 EXPIRE_SHARE = 16
 _READ_BYTES = 1024 * 1024
-# Linux tells that the other side has closed also while something is left to read.
+# Linux reports that the other side has closed even while there is data left to read.
 _HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
@@ -44,15 +44,15 @@ class OpenLine(NamedTuple):
 
 
 class BatchWriter:
-    """Makes rows of batches. Between batches it holds only the calls whose last line has no newline yet."""
+    """Turns batches into rows. Between batches it holds only the calls whose last line has no newline yet."""
 
     def __init__(
         self, writer: LogWriter, total_bytes: int, age_s: float, function_logs: FunctionLogs | None = None
     ) -> None:
-        """`age_s` 0: nothing is kept, and lines go to logstores alone."""
+        """`age_s` 0: nothing is kept, and lines only go to logstores."""
         self._writer = writer
         self._function_logs = function_logs
-        # Of the last batch, and of the calls whose last line has no newline yet.
+        # Routes of the last batch, and of the calls whose last line has no newline yet.
         self._routes: dict[SourceKey, Route] = {}
         self._total_bytes = total_bytes
         self._age_ms = int(age_s * 1000)
@@ -63,7 +63,7 @@ class BatchWriter:
         self.expiring = False
 
     def take(self, batch: Batch) -> None:
-        """Makes rows of it; `write` writes them."""
+        """Turns a batch into rows, which `write` writes."""
         self._now_ms = batch.now_ms
         open_sources = {line.source for line in self._open_lines.values()}
         self._routes = {key: route for key, route in self._routes.items() if key in open_sources} | dict(batch.routes)
@@ -105,7 +105,7 @@ class BatchWriter:
         return self._function_logs.write(self._now_ms) if self._function_logs is not None else ([], "")
 
     def write(self) -> int:
-        """All that was taken, in one transaction; how many rows. After a sqlite_file.Error it may be tried again."""
+        """Writes all taken rows in one transaction; returns their number. May be retried after a sqlite_file.Error."""
         count = len(self._unwritten)
         if count:
             self._writer.write(self._unwritten, self._now_ms)
@@ -113,7 +113,7 @@ class BatchWriter:
         return count
 
     def give_up(self) -> None:
-        """What was taken and not written is lost, as its writing or taking cannot succeed."""
+        """Drops all unwritten rows, because taking or writing them cannot succeed."""
         self._unwritten = []
         self._open_lines = {}
 
@@ -124,7 +124,7 @@ class BatchWriter:
             self.expiring = self._writer.expire(self._now_ms - self._age_ms, self._total_bytes)
 
     def end(self) -> None:
-        """Takes the lines that wait for a newline, as none will come."""
+        """Takes the lines that wait for a newline, because none will come."""
         for line in self._open_lines.values():
             self._keep(line.source, line.request_id, line.splitter.end())
         self._open_lines = {}
@@ -143,7 +143,7 @@ class _Conversation:
         self._decode = msgspec.msgpack.Decoder(Batch | Asked).decode
 
     def run(self) -> None:
-        """Raises sqlite_file.Error when, after the end, the last lines cannot be written."""
+        """Raises sqlite_file.Error if, after the end, the last lines cannot be written."""
         while True:
             if self._batches.expiring and not self._readable(0):
                 self._expire()
@@ -163,14 +163,14 @@ class _Conversation:
                 sys.stderr.write(f"sesame: {problem}\n")
 
     def _receive(self) -> bytes:
-        """Empty at the end, which is a reset where Sesame was killed before it had heard all results."""
+        """Empty at the end; also after a reset, if Sesame was killed before it had read all results."""
         try:
             return self._sock.recv(_READ_BYTES)
         except ConnectionResetError:
             return b""
 
     def _keep(self, number: int, body: bytes) -> None:
-        """Writes one batch; tries again until that succeeds or Sesame is gone. Answers what is no batch."""
+        """Writes one batch, retrying until that succeeds or Sesame is gone. Answers other requests."""
         try:
             batch = self._decode(body)
             if not isinstance(batch, Batch):
@@ -192,7 +192,7 @@ class _Conversation:
         if notice:
             self._say(0, Tried(notice=notice))
         self._say(number, Tried(logstores=logstores))
-        # However fast lines come, the old ones go as fast.
+        # Old lines are deleted as fast as new ones come.
         for _step in range(1 + written // ROWS_DELETED_TOGETHER):
             if self._batches.expiring:
                 self._expire()
@@ -235,13 +235,13 @@ class _Conversation:
             self._say(self._number, Tried(expired=True))
 
     def _hung_up(self) -> bool:
-        """Waits a moment, and less when the other side closes."""
+        """Waits a moment, or less if the other side closes."""
         poll = select.poll()
         poll.register(self._sock, _HUNG_UP)
         return bool(poll.poll(RETRY_EVERY_S * 1000))
 
     def _readable(self, timeout_s: float) -> bool:
-        # Not by `select`, which refuses descriptors from 1,024 on: this one has the number that it has in the server.
+        # Not `select`, which refuses descriptors from 1,024 on: this one has the same number as in the server.
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
@@ -250,7 +250,7 @@ class _Conversation:
         try:
             self._sock.sendall(frame(number, tried))
         except OSError:
-            # Sesame is gone; what it sent before is still read and written.
+            # Sesame is gone; the data that it sent before are still read and written.
             return
 
 
@@ -263,7 +263,7 @@ def main(fd: str, path: str, total_bytes: str, age_s: str, next_id: str, after_m
     except ConfigurationError as error:
         sock.sendall(frame(0, Tried(str(error), given_up=True)))
         return 2
-    # Where Sesame is gone, what it sent before is still read and written.
+    # If Sesame is gone, the data that it sent before are still read and written.
     with contextlib.suppress(ConnectionError):
         sock.sendall(frame(0, Tried(notice=notice)))
     function_logs = FunctionLogs(Path(logstores)) if logstores else None

@@ -275,7 +275,7 @@ def rekey(url: str, key_digest: str) -> None:
 
 @contextlib.contextmanager
 def _watched(raw: "asyncpg.Connection[Any]") -> Iterator[None]:
-    """Closes the connection to a silent server: asyncpg's own time limits would send a cancel request and wait for it."""
+    """Closes the connection of a silent server: asyncpg's own time limits would send it a cancel request and wait."""
     watch = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, raw.terminate)
     try:
         yield

@@ -1,6 +1,6 @@
-"""Answers queries over a logstore: finds what a query must look at, and has `store.logs.query` look.
+"""Answers queries over a logstore: selects the segments and groups for a query, and runs it with `store.logs.query`.
 
-Imported by the query process alone, because DuckDB and sqlglot take seconds to load. Everything here blocks.
+Imported only by the query process, because DuckDB and sqlglot take seconds to load. Everything here blocks.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from sesame.store.logs.query.rows import row_fields
 from sesame.store.logs.query.segments import Segment
 from sesame.store.logs.query.tree import terms_of
 
-# A context looks at so many groups on each side at the most.
+# A context query reads at most this many groups on each side.
 CONTEXT_GROUPS_MAX = 2_000
 BARS_MAX = 60
 BAR_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400)
@@ -47,9 +47,9 @@ class Answers:
         self._queries.close()
 
     def take_damaged(self) -> tuple[tuple[int, int, int], ...]:
-        """Segments that were found damaged or missing (logstore, first group, end); asked once.
+        """Segments found damaged or missing since the last call, as (logstore, first group, end).
 
-        Their logs were read from the file of the logstores, which has them too.
+        Their logs were read from the file of the logstores, which contains them too.
         """
         found, self._damaged = tuple(sorted(self._damaged)), set()
         return found
@@ -95,7 +95,7 @@ class Answers:
     def context(
         self, known: Known, pack_id: str, pack_meta: str, back: int, forward: int, interrupt: Interrupt
     ) -> interface.Surroundings:
-        """What was found until then when it is interrupted."""
+        """If interrupted, returns what was found so far."""
         place = place_of(pack_id, pack_meta)
         group = self._reader.group(known.id, place.group)
         if group is None or place.ordinal >= len(group.records):
@@ -146,13 +146,13 @@ def _search(known: Known, query: interface.Query, now_s: float) -> Search:
 
 
 def bar_width_s(duration_s: int) -> int:
-    """The narrowest of the usual widths with which a histogram has at most BARS_MAX bars and two shorter ones."""
+    """The narrowest of the usual widths with which a histogram has at most BARS_MAX full and two shorter bars."""
     day_s = BAR_WIDTHS_S[-1]
     days = -(-duration_s // (BARS_MAX * day_s))
     return next((width_s for width_s in BAR_WIDTHS_S if duration_s <= width_s * BARS_MAX), days * day_s)
 
 
 def bars(from_s: int, to_s: int, width_s: int, counts: dict[int, int]) -> list[interface.Bar]:
-    """Every interval of the time, also those without a log; the first and the last may be shorter."""
+    """Every interval of the time, including those without logs; the first and the last may be shorter."""
     starts = range(from_s - from_s % width_s, to_s, width_s)
     return [interface.Bar(max(start, from_s), min(start + width_s, to_s), counts.get(start, 0)) for start in starts]

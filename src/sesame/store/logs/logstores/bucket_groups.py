@@ -1,7 +1,7 @@
-"""Which groups in the file of the logstores are in the bucket of a cluster, what is not yet, and what comes from there.
+"""Tracks which groups of the logstores' file are in a cluster's bucket, and copies groups from there.
 
-Used by `shared_groups`; everything here blocks. Rows have one number on every node, as `shared` reserves them. What
-comes from there lies before what this node's writer adds, and is sealed into segments for queries as its own logs are.
+Used by `shared_groups`; everything here blocks. Rows have the same number on every node, reserved through `shared`.
+Copied groups precede those that this node's writer adds, and are sealed into segments for queries like its own logs.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from sesame.store.logs.logstores.sealing import SEGMENT_ROWS_MAX
 from sesame.store.logs.shared.segment import UNREADABLE, Damaged, Range, Ranges, require_whole
 from sesame.store.sql import sqlite_file
 
-# A segment holds so much at the most, and one group: what one request to the bucket carries, and is in memory of it.
+# Maximum size of a segment (or one group): it is transferred in one request and held in memory.
 SEGMENT_BYTES = 4 * 1024 * 1024
-# Only the files of a cluster have these: a Sesame of one machine has nothing to remember.
+# Created only in the files of a cluster.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS in_bucket (
     logstore INTEGER NOT NULL, first_group INTEGER NOT NULL, end_group INTEGER NOT NULL,
@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS in_bucket (
 ) WITHOUT ROWID
 """
 _BEYOND_ALL = (1 << 63) - 1
-# Lines of functions are read in the order of rows (`function_lines`). What others took comes before what this node's
-# writer adds, in the room before a row of no logstore.
+# Lines of functions are read in the order of rows (`function_lines`). Groups copied from others are inserted before
+# those of this node's writer, in the number range before a marker row that belongs to no logstore.
 _BOUND, _ROOM = -1, 1 << 26
 _COLUMNS = "number, shard, received_s, first_s, last_s, row_count, data"
 
@@ -46,7 +46,7 @@ class GroupRow(NamedTuple):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """Groups of one logstore whose numbers follow each other. `received_s`: the last one's; `size` in bytes."""
+    """Groups of one logstore with consecutive numbers. `received_s` is the last one's; `size` in bytes."""
 
     logstore: int
     first: int
@@ -57,7 +57,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupSegment(msgspec.Struct, frozen=True):
-    """What the database says of one; `digest` is the SHA-256 of its bytes."""
+    """A segment as described in the database; `digest` is the SHA-256 of its bytes."""
 
     digest: str
     parts: tuple[Part, ...]
@@ -77,9 +77,9 @@ _decode = msgspec.msgpack.Decoder(list[list[GroupRow]]).decode
 
 
 def begin(db: sqlite_file.Connection) -> None:
-    """Within a transaction: numbers of before belong to segments, so that none spans those that others gave."""
+    """Within a transaction: earlier numbers belong to segments, so that none spans numbers assigned by others."""
     db.execute(_TABLES)
-    # Of a former version.
+    # Left by a former version.
     db.execute("DROP TABLE IF EXISTS bucket_segments")
     for logstore, sealed, next_group in db.execute("SELECT id, sealed, next_group FROM logstores").fetchall():
         first, end = db.execute(
@@ -98,14 +98,14 @@ def begin(db: sqlite_file.Connection) -> None:
 
 
 def forget_bucket(path: Path) -> None:
-    """Of a copy of the file for another bucket, which has none of its groups."""
+    """For a copy of the file with another bucket, which has none of its groups."""
     if path.exists():
         with closing(sqlite_file.open_for_writing(path, BUSY_TIMEOUT_S)) as db:
             db.executescript("DROP TABLE IF EXISTS in_bucket; DROP TABLE IF EXISTS bucket_segments;")
 
 
 def here(db: sqlite_file.Connection) -> dict[int, Ranges]:
-    """Of each logstore the groups of the bucket that were written, or taken in, here."""
+    """For each logstore, the groups of the bucket that were written, or copied, here."""
     found: dict[int, list[Range]] = {}
     for logstore, first, end in db.execute("SELECT * FROM in_bucket ORDER BY logstore, first_group"):
         found.setdefault(logstore, []).append(Range(first, end))
@@ -113,13 +113,13 @@ def here(db: sqlite_file.Connection) -> dict[int, Ranges]:
 
 
 def is_here(segment: GroupSegment, found: Mapping[int, Ranges]) -> bool:
-    """`found` by `here`."""
+    """Whether all groups of the segment are in `found`, the result of `here`."""
     none = Ranges(())
     return all(Range(part.first, part.end) in found.get(part.logstore, none) for part in segment.parts)
 
 
 def keep(db: sqlite_file.Connection, parts: Iterable[Part]) -> None:
-    """Within a transaction: these groups are in the bucket, and no others, as a database that was set back says."""
+    """Within a transaction: records that exactly these groups are in the bucket, as the database says."""
     ranges: list[list[int]] = []
     for part in sorted(parts, key=lambda each: (each.logstore, each.first)):
         if ranges and ranges[-1][0] == part.logstore and ranges[-1][2] >= part.first:
@@ -131,13 +131,13 @@ def keep(db: sqlite_file.Connection, parts: Iterable[Part]) -> None:
 
 
 def mark(db: sqlite_file.Connection, segment: GroupSegment) -> None:
-    """Within a transaction: these groups are in the bucket."""
+    """Within a transaction: records that the segment's groups are in the bucket."""
     for part in segment.parts:
         mark_range(db, part.logstore, part.first, part.end)
 
 
 def mark_range(db: sqlite_file.Connection, logstore: int, first: int, end: int) -> None:
-    """Joins it with the ranges that it touches, so that there are few."""
+    """Merges the range with those that it touches, so that there are few."""
     touching = (logstore, end, first)
     condition = "WHERE logstore = ? AND first_group <= ? AND end_group >= ?"
     before, behind = db.execute(
@@ -150,7 +150,7 @@ def mark_range(db: sqlite_file.Connection, logstore: int, first: int, end: int) 
 
 
 def next_groups(db: sqlite_file.Connection) -> dict[int, int]:
-    """Of each logstore the number of its next group: a change says that it got some."""
+    """For each logstore, the number of its next group; a change shows that it got some."""
     return dict(db.execute("SELECT id, next_group FROM logstores").fetchall())
 
 
@@ -159,7 +159,7 @@ def topics(db: sqlite_file.Connection, logstore: int) -> set[str]:
 
 
 def sealed(db: sqlite_file.Connection, logstores: Sequence[int], new: Mapping[int, set[str]]) -> SealedGroups | None:
-    """The oldest groups of these logstores that are in no segment; None if there are none. `new`: topics to tell."""
+    """The oldest groups of these logstores that are in no segment; None if there are none. `new`: topics to report."""
     parts: list[Part] = []
     rows: list[list[GroupRow]] = []
     size = 0
@@ -187,17 +187,17 @@ def _size(rows: Sequence[GroupRow]) -> int:
 
 
 def kept(part: Part, oldest_s: Mapping[int, int]) -> bool:
-    """`oldest_s`: what a logstore received before is too old. Logstores that are not in it are gone."""
+    """`oldest_s`: for each logstore, the time before which received logs are too old. Absent logstores are deleted."""
     return part.logstore in oldest_s and part.received_s >= oldest_s[part.logstore]
 
 
 def joined(
     segments: Sequence[GroupSegment], data: Sequence[bytes], oldest_s: Mapping[int, int]
 ) -> tuple[GroupSegment, bytes] | None:
-    """One with the parts of all that are still kept, in their order; None if none is. Raises `Damaged`."""
+    """One segment with the parts of all that are still kept, in order; None if none is. Raises `Damaged`."""
     parts: list[Part] = []
     rows: list[list[GroupRow]] = []
-    # Of each logstore the last of its parts that are here.
+    # For each logstore the last of its parts so far.
     last: dict[int, int] = {}
     for segment, each in zip(segments, data, strict=True):
         try:
@@ -240,7 +240,7 @@ def opened(segment: GroupSegment, data: bytes) -> list[list[GroupRow]]:
 
 
 def take(db: sqlite_file.Connection, segment: GroupSegment, data: bytes | None, oldest_s: Mapping[int, int]) -> str:
-    """Within a transaction: takes the groups in; returns what is wrong with the segment, whose groups are lost then.
+    """Within a transaction: copies the groups. Returns what is wrong with the segment if its groups are lost, or "".
 
     `oldest_s` as for `kept`.
     """
@@ -261,8 +261,8 @@ def _take(db: sqlite_file.Connection, part: Part, rows: Sequence[GroupRow]) -> N
     here = "SELECT max(number) FROM groups WHERE logstore = ? AND number >= ? AND number < ?"
     (last,) = db.execute(here, (part.logstore, part.first, part.end)).fetchone()
     if last is not None:
-        # This node wrote them, and was killed before it noted that they were in the bucket. Or whoever wrote them could
-        # not note that, so that the first of them are in a segment before this one, too.
+        # This node wrote them, and was killed before it recorded that they were in the bucket. Or their writer could
+        # not record that, so that the first of them are in an earlier segment, too.
         rows = [row for row in rows if row.number > last]
     if not rows:
         return
@@ -280,7 +280,7 @@ def _take(db: sqlite_file.Connection, part: Part, rows: Sequence[GroupRow]) -> N
 
 
 def _to_seal(db: sqlite_file.Connection, logstore: int, first: int, end: int) -> None:
-    """These groups are to be a segment for queries, together with those before that are to be one."""
+    """Marks these groups, and preceding marked ones, to be sealed as a segment for queries."""
     received, first_s, last_s, rows = db.execute(
         "SELECT max(received_s), min(first_s), max(last_s), sum(row_count) FROM groups "
         "WHERE logstore = ? AND number >= ? AND number < ?",
@@ -300,7 +300,7 @@ def _to_seal(db: sqlite_file.Connection, logstore: int, first: int, end: int) ->
 
 
 def _runs(db: sqlite_file.Connection, logstore: int, room: int) -> Iterator[list[GroupRow]]:
-    """Groups that are in no segment, in runs of numbers that follow each other; what has room, and a group."""
+    """Groups in no segment, in runs of consecutive numbers; at least one group, and otherwise at most `room` bytes."""
     ranges = db.execute(
         "SELECT first_group, end_group FROM in_bucket WHERE logstore = ? ORDER BY first_group", (logstore,)
     ).fetchall()

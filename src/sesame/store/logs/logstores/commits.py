@@ -1,6 +1,6 @@
-"""Writes to the file of the logstores from the server: all that waits at a time shares a transaction.
+"""Writes of the server to the file of the logstores: concurrent writes share a transaction.
 
-Used by the parts of `logstores`. A write is on the disk when it is answered.
+Used by the parts of `logstores`. A write is answered when it is on the disk.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ _Done = Done[sqlite_file.Connection]
 
 
 class Agreement(Protocol):
-    """As `shared_changes.SharedChanges`."""
+    """The part of `shared_changes.SharedChanges` that is used here."""
 
     async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T: ...
     async def close(self) -> None: ...
 
 
 class Commits:
-    """Belongs to one event loop; `write` may be called by many of its tasks at a time."""
+    """Belongs to one event loop; several tasks may call `write` at a time."""
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class Commits:
         self._group.open()
 
     async def close(self) -> None:
-        """Returns when all that was asked for is written; idempotent."""
+        """Returns when all requested writes are done; idempotent."""
         if self._group.is_open:
             if self._agreement is not None:
                 await self._agreement.close()
@@ -49,22 +49,22 @@ class Commits:
             self._db.close()
 
     async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T:
-        """As `ask`. In a cluster the other nodes will have it too; what they cannot get is not written here either."""
+        """As `ask`. In a cluster the change goes to the shared database first, which may refuse it."""
         return await (self.ask(act) if self._agreement is None else self._agreement.write(act))
 
     async def ask(self, act: Callable[[sqlite_file.Connection], T]) -> T:
-        """Runs `act` on the thread within a transaction and returns what it returned once that is committed.
+        """Runs `act` on the thread within a transaction and returns its result once that is committed.
 
-        What `act` raises undoes only what `act` did. Raises `PlatformError` when the transaction fails, `StorageFull`
-        for want of room. A caller that goes away does not take back what is being written. In a cluster, for logs and
-        what is made from them, which are brought elsewhere by themselves.
+        If `act` raises, only its own changes are rolled back. Raises `PlatformError` if the transaction fails,
+        `StorageFull` if the disk is full. Cancelling the caller does not cancel its write. In a cluster, use it only
+        for logs and data derived from them, which are shared in another way.
         """
         if not self._group.is_open:
             raise PlatformError("the logstores are closed")
         return await self._group.ask(act)
 
     def agree_by(self, agreement: Agreement) -> None:
-        """From here on what is written is written by it."""
+        """From now on `write` uses `agreement`."""
         self._agreement = agreement
 
     def _commit(self, requests: Sequence[_Request]) -> list[_Done]:

@@ -1,7 +1,7 @@
-"""Consumer groups: who has which shard, and how far each shard has been read.
+"""Consumer groups: which consumer has which shard, and how far each shard has been read.
 
-Used by `logstores`. Groups and checkpoints are durable. Who is alive is not: after a restart every consumer takes part
-again with its next heartbeat, and keeps the shards that it says it holds.
+Used by `logstores`. Groups and checkpoints are durable; the live consumers are not: after a restart every consumer
+joins again with its next heartbeat, and keeps the shards that it reports to hold.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from sesame.store.sql import sqlite_file
 
 
 class Membership:
-    """The live consumers of one group. A shard that moves is free only once its holder no longer says it holds it."""
+    """The live consumers of one group. A shard that moves is free only once its holder no longer reports to hold it."""
 
     def __init__(self) -> None:
         self._seen_s: dict[str, float] = {}
@@ -35,7 +35,7 @@ class Membership:
     def heart_beat(
         self, consumer: str, held: Sequence[int], shards: Sequence[int], now_s: float, timeout_s: float
     ) -> list[int]:
-        """The shards, of these, that the consumer may read from now on."""
+        """Those of these shards that the consumer may read from now on."""
         self._seen_s = {name: at for name, at in self._seen_s.items() if now_s - at <= timeout_s}
         self._seen_s[consumer] = now_s
         holding = set(held) & set(shards)
@@ -81,7 +81,7 @@ class ConsumerGroups:
             self._checkpoints.setdefault((logstore, name), {})[checkpoint.shard] = checkpoint
 
     def forget(self, logstore: int) -> None:
-        """What belonged to a logstore that is gone."""
+        """Removes everything about a deleted logstore."""
         for known in (self._groups, self._checkpoints, self._members):
             for key in [key for key in known if key[0] == logstore]:
                 del known[key]
@@ -174,7 +174,7 @@ class ConsumerGroups:
 
 
 def _ancestors(shards: Sequence[ShardRange], shard: ShardRange) -> set[int]:
-    """Numbers of the shards that it came from, as far as they are still there."""
+    """The existing shards from which this one was split or merged."""
     found: set[int] = set()
     # Parents have lower numbers than their children.
     wanted = set(shard.parents)

@@ -1,7 +1,7 @@
-"""The file of the logstores: a SQLite database of its own, with every group as it was written, until its time is up.
+"""The file of the logstores: a SQLite database of its own, with every group as it was written, until it expires.
 
-Written by the server (`commits`) and by the log writer process (`function_logs`), which must load little. Segments are
-made from it and can be made again; whatever they lack is read from here.
+Written by the server (`commits`) and by the log writer process (`function_logs`), which must import little. Segments
+are made from it and can be made again; logs in no segment are read from here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 16 * 1024
 CHECKPOINT_PAGES = 512
-# A row's place in its logstore: the number of its group, and its own number in the group in the lowest bits.
+# A row's position in its logstore: the number of its group, with its own number in the group in the lowest bits.
 ROW_BITS = 20
 
 _SCHEMA = """
@@ -56,12 +56,12 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (logstore, consumer_group, shard)
 );
 """
-# Tables whose few rows go with their logstore at once. Its groups and segments go little by little (`retention`).
+# Small tables whose rows are deleted with their logstore. `retention` deletes its groups and segments step by step.
 _OF_LOGSTORE = ("topics", "consumer_groups", "checkpoints")
 
 
 class NewGroup(msgspec.Struct, frozen=True, gc=False):
-    """A group on its way into the file, encoded. Its shard is that of the hash key, else that whose turn it is."""
+    """An encoded group to be written. Its shard is that of the hash key, otherwise chosen by `turn`."""
 
     logstore: int
     turn: int
@@ -74,9 +74,9 @@ class NewGroup(msgspec.Struct, frozen=True, gc=False):
 
 
 def open_file(path: Path, *, durable: bool) -> sqlite_file.Connection:
-    """Opens the file for writing, and makes it where it is missing. Raises `ConfigurationError`.
+    """Opens the file for writing, and creates it if it is missing. Raises `ConfigurationError`.
 
-    With `durable`, a commit survives a power cut; without, the end of the process only.
+    With `durable`, a commit survives a power cut; without it, only the end of the process.
     """
     try:
         db = sqlite_file.open_for_writing(path, BUSY_TIMEOUT_S)
@@ -115,7 +115,7 @@ _decode_logstore = msgspec.json.Decoder(Logstore).decode
 
 
 def encoded(logstore: int, group: LogGroup, turn: int, hash_key: str = "") -> NewGroup:
-    """`group` has one record at the least."""
+    """`group` has at least one record."""
     times = [record.time_s for record in group.records]
     data = lz4.block.compress(_encode(group))
     return NewGroup(logstore, turn, hash_key, group.topic, min(times), max(times), len(times), data)
@@ -126,7 +126,7 @@ def decoded(data: bytes) -> LogGroup:
 
 
 def insert(db: sqlite_file.Connection, groups: Iterable[NewGroup], received_s: int) -> set[int]:
-    """Within a transaction; which logstores got something. Groups of a logstore that is gone are dropped."""
+    """Within a transaction. Returns the logstores that got groups; groups of a deleted logstore are dropped."""
     by_logstore: dict[int, list[NewGroup]] = {}
     for group in groups:
         by_logstore.setdefault(group.logstore, []).append(group)
@@ -138,7 +138,7 @@ def _insert(db: sqlite_file.Connection, logstore: int, groups: Sequence[NewGroup
     if found is None:
         return False
     first = int(found[0])
-    # Read here, in the transaction, as a shard may be split or merged at any time, also by another process.
+    # Read in the transaction, because another process may split or merge a shard at any time.
     stored = _decode_logstore(found[1])
     shards = [shard_for(stored, each.hash_key, each.turn) for each in groups]
     rows = sum(each.row_count for each in groups)
@@ -161,7 +161,7 @@ def _insert(db: sqlite_file.Connection, logstore: int, groups: Sequence[NewGroup
 
 
 def delete_logstore(db: sqlite_file.Connection, logstore: int) -> None:
-    """Within a transaction. What is left of it is found by nothing but `retention`, which removes it."""
+    """Within a transaction. `retention` removes what remains of it, which nothing else finds."""
     for table in _OF_LOGSTORE:
         db.execute(f"DELETE FROM {table} WHERE logstore = ?", (logstore,))
     db.execute("DELETE FROM logstores WHERE id = ?", (logstore,))

@@ -1,4 +1,4 @@
-"""Reads lines of functions back from the logstores, in the form in which `store.logs.reader` reads the built-in store.
+"""Reads functions' lines from the logstores, with the same interface as the built-in store (`store.logs.reader`).
 
 Used by `sesame logs`, beside the processes that write the file or alone.
 """
@@ -16,10 +16,10 @@ from sesame.store.logs.logstores.function_logs import log_topic
 from sesame.store.logs.reader import LogLine, Query
 from sesame.store.sql import sqlite_file
 
-# A logstore has no request ids of lines: as in the cloud, these lines of the platform tell whose the next ones are.
+# A logstore has no request ids of lines: as in the cloud, these lines show which call the following lines belong to.
 _CALL_BEGINS = re.compile(r"FC \w+ Start RequestId: (\S+)")
 _FIELDS = frozenset({"functionName", "serviceName", "qualifier", "versionId", "instanceID", "message"})
-# In the order in which groups were written, whichever logstore they went to: SQLite numbers rows as they come.
+# In the order in which groups were written, to whichever logstore: SQLite assigns increasing row ids.
 _GROUPS = (
     "SELECT groups.rowid, groups.data, logstores.project, logstores.name "
     "FROM groups CROSS JOIN logstores ON logstores.id = groups.logstore "
@@ -30,11 +30,11 @@ _GROUPS = (
 
 
 class FunctionLines:
-    """As `reader.Lines`. To be read forward only: which call an instance serves is remembered from line to line."""
+    """As `reader.Lines`. Read it forward only: the current call of each instance is remembered from line to line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # By instance: the call that it served last.
+        # By instance: the call that it last served.
         self._calls: dict[str, str] = {}
 
     @property
@@ -48,23 +48,23 @@ class FunctionLines:
         with self._connection() as db:
             if db is None:
                 return [], query.after_id
-            # Looked up first: what comes while this reads is looked at next time.
+            # Looked up first: lines written during this read are read next time.
             newest = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM groups").fetchone()[0]
             for line in self._lines(db, query.service, (query.after_id + 1) >> ROW_BITS, query.since):
                 if line.id > query.after_id and _matches(line, query):
                     lines.append(line)
                     if len(lines) >= query.limit:
                         return lines, line.id
-        # Also less than before: the numbers of the last rows are given again once these are deleted.
+        # May also be lower than before: the row ids of deleted last rows are reused.
         return lines, max(lines[-1].id if lines else 0, (newest << ROW_BITS) - 1)
 
     def functions(self) -> list[tuple[str, str]]:
-        """Looks at every line: the file has no list of functions."""
+        """Reads every line, because the file has no list of functions."""
         with self._connection() as db:
             return sorted({(line.service, line.function) for line in self._lines(db, None, 0)}) if db else []
 
     def begin_s(self, service: str, function: str) -> float | None:
-        """The time of the function's first line (seconds since 1970); None without one."""
+        """The time of the function's first line (seconds since 1970); None if there is none."""
         with self._connection() as db:
             lines = self._lines(db, service, 0) if db else iter(())
             return next((line.time for line in lines if line.function == function), None)
@@ -72,14 +72,14 @@ class FunctionLines:
     def _lines(
         self, db: sqlite_file.Connection, service: str | None, first: int, since_s: float | None = None
     ) -> Iterator[LogLine]:
-        """In groups that have lines since then, or may have the beginning of a call that wrote lines since then."""
+        """Reads groups that have lines since then, or may contain the start of a call that wrote such lines."""
         from_s = 0 if since_s is None else int(since_s) - limits.TIMEOUT_S_MAX
         topics = ("", "") if service is None else (service, log_topic(service, spoken_owner(service)))
         for number, data, project, logstore in db.execute(_GROUPS, (first, from_s, service, *topics)):
             group = decoded(data)
             for ordinal, record in enumerate(group.records):
                 fields = dict(record.contents)
-                # What others write to the same logstore is no line of a function.
+                # Logs that other clients wrote to the same logstore are not lines of a function.
                 owner = _owner(fields, group.topic) if fields.keys() >= _FIELDS else ""
                 if not owner:
                     continue
@@ -102,7 +102,7 @@ class FunctionLines:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite_file.Connection | None]:
-        """None where there is no file yet. Raises `ConfigurationError` for one that cannot be read."""
+        """None if the file does not exist. Raises `ConfigurationError` if it cannot be read."""
         if not self._path.exists():
             yield None
             return
@@ -120,9 +120,9 @@ class FunctionLines:
 
 
 def _owner(fields: Mapping[str, str], topic: str) -> str:
-    """Whose line it is; "" for what is no line of a function.
+    """The owner of a line; "" if it is not a line of a function.
 
-    Older lines of a function without a service have its owner for a topic, and in `serviceName`.
+    Older lines of a function without a service have its owner as the topic, and in `serviceName`.
     """
     service, function = fields["serviceName"], fields["functionName"]
     if service:

@@ -1,6 +1,6 @@
-"""Writes lines of functions to the logstores that their services name. Runs in the log writer process.
+"""Writes functions' lines to the logstores that their services name. Runs in the log writer process.
 
-Used by `store.logs.writer_process`, beside the rows of `logs.db`. reference/companions.md §4.9 has the fields.
+Used by `store.logs.writer_process`, beside the rows of `logs.db`. reference/companions.md §4.9 lists the fields.
 """
 
 import itertools
@@ -19,21 +19,21 @@ from sesame.store.logs.routes import Route
 from sesame.store.sql import sqlite_file
 
 GROUP_RECORDS_MAX = 4_096
-# POLICY: so much waits while the file cannot be written. What comes then is not in the logstore, and a notice says so.
+# POLICY: how much waits while the file cannot be written. Later logs are dropped, and a notice says so.
 WAITING_BYTES_MAX = 16 * 1024 * 1024
-# Where `logBeginRule` is DefaultRegex, a log begins with a date; other lines belong to the log before them.
+# With `logBeginRule` DefaultRegex, a log begins with a date; other lines belong to the log before them.
 _BEGINS = re.compile(rb".{0,2}\d{4}-\d{2}-\d{2}|FC \w+ (?:Start|End) RequestId: ", re.DOTALL)
-# A line of a batch: when it was written (ms since 1970), and what.
+# A line of a batch: time of writing (ms since 1970), and its bytes.
 _Line = tuple[int, bytes]
 
 
 class FunctionLogs:
-    """Not safe for use by several threads at a time. Errors of the file are told in words, and delay nothing else."""
+    """Not safe for concurrent use by threads. Errors of the file become notices, and delay nothing else."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite_file.Connection | None = None
-        # Logs that came since the last write, by logstore and topic.
+        # Logs since the last write, by logstore and topic.
         self._taken: dict[tuple[int, str], list[LogRecord]] = {}
         self._waiting: list[NewGroup] = []
         self._waiting_bytes = 0
@@ -42,7 +42,7 @@ class FunctionLogs:
         self._lost = 0
 
     def take(self, route: Route, source: SourceKey, chunks: Iterable[Chunk]) -> None:
-        """The next `write` writes them."""
+        """Queues lines for the next `write`."""
         lines = [line for chunk in chunks for line in entries(chunk)]
         fields = (
             ("functionName", source.function),
@@ -58,10 +58,10 @@ class FunctionLogs:
             records.append(LogRecord(at_s, ms * 1_000_000, (*fields, ("message", message))))
 
     def write(self, now_ms: int) -> tuple[list[int], str]:
-        """Which logstores got something, and what an operator should know, or "".
+        """Returns which logstores got logs, and a notice for the operator or "".
 
-        Afterwards what is written survives the end of this process, however it ends. What could not be written is
-        tried again with the next call.
+        Written logs survive the end of this process, however it ends. Logs that could not be written are retried with
+        the next call.
         """
         self._encode()
         if not self._waiting:
@@ -93,7 +93,7 @@ class FunctionLogs:
 
     def _insert(self, now_s: int) -> set[int]:
         if self._db is None:
-            # As for `logs.db`: a killed process loses nothing that was committed, a power cut the last moments.
+            # As with `logs.db`: a killed process loses nothing that was committed, a power cut the last moments.
             self._db = open_file(self._path, durable=False)
         with sqlite_file.transaction(self._db):
             return insert(self._db, self._waiting, now_s)
@@ -106,19 +106,19 @@ class FunctionLogs:
 
 
 def log_topic(owner: str, function: str) -> str:
-    """The topic of a function's lines: its service's name; for a function without one as FC 3.0 has it."""
+    """The topic of a function's lines: its service's name, or FC 3.0's topic for a function without a service."""
     return service_of(owner) or f"FCLogs:{function}"
 
 
 def version_field(version_id: str) -> str:
-    """The field `versionId`: empty for the present state of a service, as in the cloud."""
+    """The field `versionId`: empty for the LATEST state of a service, as in the cloud."""
     return "" if version_id == limits.LATEST else version_id
 
 
 def joined(lines: Iterable[_Line]) -> Iterator[_Line]:
-    """Lines that do not begin a log are appended to the one before.
+    """Appends lines that do not begin a log to the log before.
 
-    POLICY: only within what came at one time, which a traceback does: a log is not held back to wait for more.
+    POLICY: only within one batch, which is enough for a traceback: a log is not held back to wait for more.
     """
     at_ms, texts = 0, list[bytes]()
     for line_at_ms, text in lines:

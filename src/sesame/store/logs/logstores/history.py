@@ -1,4 +1,4 @@
-"""All lines of a function that writes to a logstore: there, and before it did so in the built-in store.
+"""All lines of a function that writes to a logstore: those there, preceded by older ones in the built-in store.
 
 Used by `sesame logs`.
 """
@@ -15,7 +15,7 @@ LOGSTORE_IDS = 1 << 62
 
 
 class History:
-    """As `reader.Lines`. Lines from `begins_s` (seconds since 1970) on are read from the logstores alone."""
+    """As `reader.Lines`. Lines from `begins_s` (seconds since 1970) on are read only from the logstores."""
 
     def __init__(self, built_in: LogReader, logstores: FunctionLines, begins_s: float) -> None:
         self._built_in = built_in

@@ -1,6 +1,6 @@
-"""Writes rows of what each instance uses, for services that ask for instance metrics, with the fields of the cloud.
+"""Writes rows with each instance's resource use, for services with instance metrics, with the cloud's fields.
 
-`wake` is called by the engine as calls begin. While no instance of such a service lives, no timer runs.
+The engine calls `wake` as calls begin. While no instance of such a service lives, no timer runs.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Measurable(Protocol):
 
 
 class InstanceMetrics:
-    """Belongs to one event loop. `instances` gives all that there are."""
+    """Belongs to one event loop. `instances` returns all existing ones."""
 
     def __init__(self, rows: MetricRows, instances: Callable[[], Iterable[Measurable]], clocks: Clocks) -> None:
         self._rows = rows
@@ -42,11 +42,11 @@ class InstanceMetrics:
         self._clocks = clocks
         self._host = socket.gethostname()
         self._wanted = asyncio.Event()
-        # By instance: the processor time at the last look, and when that was (monotonic).
+        # By instance: the processor time at the last sample, and its time (monotonic).
         self._before: dict[str, tuple[float, float]] = {}
 
     def wake(self) -> None:
-        """There may be an instance to measure from here on. Never blocks and raises nothing."""
+        """Notes that there may be an instance to measure. Never blocks and raises nothing."""
         self._wanted.set()
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class InstanceMetrics:
         while True:
             await self._wanted.wait()
             await pause(self._clocks, EVERY_S)
-            # Before the look: a call that begins meanwhile may bring an instance that the look does not see.
+            # Cleared before sampling: a call that begins meanwhile may start an instance that the sample misses.
             self._wanted.clear()
             if await self.write():
                 self._wanted.set()
@@ -101,11 +101,11 @@ class InstanceMetrics:
 
 
 def _asks(snapshot: Snapshot) -> bool:
-    """A trial's instance leaves nothing behind but its outcome."""
+    """A trial's instance is excluded, because only its outcome may be recorded."""
     return snapshot.log_target.instance_metrics and not snapshot.trial
 
 
 def _percent(last: tuple[float, float], now: tuple[float, float]) -> float | None:
-    """Of one processor, between two looks."""
+    """Percent of one processor, between two samples."""
     took_s = now[1] - last[1]
     return max(now[0] - last[0], 0.0) / took_s * 100 if took_s > 0 else None

@@ -1,7 +1,7 @@
-"""What the store of the Log Service offers, to the endpoint `sls`, to function logs and to log triggers.
+"""The interface of the Log Service's store, for the endpoint `sls`, function logs and log triggers.
 
 All methods raise kinds of `model.errors`: `NotFound`, `AlreadyExists`, `Invalid`, with the kinds of `model.logstore`;
-`query`, `histogram` and `context` raise `store.logs.query`'s `QueryRefused` too.
+`query`, `histogram` and `context` also raise `QueryRefused` of `store.logs.query`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ PULL_BYTES_MAX = 10 * 1024 * 1024
 
 
 class StorageFull(PlatformError):
-    """The disk has no room for what was to be written, and nothing of it was."""
+    """The disk has no room, and nothing of the request was written."""
 
 
-# Told the project and the logstore that got new groups, on the event loop.
+# Called on the event loop with the project and the logstore that got new groups.
 Listener = Callable[[str, str], None]
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """A range of 128-bit hash keys, as 32 hex digits; `end` is exclusive. What is readonly has an end, and is read."""
+    """A range of 128-bit hash keys, as 32 hex digits; `end` is exclusive. A readonly shard can be read to its end."""
 
     id: int
     status: Literal["readwrite", "readonly"]
@@ -36,14 +36,14 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """Groups in the order in which they were written. `next_cursor` is where the next pull goes on."""
+    """Groups in the order in which they were written. The next pull continues at `next_cursor`."""
 
     groups: tuple[LogGroup, ...]
     next_cursor: int
 
 
 class Query(msgspec.Struct, frozen=True):
-    """`text` is a search, with `| SELECT …` behind it or not. `from_s` is inclusive, `to_s` exclusive."""
+    """`text` is a search, optionally followed by `| SELECT …`. `from_s` is inclusive, `to_s` exclusive."""
 
     text: str
     from_s: int
@@ -56,10 +56,10 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`rows` is a JSON array of objects, whose values are strings: it may be large, and the endpoint only passes it on.
+    """`rows` is a JSON array of objects with string values: it may be large, and the endpoint only forwards it.
 
-    Those of a search without SQL have `__time__`, `__source__` and `__topic__`. `complete` is False when the deadline
-    came first: then the rows are some of those that match. `terms` are what was searched for: field ("" for any), text.
+    Rows of a search without SQL have `__time__`, `__source__` and `__topic__`. `complete` is False if the deadline
+    came first: then `rows` are only some of the matches. `terms` are the search terms: field ("" for any), text.
     """
 
     rows: bytes
@@ -75,7 +75,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """How many logs match in a part of the time that was asked for; `to_s` is exclusive."""
+    """How many logs match in a part of the requested time; `to_s` is exclusive."""
 
     from_s: int
     to_s: int
@@ -83,7 +83,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """The logs before and after one, in the order in which they were written, and itself among them."""
+    """The logs before and after a log, in the order in which they were written, including the log itself."""
 
     rows: tuple[dict[str, str], ...]
     back: int
@@ -91,7 +91,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class ConsumerGroup(msgspec.Struct, frozen=True):
-    """Consumers that share the shards of a logstore; one that is silent for `timeout_s` loses its shards."""
+    """Consumers that share the shards of a logstore; a consumer silent for `timeout_s` loses its shards."""
 
     name: str
     timeout_s: int
@@ -99,7 +99,7 @@ class ConsumerGroup(msgspec.Struct, frozen=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """How far a consumer group has come in a shard. `cursor` is None before the first."""
+    """How far a consumer group has read a shard. `cursor` is None before the first checkpoint."""
 
     shard: int
     cursor: int | None
@@ -111,19 +111,19 @@ class Projects(Protocol):
     async def create_project(self, project: LogProject) -> None: ...
     async def project(self, name: str) -> LogProject: ...
     async def projects(self) -> Sequence[LogProject]:
-        """All, by name."""
+        """All projects, by name."""
 
     async def update_project(self, name: str, description: str) -> None: ...
     async def delete_project(self, name: str) -> None:
-        """With its logstores and all their logs."""
+        """Deletes it with its logstores and all their logs."""
 
     async def create_logstore(self, logstore: Logstore) -> None: ...
     async def logstore(self, project: str, name: str) -> Logstore: ...
     async def logstores(self, project: str) -> Sequence[Logstore]:
-        """All of a project, by name."""
+        """All logstores of a project, by name."""
 
     async def update_logstore(self, logstore: Logstore) -> None:
-        """Changes `ttl_days` and `options`; the number of shards stays."""
+        """Changes `ttl_days` and `options`; the number of shards stays the same."""
 
     async def delete_logstore(self, project: str, name: str) -> None: ...
 
@@ -159,10 +159,10 @@ class Consumers(Protocol):
 
 
 class Logstores(Projects, Consumers, Protocol):
-    """A cursor is the number of a group in its shard; numbers rise, and may leave gaps."""
+    """A cursor is the number of a group in its shard; numbers increase, and may have gaps."""
 
     async def append(self, project: str, logstore: str, group: LogGroup, *, hash_key: str | None = None) -> None:
-        """Durable when it returns, and found by the next query. Without `hash_key`, the shards take turns.
+        """On return the group is durable, and the next query finds it. Without `hash_key`, the shards take turns.
 
         Raises `StorageFull`.
         """
@@ -172,44 +172,44 @@ class Logstores(Projects, Consumers, Protocol):
     async def split_shard(
         self, project: str, logstore: str, shard: int, *, key: str | None = None, count: int = 2
     ) -> Sequence[Shard]:
-        """The shard takes nothing any more, and the new ones have its range: two from `key` on, or `count` equal ones.
+        """Closes the shard, and opens new ones with its range: two split at `key`, or `count` equal ones.
 
-        Returns it and them. Raises `Invalid` for a key outside of the shard, and for one that is readonly.
+        Returns it and them. Raises `Invalid` for a key outside of the shard, and for a readonly shard.
         """
 
     async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[Shard]:
-        """A new one takes the place of the shard and of the next one. Returns it and the two.
+        """Replaces the shard and the next one by a new one. Returns it and the two.
 
-        Raises `Invalid` for the last shard, and for one that is readonly.
+        Raises `Invalid` for the last shard, and for a readonly one.
         """
 
     async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
-        """Of the first group that was received at `at` (Unix seconds) or later; the end when there is none."""
+        """The cursor of the first group received at `at` (Unix seconds) or later; the end if there is none."""
 
     async def cursor_time(self, project: str, logstore: str, shard: int, cursor: int) -> int:
-        """When the group at the cursor was received (Unix seconds); at the end, now."""
+        """When the group at the cursor was received (Unix seconds); now, for the end."""
 
     async def pull(
         self, project: str, logstore: str, shard: int, cursor: int, count: int, end: int | None = None
     ) -> Pulled:
-        """At most `count` groups from the cursor on and before `end`; no groups when the cursor is at the end.
+        """At most `count` groups from the cursor on and before `end`; none if the cursor is at the end.
 
-        Stops at PULL_BYTES_MAX of logs too, after one group at the least. Raises `Invalid` of the field `cursor` for
-        one that is behind the end; one before the oldest log goes on at the oldest.
+        Also stops at PULL_BYTES_MAX of logs, after at least one group. Raises `Invalid` of the field `cursor` for
+        a cursor after the end; one before the oldest log continues at the oldest.
         """
 
     async def query(self, project: str, logstore: str, query: Query) -> Result: ...
     async def histogram(self, project: str, logstore: str, query: Query) -> Sequence[Bar]: ...
     async def project_sql(self, sql: str) -> tuple[str, str]:
-        """The logstore that the SQL names in FROM, and the query that asks it. Raises `QueryRefused`."""
+        """The logstore that the SQL names in FROM, and the query for it. Raises `QueryRefused`."""
 
     async def topics(self, project: str, logstore: str, *, after: str | None, most: int) -> Sequence[str]:
-        """So many at the most, in order, from the first one behind `after` on."""
+        """At most `most` topics, in order, from the first one after `after` on."""
 
     async def context(
         self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int
     ) -> Surroundings:
-        """`pack_id` and `pack_meta` are those that a row of `… | with_pack_meta` has."""
+        """`pack_id` and `pack_meta` are fields of a row of `… | with_pack_meta`."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """The listener is called after each append; what is returned ends that."""
+        """Calls `listener` after each append. Returns a function that ends the subscription."""

@@ -1,4 +1,4 @@
-"""A logstore as the parts of `logstores` pass it on, to query processes too, which load little else."""
+"""A logstore as passed between the parts of `logstores`, and to query processes, which import little else."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from sesame.model.logstore import LogIndex, Logstore
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A logstore with the number that its rows have in the file; the number is never used again."""
+    """A logstore with the number of its rows in the file; the number is never reused."""
 
     id: int
     logstore: Logstore

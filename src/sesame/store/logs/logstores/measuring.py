@@ -1,4 +1,4 @@
-"""What the Log Service keeps and how long queries take, for metrics. Used by `store`; read by `metrics`."""
+"""The size of the Log Service's data and the duration of queries, for metrics. Used by `store`; read by `metrics`."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from sesame.model.durations import Durations
 from sesame.store.logs.logstores.reading import Reader
 
 ANSWERED, REFUSED, FAILED = "answered", "refused", "failed"
-# From a search of what is in memory up to the deadline of queries.
+# From a search in memory up to the deadline of queries.
 QUERY_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What all logstores have together. `unsealed_lines` are in no segment yet."""
+    """Totals of all logstores. `unsealed_lines` are in no segment yet."""
 
     lines: int
     unsealed_lines: int
@@ -32,7 +32,7 @@ class LogServiceCounts:
 
 
 def kept(file: Path, segments: Path, reader: Reader) -> Kept:
-    """Reads no log; blocks."""
+    """Reads no logs; blocks."""
     with reader.connection() as db:
         count, sealed = db.execute("SELECT count(*), coalesce(sum(row_count), 0) FROM segments").fetchone()
         (unsealed,) = db.execute("SELECT coalesce(sum(tail_rows), 0) FROM logstores").fetchone()
@@ -47,7 +47,7 @@ def kept(file: Path, segments: Path, reader: Reader) -> Kept:
 
 
 def _size(path: Path) -> int:
-    """0 for a segment that was replaced meanwhile."""
+    """0 if the segment was replaced meanwhile."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

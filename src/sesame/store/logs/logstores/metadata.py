@@ -1,6 +1,6 @@
-"""Projects, logstores and indexes: kept in memory, and on the disk before a change is seen.
+"""Projects, logstores and indexes: kept in memory, and written to the disk before a change becomes visible.
 
-Used by `logstores.LogStorage`, which adds what is done with logs.
+Used by `logstores.LogStorage`, which adds the operations on logs.
 """
 
 import copy
@@ -22,7 +22,7 @@ _encode = msgspec.json.encode
 
 
 class Metadata:
-    """`deleted(id)` is told of each logstore that is gone. `wall` gives Unix seconds."""
+    """`deleted(id)` is called for each deleted logstore. `wall` returns Unix seconds."""
 
     def __init__(self, commits: Commits, wall: Callable[[], float], deleted: Callable[[int], None]) -> None:
         self._commits = commits
@@ -32,7 +32,7 @@ class Metadata:
         self._logstores: dict[tuple[str, str], Known] = {}
 
     def load(self, db: sqlite_file.Connection) -> None:
-        """Once, before anything else."""
+        """Call once, before anything else."""
         for (document,) in db.execute("SELECT document FROM projects"):
             project = msgspec.json.decode(document, type=LogProject)
             self._projects[project.name] = project
@@ -153,7 +153,7 @@ class Metadata:
         return [each for each in reversed(shards.shards_of(changed)) if each.id in (made.id, *made.parents)]
 
     async def forget_shards(self, known: Known, before_s: int) -> None:
-        """Those that were closed before that (Unix seconds), with what consumers remember of them."""
+        """Deletes shards closed before that (Unix seconds), with consumers' records about them."""
         gone = [each.id for each in known.logstore.layout if 0 < each.closed_s < before_s]
         if not gone:
             return
@@ -200,9 +200,9 @@ class Metadata:
         self._replace(known, index=index)
 
     async def _change(self, known: Known, change: Callable[[Logstore], Logstore]) -> Logstore:
-        """What is stored is changed in one transaction, so that of two changes neither undoes the other.
+        """Changes the stored document in one transaction, so that concurrent changes do not overwrite each other.
 
-        `change` goes by nothing else, as it is run twice in a cluster.
+        `change` must depend only on its argument, because it runs twice in a cluster.
         """
         name = known.logstore.name
 
@@ -228,7 +228,7 @@ class Metadata:
         await self._commits.write(act)
 
     def _replace(self, known: Known, **changes: Any) -> None:
-        """In memory; what was deleted or made anew meanwhile stays as it is."""
+        """Changes memory, unless the logstore was deleted or created again meanwhile."""
         place = (known.logstore.project, known.logstore.name)
         now = self._logstores.get(place)
         if now is not None and now.id == known.id:

@@ -1,4 +1,4 @@
-"""Writes rows of metrics to the logstores of functions, where their services may write.
+"""Writes rows of metrics to the logstores of functions, if their services may write there.
 
 Used by `request_metrics` and `instance_metrics`.
 """
@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 
 
 class MetricRows:
-    """`route` says whether a service's rows may be written."""
+    """`route` decides whether a service's rows may be written."""
 
     def __init__(self, logstores: Logstores, route: Routing) -> None:
         self._logstores = logstores
         self._route = route
 
     async def write(self, topic: str, rows: Iterable[tuple[SourceKey, LogRecord]]) -> None:
-        """In one group for each function and version; under the topic `<topic>:[<service>]/<function>`."""
+        """Writes one group for each function and version; under the topic `<topic>:[<service>]/<function>`."""
         by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
         for source, record in rows:
             key = (source.service, source.function, source.version_id, source.log_project, source.logstore)

@@ -20,13 +20,13 @@ from sesame.store.logs.query.rows import LogRow, row_fields
 PACK_ID = "__tag__:__pack_id__"
 PACK_META = "__pack_meta__"
 _STREAM_DIGITS = 16
-# What fits into the file's numbers of 64 bits.
+# The largest number that fits into the file's 64 bits.
 _NUMBER = re.compile("[0-9]{1,18}")
 _ORDINAL = (1 << ROW_BITS) - 1
 
 
 class Place(NamedTuple):
-    """A log: the number of its group, and its own in the group."""
+    """A log: the number of its group, and its own number in the group."""
 
     group: int
     ordinal: int
@@ -44,7 +44,7 @@ def fields_with_pack(row: LogRow) -> dict[str, str]:
 
 
 def place_of(pack_id: str, pack_meta: str) -> Place:
-    """Raises `Invalid` for what no row has."""
+    """Raises `Invalid` for a value that no row has."""
     number, _bar, ordinal = pack_meta.partition("|")
     if not (_NUMBER.fullmatch(number) and _NUMBER.fullmatch(ordinal)):
         raise Invalid("pack_meta", "the __pack_meta__ of a log", pack_meta)
@@ -54,7 +54,7 @@ def place_of(pack_id: str, pack_meta: str) -> Place:
 
 
 def rows_of_stream(groups: Iterable[NumberedGroup], stream: str, *, backward: bool = False) -> Iterator[LogRow]:
-    """The rows of groups of one stream; with `backward`, the last of each group first."""
+    """The rows of one stream's groups; with `backward`, the last row of each group first."""
     for each in groups:
         if stream_of(each.group) == stream:
             rows = rows_of((each,))

@@ -1,4 +1,4 @@
-"""Has queries answered by processes, each within its deadline: one that goes past it is interrupted, then killed.
+"""Runs queries in processes, each within its deadline: a query that exceeds it is interrupted, then killed.
 
 Used by `store`.
 """
@@ -43,7 +43,7 @@ from sesame.store.logs.logstores.query_protocol import (
 )
 from sesame.store.logs.query.refusals import QueryRefused, ended_abnormally, too_long
 
-# So long after an interrupt a query that goes on is killed with its process.
+# A query that continues for this long after an interrupt is killed with its process.
 KILLED_AFTER_S = 3.0
 
 
@@ -51,7 +51,7 @@ OnDamage = Callable[[Sequence[tuple[int, int, int]]], None]
 
 
 class _Running:
-    """One question from when it is asked. The event loop ends it while a thread has a process answer it."""
+    """One question, from the time it is asked. The event loop can end it while a thread waits for a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,14 +59,14 @@ class _Running:
         self.is_late = False
 
     def begin(self, process: QueryProcess) -> None:
-        """Raises `QueryRefused` when it is late already."""
+        """Raises `QueryRefused` if the deadline has already passed."""
         with self._lock:
             self._process = process
         if self.is_late:
             raise too_long(interface.QUERY_DEADLINE_S)
 
     def end(self) -> None:
-        """From here on the process answers somebody else."""
+        """After this, the process may answer another question."""
         with self._lock:
             self._process = None
 
@@ -84,10 +84,10 @@ class _Running:
 
 
 class Queries:
-    """Belongs to one event loop. `processes` are the caller's to close, after this.
+    """Belongs to one event loop. The caller closes `processes`, after this.
 
-    `on_damage` is told of segments that queries found damaged (logstore, first group, end). `durations` by outcome get
-    the time of each query, waiting included.
+    `on_damage` is called with segments that queries found damaged (logstore, first group, end). `durations`, by
+    outcome, get the time of each query, including waiting.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class Queries:
         self._running: set[_Running] = set()
 
     async def close(self) -> None:
-        """Ends what runs; nothing may be asked afterwards."""
+        """Ends running queries; nothing may be asked afterwards."""
         for running in self._running:
             running.kill()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     async def keep_ready(self) -> None:
-        """From now on the first query does not wait for a process to start."""
+        """Keeps a process ready, so that the first query does not wait for one to start."""
         await asyncio.to_thread(self._processes.keep_ready)
 
     async def query(self, known: Known, query: interface.Query) -> interface.Result:
@@ -143,7 +143,7 @@ class Queries:
         return said.logstore, said.text
 
     async def _ask(self, question: Question, deadline_s: float) -> Said:
-        """Raises what the answer says is wrong."""
+        """Raises the error that the answer contains."""
         began, outcome = self._clocks.monotonic(), FAILED
         try:
             said = await self._said(question, deadline_s)
@@ -169,14 +169,14 @@ class Queries:
             for timer in timers:
                 timer.cancel()
             if not asked.cancelled():
-                # Retrieved, as nobody may be left who asks for it.
+                # Retrieved here, because the caller may be gone.
                 asked.exception()
 
         asked.add_done_callback(ended)
         try:
             answer = await asyncio.shield(asked)
         except asyncio.CancelledError:
-            # No process is kept busy for a caller who is gone.
+            # No process stays busy for a caller that is gone.
             running.interrupt()
             timers.append(self._clocks.call_later(KILLED_AFTER_S, running.kill))
             raise
@@ -192,7 +192,7 @@ class Queries:
         return said
 
     def _answer(self, running: _Running, question: Question) -> Answer:
-        """On a thread."""
+        """Runs on a thread."""
         process = self._processes.take()
         try:
             running.begin(process)

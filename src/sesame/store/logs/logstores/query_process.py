@@ -1,7 +1,7 @@
 """A query process: answers one question at a time about the logstores of a server. Started by `query_processes`.
 
-It is a process of its own so that a query can be ended whatever it does, and takes neither the server's interpreter
-lock nor its memory. SAFETY: after loading it can take only so much more memory, and writes no file. It ends with the
+It is a separate process so that a query can be ended whatever it does, and uses neither the server's interpreter
+lock nor its memory. SAFETY: after loading, its additional memory is limited, and it writes no file. It ends with the
 server.
 """
 
@@ -49,9 +49,9 @@ from sesame.store.logs.query.project_sql import logstore_and_query
 from sesame.store.logs.query.refusals import QueryRefused, too_much_memory
 from sesame.store.logs.query.relation import Source
 
-# Calls come first.
+# Calls have priority.
 NICENESS = 5
-# What a query may take beside DuckDB's own limit: the logs that are not sealed yet, and the result as texts.
+# Memory of a query besides DuckDB's own limit: unsealed logs, and the result as text.
 BESIDE_DUCKDB_MB = 1024
 MIB = 1024 * 1024
 _WARM = "a not b | select count(*) as c, date_trunc('hour', __time__) as t group by t"
@@ -60,7 +60,7 @@ _decode = msgspec.msgpack.Decoder(Ask | Interrupted).decode
 
 
 class _Questions:
-    """Reads what the server says on a thread of its own; gives questions, and interrupts the one that is answered."""
+    """Reads the server's messages on a separate thread; returns questions, and interrupts the current one."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -82,12 +82,12 @@ class _Questions:
                 self._asked.put((said, self._last[1]))
             elif self._last is not None and self._last[0] == said.number:
                 self._last[1].set()
-        # The server is gone: whatever is being answered is for nobody.
+        # The server is gone, so nobody waits for an answer.
         os._exit(0)
 
 
 class _Logstores:
-    """Answers about the place that was asked about last, which stays open."""
+    """Answers about the place of the last question, which stays open."""
 
     def __init__(self) -> None:
         self._open: tuple[Place, Answers] | None = None
@@ -128,14 +128,14 @@ def _answer(answers: Answers, question: Question, interrupt: Interrupt) -> Said:
 
 
 def warm_up() -> None:
-    """Has the grammars and DuckDB do their first work, which takes longer than what comes after."""
+    """Makes the grammars and DuckDB do their first work, which takes longer than later work."""
     queries = LogQueries(Path(os.devnull), LIMITS)
     queries.select(Search(parse(_WARM), LogIndex(LineIndex()), 0, 1, 0.0), Source(), Interrupt())
     queries.close()
 
 
 def raise_walls() -> None:
-    """From here on no file is written, and memory is bounded where the system can (Linux)."""
+    """From here on no file can be written, and memory is limited if the system supports it (Linux)."""
     os.nice(NICENESS)
     sys.dont_write_bytecode = True
     for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):

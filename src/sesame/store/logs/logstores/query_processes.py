@@ -1,6 +1,6 @@
-"""Starts the processes that answer queries, lends them one query at a time, and ends those that go too far.
+"""Starts the processes that answer queries, lends each to one query at a time, and ends those that exceed limits.
 
-Used by `queries`, on threads: what waits here, blocks. The process itself is `query_process`.
+Used by `queries`, on threads: waiting blocks. The process itself is `query_process`.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from sesame.store.logs.logstores.query_protocol import (
     send,
 )
 
-# The other queries wait for their turn, and their deadlines count meanwhile.
+# Other queries wait for a process, within their deadlines.
 PROCESSES_MAX = 2
-# A process that no longer talks and goes on for so long is killed.
+# A process that has closed its socket but runs for this long is killed.
 ENDS_WITHIN_S = 5.0
 COMMAND = (sys.executable, "-P", "-m", "sesame.store.logs.logstores.query_process")
 _decode = msgspec.msgpack.Decoder(Answer).decode
@@ -38,10 +38,10 @@ class QueryProcessEnded(Exception):
 
 
 class QueryProcess:
-    """`ask` is called by one thread at a time; `interrupt` and `kill` by any, and neither blocks."""
+    """One thread at a time calls `ask`; any thread may call `interrupt` and `kill`, and neither blocks."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
-        """The command is given the number of the descriptor to talk over."""
+        """Appends the number of the socket's descriptor to the command."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -64,7 +64,7 @@ class QueryProcess:
 
     @property
     def is_alive(self) -> bool:
-        """It has not closed its end of the socket, which a process does first of all when it ends."""
+        """Whether its end of the socket is open, which an ending process closes first."""
         return not self._hung_up(0) and self._child.poll() is None
 
     @property
@@ -72,11 +72,11 @@ class QueryProcess:
         return self._answered
 
     def wait(self) -> None:
-        """Returns when it has ended, or is just ending."""
+        """Returns when the process has ended, or is ending."""
         self._hung_up(None)
 
     def ask(self, place: Place, question: Question) -> Answer:
-        """Raises `QueryProcessEnded`. A process that failed is killed, as nobody knows what state it is in."""
+        """Raises `QueryProcessEnded`. A process that failed is killed, because its state is unknown."""
         self._number += 1
         try:
             with self._sending:
@@ -93,9 +93,9 @@ class QueryProcess:
         return answer
 
     def interrupt(self) -> None:
-        """What is asked is answered soon, with what was found until then or a refusal."""
+        """Ends the current question soon, with what was found so far or a refusal."""
         if not self._sending.acquire(blocking=False):
-            # It does not even read what it is asked.
+            # The process does not even read its question.
             self.kill()
             return
         try:
@@ -111,13 +111,13 @@ class QueryProcess:
         """On return it has ended."""
         self._child.kill()
         self._child.wait()
-        # Last: who waits for its end does so at this socket.
+        # Last: other threads wait for its end at this socket.
         self._sock.close()
 
     def _hung_up(self, timeout_ms: float | None) -> bool:
         poll = select.poll()
-        # No event is asked for: the end is told all the same, and answers are not. A descriptor that was closed, which
-        # the socket no longer knows, counts as one too.
+        # No event is requested: the end is reported nevertheless, and answers are not. A closed descriptor, which the
+        # socket no longer has, is reported too.
         poll.register(self._fd, 0)
         return bool(poll.poll(timeout_ms))
 
@@ -144,17 +144,17 @@ class QueryProcesses:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that are there."""
+        """Of all processes."""
         with self._free:
             return [process.pid for process in (*self._idle, *self._lent)]
 
     def keep_ready(self) -> None:
-        """From now on one is always there, or being loaded."""
+        """From now on there is always one process, or one is being loaded."""
         self._ahead = True
         self._start_ahead()
 
     def take(self) -> QueryProcess:
-        """An idle process, or a new one, which `give_back` must be called with."""
+        """An idle process, or a new one; pass it to `give_back` afterwards."""
         with self._free:
             while len(self._lent) >= PROCESSES_MAX:
                 self._free.wait()
@@ -173,7 +173,7 @@ class QueryProcesses:
         self._start_ahead()
 
     def close(self) -> None:
-        """Call it when nothing is asked any more, or once what is asked was killed."""
+        """Call it when no question is open, or after they were killed."""
         with self._free:
             self._closed = True
             for process in self._idle:
@@ -191,7 +191,7 @@ class QueryProcesses:
         return process
 
     def _watch(self, process: QueryProcess) -> None:
-        """On a thread of its own. Replaces a process that dies while nobody uses it, but none that never worked."""
+        """Runs on a thread. Replaces a process that dies while idle, unless it never worked."""
         process.wait()
         with self._free:
             was_idle = process in self._idle

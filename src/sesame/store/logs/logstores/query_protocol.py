@@ -1,4 +1,4 @@
-"""What the server and a query process say to each other: frames of MessagePack over a socket pair.
+"""The protocol between the server and a query process: frames of MessagePack over a socket pair.
 
 Used by `query_processes` and `query_process`. One question at a time; each has a number, which its answer repeats.
 """
@@ -44,7 +44,7 @@ class ContextAsked(msgspec.Struct, frozen=True, tag="context"):
 
 
 class ProjectSqlAsked(msgspec.Struct, frozen=True, tag="project_sql"):
-    """Which logstore does this SQL name, and what is to be asked of it?"""
+    """Asks which logstore this SQL names, and for the query to ask there."""
 
     sql: str
 
@@ -59,7 +59,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
-    """Ends the answering of the question with this number soon; it is answered all the same."""
+    """Ends the question with this number soon; it is answered nevertheless."""
 
     number: int
 
@@ -82,14 +82,14 @@ class ProjectSql(msgspec.Struct, frozen=True, tag="project_sql"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """As `QueryRefused`."""
+    """Corresponds to `QueryRefused`."""
 
     message: str
     part: Part
 
 
 class Wrong(msgspec.Struct, frozen=True, tag="wrong"):
-    """As `model.errors.Invalid`."""
+    """Corresponds to `model.errors.Invalid`."""
 
     field: str
     allowed: str
@@ -97,7 +97,7 @@ class Wrong(msgspec.Struct, frozen=True, tag="wrong"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """A defect of ours, with its traceback."""
+    """A bug in Sesame, with its traceback."""
 
     traceback: str
 
@@ -106,7 +106,7 @@ Said = Found | Bars | Around | ProjectSql | Refused | Wrong | Failed
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`damaged` are segments that must be made again, as `Answers.take_damaged` tells them."""
+    """`damaged` are segments that must be made again, as returned by `Answers.take_damaged`."""
 
     number: int
     said: Said
@@ -122,7 +122,7 @@ def send(sock: socket.socket, message: Ask | Interrupt | Answer) -> None:
 
 
 def receive(sock: socket.socket) -> bytearray | None:
-    """The next message, encoded; None when the other side is gone. Blocks."""
+    """The next message, encoded; None if the other side is gone. Blocks."""
     head = _exactly(sock, _HEAD.size)
     return None if head is None else _exactly(sock, _HEAD.unpack(head)[0])
 

@@ -1,6 +1,6 @@
-"""How far readers other than consumer groups have come in each shard, such as log triggers. Durable.
+"""How far readers other than consumer groups, such as log triggers, have read each shard. Durable.
 
-Used by `triggers.log_arrivals` through `store`. The names of readers begin as no new consumer group's may.
+Used by `triggers.log_arrivals` through `store`. The names of readers have a prefix that no new consumer group may have.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from sesame.store.logs.logstores.metadata import Metadata
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.sql import sqlite_file
 
-# Names of readers, which share a table with consumer groups.
+# Prefix of readers' names, because they share a table with consumer groups.
 READERS = "trigger:"
 
 
 class ReaderCursors:
-    """`wall` gives Unix seconds."""
+    """`wall` returns Unix seconds."""
 
     def __init__(self, metadata: Metadata, commits: Commits, reader: Reader, wall: Callable[[], float]) -> None:
         self._metadata = metadata
@@ -25,7 +25,7 @@ class ReaderCursors:
         self._wall = wall
 
     async def get(self, project: str, logstore: str, name: str) -> Mapping[int, int]:
-        """By shard; a shard that the reader has not begun with is absent. Raises `NotFound`."""
+        """By shard; a shard that the reader has not started is absent. Raises `NotFound`."""
         known = self._metadata.known(project, logstore)
 
         def read() -> dict[int, int]:
@@ -48,7 +48,7 @@ class ReaderCursors:
         await self._commits.write(act)
 
     async def forget_others(self, names: Collection[str]) -> None:
-        """Removes the cursors of readers that are not named."""
+        """Deletes the cursors of all readers except those named."""
 
         def act(db: sqlite_file.Connection) -> None:
             found = db.execute(

@@ -43,7 +43,7 @@ class Reader:
         self._path = path
 
     def topics(self, logstore: int, after: str | None, most: int) -> list[str]:
-        """So many at the most, in order, from the first one behind `after` on."""
+        """At most `most` topics, in order, from the first one after `after` on."""
         with self.connection() as db:
             found = db.execute(
                 "SELECT topic FROM topics WHERE logstore = ? AND (? IS NULL OR topic > ?) ORDER BY topic LIMIT ?",
@@ -69,14 +69,14 @@ class Reader:
             return int(found[0]) if found else _edge(db, logstore, shard, "DESC", 1)
 
     def unread(self, logstore: int, cursors: Mapping[int, int]) -> set[int]:
-        """Those of the shards that have groups at their cursors or behind."""
+        """Those of the shards that have groups at or after their cursors."""
         behind = "SELECT 1 FROM groups WHERE logstore = ? AND shard = ? AND number >= ? LIMIT 1"
         with self.connection() as db:
             found = ((shard, db.execute(behind, (logstore, shard, at)).fetchone()) for shard, at in cursors.items())
             return {shard for shard, row in found if row}
 
     def received_at(self, logstore: int, shard: int, cursor: int) -> int | None:
-        """When the first group at the cursor or behind it was received (Unix seconds); None at the end."""
+        """When the first group at or after the cursor was received (Unix seconds); None at the end."""
         with self.connection() as db:
             _require_cursor(db, logstore, cursor)
             found = db.execute(
@@ -106,7 +106,7 @@ class Reader:
         return Pulled(tuple(groups), cursor)
 
     def snapshot(self, logstore: int, from_s: int, to_s: int) -> Snapshot:
-        """All that has a log of this time, as of one moment."""
+        """Everything with a log of this time, as of one moment."""
         with self.connection() as db:
             db.execute("BEGIN")
             segments = db.execute(
@@ -125,7 +125,7 @@ class Reader:
         return Snapshot(tuple(Sealed(*row) for row in segments), groups)
 
     def around(self, logstore: int, number: int, most: int, *, forward: bool) -> Iterator[NumberedGroup]:
-        """At most so many groups behind a group, or before it and from it towards the beginning."""
+        """At most `most` groups after a group, or before it in backward order."""
         beyond, order = (">", "ASC") if forward else ("<", "DESC")
         with self.connection() as db:
             rows = db.execute(
@@ -137,7 +137,7 @@ class Reader:
                 yield NumberedGroup(found, decoded(data))
 
     def range(self, logstore: int, first: int, end: int) -> Iterator[NumberedGroup]:
-        """The groups from `first` on and before `end` that are still kept."""
+        """The groups from `first` on and before `end` that still exist."""
         with self.connection() as db:
             rows = db.execute(
                 "SELECT number, data FROM groups WHERE logstore = ? AND number >= ? AND number < ? ORDER BY number",
@@ -156,7 +156,7 @@ class Reader:
     @contextmanager
     def connection(self) -> Iterator[sqlite_file.Connection]:
         db = open_for_reading(self._path)
-        # The caller begins its transactions by itself.
+        # The caller starts its own transactions.
         db.isolation_level = None
         try:
             yield db
@@ -165,7 +165,7 @@ class Reader:
 
 
 def _edge(db: sqlite_file.Connection, logstore: int, shard: int, order: str, beyond: int) -> int:
-    """The number of a shard's first group, or the one behind its last; of an empty shard the next group's."""
+    """The number of a shard's first group, or one after its last; for an empty shard the next group's."""
     found = db.execute(
         f"SELECT number FROM groups WHERE logstore = ? AND shard = ? ORDER BY number {order} LIMIT 1", (logstore, shard)
     ).fetchone()
@@ -184,5 +184,5 @@ def _require_cursor(db: sqlite_file.Connection, logstore: int, cursor: int) -> N
 
 
 def _size(group: LogGroup) -> int:
-    """Roughly the bytes of its logs."""
+    """Approximately the bytes of its logs."""
     return sum(len(name) + len(value) for record in group.records for name, value in record.contents)

@@ -1,6 +1,6 @@
-"""Writes a row for each call of a service that asks for request metrics, to its logstore, with the fields of the cloud.
+"""Writes a row for each call of a service with request metrics to its logstore, with the cloud's fields.
 
-`take` is called by the engine as a call ends; rows are written a fraction of a second later, many together.
+The engine calls `take` as a call ends; rows are written together a fraction of a second later.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sesame.store.logs.logstores.metric_rows import MetricRows
 
 TOPIC = "FCRequestMetrics"
 WRITTEN_TOGETHER_S = 0.15
-# POLICY: rows that wait beyond this many are dropped, and Sesame's log says how many.
+# POLICY: waiting rows beyond this number are dropped, and Sesame's log says how many.
 WAITING_MAX = 50_000
 _ERROR_TYPES = {"out_of_memory": "FunctionOOMError", "timeout": "FunctionTimeoutError"}
 _UNHANDLED = "FunctionUnhandledError"
@@ -62,14 +62,14 @@ class RequestMetrics:
         self._came.set()
 
     async def run(self) -> None:
-        """Writes what comes; never returns."""
+        """Writes rows as they come; never returns."""
         while True:
             await self._came.wait()
             await pause(self._clocks, WRITTEN_TOGETHER_S)
             await self.write()
 
     async def write(self) -> None:
-        """Writes what has come."""
+        """Writes the waiting rows."""
         self._came.clear()
         waiting, self._waiting = self._waiting, []
         if self._dropped:
@@ -80,7 +80,7 @@ class RequestMetrics:
         await self._rows.write(TOPIC, self._counted(waiting))
 
     def _counted(self, rows: Iterable[tuple[SourceKey, LogRecord]]) -> Iterator[tuple[SourceKey, LogRecord]]:
-        """With the instances that run now."""
+        """Adds the number of currently running instances."""
         running = Counter(self._instances())
         active = str(running.total())
         for source, record in rows:
@@ -90,7 +90,7 @@ class RequestMetrics:
 
 
 def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ended_s: float) -> Fields:
-    """The row's fields but for those of the machine (reference/companions.md §4.9). Times are Unix milliseconds."""
+    """The row's fields except those of the machine (reference/companions.md §4.9). Times are Unix milliseconds."""
     phases = outcome.phases
     ended_ms = ended_s * 1000
     began_ms = ended_ms - phases.total_ms

@@ -1,4 +1,4 @@
-"""Deletes logs whose time is up, and what is left of deleted logstores, a little at a time.
+"""Deletes expired logs, and the remains of deleted logstores, a little at a time.
 
 Run by `app` in the background.
 """
@@ -17,12 +17,12 @@ from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.sql import sqlite_file
 
 DAY_S = 86_400
-# One transaction deletes so many groups, so that no write waits long.
+# One transaction deletes this many groups, so that no write waits long.
 GROUPS_TOGETHER = 200
 
 
 class Retention:
-    """`wall` gives Unix seconds."""
+    """`wall` returns Unix seconds."""
 
     def __init__(
         self, path: Path, metadata: Metadata, commits: Commits, files: SegmentFiles, wall: Callable[[], float]
@@ -34,7 +34,7 @@ class Retention:
         self._wall = wall
 
     async def expire(self) -> None:
-        """On return nothing is left that is too old."""
+        """On return no expired log is left."""
         for known in self._metadata.all():
             ttl_days = known.logstore.ttl_days
             if 0 < ttl_days < TTL_FOREVER_DAYS:
@@ -47,7 +47,7 @@ class Retention:
         await asyncio.to_thread(self._sweep)
 
     async def _delete(self, logstore: int, before_s: int | None) -> None:
-        """All that was received before; None: all."""
+        """Deletes everything received before `before_s`, or everything."""
         while await self._commits.ask(lambda db: delete_some(db, logstore, before_s)):
             pass
 
@@ -62,7 +62,7 @@ class Retention:
 
 
 def delete_some(db: sqlite_file.Connection, logstore: int, before_s: int | None) -> bool:
-    """Within a transaction; False when there was nothing to delete."""
+    """Within a transaction; False if there was nothing to delete."""
     oldest = db.execute(
         "SELECT number, received_s FROM groups WHERE logstore = ? ORDER BY number LIMIT ?", (logstore, GROUPS_TOGETHER)
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Groups as the rows that queries look at."""
+"""Converts groups to the rows that queries read."""
 
 from collections.abc import Iterable, Iterator
 

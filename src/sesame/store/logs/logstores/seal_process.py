@@ -1,7 +1,7 @@
 """The process that writes one segment: reads groups from the file of the logstores, and writes a Parquet file.
 
-Started by `sealing`. It is a process of its own so that no call waits for the interpreter's lock, and it lets calls
-have the processor first. It says what it wrote on stdout, as the JSON of a `Segment`; `null` for no group.
+Started by `sealing`. It is a separate process so that no call waits for the interpreter's lock, and gives calls
+priority for the processor. It prints the result on stdout as the JSON of a `Segment`; `null` if there is no group.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Seals groups into segments, which queries read fast; joins small segments; makes missing ones again.
+"""Seals groups into segments, which queries read fast; merges small segments; makes missing ones again.
 
-Run by `app` in the background. A segment holds nothing that the file of the logstores does not hold too.
+Run by `app` in the background. Every log in a segment is in the file of the logstores, too.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.sql import sqlite_file
 
-# POLICY: a query loads the tail by itself, so the tail stays small enough for that to take a fraction of a second.
+# POLICY: a query loads the whole tail, so the tail stays small enough to load in a fraction of a second.
 TAIL_ROWS = 20_000
 TAIL_BYTES = 4 * 1024 * 1024
-# POLICY: so many small neighbours become one segment, of no more logs than one process may hold in memory.
+# POLICY: this many small neighbours are merged into one segment, whose logs must fit into one process's memory.
 JOINED = 8
 SEGMENT_ROWS_MAX = 200_000
 SMALL_ROWS = SEGMENT_ROWS_MAX // JOINED
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Work(NamedTuple):
-    """Groups from `first` on and before `end` are to be in one segment."""
+    """Groups from `first` on and before `end`, to be sealed in one segment."""
 
     logstore: int
     first: int
@@ -47,7 +47,7 @@ class SealFailed(Exception):
 
 
 class Sealer:
-    """`noticed` says that something was written."""
+    """Call `noticed` after a write."""
 
     def __init__(self, path: Path, files: SegmentFiles, commits: Commits, clocks: Clocks) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class Sealer:
         self._due.set()
 
     def damaged(self, segments: Sequence[tuple[int, int, int]]) -> None:
-        """These (logstore, first group, end) cannot be used and are made again."""
+        """Makes these segments (logstore, first group, end) again, because they cannot be used."""
         for place in segments:
             if place not in self._damaged:
                 log.warning(
@@ -74,7 +74,7 @@ class Sealer:
         self._due.set()
 
     async def run(self) -> None:
-        """Never returns; a process that fails is logged, and tried again later."""
+        """Never returns; a process that fails is logged, and retried later."""
         while True:
             await self._due.wait()
             self._due.clear()
@@ -87,7 +87,7 @@ class Sealer:
             await pause(self._clocks, PAUSE_S)
 
     async def seal(self) -> None:
-        """Seals all that is due. Raises `SealFailed` for logstores that cannot be, once all others are."""
+        """Seals everything that is due. Raises `SealFailed` for logstores that failed, after all others are done."""
         if self._damaged:
             places = sorted(self._damaged)
             await self._commits.ask(lambda db: forget_segments(db, places))
@@ -102,7 +102,7 @@ class Sealer:
             raise SealFailed("; ".join(f"logstore {number}: {error}" for number, error in failures.items()))
 
     def _next(self, without: Container[int]) -> Work | None:
-        """What to do next, of logstores that are not in `without`."""
+        """What to do next, except for the logstores in `without`."""
         with self._reader.connection() as db:
             missing = db.execute("SELECT logstore, first_group, end_group FROM segments WHERE document IS NULL")
             for place in missing:
@@ -161,14 +161,14 @@ class Sealer:
 
 
 def forget_segments(db: sqlite_file.Connection, places: Sequence[tuple[int, int, int]]) -> None:
-    """Within a transaction: from here on queries do not read them, and they are to be made again."""
+    """Within a transaction: queries no longer read these segments, and they will be made again."""
     db.executemany(
         "UPDATE segments SET document = NULL WHERE logstore = ? AND first_group = ? AND end_group = ?", places
     )
 
 
 def _end_of(db: sqlite_file.Connection, logstore: int, first: int) -> int:
-    """Behind the last group that goes into a segment which begins with the group `first`."""
+    """The end of a segment that begins with the group `first`."""
     rows, end = 0, first
     counts = db.execute(
         "SELECT number, row_count FROM groups WHERE logstore = ? AND number >= ? ORDER BY number", (logstore, first)
@@ -182,9 +182,9 @@ def _end_of(db: sqlite_file.Connection, logstore: int, first: int) -> int:
 
 
 def neighbours(segments: Sequence[tuple[int, int, bool]]) -> tuple[int, int] | None:
-    """The first group and the end of the first JOINED small segments that follow each other; None when there are none.
+    """The first group and the end of the first JOINED consecutive small segments; None if there are none.
 
-    `segments` are their first group, their end and whether they are small, in order.
+    `segments` are (first group, end, whether small), in order.
     """
     run: list[tuple[int, int, bool]] = []
     for segment in segments:
@@ -192,7 +192,7 @@ def neighbours(segments: Sequence[tuple[int, int, bool]]) -> tuple[int, int] | N
             run = []
             continue
         if run and run[-1][1] != segment[0]:
-            # Between them are numbers of groups that another node of the cluster gave.
+            # Between them are group numbers that another node of the cluster assigned.
             run = []
         run.append(segment)
         if len(run) == JOINED:
@@ -201,7 +201,7 @@ def neighbours(segments: Sequence[tuple[int, int, bool]]) -> tuple[int, int] | N
 
 
 def _record(db: sqlite_file.Connection, work: Work, segment: dict[str, object] | None, document: bytes) -> None:
-    """In one commit the groups are in the new segment, and in no other and not in the tail."""
+    """In one commit, moves the groups into the new segment, from other segments and the tail."""
     logstore, first, end = work
     if db.execute("SELECT 1 FROM logstores WHERE id = ?", (logstore,)).fetchone() is None:
         return
@@ -221,7 +221,7 @@ def _record(db: sqlite_file.Connection, work: Work, segment: dict[str, object] |
 
 
 def damaged_segments(file: Path, folder: Path) -> Iterator[Path]:
-    """Segments that the file mentions and that are not as they were written; blocks, as all are read."""
+    """Segments in the file whose checksum does not match; reads all of them, and blocks."""
     if not file.exists():
         return
     files = SegmentFiles(folder)

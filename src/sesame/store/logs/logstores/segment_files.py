@@ -1,6 +1,7 @@
 """The files of sealed segments: `logstores/<logstore>/<first>-<end>.parquet` below the data directory.
 
-The only part that knows where segments lie, so that another may keep them in an object store. Everything here blocks.
+Only this module knows where segments are stored, so that they could be moved to an object store. Everything here
+blocks.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from sesame.store.durable import make_folder, sync_file, sync_folder
 
 _PART = ".part"
-# What a Parquet file begins and ends with.
+# The first and last bytes of a Parquet file.
 _MAGIC = b"PAR1"
 _READ_BYTES = 1024 * 1024
 
@@ -19,9 +20,9 @@ _READ_BYTES = 1024 * 1024
 class SegmentFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
-        # Unknown files that the last sweep saw.
+        # Unknown files found by the last sweep.
         self._strays: set[Path] = set()
-        # Files whose checksums were right, as they were then.
+        # Files whose checksums matched, with their status at that time.
         self._intact: dict[Path, tuple[int, ...]] = {}
 
     def open(self) -> None:
@@ -31,14 +32,14 @@ class SegmentFiles:
         return self.root / str(logstore) / f"{first}-{end}.parquet"
 
     def size(self, logstore: int, first: int, end: int) -> int:
-        """Bytes; 0 for a file that is missing."""
+        """Bytes; 0 if the file is missing."""
         try:
             return self.path(logstore, first, end).stat().st_size
         except FileNotFoundError:
             return 0
 
     def is_whole(self, logstore: int, first: int, end: int) -> bool:
-        """Whether the file is there, and no part of it was cut off."""
+        """Whether the file exists and is not truncated."""
         try:
             with self.path(logstore, first, end).open("rb") as file:
                 if file.seek(0, os.SEEK_END) < 2 * len(_MAGIC):
@@ -49,7 +50,7 @@ class SegmentFiles:
             return False
 
     def is_intact(self, logstore: int, first: int, end: int, checksum: int | None) -> bool:
-        """Whether the file is whole and has this checksum. It is read once, and again when it was changed."""
+        """Whether the file is complete and has this checksum. It is read once, and again after a change."""
         if not self.is_whole(logstore, first, end):
             return False
         path = self.path(logstore, first, end)
@@ -63,20 +64,20 @@ class SegmentFiles:
         return True
 
     def draft(self, logstore: int, first: int, end: int) -> Path:
-        """Where to write a segment that `publish` gives its name. Its folder is there."""
+        """Where to write a segment before `publish` renames it. The folder exists."""
         path = self.path(logstore, first, end)
         make_folder(path.parent)
         return path.with_name(path.name + _PART)
 
     def publish(self, logstore: int, first: int, end: int) -> None:
-        """From here on the segment is there, complete, also after a power cut."""
+        """Makes the segment visible; it is complete and survives a power cut."""
         draft, path = self.draft(logstore, first, end), self.path(logstore, first, end)
         sync_file(draft)
         draft.rename(path)
         sync_folder(path.parent)
 
     def sweep(self, known: Collection[Path]) -> None:
-        """Deletes files that are not `known` and were not at the last sweep either: no query reads them any more."""
+        """Deletes files that are neither `known` now nor were at the last sweep: no query reads them any more."""
         strays = {path for path in self.root.glob("*/*") if path not in known}
         for path in strays & self._strays:
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The shards of a logstore: ranges of 128-bit hash keys, which may be split and merged.
 
-A shard that was split or merged is closed: it takes no logs any more and is read to its end. Pure functions over the
-`Logstore`; `metadata` keeps what they return.
+A shard that was split or merged is closed: it accepts no logs and is read to its end. Pure functions over
+`Logstore`; `metadata` stores the results.
 """
 
 import functools
@@ -17,7 +17,7 @@ from sesame.store.logs.logstores.interface import Shard
 KEY_BITS = 128
 KEY_DIGITS = KEY_BITS // 4
 LAST_KEY = "f" * KEY_DIGITS
-# POLICY: the cloud's bound of the shards that take logs; closed ones count too until their logs are gone.
+# POLICY: the cloud's limit of the open shards; closed ones count too until their logs are deleted.
 OPEN_MAX, ALL_MAX = 256, 1024
 
 
@@ -50,7 +50,7 @@ def check_key(hash_key: str) -> None:
 
 
 def shard_for(logstore: Logstore, hash_key: str, turn: int) -> int:
-    """The open shard that has the key; without one, that whose turn it is."""
+    """The open shard that contains the key; without a key, the one chosen by `turn`."""
     if not logstore.layout and not hash_key:
         return turn % logstore.shards
     taking = [each for each in ranges_of(logstore) if not each.closed_s]
@@ -67,7 +67,7 @@ def require_shard(logstore: Logstore, shard: int) -> ShardRange:
 
 
 def split(logstore: Logstore, shard: int, keys: Sequence[str], now_s: int) -> Logstore:
-    """The shard is closed, and new ones begin at its begin and at each key. Raises `NotFound`, `Invalid`."""
+    """Closes the shard and opens new ones that start at its start and at each key. Raises `NotFound`, `Invalid`."""
     parent = _require_open(logstore, shard)
     edges = [parent.begin, *keys, parent.end]
     if any(before >= after for before, after in itertools.pairwise(edges)):
@@ -76,14 +76,14 @@ def split(logstore: Logstore, shard: int, keys: Sequence[str], now_s: int) -> Lo
 
 
 def middles(logstore: Logstore, shard: int, count: int) -> list[str]:
-    """The keys that part a shard into so many equal ones."""
+    """The keys that divide a shard into `count` equal ones."""
     parent = require_shard(logstore, shard)
     begin, end = int(parent.begin, 16), int(parent.end, 16)
     return [key_text(begin + (end - begin) * number // count) for number in range(1, count)]
 
 
 def merge(logstore: Logstore, shard: int, now_s: int) -> Logstore:
-    """The shard and the next one are closed, and a new one takes their place. Raises `NotFound`, `Invalid`."""
+    """Closes the shard and the next one, and opens one in their place. Raises `NotFound`, `Invalid`."""
     left = _require_open(logstore, shard)
     for right in ranges_of(logstore):
         if right.begin == left.end and not right.closed_s:
@@ -92,7 +92,7 @@ def merge(logstore: Logstore, shard: int, now_s: int) -> Logstore:
 
 
 def without_expired(logstore: Logstore, before_s: int) -> Logstore:
-    """Without the shards that were closed before that, as their logs are gone."""
+    """Without the shards that were closed before that, because their logs are deleted."""
     kept = tuple(each for each in logstore.layout if not each.closed_s or each.closed_s >= before_s)
     return msgspec.structs.replace(logstore, layout=kept)
 

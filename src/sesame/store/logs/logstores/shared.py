@@ -1,8 +1,8 @@
-"""Has a cluster's Log Service find its projects, logstores, indexes and consumers wherever the writer is.
+"""Makes a cluster's projects, logstores, indexes and consumers available wherever the writer runs.
 
-Used by `store.LogStorage` for the writer of a cluster. The truth is in the database that all nodes share; the small
-tables of `logstores.db` are a copy, made when a node begins to lead. From then on each change of them is in the
-database first (`shared_changes`). Logs, which are much, are not among them.
+Used by `store.LogStorage` for the writer of a cluster. The database that all nodes share is authoritative; the small
+tables of `logstores.db` are a copy, made when a node begins to lead. From then on each change of them is committed to
+the database first (`shared_changes`). Logs are not included, because they are too large.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ from sesame.store.sql.log_schema import log_service
 from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 from sesame.store.sql.schema import counters
 
-# Which Log Service the rows are of: known to the file as well, as one from before the cluster has other logstores under
-# the same numbers.
+# The id of the Log Service to which the rows belong; the file contains it too, because a file from before the cluster
+# has other logstores under the same numbers.
 LINEAGE = "log_service"
-# Each writer may give so many logstores numbers, and so many groups of each logstore.
+# How many numbers each writer reserves for logstores, and for the groups of each logstore.
 IDS, IDS_COUNT = "log_service_ids", 1 << 20
 GROUPS, GROUPS_COUNT = "log_service_groups", 1 << 24
-# More than one writer makes. Of groups, which have `ROW_BITS` less than 63 bits, enough until the year 2161.
+# More than one writer assigns. Group numbers have `ROW_BITS` less than 63 bits, enough until the year 2161.
 IDS_PER_SECOND, GROUPS_PER_SECOND = 1 << 8, 1 << 11
-# So often the numbers that were given are told, so that the next writer begins behind them.
+# How often assigned numbers are reported, so that the next writer starts after them.
 TOLD_EVERY_S = 60.0
 
 
@@ -45,7 +45,7 @@ _decode = msgspec.msgpack.Decoder(list[Any]).decode
 
 class SharedRows:
     def __init__(self, database: Database, path: Path, wall: Callable[[], float]) -> None:
-        """`path` of the file of the logstores; `wall` gives Unix seconds."""
+        """`path` of the file of the logstores; `wall` returns Unix seconds."""
         self._database = database
         self._wall = wall
         self._path = path
@@ -53,11 +53,11 @@ class SharedRows:
         self._changes: SharedChanges | None = None
 
     async def exist(self) -> bool:
-        """Whether the database has any, as that of a cluster. Raises `PlatformError`."""
+        """Whether the database has any rows, that is, belongs to a cluster. Raises `PlatformError`."""
         return await self._database.read(_lineage) is not None
 
     async def prepare(self) -> None:
-        """Before the file is opened: one that is not of this cluster is set aside. Raises `PlatformError`."""
+        """Call before opening the file: quarantines one that is not of this cluster. Raises `PlatformError`."""
         lineage = await self._database.read(_lineage)
         if lineage is None:
             return
@@ -69,9 +69,9 @@ class SharedRows:
             )
 
     async def begin(self, commits: Commits) -> None:
-        """On return the file has what the database has, and changes of it get there. Raises `PlatformError`.
+        """On return the file equals the database, and its changes go there. Raises `PlatformError`.
 
-        Where the database has nothing yet, it gets what the file has.
+        If the database has nothing yet, it gets the rows of the file.
         """
         self._commits = commits
         id_now, group_now = (at_time(self._wall(), each) for each in (IDS_PER_SECOND, GROUPS_PER_SECOND))
@@ -90,9 +90,9 @@ class SharedRows:
         await self.tell_numbers()
 
     async def tell_numbers(self) -> None:
-        """Others give none of the numbers that were given here, nor the next ones. Raises `PlatformError`.
+        """Reserves the numbers assigned here, and those after them, against reuse. Raises `PlatformError`.
 
-        Rows of which the database may have something else than the file are brought, too.
+        Also writes rows that may differ between the database and the file.
         """
         assert self._commits is not None
         assert self._changes is not None
@@ -118,7 +118,7 @@ class SharedRows:
 
 
 class LogService(NamedTuple):
-    """What a cluster's database says, for a copy of a node's file. Nobody has numbers from the next ones on."""
+    """The rows of a cluster's database, for a copy of a node's file. The next numbers are unused."""
 
     lineage: int
     rows: list[Row]
@@ -137,7 +137,7 @@ class LogService(NamedTuple):
 
 
 def log_service_of(connection: sa.Connection) -> LogService | None:
-    """Of a state of the database; None if it is no cluster's."""
+    """From a state of the database; None if it belongs to no cluster."""
     lineage = _lineage(connection)
     if lineage is None:
         return None
@@ -147,7 +147,7 @@ def log_service_of(connection: sa.Connection) -> LogService | None:
 
 
 def with_log_service(path: Path, found: LogService) -> sqlite_file.Connection:
-    """A copy of a node's file, or a new one, that has what the database has. Of another cluster's nothing is left."""
+    """A copy of a node's file, or a new one, with the database's rows. Discards the file if it is another cluster's."""
     if _lineage_of(path) not in (None, found.lineage):
         discard(path)
     db = open_file(path, durable=False)
@@ -157,7 +157,7 @@ def with_log_service(path: Path, found: LogService) -> sqlite_file.Connection:
     return db
 
 
-# In the database
+# In the database:
 
 
 def _lineage(connection: sa.Connection) -> int | None:
@@ -168,11 +168,11 @@ def _rows(connection: sa.Connection) -> list[Row]:
     return [Row(*row) for row in connection.execute(sa.select(log_service))]
 
 
-# In the file
+# In the file:
 
 
 def _lineage_of(path: Path) -> int | None:
-    """None if it has no project yet, or is not there."""
+    """None if the file has no project yet, or does not exist."""
     if not path.exists():
         return None
     try:
@@ -180,7 +180,7 @@ def _lineage_of(path: Path) -> int | None:
             if db.execute("PRAGMA user_version").fetchone()[0] and db.execute("SELECT 1 FROM projects").fetchone():
                 return int(db.execute("PRAGMA application_id").fetchone()[0])
     except sqlite_file.Error:
-        # Opening it for writing says what is wrong with it.
+        # Opening it for writing will report what is wrong with it.
         return None
     return None
 
@@ -208,7 +208,7 @@ def _take_all(db: sqlite_file.Connection, lineage: int, rows: Sequence[Row]) -> 
 
 
 def _own_rows(db: sqlite_file.Connection, number: int) -> tuple[int, list[Row]]:
-    """The lineage of the file, this number if it has none, and all of its rows."""
+    """The lineage of the file, or `number` if it has none, and all of its rows."""
     lineage = int(db.execute("PRAGMA application_id").fetchone()[0]) or number
     db.execute(f"PRAGMA application_id = {lineage}")
     found = [

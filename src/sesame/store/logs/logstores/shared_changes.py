@@ -1,8 +1,8 @@
 """Changes of the small tables of a cluster's Log Service: in the database first, then in this node's file.
 
-Used by `shared.SharedRows`. What the database refuses is not in the file either. Changes that wait at a time are tried
-together in a transaction that is undone, which says what rows they would leave; these go into the database, and then
-the changes are made. Nobody else changes these tables meanwhile.
+Used by `shared.SharedRows`. A change that the database refuses is not made in the file either. Waiting changes are
+first tried together in a transaction that is rolled back, which shows the rows they would write; these go into the
+database, and then the changes are made. Nobody else changes these tables meanwhile.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
 
 
-# Those that others refer to come first.
+# Tables that others refer to come first.
 TABLES = (
     Table("projects", ("name",), ("document",)),
     Table("logstores", ("id",), ("project", "name", "document", "log_index")),
@@ -43,7 +43,7 @@ _BY_NAME = {table.name: table for table in TABLES}
 
 
 class Row(NamedTuple):
-    """A row as the database has it; no `document` if it is gone."""
+    """A row as stored in the database; without a `document`, it is deleted."""
 
     kind: str
     key: str
@@ -64,7 +64,7 @@ class _Change(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """What each change raised, and the rows as they would be after those that raised nothing."""
+    """The error of each change, and the rows as they would be after the changes without errors."""
 
     failures: list[Exception | None]
     rows: list[Row]
@@ -88,18 +88,18 @@ class SharedChanges:
         self._file = file
         self._waiting: list[_Change] = []
         self._serving: asyncio.Task[None] | None = None
-        # Rows of which it is not known whether the database has them as the file does: they go with the next change.
+        # Rows that may differ between the database and the file: they are written with the next change.
         self._unsure: set[Key] = set()
 
     async def begin(self) -> None:
-        """From here on the file's connection notes which rows it changes."""
+        """Makes the file's connection record which rows it changes."""
         await self._file.ask(_watch)
 
     async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T:
-        """Returns what `act` returned, once database and file have it; raises what it raised. It is run twice.
+        """Returns the result of `act` once database and file have the change; raises its error. It is run twice.
 
-        Raises `PlatformError` if one of them does not take it: then nothing of it is seen. It happens although who
-        waits for it goes away.
+        Raises `PlatformError` if one of them fails: then no part of the change is visible. It is made even if
+        the caller is cancelled.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Change(act, answer))
@@ -108,12 +108,12 @@ class SharedChanges:
         return await answer
 
     async def settle(self) -> None:
-        """On return the database has what the file has. Raises `PlatformError`."""
+        """On return the database equals the file. Raises `PlatformError`."""
         if self._unsure:
             await self.write(lambda _db: None)
 
     async def close(self) -> None:
-        """Returns when all that was asked for is answered."""
+        """Returns when every request is answered."""
         if self._serving is not None:
             await self._serving
 
@@ -140,19 +140,19 @@ class SharedChanges:
         except Exception:
             await self._take_back()
             raise
-        # Nothing differs, unless a change goes by more than the file.
+        # Nothing differs, unless a change depends on more than the file.
         self._unsure = {(row.kind, row.key) for row in {*rows}.difference(tried.rows)}
         for change, result in zip(passed, results, strict=True):
             change.succeed(result)
 
     async def _store(self, rows: Sequence[Row]) -> None:
         if rows:
-            # A commit of which no answer came may have been made.
+            # A commit whose answer is lost may have been made.
             self._unsure |= {(row.kind, row.key) for row in rows}
             await self._database.write(lambda connection: store(connection, rows))
 
     async def _take_back(self) -> None:
-        """The file did not take what the database has."""
+        """Restores the database after the file refused a change."""
         keys = set(self._unsure)
         try:
             rows = await self._file.ask(lambda db: [row_of(db, *key) for key in keys])
@@ -163,7 +163,7 @@ class SharedChanges:
 
 
 def store(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """In a transaction of the database."""
+    """Call in a transaction of the database."""
     kept = [row._asdict() for row in rows if row.document is not None]
     if kept:
         connection.execute(upsert(log_service), kept)
@@ -174,7 +174,7 @@ def store(connection: sa.Connection, rows: Sequence[Row]) -> None:
 
 
 def row_of(db: sqlite_file.Connection, kind: str, key: str) -> Row:
-    """As the file has it."""
+    """The row as stored in the file."""
     table = _BY_NAME[kind]
     here = " AND ".join(f"{column} = ?" for column in table.key)
     found = db.execute(f"SELECT {', '.join(table.columns)} FROM {kind} WHERE {here}", decode_key(key)).fetchone()
@@ -194,7 +194,7 @@ def _watch(db: sqlite_file.Connection) -> None:
 
 
 def _try(db: sqlite_file.Connection, changes: Sequence[_Change], unsure: set[Key]) -> _Tried:
-    """Within a transaction, which then has changed nothing."""
+    """Within a transaction, which it leaves unchanged."""
     failures: list[Exception | None] = []
     db.execute("SAVEPOINT trial")
     for change in changes:
@@ -215,7 +215,7 @@ def _try(db: sqlite_file.Connection, changes: Sequence[_Change], unsure: set[Key
 
 
 def _apply(db: sqlite_file.Connection, changes: Sequence[_Change]) -> tuple[list[Any], list[Row]]:
-    """Within a transaction: what the changes returned, and the rows that they left."""
+    """Within a transaction: the results of the changes, and the rows that they wrote."""
     results = [change.act(db) for change in changes]
     rows = [row_of(db, *key) for key in _changed(db)]
     db.execute("DELETE FROM temp.changed")

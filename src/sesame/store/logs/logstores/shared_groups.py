@@ -1,7 +1,7 @@
-"""Brings the logs of a cluster's logstores into the bucket, and those that other nodes took from there.
+"""Uploads the logs of a cluster's logstores to the bucket, and copies those that other nodes accepted.
 
-Used by `store.LogStorage` for the writer of a cluster. Until all that others took is here, nothing is read: a reader
-that goes by cursors would pass over what is missing.
+Used by `store.LogStorage` for the writer of a cluster. Nothing can be read until all logs of others are here, because a
+reader that advances a cursor would skip the missing ones.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.progress import Tell
 from sesame.store.sql import sqlite_file
 
-# POLICY: who reads waits so long for what is not here yet, before he is told to come again.
+# POLICY: how long reads wait for missing logs before they are refused with an error that asks to retry.
 READS_WAIT_S = 20.0
 DAY_S = 86_400
 
@@ -44,21 +44,21 @@ class SharedGroups:
         self._logstores: Callable[[], Sequence[Known]] = lambda: ()
         self._turn = asyncio.Lock()
         self._whole = asyncio.Event()
-        # Of each logstore the number of the next group when all before were in the bucket, and the topics told.
+        # For each logstore, the number of the next group when all earlier ones were uploaded, and the reported topics.
         self._brought: dict[int, int] = {}
         self._told: dict[int, set[str]] = {}
-        # Of groups, what was added later stays behind: nothing else belongs between two that were added.
+        # Groups added later stay later: nothing else belongs between two that were added.
         how = How(bucket_groups.SEGMENT_BYTES, lambda _former, _later: True, self._join)
         self.merging = Merging(index, objects, how)
         self._bringing = Bringing(self.bring, "logs of logstores", clocks, tell)
 
     async def begin(self, commits: Commits, logstores: Callable[[], Sequence[Known]]) -> None:
-        """Once numbers are reserved, before the first log."""
+        """Call once numbers are reserved, before the first log."""
         self._commits, self._logstores = commits, logstores
         await commits.ask(bucket_groups.begin)
 
     async def whole(self) -> None:
-        """Returns when all is here. Raises `StoreUnavailable` when that takes long."""
+        """Returns when all logs are here. Raises `StoreUnavailable` if that takes too long."""
         if not self._whole.is_set():
             try:
                 async with asyncio.timeout(READS_WAIT_S):
@@ -69,17 +69,17 @@ class SharedGroups:
                 ) from None
 
     async def settled(self) -> None:
-        """Returns when all is here, however long that takes."""
+        """Returns when all logs are here, however long that takes."""
         await self._whole.wait()
 
     async def copy_for_ever(self) -> None:
-        """Until all is here, as nobody else writes then; from then on small segments are joined."""
+        """Copies until all logs are here, after which nobody else writes; then keeps merging small segments."""
         if not self._whole.is_set():
             await copied(self.copy, "logs of logstores", self._clocks)
         await self.merging.run(self._clocks)
 
     async def copy(self) -> int:
-        """Copies what is not here, the oldest first; returns how many segments. Raises `PlatformError`."""
+        """Copies missing segments, the oldest first; returns their number. Raises `PlatformError`."""
         assert self._commits is not None
         here = await self._commits.ask(bucket_groups.here)
         count, after, there = 0, 0, list[Part]()
@@ -96,7 +96,7 @@ class SharedGroups:
         return count
 
     async def bring_for_ever(self) -> None:
-        # Not before it is known what is in the bucket.
+        # Only after it is known what is in the bucket.
         await self._whole.wait()
         await self._bringing.run()
 
@@ -113,17 +113,17 @@ class SharedGroups:
                     self._told.setdefault(part.logstore, set()).update(part.topics)
 
     async def close(self) -> None:
-        """The last logs too, if the bucket takes them soon."""
+        """Uploads the last logs too, if the bucket accepts them soon."""
         if self._commits is not None and self._whole.is_set():
             await self._bringing.close()
 
     async def expire(self) -> None:
-        """Deletes in the bucket what logstores do not keep any more. Raises `PlatformError`."""
+        """Deletes expired logs from the bucket. Raises `PlatformError`."""
         await self._index.expire(self._oldest_s())
         await self._objects.clean()
 
     def _sealed(self) -> SealedGroups | None:
-        """On a thread."""
+        """Runs on a thread."""
         with self._reader.connection() as db:
             found = bucket_groups.next_groups(db)
             changed = [logstore for logstore, number in found.items() if self._brought.get(logstore) != number]
@@ -145,7 +145,7 @@ class SharedGroups:
             log.error("a segment of logs is lost", digest=segment.digest, problem=problem, logstores=lost)
 
     def _oldest_s(self) -> dict[int, int]:
-        """Of each logstore, when the oldest logs came that it keeps."""
+        """For each logstore, the receive time before which its logs are expired."""
         now_s = int(self._clocks.wall())
         return {
             each.id: now_s - each.logstore.ttl_days * DAY_S if 0 < each.logstore.ttl_days < TTL_FOREVER_DAYS else 0

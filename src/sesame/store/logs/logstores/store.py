@@ -1,6 +1,6 @@
 """The store of the Log Service: `interface.Logstores`, durable, in the data directory.
 
-Made by `app`; each part has a file of its own: `metadata`, `commits`, `reading`, `queries`, `consumers`, `sealing`,
+Created by `app`; each part has a file of its own: `metadata`, `commits`, `reading`, `queries`, `consumers`, `sealing`,
 `retention`.
 """
 
@@ -41,9 +41,9 @@ log = structlog.get_logger(__name__)
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What a cluster's Log Service has wherever its writer is: all but logs, and these.
+    """The data of a cluster's Log Service that are available wherever its writer runs: `rows`, and logs in `groups`.
 
-    A Sesame of no cluster that has a cluster's database has its rows, and brings no `groups` anywhere.
+    A Sesame without a cluster that uses a cluster's database has its rows, but no `groups`.
     """
 
     rows: SharedRows
@@ -51,7 +51,7 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 class LogStorage:
-    """As `interface.Logstores` says. One for each data directory; belongs to one event loop."""
+    """Implements `interface.Logstores`. One for each data directory; belongs to one event loop."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class LogStorage:
         durable: bool = True,
         shared: Shared | None = None,
     ) -> None:
-        """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk.
+        """`path` is the database, `segments` the folder of sealed segments. A `durable` commit is on the disk.
 
-        `processes` answer the queries; who made them closes them after this. In a cluster all is `shared`.
+        `processes` answer the queries; the caller closes them after this. In a cluster, `shared` is set.
         """
         self._rows = None if shared is None else shared.rows
         self._groups = None if shared is None else shared.groups
@@ -86,7 +86,7 @@ class LogStorage:
         self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)
         self._listeners: list[interface.Listener] = []
         self._turns = itertools.count()
-        # The background tasks of the store, for who keeps them alive.
+        # The store's background tasks, for the caller that keeps them running.
         self.seal = self._sealer.seal
         self.expire = self._retention.expire
 
@@ -104,7 +104,7 @@ class LogStorage:
 
     async def seal_for_ever(self) -> None:
         if self._groups is not None:
-            # What comes from other nodes is sealed together, once all is here.
+            # Segments are made from other nodes' groups only once all of them are here.
             await self._groups.settled()
         await self._sealer.run()
 
@@ -115,7 +115,7 @@ class LogStorage:
         await self._commits.close()
 
     async def expect_queries(self) -> None:
-        """From now on a process stands ready for them, as soon as there is an index that one could go by."""
+        """Keeps a query process ready, as soon as there is an index that a query could use."""
         self._queries_are_expected = True
         if any(known.index is not None for known in self.metadata.all()):
             await self._queries.keep_ready()
@@ -138,7 +138,7 @@ class LogStorage:
         self._sealer.damaged(segments)
 
     async def kept(self) -> Kept:
-        """Raises `PlatformError` where the file does not answer."""
+        """Raises `PlatformError` if the file does not answer."""
         try:
             return await asyncio.to_thread(kept, self._path, self._segments, self._reader)
         except sqlite_file.Error as error:
@@ -217,7 +217,7 @@ class LogStorage:
                 listener(known.logstore.project, known.logstore.name)
 
     def written(self, logstores: Sequence[int]) -> None:
-        """Another process has written to the logstores of these numbers."""
+        """Called when another process has written to the logstores with these numbers."""
         self.announce([known for known in self.metadata.all() if known.id in logstores])
 
     async def shards(self, project: str, logstore: str) -> Sequence[interface.Shard]:
@@ -232,7 +232,7 @@ class LogStorage:
         return await self.metadata.merge_shards(project, logstore, shard)
 
     async def _whole(self) -> None:
-        """In a cluster: what other nodes took is here. Raises `StoreUnavailable` when that takes long."""
+        """In a cluster: waits for the logs of other nodes. Raises `StoreUnavailable` if that takes too long."""
         if self._groups is not None:
             await self._groups.whole()
 

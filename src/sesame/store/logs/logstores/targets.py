@@ -1,6 +1,6 @@
 """Decides whether a function's lines may go to the logstore that its service names.
 
-Asked by the log writer's side in the server for each batch, and by `GetService` through the endpoint.
+Called by the server's side of the log writer for each batch, and by `GetService` through the endpoint.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from sesame.store.logs.routes import Route
 
 MULTI_LINE_RULE = "DefaultRegex"
 
-# The service as a version froze it, or as it is; None when it is gone.
+# The service as frozen in a version, or its current state; None if it is deleted.
 ServiceOf = Callable[[str, str], Service | None]
-# Why the role of a service does not let its lines be written to a project's logstore; "" where it does.
+# Why the role of a service does not allow writing to a project's logstore; "" if it does.
 Objection = Callable[[Service, str, str], str]
 
 
 class LogTargets:
-    """Reads memory alone; belongs to the event loop's thread."""
+    """Reads only memory; belongs to the event loop's thread."""
 
     def __init__(self, metadata: Metadata, service_of: ServiceOf, objection: Objection) -> None:
         self._metadata = metadata
@@ -36,7 +36,7 @@ class LogTargets:
         return self._route(service, source.log_project, source.logstore)
 
     def problem(self, service: Service) -> str:
-        """Why what its functions write is not in the logstore of its `logConfig`; "" where it is, or none is set."""
+        """Why its functions' output is not in the logstore of its `logConfig`; "" if it is, or none is set."""
         config = service.log_config
         route = self._route(service, config.project, config.logstore) if config.project else ""
         return route if isinstance(route, str) else ""

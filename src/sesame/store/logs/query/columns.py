@@ -1,6 +1,6 @@
-"""The columns that SQL sees of the logs: the fields of the index with `doc_value`, and the reserved ones.
+"""The columns of the logs in SQL: the fields of the index with `doc_value`, and the reserved ones.
 
-Called by `engine`. A column is as its index types it: text, bigint or double.
+Called by `engine`. The index determines a column's type: text, bigint or double.
 """
 
 from collections.abc import Collection
@@ -28,7 +28,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def columns_of(index: LogIndex, fields: Fields) -> dict[str, Column]:
-    """The columns by their names. Of names that differ in case alone the first counts."""
+    """The columns by name. Of names that differ only in case, the first counts."""
     columns = {each: Column(expression) for each, expression in RESERVED.items()}
     for field, key in index.keys.items():
         text = fields.tag(field.removeprefix(TAG)) if field.startswith(TAG) else fields.value(field)
@@ -50,7 +50,7 @@ def _add(columns: dict[str, Column], field: str, key: KeyIndex, text: str) -> No
 
 
 def view_of(columns: dict[str, Column], used: Collection[str], condition: str, *, everything: bool) -> str:
-    """The view `log`, of the logs that the search finds: the columns that are used, or `everything`."""
+    """The view `log` of the logs that the search finds, with the used columns, or `everything`."""
     shown = [
         f"{column.expression} AS {name(each)}"
         for each, column in columns.items()

@@ -1,6 +1,6 @@
-"""The search before the bar as a DuckDB condition over the view `logs`, by the index of a logstore.
+"""Translates the search before the bar to a DuckDB condition over the view `logs`, using the index of a logstore.
 
-Called by `engine`. Raises `QueryRefused` for what the index does not allow.
+Called by `engine`. Raises `QueryRefused` for searches that the index does not allow.
 """
 
 import re
@@ -18,8 +18,8 @@ from sesame.store.logs.query.words import EXACT, Rule, has_phrase, has_word, key
 RESERVED = {"__topic__": "topic", "__source__": "source", "source": "source"}
 TIME = "__time__"
 NOTHING = "FALSE"
-# POLICY: of all keywords together. A keyword may be a long text, and each of its words is looked for in each field: a
-# thousand of them took DuckDB a minute to plan, before it looked at one log.
+# POLICY: of all keywords together. A keyword may be a long text, and each of its words is searched in each field:
+# DuckDB took a minute to plan a thousand of them, before it read a single log.
 WORDS_MAX = 100
 
 _LONG = "[-+]?[0-9]+"
@@ -28,7 +28,7 @@ _NUMBER = re.compile(_DOUBLE)
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A field that can be searched by its name: its values as texts, as numbers where it has a type of numbers."""
+    """A field that can be searched by name: its values as text, or as numbers if it has a numeric type."""
 
     text: str
     rule: Rule
@@ -36,18 +36,18 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def as_number(text: str, kind: str) -> str:
-    """The number that a text is, or NULL: a long that is no whole number cannot be found."""
+    """The text as a number, or NULL: a long that is not a whole number cannot be found."""
     pattern, cast = (_LONG, "BIGINT") if kind == "long" else (_DOUBLE, "DOUBLE")
     return f"CASE WHEN regexp_full_match({text}, {literal(pattern)}) THEN TRY_CAST({text} AS {cast}) END"
 
 
 def json_leaf(text: str, path: Iterable[str]) -> str:
-    """The value at a path of a JSON text; NULL where the text is no JSON."""
+    """The value at a path of a JSON text; NULL if the text is not JSON."""
     return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {literal(pointer(*path))}) END"
 
 
 class Conditions:
-    """Writes conditions for one index and the fields of one relation."""
+    """Builds conditions for one index and the fields of one relation."""
 
     def __init__(self, index: LogIndex, fields: Fields) -> None:
         self._index = index
@@ -107,7 +107,7 @@ class Conditions:
         field = self._field(comparison.field) if self._is_indexed(comparison.field) else None
         if field is not None and field.number and _NUMBER.fullmatch(comparison.value):
             return f"{field.number} {comparison.operator} {comparison.value}"
-        # The manual: without an index of numbers this is a search for the words of what was written.
+        # According to the manual, without a numeric index this is a search for the words of the expression.
         texts = (comparison.field, comparison.operator, comparison.value)
         conditions = (self._anywhere(tree.Words(text, quoted=True), without_words="TRUE") for text in texts)
         return "(" + " AND ".join(conditions) + ")"
@@ -131,7 +131,7 @@ class Conditions:
         return special or field in self._index.keys or find_leaf(self._index, field) is not None
 
     def _anywhere(self, words: tree.Words, without_words: str = NOTHING) -> str:
-        """The words, each in some field. A text that has no words is found nowhere, or as `without_words` says."""
+        """Each word in some field. A text without words matches nothing, or as `without_words` says."""
         by_words: dict[tuple[str, ...], list[_Place]] = {}
         for place in self._places():
             found = tuple(words_of(words.text, place.rule, wildcards=not words.quoted))
@@ -143,7 +143,7 @@ class Conditions:
         return "(" + " OR ".join(conditions) + ")"
 
     def _places(self) -> list["_Place"]:
-        """Where a search without a field looks: fields with an index of their own by its rules."""
+        """Where a search without a field looks; fields with an index of their own use its rules."""
         line, keys = self._index.line, self._index.keys
         places = [
             _Place(self._fields.value(field), _rule(key), field)
@@ -167,7 +167,7 @@ class Conditions:
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A value to look for words in, with the name of its field if that counts too, or the JSON object `rest`."""
+    """A value to search for words, with the name of its field if that is searched too, or the JSON object `rest`."""
 
     value: str
     rule: Rule
@@ -196,7 +196,7 @@ def _any(values: str, condition: str) -> str:
 
 
 def _all_words(words: tree.Words, places: list[_Place]) -> str:
-    """Each word in some of the places, which cut the text into the same words."""
+    """Each word in some of the places, all of which split the text into the same words."""
     wildcards = not words.quoted
     found = words_of(words.text, places[0].rule, wildcards=wildcards)
     if not found:
@@ -223,7 +223,7 @@ def _typed(text: str, key: KeyIndex) -> Field:
 
 
 def find_leaf(index: LogIndex, field: str) -> tuple[str, list[str], KeyIndex] | None:
-    """The field of type json that `field` (`info.user.name`) leads into, the path in it, and the leaf's index."""
+    """The JSON field that contains `field` (`info.user.name`), the path in it, and the leaf's index."""
     for name, key in index.keys.items():
         if key.type == "json" and field.startswith(name + "."):
             below = field[len(name) + 1 :]

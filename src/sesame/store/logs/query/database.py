@@ -1,6 +1,6 @@
-"""The DuckDB that answers queries: one in memory for all of them, and a connection of its own for each.
+"""The DuckDB that answers queries: one in-memory database for all, and a separate connection for each.
 
-Used by `engine`. SAFETY: it can read the folder of the segments and nothing else: no other file, no network, no
+Used by `engine`. SAFETY: it can read only the folder of the segments: no other file, no network, no
 extension; and no statement can change that. Opening one takes longer than most queries, so it stays open.
 """
 
@@ -13,7 +13,7 @@ import duckdb
 
 from sesame.store.logs.query.literals import literal
 
-# DuckDB forgets an interrupt that comes between two statements, so it is repeated until the query has ended.
+# DuckDB ignores an interrupt that comes between two statements, so it is repeated until the query has ended.
 INTERRUPT_AGAIN_S = 0.05
 
 
@@ -46,7 +46,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def watching(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """While the body runs, `set` interrupts the connection. Raises as it does if it came before."""
+        """While the body runs, `set` interrupts the connection; if it was already called, raises immediately."""
         with self._lock:
             if self._is_set:
                 raise duckdb.InterruptException("interrupted before it began")
@@ -60,7 +60,7 @@ class Interrupt:
 
 
 class Database:
-    """Several threads may take connections at a time. All share its memory and its threads."""
+    """Several threads may open connections at a time. All share its memory and its threads."""
 
     def __init__(self, folder: Path, *, memory_mb: int, threads: int) -> None:
         self._folder = folder
@@ -71,7 +71,7 @@ class Database:
 
     @contextlib.contextmanager
     def connection(self, interrupt: Interrupt) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection, whose temporary tables and views nobody else sees, until the body ends."""
+        """A connection for the duration of the body, with temporary tables and views that no other connection sees."""
         with self._lock:
             if self._root is None:
                 self._root = self._open()
@@ -81,7 +81,7 @@ class Database:
             with interrupt.watching(connection):
                 yield connection
         except (duckdb.FatalException, duckdb.InternalException):
-            # DuckDB answers nothing afterwards: the next query opens another.
+            # DuckDB answers nothing afterwards, so the next query opens another.
             with self._lock:
                 self._root = None if self._root is root else self._root
             raise
@@ -96,9 +96,9 @@ class Database:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         root = duckdb.connect(config={"memory_limit": f"{self._memory_mb}MB", "threads": self._threads})
-        # Nothing is written to a disk: what needs more memory than there is ends.
+        # Nothing is written to a disk: a query that needs more memory than the limit fails.
         root.execute("SET temp_directory = ''")
-        # No name of a table means a variable of this program.
+        # The name of a table must never refer to a Python variable.
         root.execute("SET python_enable_replacements = false")
         root.execute(f"SET allowed_directories = [{literal(str(self._folder))}]")
         root.execute("SET enable_external_access = false")

@@ -1,6 +1,6 @@
-"""What DuckDB says of a statement that passed the checks, in the Log Service's words. Called by `engine`.
+"""Translates DuckDB's errors for statements that passed the checks into the Log Service's messages. Called by `engine`.
 
-Only what a caller's statement or data can cause is worded. Anything else is a defect of ours and is raised on.
+Only errors that a caller's statement or data can cause are translated. Any other is a bug in Sesame and is raised.
 """
 
 import re
@@ -14,7 +14,7 @@ _CONVERSION = re.compile(r"Could not convert string '([^']*)' to ([A-Z0-9]+)")
 _ARGUMENTS = re.compile(r"argument types '(?!sls_)([a-z]\w*)\(([A-Z, ]*)\)'")
 _COMPARED = re.compile(r"Cannot compare values of type (\w+) and type (\w+)")
 _TYPES = {"INT64": "BIGINT", "INT32": "INTEGER"}
-# Texts of our own macros, which the cloud has too.
+# Error texts of Sesame's own macros, which the cloud has too.
 _OURS = re.compile(
     r"(Cannot cast '.*' to [A-Z]+|result of sequence function .* entries|Target length .*\]|The combined .* large)",
     re.DOTALL,
@@ -22,7 +22,7 @@ _OURS = re.compile(
 
 
 def refusal_of(error: duckdb.Error, memory_mb: int) -> Exception:
-    """The refusal that says what is wrong; the error itself when the statement cannot be why."""
+    """The refusal that describes the error; the error itself if the statement cannot be the cause."""
     text = str(error)
     match error:
         case duckdb.OutOfMemoryException():

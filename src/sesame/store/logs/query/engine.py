@@ -1,6 +1,6 @@
-"""Answers queries: searches, counts over time, and SQL, over what a `Source` has. Called by the store, in threads.
+"""Answers queries: searches, counts over time, and SQL, over the logs of a `Source`. Called by the store, on threads.
 
-Every method blocks, takes as much memory and as many threads as its limits say, and ends soon after `Interrupt.set`.
+Every method blocks, uses memory and threads within its limits, and ends soon after `Interrupt.set`.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from sesame.store.logs.query.segments import GROUP_ROWS, field_of
 from sesame.store.logs.query.tree import Parsed
 from sesame.store.logs.query.values import text_of
 
-# A search looks at so many logs first, and at twice as many each time that it finds too few.
+# A search first reads this many logs, and twice as many each time that it finds too few.
 FIRST_ROWS = 2 * GROUP_ROWS
 FETCHED_TOGETHER = 1_000
-# What a value takes beside its text; without it, a result of empty texts had no bound.
+# Memory of a value besides its text; without counting it, a result of empty texts would be unlimited.
 VALUE_BYTES = 8
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What all queries together may take, and one's result. `seconds` is only said: the caller interrupts."""
+    """Limits of all queries together, and of one result. `seconds` is only used in messages: the caller interrupts."""
 
     memory_mb: int = 1024
     threads: int = 2
@@ -44,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What is looked for: a query, the index that it goes by, the times from `from_s` to before `to_s`, a topic."""
+    """A query, the index that it uses, the times from `from_s` to before `to_s`, and a topic."""
 
     parsed: Parsed
     index: LogIndex
@@ -52,12 +52,12 @@ class Search(msgspec.Struct, frozen=True):
     to_s: int
     now_s: float
     topic: str = ""
-    # What the statement may call the logs, besides `log`.
+    # The name of the logs in the statement, besides `log`.
     logstore: str = sql.LOG
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The part of the logs that is wanted, in order of their time, or the latest first."""
+    """The requested part of the logs, in order of time, or the latest first."""
 
     line: int = 100
     offset: int = 0
@@ -65,7 +65,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """`complete` is False when the query was interrupted: other logs may match, too."""
+    """`complete` is False if the query was interrupted: other logs may match, too."""
 
     rows: tuple[LogRow, ...]
     complete: bool
@@ -73,7 +73,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What SQL answers: names of columns, and rows of texts."""
+    """The result of SQL: names of columns, and rows of text."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -92,10 +92,10 @@ class LogQueries:
         self._database.close()
 
     def search(self, search: Search, source: Source, page: Page, interrupt: Interrupt) -> Found:
-        """The logs that match; those that were found until then when it is interrupted."""
+        """The matching logs; if interrupted, those found so far."""
         rows: list[LogRow] = []
         processed = 0
-        # What was found until an interrupt is an answer, too.
+        # Logs found before an interrupt are a valid answer.
         with contextlib.suppress(duckdb.InterruptException), self._opened(source, interrupt) as (connection, fields):
             condition = _condition(search, fields)
             order = "DESC" if page.reverse else "ASC"
@@ -113,7 +113,7 @@ class LogQueries:
         return Found(tuple(rows), complete=not interrupt.is_set, processed_rows=processed)
 
     def histogram(self, search: Search, source: Source, width_s: int, interrupt: Interrupt) -> dict[int, int]:
-        """How many logs match, by the start of their interval, a multiple of `width_s`; none for those without."""
+        """The number of matches by the start of their interval, a multiple of `width_s`; empty intervals are absent."""
         counts: dict[int, int] = {}
         with self._in_time(), self._opened(source, interrupt) as (connection, fields):
             found = connection.execute(
@@ -124,7 +124,7 @@ class LogQueries:
         return counts
 
     def select(self, search: Search, source: Source, interrupt: Interrupt) -> Table:
-        """What the SQL answers. Raises `QueryRefused` too when it is interrupted."""
+        """The result of the SQL. Raises `QueryRefused`, also if it is interrupted."""
         assert search.parsed.sql is not None
         try:
             tree = sql.read(search.parsed.sql)
@@ -167,7 +167,7 @@ class LogQueries:
 
     @contextlib.contextmanager
     def _opened(self, source: Source, interrupt: Interrupt) -> Iterator[tuple[duckdb.DuckDBPyConnection, Fields]]:
-        """A connection with the view `logs`. What DuckDB says of the body is refused in the Log Service's words."""
+        """A connection with the view `logs`. DuckDB's errors in the body are translated into refusals."""
         try:
             with self._database.connection(interrupt) as connection:
                 yield connection, open_relation(connection, source)
@@ -201,10 +201,10 @@ def _count(connection: duckdb.DuckDBPyConnection, condition: str) -> int:
 
 
 def _windows(search: Search, source: Source, page: Page) -> Iterator[tuple[int, int]]:
-    """First and last second of the parts of the time in which a search looks, one after the other.
+    """First and last second of the parts of the time that a search reads, one after the other.
 
-    A search that finds enough in the first need not look at the others. All at once where logs are few, or where an
-    offset must be counted.
+    A search that finds enough in the first part need not read the others. There is only one part if there are few
+    logs, or if an offset must be counted.
     """
     first = max(search.from_s, min((each.first_s for each in source.segments), default=search.to_s))
     last = min(search.to_s - 1, max((each.last_s for each in source.segments), default=search.from_s))

@@ -1,7 +1,7 @@
-"""The functions that SQL may call, and what each is in DuckDB. What is not here is refused.
+"""The functions that SQL may call, and their equivalents in DuckDB. All others are refused.
 
-Called by `sql`, which hands each call with its arguments. Data: a name maps to the number of arguments that it takes,
-and to the function of DuckDB or the macro of `macros` that does the same. A few calls depend on their literals.
+Called by `sql` with each call and its arguments. A table maps each name to its number of arguments,
+and to the equivalent DuckDB function or macro of `macros`. A few calls depend on their literals.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,7 @@ _FORMAT = {
     "j": "%j", "k": "%-H", "l": "%-I", "M": "%B", "m": "%m", "p": "%p", "r": "%I:%M:%S %p", "S": "%S", "s": "%S",
     "T": "%H:%M:%S", "v": "%V", "W": "%A", "w": "%w", "Y": "%Y", "y": "%y", "%": "%%",
 }  # fmt: skip
-# Functions of which nothing here knows the answers: they ask data of the cloud, or models.
+# Functions that cannot be answered locally: they need data of the cloud, or models.
 _ELSEWHERE = ("ip_to_", "geohash", "ts_", "compare", "security_check_", "numeric_histogram", "pattern_", "predict_")
 
 # Trees of sqlglot, whose types differ between the versions that are supported.
@@ -118,7 +118,7 @@ def call(name: str, *arguments: Any) -> exp.Anonymous:
 
 
 def translate(name: str, arguments: Arguments) -> exp.Expression:
-    """The call in DuckDB. Raises `QueryRefused` for a function that is not known, or not with such arguments."""
+    """The call in DuckDB. Raises `QueryRefused` for an unknown function or unsuitable arguments."""
     name = name.lower()
     if special := _SPECIAL.get(name):
         _check_count(name, arguments, special[0], special[1])
@@ -147,7 +147,7 @@ def part_of_time(part: str, time: exp.Expression) -> exp.Expression:
 
 
 def time_of(value: exp.Expression) -> exp.Expression:
-    """The value as a time. What certainly is a time or Unix seconds needs no look at its type, which is slow."""
+    """The value as a time. A value known to be a time or Unix seconds needs no slow check of its type."""
     known = isinstance(value, exp.Anonymous) and value.name in ("sls_from_unixtime", "date_trunc", "strptime")
     if known or (isinstance(value, exp.Cast) and value.is_type("timestamp")):
         return value
@@ -164,7 +164,7 @@ def text_literal(value: exp.Expression, what: str) -> str:
 
 
 def strftime_format(text: str) -> str:
-    """MySQL's format of times as strftime's. Raises `QueryRefused` for what that cannot say."""
+    """Converts MySQL's time format to strftime's. Raises `QueryRefused` if that is not possible."""
     out, letters = [], iter(text)
     for letter in letters:
         if letter != "%":
@@ -205,7 +205,7 @@ def _date_diff(arguments: Arguments) -> exp.Expression:
 
 
 def _concat(arguments: Arguments) -> exp.Expression:
-    """By `||`, as NULL makes the whole NULL."""
+    """Uses `||`, because NULL must make the result NULL."""
     joined = arguments[0]
     for each in arguments[1:]:
         joined = exp.DPipe(this=joined, expression=each)

@@ -1,6 +1,6 @@
-"""Reads a query: the search before the bar by a grammar (companions.md §4.8), the rest is left for `sql`.
+"""Parses a query: the search before the bar by a grammar (companions.md §4.8); the rest is left to `sql`.
 
-`parse` is called by the store and by `sesame logs`. It raises `QueryRefused` and nothing else, whatever the text is.
+`parse` is called by the store and by `sesame logs`. It raises only `QueryRefused`, whatever the text is.
 """
 
 import functools
@@ -19,16 +19,16 @@ TERMS_MAX = 30
 DEPTH_MAX = 50
 WILDCARD_CHARS_MAX = 64
 PACK_META = "with_pack_meta"
-# Operators of the search that are no words unless they are quoted; and, or, not are in the grammar.
+# Operators of the search, which are words only if quoted; and, or, not are in the grammar.
 RESERVED = frozenset({"sort", "asc", "desc", "group", "by", "avg", "sum", "min", "max", "limit"})
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SELECT = re.compile(r"\s*select\s", re.IGNORECASE)
 _ANALYSIS = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
-# Up to the first bar that is in no double quotes.
+# Up to the first bar outside double quotes.
 _SEARCH = re.compile(r'(?:[^"|\\]|\\.|"(?:[^"\\]|\\.)*"|["\\])*', re.DOTALL)
 
-# Terminals with a higher number are tried first: `and` is an operator where nothing that belongs to a word follows.
+# Terminals with a higher number are tried first: `and` is an operator unless characters of a word follow.
 _GRAMMAR = r"""
 ?start: either?
 ?either: all (_OR all)*                -> either
@@ -59,7 +59,7 @@ WORD.1: /(?:\\.|[^\s()":<>=\\]|\\(?=\s|$))+/
 
 
 def parse(text: str) -> Parsed:
-    """A query's parts. The search and the SQL are checked against an index later."""
+    """The parts of a query. The search and the SQL are checked against an index later."""
     if len(text) > TEXT_CHARS_MAX:
         raise search_error(f"it has {len(text)} characters, and may have {TEXT_CHARS_MAX}")
     if "\0" in text or _SURROGATE.search(text):
@@ -85,7 +85,7 @@ def _first_word(text: str) -> str:
 
 
 def parse_search(text: str) -> Search:
-    """The part before the bar."""
+    """Parses the part before the bar."""
     _bound_depth(text)
     try:
         search: Search = _Builder().transform(_parser().parse(text))
@@ -99,9 +99,9 @@ def parse_search(text: str) -> Search:
 
 
 def _bound_depth(text: str) -> None:
-    """Bounds what the recursive steps after the parser have to follow."""
+    """Limits the depth that the recursive steps after the parser must follow."""
     depth = nots = 0
-    # A quotation mark that nothing closes takes all that follows, so that no text is looked through twice.
+    # An unclosed quotation mark extends to the end, so that no text is scanned twice.
     for match in re.finditer(r'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[()]|\bnot\b', text, re.IGNORECASE | re.DOTALL):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         nots += match[0].lower() == "not"
@@ -140,7 +140,7 @@ def unescape(text: str) -> str:
 
 
 class _Text(msgspec.Struct, frozen=True):
-    """A word or what stood between quotation marks."""
+    """A word or the text between quotation marks."""
 
     value: str
     quoted: bool = False
@@ -151,7 +151,7 @@ class _Text(msgspec.Struct, frozen=True):
 
 
 class _Builder(Transformer[Token, Any]):
-    """Makes the tree of what the grammar found, bottom up. Its methods are named as the grammar's rules."""
+    """Builds the tree bottom up from what the grammar matched. Its methods are named after the grammar's rules."""
 
     def start(self, children: list[Search]) -> Search:
         return children[0] if children else All()

@@ -1,4 +1,4 @@
-"""Texts of callers as parts of DuckDB's SQL: string literals, names, patterns. Nothing else puts a text into SQL."""
+"""Callers' texts as parts of DuckDB's SQL: string literals, names, patterns. No other code puts text into SQL."""
 
 _WORD_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 
@@ -12,7 +12,7 @@ def name(text: str) -> str:
 
 
 def pattern_of(text: str) -> str:
-    """A pattern of RE2 that matches the text, and can stand in brackets too."""
+    """An RE2 pattern that matches the text, and can be used inside brackets too."""
     return "".join(each if each in _WORD_CHARS or ord(each) > 127 else f"\\x{{{ord(each):x}}}" for each in text)
 
 

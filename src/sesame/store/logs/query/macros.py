@@ -1,17 +1,17 @@
-"""What SQL functions of the Log Service are in DuckDB, where no function of DuckDB does the same.
+"""DuckDB macros for the Log Service's SQL functions that have no equivalent DuckDB function.
 
-`functions` names them; `engine` defines those that a query uses, with what they use in turn. A macro may have several
+`functions` refers to them; `engine` defines those that a query uses, and those they depend on. A macro may have several
 forms, for different numbers of arguments. Regular expressions are RE2's, which match in linear time.
 """
 
 import re
 
-# The cloud's clock in China, where the manual's examples are: no daylight saving, so that a number says it all.
+# The cloud's time zone in China, as in the manual's examples: without daylight saving, a constant offset is enough.
 ZONE = "Asia/Shanghai"
 ZONE_OFFSET_S = 8 * 3600
 _OFFSET_US = ZONE_OFFSET_S * 1_000_000
 
-# DuckDB does not interrupt the computing of one value, and counts it towards no limit of memory: these bound it.
+# DuckDB cannot interrupt the computation of one value, nor count it towards the memory limit: these limit it instead.
 SEQUENCE_MAX = 10_000
 PADDED_CHARS_MAX = 10_000
 COMPARED_CHARS_MAX = 1_000_000
@@ -22,7 +22,7 @@ _PADDED = (
 )
 
 MACROS: dict[str, tuple[str, ...]] = {
-    # Times are local times of ZONE without a zone. A number is Unix seconds; a text is a time as it is written.
+    # Times are local times of ZONE without a zone. A number is Unix seconds; a text is a time as written.
     "sls_from_unixtime": (
         f"(s) AS make_timestamp(CAST(CAST(s AS BIGINT) * 1000000 + (s - CAST(s AS BIGINT)) * 1000000 AS BIGINT) "
         f"+ {_OFFSET_US})",
@@ -41,7 +41,7 @@ MACROS: dict[str, tuple[str, ...]] = {
     ),
     "sls_iso_date": ("(s) AS CAST(s AS DATE)",),
     "sls_zoned": ("(t, zone) AS strftime(t, '%Y-%m-%d %H:%M:%S.%g') || ' ' || zone",),
-    # Conversions that the cloud refuses or rounds otherwise.
+    # Conversions that the cloud refuses or rounds differently.
     "sls_bigint": (
         "(x) AS CASE WHEN typeof(x) IN ('VARCHAR', 'JSON') THEN CASE WHEN regexp_full_match(CAST(x AS VARCHAR), "
         "'[-+]?[0-9]+') THEN CAST(CAST(x AS VARCHAR) AS BIGINT) ELSE CAST(error('Cannot cast ''' || CAST(x AS VARCHAR) "
@@ -84,7 +84,7 @@ MACROS: dict[str, tuple[str, ...]] = {
     "sls_sha1": ("(b) AS unhex(sha1(b))",),
     "sls_sha256": ("(b) AS unhex(sha256(b))",),
     "sls_to_hex": ("(b) AS upper(hex(b))",),
-    # Addresses, as RFC 3986 writes them: (scheme, authority, path, query, fragment).
+    # URLs, parsed as in RFC 3986: (scheme, authority, path, query, fragment).
     "sls_url_part": (
         r"(u, n) AS regexp_extract(u, '^(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?"
         r"(?:#(.*))?$', n)",
@@ -99,7 +99,7 @@ MACROS: dict[str, tuple[str, ...]] = {
         "(u, k) AS list_extract(list_transform(list_filter(string_split(sls_url_part(u, 4), '&'), "
         "lambda e: split_part(e, '=', 1) = k), lambda e: url_decode(substr(e, length(k) + 2))), 1)",
     ),
-    # JSON: a text that is none gives NULL.
+    # JSON: a text that is not JSON gives NULL.
     "sls_json_extract": ("(j, p) AS CASE WHEN json_valid(j) THEN json_extract(j, p) END",),
     "sls_json_scalar": (
         "(j, p) AS CASE WHEN json_valid(j) AND json_type(j, p) NOT IN ('OBJECT', 'ARRAY', 'NULL') "
@@ -140,7 +140,7 @@ MACROS: dict[str, tuple[str, ...]] = {
     "sls_remove": ("(a, x) AS list_filter(a, lambda e: e IS DISTINCT FROM x)",),
     "sls_union": ("(a, b) AS list_distinct(list_concat(a, b))",),
     "sls_except": ("(a, b) AS list_filter(list_distinct(a), lambda e: NOT list_contains(b, e))",),
-    # Addresses of version 4 as numbers.
+    # IPv4 addresses as numbers.
     "sls_is_ip": (r"(a) AS regexp_full_match(a, '[0-9]{1,3}(\.[0-9]{1,3}){3}')",),
     "sls_ip_number": (
         "(a) AS CASE WHEN sls_is_ip(a) THEN CAST(split_part(a, '.', 1) AS BIGINT) * 16777216 "
@@ -170,7 +170,7 @@ _USE = re.compile(r"\bsls_[a-z0-9_]+")
 
 
 def definitions(sql: str) -> list[str]:
-    """The statements that define what the SQL uses, in an order in which each knows those before it."""
+    """The statements that define the macros used by the SQL, each after those it depends on."""
     ordered: dict[str, None] = {}
 
     def add(text: str) -> None:

@@ -1,6 +1,6 @@
-"""`time_series(time, window, format, padding)`: a row for each window of the query's time, also where no log is.
+"""`time_series(time, window, format, padding)`: a row for each window of the query's time, even without logs.
 
-Called by `engine`. The statement counts by windows as it is written; what surrounds it adds the rows that are missing.
+Called by `engine`. The statement itself counts by windows; a query around it adds the missing rows.
 """
 
 import re
@@ -27,7 +27,7 @@ _PADDINGS = {
 
 
 class Padding(msgspec.Struct, frozen=True):
-    """How the windows are shown, and what stands in those without logs. `columns` are the statement's, in order."""
+    """How the windows are shown, and the values of those without logs. `columns` are the statement's, in order."""
 
     column: int
     columns: tuple[str, ...]
@@ -37,7 +37,7 @@ class Padding(msgspec.Struct, frozen=True):
     limit: int
 
     def around(self, sql: str, from_s: int, to_s: int) -> str:
-        """The statement with the missing windows between the two times, in order."""
+        """Adds the missing windows between the two times to the statement, in order."""
         first, last = self._start(from_s), self._start(to_s - 1)
         if (last - first) // self.window_s >= POINTS_MAX:
             raise sql_error(f"{NAME} has more than {POINTS_MAX} windows in the time of the query")
@@ -62,7 +62,7 @@ class Padding(msgspec.Struct, frozen=True):
 
 
 def take_padding(tree: exp.Query) -> Padding | None:
-    """What the statement's `time_series` says, None without one. In the tree the start of the window stands for it."""
+    """Extracts the statement's `time_series`, or None. In the tree, the start of the window replaces it."""
     calls = [each for each in tree.find_all(exp.Anonymous) if each.name.lower() == NAME]
     if not calls:
         return None

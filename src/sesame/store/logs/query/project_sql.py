@@ -1,4 +1,4 @@
-"""Finds the logstore that SQL over a project names, and the query that asks that logstore.
+"""Finds the logstore that SQL over a project names, and the query for that logstore.
 
 Called by the Log Service's GetProjectLogs, on a thread.
 """

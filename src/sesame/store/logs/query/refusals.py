@@ -1,17 +1,17 @@
-"""What is wrong with a query, in the Log Service's own words. Raised by `store.logs.query`; `sls` has the codes."""
+"""Errors of queries, in the Log Service's own words. Raised by `store.logs.query`; `sls` adds the codes."""
 
 from typing import Literal
 
 from sesame.model.errors import Rejected
 
-# Which part of a query is wrong: the search before the bar, the SQL behind it, or the limits that both have.
+# The part of a query that is wrong: the search before the bar, the SQL after it, or the limits of both.
 Part = Literal["search", "sql", "limits"]
 
 SQL_WITHOUT_SEARCH = "sql query must follow search query,please read syntex doc"
 
 
 class QueryRefused(Rejected):
-    """The query cannot be answered. The message is what the Log Service says of it."""
+    """The query cannot be answered. The message is the Log Service's."""
 
     def __init__(self, message: str, part: Part = "search") -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ def too_large(limit_bytes: int) -> QueryRefused:
 
 
 def ended_abnormally(how: str) -> QueryRefused:
-    """The process that answered the query is gone, which a query alone can cause."""
+    """The process that answered the query has ended, which only a query can cause."""
     return QueryRefused(f"Query ended abnormally ({how}): make it simpler, or its time shorter", "limits")
 
 

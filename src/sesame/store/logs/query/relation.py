@@ -1,6 +1,6 @@
-"""What one query looks at, opened in DuckDB as the view `logs`, and how the fields of a log are written in SQL.
+"""Opens a query's logs in DuckDB as the view `logs`, and writes the fields of a log in SQL.
 
-Used by `engine` alone.
+Used only by `engine`.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ _NOTHING = Layout((), has_rest=False)
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The sealed segments that a query's time touches, and the logs that are not sealed yet."""
+    """The sealed segments within a query's time, and the logs that are not sealed yet."""
 
     segments: tuple[Segment, ...] = ()
     tail: tuple[LogRow, ...] = ()
 
 
 class Fields(msgspec.Struct, frozen=True):
-    """The fields of the logs in the view, and the expressions that give their values: texts, or NULL where absent."""
+    """The fields of the logs in the view, and the expressions for their values: text, or NULL if absent."""
 
-    # Fields that are a column in every part or absent there.
+    # Fields that are a column in every part, or absent there.
     columns: tuple[str, ...] = ()
-    # Fields that are a column in some parts, and among the rest in others.
+    # Fields that are a column in some parts, and inside `rest` in others.
     mixed: tuple[str, ...] = ()
     has_rest: bool = False
 
@@ -50,7 +50,7 @@ class Fields(msgspec.Struct, frozen=True):
 
 
 def open_relation(connection: duckdb.DuckDBPyConnection, source: Source) -> Fields:
-    """Makes the view `logs`, which only this connection has."""
+    """Creates the view `logs`, which only this connection has."""
     parts: list[str] = []
     layouts: list[Layout] = [Layout(each.fields, each.has_rest) for each in source.segments]
     if source.segments:

@@ -1,4 +1,4 @@
-"""One log with the place that it has in its logstore, and the fields that the API shows of it."""
+"""A log with its position in its logstore, and its fields as the API shows them."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class LogRow(msgspec.Struct, frozen=True, gc=False):
-    """`seq` is unique in the logstore and rises in the order of writing. Of contents with one name the last counts."""
+    """`seq` is unique in the logstore and increases in writing order. Of repeated names the last value counts."""
 
     seq: int
     time_s: int
@@ -18,7 +18,7 @@ class LogRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def row_fields(row: LogRow) -> dict[str, str]:
-    """What GetLogs answers for one log: every value is a string."""
+    """A log as returned by GetLogs: every value is a string."""
     fields = {"__source__": row.source, "__time__": str(row.time_s), "__topic__": row.topic}
     if row.time_ns:
         fields["__time_ns_part__"] = str(row.time_ns)

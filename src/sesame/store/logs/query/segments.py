@@ -1,8 +1,8 @@
-"""Sealed logs as Parquet, laid out for queries: sorted by time, a column for each frequent field.
+"""Sealed logs as Parquet, laid out for queries: sorted by time, with a column for each frequent field.
 
-`write_segment` is called by the store that seals; `relation` opens what it wrote. A field's column is `c:` and its
-name, spelled so that names which differ in case stay apart, as DuckDB's names do not. The fields of few logs share the
-JSON column `rest`. Tags are a JSON column too. Values are kept as they were sent: an index may change later.
+The store that seals calls `write_segment`; `relation` opens the result. A field's column is `c:` and its
+name, encoded so that names that differ only in case stay distinct, unlike in DuckDB. Rare fields share the
+JSON column `rest`. Tags are a JSON column too. Values are stored as they were sent: an index may change later.
 """
 
 import functools
@@ -18,10 +18,10 @@ import msgspec
 from sesame.store.logs.query.literals import literal, name
 from sesame.store.logs.query.rows import LogRow, Pairs
 
-# A field has a column of its own when one log in so many has it, for as many fields as this, the most frequent first.
+# A field has its own column if at least one log in this many has it; the most frequent fields get columns first.
 ONE_LOG_IN = 100
 COLUMNS_MAX = 200
-# DuckDB reads no group of rows whose times or values cannot match, and threads take a group each.
+# DuckDB skips groups of rows whose times or values cannot match, and each thread processes a group.
 GROUP_ROWS = 65_536
 INSERTED_TOGETHER = 20_000
 
@@ -32,9 +32,9 @@ _MARKED = re.compile(r"\^(.)")
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A Parquet file: how many logs, their first and last time, the fields with columns, whether it has others.
+    """A Parquet file: its number of logs, first and last time, fields with columns, and whether there are others.
 
-    `checksum` is that of the file's bytes, where its writer has told it.
+    `checksum` is that of the file's bytes, if its writer has set it.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The fields that have columns of their own, and whether there are others."""
+    """The fields with columns of their own, and whether there are others."""
 
     fields: tuple[str, ...]
     has_rest: bool
@@ -59,7 +59,7 @@ def column_of(field: str) -> str:
 
 
 def field_of(column: str) -> str:
-    """The field whose column it is."""
+    """The field of a column."""
     return _MARKED.sub(lambda found: found[1].upper(), column.removeprefix("c:"))
 
 
@@ -71,7 +71,7 @@ def layout_of(rows: Sequence[LogRow]) -> Layout:
 
 
 def write_segment(path: Path, rows: Iterable[LogRow]) -> Segment:
-    """Writes the file; blocks. The caller syncs it to the disk and gives it its name."""
+    """Writes the file; blocks. The caller syncs it to the disk and renames it."""
     rows = sorted(rows, key=_time_and_seq)
     layout = layout_of(rows)
     with duckdb.connect(config={"threads": 1}) as connection:
@@ -87,12 +87,12 @@ def _time_and_seq(row: LogRow) -> tuple[int, int]:
 
 
 def fill(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[LogRow], layout: Layout) -> None:
-    """Makes a temporary table of the rows with the columns of a segment."""
+    """Creates a temporary table of the rows with the columns of a segment."""
     columns = [*_BASE, *map(column_of, layout.fields)]
     types = [_TYPES.get(column, "VARCHAR") for column in columns]
     declared = ", ".join(f"{name(column)} {kind}" for column, kind in zip(columns, types, strict=True))
     connection.execute(f"CREATE TEMP TABLE {table} ({declared})")
-    # A list for each column is the fastest way from Python to DuckDB that needs no other library.
+    # One list per column is the fastest way from Python to DuckDB without another library.
     unnested = ", ".join(f"unnest(?::{kind}[])" for kind in types)
     for start in range(0, len(rows), INSERTED_TOGETHER):
         part = rows[start : start + INSERTED_TOGETHER]

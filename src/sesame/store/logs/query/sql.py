@@ -1,7 +1,7 @@
-"""The SQL behind the bar: read in Presto's dialect, checked against what is allowed, written in DuckDB's.
+"""The SQL after the bar: parsed in Presto's dialect, checked against what is allowed, written in DuckDB's dialect.
 
-Called by `engine`. Only what is listed here passes: SELECT over the logs, its clauses and operators, and the functions
-of `functions`. Everything else is refused in the Log Service's words, before DuckDB sees it.
+Called by `engine`. Only what is listed here is allowed: SELECT over the logs, its clauses and operators, and the
+functions of `functions`. Everything else is refused with the Log Service's messages, before DuckDB sees it.
 """
 
 import logging
@@ -18,18 +18,18 @@ from sesame.store.logs.query import functions
 from sesame.store.logs.query.macros import ZONE
 from sesame.store.logs.query.refusals import QueryRefused, sql_error, unresolved_column
 
-# It warns of syntax that it does not know, which a caller may send as often as it likes; here that is refused.
+# sqlglot warns about unknown syntax, which callers may send as often as they like; such syntax is refused anyway.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 LOG = "log"
 DEFAULT_LIMIT = 100
 LIMIT_MAX = 1_000_000
 NODES_MAX = 5_000
-# POLICY: sqlglot reads what stands in a constructor such as ARRAY[…] or ROW(…) twice, so the time doubles with each
-# that is nested.
+# POLICY: sqlglot parses the content of a constructor such as ARRAY[…] or ROW(…) twice, so the time doubles with each
+# nesting level.
 NESTED_TYPES_MAX = 4
 
-# Not every supported version of sqlglot knows these two; for others they are names of columns, which no index has.
+# Some supported versions of sqlglot do not have these two; they parse them as names of columns, which no index has.
 _LOCAL_TIME: Any = getattr(exp, "Localtime", exp.CurrentTime)
 _LOCAL_TIMESTAMP: Any = getattr(exp, "Localtimestamp", exp.CurrentTimestamp)
 
@@ -78,7 +78,7 @@ _CLOSING = frozenset({sqlglot.TokenType.R_PAREN, sqlglot.TokenType.R_BRACKET, sq
 
 
 class _Parser(_parser_class):  # type: ignore[misc, valid-type]
-    """Leaves every call as it is written, so that `functions` alone says what it means."""
+    """Leaves every call as it is written, so that only `functions` gives it a meaning."""
 
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar = {
@@ -101,7 +101,7 @@ class Sls(Presto):
 
 
 def read(text: str) -> exp.Query:
-    """The statement as a tree of what is allowed."""
+    """Parses the statement into a tree of allowed nodes."""
     try:
         bound_nested_types(sqlglot.tokenize(text, read=Sls))
         statements = sqlglot.parse(text, read=Sls)
@@ -120,7 +120,7 @@ def read(text: str) -> exp.Query:
 
 
 def bound_nested_types(tokens: Iterable[Any]) -> None:
-    """Refuses names of types with brackets that are nested too deeply, before they are parsed."""
+    """Refuses type names with brackets that are nested too deeply, before they are parsed."""
     opened: list[bool] = []
     after_type = False
     for token in tokens:
@@ -141,7 +141,7 @@ def _first_error(error: SqlglotError) -> str:
 
 
 def _check(node: Any) -> None:
-    """One node. `sls_` begins the names of our own macros, which `functions` does not list, so nobody can call them."""
+    """Checks one node. Sesame's own macros (`sls_…`) are not listed in `functions`, so callers cannot use them."""
     if type(node) not in _ALLOWED:
         raise sql_error(f"'{node.sql('presto')[:100]}' is not supported")
     if isinstance(node, exp.DataType) and node.this not in _TYPES:
@@ -151,10 +151,10 @@ def _check(node: Any) -> None:
 
 
 def check_tables(tree: exp.Query, known: Collection[str]) -> None:
-    """Only the logs, by `log` or the logstore's name, and what the statement itself names can be read.
+    """Allows reading only the logs, as `log` or the logstore's name, and the statement's own names.
 
-    SAFETY: DuckDB looks for a name beyond the reach of its WITH among tables and files. So what a WITH names gets a
-    name here that neither can have, instead of the caller's.
+    SAFETY: outside the scope of its WITH, DuckDB resolves a name to tables and files. Therefore a name in a WITH is
+    replaced by one that neither can have.
     """
     names = {each.lower() for each in known}
     own: dict[str, str] = {}
@@ -174,7 +174,7 @@ def check_tables(tree: exp.Query, known: Collection[str]) -> None:
 
 
 def has_star(tree: exp.Query) -> bool:
-    """Whether all columns are asked for, and not only counted."""
+    """Whether all columns are selected, and not only counted."""
     return any(not isinstance(star.parent, exp.Anonymous) for star in tree.find_all(exp.Star))
 
 
@@ -193,7 +193,7 @@ def check_columns(tree: exp.Query, known: Collection[str]) -> frozenset[str]:
 
 
 def _own_names(tree: exp.Query) -> set[str]:
-    """Names that the statement gives: aliases of columns and tables, and parameters of lambdas."""
+    """Names that the statement defines: aliases of columns and tables, and parameters of lambdas."""
     names = {each.alias.lower() for each in tree.find_all(exp.Alias)}
     for alias in tree.find_all(exp.TableAlias):
         names.update(each.name.lower() for each in alias.args.get("columns") or ())
@@ -217,7 +217,7 @@ def _unresolved(column: exp.Column) -> QueryRefused:
 
 
 def add_from(tree: exp.Query) -> None:
-    """A SELECT that names no table is over the logs."""
+    """Adds FROM the logs to a SELECT that names no table."""
     for select in tree.find_all(exp.Select):
         if select.args.get("from_") is None and select.args.get("from") is None:
             reads = select.find(exp.Column, exp.Star) is not None or _is_top(select)
@@ -234,7 +234,7 @@ def _is_aggregate(call: exp.Anonymous) -> bool:
 
 
 def bound_rows(tree: exp.Query) -> None:
-    """The statement's LIMIT, 100 rows where it has none."""
+    """Limits the statement's LIMIT; 100 rows if it has none."""
     limit = tree.args.get("limit")
     if limit is None or not isinstance(limit.expression, exp.Literal):
         tree.limit(DEFAULT_LIMIT, copy=False)
@@ -245,7 +245,7 @@ def bound_rows(tree: exp.Query) -> None:
 
 
 def name_columns(tree: exp.Query) -> None:
-    """What has no name is `_col0`, `_col1`, …, by its place."""
+    """Names unnamed columns `_col0`, `_col1`, …, by position."""
     select = tree
     while isinstance(select, exp.SetOperation):
         select = select.left
@@ -259,7 +259,7 @@ def name_columns(tree: exp.Query) -> None:
 def write(tree: exp.Query, now_s: float) -> str:
     """The statement in DuckDB's dialect, with the Log Service's functions replaced. Changes the tree."""
     zones = _zones(tree)
-    # Children first: what a call is replaced by takes its arguments as they have become.
+    # Children first, because the replacement of a call uses its translated arguments.
     for node in reversed(list(tree.bfs())):
         replaced = _translate(node, now_s)
         if replaced is not node:
@@ -272,7 +272,7 @@ def write(tree: exp.Query, now_s: float) -> str:
 
 
 def _zones(tree: exp.Query) -> dict[int, str]:
-    """The columns of the result that are times with a zone, which is shown behind them."""
+    """The result's columns that are times with a zone, which is appended to their text."""
     found = {}
     for number, each in enumerate(tree.selects if isinstance(tree, exp.Select) else ()):
         match each.unalias():
@@ -288,10 +288,10 @@ def _zones(tree: exp.Query) -> dict[int, str]:
 def _translate(node: Any, now_s: float) -> Any:
     match node:
         case exp.Literal() if not node.is_string and not node.this.isdigit():
-            # The cloud's numbers with a point are doubles, and DuckDB's decimals.
+            # In the cloud, numbers with a point are doubles; in DuckDB they are decimals.
             return node if "e" in node.this.lower() else exp.Literal.number(node.this + "e0")
         case exp.Div():
-            # Whole numbers give a whole number; `//` divides doubles as doubles.
+            # Dividing whole numbers gives a whole number; `//` divides doubles as doubles.
             return exp.Paren(this=exp.IntDiv(this=node.this, expression=node.expression))
         case exp.CurrentDate():
             return functions.call("sls_date", _now(now_s))

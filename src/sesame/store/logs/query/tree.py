@@ -1,4 +1,4 @@
-"""The search before the bar as a tree, and the whole query cut at the bar. Built by `grammar`, read by `conditions`."""
+"""The search before the bar as a tree, and the query split at the bar. Built by `grammar`, read by `conditions`."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ class All(msgspec.Struct, frozen=True):
 
 
 class Words(msgspec.Struct, frozen=True):
-    """All words of the text are in the field, or in one of the fields of a log when `field` is None.
+    """All words of the text occur in the field, or each in some field of a log if `field` is None.
 
-    A text that was quoted has no wildcards. A phrase (`#"…"`) is in the field as it stands, too.
+    A quoted text has no wildcards. A phrase (`#"…"`) must also occur literally in the field.
     """
 
     text: str
@@ -30,13 +30,13 @@ class Exists(msgspec.Struct, frozen=True):
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """`field:""`: the log has the field, and nothing is in it."""
+    """`field:""`: the log has the field, and it is empty."""
 
     field: str
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`field > number`. Without an index of numbers it is a search for its words, as the manual says."""
+    """`field > number`. Without a numeric index it is a search for its words, as the manual says."""
 
     field: str
     operator: Operator
@@ -44,7 +44,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """`field in [low high)`: a square bracket takes its number in."""
+    """`field in [low high)`: a square bracket includes its number."""
 
     field: str
     low: str
@@ -69,9 +69,9 @@ Search = All | Words | Exists | Empty | Comparison | Range | And | Or | Not
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A query: its search as written and as a tree, and the SQL behind the bar, if any.
+    """A query: its search as text and as a tree, and the SQL after the bar, if any.
 
-    `with_pack_meta` says that the rows shall name the place that a context query starts from.
+    `with_pack_meta` requests the field from which a context query starts.
     """
 
     where: str
@@ -81,7 +81,7 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 def terms_of(search: Search) -> tuple[tuple[str, str], ...]:
-    """Field ("" for any) and text of all that a matching log may contain, in order; what must not be there is none."""
+    """Field ("" for any) and text of everything that a matching log may contain, in order, without excluded terms."""
     match search:
         case Words(text, field):
             return ((field or "", text),)

@@ -1,4 +1,4 @@
-"""Values of a result as the texts that the Log Service gives for them. Called by `engine` for every value of SQL."""
+"""Formats values of a result as the Log Service does. Called by `engine` for every value of SQL."""
 
 import base64
 import datetime
@@ -12,7 +12,7 @@ NULL = "null"
 
 
 def text_of(value: Any) -> str:
-    """The value as GetLogs shows it: NULL is `null`, arrays and maps are JSON, times have milliseconds."""
+    """The value as in GetLogs: NULL is `null`, arrays and maps are JSON, times have milliseconds."""
     match value:
         case str():
             return value
@@ -41,7 +41,7 @@ def text_of(value: Any) -> str:
 
 
 def double_text(value: float) -> str:
-    """Written out, with at least one digit behind the point: `1.0`, `1494985500.848`, `0.00001`."""
+    """Without an exponent, with at least one digit after the point: `1.0`, `1494985500.848`, `0.00001`."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     text = format(decimal.Decimal(repr(value)), "f")

@@ -1,7 +1,7 @@
-"""Whether a value has a word: DuckDB conditions, by the delimiters, case and Chinese of an index.
+"""DuckDB conditions for words in a value, according to the delimiters, case and Chinese setting of an index.
 
-A value is cut into words at the delimiters. A word of Chinese characters is found anywhere in a value, as nothing cuts
-Chinese by its grammar here; elsewhere a word is found as a whole.
+A value is split into words at the delimiters. A word of Chinese characters is found anywhere in a value, because
+Chinese is not segmented; other words are found only as a whole.
 """
 
 import functools
@@ -14,14 +14,14 @@ from sesame.store.logs.query.literals import literal, pattern_of
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _CHINESE_RUN = re.compile(f"[{_CHINESE}]+")
-# Of an index each field may have its own; a query needs one for each of its words, in each field.
+# Each field of an index may have its own rule; a query needs one for each of its words, in each field.
 _REMEMBERED_RULES = 256
-# A part that has no letters is looked for first: no case has to be folded for it.
+# A part without letters is searched first, because no case must be folded for it.
 _CASELESS = re.compile(r"[0-9_\-.]{3,}")
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """How the values of a field are cut into words. Without delimiters a value is one word."""
+    """How the values of a field are split into words. Without delimiters a value is one word."""
 
     delimiters: tuple[str, ...] = ()
     case_sensitive: bool = False
@@ -32,7 +32,7 @@ EXACT = Rule(case_sensitive=True)
 
 
 def words_of(text: str, rule: Rule, *, wildcards: bool) -> list[str]:
-    """The words of what somebody looks for; wildcards are no delimiters."""
+    """The words of a search text; wildcards are not delimiters."""
     cut = [each for each in rule.delimiters if not (wildcards and each in "*?")]
     words = [text]
     if cut:
@@ -47,7 +47,7 @@ def _parts_by_script(word: str) -> list[str]:
 
 
 def has_word(value: str, word: str, rule: Rule, *, wildcards: bool) -> str:
-    """The condition that the expression `value` has the word."""
+    """The condition that the expression `value` contains the word."""
     if wildcards and ("*" in word or "?" in word):
         return f"regexp_matches({value}, {literal(_pattern(_wildcards(word, rule), rule))})"
     if rule.chinese and _CHINESE_RUN.fullmatch(word):
@@ -64,14 +64,14 @@ def has_word(value: str, word: str, rule: Rule, *, wildcards: bool) -> str:
 
 
 def has_phrase(value: str, phrase: str, rule: Rule) -> str:
-    """The condition that the phrase stands in `value` as it is."""
+    """The condition that the phrase occurs literally in `value`."""
     if rule.case_sensitive:
         return f"contains({value}, {literal(phrase)})"
     return f"contains(lower({value}), {literal(phrase.lower())})"
 
 
 def key_has_word(key: str, word: str, rule: Rule, *, wildcards: bool) -> bool:
-    """Whether a field's name has the word; the names of fields are found by a search without a field, too."""
+    """Whether a field's name contains the word; a search without a field matches names of fields, too."""
     wanted = _wildcards(word, rule) if wildcards else pattern_of(word)
     return re2.search(_pattern(wanted, rule), key) is not None
 

@@ -1,6 +1,6 @@
-"""Copies what other nodes wrote from the bucket into `logs.db` of this node, which is what readers look at.
+"""Copies other nodes' lines from the bucket into this node's `logs.db`, which readers use.
 
-Run where a node begins to lead, behind the answers: the newest segments first, and no more than the settings keep.
+Run in the background when a node begins to lead: the newest segments first, and no more than the settings keep.
 """
 
 from typing import Protocol
@@ -35,9 +35,9 @@ class Copying:
         self._limits = limits
 
     async def copy(self) -> int:
-        """Copies what is not here; returns how many segments. Raises `PlatformError`.
+        """Copies missing segments; returns their number. Raises `PlatformError`.
 
-        What is deleted meanwhile, as it is too old, is passed over.
+        Skips segments that are deleted meanwhile because they are too old.
         """
         here = Ranges(await self._taker.here())
         room, copied, before = self._limits.total_bytes, 0, None

@@ -1,6 +1,6 @@
-"""Which segments with groups of the Log Service are in the bucket: rows of the database, written by the writer alone.
+"""The database rows of the segments with groups of the Log Service in the bucket, written only by the writer.
 
-Used by `store.logs.logstores.shared_groups`. As `index`, for logs that are kept as long as their logstores say.
+Used by `store.logs.logstores.shared_groups`. As `index`, for logs with the retention of their logstores.
 """
 
 import functools
@@ -23,7 +23,7 @@ _decode = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
 
 
 class GroupIndex:
-    """`wall` in Unix seconds. Every method raises `PlatformError` where the database does not answer."""
+    """`wall` in Unix seconds. Every method raises `PlatformError` if the database does not answer."""
 
     def __init__(self, database: Database, epoch: int, wall: Callable[[], float]) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class GroupIndex:
         self._wall = wall
 
     async def add(self, segment: GroupSegment) -> None:
-        """The object is there. Idempotent."""
+        """Adds the row of an uploaded segment. Idempotent."""
         row = self._row(segment)
 
         def act(connection: sa.Connection) -> None:
@@ -65,7 +65,7 @@ class GroupIndex:
         return await self._database.read(functools.partial(segments_of, after=after, most=AT_ONCE))
 
     async def expire(self, oldest_s: Mapping[int, int]) -> None:
-        """Removes rows of which every group is older than its logstore keeps. Logstores not in `oldest_s` are gone."""
+        """Deletes rows whose groups have all expired. Logstores not in `oldest_s` are deleted."""
         after = 0
         while page := await self.page(after):
             after = page[-1].number
@@ -84,7 +84,7 @@ class GroupIndex:
 
 
 def segments_of(connection: sa.Connection, after: int = 0, most: int | None = None) -> list[Indexed[GroupSegment]]:
-    """Those that come after that number, so many at the most, in the order in which they were added."""
+    """At most `most` that come after that number, in the order in which they were added."""
     wanted = sa.select(_columns.number, _columns.digest, _columns.parts).where(_columns.number > after)
     found = connection.execute(wanted.order_by(_columns.number).limit(most))
     return [Indexed(number, GroupSegment(digest, _decode(parts))) for number, digest, parts in found]

@@ -1,6 +1,6 @@
-"""Which segments a cluster's log has in the bucket: rows of the database, written by the writer alone.
+"""The database rows of a cluster's log segments in the bucket, written only by the writer.
 
-Used by `shipping` and `copying`. No row is written in an epoch that is over, as `Database.write` refuses that.
+Used by `shipping` and `copying`. No row is written in a past epoch, because `Database.write` refuses that.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ from sesame.store.sql.database import Database
 from sesame.store.sql.log_schema import log_segments
 from sesame.store.sql.numbers import at_time, keep_ahead, reserve
 
-# From this number on the next writer numbers its rows.
+# The counter from which the next writer numbers its rows.
 NEXT_ID = "log_ids"
-# Faster than any process writes rows, so that one that began earlier, and reserves no more, never catches up.
-# With the line's number below (`reader.LINE_BITS`), less than 62 bits (`logstores.history`) until the year 2093.
+# Faster than any process writes rows, so that an earlier process, which reserves no more, never catches up.
+# With the line's number in the low bits (`reader.LINE_BITS`), below 62 bits (`logstores.history`) until the year 2093.
 IDS_PER_SECOND = 1 << 14
 AT_ONCE = 500
 
@@ -30,7 +30,7 @@ _decode_owners = msgspec.msgpack.Decoder(tuple[Owner, ...]).decode
 
 
 class SegmentIndex:
-    """`wall` in Unix seconds. Every method raises `PlatformError` where the database does not answer."""
+    """`wall` in Unix seconds. Every method raises `PlatformError` if the database does not answer."""
 
     def __init__(self, database: Database, epoch: int, wall: Callable[[], float]) -> None:
         self._database = database
@@ -38,9 +38,9 @@ class SegmentIndex:
         self._wall = wall
 
     async def reserve(self) -> Numbering:
-        """How this writer numbers its rows: no other has, or will have, numbers from there on.
+        """Reserves row numbers for this writer: no other has, or will have, numbers from there on.
 
-        Their times go on from those that others gave, although its clock may be behind.
+        Times continue from those of earlier writers, even if this node's clock is behind.
         """
         first = max(NUMBERS, at_time(self._wall(), IDS_PER_SECOND))
 
@@ -51,7 +51,7 @@ class SegmentIndex:
         return await self._database.write(act)
 
     async def add(self, segment: Segment) -> None:
-        """The object is there. Idempotent."""
+        """Adds the row of an uploaded segment. Idempotent."""
         row = self._row(segment)
 
         def act(connection: sa.Connection) -> None:
@@ -59,7 +59,7 @@ class SegmentIndex:
             known = connection.execute(sa.select(_columns.number).where(_columns.digest == segment.digest)).first()
             if known is None:
                 connection.execute(sa.insert(log_segments), row)
-            # The next writer begins so far behind that nothing that this one has not sealed yet gets there.
+            # The next writer starts far enough ahead that no row still to be sealed here gets the same number.
             keep_ahead(connection, NEXT_ID, segment.ids.end + NUMBERS // 2)
 
         await self._database.write(act)
@@ -69,7 +69,7 @@ class SegmentIndex:
         return await self._database.read(lambda connection: objects.has(connection, log_segments, digest))
 
     async def newest(self, before: int | None = None) -> list[Indexed[Segment]]:
-        """Those that were added last, the newest first, or the ones below that number."""
+        """The newest segments, or those below that number, the newest first."""
         wanted = sa.select(log_segments).order_by(_columns.number.desc()).limit(AT_ONCE)
         chosen = wanted if before is None else wanted.where(_columns.number < before)
         return await self._database.read(lambda connection: [_indexed(row) for row in connection.execute(chosen)])
@@ -98,7 +98,7 @@ class SegmentIndex:
         }
 
     async def ranges(self) -> list[Range]:
-        """The numbers of all rows that are in segments, in order."""
+        """The row numbers that are in segments, in order."""
 
         def act(connection: sa.Connection) -> list[Range]:
             joined: list[Range] = []
@@ -114,7 +114,7 @@ class SegmentIndex:
         return await self._database.read(act)
 
     async def expire(self, before_ms: int, size_max: int) -> int:
-        """Removes the rows of segments that are older, and of the oldest beyond the size; how many."""
+        """Deletes rows of segments that are too old, and of the oldest beyond the size; returns their number."""
         at, gone = self._wall(), 0
         while removed := await self._database.write(lambda connection: _expire(connection, before_ms, size_max, at)):
             gone += removed
@@ -143,7 +143,7 @@ def _indexed(row: "sa.Row[tuple[object, ...]]") -> Indexed[Segment]:
 
 
 def _expire(connection: sa.Connection, before_ms: int, size_max: int, at: float) -> int:
-    """Some of them, and 0 when none is left."""
+    """Deletes some of them; returns 0 if none is left."""
     held = int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(_columns.size_bytes), 0))).scalar_one())
     oldest = sa.select(_columns.number, _columns.digest, _columns.last_ms, _columns.size_bytes)
     gone: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""How the writer of a cluster goes on where bucket, database or disk fail: it tries again, and says so once.
+"""How the writer of a cluster handles failures of bucket, database or disk: it retries, and logs the failure once.
 
 Used for the lines of functions (`shipping`, `copying`) and the logs of logstores (`logstores.shared_groups`).
 """
@@ -12,10 +12,10 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.progress import Tell
 
-# POLICY: so much of the log may be lost with the node that leads. Each second less would cost as many more objects:
-# one in five seconds, each with a row, are 17,280 a day while functions write all the time.
+# POLICY: how much of the log may be lost with the leading node. Uploading more often would cost more objects:
+# one every five seconds, each with a row, are 17,280 a day while functions write all the time.
 SEAL_EVERY_S = 5.0
-# So long a clean stop waits for the bucket; what is not there then is added when the node leads again.
+# How long a clean stop waits for the bucket; the rest is uploaded when the node leads again.
 STOP_PATIENCE_S = 10.0
 AGAIN_AFTER_S = 5.0
 # What was written is in the file by then: it is flushed each 0.15 s, and the rest of a line after 1 s (`logs.intake`).
@@ -25,7 +25,10 @@ log = structlog.get_logger(__name__)
 
 
 class Bringing:
-    """Has `bring` put into the bucket what is in the file, and says so. `what` is in the plural, for Sesame's log."""
+    """Runs `bring`, which uploads new rows of the file to the bucket, and reports its progress through `tell`.
+
+    `what` is a plural noun for Sesame's log.
+    """
 
     def __init__(self, bring: Callable[[], Awaitable[None]], what: str, clocks: Clocks, tell: Tell) -> None:
         self._bring = bring
@@ -35,13 +38,13 @@ class Bringing:
         self._failing = False
 
     async def run(self) -> None:
-        """For ever."""
+        """Never returns."""
         while True:
             await self._clocks.sleep(SEAL_EVERY_S)
             await self.attempt()
 
     async def attempt(self) -> None:
-        """What fails is told in Sesame's log, once, and done at the next attempt."""
+        """Logs a failure once, and retries at the next attempt."""
         began = self._clocks.wall()
         try:
             await self._bring()
@@ -56,7 +59,7 @@ class Bringing:
             self._failing = False
 
     async def close(self) -> None:
-        """The last ones too, if the bucket takes them soon."""
+        """Uploads the last rows too, if the bucket accepts them soon."""
         try:
             async with asyncio.timeout(STOP_PATIENCE_S):
                 await self.attempt()
@@ -65,7 +68,7 @@ class Bringing:
 
 
 async def copied(copy: Callable[[], Awaitable[int]], what: str, clocks: Clocks) -> None:
-    """Returns once `copy` has brought here what others put there."""
+    """Returns once `copy` has copied everything that others uploaded."""
     while True:
         try:
             segments = await copy()

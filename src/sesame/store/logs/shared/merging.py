@@ -1,7 +1,8 @@
-"""Joins small segments in the bucket as they age: each is an object and a row, and who begins to lead fetches each.
+"""Merges small segments in the bucket as they age: each is an object and a row, which a new leader must fetch.
 
-Run by the writer of a cluster once it has all of them. The joined segment is put first, then its row takes the place
-of the others' in one transaction, and their objects go later, for who has read the rows and not yet the objects.
+Run by the writer of a cluster once it has all of them. The merged segment is uploaded first, then its row replaces
+the others' in one transaction. Their objects are deleted later, for readers that have read the rows but not the
+objects.
 """
 
 import asyncio
@@ -16,13 +17,13 @@ from sesame.model.errors import PlatformError
 from sesame.store.logs.shared.objects import SegmentObjects
 from sesame.store.logs.shared.segment import Damaged, require_whole
 
-# As many segments as come in 5 min, while functions write all the time, are joined at a time.
+# The segments of 5 minutes, while functions write all the time, are merged at a time.
 MERGE_EVERY_S = 300.0
 JOINED_MAX = 64
 
 
 class Sized(Protocol):
-    """A segment, with the bytes of logs in it; 0 where that is not known."""
+    """A segment, with the bytes of its logs; 0 if unknown."""
 
     @property
     def digest(self) -> str: ...
@@ -34,7 +35,7 @@ S = TypeVar("S", bound=Sized)
 
 
 class Indexed(msgspec.Struct, Generic[S], frozen=True):
-    """A segment that has a row in the database; `number` rises with each."""
+    """A segment with a row in the database; `number` increases with each."""
 
     number: int
     segment: S
@@ -47,14 +48,14 @@ class Index(Protocol[S]):
 
     async def has(self, digest: str) -> bool: ...
     async def replace(self, former: Sequence[Indexed[S]], joined: S) -> bool:
-        """One row takes the place of several; False, with no change, where one of them is gone."""
+        """Replaces several rows by one; returns False, without a change, if one of them is gone."""
         ...
 
 
 class How(msgspec.Struct, Generic[S], frozen=True):
-    """`size_max` in bytes of logs. `follow(former, later)`: whether nothing that comes later belongs between them.
+    """`size_max` in bytes of logs. `follow(former, later)`: whether no later addition belongs between the two.
 
-    `join` gets segments with their bytes, in order, and raises `Damaged`; None if nothing of them is kept any more.
+    `join` gets segments with their bytes, in order, and raises `Damaged`; returns None if none of their logs is kept.
     """
 
     size_max: int
@@ -70,11 +71,11 @@ class Merging(Generic[S]):
         self._index = index
         self._objects = objects
         self._how = how
-        # Segments that cannot be read; whoever copies them says so.
+        # Unreadable segments; the code that copies them reports them.
         self._damaged: set[str] = set()
 
     async def run(self, clocks: Clocks) -> None:
-        """For ever. What fails is told in Sesame's log, once, and done at the next time."""
+        """Never returns. Logs a failure once, and retries the next time."""
         failing = False
         while True:
             await clocks.sleep(MERGE_EVERY_S)
@@ -87,7 +88,7 @@ class Merging(Generic[S]):
                 failing = True
 
     async def merge(self) -> int:
-        """Joins what is to be joined now; returns how many segments that was. Raises `PlatformError`."""
+        """Merges what is due; returns the number of merged segments. Raises `PlatformError`."""
         known = [each for each in await self._index.all() if each.segment.digest not in self._damaged]
         count = 0
         for run in to_join(known, self._how):
@@ -112,14 +113,14 @@ class Merging(Generic[S]):
         if joined is None:
             return False
         whole, joined_data = joined
-        # All that is left may be one of them: an object that has a row is not announced, or it would be given up.
+        # The result may equal one of them: an object with a row must not be announced, or it would be given up.
         if whole.digest not in {each.digest for each in segments}:
             await self._objects.put(whole.digest, joined_data)
         return await self._index.replace(run, whole)
 
 
 def _damaged(digests: Sequence[str], data: Sequence[bytes]) -> list[str]:
-    """Those whose bytes are not what was put, or all, as they cannot be decoded."""
+    """Those whose bytes have changed, or all, if they cannot be decoded."""
     found: list[str] = []
     for digest, each in zip(digests, data, strict=True):
         try:
@@ -130,11 +131,11 @@ def _damaged(digests: Sequence[str], data: Sequence[bytes]) -> list[str]:
 
 
 def to_join(segments: Sequence[Indexed[S]], how: How[S]) -> list[list[Indexed[S]]]:
-    """Runs of segments, each to become one.
+    """Runs of segments, each to be merged into one.
 
-    POLICY: at the end, where segments come, one is joined with those behind it once they are as large together. So what
-    comes is written again each time that there is twice as much, and no more often. Before a gap, where none will come,
-    all are joined that fit.
+    POLICY: at the end, where new segments arrive, a segment is merged with the later ones once they are as large in
+    total. So each byte is rewritten only when the amount has doubled. Before a gap, where no segments will
+    arrive, all that fit are merged.
     """
     runs: list[list[Indexed[S]]] = []
     run: list[Indexed[S]] = []

@@ -1,6 +1,6 @@
-"""Objects of a cluster's logs in the bucket: announced before they are put, deleted once no row mentions them.
+"""Objects of a cluster's logs in the bucket: announced before they are uploaded, deleted once no row mentions them.
 
-Used by the indexes of segments and by who ships them.
+Used by the indexes of segments and by the code that uploads them.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from sesame.store.blobs.bucket import Piece
 from sesame.store.sql.database import Database
 
 FOLDER = "logs"
-# A segment that was announced so long ago and has no row will have none.
+# A segment that was announced this long ago and has no row will never get one.
 GIVEN_UP_S = 86400.0
 AT_ONCE = 500
-# As much as that is in memory.
+# Limits the memory used.
 FETCHED_TOGETHER = 4
-# POLICY: who has read the rows of segments has so long to read their objects, although others take their place.
+# POLICY: readers of segments' rows have this long to read their objects, even if others replace them.
 READ_FOR_S = 3600.0
 
 
@@ -37,13 +37,13 @@ class Objects(Protocol):
 
 
 class Index(Protocol):
-    """Where the rows of segments are."""
+    """Stores the rows of segments."""
 
     async def has(self, digest: str) -> bool: ...
 
 
 class Fetched(NamedTuple):
-    """No `data` where the bucket does not have it; `forgotten`: its row had been removed, and it for that."""
+    """`data` is None if the object is missing; `forgotten` if that is because its row was deleted."""
 
     data: bytes | None
     forgotten: bool = False
@@ -67,19 +67,19 @@ class Numbered(Protocol):
 
 
 class SegmentObjects:
-    """`wall` in Unix seconds. Every method raises `PlatformError` where database or bucket do not answer."""
+    """`wall` in Unix seconds. Every method raises `PlatformError` if database or bucket do not answer."""
 
     def __init__(self, database: Database, bucket: Objects, wall: Callable[[], float]) -> None:
         self._database = database
         self._bucket = bucket
         self._wall = wall
-        # Nothing is deleted while it is put.
+        # Nothing is deleted during an upload.
         self._turn = asyncio.Lock()
 
     async def put(self, digest: str, data: bytes) -> None:
-        """On return it is there; its row takes back the announcement by `take`.
+        """On return the object is stored; its row's `take` removes the announcement.
 
-        One that was given up, as the bucket was away for long, is not deleted any more.
+        If the segment had been given up because the bucket was away for long, its deletion is cancelled.
         """
         at = self._wall()
         async with self._turn:
@@ -93,7 +93,7 @@ class SegmentObjects:
             return Fetched(None, forgotten=not await index.has(digest))
 
     async def fetched(self, segments: Sequence[D], index: Index) -> AsyncIterator[tuple[D, Fetched]]:
-        """Each of them as `get` gives it, in their order. A few at a time are fetched, and in memory."""
+        """Each segment with the result of `get`, in order. A few at a time are fetched and held in memory."""
         for start in range(0, len(segments), FETCHED_TOGETHER):
             together = segments[start : start + FETCHED_TOGETHER]
             found = await asyncio.gather(*(self.get(each.digest, index) for each in together))
@@ -101,14 +101,14 @@ class SegmentObjects:
                 yield each
 
     async def clean(self) -> None:
-        """Deletes what no row mentions any more, and what was announced long ago and got no row."""
+        """Deletes objects that no row mentions any more, and those announced long ago that got no row."""
         at = self._wall()
         await self._database.write(lambda connection: _give_up(connection, at))
         while await self._clean_some():
             pass
 
     async def _clean_some(self) -> bool:
-        """Whether there was anything."""
+        """Returns whether there was anything to delete."""
         async with self._turn:
             digests = await self._database.read(functools.partial(_removed, self._wall()))
             if digests:
@@ -118,25 +118,25 @@ class SegmentObjects:
 
 
 def take(connection: sa.Connection, digest: str) -> None:
-    """In the transaction of the row that mentions it."""
+    """Call in the transaction of the row that mentions it."""
     outbox.remove(connection, outbox.SEGMENT_ANNOUNCED, [digest])
 
 
 def remove(connection: sa.Connection, digests: Sequence[str], at: float) -> None:
-    """In the transaction after which no row mentions them."""
+    """Call in the transaction after which no row mentions them."""
     outbox.add(connection, outbox.SEGMENT_REMOVED, digests, at)
 
 
 def has(connection: sa.Connection, table: sa.Table, digest: str) -> bool:
-    """Whether there is still a row of it: without one, its object goes."""
+    """Whether there is still a row of it: otherwise its object is deleted."""
     return connection.execute(sa.select(table.c.number).where(table.c.digest == digest)).first() is not None
 
 
 def replace(
     connection: sa.Connection, table: sa.Table, former: Sequence[Numbered], row: Mapping[str, object], at: float
 ) -> bool:
-    """In a transaction: `row` in the place of the last of `former`, whose objects go a while later; False if one is
-    gone already. Where the row mentions the object of one of them, that stays."""
+    """Within a transaction: replaces the last of `former` by `row` and deletes the others; their objects are deleted
+    later. Returns False if one is already gone. An object that `row` still mentions stays."""
     numbers = [each.number for each in former]
     there = sa.select(table.c.number, table.c.digest).where(table.c.number.in_(numbers))
     digests = [digest for _number, digest in connection.execute(there)]
@@ -163,7 +163,7 @@ def _give_up(connection: sa.Connection, at: float) -> None:
 
 
 def _removed(at: float, connection: sa.Connection) -> list[str]:
-    """Those whose time has come; what comes behind many others waits for these."""
+    """Entries that are due; later ones wait behind these."""
     found = outbox.pending(connection, outbox.SEGMENT_REMOVED, AT_ONCE)
     return [each.subject for each in found if each.created_at <= at]
 

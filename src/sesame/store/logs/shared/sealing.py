@@ -1,7 +1,7 @@
-"""What of `logs.db` is in the bucket of a cluster, what is not yet, and what came from there.
+"""Tracks which rows of `logs.db` are in a cluster's bucket, and which came from there.
 
-Used by the log writer process, on the connection of `store.logs.file.LogWriter`. Each row of a cluster's log has one
-number, on every node that has it: a writer numbers its rows from where the database let it begin.
+Used by the log writer process, on the connection of `store.logs.file.LogWriter`. Each row of a cluster's log has the
+same number on every node: a writer numbers its rows from where the database let it start.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from sesame.store.logs.shared.segment import (
 )
 from sesame.store.sql import sqlite_file
 
-# Each writer may number so many rows. Rows below that are of a Sesame of one machine, and stay where they are.
+# How many rows each writer may number. Rows below that belong to a single Sesame, and are not uploaded.
 NUMBERS = 1 << 26
 # The version of the file that first had each table.
 _SINCE = {"sealed": 3, "held": 4}
@@ -38,16 +38,16 @@ _SOURCE, _KEY = 2, 7
 
 
 class Sealing:
-    """Raises sqlite_file.Error where the file fails; then nothing has changed."""
+    """Raises sqlite_file.Error if the file fails; then nothing has changed."""
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
 
     def begin(self, known: Sequence[Range]) -> None:
-        """What the database says is in the bucket, in order, is not sealed again; all else that may still be, is.
+        """Marks exactly the ranges that the database knows as sealed; all other rows are sealed again.
 
-        A node may have been killed before it noted what it had brought, or may have noted what a database that was set
-        back does not know any more. Rows before all that the database knows are too old for it.
+        A node may have been killed before it recorded an upload, or may have recorded one that a restored database
+        does not know. Rows before all known ones are too old for the database.
         """
         db = self._writer.connection
         with sqlite_file.transaction(db):
@@ -58,14 +58,14 @@ class Sealing:
                 _mark(db, "sealed", each)
 
     def mark(self, done: Sequence[Range]) -> None:
-        """These rows, which are here, are in the bucket."""
+        """Records that these local rows are in the bucket."""
         if done:
             with sqlite_file.transaction(self._writer.connection):
                 for each in done:
                     _mark_here(self._writer.connection, each)
 
     def next(self) -> Sealed | None:
-        """The oldest rows that are in no segment, as many as one holds; None if there are none."""
+        """The oldest rows that are in no segment, as many as one can hold; None if there are none."""
         db = self._writer.connection
         start = NUMBERS
         for first, end in [*db.execute("SELECT first_id, end_id FROM sealed ORDER BY first_id"), (_BEYOND_ALL, 0)]:
@@ -75,13 +75,13 @@ class Sealing:
         return None
 
     def here(self) -> list[Range]:
-        """The rows of the bucket that were written, or taken in, here, in order."""
+        """The bucket's rows that were written, or copied, here, in order."""
         return [Range(*row) for row in self._writer.connection.execute("SELECT * FROM held ORDER BY first_id")]
 
     def take(self, segment: Segment, data: bytes | None) -> str:
-        """Takes the rows in; returns what is wrong with the segment, whose lines then have a note in their place.
+        """Copies the rows. If the segment is damaged, returns the reason, and inserts a note in place of its lines.
 
-        Without `data`, the bucket does not have it.
+        `data` is None if the bucket does not have the segment.
         """
         problem = "" if data is not None else "it is not in the bucket"
         rows: list[tuple[Numbered, SourceKey]] = []
@@ -102,7 +102,7 @@ class Sealing:
 
 
 def unseal(path: Path) -> None:
-    """Of a copy of the file for another bucket, which has none of its rows."""
+    """For a copy of the file with another bucket, which has none of its rows."""
     if path.exists():
         with closing(sqlite_file.open_for_writing(path, BUSY_TIMEOUT_S)) as db:
             version = version_of(db)
@@ -134,7 +134,7 @@ def _mark_here(db: sqlite_file.Connection, ids: Range) -> None:
 
 
 def _mark(db: sqlite_file.Connection, table: str, new: Range) -> None:
-    """Joins it with the ranges that it touches, so that there are few."""
+    """Merges the range with those that it touches, so that there are few."""
     touching = (new.end, new.first)
     condition = "WHERE first_id <= ? AND end_id >= ?"
     first, end = db.execute(f"SELECT min(first_id), max(end_id) FROM {table} {condition}", touching).fetchone()
@@ -145,7 +145,7 @@ def _mark(db: sqlite_file.Connection, table: str, new: Range) -> None:
 
 
 def _notes(segment: Segment, problem: str) -> list[tuple[Numbered, SourceKey]]:
-    """A line for each function that has lines in it, in the place of the first ones."""
+    """A line for each function with lines in the segment, in place of its first ones."""
     text = (
         f"[sesame] lines of about {max(segment.last_ms - segment.first_ms, 1000) / 1000:.0f} s are missing here: "
         f"segment {segment.digest} of the log cannot be read: {problem}\n"

@@ -1,6 +1,6 @@
-"""A segment of a cluster's log: lines that one process numbered, compressed, under the SHA-256 of its bytes.
+"""A segment of a cluster's log: lines numbered by one process, compressed, named by the SHA-256 of its bytes.
 
-Made and taken by the log writer process (`sealing`), which must load little.
+Created and read by the log writer process (`sealing`), which must import little.
 """
 
 import bisect
@@ -12,19 +12,19 @@ import msgspec
 
 from sesame.store.logs.file import SourceKey
 
-# A segment is sealed at the latest with so many bytes of lines in it: what one request to the bucket carries, and what
-# a process holds of it.
+# A segment is sealed at the latest with this many bytes of lines, because it is transferred in one request
+# and held in memory.
 SEGMENT_BYTES = 2 * 1024 * 1024
-# What decompressing and decoding raise for what is none of it.
+# Errors of decompressing and decoding anything else.
 UNREADABLE = (lz4.block.LZ4BlockError, msgspec.DecodeError, ValueError, MemoryError)
-# Of so many functions a lost segment tells that lines are missing.
+# Number of functions for which a lost segment leaves a note.
 OWNERS_MAX = 100
 
 Owner = tuple[str, str]
 
 
 class Numbered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A row of `logs.db`, with the number that it has on every node; `source` counts in the segment's sources."""
+    """A row of `logs.db`, with its number on every node; `source` is an index into the segment's sources."""
 
     id: int
     batch_ms: int
@@ -54,13 +54,13 @@ class Ranges:
         self._ranges = ranges
 
     def __contains__(self, wanted: Range) -> bool:
-        """Whether one of them has all of it."""
+        """Whether one range contains all of `wanted`."""
         behind = bisect.bisect_right(self._ranges, wanted.first, key=lambda each: each.first)
         return behind > 0 and wanted.end <= self._ranges[behind - 1].end
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """What the database says of a segment: times in ms since 1970, `size` in bytes of lines, whose lines they are."""
+    """A segment as described in the database: times in ms since 1970, `size` in bytes of lines, and their owners."""
 
     digest: str
     ids: Range
@@ -76,7 +76,7 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Damaged(Exception):
-    """The bytes are not those of the segment; the message says what was found."""
+    """The bytes are not those of the segment; the message describes the difference."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -84,7 +84,7 @@ _decode = msgspec.msgpack.Decoder(Content).decode
 
 
 def seal(content: Content) -> Sealed:
-    """`content` has one row at the least, in the order of their numbers."""
+    """`content` has at least one row, in the order of their numbers."""
     rows = content.rows
     data = lz4.block.compress(_encode(content))
     owners = dict.fromkeys((source.service, source.function) for source in content.sources)
@@ -100,12 +100,12 @@ def seal(content: Content) -> Sealed:
 
 
 def follow(former: Segment, later: Segment) -> bool:
-    """Whether no row belongs between them, also none of a node that was lost and has not brought it yet."""
+    """Whether no row belongs between them, not even one that a lost node has not uploaded yet."""
     return former.ids.end == later.ids.first
 
 
 def joined(segments: Sequence[Segment], data: Sequence[bytes]) -> Sealed:
-    """One with the rows of all, each of which follows the one before. Raises `Damaged`."""
+    """One segment with the rows of all, each of which follows the previous one. Raises `Damaged`."""
     numbers: dict[SourceKey, int] = {}
     rows: list[Numbered] = []
     for segment, each in zip(segments, data, strict=True):
@@ -119,7 +119,7 @@ def joined(segments: Sequence[Segment], data: Sequence[bytes]) -> Sealed:
 
 
 def require_whole(digest: str, data: bytes) -> None:
-    """Raises `Damaged`. Bytes that have the digest are those that a Sesame sealed."""
+    """Raises `Damaged`. Bytes with the right digest were sealed by a Sesame."""
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise Damaged(f"it is damaged: its {len(data)} bytes have the SHA-256 {found}")

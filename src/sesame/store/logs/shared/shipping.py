@@ -1,7 +1,7 @@
-"""Brings what functions write in a cluster into the bucket, a few seconds behind, and deletes there what is too old.
+"""Uploads functions' lines in a cluster to the bucket, a few seconds later, and deletes old ones there.
 
-Belongs to the writer of a cluster; opened by `_shared_logs`. Lines lie in `logs.db` first, in the data directory of the
-node that leads. They are safe from the loss of that node once their segment has its row in the database.
+Belongs to the writer of a cluster; opened by `_shared_logs`. Lines are first written to `logs.db` in the leading node's
+data directory. They survive the loss of that node once their segment has a row in the database.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Sealer(Protocol):
 
 
 class Limits(Protocol):
-    """As `store.logs.intake.Retention`."""
+    """The part of `store.logs.intake.Retention` that is used here."""
 
     @property
     def total_bytes(self) -> int: ...
@@ -39,12 +39,12 @@ class Shipping:
         self._limits = limits
         self._clocks = clocks
         self._turn = asyncio.Lock()
-        # Rows that are in the bucket, which the process has not been told.
+        # Rows that are in the bucket, of which the process has not been told.
         self._done: list[Range] = []
         self._begun = False
 
     async def ship(self) -> None:
-        """On return all that was in the file is in the bucket. Raises `PlatformError`."""
+        """On return all lines that were in the file are in the bucket. Raises `PlatformError`."""
         async with self._turn:
             if not self._begun:
                 await self._sealer.begin(await self._index.ranges())
@@ -60,7 +60,7 @@ class Shipping:
                 self._done = [segment.ids]
 
     async def expire(self) -> None:
-        """Deletes what is older or more than the settings keep. Raises `PlatformError`."""
+        """Deletes segments that are older or more than the settings keep. Raises `PlatformError`."""
         before_ms = int((self._clocks.wall() - self._limits.age_s) * 1000)
         await self._index.expire(before_ms, self._limits.total_bytes)
         await self._objects.clean()
