@@ -12,6 +12,7 @@ from sesame.build.builder import Builder
 from sesame.build.installer import Installer
 from sesame.build.requirements import Requirements
 from sesame.deploy.project import Code, Function, Place, Project
+from sesame.sandbox.addresses import DEFAULT_PATH
 from sesame.sandbox.runtimes.interpreters import Answer, Interpreter
 
 SYSTEM = Interpreter("custom", Path("/usr/bin/python3"), "3.11.2", Path("/usr"))
@@ -103,8 +104,9 @@ def test_other_runtimes_have_none(tmp_path: Path, asked: list[str], runtime: str
 
 
 class FakeInstaller(Installer):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "") -> None:
         super().__init__(folder, {}, lambda line: None, fresh=False)
+        self._program = program
         self.asked: list[tuple[str, Interpreter | None]] = []
 
     def install(self, requirements: Requirements, runtime: str, own: Interpreter | None = None) -> Any:
@@ -114,6 +116,9 @@ class FakeInstaller(Installer):
         folder = self._cache / "packages"
         folder.mkdir(exist_ok=True)
         (folder / "made_up.py").write_text("")
+        if self._program:
+            (folder / "bin").mkdir(exist_ok=True)
+            (folder / "bin" / self._program).touch()
         return Installed(folder)
 
 
@@ -130,6 +135,25 @@ def test_packages_lie_beside_the_code(tmp_path: Path, asked: list[str]) -> None:
     assert runtime == "custom.debian10"
     assert own is not None
     assert own.path == SYSTEM.path
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "modules"),
+    [
+        ({}, f"/code/bin:{DEFAULT_PATH}", "/code"),
+        ({"PATH": "/own/bin", "PYTHONPATH": "/lib", "A": "1"}, "/code/bin:/own/bin", "/code:/lib"),
+    ],
+)
+def test_programs_of_packages_are_found_by_name(
+    tmp_path: Path, asked: list[str], given: dict[str, str], path: str, modules: str
+) -> None:
+    one = function(tmp_path, customRuntimeConfig={"command": ["gunicorn", "app:app"]}, environmentVariables=given)
+    (tmp_path / "code/requirements.txt").write_text("made-up\n")
+    installer = FakeInstaller(tmp_path, program="gunicorn")
+    project, [done] = Builder(Project(source=tmp_path, functions=(one,)), installer, lambda line: None).build_all()
+    assert done.folder is not None, done.reason
+    assert os.listdir(done.folder / "bin") == ["gunicorn"]
+    assert project.functions[0].fields["environmentVariables"] == {**given, "PATH": path, "PYTHONPATH": modules}
 
 
 @pytest.mark.parametrize(

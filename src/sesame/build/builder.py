@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sesame.build import checks, requirements
-from sesame.build.custom_python import custom_python, place_of_packages
+from sesame.build.custom_python import custom_python, place_of_packages, with_programs
 from sesame.build.installer import Installer
 from sesame.deploy import archive, fun_install
 from sesame.deploy.project import Code, Function, Project
@@ -80,7 +80,10 @@ class Builder:
             minor = own.minor if own else MINOR_VERSIONS[function.runtime]
             _assemble_as_fun(packages.folder, function.code, target, minor)
         else:
-            _assemble(packages.folder, function.code, target, place_of_packages(function) if own else "")
+            place = place_of_packages(function) if own else ""
+            _assemble(packages.folder, function.code, target, place)
+            if own and not place and (packages.folder / "bin").is_dir():
+                function = with_programs(function)
         warnings = [f"{each} was built from source: its own code ran as you" for each in packages.from_source]
         built = Built(name, target, "", (*warnings, *not_done, *self._looked_at(target, function, own)))
         return msgspec.structs.replace(function, code=Code(path=target)), built

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
+
 from sesame.deploy.archive import BOOTSTRAP
 from sesame.deploy.project import Function
 from sesame.model.limits import IMAGE_RUNTIME
@@ -46,6 +48,15 @@ def place_of_packages(function: Function) -> str:
     """Where to install packages below the code: `python` if the function's variables look there (fc3), else ""."""
     found = [str(_variables(function).get(name, "")) for name in ("PATH", "PYTHONPATH")]
     return TOOLS_PLACE if any(_TOOLS_FOLDER.match(each) for text in found for each in text.split(":")) else ""
+
+
+def with_programs(function: Function) -> Function:
+    """The function with variables that lead to the programs of packages in its code's root, such as gunicorn."""
+    given = _variables(function)
+    found = {**given, "PATH": f"/code/bin:{given.get('PATH') or DEFAULT_PATH}"}
+    # A program has its own folder on its path for modules, and not the current one.
+    found["PYTHONPATH"] = ":".join(filter(None, ("/code", str(given.get("PYTHONPATH") or ""))))
+    return msgspec.structs.replace(function, fields={**function.fields, "environmentVariables": found})
 
 
 def find_python(named: str, runtime: str, search: str = DEFAULT_PATH) -> Interpreter | None:
