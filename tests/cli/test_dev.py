@@ -57,6 +57,11 @@ def test_what_a_server_that_runs_already_cannot_heed_is_refused(options: list[st
     assert f"--endpoint names a server that runs already: leave {named} away" in said.output
 
 
+def test_an_option_is_no_function_to_debug() -> None:
+    said = CliRunner().invoke(dev.dev, ["--debug", "--port", "9000"])
+    assert (said.exit_code, "found --port, expected the name of the function" in said.output) == (2, True)
+
+
 def test_a_port_for_no_debugger_is_refused() -> None:
     said = CliRunner().invoke(dev.dev, ["--debug-port", "1"])
     assert (said.exit_code, "without --debug there is no debugger: leave --debug-port away" in said.output) == (2, True)

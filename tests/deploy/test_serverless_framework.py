@@ -278,6 +278,14 @@ def test_a_folder_with_one_is_deployed_by_it(tmp_path: Path) -> None:
     (tmp_path / "serverless.yml").write_text(ONE)
     context = sources.Context(account_id="123", region="cn-shanghai")
     assert sources.read(tmp_path, context).functions[0].name == "shop-dev-order"
+    for provider in (
+        "{name: aliyun, runtime: python3}",
+        "{runtime: python3, name: 'aliyun'}",
+        "\n  {name: aliyun, runtime: p}",
+    ):
+        text = f"service: shop\nprovider: {provider}\nfunctions: {{order: {{handler: index.handler}}}}\n"
+        (tmp_path / "serverless.yml").write_text(text)
+        assert sources.read(tmp_path, context).functions[0].name == "shop-dev-order"
     (tmp_path / "serverless.yml").write_text(ONE.replace("aliyun", "aws"))
     assert sources.read(tmp_path, context).functions[0].service == "default"
 

@@ -51,11 +51,24 @@ class Reached(msgspec.Struct, frozen=True):
     option: str = ""
 
 
+def _a_function(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuses the option that follows a `--debug` without a name, which it would take for one."""
+    if value is not None and value.startswith("-"):
+        raise click.BadParameter(f"found {value}, expected the name of the function, as --debug SERVICE/FUNCTION")
+    return value
+
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path), default=Path())
 @click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="The template, by another name.")
 @with_project_options
-@click.option("--debug", "debugged", metavar="FUNCTION", help="Have a debugger wait in this function's instance.")
+@click.option(
+    "--debug",
+    "debugged",
+    metavar="FUNCTION",
+    callback=_a_function,
+    help="Have a debugger wait in this function's instance.",
+)
 @click.option(
     "--debug-port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
     help="Port on this machine's loopback where it is reached.",

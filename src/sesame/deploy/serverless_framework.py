@@ -29,7 +29,10 @@ EXCLUDED = (
 )  # fmt: skip
 # What `sesame deploy` does itself.
 _DONE_HERE = (PLUGIN, "serverless-python-requirements")
-_OURS = re.compile(rb"^provider:[ \t]*['\"]?aliyun\b|^[ \t]+name:[ \t]*['\"]?aliyun\b", re.MULTILINE)
+_OURS = re.compile(
+    rb"^provider:[ \t]*(?:\{[^\n]*\bname:[ \t]*)?['\"]?aliyun\b|^[ \t]+(?:\{[ \t]*)?name:[ \t]*['\"]?aliyun\b",
+    re.MULTILINE,
+)
 _BUCKET_ARN = re.compile(r"acs:oss:[^:]*:[^:]*:([^:/*]+)\Z")
 _BRACES = re.compile(r"\{([^{},]*(?:,[^{},]*)+)\}")
 _TOP = {
