@@ -19,6 +19,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
 
 
+@pytest.mark.usefixtures("few_runtimes")
 async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_directory_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ async def test_a_file_in_the_place_of_a_directory_is_named_with_the_next_step(
     assert place.read_bytes() == b"mine"
 
 
+@pytest.mark.usefixtures("few_runtimes")
 async def test_the_clocks_that_are_handed_in_date_all_that_is_kept_and_announced(tmp_path: Path) -> None:
     clocks = FakeClocks()
     sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain"), clocks)

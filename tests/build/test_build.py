@@ -119,10 +119,11 @@ def test_packages_of_a_funfile_lie_where_funcraft_puts_them(
         [FOUND["python3.12"].path, "-c", code], capture_output=True, text=True, check=True, env=environ
     )
     assert run.stdout == "made_up\n"
-    (tmp_path / "code/requirements.txt").write_text("sourced\n")
+    make_wheel(index, "other")
+    (tmp_path / "code/requirements.txt").write_text("other\n")
     both = built(made, cache)
     assert {path.name for path in (both / ".fun/python/lib/python3.12/site-packages").glob("*.py")} >= {
-        "made_up.py", "sourced.py",
+        "made_up.py", "other.py",
     }  # fmt: skip
 
 

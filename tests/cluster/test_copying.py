@@ -65,7 +65,7 @@ async def say(connected: socket.socket, data: bytes, *, last: bool = False) -> N
 
 async def hear(connected: socket.socket, count: int | None = None) -> bytes:
     """So many bytes, or all to the end."""
-    said = b""
+    said = bytearray()
     async with asyncio.timeout(60):
         while count is None or len(said) < count:
             part = await asyncio.get_running_loop().sock_recv(connected, PIECE_BYTES)
@@ -73,7 +73,7 @@ async def hear(connected: socket.socket, count: int | None = None) -> bytes:
                 assert count is None
                 break
             said += part
-    return said
+    return bytes(said)
 
 
 async def test_both_ways_and_the_ends_of_either_side() -> None:

@@ -124,6 +124,7 @@ def test_calls_signed_with_a_nonce_are_served_by_every_agent_and_none_twice(seve
             assert sorted(threads.map(called, [f"same-{number}"] * THREADS)) == [200] + [400] * (THREADS - 1)
 
 
+@pytest.mark.thorough
 def test_versions_of_a_canary_are_served_by_every_agent_in_their_shares(several: Sesame) -> None:
     """Each call is drawn for once, also one that moves to the agent that has an idle instance of its version."""
     client = deployed(several, "canary", TIMES)
@@ -175,6 +176,7 @@ def test_one_instance_serves_several_calls_that_come_to_any_agent(several: Sesam
             assert len(set(threads.map(calling(b"sleep 0.5"), range(THREADS)))) == 1
 
 
+@pytest.mark.thorough
 def test_instances_of_several_calls_are_on_every_agent(several: Sesame) -> None:
     calling = several_calls(several, "on-every-agent", instanceConcurrency=2)
     with concurrent.futures.ThreadPoolExecutor(2 * THREADS) as threads:

@@ -50,7 +50,14 @@ def link() -> bytes:
 
 
 def bomb() -> bytes:
-    return archive(("index.py", CODE), ("zeros", b"\0" * (600 << 20)))
+    """Made in pieces, and packed quickly: 600 MB take two seconds otherwise."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+        made.writestr("index.py", CODE)
+        with made.open("zeros", "w") as zeros:
+            for _ in range(600):
+                zeros.write(bytes(1 << 20))
+    return buffer.getvalue()
 
 
 def function(zipped: bytes | None = None, /, **changes: Any) -> dict[str, Any]:

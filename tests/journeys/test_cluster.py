@@ -71,6 +71,7 @@ def ended(node: Node) -> str:
     return node.said()
 
 
+@pytest.mark.thorough
 def test_a_node_with_other_settings_or_another_key_ends_and_says_why(cluster: Cluster, tmp_path: Path) -> None:
     leader, epoch = cluster.leader(), cluster.epoch()
     said = ended(cluster.another("d", "--account-id", "4711"))

@@ -316,6 +316,7 @@ def my_handler(event, context):
 """
 
 
+@pytest.mark.usefixtures("few_runtimes")
 @pytest.mark.parametrize("shift_s", [-3600.0, 3600.0], ids=["back", "forward"])
 async def test_a_clock_that_is_set_by_an_hour_delays_and_repeats_nothing(tmp_path: Path, shift_s: float) -> None:
     clocks, noted = ShiftedClocks(), tmp_path / "noted"

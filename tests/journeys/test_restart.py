@@ -118,6 +118,7 @@ def test_a_call_that_runs_ends_before(restarting: Sesame) -> None:
     assert answers == [b"slept"]
 
 
+@pytest.mark.thorough
 def test_with_settings_that_do_not_hold_it_goes_on_as_it_is(restarting: Sesame, config: Path) -> None:
     before, settings = endpoints(restarting), config.read_text()
     config.write_text('drain_s = "long"\n')

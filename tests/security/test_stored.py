@@ -99,6 +99,7 @@ async def test_a_database_that_somebody_emptied_is_refused(damage: str, whole: P
     assert contents(data) == before
 
 
+@pytest.mark.usefixtures("few_runtimes")
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_without_the_look_the_objects_would_be_nobodys(
     damage: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +133,7 @@ async def test_a_function_cannot_empty_it(grade: str, whole: Path, tmp_path: Pat
     assert (data / "sesame.db").read_bytes() == b""
 
 
+@pytest.mark.usefixtures("few_runtimes")
 def test_the_data_directory_is_its_owners_alone(tmp_path: Path) -> None:
     sesame = Sesame(settings(tmp_path / "data"))
 

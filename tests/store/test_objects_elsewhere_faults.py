@@ -143,7 +143,7 @@ class NoBucket(Bucket):
 
 
 async def test_a_body_that_comes_a_few_bytes_at_a_time_takes_no_more_memory_than_its_bytes() -> None:
-    bucket, pieces = NoBucket(), 200_000
+    bucket, pieces = NoBucket(), 50_000
 
     async def announce(_blob: str) -> None:
         pass

@@ -134,6 +134,7 @@ async def test_what_pauses_and_then_waits_for_events_is_not_waited_for() -> None
     await running
 
 
+@pytest.mark.usefixtures("few_runtimes")
 async def test_what_functions_write_goes_to_the_sink_that_is_given_and_dates_to_the_callers_clock(
     tmp_path: Path,
 ) -> None:
@@ -151,6 +152,7 @@ async def test_what_functions_write_goes_to_the_sink_that_is_given_and_dates_to_
         await sesame.stop()
 
 
+@pytest.mark.usefixtures("few_runtimes")
 async def test_a_reset_leaves_no_row_in_any_table(tmp_path: Path) -> None:
     """Rows are put into every table there is, also those that are added later."""
     settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
@@ -186,6 +188,7 @@ def _sample(table: str, column: str, kind: str) -> object:
     return {"FLOAT": 1e12, "BIGINT": 1, "INTEGER": 1, "BOOLEAN": 0, "BLOB": b"{}"}.get(kind, "")
 
 
+@pytest.mark.usefixtures("few_runtimes")
 async def test_an_invocation_that_found_no_instance_is_waited_for_until_its_function_is_called(tmp_path: Path) -> None:
     settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
     clocks = VirtualClocks()
