@@ -42,6 +42,13 @@ def test_what_matters(tmp_path: Path, name: str, counts: bool) -> None:
     assert decide(tmp_path / name) == counts
 
 
+def test_a_template_matters_where_its_code_ignores_it(tmp_path: Path) -> None:
+    code = Code(path=tmp_path, patterns=("/serverless.*",))
+    template = tmp_path / "serverless.yml"
+    assert matters(tmp_path, [code], template)(template)
+    assert not matters(tmp_path, [code], tmp_path / "s.yaml")(template)
+
+
 async def test_changes_are_told_wherever_they_come_from_and_none_is_lost(tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()

@@ -84,7 +84,8 @@ class Development:
                 return False
             self.project = prepared.project
             self._deployed = prepared.files
-            self._matters = matters(self._given.root, [function.code for function in prepared.project.functions])
+            codes = [function.code for function in prepared.project.functions]
+            self._matters = matters(self._given.root, codes, prepared.project.source)
             first = self._loaded_first(prepared)
             if not await self._may_replace(prepared, first):
                 return False

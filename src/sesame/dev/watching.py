@@ -21,14 +21,17 @@ SETTLE_MAX_MS = 500
 Matters = Callable[[Path], bool]
 
 
-def matters(root: Path, codes: Iterable[Code]) -> Matters:
-    """`root` is the project's folder, which has its template and all files that the template refers to."""
+def matters(root: Path, codes: Iterable[Code], template: Path | None = None) -> Matters:
+    """`root` is the project's folder, which has its template and all files that the template refers to.
+
+    `template` counts also where it lies in a folder of code that ignores it.
+    """
     folders = [(code.path, ignored_by(code)) for code in codes if code.path is not None and code.path.is_dir()]
-    ignore_files = {code.ignore_file for code in codes if code.ignore_file is not None}
+    always = {template, *(code.ignore_file for code in codes)}
     editors = watchfiles.DefaultFilter()
 
     def decide(path: Path) -> bool:
-        if path in ignore_files:
+        if path in always:
             return True
         if not editors(watchfiles.Change.modified, str(path)):
             return False
