@@ -1,6 +1,6 @@
-"""Aliases: created, read, moved and deleted (reference/api.md §3.4), of a service or of a function.
+"""Aliases of a service or a function: creates, reads, moves and deletes them (reference/api.md §3.4).
 
-Called by the endpoints; answers with records. Which version a call goes to is decided by the engine.
+Called by the endpoints; returns records. The engine decides which version a call goes to.
 """
 
 import msgspec
@@ -18,7 +18,7 @@ from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
 ALIAS_NAME_CHARS = 128
-# Calls of an alias with weights are split by chance.
+# Calls of an alias with weights are distributed at random.
 RESOLVED_BY_CHANCE = "Random"
 
 
@@ -53,7 +53,7 @@ class Aliases:
         return record
 
     async def update(self, owner: str, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
-        """What was not sent stays; an empty map of weights ends a canary."""
+        """Fields that were not sent stay; an empty map of weights ends a canary."""
         _check_policies(sent)
 
         def edit(tx: Transaction) -> Record:
@@ -79,7 +79,7 @@ class Aliases:
 
 
 def _check_policies(sent: AliasInput) -> None:
-    """Raises `Invalid` for rules by which calls would go to versions and that nothing here obeys."""
+    """Raises `Invalid` for routing rules that Sesame does not support."""
     if sent.resolve_policy:
         checks.one_of("resolve_policy", sent.resolve_policy, (RESOLVED_BY_CHANCE,))
     if sent.route_policy:
@@ -106,14 +106,14 @@ def _merged(alias: Alias, sent: AliasInput) -> Alias:
 
 
 def _check(tx: Transaction, owner: str, alias: Alias, *, moved: bool = True) -> None:
-    """A version may be gone from under an alias; only what it is moved to must exist."""
+    """The current version may have been deleted; only the version that the alias is moved to must exist."""
     existing(tx, owner)
     checks.description(alias.description)
     if moved and tx.get(records.VERSION, owner, alias.version_id) is None:
         raise NotFound(records.VERSION, alias.version_id, (owner,))
     weights = alias.additional_version_weight or {}
     for version, weight in weights.items():
-        # Also the alias' own version is accepted (reference/api.md §3.4, §8.6).
+        # The alias's own version is accepted, too (reference/api.md §3.4, §8.6).
         checks.between("additional_version_weight", weight, 0, 1)
         if version != alias.version_id and tx.get(records.VERSION, owner, version) is None:
             raise NotFound(records.VERSION, version, (owner,))

@@ -1,6 +1,6 @@
-"""How asynchronous calls of a function are retried and where their outcomes go (reference/api.md §3.6).
+"""How asynchronous calls of a function are retried and where their results go (reference/api.md §3.6).
 
-Called by the endpoints, which it answers with records. `control.async_policies` reads them for what accepts calls.
+Called by the endpoints, and returns records. `control.async_policies` reads them when calls are accepted.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class AsyncConfigs:
         self._arns = arns
 
     async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
-        """Replaces the whole configuration: what is not sent is not set."""
+        """Replaces the whole configuration: fields that are not sent become unset."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         config = AsyncConfig(
@@ -40,14 +40,14 @@ class AsyncConfigs:
         name = async_config_name(function, qualifier)
 
         def edit(tx: Transaction) -> Record:
-            # Once more: it may have been deleted meanwhile, and a configuration must not outlive its function.
+            # Checked again: the function may have been deleted meanwhile, and a configuration must not outlive it.
             function_view(tx, service, function, qualifier)
             return tx.put(records.ASYNC_CONFIG, service, name, config)
 
         return await self._catalog.edit(edit)
 
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
-        """Raises `NotFound` when nothing was set under exactly this qualifier."""
+        """Raises `NotFound` if nothing was set under exactly this qualifier."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         record = self._catalog.get(records.ASYNC_CONFIG, service, async_config_name(function, qualifier))
@@ -78,11 +78,11 @@ class AsyncConfigs:
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
 
     async def list_all(self, wanted: Listing, of: tuple[str, str] | None, may_see: Callable[[str, str], bool]) -> Page:
-        """Of one function (owner, name) under all qualifiers, or of all functions, of those that `may_see` allows."""
+        """All qualifiers of one function (owner, name), or of all functions that `may_see` allows."""
         return page_of_function(self._catalog, records.ASYNC_CONFIG, wanted, of, may_see)
 
     async def with_destinations(self, wanted: Listing) -> Page:
-        """The configurations of all functions that name a destination, in order of service, function and qualifier."""
+        """Configurations of all functions with a destination, in order of service, function and qualifier."""
         return page_of_all(self._catalog, records.ASYNC_CONFIG, wanted, _has_destination)
 
 

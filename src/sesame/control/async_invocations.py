@@ -1,7 +1,7 @@
-"""Asynchronous invocations: accepted into the durable queue, read, listed and stopped (reference/api.md §3.3, §3.6).
+"""Asynchronous invocations: accepts them into the durable queue, reads, lists and stops them (api.md §3.3, §3.6).
 
-Called by the endpoints. Never calls the engine: to stop an invocation is to change its row; the queue notifies what
-runs it.
+Called by the endpoints. Never calls the engine: stopping an invocation changes its row, and the queue notifies the
+component that runs it.
 """
 
 import uuid
@@ -54,21 +54,21 @@ class Queue(Protocol):
 
 
 class FunctionsPage(msgspec.Struct, frozen=True):
-    """Some functions in order of service, function and qualifier; `next_token` is None on the last page."""
+    """Functions in order of service, function and qualifier; `next_token` is None on the last page."""
 
     items: tuple[Target, ...]
     next_token: str | None
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """Under which id an invocation is kept, and whether its caller can follow it by that id."""
+    """The id of a stored invocation, and whether its caller can query it by that id."""
 
     invocation_id: str
     stateful: bool
 
 
 class AsyncInvocations:
-    """`policy_of` says what is configured for a function; `wall_clock` gives Unix seconds."""
+    """`policy_of` returns the configuration of a function; `wall_clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class AsyncInvocations:
         self._wall_clock = wall_clock
 
     def check(self, target: Target, options: AsyncOptions) -> None:
-        """Raises `NotFound` for a function that cannot be called, `Invalid` for options that cannot be granted."""
+        """Raises `NotFound` for a function that cannot be called, `Invalid` for options that are not allowed."""
         function_view(self._catalog, target.service, target.function, target.qualifier)
         if options.delay_s is not None and not 0 < options.delay_s <= limits.ASYNC_DELAY_S_MAX:
             raise Invalid("async_delay", _DELAY_ALLOWED, f"{options.delay_s:g}")
@@ -95,7 +95,7 @@ class AsyncInvocations:
         """Commits the invocation to the queue. Once this returns, the invocation will end in a recorded state.
 
         Accepting the same event under the same chosen id again changes nothing, so that callers may repeat a request
-        whose answer they missed. Raises `AlreadyExists` where the id belongs to another event, and as `check`.
+        whose answer they missed. Raises `AlreadyExists` if the id belongs to another event, and the errors of `check`.
         """
         self.check(call.target, call.options)
         chosen = call.options.stateful_async_invocation_id
@@ -112,7 +112,7 @@ class AsyncInvocations:
         return Accepted(again.invocation_id, again.stateful)
 
     async def get(self, target: Target, invocation_id: str) -> AsyncInvocation:
-        """A stateful invocation. Raises `NotFound` for the function, and for an invocation that is not kept."""
+        """A stateful invocation. Raises `NotFound` for the function, and for an unknown or deleted invocation."""
         function_view(self._catalog, target.service, target.function, target.qualifier)
         found = await self._queue.get(target, invocation_id, stateful_only=True)
         if found is None:
@@ -120,16 +120,16 @@ class AsyncInvocations:
         return found
 
     async def find(self, target: Target, invocation_id: str) -> AsyncInvocation:
-        """An invocation, stateful or not, also of a function that was deleted meanwhile. Raises `NotFound`."""
+        """An invocation, stateful or not, even if its function was deleted. Raises `NotFound`."""
         found = await self._queue.get(target, invocation_id)
         if found is None:
             raise _no_invocation(target, invocation_id)
         return found
 
     async def replay(self, target: Target, invocation_id: str, request_id: str) -> Accepted:
-        """Accepts the event of an invocation that has ended once more, as an invocation of its own.
+        """Accepts the event of an ended invocation again, as a new invocation.
 
-        Raises `NotFound` for what is not kept and for a function that is gone, `Invalid` for what has not ended.
+        Raises `NotFound` for an unknown invocation or a deleted function, `Invalid` if the invocation has not ended.
         """
         former = await self.find(target, invocation_id)
         if former.ended_at is None:
@@ -147,7 +147,7 @@ class AsyncInvocations:
         )
 
     async def stop(self, target: Target, invocation_id: str) -> None:
-        """A queued invocation never starts; of a running one the instance is killed.
+        """A queued invocation never starts; for a running one, the instance is killed.
 
         On return the state is Stopped or Stopping. Raises `NotFound`, and `Invalid` for one that has ended.
         """
@@ -161,7 +161,7 @@ class AsyncInvocations:
     async def list(self, query: AsyncQuery) -> AsyncPage:
         """A page of invocations. Raises `NotFound` for a query of a function that does not exist.
 
-        The page is shorter than asked for where events and results would take more than `listing.PAGE_BYTES_MAX`.
+        The page is shorter than requested if events and results would exceed `listing.PAGE_BYTES_MAX`.
         """
         checks.between("limit", query.limit, 1, limits.LIST_LIMIT_MAX)
         target = query.target
@@ -174,9 +174,9 @@ class AsyncInvocations:
         return page
 
     async def functions(self, token: str, limit: int) -> FunctionsPage:
-        """Functions of services whose asynchronous invocations are stateful by their configuration, or that have such.
+        """Functions of services that are configured for stateful invocations, or that have any.
 
-        A token names where the next page begins: `service/function/qualifier`. Raises `Invalid` for any other.
+        A token is the start of the next page: `service/function/qualifier`. Raises `Invalid` for any other.
         """
         checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
         if token and (token.count("/") != 2 or not all(token.split("/"))):
@@ -190,7 +190,7 @@ class AsyncInvocations:
         return FunctionsPage(items, "/".join(keys[limit]) if len(keys) > limit else None)
 
     def _stateful(self) -> Iterator[tuple[str, str, str]]:
-        """What is stateful by its configuration."""
+        """Functions that are stateful by their configuration."""
         for record in self._catalog.of_kind(records.ASYNC_CONFIG):
             config: AsyncConfig = record.document
             if config.stateful_invocation:
@@ -205,7 +205,7 @@ class AsyncInvocations:
             source=call.source,
             not_before=self._wall_clock() + (options.delay_s or 0.0),
             invocation_id=options.stateful_async_invocation_id,
-            # A caller that chooses an id wants to ask for the invocation by it.
+            # A caller chooses an id in order to query the invocation by it.
             stateful=bool(options.stateful_async_invocation_id) or options.stateful,
             meta=InvocationMeta(tracing=call.tracing, http_params=call.http_params, chain=call.chain),
         )

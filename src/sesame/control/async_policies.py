@@ -1,4 +1,4 @@
-"""What is configured for the asynchronous calls of a function, as whatever accepts calls asks for it.
+"""The configuration of a function's asynchronous calls, for the code that accepts calls.
 
 Used by `control.async_invocations`, by triggers and by destinations. Reads the catalog's memory.
 """
@@ -15,7 +15,7 @@ class AsyncPolicies:
         self._catalog = catalog
 
     def policy_of(self, target: Target) -> AsyncPolicy:
-        """What is set for exactly this qualifier, with the defaults for everything else."""
+        """The configuration of exactly this qualifier, with the defaults for everything else."""
         name = async_config_name(target.function, target.qualifier)
         record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
         if record is None:

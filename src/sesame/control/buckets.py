@@ -1,6 +1,6 @@
 """Buckets: their names are unique over all accounts, and they are read from memory.
 
-Called by the OSS endpoint and by `control.code_objects`. A bucket that holds something is never deleted, and no object
+Called by the OSS endpoint and by `control.code_objects`. A bucket that is not empty is never deleted, and no object
 enters a bucket that is being deleted: one transaction decides both.
 """
 
@@ -29,22 +29,22 @@ class Buckets:
         return record.document if record else None
 
     def all(self) -> list[Bucket]:
-        """Those of every account, in order of name."""
+        """The buckets of every account, in order of name."""
         return [record.document for record in self._catalog.children(records.BUCKET, "")]
 
     def record(self, name: str) -> Record:
-        """With its times. Raises NotFound."""
+        """The record, with its times. Raises NotFound."""
         record = self._catalog.get(records.BUCKET, "", name)
         if record is None:
             raise NotFound(records.BUCKET, name)
         return record
 
     def of_account(self, account_id: str) -> list[Record]:
-        """In order of name."""
+        """The account's buckets, in order of name."""
         return [r for r in self._catalog.children(records.BUCKET, "") if r.document.account_id == account_id]
 
     def account(self, account_id: str) -> OssAccount:
-        """What the account sets for all its buckets; the defaults where it set nothing."""
+        """The account's settings for all its buckets; the defaults if there are none."""
         record = self._catalog.get(records.OSS_ACCOUNT, "", account_id)
         return record.document if record else OssAccount(account_id)
 
@@ -58,7 +58,7 @@ class Buckets:
     async def create(self, wanted: Bucket, *, sets_acl: bool) -> None:
         """Creating one's own bucket again changes its ACL if one is given, and nothing else.
 
-        Raises AlreadyExists for another's bucket or another storage class, TooMany.
+        Raises AlreadyExists for another account's bucket or another storage class, TooMany.
         """
 
         def apply(tx: Transaction) -> None:

@@ -1,6 +1,6 @@
-"""Checks that a certificate and a key belong together, and makes the context that serves TLS with them.
+"""Checks that a certificate and a key belong together, and creates the context that serves TLS with them.
 
-`control.domains` checks them before it keeps them; `fc.web.certificates` serves them. Clients judge who signed a
+`control.domains` checks them before storing them; `fc.web.certificates` serves them. Clients judge who signed a
 certificate and whether it has expired. A key is never written to a file.
 """
 
@@ -29,7 +29,7 @@ from sesame.model.errors import Invalid, Missing, Unusable
 
 CERT_NAME_CHARS = 128
 PEM_CHARS = 20_480
-# Validating an RSA key takes time that rises steeply with its length: seconds for 8,192 bits.
+# The time to validate an RSA key grows steeply with its length: seconds for 8,192 bits.
 RSA_BITS_MAX = 4096
 VALIDATION_S_MAX = 10.0
 _VALIDATE = (
@@ -130,9 +130,9 @@ def _public(key: PublicKeyTypes) -> bytes:
 
 @contextmanager
 def _readable(data: bytes) -> Iterator[str]:
-    """A path that can be read once. OpenSSL takes keys from paths only; a pipe keeps the key off the disk.
+    """A path that can be read once. OpenSSL accepts keys only as paths; a pipe keeps the key off the disk.
 
-    Never blocks: `PEM_CHARS` bounds the key, so that it fits into the pipe's buffer.
+    Never blocks: `PEM_CHARS` limits the key, so that it fits into the pipe's buffer.
     """
     reader, writer = os.pipe()
     try:

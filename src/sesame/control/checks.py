@@ -1,6 +1,6 @@
-"""Checks that every resource passes before it is stored.
+"""Checks for every resource before it is stored.
 
-Called by everything in `control`; pure functions that raise `Rejected` or `PreconditionFailed`.
+Called by all modules of `control`; pure functions that raise `Rejected` or `PreconditionFailed`.
 """
 
 import re
@@ -13,7 +13,7 @@ from sesame.model.shortened import shortened
 
 
 def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
-    """Requires a name that matches the pattern; `chars` is the length that the pattern allows, for the message."""
+    """Requires a name that matches the pattern; `chars` is the maximum length, for the message."""
     if not value:
         raise Missing(label)
     if not pattern.match(value):
@@ -41,12 +41,12 @@ def one_of(label: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def precondition(record: Record, if_match: str | None) -> None:
-    """Raises `PreconditionFailed` when `If-Match` names another state than the present one (reference/api.md §2)."""
+    """Raises `PreconditionFailed` if `If-Match` does not match the current etag (reference/api.md §2)."""
     wanted = (if_match or "").strip().removeprefix("W/").strip('"')
     if wanted not in ("", "*", record.etag):
         raise PreconditionFailed
 
 
 def shown(value: str) -> str:
-    """The value, cut to the length that an error may repeat."""
+    """The value, shortened to the length that an error may repeat."""
     return shortened(value, limits.DESCRIPTION_CHARS)

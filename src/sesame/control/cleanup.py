@@ -1,7 +1,7 @@
-"""Collects code packages that nothing names any more: no function, no version, no layer, no instance.
+"""Deletes code packages that nothing uses any more: no function, no version, no layer, no instance.
 
-Run in the background by `app`. A package is removed only when a committed change says that a record no longer names it,
-or when this run took it in for a record that was never written; everything else stays or is set aside.
+Run in the background by `app`. A package is deleted only if a committed change says that a record no longer names it,
+or if this run stored it for a record that was never written; all others stay or are quarantined.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class PackageCollector:
-    """Made before the first change of the catalog, so that it hears of each. `wall` in seconds since 1970."""
+    """Create it before the first change of the catalog, so that it sees each change. `wall` in Unix seconds."""
 
     def __init__(self, catalog: Catalog, database: Database, packages: Packages, wall: Callable[[], float]) -> None:
         self._catalog = catalog
@@ -35,12 +35,12 @@ class PackageCollector:
         catalog.on_replace(HOLDERS, self._note_released)
 
     async def open(self) -> int:
-        """Sets aside packages that the catalog does not know; returns how many."""
+        """Quarantines packages that the catalog does not know; returns their number."""
         released, _newest = await self._database.load(_released)
         return await self._packages.reconcile(live_packages(self._catalog), released.keys())
 
     async def collect(self) -> int:
-        """Removes what can be removed now, and returns how many packages that were."""
+        """Deletes what can be deleted now, and returns the number of packages."""
         removed, done = 0, []
         released, newest = await self._database.read(_released)
         now, live = self._wall(), live_packages(self._catalog)
@@ -57,13 +57,13 @@ class PackageCollector:
                     removed += 1
                     done.append(sha256)
         if done:
-            # A package that was released again meanwhile keeps that entry.
+            # A package that was released again meanwhile keeps its new entry.
             topic = outbox.PACKAGE_RELEASED
             await self._database.write(lambda connection: outbox.remove(connection, topic, done, newest))
         return removed
 
     async def close(self) -> None:
-        """For a clean stop, when nothing is deployed any more: removes packages that no record was written for."""
+        """For a clean stop, when no deployment runs: deletes packages for which no record was written."""
         released, _newest = await self._database.read(_released)
         for sha256 in self._packages.refused(live_packages(self._catalog) | released.keys()):
             try:
@@ -72,7 +72,7 @@ class PackageCollector:
                 log.error("an unused code package cannot be removed", package=sha256, error=str(error))
 
     def _note_released(self, tx: Transaction, former: Record, document: Any) -> None:
-        """In the transaction that replaces or deletes a record: which packages it names no longer."""
+        """In the transaction that replaces or deletes a record, notes the packages that it no longer names."""
         after = _packages_of(tx, former.kind, document) if document is not None else set()
         gone = _packages_of(tx, former.kind, former.document) - after
         outbox.add(tx.connection, outbox.PACKAGE_RELEASED, sorted(gone), self._wall())
@@ -84,7 +84,7 @@ def live_packages(catalog: Catalog) -> set[str]:
 
 
 def live_images(catalog: Catalog) -> set[str]:
-    """The reference of every container image that a function names, now or in a version."""
+    """The reference of every container image that a function or a version names."""
     present = [record.document for record in catalog.of_kind(records.FUNCTION)]
     frozen = [record.document.function for record in catalog.of_kind(records.FROZEN_FUNCTION)]
     return {
@@ -95,7 +95,7 @@ def live_images(catalog: Catalog) -> set[str]:
 
 
 def _packages_of(tx: Transaction, kind: str, document: Any) -> set[str]:
-    """The packages of a function, its layers' included, or of a layer; a deleted layer names none by itself."""
+    """The packages of a function, including its layers', or of a layer; a deleted layer names none itself."""
     if kind == records.LAYER_VERSION:
         return set() if document.deleted else {document.package.sha256} - {""}
     function: Function = document.function if kind == records.FROZEN_FUNCTION else document
@@ -109,6 +109,6 @@ def _packages_of(tx: Transaction, kind: str, document: Any) -> set[str]:
 
 
 def _released(connection: sa.Connection) -> tuple[dict[str, float], int]:
-    """Packages that records no longer name, with the time of the last such change (Unix s); and the last entry's id."""
+    """Released packages, with the time of the last release (Unix seconds); and the last entry's id."""
     found = outbox.pending(connection, outbox.PACKAGE_RELEASED)
     return {entry.subject: entry.created_at for entry in found}, found[-1].id if found else 0

@@ -1,7 +1,7 @@
-"""Makes a package on disk of the code that a caller sends as base64 text or as an object in a bucket.
+"""Turns a caller's code, sent as base64 text or as an object in a bucket, into a package on disk.
 
-Called by `control.functions` and `control.layers`; made by `app`, which knows whether there is object storage. The
-catalog refers to packages, not this.
+Called by `control.functions` and `control.layers`; created by `app`, which knows whether there is object storage. The
+catalog refers to packages, not to the sent code.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 class CodeSource:
-    """`fetch_object(bucket, key, by)` gives the bytes or raises a caller's error.
+    """`fetch_object(bucket, key, by)` returns the bytes or raises a caller's error.
 
-    Both it and `uploads` are None where there is no storage.
+    Both it and `uploads` are None without object storage.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class CodeSource:
     async def package(self, code: CodeInput, runtime: str, expected_checksum: str = "", *, by: Requester) -> Package:
         """The code as a package compiled for `runtime`.
 
-        Raises `Rejected` when it cannot be had, cannot be unpacked, or is not what `expected_checksum` says.
+        Raises `Rejected` if it cannot be read or unpacked, or does not match `expected_checksum`.
         """
         archive = await self._archive(code, by)
         package = await self._packages.add(archive, runtime)
@@ -54,20 +54,20 @@ class CodeSource:
         return package
 
     async def for_runtime(self, package: Package, runtime: str) -> Package:
-        """The same code, to be compiled for another runtime too."""
+        """The same code, which will be compiled for another runtime too."""
         self._packages.want_compiled(package.sha256, runtime)
         return package
 
     def take(self, tx: Transaction, code: CodeInput | UnsetType, *, by: Requester) -> None:
-        """Called in the transaction that uses the code, and ends its upload: an upload is used once.
+        """Ends the code's upload, in the transaction that uses the code: an upload is used once.
 
-        Raises `Rejected` when it was used since its package was made.
+        Raises `Rejected` if it has been used since its package was made.
         """
         if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
             self.uploads.take(tx, code.oss_bucket_name, code.oss_object_name, by)
 
     async def taken(self, code: CodeInput | UnsetType) -> None:
-        """Called after that transaction; removes the upload, or leaves it to the sweep of those that expired."""
+        """Call after that transaction; deletes the upload, or leaves it to the sweep of expired uploads."""
         if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
             try:
                 await self.uploads.discard(code.oss_bucket_name, code.oss_object_name)
@@ -75,7 +75,7 @@ class CodeSource:
                 log.error("a used upload of code cannot be removed yet", key=code.oss_object_name, error=str(error))
 
     async def check_layout(self, package: Package, handler: str) -> None:
-        """Raises `Rejected` when the whole package was zipped together with its outer folder."""
+        """Raises `Rejected` if the package was zipped together with its outer folder."""
         hint = await asyncio.to_thread(self._packages.hint, package, handler)
         if hint:
             raise Unusable(hint)
@@ -103,7 +103,7 @@ class CodeSource:
 
 
 def _decoded(text: str) -> bytes:
-    # Some encoders break lines; any other character outside the alphabet is a mistake.
+    # Some encoders break lines; any other character outside the alphabet is an error.
     text = text.replace("\n", "").replace("\r", "")
     if len(text) // 4 * 3 - 2 > limits.CODE_ZIP_BYTES:
         raise Unusable(

@@ -1,6 +1,6 @@
 """Reads a function's code from a bucket (`code.ossBucketName`, `code.ossObjectName`).
 
-Called by `control.code` for each function or layer whose code is given that way. Reads buckets of the own account only.
+Called by `control.code` for each function or layer with such code. Reads only the account's own buckets.
 """
 
 from sesame.control.buckets import Buckets
@@ -19,14 +19,14 @@ class ObjectSource:
         self._region = region
 
     async def read(self, bucket: str, key: str, by: Requester) -> bytes:
-        """Raises Forbidden unless the caller may read the object: code that is deployed can be fetched again.
+        """Raises Forbidden unless the caller may read the object, because deployed code can be downloaded again.
 
-        Raises Unusable saying which of bucket and object is wrong, or that the object is too large.
+        Raises Unusable, which says whether bucket or object is wrong, or that the object is too large.
         """
         found = self._buckets.get(bucket)
         if found is None or found.account_id != self._account_id:
             raise Unusable(f"OSS bucket '{bucket}' does not exist or does not belong to you")
-        # The ACLs and the tags of bucket and object do not count here: a condition on a tag finds no tag.
+        # ACLs, and the tags of bucket and object, are not considered: a condition on a tag finds no tag.
         by.require("oss:GetObject", f"acs:oss:oss-{self._region}:{self._account_id}:{bucket}/{key}")
         reader = await self._objects.open_reader(bucket, key)
         if reader is None:

@@ -1,7 +1,7 @@
-"""Lends callers a place for a code package that is too large for a request, and takes each upload once.
+"""Lends callers a place for a code package that is too large for a request, and uses each upload once.
 
 Called by the operations GetTempBucketToken and GetTempCodeBucketToken (`lend`) and by `control.code` (`read`, `take`).
-The bucket belongs to Function Compute, not to the account: no policy and no ACL reaches it, only the lent credentials.
+The bucket belongs to Function Compute, not to the account: no policy or ACL gives access, only the lent credentials.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from sesame.store.objects.listing import ListQuery
 from sesame.store.objects.multipart import UploadQuery, Uploads
 from sesame.store.objects.objects import Objects
 
-# The lent credentials are good for this long; an upload that was not taken goes after twice the time.
+# The lent credentials are valid for this long; an unused upload is deleted after twice the time.
 VALID_S = 30 * 60
 WAITING_MAX = 1000
 SWEPT_AT_ONCE = 100
@@ -32,15 +32,15 @@ _ACTIONS = ("oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipa
 
 
 class Issues(Protocol):
-    """Makes temporary credentials; `identity.issuer.Issuer` does."""
+    """Issues temporary credentials; implemented by `identity.issuer.Issuer`."""
 
     def lend(self, principal: Principal, valid_s: float) -> Credentials: ...
 
 
 class Loan(msgspec.Struct, frozen=True):
-    """A bucket, the name that an object is to have in it, and credentials that may write just that object.
+    """A bucket, the name for an object in it, and credentials that may write only that object.
 
-    `expires_at` is Unix seconds.
+    `expires_at` is in Unix seconds.
     """
 
     bucket_name: str
@@ -50,7 +50,7 @@ class Loan(msgspec.Struct, frozen=True):
 
 
 class CodeUploads:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class CodeUploads:
         self._wall_clock = wall_clock
 
     async def lend(self, by: Requester, account_id: str) -> Loan:
-        """A new upload of this caller's. Raises `Exhausted` while too many wait to be taken."""
+        """Starts an upload for this caller. Raises `Exhausted` while too many are unused."""
         expires_at = self._wall_clock() + VALID_S
         name = uuid.uuid4().hex
 
@@ -92,12 +92,12 @@ class CodeUploads:
         return Loan(bucket, name, self._issuer.lend(lent, VALID_S), expires_at)
 
     def owns(self, bucket_name: str) -> bool:
-        """Whether this is the bucket of uploads."""
+        """Whether this is the bucket for uploads."""
         record = self._catalog.get(records.BUCKET, "", bucket_name)
         return record is not None and record.document.account_id == FUNCTION_COMPUTE_ACCOUNT
 
     async def read(self, bucket_name: str, key: str, by: Requester) -> bytes:
-        """What was uploaded. Raises `Rejected` for what is no upload of this caller's that can be taken."""
+        """The uploaded bytes. Raises `Rejected` unless this is a usable upload of this caller."""
         record = self._catalog.get(records.CODE_UPLOAD, "", _upload_of(key))
         self._check(None if record is None else record.document, bucket_name, key, by)
         reader = await self._objects.open_reader(bucket_name, key)
@@ -117,18 +117,18 @@ class CodeUploads:
             reader.close()
 
     async def discard(self, bucket_name: str, key: str) -> None:
-        """Removes the bytes of an upload that was taken."""
+        """Deletes the bytes of a used upload."""
         await self._objects.delete(bucket_name, [key])
 
     def take(self, tx: Transaction, bucket_name: str, key: str, by: Requester) -> None:
-        """Ends the upload in the transaction that uses it. Raises `Rejected` when another took it meanwhile."""
+        """Ends the upload in the transaction that uses it. Raises `Rejected` if another one used it meanwhile."""
         name = _upload_of(key)
         record = tx.get(records.CODE_UPLOAD, "", name)
         self._check(None if record is None else record.document, bucket_name, key, by)
         tx.delete(records.CODE_UPLOAD, "", name)
 
     async def sweep(self) -> None:
-        """Removes uploads that were not taken in time, and objects and parts that belong to no upload."""
+        """Deletes uploads that were not used in time, and objects and parts that belong to no upload."""
         past = self._wall_clock() - VALID_S
 
         def edit(tx: Transaction) -> tuple[list[str], set[str]]:
@@ -186,7 +186,7 @@ def _is_of_uploads(bucket: Bucket) -> bool:
 
 
 def _bucket_of(tx: Transaction) -> str:
-    """The bucket's name, which is chosen when it is first needed: a name that no bucket has yet."""
+    """The bucket's name, which is chosen when first needed such that no other bucket has it."""
     for record in tx.children(records.BUCKET, ""):
         if _is_of_uploads(record.document):
             return record.name
@@ -198,7 +198,7 @@ def _bucket_of(tx: Transaction) -> str:
 
 
 def _policy(bucket: str, name: str, account_id: str) -> str:
-    """Clients put the object under the bare name, or in folders named like account and service (api.md §3.2)."""
+    """Clients put the object under the bare name, or in folders named after account and service (api.md §3.2)."""
     places = (name, f"{account_id}/{name}", f"{account_id}/*/{name}")
     statement = {
         "Effect": "Allow",

@@ -1,6 +1,6 @@
 """The parts of `control` that endpoints call, built together.
 
-Built by `app`, which knows what `control` needs from elsewhere; handed to the endpoints.
+Built by `app`, which passes what `control` needs from other packages; passed to the endpoints.
 """
 
 from collections.abc import Callable
@@ -37,9 +37,9 @@ from sesame.store.catalog import Catalog
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed.
+    """Collaborators from other packages. `check_role(arn)` raises `Rejected` for roles that cannot be assumed.
 
-    `wall_clock` gives Unix seconds. `no_buckets` says why no bucket can be mounted into functions; "" where they can.
+    `wall_clock` returns Unix seconds. `no_buckets` is the reason why functions cannot mount buckets, or "".
     """
 
     code: CodeSource
@@ -53,7 +53,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control(msgspec.Struct, frozen=True):
-    """Everything that edits the catalog for callers. `code_uploads` is None where there is no object storage."""
+    """Everything that edits the catalog for callers. `code_uploads` is None without object storage."""
 
     services: Services
     functions: Functions

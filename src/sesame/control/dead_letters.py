@@ -1,6 +1,6 @@
-"""Records that could not be delivered to their destinations: listed, read and delivered anew.
+"""Records that could not be delivered to their destinations: lists, reads and delivers them again.
 
-Called by the endpoints. `destinations` delivers; a record that it gives up becomes a dead letter.
+Called by the endpoints. `destinations` delivers records; one that it gives up becomes a dead letter.
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ from sesame.model import limits
 from sesame.model.async_invocation import DeadLetter, DeadLetterPage
 from sesame.model.errors import DEAD_LETTER, NotFound
 
-# A larger number is none that a database gives.
+# No database assigns a larger number.
 _NUMBER_DIGITS = 18
 
 
@@ -26,15 +26,15 @@ class Deliveries(Protocol):
 
 
 class DeadLetters:
-    """A dead letter is named by its number, as text."""
+    """A dead letter is identified by its number, as text."""
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
 
     async def list(self, start: str, limit: int) -> DeadLetterPage:
-        """The newest first; `start` is the token of the page before, or "". Raises `Invalid`.
+        """The newest first; `start` is a page's token, or "". Raises `Invalid`.
 
-        The page is shorter than asked for where the records would take more than `listing.PAGE_BYTES_MAX`.
+        The page is shorter than requested if the records would exceed `listing.PAGE_BYTES_MAX`.
         """
         checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
         page = await self._deliveries.dead_letters(start, limit)
@@ -49,7 +49,7 @@ class DeadLetters:
         return found
 
     async def replay(self, name: str) -> None:
-        """Delivers the record anew, with all attempts before it. Raises `NotFound`."""
+        """Delivers the record again, with a full number of attempts. Raises `NotFound`."""
         if not await self._deliveries.replay(_number(name)):
             raise NotFound(DEAD_LETTER, name)
 

@@ -1,4 +1,4 @@
-"""Deletes, in the transaction that deletes a record, the settings that have no meaning without it.
+"""Deletes, in the transaction that deletes a record, the settings that depend on it.
 
 Called when a service, a function, a version or an alias is deleted.
 """
@@ -12,13 +12,13 @@ from sesame.model.session import session_parent
 from sesame.store.catalog import Transaction
 
 _Document = AsyncConfig | ProvisionConfig | ScalingConfig | EventSource
-# Each of a function under one qualifier.
+# Settings of a function under one qualifier.
 _OF_A_QUALIFIER = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.SCALING_CONFIG, records.EVENT_SOURCE)
 _OF_A_SERVICE = (*_OF_A_QUALIFIER, records.VPC_BINDING)
 
 
 def forget_service(tx: Transaction, service: str) -> None:
-    """What is left of a service without functions, versions and aliases."""
+    """Deletes the settings of a service without functions, versions and aliases."""
     for kind in _OF_A_SERVICE:
         for record in tx.children(kind, service):
             tx.delete(kind, service, record.name)
@@ -27,7 +27,7 @@ def forget_service(tx: Transaction, service: str) -> None:
 
 
 def forget_function(tx: Transaction, service: str, function: str) -> None:
-    """The settings of the present function; versions keep theirs."""
+    """Deletes the settings of the current function; versions keep theirs."""
     _forget_configs(tx, service, lambda config: (config.function, config.qualifier) == (function, limits.LATEST))
     for kind in (records.RECORDING_CONFIG, records.FUNCTION_STATE):
         if tx.get(kind, service, function) is not None:
@@ -38,7 +38,7 @@ def forget_function(tx: Transaction, service: str, function: str) -> None:
 
 
 def forget_qualifier(tx: Transaction, owner: str, qualifier: str) -> None:
-    """The settings of every function of the owner under a version or an alias."""
+    """Deletes the settings of every function of the owner under a version or an alias."""
     _forget_configs(tx, owner, lambda config: config.qualifier == qualifier)
 
 

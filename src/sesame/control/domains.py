@@ -1,6 +1,6 @@
-"""Custom domains: created, read, changed and deleted (reference/api.md §3.6).
+"""Custom domains: creates, reads, changes and deletes them (reference/api.md §3.6).
 
-Called by the endpoints; answers with records. `fc.web` serves the domains and their certificates.
+Called by the endpoints; returns records. `fc.web` serves the domains and their certificates.
 """
 
 import re
@@ -26,7 +26,7 @@ _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z
 
 
 class Domains:
-    """Names are compared as hosts are: without regard to case. The server's own names are no custom domains."""
+    """Names are compared like hosts, case-insensitively. The server's own names are not allowed."""
 
     def __init__(self, catalog: Catalog, own_hosts: OwnHosts) -> None:
         self._catalog = catalog
@@ -35,7 +35,7 @@ class Domains:
         catalog.on_change(self._note)
 
     async def create(self, sent: CustomDomainInput, *, by: Requester) -> Record:
-        """Routes may lead to services that do not exist yet (reference/api.md §3.6).
+        """Routes may name services that do not exist yet (reference/api.md §3.6).
 
         Raises `Forbidden` for a role that the caller may not pass.
         """
@@ -70,7 +70,7 @@ class Domains:
     async def update(
         self, domain: str, sent: CustomDomainInput, if_match: str | None = None, *, by: Requester
     ) -> Record:
-        """What was not sent stays; what was sent replaces the former value whole.
+        """Fields that were not sent stay; a sent field replaces the whole former value.
 
         Raises `Forbidden` for a role that the caller may not pass.
         """
@@ -106,7 +106,7 @@ class Domains:
         return page_of(self._catalog, records.CUSTOM_DOMAIN, "", wanted)
 
     def find(self, host: str) -> Record | None:
-        """The domain that a request with this host (without port) belongs to; from memory, for every request.
+        """The domain for a request with this host (without port); reads memory, because it is called for every request.
 
         None for names of the server itself, which earlier versions accepted.
         """
@@ -141,7 +141,7 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
 
 async def _check_certificate(sent: CustomDomainInput) -> None:
     if sent.cert_config is not UNSET and sent.cert_config != CertConfig():
-        # Imported here because few need it, and every start would wait for x.509.
+        # Imported here because few requests need it, and every start would wait for x.509.
         from sesame.control import certificates
 
         await certificates.check(sent.cert_config)

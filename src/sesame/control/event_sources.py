@@ -1,7 +1,6 @@
-"""Where the events of a function come from, as its callers note it (reference/api.md §3.6).
+"""Where the events of a function come from, as registered by callers (reference/api.md §3.6).
 
-Called by the endpoints; answers with records. Sources are kept and listed: what sends events through a source of the
-cloud is not here.
+Called by the endpoints; returns records. Sources are stored and listed, but Sesame has no source of such events.
 """
 
 from sesame.control import checks
@@ -20,7 +19,7 @@ class EventSources:
         self._catalog = catalog
 
     async def register(self, service: str, function: str, qualifier: str, source_arn: str) -> Record:
-        """Idempotent. Raises `NotFound` for what is not there of service, function and qualifier."""
+        """Idempotent. Raises `NotFound` if service, function or qualifier does not exist."""
         if not source_arn:
             raise Missing("source_arn")
         checks.length("source_arn", source_arn, SOURCE_ARN_CHARS)

@@ -23,7 +23,7 @@ _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
 
 
 def check_function(function: Function) -> None:
-    """Raises `Rejected` for the first rule that is broken."""
+    """Raises `Rejected` for the first violated rule."""
     checks.one_of("runtime", function.runtime, limits.RUNTIMES)
     _check_callables(function)
     checks.description(function.description)
@@ -47,7 +47,7 @@ def check_function(function: Function) -> None:
 
 
 def _check_callables(function: Function) -> None:
-    # A handler without a dot is stored: the cloud says `Invalid handler` at the call (reference/runtime.md §6.2).
+    # A handler without a dot is stored: the cloud reports `Invalid handler` at the call (reference/runtime.md §6.2).
     if not function.handler:
         raise Missing("handler")
     checks.length("handler", function.handler, limits.HANDLER_CHARS)
@@ -167,7 +167,7 @@ def _check_kept_settings(function: Function) -> None:
 def _check_sessions(function: Function) -> None:
     affinity = function.later.session_affinity
     if affinity not in ("", NONE, *AFFINITIES):
-        # Sessions of the Model Context Protocol are not served here.
+        # Sessions of the Model Context Protocol are not supported.
         raise Invalid("session_affinity", " | ".join((NONE, *AFFINITIES)), checks.shown(affinity))
     try:
         affinity_of(function)

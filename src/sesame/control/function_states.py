@@ -1,6 +1,6 @@
-"""What holds for a function under every qualifier: reserved concurrency, disabled invocation, its resource group.
+"""Settings of a function under every qualifier: reserved concurrency, disabled invocation, its resource group.
 
-Called by the endpoint of 2023-03-30. The engine's resolver reads the records: a change counts from the next call on.
+Called by the endpoint of 2023-03-30. The engine's resolver reads the records: a change applies from the next call on.
 """
 
 from collections.abc import Callable
@@ -20,23 +20,23 @@ from sesame.store.catalog import Catalog, Transaction
 
 
 class FunctionStates:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(self, catalog: Catalog, wall_clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._wall_clock = wall_clock
 
     def of(self, owner: str, function: str) -> FunctionState:
-        """Empty where nothing was set."""
+        """Empty if nothing was set."""
         return _state(self._catalog, owner, function)
 
     async def reserve(self, owner: str, function: str, concurrency: int) -> FunctionState:
-        """From now on at most so many instances serve the function; 0 means that no call is served."""
+        """Limits the function to this many instances; 0 means that no call is served."""
         checks.between("reserved_concurrency", concurrency, 0, limits.ON_DEMAND_INSTANCES_MAX)
         return await self._change(owner, function, reserved_concurrency=concurrency)
 
     async def reserved(self, owner: str, function: str) -> int:
-        """Raises `NotFound` where nothing is reserved."""
+        """Raises `NotFound` if nothing is reserved."""
         function_view(self._catalog, owner, function)
         found = self.of(owner, function).reserved_concurrency
         if found is None:
@@ -48,7 +48,7 @@ class FunctionStates:
         await self._change(owner, function, reserved_concurrency=None)
 
     async def list_reserved(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
-        """Records of kind `function_state` that reserve something: of one function (owner, name), or of all."""
+        """Records of kind `function_state` with a reservation: of one function (owner, name), or of all."""
 
         def is_wanted(record: Record) -> bool:
             reserves = record.document.reserved_concurrency is not None

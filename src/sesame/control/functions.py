@@ -1,6 +1,6 @@
-"""Functions: created, read, changed and deleted (reference/api.md §3.2).
+"""Functions: creates, reads, changes and deletes them (reference/api.md §3.2).
 
-Called by the endpoints; answers with records. The engine sees the catalog change: the next call runs the new code.
+Called by the endpoints; returns records. The engine sees the catalog change: the next call runs the new code.
 """
 
 import uuid
@@ -30,7 +30,7 @@ FUNCTION_NAME_CHARS = 64
 DEFAULT_INSTANCE_TYPE = "e1"
 # A function whose code is an image has no package.
 NO_PACKAGE = Package(sha256="", checksum="", size_bytes=0)
-# Something else that one transaction does with a change of a function.
+# An additional action in the transaction that changes a function.
 Along = Callable[[Transaction], object]
 _NOT_PLAIN = {"function_name", "code", "expected_checksum", "instance_lifecycle_config", "later"}
 _OBJECTS = {"custom_container_config", "custom_runtime_config", "custom_health_check_config", "custom_dns"}
@@ -44,7 +44,7 @@ class Functions:
     async def create(self, service: str, sent: FunctionInput, *, by: Requester, along: Along | None = None) -> Record:
         """Raises `Rejected`, `NotFound` or `AlreadyExists`.
 
-        `along` comes first in the transaction, and makes an owner that is not there.
+        `along` runs first in the transaction, and creates a missing owner.
         """
         require_pass_role(by, sent)
         name = _required("function_name", sent.function_name)
@@ -91,9 +91,9 @@ class Functions:
         by: Requester,
         along: Along | None = None,
     ) -> Record:
-        """What was not sent stays; environment and layers are replaced whole. Code is unpacked before the change.
+        """Fields that were not sent stay; environment and layers are replaced as a whole. Unpacks code beforehand.
 
-        `along` comes first in the transaction.
+        `along` runs first in the transaction.
         """
         require_pass_role(by, sent)
         present = function_view(self._catalog, service, function)
@@ -125,7 +125,7 @@ class Functions:
     async def delete(
         self, service: str, function: str, if_match: str | None = None, *, along: Along | None = None
     ) -> None:
-        """Raises `NotEmpty` while it has triggers. `along` comes last in the transaction."""
+        """Raises `NotEmpty` while it has triggers. `along` runs last in the transaction."""
 
         def edit(tx: Transaction) -> None:
             checks.precondition(function_view(tx, service, function), if_match)
@@ -142,14 +142,14 @@ class Functions:
         return functions_view(self._catalog, service, wanted, qualifier)
 
     async def package(self, service: str, function: str, qualifier: str = "") -> Package:
-        """The code of GetFunctionCode. Raises `Rejected` for a function that is an image."""
+        """The package for GetFunctionCode. Raises `Rejected` for a function whose code is an image."""
         package: Package = function_view(self._catalog, service, function, qualifier).document.package
         if package == NO_PACKAGE:
             raise Unusable(f"function '{function}' has no code package: its code is a container image")
         return package
 
     async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
-        """The package that was sent, or None when none was."""
+        """The package that was sent, or None if none was."""
         if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == limits.IMAGE_RUNTIME):
             return None
         announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
@@ -187,7 +187,7 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
 
 
 def _container(present: dict[str, Any] | None, sent: dict[str, Any]) -> dict[str, Any]:
-    """What was sent, None for what is to go; what the version that sent it cannot say stays."""
+    """The sent settings, with None for those to remove; settings that the sending version lacks stay."""
     return without_none({**kept_form(present or {}), **sent}) if sent else {}
 
 

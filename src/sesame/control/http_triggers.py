@@ -1,6 +1,6 @@
-"""Finds the HTTP trigger through which requests from the web reach a function.
+"""Finds the HTTP trigger through which web requests reach a function.
 
-Called by the endpoints that serve HTTP functions, for every such request; reads the catalog's memory.
+Called for every such request by the endpoints that serve HTTP functions; reads the catalog's memory.
 """
 
 import msgspec
@@ -17,16 +17,16 @@ from sesame.model.trigger import Trigger, parts_of_parent, trigger_parent
 from sesame.model.web_server import is_custom
 from sesame.store.catalog import Catalog, Change
 
-# What an entry is made from.
+# The kinds of records from which an entry is made.
 _SOURCES = frozenset({records.TRIGGER, records.FUNCTION, records.VERSION, records.FROZEN_FUNCTION, records.ALIAS})
 _ANYBODY = configs.HttpConfig(auth_type="anonymous", methods=HTTP_METHODS)
 
 
 class HttpEntry(msgspec.Struct, frozen=True):
-    """An HTTP trigger as a request meets it; without one, that of a custom domain (`HttpTriggers.of`).
+    """An HTTP trigger as used by a request; without one, that of a custom domain (`HttpTriggers.of`).
 
-    `takes_events`: the function gets FC 3.0's events in the place of requests, because it stands alone and its runtime
-    is none that serves requests itself.
+    `takes_events`: the function gets FC 3.0's events instead of requests, because it has no service and its runtime
+    does not serve requests itself.
     """
 
     config: configs.HttpConfig
@@ -37,17 +37,17 @@ class HttpEntry(msgspec.Struct, frozen=True):
 class HttpTriggers:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        # What hosts below `localhost` may mean, by their labels in lower case; None when it is outdated.
+        # Targets of hosts below `localhost`, by their labels in lower case; None if outdated.
         self._by_labels: dict[tuple[str, ...], list[Target]] | None = None
-        # Those that were asked for since what they are made from has changed last.
+        # Entries requested since the records they are made from last changed.
         self._entries: dict[tuple[Target, bool], HttpEntry] = {}
         catalog.on_change(self._forget)
 
     def at(self, labels: tuple[str, ...]) -> Target | None:
-        """The function that the labels of a host below `localhost` mean, in which upper and lower case are one.
+        """The function for the labels of a host below `localhost`, which are case-insensitive.
 
-        `FUNCTION.SERVICE`, or the one label of `local_label`. Names that differ in nothing but their case: the one that
-        is written so, else the first. None where no such function has an HTTP trigger.
+        `FUNCTION.SERVICE`, or the one label of `local_label`. Among names that differ only in case, an exact match
+        wins, otherwise the first. None if no such function has an HTTP trigger.
         """
         if self._by_labels is None:
             self._by_labels = self._index()
@@ -58,9 +58,9 @@ class HttpTriggers:
     def of(self, target: Target, *, on_domain: bool = False) -> HttpEntry:
         """The trigger of exactly this qualifier.
 
-        On a custom domain a function that stands alone needs none: FC 3.0's domains ask for a function only, and the
-        vendor's own applications have no trigger beside theirs. What the domain says of methods and callers holds.
-        Raises what the function's absence raises, and `NotFound` for a function without an HTTP trigger there.
+        On a custom domain, a function without a service needs no trigger: FC 3.0's domains need only a function, and
+        the vendor's own applications have no trigger beside theirs. Then only the domain's methods and authentication
+        apply. Raises the errors of a missing function, and `NotFound` for a function without an HTTP trigger there.
         """
         entry = self._entries.get((target, on_domain))
         if entry is None:
@@ -104,7 +104,7 @@ class HttpTriggers:
 
 
 def local_label(function: str, qualifier: str) -> str:
-    """The label below `localhost` of a function that stands alone; a version or an alias stands after `--`."""
+    """The label below `localhost` of a function without a service; a version or an alias follows `--`."""
     return function if qualifier in ("", limits.LATEST) else f"{function}--{qualifier}"
 
 

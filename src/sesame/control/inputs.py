@@ -1,6 +1,7 @@
-"""What callers send, in words of no API version: decoded, and not validated yet.
+"""Callers' input, independent of the API version: decoded, but not validated yet.
 
-Made by the endpoints of what their API version sends. What was not sent is UNSET, so that an update keeps it.
+Created by the endpoints from the input of their API version. Fields that were not sent are UNSET, so that an update
+keeps their values.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from sesame.model.service import LogConfig, NasConfig, OssMountConfig, TracingCo
 
 
 class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A part that is sent replaces that part whole (reference/api.md §3.1)."""
+    """A part that is sent replaces that part as a whole (reference/api.md §3.1)."""
 
     service_name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
@@ -32,7 +33,7 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the code comes from: a zip (its base64 text, or its bytes), or an object in a bucket.
+    """The source of the code: a zip (its base64 text, or its bytes), or an object in a bucket.
 
     Empty strings count as not sent.
     """
@@ -43,10 +44,10 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True):
-    """Environment variables and layers replace wholesale (reference/api.md §3.2).
+    """Environment variables and layers are replaced as a whole (reference/api.md §3.2).
 
-    `expected_checksum` is the CRC-64 that the code must have, where one was announced. `later` has the fields of
-    `model.later_settings` that are sent.
+    `expected_checksum` is the CRC-64 of the code, if the caller sent one. `later` has the sent fields of
+    `model.later_settings`.
     """
 
     function_name: str | UnsetType = UNSET
@@ -77,13 +78,13 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishInput(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new version says of itself (reference/api.md §3.4)."""
+    """The description of a new version (reference/api.md §3.4)."""
 
     description: str = ""
 
 
 class AliasInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A version, with the shares of others beside it (reference/api.md §3.4)."""
+    """A version, and the weights of others (reference/api.md §3.4)."""
 
     alias_name: str | UnsetType = UNSET
     version_id: str | UnsetType = UNSET
@@ -94,7 +95,7 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TriggerInput(msgspec.Struct, frozen=True, kw_only=True):
-    """For an update the name says which trigger is meant (reference/api.md §3.5)."""
+    """For an update, the name identifies the trigger (reference/api.md §3.5)."""
 
     trigger_name: str | UnsetType = UNSET
     trigger_type: str | UnsetType = UNSET
@@ -115,7 +116,7 @@ class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A list that is not sent stays, an empty one clears (reference/api.md §3.6)."""
+    """A list that is not sent stays; an empty one clears it (reference/api.md §3.6)."""
 
     target: int | UnsetType = UNSET
     scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
@@ -125,20 +126,20 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True):
-    """The most instances that a function may have (reference/api.md §3.6)."""
+    """The maximum number of instances of a function (reference/api.md §3.6)."""
 
     maximum_instance_count: int | UnsetType = UNSET
 
 
 class TagInput(msgspec.Struct, frozen=True, kw_only=True):
-    """Adds to the tags that are there (reference/api.md §3.6)."""
+    """Adds to the existing tags (reference/api.md §3.6)."""
 
     resource_arn: str = ""
     tags: dict[str, str] = {}
 
 
 class UntagInput(msgspec.Struct, frozen=True, kw_only=True):
-    """`all` counts where no keys are named (reference/api.md §3.6)."""
+    """`all` applies if no keys are given (reference/api.md §3.6)."""
 
     resource_arn: str = ""
     tag_keys: tuple[str, ...] = ()
@@ -155,7 +156,7 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A part that is sent replaces that part whole (reference/api.md §3.6)."""
+    """A part that is sent replaces that part as a whole (reference/api.md §3.6)."""
 
     domain_name: str | UnsetType = UNSET
     protocol: str | UnsetType = UNSET
@@ -169,7 +170,7 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AsyncOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a function is to be invoked asynchronously (reference/api.md §3.3). An empty id means none was chosen."""
+    """Options of an asynchronous invocation (reference/api.md §3.3). An empty id means that none was chosen."""
 
     delay_s: float | None = None
     stateful_async_invocation_id: str = ""
@@ -177,7 +178,7 @@ class AsyncOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AsyncCall(msgspec.Struct, frozen=True, kw_only=True):
-    """An asynchronous invocation as a caller asks for it; `http_params` and `chain` as in `model.invocation`."""
+    """An asynchronous invocation as requested by a caller; `http_params` and `chain` as in `model.invocation`."""
 
     target: Target
     request_id: str
@@ -190,7 +191,7 @@ class AsyncCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What part of a list is wanted (reference/api.md §2). `start_key` is inclusive; `next_token` wins over it."""
+    """The requested part of a list (reference/api.md §2). `start_key` is inclusive; `next_token` takes precedence."""
 
     prefix: str = ""
     start_key: str = ""
@@ -199,14 +200,14 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some records in ascending order of name; `next_token` is None on the last page."""
+    """Records in ascending order of name; `next_token` is None on the last page."""
 
     items: tuple[Record, ...]
     next_token: str | None
 
 
 class SessionInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A session of a function (reference/api.md §5); None where it is not sent. `settings` are kept as sent."""
+    """A session of a function (reference/api.md §5); fields that were not sent are None. `settings` as sent."""
 
     session_id: str = ""
     idle_timeout_s: int | None = None

@@ -1,7 +1,8 @@
-"""The `authConfig` of `authType` `jwt`: where a token stands in a request, who verifies it, and where its claims go.
+"""The `authConfig` of `authType` `jwt`: where requests carry the token, which keys verify it, where claims go.
 
-`control.triggers` and `control.domains` check it before they keep it; `fc.web.admission` obeys it. Keys are in any
-case, and lists may be texts parted by commas, as the vendor's SDKs and tools write them (docs/compatibility.md).
+`control.triggers` and `control.domains` check it before storing it; `fc.web.admission` applies it. Names are
+case-insensitive, and lists may be comma-separated text, as the vendor's SDKs and tools write them
+(docs/compatibility.md).
 """
 
 import asyncio
@@ -24,19 +25,19 @@ PATHS_MAX, LOOKUPS_MAX, PASSED_MAX = 200, 20, 100
 _NAME_CHARS_MAX = 256
 _LISTS = (("whitelist", "white_list"), ("blacklist", "black_list"))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-# About the connection, about the body, or ours to say: no claim is one of these.
+# Headers about the connection or the body, or set by Sesame: no claim may be passed in them.
 _NOT_CLAIMS = frozenset(
     {
         "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host", "keep-alive",
         "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection",
     }
 )  # fmt: skip
-# Servers and frameworks differ in what these mean, so that a path with one may be another path to the function.
+# Servers and frameworks interpret these differently, so that such a path may be another path to the function.
 _AMBIGUOUS = re.compile(r"[;\\\x00-\x1f\x7f\ud800-\udfff]|//|/\.\.?(?:/|\Z)|%[0-9A-Fa-f]{2}")
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """A place that may hold the token. Of a header, `prefix` is taken away from its value."""
+    """A place that may contain the token. For a header, `prefix` is removed from its value."""
 
     place: str
     name: str
@@ -44,7 +45,7 @@ class Lookup(msgspec.Struct, frozen=True):
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """A claim that the function gets as the parameter `name`. With an empty `claim` it gets nothing there."""
+    """A claim that the function gets as the parameter `name`; nothing is passed if `claim` is empty."""
 
     place: str
     claim: str
@@ -52,8 +53,8 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 class JwtAuth(msgspec.Struct, frozen=True):
-    """`lookups` in their order. The paths are those that need a token (`deny`; `_as_denied`), or the only ones that
-    need none.
+    """`lookups` in order. `paths` are those that need a token (if `deny`; compared by `_as_denied`), or the only ones
+    that do not.
     """
 
     keys: "KeySet"
@@ -63,9 +64,9 @@ class JwtAuth(msgspec.Struct, frozen=True):
     deny: bool
 
     def needs_token(self, path: str) -> bool:
-        """Whether a request for this path, decoded, needs a token.
+        """Whether a request for this decoded path needs a token.
 
-        POLICY: one that a function may take for another path needs one, whatever the lists say.
+        POLICY: a path that a function may interpret as another one needs a token, whatever the lists say.
         """
         if not self.paths or _AMBIGUOUS.search(path):
             return True
@@ -76,12 +77,12 @@ class JwtAuth(msgspec.Struct, frozen=True):
 
 
 async def read_in_thread(sent: Any, field: str) -> JwtAuth:
-    """As `read`, which takes tens of milliseconds when it is the first and imports the library."""
+    """As `read`, on a thread, because the first call imports the library and takes tens of milliseconds."""
     return await asyncio.to_thread(read, sent, field)
 
 
 def read(sent: Any, field: str) -> JwtAuth:
-    """From the JSON text of an object, or the object. Raises `Rejected` with fields below `field`."""
+    """Reads the JSON text of an object, or the object. Raises `Rejected` with fields below `field`."""
     if not sent:
         raise Missing(field)
     size = len(sent if isinstance(sent, str) else msgspec.json.encode(sent))
@@ -156,7 +157,7 @@ def _passed(texts: list[str], field: str) -> tuple[Passed, ...]:
         place, claim, name = parts
         checks.one_of(field, place, PLACES)
         if not name:
-            # `query::` is how the vendor's tools write that nothing is passed.
+            # The vendor's tools write `query::` if nothing is passed.
             continue
         if place in (HEADER, COOKIE) and not _TOKEN.match(name):
             raise Invalid(field, f"a name that a {place} can have", checks.shown(name))
@@ -170,7 +171,7 @@ def _passed(texts: list[str], field: str) -> tuple[Passed, ...]:
 
 
 def header_key(name: str) -> str:
-    """Headers whose names give the same key are one to some function: WSGI spells `X_Name` and `X-Name` alike."""
+    """Headers with the same key are the same to some functions: WSGI spells `X_Name` and `X-Name` alike."""
     return name.lower().replace("_", "-")
 
 
@@ -183,7 +184,7 @@ def _paths(sent: Any, field: str) -> tuple[str, ...]:
 
 
 def _as_denied(pattern: str) -> str:
-    """Frameworks such as Express take a path in any case, with or without a slash at its end, for the same."""
+    """Frameworks such as Express ignore a path's case, and a slash at its end."""
     return pattern.casefold() if pattern.endswith("*") else _unended(pattern.casefold())
 
 

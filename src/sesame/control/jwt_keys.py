@@ -1,7 +1,7 @@
-"""The keys of a JWKS (RFC 7517), and what a token that one of them signed claims (RFC 7515, RFC 7519).
+"""The keys of a JWKS (RFC 7517), and the verified claims of a token (RFC 7515, RFC 7519).
 
-Called by `control.jwt_auth`, which imports this module when a key set is read first. What a key may be is bounded here,
-so that no verification takes longer than one with these bounds. A key has one algorithm, which it names itself: a
+Called by `control.jwt_auth`, which imports this module when it first reads a key set. Keys are limited here, which
+limits the time of a verification. A key names its only algorithm, so that a
 token cannot choose another.
 """
 
@@ -24,7 +24,7 @@ TOKEN_BYTES_MAX = 8192
 RSA_BITS_MIN, RSA_BITS_MAX = 2048, 4096
 _RSA_EXPONENT_BITS_MAX = 32
 _HMAC_BYTES_MAX = 512
-# No number of a key that is allowed takes more characters of base64url.
+# No number of an allowed key needs more characters of base64url.
 _VALUE_CHARS_MAX = 1024
 _KID_CHARS_MAX = 256
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
@@ -33,7 +33,7 @@ _DIGEST_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _EDDSA = "EdDSA"
 ALGORITHMS: tuple[str, ...] = (*_RSA, *_CURVES, _EDDSA, *_DIGEST_BYTES)
-# What of a JWK is read, by its `kty`: never what makes it a private key.
+# The fields of a JWK that are read, by its `kty`: never those of a private key.
 _TYPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "RSA": (("n", "e"), _RSA),
     "EC": (("crv", "x", "y"), tuple(_CURVES)),
@@ -44,23 +44,23 @@ _EDWARDS = ("Ed25519", "Ed448")
 _TIMES = ("exp", "nbf", "iat")
 _BAD_BASE64 = "a JWS in compact form: three parts of base64url without padding, parted by '.'"
 
-# It says that EdDSA has newer names, at each token, and that keys are short, which are refused here.
+# The library warns at each token that EdDSA has newer names, and about short keys, which are refused here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 Key = RSAKey | ECKey | OKPKey | OctKey
 
 
 class TokenRefused(Exception):
-    """The token does not hold. The message says why, and nothing of what the token holds."""
+    """The token is invalid. The message says why, without any content of the token."""
 
 
 class KeySet(msgspec.Struct, frozen=True):
-    """Keys by their `kid`; the one without a `kid` is under ""."""
+    """Keys by `kid`; the one without a `kid` is under ""."""
 
     keys: dict[str, Key]
 
     def claims(self, token: str, now: float) -> dict[str, Any]:
-        """What the token claims, once its signature is verified and its times hold. `now` in Unix seconds.
+        """The token's claims, after verifying its signature and times. `now` in Unix seconds.
 
         Raises `TokenRefused`.
         """
@@ -83,7 +83,7 @@ class KeySet(msgspec.Struct, frozen=True):
         return claims
 
     def _key(self, header: dict[str, Any]) -> Key:
-        """By the token's `kid`; a token without one has the key without one, or the only key."""
+        """By the token's `kid`; for a token without one, the key without one, or the only key."""
         kid = header.get("kid", "")
         if not isinstance(kid, str):
             raise TokenRefused("its 'kid' is no text")
@@ -197,7 +197,7 @@ def _object(part: str, what: str) -> dict[str, Any]:
 
 def _verified(token: str, key: Key) -> bool:
     registry = jws.JWSRegistry(algorithms=[str(key.alg)], strict_check_header=False)
-    # The size of the whole token is bounded.
+    # The size of the whole token is already limited.
     registry.max_header_length = registry.max_payload_length = registry.max_signature_length = TOKEN_BYTES_MAX
     try:
         jws.deserialize_compact(token.encode(), key, registry=registry)
@@ -207,7 +207,7 @@ def _verified(token: str, key: Key) -> bool:
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
-    """Those that it has: RFC 7519 asks for none. To the second, without leeway."""
+    """Checks those that are present: RFC 7519 requires none. To the second, without leeway."""
     try:
         JWTClaimsRegistry(now=int(now)).validate({name: claims[name] for name in _TIMES if name in claims})
     except ExpiredTokenError as error:

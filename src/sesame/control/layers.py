@@ -1,6 +1,6 @@
-"""Layers: published, read, shared and deleted (reference/api.md §3.6).
+"""Layers: publishes, reads, shares and deletes them (reference/api.md §3.6).
 
-Called by the endpoints; answers with records of versions. The engine puts layers into instances.
+Called by the endpoints; returns records of versions. The engine puts layers into instances.
 """
 
 import msgspec
@@ -19,7 +19,7 @@ from sesame.store.catalog import Catalog, Transaction
 
 LAYER_NAME_CHARS = 64
 RUNTIMES_MAX = 20
-# A layer for none of the runtimes that run here is unpacked and not compiled.
+# A layer for no supported runtime is unpacked but not compiled.
 _NOT_COMPILED = "custom"
 
 
@@ -29,7 +29,7 @@ class Layers:
         self._code = code
 
     async def create_version(self, layer: str, sent: LayerInput, *, by: Requester) -> Record:
-        """Numbers begin at 1 and none is given twice. Raises `Rejected`."""
+        """Numbers start at 1 and are never reused. Raises `Rejected`."""
         checks.name("layer_name", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
         checks.description(sent.description)
         checks.length("license", sent.license, limits.DESCRIPTION_CHARS)
@@ -81,7 +81,7 @@ class Layers:
         return Page(tuple(rest[:size]), rest[size].name if len(rest) > size else None)
 
     async def delete_version(self, layer: str, version: str) -> None:
-        """Functions that have it keep it; it is not shown any more and cannot be given to another."""
+        """Hides the version and prevents new uses; functions that have it keep it."""
         await self.get_version(layer, version)
 
         def edit(tx: Transaction) -> None:
@@ -97,9 +97,9 @@ class Layers:
         await self._catalog.edit(edit)
 
     async def list(self, wanted: Listing, *, public: bool = False, official: bool = False) -> Page:
-        """The newest version of each layer that has one; with `public` of shared layers only.
+        """The newest version of each layer that has one; with `public`, only of shared layers.
 
-        Official layers are those that the cloud publishes: there are none here.
+        Official layers are published by the cloud: Sesame has none.
         """
         if official:
             limit_of(wanted)
@@ -113,7 +113,7 @@ class Layers:
         return Page(tuple(self._shown(record.name)[-1] for record in page.items), page.next_token)
 
     async def share(self, layer: str, *, public: bool) -> None:
-        """Whether other accounts may see it; counts for all of its versions."""
+        """Whether other accounts may see it; applies to all of its versions."""
         if not self._shown(layer):
             raise NotFound(records.LAYER, layer)
 
@@ -126,7 +126,7 @@ class Layers:
         await self._catalog.edit(edit)
 
     def size_of(self, layer: str, version: str) -> int:
-        """Of its package, in bytes, whether it is shown or not; 0 for what is not there."""
+        """The size of its package in bytes, even if it is hidden; 0 if it does not exist."""
         record = self._catalog.get(records.LAYER_VERSION, layer, version)
         return 0 if record is None else int(record.document.package.size_bytes)
 
@@ -135,7 +135,7 @@ class Layers:
         return record is not None and bool(record.document.public)
 
     def _shown(self, layer: str) -> tuple[Record, ...]:
-        """The versions that callers may see, by number."""
+        """The versions visible to callers, by number."""
         versions = self._catalog.children(records.LAYER_VERSION, layer)
         shown = (record for record in versions if not (record.document.deleted or record.document.provided))
         return tuple(sorted(shown, key=lambda record: record.document.version))
@@ -151,9 +151,9 @@ class Layers:
 
 
 def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...], account_id: str) -> None:
-    """Layers that a function is given must exist, for runtimes that run here; those it already has may be gone.
+    """New layers of a function must exist, for supported runtimes; those it already has may be deleted.
 
-    Raises `NotFound`, or `Unusable` for a layer of the cloud's or of another account's that nothing here stands for.
+    Raises `NotFound`, or `Unusable` for a layer of the cloud or another account without a local replacement.
     """
     for arn in arns if runtime in limits.RUNNABLE_RUNTIMES else ():
         found = parse_layer_arn(arn)

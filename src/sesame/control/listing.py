@@ -1,7 +1,7 @@
-"""Cuts lists into pages (reference/api.md §2).
+"""Splits lists into pages (reference/api.md §2).
 
-Called by everything in `control` that lists. A token is the plain name at which the next page begins, so that any
-text is a valid one.
+Called by all modules of `control` that list. A token is the plain name at which the next page starts, so that any
+text is valid.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,12 @@ from sesame.model.owner import AFTER_OWNERS
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog
 
-# A page is decoded and encoded on the event loop; more than this would hold up other requests.
+# A page is decoded and encoded on the event loop; more than this would delay other requests.
 PAGE_BYTES_MAX = 4 * limits.MIB
 
 
 def fitting(sizes: Iterable[int]) -> int:
-    """How many items of these sizes, in bytes, make a page; at least one where there is one."""
+    """How many items of these sizes, in bytes, fit into a page; at least one if there is one."""
     number = total = 0
     for size in sizes:
         total += size
@@ -40,13 +40,13 @@ def limit_of(listing: Listing) -> int:
 
 
 def of_services(listing: Listing) -> Listing:
-    """The same of names of services alone: it begins after the owners of single functions."""
+    """The same for names of services only: it starts after the owners of single functions."""
     start = max(listing.next_token or listing.start_key, AFTER_OWNERS)
     return msgspec.structs.replace(listing, next_token=start)
 
 
 def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
-    """A token takes the place of the start key; the prefix still applies."""
+    """A token replaces the start key; the prefix still applies."""
     items, following = catalog.page(
         kind, parent, prefix=listing.prefix, start=listing.next_token or listing.start_key, limit=limit_of(listing)
     )
@@ -54,14 +54,14 @@ def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
 
 
 def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
-    """As `page_of` for records without a parent, of which only some are wanted. Looks at as many as it takes."""
+    """As `page_of`, for the wanted ones of records without a parent. Reads as many as necessary."""
     limit = limit_of(listing)
     found = list(islice(filter(wanted, records_from(catalog, kind, listing)), limit + 1))
     return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
 
 
 def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
-    """Records of all parents, in order of parent and name, of which only some are wanted; tokens are `parent:name`."""
+    """The wanted records of all parents, in order of parent and name; tokens are `parent:name`."""
     limit = limit_of(listing)
     parent, _colon, name = listing.next_token.partition(":")
     rest = (each for each in catalog.of_kind(kind) if (each.parent, each.name) >= (parent, name) and wanted(each))
@@ -77,7 +77,7 @@ def page_of_function(
     of: tuple[str, str] | None,
     may_see: Callable[[str, str], bool] = lambda _owner, _function: True,
 ) -> Page:
-    """As `page_of_all`, of settings that name their function: of one (owner, name), or of all that `may_see` allows."""
+    """As `page_of_all`, for settings that name their function: of one (owner, name), or all that `may_see` allows."""
 
     def is_wanted(record: Record) -> bool:
         named = (record.parent, record.document.function)
@@ -87,7 +87,7 @@ def page_of_function(
 
 
 def records_from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
-    """All records without a parent from the listing's start on, page by page; its limit does not count."""
+    """All records without a parent from the listing's start on, page by page; ignores its limit."""
     start: str | None = listing.next_token or listing.start_key
     while start is not None:
         items, start = catalog.page(kind, "", prefix=listing.prefix, start=start, limit=limits.LIST_LIMIT_MAX)

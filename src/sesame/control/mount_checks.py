@@ -1,6 +1,6 @@
-"""The rules for what is mounted into a function's file system (reference/api.md §3.1).
+"""The rules for mounts in a function's file system (reference/api.md §3.1).
 
-Called by what keeps services and functions.
+Called by the modules that store services and functions.
 """
 
 import itertools
@@ -15,7 +15,7 @@ MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
 BUCKET_PATH_CHARS = 1023
 BUCKET_NAME_FORM = "3 to 63 lower-case letters, digits or '-', of which the first and the last are no '-'"
-# The cloud refuses the directories of the system; /code, /opt and /tmp belong to the function and its layers.
+# The cloud refuses system directories; /code, /opt and /tmp belong to the function and its layers.
 SYSTEM_DIRECTORIES = frozenset({
     "/bin", "/boot", "/code", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin",
     "/sys", "/tmp", "/usr", "/var",
@@ -23,7 +23,7 @@ SYSTEM_DIRECTORIES = frozenset({
 
 
 def check_nas_config(config: NasConfig) -> None:
-    """Raises `Rejected` for the first rule that is broken."""
+    """Raises `Rejected` for the first violated rule."""
     for label, value in (("user_id", config.user_id), ("group_id", config.group_id)):
         checks.between(f"nas_config.{label}", value, limits.NAS_ID_MIN, limits.NAS_ID_MAX)
     if len(config.mount_points) > MOUNT_POINTS_MAX:
@@ -37,7 +37,7 @@ def check_nas_config(config: NasConfig) -> None:
 
 
 def check_oss_mount_config(service: Service, no_buckets: str) -> None:
-    """Raises `Rejected` for the first rule that is broken. `no_buckets` says why none can be mounted here, or is ""."""
+    """Raises `Rejected` for the first violated rule. `no_buckets` is why none can be mounted here, or ""."""
     points = service.oss_mount_config.mount_points
     if not points:
         return
@@ -68,7 +68,7 @@ def check_oss_mount_config(service: Service, no_buckets: str) -> None:
 
 
 def check_mount_dirs(label: str, directories: list[str]) -> None:
-    """Raises `Rejected` unless each can be mounted on and none lies in another."""
+    """Raises `Rejected` unless each can be a mount point and none is inside another."""
     for directory in directories:
         if not directory.startswith("/") or "\0" in directory or ".." in directory.split("/"):
             raise Invalid(label, "an absolute path without '..'", checks.shown(directory))

@@ -1,6 +1,6 @@
-"""How many instances a function may have on demand (reference/api.md §3.6).
+"""The maximum number of on-demand instances of a function (reference/api.md §3.6).
 
-Called by the endpoints; answers with records. The engine applies the limit.
+Called by the endpoints; returns records. The engine applies the limit.
 """
 
 from msgspec import UNSET
@@ -16,13 +16,13 @@ from sesame.store.catalog import Catalog, Transaction
 
 
 class OnDemandConfigs:
-    """A function need not exist to be limited (reference/api.md §3.6)."""
+    """A limited function need not exist (reference/api.md §3.6)."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     async def put(self, resource: str, sent: OnDemandInput, if_match: str | None = None) -> Record:
-        """`resource` is what `resource_of` says."""
+        """`resource` is the result of `resource_of`."""
         if sent.maximum_instance_count is UNSET:
             raise Missing("maximum_instance_count")
         checks.between("maximum_instance_count", sent.maximum_instance_count, 0, limits.ON_DEMAND_INSTANCES_MAX)
@@ -53,12 +53,12 @@ class OnDemandConfigs:
         await self._catalog.edit(edit)
 
     async def list(self, wanted: Listing) -> Page:
-        """Of the whole account; prefix, start key and token are resources."""
+        """All of the account; prefix, start key and token are resources."""
         return page_of(self._catalog, records.ON_DEMAND_CONFIG, "", wanted)
 
 
 def resource_of(service: str, function: str, qualifier: str = "") -> str:
-    """`services/{service}.{qualifier}/functions/{function}`. Raises `Rejected` for names that none can have."""
+    """`services/{service}.{qualifier}/functions/{function}`. Raises `Rejected` for invalid names."""
     checks.name("service_name", service, limits.SERVICE_NAME, 128)
     checks.name("function_name", function, limits.FUNCTION_NAME, 64)
     if not qualifier.isdecimal():

@@ -19,8 +19,8 @@ _SUBSCRIBE = "oss:PutBucketEventNotification"
 
 
 def require_source(trigger: Trigger, arns: Arns, by: Requester) -> None:
-    """Raises `Invalid` for a source that is no bucket of this account and region, `Forbidden` for a caller that may not
-    be told of its events.
+    """Raises `Invalid` unless the source is a bucket of this account and region, `Forbidden` for a caller without
+    permission to be notified of its events.
     """
     if trigger.trigger_type != configs.OSS:
         return
@@ -31,9 +31,9 @@ def require_source(trigger: Trigger, arns: Arns, by: Requester) -> None:
 
 
 def require_no_overlap(tx: Transaction, parent: str, trigger: Trigger, account_id: str) -> None:
-    """Raises `NotFound` when the account has no such bucket, `Overlapping` when another trigger has events in common.
+    """Raises `NotFound` if the account has no such bucket, `Overlapping` if another trigger has events in common.
 
-    `parent` is the function's, as `trigger_parent` says.
+    `parent` is the function's, as returned by `trigger_parent`.
     """
     if trigger.trigger_type != configs.OSS:
         return

@@ -1,6 +1,6 @@
 """The names and addresses of the server itself, which no custom domain may have.
 
-Made by `app`, which knows where the endpoints listen; asked by `control.domains`.
+Created by `app`, which knows where the endpoints listen; used by `control.domains`.
 """
 
 import re
@@ -10,8 +10,8 @@ import msgspec
 
 # The domain of the cloud's endpoints. Clients may resolve names below it to this server.
 CLOUD_SUFFIX = "aliyuncs.com"
-# What systems call their own loopback addresses. Names below `localhost` are free for custom domains: browsers and
-# resolvers take them to this machine (RFC 6761 §6.3), so that `shop.localhost` needs no entry in any DNS.
+# Names of operating systems for their own loopback addresses. Names below `localhost` are free for custom domains:
+# browsers and resolvers resolve them to this machine (RFC 6761 §6.3), so that `shop.localhost` needs no DNS entry.
 LOOPBACK_NAMES = frozenset(
     {
         "localhost", "localhost4", "localhost6",
@@ -19,24 +19,24 @@ LOOPBACK_NAMES = frozenset(
         "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
     }
 )  # fmt: skip
-# Browsers and libraries read a host whose last label is a number as an IPv4 address.
+# Browsers and libraries parse a host whose last label is a number as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
 class OwnHosts(msgspec.Struct, frozen=True):
-    """`names` are exact; of `suffixes` every name below belongs to the server too. Both in lower case."""
+    """`names` are exact; every name below one of `suffixes` belongs to the server too. All in lower case."""
 
     names: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, names: Iterable[str], suffixes: Iterable[str]) -> "OwnHosts":
-        """Besides what is given: `LOOPBACK_NAMES`, and the names of the cloud's own endpoints."""
+        """Adds `LOOPBACK_NAMES`, and the names of the cloud's own endpoints."""
         lower = (name.lower() for name in names if name)
         return cls(LOOPBACK_NAMES.union(lower), (*(suffix.lower() for suffix in suffixes), CLOUD_SUFFIX))
 
     def owns(self, host: str) -> bool:
-        """Whether the server itself answers to this host, which comes without a port. Every IP address is its own."""
+        """Whether the host (without a port) is the server's own. Every IP address is."""
         name = host.lower().removesuffix(".")
         if ":" in name or _NUMBER.fullmatch(name.rpartition(".")[2]):
             return True

@@ -1,7 +1,7 @@
-"""Layers of the cloud's public list, and of other accounts, that something of this machine stands for.
+"""Layers of the cloud's public list, and of other accounts, that are replaced by something on this machine.
 
-The settings say what: `sesame._provided_layers` reads it at each start. A function then names such a layer by the
-cloud's own ARN. They are versions of layers like others, without a layer of the account's around them.
+`sesame._provided_layers` reads the replacements from the settings at each start. A function can then name such a layer
+by the cloud's own ARN. They are stored as versions of layers, without a layer of the account's own.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from sesame.store.catalog import Catalog, Transaction
 
 
 class ProvidedLayer(msgspec.Struct, frozen=True):
-    """`name` and `version` are those of the cloud's ARN. A package stands for it, or a layer of the account's own.
+    """`name` and `version` are those of the cloud's ARN. The replacement is a package, or a layer of the account.
 
-    Of the own layer, named `own`, it is the version `own_version`, by default the newest at the start.
+    For the account's layer `own` it is the version `own_version`, by default the newest at the start.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ProvidedLayers:
         self._catalog = catalog
 
     async def provide(self, wanted: Sequence[ProvidedLayer]) -> list[str]:
-        """From here on exactly these are provided; functions that have another one keep it.
+        """Makes exactly these available; functions that have another one keep it.
 
         Returns a line for each that cannot be provided, with the next step.
         """

@@ -1,6 +1,6 @@
 """How many instances a function keeps ready, and when that changes (reference/api.md §3.6).
 
-Called by the endpoints; answers with records. Starting the instances is the engine's.
+Called by the endpoints; returns records. The engine starts the instances.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ RULES_MAX = 100
 
 
 class Words(msgspec.Struct, frozen=True):
-    """What a kind of configuration calls its fields."""
+    """The names of the fields in a kind of configuration."""
 
     target: str
     actions: str
@@ -48,7 +48,7 @@ class ProvisionConfigs:
     async def put(self, path: tuple[str, str, str], sent: ProvisionInput, if_match: str | None = None) -> Record:
         """`path` is service, function and qualifier. Lists that are not sent stay, empty ones clear.
 
-        A target of 0 without rules deletes the configuration: the API has no other way to.
+        A target of 0 without rules deletes the configuration: the API has no other way.
         """
         service, function, qualifier = path[0], path[1], path[2] or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
@@ -57,7 +57,7 @@ class ProvisionConfigs:
         name = provision_config_name(function, qualifier)
 
         def edit(tx: Transaction) -> Record:
-            # Once more: it may have been deleted meanwhile, and a configuration must not outlive its function.
+            # Checked again: the function may have been deleted meanwhile, and a configuration must not outlive it.
             function_view(tx, service, function, qualifier)
             former = tx.get(records.PROVISION_CONFIG, service, name)
             if former is not None:
@@ -73,7 +73,7 @@ class ProvisionConfigs:
         return await self._catalog.edit(edit)
 
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
-        """A function for which nothing was set has a target of 0; such a record has no etag and no times."""
+        """A function without a configuration has a target of 0; such a record has no etag and no times."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         name = provision_config_name(function, qualifier)
@@ -84,7 +84,7 @@ class ProvisionConfigs:
         return Record(records.PROVISION_CONFIG, service, name, blank, etag="", created_at=0.0, modified_at=0.0)
 
     async def delete(self, service: str, function: str, qualifier: str = "") -> None:
-        """Raises `NotFound` where nothing was set under exactly this qualifier."""
+        """Raises `NotFound` if nothing was set under exactly this qualifier."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         name = provision_config_name(function, qualifier)
@@ -97,11 +97,11 @@ class ProvisionConfigs:
         await self._catalog.edit(edit)
 
     async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
-        """Of one function (owner, name) under all qualifiers, or of all functions."""
+        """All qualifiers of one function (owner, name), or all functions."""
         return page_of_function(self._catalog, records.PROVISION_CONFIG, wanted, of)
 
     async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
-        """Of one service (and one of its qualifiers), or of all services."""
+        """For one service (and one of its qualifiers), or for all services."""
         if qualifier and not service:
             raise Missing("service_name", needed_by="qualifier")
         if stands_alone(service):
@@ -127,7 +127,7 @@ def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
 
 
 def check_config(config: ProvisionConfig, words: Words = PROVISION_WORDS) -> None:
-    """Raises what names the field that is wrong, by the words of the configuration that was sent."""
+    """Raises errors that name the wrong field as it is called in the configuration that was sent."""
     checks.between(words.target, config.target, 0, limits.PROVISION_TARGET_MAX)
     _check_rules(words.actions, config.scheduled_actions)
     for action in config.scheduled_actions:

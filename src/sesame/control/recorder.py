@@ -1,7 +1,7 @@
-"""Records calls: which ones is set for the server and for each function; secrets are masked before anything is kept.
+"""Records calls, as set for the server or for a function; secrets are masked before anything is stored.
 
-The engine calls `wants` and `record` for each call while anything is to be recorded, and nothing otherwise. The
-operations on recordings set and read here what is recorded of a function.
+The engine calls `wants` and `record` for each call only while something is to be recorded. The
+operations on recordings use it to set and read what is recorded.
 """
 
 import asyncio
@@ -31,15 +31,16 @@ from sesame.model.snapshot import Snapshot
 from sesame.store.catalog import Catalog, Change, Transaction
 from sesame.store.recordings import Recordings, RecordingsOf
 
-# POLICY: a shorter value of a variable, such as `1` or `prod`, is no secret, and masking it would make text unreadable.
+# POLICY: a shorter value of a variable, such as `1` or `prod`, is not a secret, and masking it would spoil the text.
 SECRET_CHARS_MIN = 8
-# POLICY: a call is answered once its recording is on the disk, but waits for a slow disk or database no longer.
+# POLICY: a call is answered once its recording is on the disk, but waits no longer than this for a slow disk or
+# database.
 WRITTEN_WITHIN_S = 1.0
-# What is larger is masked on a thread: looking for secrets takes a while.
+# Larger data are masked on a thread, because searching for secrets takes a while.
 MASKED_HERE_BYTES_MAX = 64 * 1024
-# Enough to notice another value.
+# Enough to detect a changed value.
 DIGEST_CHARS = 16
-# Headers of HTTP functions that carry what proves who calls.
+# Headers of HTTP functions that authenticate the caller.
 SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-fc-security-token", "x-api-key"}
 )
@@ -69,7 +70,7 @@ class Recorder:
         self._decide()
 
     def wants(self, snapshot: Snapshot) -> bool:
-        """Whether calls of it are recorded, be it only those that fail."""
+        """Whether calls of it are recorded, even if only failed ones."""
         return self.mode_of(snapshot.service, snapshot.function) != NONE
 
     async def record(
@@ -77,7 +78,7 @@ class Recorder:
     ) -> None:
         """Returns when the recording is on the disk, after WRITTEN_WITHIN_S at the latest.
 
-        Raises nothing: a call does not fail because it could not be recorded.
+        Raises nothing: a call must not fail because it could not be recorded.
         """
         mode = self.mode_of(snapshot.service, snapshot.function)
         if mode == NONE or (mode != ALL and outcome.error is None):
@@ -97,7 +98,7 @@ class Recorder:
         await asyncio.wait([written], timeout=WRITTEN_WITHIN_S)
 
     def changed_variables(self, recording: Recording, now: Mapping[str, str]) -> tuple[str, ...]:
-        """The variables of a recorded call that have another value now; those that are gone are not among them."""
+        """The variables of a recorded call whose value has changed; deleted variables are not included."""
         before = zip(recording.environment, recording.environment_digests, strict=False)
         return tuple(
             name for name, digest in before if name in now and digest != _digest(self._digest_key, name, now[name])
@@ -109,7 +110,7 @@ class Recorder:
         return {name: _digest(self._digest_key, name, found[name]) for name in sorted(found)}
 
     def mode_of(self, service: str, function: str) -> str:
-        """What is recorded of a function: its own setting, else the server's."""
+        """The function's own setting, otherwise the server's."""
         record = self._catalog.get(records.RECORDING_CONFIG, service, function)
         return self.mode if record is None else str(record.document.mode)
 
@@ -117,7 +118,7 @@ class Recorder:
         return self._catalog.get(records.RECORDING_CONFIG, service, function) is not None
 
     async def set(self, service: str, function: str, mode: str | None) -> None:
-        """None takes the function's own setting away. Raises `Invalid`, and `NotFound` for no function."""
+        """None removes the function's own setting. Raises `Invalid`, and `NotFound` if there is no such function."""
         if mode is not None and mode not in MODES:
             raise Invalid("mode", " | ".join(MODES), mode)
         checks.name("function_name", function, limits.FUNCTION_NAME, 64)
@@ -133,11 +134,11 @@ class Recorder:
         await self._catalog.edit(edit)
 
     async def find(self, request_id: str) -> Recording:
-        """The newest of this request. Raises `NotFound`."""
+        """The newest recording of this request. Raises `NotFound`."""
         return await self._store.find(request_id)
 
     async def list(self, service: str, function: str, before: int | None, limit: int) -> "list[RecordingSummary]":
-        """The newest first; empty names stand for all."""
+        """The newest first; empty names mean all."""
         return await self._store.list(RecordingsOf(service, function, before, limit))
 
     async def delete(self, service: str, function: str) -> int:
@@ -160,7 +161,7 @@ def recording_of(
     environment: Mapping[str, str],
     now: float,
 ) -> Recording:
-    """What is kept of a call, without what its variables and credentials hold. `environment` has their digests."""
+    """What is stored of a call, without the values of its variables and credentials. `environment` has digests."""
     event, target = invocation.event, invocation.target
     return Recording(
         request_id=invocation.request_id,
@@ -189,7 +190,7 @@ def recording_of(
 
 
 def outcome_of(outcome: Outcome, snapshot: Snapshot, credentials: Credentials) -> RecordedOutcome:
-    """As it is kept, and as two of them are compared."""
+    """The outcome as it is stored, and as two of them are compared."""
     secrets = _secrets(snapshot.launch.environment.values(), credentials)
     result = _masked(outcome.payload, secrets) if len(outcome.payload) <= PART_BYTES_MAX else None
     held = outcome.log or HeldLog(outcome.log_tail)
@@ -208,7 +209,7 @@ def outcome_of(outcome: Outcome, snapshot: Snapshot, credentials: Credentials) -
 
 
 def _secrets(values: Iterable[str], credentials: Credentials) -> list[bytes]:
-    """The longest first: one may be part of another."""
+    """The longest first, because one may be part of another."""
     given = [*values, credentials.access_key_id, credentials.access_key_secret, credentials.security_token]
     return sorted({value.encode() for value in given if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True)
 

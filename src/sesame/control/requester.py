@@ -1,6 +1,6 @@
-"""Who asks for a change: what `control` must know of a caller, and the right to hand a role on.
+"""The caller who requests a change, with the permission checks that `control` needs, including passing a role.
 
-Implemented by `identity.authorization.Requester`, which the endpoints make for every request.
+Implemented by `identity.authorization.Requester`, which the endpoints create for every request.
 """
 
 import re
@@ -13,7 +13,7 @@ from sesame.model.role import Principal
 
 _ROLE_ARN = re.compile(r"acs:ram:[^:]*:[^:]*:role/", re.IGNORECASE)
 _ROLE_FIELD = re.compile(r"role(_?arn)?\Z", re.IGNORECASE)
-# Data of the function's own, which give no right to anything.
+# Data of the function itself, which never name a role to pass.
 _PLAIN_DATA = frozenset({"code", "description", "environment_variables", "functionParameter", "payload"})
 
 
@@ -22,16 +22,16 @@ class Requester(Protocol):
     def principal(self) -> Principal: ...
 
     def require(self, action: str, resource: str) -> None:
-        """Raises `Forbidden` unless the caller may do `action` to `resource` (an ARN)."""
+        """Raises `Forbidden` unless the caller may do `action` on `resource` (an ARN)."""
 
     def pass_role(self, role: str) -> None:
-        """Raises `Forbidden` unless the caller may have Function Compute act in this role (`ram:PassRole`)."""
+        """Raises `Forbidden` unless the caller may let Function Compute assume this role (`ram:PassRole`)."""
 
 
 def require_pass_role(by: Requester, sent: msgspec.Struct) -> None:
-    """Asks for every role that the input names, however deep. Raises `Forbidden` for one that may not be passed.
+    """Checks every role that the input names, at any depth. Raises `Forbidden` for one that may not be passed.
 
-    A role is what a field whose name ends in `role` or `roleArn` holds, and every text that is a role's ARN.
+    A role is the value of a field whose name ends in `role` or `roleArn`, and any text that is a role's ARN.
     """
     for role in _roles_in(sent):
         by.pass_role(role)

@@ -1,7 +1,7 @@
 """Rewrites the path of a request to a custom domain by the rules of its route (reference/api.md §3.6).
 
-`control.domains` checks rules before it keeps them; the endpoint that serves custom domains applies them.
-Takes time in proportion to the path, since patterns and paths come from callers.
+`control.domains` checks rules before storing them; the endpoint that serves custom domains applies them.
+Takes time in proportion to the path, because patterns and paths come from callers.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ MATCH_CHARS = 512
 REPLACEMENT_CHARS = 1024
 # A regular expression takes at most this much memory, its automata included. re2 keeps the last 128 compiled ones.
 EXPRESSION_BYTES = 512 * 1024
-# Of all regular expressions of a route together. At worst an instruction costs 50 ns for each byte of the path.
+# Total of all regular expressions of a route. At worst an instruction costs 50 ns for each byte of the path.
 INSTRUCTIONS_MAX = 1000
 REWRITTEN_BYTES_MAX = 16 * 1024
-# Instructions times bytes that are run on the event loop, at most 5 ms; what takes more is run in a thread.
+# Instructions times bytes that may run on the event loop, at most 5 ms; larger work runs on a thread.
 INLINE_STEPS = 100_000
 
 _RULES = "route_config.routes.rewrite_config"
-# `$1`, or `${1}` where a digit follows.
+# `$1`, or `${1}` if a digit follows.
 _REFERENCE = re.compile(r"\$(?:([0-9])|\{([0-9]+)\})")
 _REFERENCE_DIGITS = 2
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 def check(config: RewriteConfig) -> None:
-    """Raises `Rejected` for rules that cannot be applied or that would cost too much."""
+    """Raises `Rejected` for rules that cannot be applied or would cost too much."""
     rules = (*config.equal_rules, *config.wildcard_rules, *config.regex_rules)
     if len(rules) > RULES_MAX:
         raise Invalid(_RULES, f"at most {RULES_MAX} rules for a route", f"{len(rules)} rules")
@@ -62,7 +62,7 @@ def check(config: RewriteConfig) -> None:
 
 
 async def rewrite(config: RewriteConfig | None, path: str) -> str:
-    """As `rewritten`; work that takes long runs in a thread."""
+    """As `rewritten`; long work runs on a thread."""
     if config is None:
         return path
     instructions = sum(expression.programsize for rule in config.regex_rules if (expression := _compiled(rule.match)))
@@ -72,14 +72,14 @@ async def rewrite(config: RewriteConfig | None, path: str) -> str:
 
 
 def rewritten(config: RewriteConfig | None, path: str) -> str:
-    """The path as the function is to see it, with a query where the rule's replacement has one.
+    """The path for the function, with a query if the rule's replacement has one.
 
     Bytes of a path that are not UTF-8 are lone surrogates in `path` and in the result (`surrogateescape`). Regular
     expressions match such a path byte by byte.
 
-    POLICY: equal rules come before wildcard rules, these before regular expressions; of one kind the first that
-    matches counts. `$1` or `${1}` in a replacement is what the first star, or the first group, matched.
-    Raises `Rejected` when the outcome is longer than a function is given.
+    POLICY: equal rules come before wildcard rules, and these before regular expressions; of one kind the first match
+    counts. `$1` or `${1}` in a replacement is the text matched by the first star, or the first group.
+    Raises `Rejected` if the result is longer than a function may get.
     """
     if config is None:
         return path
@@ -97,10 +97,10 @@ def rewritten(config: RewriteConfig | None, path: str) -> str:
 
 
 def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
-    """What each `*` of the pattern stands for in the text, or None when the pattern does not match all of it.
+    """The text matched by each `*` of the pattern, or None if the pattern does not match the whole text.
 
-    Each star matches as much as it can, earlier stars first, as `(.*)` would. So the parts between the stars are
-    searched from the end of the text: each once, in what the later parts left of it.
+    Each star matches as much as possible, earlier stars first, as `(.*)` would. Therefore the parts between the stars
+    are searched from the end of the text: each once, in the text before the later parts.
     """
     first, *middle = pattern.split("*")
     if not middle:
@@ -122,7 +122,7 @@ def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
 
 
 def _searched(match: str, path: str) -> tuple[str | None, ...]:
-    """What the expression matched and what each of its groups did; empty where it matches nowhere in the path."""
+    """The match of the expression and of each of its groups; empty if it matches nowhere in the path."""
     if path.isascii() or _is_utf8(path):
         expression = _compiled(match)
         found = None if expression is None else expression.search(path)

@@ -1,6 +1,6 @@
-"""How the instances of a function are to be scaled under a qualifier, as the API of 2023-03-30 says it.
+"""How the instances of a function are scaled under a qualifier, as defined by the API of 2023-03-30.
 
-Called by its endpoint. Followed as configurations of provisioned instances are, by whose rules it is checked.
+Called by its endpoint. Treated and checked like configurations of provisioned instances.
 """
 
 import msgspec
@@ -43,7 +43,7 @@ class ScalingConfigs:
         return await self._catalog.edit(edit)
 
     async def get(self, owner: str, function: str, qualifier: str) -> Record:
-        """Raises `NotFound` when nothing was set under exactly this qualifier."""
+        """Raises `NotFound` if nothing was set under exactly this qualifier."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, owner, function, qualifier)
         found = self._catalog.get(records.SCALING_CONFIG, owner, provision_config_name(function, qualifier))

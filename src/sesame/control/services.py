@@ -1,6 +1,6 @@
-"""Services: created, read, changed and deleted (reference/api.md §3.1).
+"""Services: creates, reads, changes and deletes them (reference/api.md §3.1).
 
-Called by the endpoints; answers with records. The engine sees the catalog change.
+Called by the endpoints; returns records. The engine sees the catalog change.
 """
 
 import uuid
@@ -31,7 +31,7 @@ LOG_BEGIN_RULES = ("None", "DefaultRegex")
 class Services:
     """`check_role(arn)` raises `Rejected` for a role that functions of the service could not assume.
 
-    `no_buckets` says why no bucket can be mounted here; "" where they can.
+    `no_buckets` is the reason why no bucket can be mounted, or "".
     """
 
     def __init__(self, catalog: Catalog, check_role: CheckRole, no_buckets: str = "") -> None:
@@ -54,11 +54,11 @@ class Services:
         return await self._catalog.edit(edit)
 
     async def get(self, service: str, qualifier: str = "") -> Record:
-        """The service as it is or, with a version or alias, as it was; then with the version's description."""
+        """The current service or, with a version or alias, the published one with the version's description."""
         return service_view(self._catalog, service, qualifier)
 
     async def update(self, service: str, sent: ServiceInput, if_match: str | None = None, *, by: Requester) -> Record:
-        """What was not sent stays; what was sent replaces the former value whole.
+        """Fields that were not sent stay; a sent field replaces the whole former value.
 
         Raises `Forbidden` for a role that the caller may not pass.
         """
@@ -82,7 +82,7 @@ class Services:
         await self._catalog.edit(edit)
 
     async def list(self, wanted: Listing, tags: Mapping[str, str] | None = None) -> Page:
-        """With `tags`, only services that have all of them; an empty value asks for the key alone."""
+        """With `tags`, only services that have all of them; an empty value matches any value of the key."""
         services = listing.of_services(wanted)
         if not tags:
             return listing.page_of(self._catalog, records.SERVICE, "", services)
@@ -95,7 +95,7 @@ class Services:
         return self.changed(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
 
     def changed(self, service: Service, sent: ServiceInput) -> Service:
-        """With what was sent in it. Raises `Rejected`."""
+        """The service with the sent changes. Raises `Rejected`."""
         service = merged(service, sent)
         self._check(service, sent)
         return service
@@ -123,7 +123,7 @@ def delete_owner(tx: Transaction, owner: str) -> None:
 
 
 def merged(service: Service, sent: ServiceInput) -> Service:
-    """What was not sent stays; what was sent replaces the former value whole."""
+    """Fields that were not sent stay; a sent field replaces the whole former value."""
     changes = {field: value for field, value in msgspec.structs.asdict(sent).items() if value is not UNSET}
     changes.pop("service_name", None)
     if sent.log_config is not UNSET and not sent.log_config.log_begin_rule:

@@ -1,6 +1,6 @@
-"""Sessions of a function, made and ended by callers, and the snapshots asked for of them (reference/api.md §5).
+"""Sessions of a function, created and ended by callers, and their requested snapshots (reference/api.md §5).
 
-Called by the endpoint of 2023-03-30; answers with records. The server sweeps out what has expired.
+Called by the endpoint of 2023-03-30; returns records. The server sweeps expired ones.
 """
 
 import uuid
@@ -26,27 +26,27 @@ from sesame.model.session_affinity import AFFINITIES, GENERATED_COOKIE, NONE, SE
 from sesame.store.catalog import Catalog, Change, Transaction
 
 _AUTO_RESUME = "enableAutoResume"
-# POLICY: a function has at most so many sessions, since whoever may call it may begin one; and as many more are known,
-# the last that have expired, whose ids may not be used again.
+# POLICY: the maximum number of a function's sessions, because any caller may start one; the same number of expired
+# sessions, the most recent, are remembered so that their ids are not reused.
 SESSIONS_MAX = 10_000
-# Other edits wait for one transaction no longer than for so many deletions (0.2 ms each).
+# Other edits wait at most for this many deletions (0.2 ms each) of one transaction.
 SWEPT_AT_ONCE = 100
 
 
 class Sessions:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(self, catalog: Catalog, wall_clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
-        # By parent and name of the record. When the last call of a session ended is not stored.
+        # By parent and name of the record: when the last call of a session ended, which is not stored.
         self._used: dict[tuple[str, str], float] = {}
         self._calls: Counter[tuple[str, str]] = Counter()
         catalog.on_change(self._forget)
 
     async def create(self, owner: str, function: str, qualifier: str, sent: SessionInput) -> Record:
-        """Raises `Invalid` for a function without session affinity, `AlreadyExists` for an id that is in use."""
+        """Raises `Invalid` for a function without session affinity, `AlreadyExists` for an id in use."""
         affinity = _affinity(function_view(self._catalog, owner, function, qualifier).document)
         if affinity is None:
             expected = f"a function whose sessionAffinity is {' | '.join(AFFINITIES)}: set it by UpdateFunction"
@@ -64,15 +64,15 @@ class Sessions:
         return await self._catalog.edit(edit)
 
     async def of_call(self, target: Target, affinity: SessionAffinity, session_id: str) -> Record:
-        """The session that a call names, or a new one; "" names none, so that an id is made for it.
+        """The session that a call names, or a new one; for "" an id is generated.
 
-        Raises `Invalid` for an id that cannot be used here, `Unusable` for a session that is paused.
+        Raises `Invalid` for an unusable id, `Unusable` for a paused session.
         """
         parent = session_parent(target.service, target.function)
         found = self._catalog.get(records.SESSION, parent, session_id) if session_id else None
         if found is None or self._is_over(found):
             if found is None and affinity.disable_id_reuse and affinity.kind == GENERATED_COOKIE:
-                # `sweep` forgets the ids of cookies, so that this one may be of a session that has expired.
+                # `sweep` forgets ids of cookies, so this one may belong to an expired session.
                 session_id = ""
             session = _new(affinity, session_id or _made_id(), target.qualifier)
             if found is None:
@@ -94,7 +94,7 @@ class Sessions:
 
     @contextmanager
     def in_use(self, session: SessionKey) -> Iterator[None]:
-        """While a call of it runs, and at its end, the session is not idle."""
+        """During a call, and at its end, the session is not idle."""
         name = (session.parent, session.session_id)
         self._calls[name] += 1
         try:
@@ -107,14 +107,14 @@ class Sessions:
                 self._used[name] = self._wall_clock()
 
     def is_there(self, session: SessionKey) -> bool:
-        """Whether it was neither deleted, nor swept out, nor made anew."""
+        """Whether the same session still exists: not deleted, swept, or created again."""
         record = self._catalog.get(records.SESSION, session.parent, session.session_id)
         if record is None or record.document.status == EXPIRED:
             return False
         return record.created_at == session.created_at
 
     async def get(self, target: Target, session_id: str) -> Record:
-        """Raises `NotFound` for what is not there, is under another qualifier, or whose time is over."""
+        """Raises `NotFound` for a session that does not exist, has another qualifier, or has expired."""
         owner, function = target.service, target.function
         function_view(self._catalog, owner, function)
         found = self._catalog.get(records.SESSION, session_parent(owner, function), session_id)
@@ -134,7 +134,7 @@ class Sessions:
         await self._catalog.edit(lambda tx: tx.delete(records.SESSION, present.parent, session_id))
 
     async def list(self, owner: str, function: str, wanted: Listing, is_wanted: Callable[[Session], bool]) -> Page:
-        """The prefix is one of ids."""
+        """The prefix applies to ids."""
         function_view(self._catalog, owner, function)
         limit = limit_of(wanted)
         found = [
@@ -148,10 +148,10 @@ class Sessions:
         return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
 
     async def sweep(self) -> int:
-        """Deletes what has expired, and returns how many sessions that were.
+        """Deletes expired sessions, and returns their number.
 
-        One whose id may not be used again is kept, seen by nobody, until its function is deleted or `SESSIONS_MAX`
-        others have expired since. One of a cookie is not: nobody chooses that id.
+        A session whose id may not be reused is kept, invisibly, until its function is deleted or `SESSIONS_MAX`
+        others have expired since. A cookie's session is not kept, because nobody chooses that id.
         """
         over: list[Record] = []
         kept: dict[str, list[Record]] = {}
@@ -189,7 +189,7 @@ class Sessions:
         return ended
 
     async def snapshot(self, target: Target, session_id: str, description: str) -> Record:
-        """Keeps that a snapshot was asked for."""
+        """Records the request for a snapshot."""
         checks.description(description)
         session: Session = (await self.get(target, session_id)).document
         snapshot = SessionSnapshot(
@@ -216,7 +216,7 @@ class Sessions:
         return page_of_all(self._catalog, records.SESSION_SNAPSHOT, wanted, is_wanted)
 
     def _is_over(self, record: Record) -> bool:
-        """POLICY: a change of a session counts as its use, since whoever changes it means to go on."""
+        """POLICY: changing a session counts as using it, because the caller intends to continue."""
         name, now = (record.parent, record.name), self._wall_clock()
         used_at = now if name in self._calls else max(record.modified_at, self._used.get(name, self._started_at))
         return is_over(record.document, record.created_at, used_at, now)
@@ -232,7 +232,7 @@ class Sessions:
             )
 
     def _living(self, tx: Transaction, parent: str, session_id: str) -> Record | None:
-        """The session of this id, if it lives; else the id is free from here on. Raises `Invalid` where it is not."""
+        """The living session with this id; otherwise the id may be used. Raises `Invalid` if it may not."""
         present = tx.get(records.SESSION, parent, session_id)
         if present is None or not self._is_over(present):
             return present
@@ -262,7 +262,7 @@ def _affinity(function: Function) -> SessionAffinity | None:
     try:
         return affinity_of(function)
     except msgspec.ValidationError as error:
-        # Stored before it was checked.
+        # Stored by a version that did not check it.
         raise Unusable(f"function '{function.function_name}' has settings that cannot be used: {error}") from error
 
 

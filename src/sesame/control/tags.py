@@ -1,4 +1,4 @@
-"""Tags of services, and of functions that stand alone: set, removed, read and listed (reference/api.md §3.6).
+"""Tags of services, and of functions without a service: sets, removes, reads and lists them (reference/api.md §3.6).
 
 Called by the endpoints, and by `control.services` to filter its list. A `service` here may be either owner.
 """
@@ -23,11 +23,11 @@ class ServiceTags:
         self._catalog = catalog
 
     async def tag(self, sent: TagInput) -> None:
-        """Adds to what is there; a key that is there gets the new value."""
+        """Adds to the existing tags; an existing key gets the new value."""
         await self.add(service_of(sent.resource_arn), sent.tags)
 
     async def add(self, service: str, tags: Mapping[str, str]) -> None:
-        """To a service, or to the owner of a function that stands alone."""
+        """Adds to a service, or to the owner of a function without a service."""
         check_tags(tags)
 
         def edit(tx: Transaction) -> None:
@@ -36,7 +36,7 @@ class ServiceTags:
         await self._catalog.edit(edit)
 
     async def untag(self, sent: UntagInput) -> None:
-        """Removes the keys named; with none named and `all`, every tag. Unknown keys are ignored."""
+        """Removes the given keys; with none given and `all`, every tag. Unknown keys are ignored."""
         await self.remove(service_of(sent.resource_arn), sent.tag_keys, all_of_them=sent.all)
 
     async def remove(self, service: str, keys: Sequence[str], *, all_of_them: bool) -> None:
@@ -67,11 +67,11 @@ class ServiceTags:
         return tags_of(self._catalog, service)
 
     def owners(self) -> list[str]:
-        """The name of everything that has a tag."""
+        """The names of all owners with tags."""
         return [record.name for record in self._catalog.children(records.TAGS, "")]
 
     async def list(self, wanted: Listing) -> Page:
-        """Every service that has a tag: records of kind `tags`, named like the service."""
+        """Every service with tags: records of kind `tags`, named like the service."""
         return page_of(self._catalog, records.TAGS, "", of_services(wanted))
 
 
@@ -81,7 +81,7 @@ def tags_of(catalog: Catalog, service: str) -> dict[str, str]:
 
 
 def has_tags(catalog: Catalog, service: str, wanted: Mapping[str, str]) -> bool:
-    """Whether the service has all of them; an empty value asks for the key alone (reference/api.md §3.1)."""
+    """Whether the service has all of them; an empty value matches any value of the key (reference/api.md §3.1)."""
     tags = tags_of(catalog, service)
     return all(key in tags and value in ("", tags[key]) for key, value in wanted.items())
 
@@ -94,7 +94,7 @@ def _present(tx: Transaction, service: str) -> dict[str, str]:
 
 
 def service_of(arn: str) -> str:
-    """The name of the service that the ARN, or `services/{name}`, means. Raises `Rejected` for anything else."""
+    """The service's name in an ARN or `services/{name}`. Raises `Rejected` for anything else."""
     if not arn:
         raise Missing("resource_arn")
     service = parse_service_arn(arn)
@@ -104,7 +104,7 @@ def service_of(arn: str) -> str:
 
 
 def add_tags(tx: Transaction, service: str, tags: Mapping[str, str]) -> None:
-    """Within a transaction; the tags have been checked."""
+    """Call within a transaction, with checked tags."""
     both = {**_present(tx, service), **tags}
     if len(both) > TAGS_MAX:
         raise Invalid("tags", f"at most {TAGS_MAX} tags", f"{len(both)} tags")

@@ -1,6 +1,6 @@
-"""Reads a trigger's configuration by its type: spells known keys, and refuses what could never fire.
+"""Reads a trigger's configuration by its type: normalizes known keys, and refuses values that could never fire.
 
-Called by `control.triggers`; pure functions. No key is added: what is stored is what was sent (reference/api.md §3.5).
+Called by `control.triggers`; pure functions. Adds no keys: the stored configuration is what was sent (api.md §3.5).
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ LOG_RETRIES_MAX = 100
 LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX = 3, 600
 NOTIFY_FORMATS = ("STREAM", "JSON", "")
 NOTIFY_STRATEGIES = ("BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY", "")
-# Types that need the ARN of the source of their events.
+# Types that need the ARN of their event source.
 WITH_SOURCE = frozenset(
     {configs.OSS, configs.LOG, configs.CDN_EVENTS, configs.MNS_TOPIC, configs.TABLESTORE, configs.RDS}
 )
 
 
 def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration with the known keys spelled as the API does, and without what is null."""
+    """The same configuration with known keys spelled as in the API, and without nulls."""
     checks.one_of("trigger_type", trigger_type, tuple(configs.CONFIGS))
     spelled = _spelled(configs.CONFIGS[trigger_type], config)
     assert isinstance(spelled, dict)
@@ -59,7 +59,7 @@ def check_config(trigger_type: str, trigger_name: str, config: dict[str, Any]) -
 
 
 async def check_tokens(trigger_type: str, config: dict[str, Any]) -> None:
-    """Raises `Rejected` where an HTTP trigger is to verify tokens, and cannot."""
+    """Raises `Rejected` if an HTTP trigger's configuration for verifying tokens is invalid."""
     if trigger_type == configs.HTTP and config.get("authType") == jwt_auth.JWT:
         await jwt_auth.read_in_thread(config.get("authConfig"), "trigger_config.auth_config")
 
@@ -89,7 +89,7 @@ def _check_timer(name: str, config: configs.TimerConfig) -> None:
     except schedules.NotASchedule as error:
         shown = checks.shown(config.cron_expression)
         raise Invalid("trigger_config.cron_expression", str(error), shown) from error
-    # Each event has the same size: its times are all written alike.
+    # All events have the same size, because their times have the same length.
     size = len(tick_json(name, config.payload, 0.0))
     if size > limits.ASYNC_PAYLOAD_BYTES:
         allowed = f"a payload that makes events of at most {limits.ASYNC_PAYLOAD_BYTES} bytes"

@@ -1,6 +1,6 @@
 """Fires a trigger by hand, with a sample event or a given one, and lists the triggers of all functions.
 
-Called by the endpoints for `sesame triggers`. What is fired goes through the queue, as the event itself would.
+Called by the endpoints for `sesame triggers`. A fired event is queued, like a real one.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from sesame.model.sample_events import Origin
 from sesame.model.trigger import Trigger
 from sesame.store.catalog import Catalog
 
-# The source of invocations that a caller asked for, without an event of the source.
+# The source of invocations requested by a caller, instead of an event source.
 FIRE = "fire"
 
 
 class TriggerFiring:
-    """`wall_clock` gives Unix seconds."""
+    """`wall_clock` returns Unix seconds."""
 
     def __init__(
         self, catalog: Catalog, invocations: AsyncInvocations, arns: Arns, wall_clock: Callable[[], float]
@@ -38,10 +38,10 @@ class TriggerFiring:
     async def fire(
         self, place: tuple[str, str, str], event: bytes | None, request_id: str, *, by: Requester
     ) -> tuple[Target, Accepted]:
-        """`place` names service, function and trigger; without an event, a sample is made. Disabled ones fire too.
+        """`place` is service, function and trigger; without an event, a sample is used. Disabled triggers fire, too.
 
         Raises `NotFound`; `Forbidden` for a caller that may not call the function; `Invalid` for an HTTP trigger;
-        `Missing` where there is no sample of such an event.
+        `Missing` if there is no sample event of this type.
         """
         service, function, name = place
         trigger: Trigger = (await self._triggers.get(service, function, name)).document
@@ -57,7 +57,7 @@ class TriggerFiring:
         return target, await self._invocations.accept(call)
 
     async def list(self, wanted: Listing) -> Page:
-        """Of all functions, in order of service, function and name."""
+        """Triggers of all functions, in order of service, function and name."""
         return page_of_all(self._catalog, records.TRIGGER, wanted, lambda _record: True)
 
     def _origin(self) -> Origin:

@@ -1,6 +1,6 @@
-"""Triggers: created, read, changed and deleted (reference/api.md §3.5).
+"""Triggers: creates, reads, changes and deletes them (reference/api.md §3.5).
 
-Called by the endpoints; answers with records. What fires them reads these records.
+Called by the endpoints; returns records. The sources of events read these records.
 """
 
 import uuid
@@ -33,8 +33,8 @@ class Triggers:
         self._arns = arns
 
     async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
-        """Raises `Forbidden` for a role that the caller may not pass, `Rejected`, what the function's absence
-        raises, or `AlreadyExists`.
+        """Raises `Forbidden` for a role that the caller may not pass, `Rejected`, the errors of a missing function,
+        or `AlreadyExists`.
         """
         require_pass_role(by, sent)
         function_view(self._catalog, service, function)
@@ -65,7 +65,7 @@ class Triggers:
     async def update(
         self, service: str, function: str, sent: TriggerInput, if_match: str | None = None, *, by: Requester
     ) -> Record:
-        """The trigger is the one that `sent` names. Each part of its configuration that is sent replaces that part.
+        """Updates the trigger named by `sent`. Each part of its configuration that is sent replaces that part.
 
         Raises `Forbidden` for a role that the caller may not pass.
         """
@@ -129,7 +129,7 @@ class Triggers:
         return trigger
 
     def _check(self, trigger: Trigger) -> None:
-        """Raises `Rejected` for what a trigger may not be set to, whatever it was before."""
+        """Raises `Rejected` for invalid settings, whatever the former ones were."""
         checks.description(trigger.description)
         check_config(trigger.trigger_type, trigger.trigger_name, trigger.trigger_config)
         if trigger.invocation_role and parse_role_arn(trigger.invocation_role) is None:
@@ -137,7 +137,7 @@ class Triggers:
             raise Invalid("invocation_role", allowed, checks.shown(trigger.invocation_role))
 
     def _source(self, path: tuple[str, str, str], sent: TriggerInput, config: dict[str, Any]) -> str | None:
-        """Where the events come from; `path` names service, function and trigger."""
+        """The event source; `path` is service, function and trigger."""
         sent_arn = "" if sent.source_arn is UNSET else sent.source_arn
         if sent.trigger_type == configs.HTTP:
             return None
@@ -163,7 +163,7 @@ def _plain_changes(sent: TriggerInput) -> dict[str, Any]:
 
 
 def _check_only_http(tx: Transaction, parent: str, trigger: Trigger) -> None:
-    """A qualifier has one HTTP trigger at most (reference/api.md §2)."""
+    """A qualifier has at most one HTTP trigger (reference/api.md §2)."""
     if trigger.trigger_type != configs.HTTP:
         return
     for record in tx.children(records.TRIGGER, parent):

@@ -1,6 +1,6 @@
-"""Versions: published, listed and deleted (reference/api.md §3.4), of a service or of a function.
+"""Versions of a service or a function: publishes, lists and deletes them (reference/api.md §3.4).
 
-Called by the endpoints; answers with records. A version never changes, and no number is given twice.
+Called by the endpoints; returns records. A version never changes, and no number is reused.
 """
 
 from typing import Any
@@ -31,8 +31,8 @@ class Versions:
     ) -> Record:
         """Freezes the owner (a service with all of its functions, or a function) under the next number.
 
-        `if_match` is the owner's etag. Raises `Unchanged` when nothing changed since the newest version that still
-        exists; with `unchanged_is_fine` that version is the answer.
+        `if_match` is the owner's etag. If nothing changed since the newest existing version, raises `Unchanged`, or
+        returns that version with `unchanged_is_fine`.
         """
         checks.description(sent.description)
 
@@ -51,7 +51,7 @@ class Versions:
         return await self._catalog.edit(edit)
 
     async def list(self, owner: str, wanted: Listing, direction: str = "") -> Page:
-        """By number, newest first unless `direction` is FORWARD; the start key is a number, inclusive."""
+        """By number, newest first unless `direction` is FORWARD; the start key is an inclusive number."""
         existing(self._catalog, owner)
         checks.one_of("direction", direction or BACKWARD, (BACKWARD, FORWARD))
         limit = limit_of(wanted)

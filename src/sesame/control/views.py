@@ -1,7 +1,7 @@
-"""What a caller sees under a qualifier: the present state, or a version as it was published.
+"""The state under a qualifier: the current state, or a version as it was published.
 
-Called by everything in `control` that reads services and functions. Where a canary sends a call is decided by the
-engine.
+Called by all modules of `control` that read services and functions. The engine decides where a canary sends a
+call.
 """
 
 from typing import Protocol
@@ -24,7 +24,7 @@ class Reads(Protocol):
 
 
 def existing(reads: Reads, owner: str) -> Record:
-    """The owner in its present state. Raises `NotFound`."""
+    """The owner's current state. Raises `NotFound`."""
     record = reads.get(records.SERVICE, "", owner)
     if record is None:
         raise NotFound(records.SERVICE, owner)
@@ -32,7 +32,7 @@ def existing(reads: Reads, owner: str) -> Record:
 
 
 def version_of(reads: Reads, owner: str, qualifier: str) -> Record | None:
-    """The version that the qualifier means, through an alias too; None for the present state. Raises `NotFound`."""
+    """The version of a qualifier, also through an alias; None for the current state. Raises `NotFound`."""
     if qualifier in ("", limits.LATEST):
         return None
     version_id = qualifier
@@ -59,7 +59,7 @@ def service_view(reads: Reads, owner: str, qualifier: str = "") -> Record:
 
 
 def function_view(reads: Reads, owner: str, function: str, qualifier: str = "") -> Record:
-    """A function of the owner. Raises `NotFound` for what is not there of owner, version and function."""
+    """A function of the owner. Raises `NotFound` if owner, version or function does not exist."""
     existing(reads, owner)
     version = version_of(reads, owner, qualifier)
     if version is None:

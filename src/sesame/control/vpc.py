@@ -1,6 +1,6 @@
 """The VPCs that a service is bound to (reference/api.md §3.6).
 
-Called by the endpoints; answers with ids. Bindings are kept and listed: there is no VPC here to connect to.
+Called by the endpoints; returns ids. Bindings are stored and listed, without effect: Sesame has no VPCs.
 """
 
 from sesame.control.views import service_view

@@ -1,7 +1,7 @@
-"""Functions with what their owners hold: role, log target, network. So the API of 2023-03-30 has them.
+"""Functions together with their owners' settings (role, log target, network), as in the API of 2023-03-30.
 
-Called by its endpoint. A function that stands alone is made, changed and deleted together with its owner, in one
-transaction; a function of a service is reached by the name `service$function`.
+Called by its endpoint. A function without a service is created, changed and deleted together with its owner, in one
+transaction; a function of a service is named `service$function`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ STANDING_ALONE, OF_SERVICES = "v3", "v2"
 
 
 class WholeFunction(msgspec.Struct, frozen=True):
-    """A function's record and its owner's, both as they are now or as a version froze them."""
+    """A function's record and its owner's, both current or both frozen by a version."""
 
     owner: Record
     function: Record
@@ -39,7 +39,7 @@ class WholeFunction(msgspec.Struct, frozen=True):
 
 
 class FunctionsPage(msgspec.Struct, frozen=True):
-    """`next_token` is the name at which the next page begins, None on the last one."""
+    """`next_token` is the name at which the next page starts; None on the last one."""
 
     items: tuple[WholeFunction, ...]
     next_token: str | None
@@ -54,7 +54,7 @@ class WholeFunctions:
     async def create(
         self, sent: FunctionInput, of_owner: ServiceInput, tags: Mapping[str, str], *, by: Requester
     ) -> WholeFunction:
-        """A function that stands alone. Raises `Rejected`, `Forbidden` or `AlreadyExists`."""
+        """Creates a function without a service. Raises `Rejected`, `Forbidden` or `AlreadyExists`."""
         if tags:
             check_tags(tags)
         require_pass_role(by, of_owner)
@@ -77,7 +77,7 @@ class WholeFunctions:
     async def update(
         self, owner: str, function: str, sent: FunctionInput, of_owner: ServiceInput, *, by: Requester
     ) -> WholeFunction:
-        """What was not sent stays. Of a function of a service, what belongs to the service can only stay as it is."""
+        """Fields that were not sent stay. For a function of a service, the service's own fields cannot be changed."""
         require_pass_role(by, of_owner)
         present = existing(self._catalog, owner).document
         changed = self._services.changed(present, of_owner)
@@ -95,7 +95,7 @@ class WholeFunctions:
         return WholeFunction(existing(self._catalog, owner), record)
 
     async def delete(self, owner: str, function: str) -> None:
-        """Raises `NotEmpty` while it has triggers or, standing alone, versions or aliases."""
+        """Raises `NotEmpty` while it has triggers or, without a service, versions or aliases."""
         if stands_alone(owner):
             await self._functions.delete(owner, function, along=lambda tx: delete_owner(tx, owner))
         else:
@@ -104,7 +104,7 @@ class WholeFunctions:
     async def list(
         self, wanted: Listing, generation: str = "", is_wanted: Callable[[WholeFunction], bool] | None = None
     ) -> FunctionsPage:
-        """First those that stand alone, then those of services, each in order of name.
+        """First functions without a service, then those of services, each in order of name.
 
         `generation` is STANDING_ALONE, OF_SERVICES or "" for both.
         """
@@ -141,7 +141,7 @@ class WholeFunctions:
 
 
 def _with_pre_freeze(sent: FunctionInput, present: Function) -> FunctionInput:
-    """With the hook that FC 3.0 has no word for, as it is now."""
+    """Adds the current PreFreeze hook, which FC 3.0 does not have."""
     if sent.instance_lifecycle_config is UNSET or present.instance_lifecycle_config is None:
         return sent
     hooks = msgspec.structs.replace(
