@@ -1,4 +1,4 @@
-"""Refuses calls for which there is no capacity before their large events are read.
+"""Refuses calls that have no capacity before their large events are read.
 
 Used through `engine.interface.Engine.announce`. Reserves nothing: the call is admitted once its event has arrived.
 """

@@ -41,9 +41,9 @@ class Attempt(msgspec.Struct, eq=False):
     """A claimed invocation. `lease` is replaced if the invocation is claimed again while it runs.
 
     The attempt holds `spot` until its call has ended; one that is only put off holds none. `calling` is set while the
-    engine runs the call, `stopped` once the invocation shall be stopped. `instance_id`, `began_at` (wall clock) and
-    `began` (monotonic clock), both in seconds, are set when the function is called. `version` is what was drawn for it,
-    where it calls an alias with a canary and there are several agents.
+    engine runs the call, `stopped` once a stop was requested. `instance_id`, `began_at` (wall clock) and `began`
+    (monotonic clock), both in seconds, are set when the function is called. `version` is the version drawn for the call
+    if it calls an alias with a canary and there are several agents.
     """
 
     lease: Leased
@@ -143,7 +143,7 @@ class AsyncCalls:
             assert task is not None
             task.uncancel()
             return None
-        except Exception as error:  # noqa: BLE001 - recorded with the invocation, whatever it is
+        except Exception as error:  # noqa: BLE001 - any error is recorded with the invocation
             return error
         finally:
             attempt.calling = False
@@ -266,7 +266,7 @@ class AsyncCalls:
     async def _give_back(self, lease: Leased) -> None:
         try:
             await self._given.queue.release([lease])
-        except Exception as error:  # noqa: BLE001 - whatever the database has, the lease ends by itself
+        except Exception as error:  # noqa: BLE001 - after any error the lease expires
             log.warning("a lease was not given back and ends by itself", error=str(error), **_shown(lease))
 
 

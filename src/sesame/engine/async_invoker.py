@@ -167,7 +167,7 @@ class AsyncInvoker:
             self._more = self._more or len(leases) >= limit
             for lease in leases:
                 self._take(lease)
-        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+        except Exception as error:  # noqa: BLE001 - any database error is retried
             log.warning("no asynchronous invocations could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
             await self._given.clocks.sleep(CLAIM_AGAIN_S)
@@ -281,7 +281,7 @@ class AsyncInvoker:
         if leases:
             try:
                 await self._given.queue.release(leases)
-            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+            except Exception as error:  # noqa: BLE001 - any database error is retried
                 log.warning("leases were not given back and end by themselves", count=len(leases), error=str(error))
 
     def _extend_later(self) -> None:
@@ -309,7 +309,7 @@ class AsyncInvoker:
         leases = [attempt.lease for attempt in attempts]
         try:
             kept = await self._given.queue.extend(leases)
-        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+        except Exception as error:  # noqa: BLE001 - any database error is retried
             log.warning("leases of asynchronous invocations could not be extended", error=str(error))
             return
         for attempt, lease, is_kept in zip(attempts, leases, kept, strict=True):

@@ -10,7 +10,7 @@ from sesame.model.clocks import Clocks
 
 # How often the load is measured while more calls are waiting than may run.
 ADJUST_EVERY_S = 0.1
-# A load measured over a longer time than this says nothing about the present: the machine is assumed to be busy.
+# A load measured over a longer time than this is out of date: the machine is assumed to be busy.
 STALE_AFTER_S = 5 * ADJUST_EVERY_S
 # POLICY: while synchronous calls need the machine, one asynchronous call runs at a time, for about a quarter of the
 # time: after it, none starts for this many times its duration. The rest is capped, so that a long call does not stall

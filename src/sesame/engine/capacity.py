@@ -134,7 +134,7 @@ class Capacity:
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asking.add(over)
         for each in asked:
-            # BUSY, so that no other call asks for this instance meanwhile.
+            # BUSY, so that no other call requests this instance in the meantime.
             each.move(State.BUSY)
         try:
             given_up = set(await give_up([each.instance_id for each in asked]))

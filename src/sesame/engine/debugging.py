@@ -81,9 +81,9 @@ class Debugging:
         self._snapshots.debug(target, layer)
 
     async def start(self, target: Target) -> Debugger:
-        """Returns where the debugger of the function's instance listens, starting an instance if there is none.
+        """Returns where the debugger of the function's instance listens; starts an instance if there is none.
 
-        Raises as a call does that cannot be started.
+        Raises the errors of a call that cannot be started.
         """
         return _debugger_of(await self._instance(target))
 

@@ -1,4 +1,4 @@
-"""Composes what an instance is told: environment and static context at its start, the rest with each call.
+"""Composes the data passed to an instance: environment and static context at its start, the rest with each call.
 
 Called by `engine.startup`, `engine.dispatcher` and `engine.hooks`. Uses the variable names of both generations of the
 cloud's runtimes (reference/runtime.md §11). Credentials of Python functions are not in the initial environment, because

@@ -1,4 +1,4 @@
-"""Extracts the message from the error body of a function, whatever the function has sent.
+"""Extracts the message from a function's error body, which may have any content.
 
 Used to report the error elsewhere: as the reason of a failed start or of a failed asynchronous call.
 """

@@ -87,7 +87,7 @@ class Instance:
         self.state = State.STARTING
         # The machine it runs on, numbered as in `engine.capacity`; 0 is this one.
         self.machine = 0
-        # Whether it belongs to another agent, which alone knows whether it is idle at this moment.
+        # Whether it belongs to another agent; only that agent knows whether it is idle.
         self.elsewhere = False
         # The instance that will start in its place once this one has ended.
         self.leaves_for: Instance | None = None
@@ -161,7 +161,7 @@ class Instance:
             self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
         log = InvocationLog(self._source, request_id, self._sink)
         if not self.shared:
-            # With several calls at a time nobody knows which one wrote, so that output has no request id.
+            # With several calls at a time the writer is unknown, so the output has no request id.
             self._log = log
         return log
 

@@ -134,7 +134,7 @@ class Engine(Protocol):
     def announce(self, target: Target) -> AbstractContextManager[None]:
         """Wraps the reading of a call's event: on entry, refuses the call at once if it could not run now.
 
-        Raises as `invoke` does. Reserves nothing, so `invoke` may still refuse the call afterwards.
+        Raises the errors of `invoke`. Reserves nothing, so `invoke` may still refuse the call afterwards.
         """
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:

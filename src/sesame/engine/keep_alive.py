@@ -1,8 +1,8 @@
 """How long an instance is kept for a function's next call, learned from the times between its calls.
 
 Used by `engine.pool` and `engine.prewarming` where learning is enabled. Follows the hybrid histogram of "Serverless in
-the Wild" (Shahrad et al., USENIX ATC 2020): a low percentile of the idle times, counted in minutes, tells how long no
-instance is needed. How long one is kept depends on what waiting costs. Knows no instances and reads no clock.
+the Wild" (Shahrad et al., USENIX ATC 2020): a low percentile of the idle times, in minutes, is how long no instance is
+needed. How long one is kept depends on the cost of waiting. Independent of instances and clocks.
 """
 
 import math

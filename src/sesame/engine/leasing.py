@@ -109,7 +109,7 @@ class Leasing:
             self._over()
 
     def _over(self) -> None:
-        """Tells a closing pool when its last call is over."""
+        """Notifies a closing pool when its last call has ended."""
         pool = self._pool
         pool.calls -= 1
         if pool.calls_ended is not None and not pool.calls and not pool.calls_ended.done():

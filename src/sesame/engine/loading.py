@@ -1,4 +1,4 @@
-"""Loads a function's handler without calling it, to tell at once whether new code can be loaded.
+"""Loads a function's handler without calling it, to find errors in new code at once.
 
 Used by `engine.running` for `sesame dev`. An instance that loaded the handler is kept warm for the next call.
 """

@@ -131,7 +131,7 @@ def victims(
 
 
 def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
-    """Why one more call of `snapshot` has no capacity beside what is taken; None if it has."""
+    """Why there is no capacity for one more call of `snapshot`; None if there is."""
     own = [each for each in taken.of_all() if _function(each) == _function(snapshot)]
     versions = [
         each

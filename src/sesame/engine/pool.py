@@ -104,8 +104,8 @@ class Pool:
     async def close(self, patience_s: float = 0.0) -> None:
         """Gives calls in flight `patience_s` seconds to end, starts nothing new, then ends every instance.
 
-        Idle instances are ended at once, after their PreStop hook. For a call still in flight after `patience_s`, it is
-        as if its process had died.
+        Idle instances are ended at once, after their PreStop hook. A call still in flight after `patience_s` ends as if
+        its process had died.
         """
         self._closed = True
         self.startup.close()
@@ -360,7 +360,9 @@ class Pool:
             await self._end(instance, reason)
 
     async def _freeze_after_hook(self, instance: Instance) -> None:
-        """POLICY: a call arriving meanwhile takes another instance; the hook may take longer than a cold start."""
+        """POLICY: a call that arrives during the hook takes another instance, because the hook may take longer than a
+        cold start.
+        """
         usable = await self._given.hooks.run(instance, PRE_FREEZE)
         if instance.state is State.DEAD:
             return

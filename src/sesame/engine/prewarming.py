@@ -60,7 +60,7 @@ class Prewarming:
         name = name_of(snapshot)
         windows, since = self._rhythms.windows(name), self._rhythms.idle_since(name)
         if windows is None or since is None or snapshot.trial or idle[-1].idle_since < since:
-            # The instance of the last call has already gone; this one is older.
+            # The instance of the last call has already ended; this one is older.
             return None
         return is_kept(self._clocks.monotonic() - since, windows)
 

@@ -66,7 +66,7 @@ class Plan:
         return [each.policy for each in self._policies if each.start <= self._now < each.end]
 
     def track(self, count: int) -> None:
-        """Sets the number of instances that the policies' measurements ask for."""
+        """Sets the number of instances that follows from the policies' measurements."""
         self._tracked = count
 
     def provision(self) -> Provision:

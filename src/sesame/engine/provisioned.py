@@ -52,7 +52,7 @@ class Provisions(Protocol):
         """What the configuration under exactly this qualifier wants; None if there is none."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Registers a callback, called after each change of what is wanted."""
+        """Registers a callback for each change of the wanted instances."""
 
 
 class _Kept:
@@ -237,7 +237,7 @@ class ProvisionedInstances:
                 log.exception("a provisioned instance failed", function=label(snapshot.service, snapshot.function))
                 self._failed(kept, snapshot, _OWN_FAILURE)
         else:
-            # A pending timer means that another start failed after this one had begun: let it stand.
+            # A pending timer means that another start failed after this one had begun: keep that timer.
             if kept.timer is None:
                 kept.failures, kept.error, kept.short = 0, "", False
 

@@ -33,9 +33,9 @@ class Readying:
     async def bring_up(
         self, snapshot: Snapshot, target: Target, *, provisioned: bool = False, runs_idle: bool = False
     ) -> None:
-        """On return there is one more idle instance, for any call or, if `provisioned`, for `target`.
+        """Returns when there is one more idle instance, for any call or, if `provisioned`, for `target`.
 
-        Raises as a call does that gets no instance, and `NotReady`; nothing of the instance is then left.
+        Raises the errors of a call that gets no instance, and `NotReady`; the instance has then been removed.
         """
         limits = snapshot.limits
         valid_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
@@ -46,7 +46,7 @@ class Readying:
         lease = await pool.warm_or_cold(snapshot, target if provisioned else None)
         instance = lease.instance
         if not lease.cold:
-            # A call has ended meanwhile and left its instance, which may be serving other calls now.
+            # A call has ended and left its instance, which may be serving other calls now.
             pool.release(instance)
             return
         instance.runs_idle = runs_idle

@@ -20,7 +20,7 @@ class _Readying:
 
 
 class SharedInstances:
-    """By snapshot key. An instance is in at most one of the two lists, and in neither while it is IDLE or DEAD.
+    """By snapshot key. An instance is in at most one of the two lists, and in neither if it is IDLE or DEAD.
 
     Instances that serve one call at a time are never listed.
     """

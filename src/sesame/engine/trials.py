@@ -43,7 +43,7 @@ class LocalTrials:
 
 
 class _Seen:
-    """A recorder that has the complete log held, and keeps the credentials."""
+    """A recorder that requests the complete log, and keeps the credentials."""
 
     credentials: Credentials | None = None
 

@@ -1,4 +1,4 @@
-"""What the endpoint needs to know about one API version; each version's package provides a value (`fc.v2016.version`).
+"""The description of one API version; each version's package provides a value (`fc.v2016.version`).
 
 `fc.app` builds routes, permissions, errors and descriptions from it, and lists the versions in `VERSIONS`.
 """

@@ -228,7 +228,7 @@ class FcEndpoint:
         await self._route(request_id, exchange, requester, None)
 
     async def _way(self, request: HttpRequest) -> Way | None:
-        """The HTTP function that a request outside every API version is for; None if there is none."""
+        """The HTTP function that a request outside every API version addresses; None if there is none."""
         if request.raw_path.startswith(_LINK_PREFIX):
             return None
         domain = ways.domain_of(self._domains.find, request)

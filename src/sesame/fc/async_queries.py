@@ -1,4 +1,4 @@
-"""Parses which asynchronous invocations a list request asks for.
+"""Parses which asynchronous invocations to list.
 
 Called by the routes of every API version, each of which has its own name for the prefix of ids.
 """

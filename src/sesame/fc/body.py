@@ -22,7 +22,7 @@ async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
     """Reads the whole body, chunked or not.
 
     Raises `EntityTooLarge` as soon as the limit is passed, before reading the rest; an error with status 503 if other
-    bodies take all the memory; `SignatureNotMatch` if the body is not the one that was signed; and
+    bodies take all the memory; `SignatureNotMatch` if the body is not the signed one; and
     `http.interface.Disconnected`.
     """
     try:
@@ -40,7 +40,7 @@ async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
 
 
 def body_if_here(exchange: Exchange) -> bytes | None:
-    """See `Exchange.body_if_here`. Raises `SignatureNotMatch` if the body is not the one that was signed."""
+    """See `Exchange.body_if_here`. Raises `SignatureNotMatch` if the body is not the signed one."""
     body = exchange.body_if_here()
     if body is not None:
         _check(exchange, body)

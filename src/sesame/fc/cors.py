@@ -19,7 +19,7 @@ def is_preflight(request: Request) -> bool:
 
 
 def answer_preflight(exchange: Exchange, own: Headers) -> None:
-    """Allows whatever is asked for. `own` are the headers of every answer."""
+    """Allows every requested method and header. `own` are the headers of every answer."""
     asked = dict(exchange.request.headers)
     allowed: Headers = [(b"Access-Control-Allow-Methods", asked[_METHOD])]
     if _HEADERS in asked:

@@ -62,7 +62,7 @@ class FcDependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionDependencies(msgspec.Struct, frozen=True):
-    """What the handlers of one API version are built from."""
+    """The dependencies of the handlers of one API version."""
 
     given: FcDependencies
     instances: Instances

@@ -84,9 +84,9 @@ class Invoker:
         return self._sessions.affinity(target) is not None
 
     async def session(self, target: Target, exchange: Exchange) -> SessionKey | None:
-        """The session of a call; the answer tells the caller a new session's id.
+        """The session of a call; the answer contains a new session's id. None if the function has no session affinity.
 
-        None if the function has no session affinity. Raises as `CallSessions.of` does.
+        Raises the errors of `CallSessions.of`.
         """
         affinity = self._sessions.affinity(target)
         if affinity is None:

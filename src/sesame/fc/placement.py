@@ -1,6 +1,6 @@
 """With several agents on one port: decides which of them answers a request.
 
-Implemented by `agents`; there is none in a Sesame with a single agent.
+Implemented by `agents`; not used with a single agent.
 """
 
 from collections.abc import Awaitable

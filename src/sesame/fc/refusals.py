@@ -1,7 +1,6 @@
 """Refusals shared by all API versions of the Function Compute endpoint: what is wrong with the request itself.
 
-Raised by everything in `fc`. Refusals raised by lower packages have no wording: each version provides it
-(`fc.wording`).
+Raised throughout `fc`. Refusals raised by lower packages have no wording: each version provides it (`fc.wording`).
 """
 
 import msgspec

@@ -45,14 +45,14 @@ def name(request: Request, part: str) -> str:
 
 
 def qualified_service(request: Request) -> tuple[str, str]:
-    """The service and its qualifier; "" stands for the latest state."""
+    """The service and its qualifier; "" means LATEST."""
     naming: Naming = request.scope[NAMING]
     service, qualifier = naming.qualified(name(request, "service"), request.scope["query_string"])
     return service, "" if qualifier == limits.LATEST else qualifier
 
 
 def qualified_function(request: Request) -> tuple[str, str, str]:
-    """Service, function and qualifier; "" stands for the latest state."""
+    """Service, function and qualifier; "" means LATEST."""
     service, qualifier = qualified_service(request)
     return service, name(request, "function"), qualifier
 

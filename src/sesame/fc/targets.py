@@ -1,4 +1,6 @@
-"""Parses which function a URL names: service, qualifier, function. API versions differ in where the qualifier stands.
+"""Parses the function that a URL names: service, qualifier, function.
+
+API versions put the qualifier in different places.
 
 Called by `fc.app` for every call, by `fc.auth.actions`, by the routes and by `fc.exec`. Does not check that the target
 exists.
@@ -72,7 +74,7 @@ class QualifierInPath:
 
 
 class OwnNaming:
-    """For Sesame's own operations, none of which invokes.
+    """For Sesame's own operations, which never invoke.
 
     Like `QualifierInPath`, but supports functions without a service.
 

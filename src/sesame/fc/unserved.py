@@ -43,7 +43,7 @@ def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
 
 
 def has_later_form(request: Request) -> bool:
-    """Whether the client signs like those of later versions, and hence only understands their errors."""
+    """Whether the client signs like clients of later API versions, and thus only understands their errors."""
     return (head_of(request).authorization or b"").startswith(FAMILY)
 
 

@@ -1,6 +1,6 @@
 """One HTTP/1.x connection of a client: its requests are parsed, queued and answered in order (RFC 9112).
 
-Created by `http.server` for each socket it accepts. Never decides what an answer says: the endpoint formats refusals.
+Created by `http.server` for each socket it accepts. Never chooses an answer's content: the endpoint formats refusals.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._sending = Pace(shared.limits.body_bytes_per_s, shared.limits.body_grace_s)
         self.taking: Taking
 
-    # From the event loop.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of `asyncio.Transport` without deriving from it.

@@ -165,7 +165,7 @@ class Exchange:
         self._wake()
 
     def lose(self) -> None:
-        """The client has gone."""
+        """The client has disconnected."""
         if self.complete or self.disconnected:
             return
         self.disconnected = True

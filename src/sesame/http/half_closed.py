@@ -1,7 +1,7 @@
-"""Determines whether a client that has closed its side of a connection still waits for an answer, or has gone.
+"""Determines whether a client that has closed its side of a connection still waits for an answer, or has disconnected.
 
-TCP signals both in the same way (RFC 9293 §3.6), but a client that has gone resets the connection when something is
-sent to it. Created by `http.connection` when a client's side closes after complete requests.
+TCP signals both in the same way (RFC 9293 §3.6), but a disconnected client resets the connection when something is sent
+to it. Created by `http.connection` when a client's side closes after complete requests.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ class Owner(Protocol):
 
 
 class HalfClosed:
-    """Aborts the connection when its client has gone.
+    """Aborts the connection of a disconnected client.
 
     POLICY: a waiting client is sent `100 Continue`, which every client of HTTP/1.1 skips (RFC 9110 §15.2), at the
     second look and then every `silent_s`, so that an early answer comes alone. A client that speaks HTTP/1.0, or has
-    received part of its answer, cannot be probed: it counts as gone if nothing was sent to it for `silent_s`.
+    received part of its answer, cannot be probed: it counts as disconnected if nothing was sent to it for `silent_s`.
     """
 
     def __init__(self, owner: Owner, running: Callable[[], Exchange | None], silent_s: float) -> None:
@@ -60,7 +60,7 @@ class HalfClosed:
             self._timer = SYSTEM_CLOCKS.call_later(self._every_s, self._look)
 
     def _silent_for_long(self) -> bool:
-        """Whether the client counts as gone; probes it if possible."""
+        """Whether the client counts as disconnected; probes it if possible."""
         owner, running = self._owner, self._running()
         written = owner.taking.written
         if written != self._written or owner.transport.get_write_buffer_size():

@@ -1,8 +1,8 @@
 """What a server passes to its successor: its listening socket, and the connections that wait for a request.
 
 Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`. When
-one of several agents is replaced, `agents.supervisor` passes it to another one. Clients notice nothing: what arrives in
-between waits in the kernel.
+one of several agents is replaced, `agents.supervisor` passes it to another one. Clients notice nothing: data that
+arrives in between waits in the kernel.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Handover:
             self.handed.pop().close()
 
     def take(self, name: str) -> Handed | None:
-        """What was received for an endpoint; its descriptors then belong to the caller."""
+        """What was received for an endpoint; the caller then owns the descriptors."""
         return self._received.pop(name, None)
 
     def listening(self, name: str) -> int | None:
@@ -90,7 +90,7 @@ class Handover:
             self._received.pop(name).close()
 
     def forget_rest(self) -> None:
-        """Closes what no endpoint has taken, because it is not configured any more."""
+        """Closes sockets that no endpoint has taken, because their endpoint is no longer configured."""
         while self._received:
             self._received.popitem()[1].close()
 

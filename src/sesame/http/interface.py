@@ -1,4 +1,4 @@
-"""The interface between an HTTP endpoint and the server, which knows nothing else about a product.
+"""The interface between an HTTP endpoint and the server, which does not depend on any product.
 
 Implemented by the endpoints (`serve`, `refuse`) and by `http.exchange` and `http.websocket`.
 """
@@ -19,7 +19,7 @@ class Disconnected(Exception):
 
 
 class BodyTooLarge(Exception):
-    """The body of the request is longer than `limit_bytes`. What has been read of it is dropped."""
+    """The body of the request is longer than `limit_bytes`. The part already read is dropped."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the body is longer than {limit_bytes} bytes")
@@ -42,7 +42,7 @@ class Reason(enum.Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a request never reaches the endpoint. `message` says what was found and what was expected."""
+    """Why a request never reaches the endpoint. `message` states what was found and what was expected."""
 
     reason: Reason
     message: str
@@ -103,12 +103,12 @@ class Exchange(Protocol):
         """
 
     def add_headers(self, headers: Headers) -> None:
-        """Adds headers to whatever answer this request gets, after the answer's own."""
+        """Adds headers to any answer of this request, after the answer's own."""
 
     def send_whole(self, status: int, headers: Headers, lines: bytes, body: bytes) -> None:
         """Sends the whole answer in one write. `lines` are formatted header lines, without any data from a client.
 
-        Does nothing if the client has gone. Raises `RuntimeError` for a malformed header.
+        Does nothing if the client has disconnected. Raises `RuntimeError` for a malformed header.
         """
 
     def begin(self, status: int, headers: Headers, lines: bytes = b"") -> None:

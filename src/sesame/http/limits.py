@@ -21,7 +21,7 @@ BODIES_MIN_BYTES, BODIES_MAX_BYTES = 256 * MIB, 2048 * MIB
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times are in seconds, sizes in bytes. A client may be slower than a rate limit for `…_grace_s` seconds in all."""
 
-    # A connection without a request is closed after this time: first a new one, then one that has been answered.
+    # How long a connection without a request stays open: a new one, and one whose last request was answered.
     first_request_s: float = 20.0
     # Longer than the keep-alive time of common clients, so that the client closes first.
     keep_alive_s: float = 75.0
@@ -35,8 +35,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answer_grace_s: float = 60.0
     answer_bytes_per_s: int = 1 * KIB
 
-    # How often a client that has closed its side of the connection is asked whether it still waits for its answer. If
-    # it cannot be asked, it counts as gone when nothing has been sent to it for this long.
+    # How often a client that has closed its side of the connection is probed. A client that cannot be probed counts as
+    # disconnected when nothing has been sent to it for this long.
     half_closed_s: float = 10.0
 
     # After an answer that does not wait for the rest of the request's body, this much of the body is read and dropped,
@@ -49,14 +49,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = 256 * KIB
     header_lines: int = 1000
     trailer_bytes: int = 16 * KIB
-    # How much of a body is buffered before the endpoint asks for it; beyond that, reading pauses.
+    # How much of a body is buffered before the endpoint reads it; beyond that, reading pauses.
     unread_bytes: int = 64 * KIB
     # How many requests of one connection are read ahead.
     pipelined_requests: int = 8
 
     connections: int = 4096
     connections_per_peer: int = 3072
-    # How many excess connections are told that there are too many; beyond that, new connections are closed at once.
+    # How many excess connections get an answer that there are too many; beyond that, new connections are closed at
+    # once.
     refused_connections: int = 64
     refused_s: float = 2.0
 

@@ -130,7 +130,7 @@ class Listener:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._admission.admit(accepted, str(address[0]), self._peer)
             except OSError:
-                # The client has already gone.
+                # The client has already disconnected.
                 accepted.close()
         return True
 

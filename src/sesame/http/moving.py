@@ -33,7 +33,8 @@ class Arrived(msgspec.Struct, frozen=True):
     """What has been read of a connection since its request began, and how often that request has moved.
 
     `proven`: its signature was verified, and its nonce recorded. `way` is set if the connection came from another
-    machine, `refusal` if nobody can serve the request, saying why. `drawn` is the version drawn for the request, or "".
+    machine, `refusal` if no agent can serve the request; it states why. `drawn` is the version drawn for the request,
+    or "".
     """
 
     data: bytes
@@ -166,7 +167,7 @@ class MovableConnection(Connection):
         """Takes the connection away from this process. No part of the request may have been answered.
 
         Returns None, leaving the connection here, if the start of the request is unknown or no descriptor is left.
-        Raises `Disconnected` if the client has gone.
+        Raises `Disconnected` if the client has disconnected.
         """
         if exchange.disconnected:
             raise Disconnected

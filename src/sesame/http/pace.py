@@ -30,7 +30,7 @@ class Pace:
 
 
 class Taking:
-    """The rate at which a client reads what is written to it."""
+    """The rate at which a client reads its answers."""
 
     __slots__ = ("__weakref__", "_counted", "_moved", "_pace", "_passed_s", "_taken", "_unsent", "transport", "written")
 
@@ -40,7 +40,7 @@ class Taking:
         self._pace = Pace(limits.answer_bytes_per_s, limits.answer_grace_s)
         self._unsent = unsent
         self._taken = 0
-        # Since something waits to be taken: how much was, and in how much time.
+        # Bytes read by the client, and seconds passed, since data began to wait in the transport's buffer.
         self._moved, self._passed_s = 0, 0.0
         # Bytes handed to the transport so far.
         self.written = 0
@@ -56,11 +56,11 @@ class Taking:
 
     @property
     def taken_bytes_per_s(self) -> float:
-        """Since something waits to be taken; infinite until that was looked at."""
+        """The read rate since data began to wait in the transport's buffer; infinite until it was measured."""
         return self._moved / self._passed_s if self._passed_s else math.inf
 
     def too_slow(self, waiting_bytes: int, passed_s: float) -> bool:
-        """`waiting_bytes` is how much of what was written is still in the transport's buffer."""
+        """`waiting_bytes` of the data written are still in the transport's buffer; `passed_s` since the last check."""
         taken = self.written - waiting_bytes
         moved, self._taken = taken - self._taken, taken
         if not waiting_bytes:

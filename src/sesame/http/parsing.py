@@ -1,6 +1,6 @@
-"""Turns the bytes of one connection into requests with httptools; the only file that knows its callbacks.
+"""Turns the bytes of one connection into requests with httptools; no other file depends on its callbacks.
 
-Created by `http.connection`, which is told what was found. Never reads a body of doubtful framing (RFC 9112 §6.3).
+Created by `http.connection`, which it notifies of requests. Never reads a body of doubtful framing (RFC 9112 §6.3).
 """
 
 import enum
@@ -16,7 +16,7 @@ from sesame.http.request import Addresses, BadTarget, Request, split_target
 
 
 class Phase(enum.Enum):
-    """What the next byte belongs to."""
+    """The part of a message that the next byte belongs to."""
 
     BETWEEN = 0
     HEAD = 1
@@ -73,7 +73,7 @@ class RequestParser:
         self.body_bytes: int | None = 0
         # Whether the last request read is the connection's last one.
         self.finished = False
-        # Whether it asked for a plain answer on a connection that stays open.
+        # Whether it was a plain request on a connection that stays open.
         self.repeatable = False
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -121,7 +121,7 @@ class RequestParser:
 
     def _with_escaped_target(self, data: bytes) -> bytes:
         """Escapes non-ASCII characters in a request line at the start of the data, which curl and others send unescaped
-        and the parser rejects. A request line after another request in the same data is left as it is.
+        and the parser rejects. A request line after another request in the same data is left unchanged.
         """
         begins = self.phase is BETWEEN
         end = data.find(b"\n", len(data) - len(data.lstrip(b"\r\n")) if begins else 0)
@@ -146,7 +146,7 @@ class RequestParser:
         if rest:
             self.feed(rest)
 
-    # From httptools.
+    # Called by httptools.
 
     def on_message_begin(self) -> None:
         if self._resuming:

@@ -1,6 +1,6 @@
 """One listening socket and its connections, from `start` to `stop`, on the running event loop.
 
-Built by `app`, once per endpoint. Never handles signals, and never decides what an answer says.
+Built by `app`, once per endpoint. Never handles signals, and never chooses an answer's content.
 """
 
 import asyncio
@@ -199,8 +199,8 @@ class HttpServer:
     async def hand_over(self, name: str) -> Handed:
         """Passes the listening socket and the idle connections to another server. Call it before `stop`, after `start`.
 
-        Nothing is accepted from now on, and each remaining connection gets its last answer. One without a request under
-        way has `LAST_REQUEST_S` for it: it speaks TLS, or its client is in the middle of a head.
+        Nothing is accepted from now on, and each remaining connection gets one last answer. A connection without a
+        running request has `LAST_REQUEST_S` to send one: it uses TLS, or its client is in the middle of a head.
         """
         shared = self._shared
         assert shared is not None, "the server has not started"

@@ -41,7 +41,8 @@ class NamedHandshakes:
         incoming = ssl.MemoryBIO()
         incoming.write(hello)
         reading = self._reading.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
-        # It fails as intended, or because the client does not speak TLS, which the real handshake will report.
+        # The handshake fails as intended, or because the client does not speak TLS, which the real handshake will
+        # report.
         with contextlib.suppress(ssl.SSLError):
             reading.do_handshake()
         assert isinstance(reading, _Hello)

@@ -17,7 +17,7 @@ class Startable(Protocol):
 
     @property
     def disconnected(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the client no longer waits for the answer."""
 
     def run(self) -> Coroutine[Any, Any, None]: ...
 
@@ -34,7 +34,7 @@ class Turns:
         self._waiting: deque[Startable] = deque()
 
     def start(self, request: Startable) -> None:
-        """Starts the request now or in a later turn, unless its client has gone by then."""
+        """Starts the request now or in a later turn, unless its client has disconnected by then."""
         if not self._starts_left:
             self._waiting.append(request)
             return

@@ -1,6 +1,7 @@
-"""The memory that answers of one endpoint may take together while their clients have not taken them.
+"""Bounds the memory of one endpoint's answers that clients have not read yet.
 
-Used by `http.pace`, which tells of each large write. Never waits and never refuses: whoever takes least is cut off.
+Used by `http.pace`, which reports each large write. Never waits and never refuses: the slowest readers are
+disconnected.
 """
 
 import asyncio
@@ -23,8 +24,8 @@ class Taker(Protocol):
 
 
 class Unsent:
-    """POLICY: beyond the bound, clients are cut off that take their answers most slowly, and of equals those that began
-    first. An answer is not refused for want of memory: it was computed, and a client that takes it gets it.
+    """POLICY: beyond the bound, the clients that read most slowly are disconnected, among equals those that began
+    first. An answer is never refused for lack of memory: it was computed, and a client that reads it gets it.
     """
 
     def __init__(self, limit_bytes: int) -> None:

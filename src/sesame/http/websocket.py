@@ -180,7 +180,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._read_paused = False
             self._transport.resume_reading()
 
-    # From the event loop.
+    # Called by the event loop.
 
     def data_received(self, data: bytes) -> None:
         self._protocol.receive_data(data)
@@ -265,7 +265,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         self._taking.write(data)
 
-    # From the server.
+    # Called by the server.
 
     @property
     def waits_since(self) -> float | None:

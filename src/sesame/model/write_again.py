@@ -35,7 +35,7 @@ async def write_until_taken(
         lease = held.lease
         try:
             taken = await write(lease)
-        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+        except Exception as error:  # noqa: BLE001 - any database error is retried
             if again_s == FIRST_S:
                 failed(error)
             await sleep(again_s)

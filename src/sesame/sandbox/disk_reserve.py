@@ -1,4 +1,4 @@
-"""Reserves a part of the data directory's disk for Sesame's own records, whatever functions write.
+"""Reserves a part of the data directory's disk for Sesame's own records, so that functions cannot fill it.
 
 The engine starts no instance while the reserve is reached, and the driver `jail` then ends the instance with the
 largest /tmp. `sandbox.volumes` applies the same reserve to the disks of volumes.

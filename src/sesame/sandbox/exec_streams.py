@@ -1,7 +1,7 @@
 """The host's ends of a command's input and output: pipes, or a terminal.
 
-Used by `jail.exec` and `process.exec`, which start the command at the other ends. Never reads ahead: output that nobody
-asks for stays in the kernel's buffer, so that the command waits.
+Used by `jail.exec` and `process.exec`, which start the command at the other ends. Never reads ahead: unread output
+stays in the kernel's buffer, which blocks the command.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Streams:
         self.lent = (-1, -1, -1)
 
     def exited(self) -> None:
-        """The command's last process has ended: what is readable now is all that is left."""
+        """The command's last process has ended: only what is readable now remains."""
         if not self._exited:
             self._exited = True
             if self._terminal >= 0:
@@ -233,7 +233,7 @@ class Sessions:
         return running
 
     def close(self) -> "set[asyncio.Future[int]]":
-        """Refuses new commands; returns the futures of those that run."""
+        """Refuses new commands; returns the futures of the running ones."""
         self._closed = True
         return {session.ended for session in self._running}
 

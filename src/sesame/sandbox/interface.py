@@ -1,7 +1,7 @@
 """The interface between the engine and the drivers that isolate a function's process.
 
 `engine` calls a `SandboxLauncher` and the `Sandbox` it returns; the drivers in `process` and `jail`, and the tests'
-fake, implement it. Nothing here depends on HTTP, services or the catalog. Each docstring says what holds after the
+fake, implement it. Nothing here depends on HTTP, services or the catalog. Each docstring states what holds after the
 call.
 """
 

@@ -1,4 +1,4 @@
-"""What an instance is launched with: a runtime's interpreter, and the directories of its code packages and its image.
+"""The parts of a launch: a runtime's interpreter, and the directories of the code packages and the image.
 
 `runtimes.lookup` provides the drivers with a `Launch`. `PackagedLauncher` connects the engine, which refers to packages
 by hash and to images by reference, to a driver, which needs directories.
@@ -36,10 +36,10 @@ SHIM_PLACE = "{shim}"
 class Launch(msgspec.Struct, frozen=True):
     """How a runtime is run here. `notice` is printed before each call if another version of the interpreter stands in.
 
-    `shim` is the subdirectory of `runtime/` with what the interpreter runs. With `own_network` each instance has its
-    own network wherever the driver supports that. Runtimes with the same `family` share a zygote. `shown` are
-    directories visible to functions besides the interpreter's. `program` is the web server of functions that bring
-    none; in it, SHIM_PLACE stands for the path of `runtime/` inside the instance.
+    `shim` is the subdirectory of `runtime/` that the interpreter runs. With `own_network` each instance has its own
+    network wherever the driver supports that. Runtimes with the same `family` share a zygote. `shown` are directories
+    visible to functions besides the interpreter's. `program` is the web server of functions without their own; in it,
+    SHIM_PLACE stands for the path of `runtime/` inside the instance.
     """
 
     interpreter: Path

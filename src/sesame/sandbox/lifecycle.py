@@ -142,7 +142,7 @@ class Lifecycle:
         return self.death
 
     def process_ended(self, give_up: Callable[[], None]) -> None:
-        """The driver has learned that the process ended by itself.
+        """Called by the driver when the process has ended by itself.
 
         Between two calls this ends the sandbox. During a call or the start, the socket usually closes too, once the
         rest has been read. If it does not within `RESULT_GRACE_S`, because a child forked by the function holds its
@@ -165,7 +165,7 @@ class Lifecycle:
             self._on_death()
 
     def lost(self, cause: SandboxDied) -> None:
-        """The driver demands the sandbox's end, whatever state it is in."""
+        """Called by the driver to end the sandbox in any state."""
         if self._ending is None:
             self.ended_idle = self.state in (State.READY, State.FROZEN)
             self.begin_end(cause)

@@ -1,7 +1,7 @@
-"""What the host serves inside the networks of instances: where it listens there, and who handles the connections.
+"""The host's services inside the networks of instances: their addresses, and the handlers of connections.
 
 Created by `_sandbox` before the endpoints exist, filled by `_endpoints`, read by a driver whose instances have their
-own networks. An instance cannot reach the host's network, so whatever it may reach is provided inside its own.
+own networks. An instance cannot reach the host's network, so everything it may reach is provided inside its own.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ EVERY_ADDRESS, EVERY_ADDRESS_6 = "0.0.0.0", "::"
 class Listen(msgspec.Struct, frozen=True):
     """One socket of the host in each network. `kind` is tcp, udp, or raw, which has no port and only sends packets.
 
-    If it `takes_all`, it also receives what is sent to other addresses and led there by a `WayOut`: a connection's
-    local address is then the original destination, and datagrams carry theirs (IP_RECVORIGDSTADDR).
+    If it `takes_all`, it also receives traffic for other addresses that a `WayOut` routes to it: a connection's local
+    address is then the original destination, and datagrams carry theirs (IP_RECVORIGDSTADDR).
     """
 
     kind: str
@@ -49,10 +49,11 @@ Serve = Callable[[socket.socket, str], Callable[[], None]]
 
 
 class WayOut(msgspec.Struct, frozen=True):
-    """Leads an instance's TCP and UDP traffic for other addresses than its own, in one IP version, to `host`:`port`.
+    """Routes an instance's TCP and UDP traffic to addresses other than its own, in one IP version, to `host`:`port`.
 
-    Its source address is `source`. Connecting to a `refused` network fails at once, unless it is within a `led` one.
-    This only gives functions early errors: the server behind `host`:`port` decides what they may reach.
+    Its source address is `source`. Connecting to a `refused` network fails at once, unless it lies within a `led` one,
+    which is routed. This only gives functions early errors: the server behind `host`:`port` decides what they may
+    reach.
     """
 
     host: str
@@ -72,7 +73,7 @@ class Inside(msgspec.Struct, frozen=True):
 
 
 class Answers(Protocol):
-    """What a driver asks for on behalf of each instance."""
+    """What a driver requests for each instance."""
 
     async def inside(self) -> Inside:
         """Waits until everything has been offered."""
@@ -81,7 +82,7 @@ class Answers(Protocol):
         """Serves a socket made for `listen`; call the returned function to stop and close it."""
 
     async def object_storage(self) -> Take | None:
-        """Connects clients to object storage; None if there is none."""
+        """Connects clients to object storage; None without object storage."""
 
 
 class HostAnswers:

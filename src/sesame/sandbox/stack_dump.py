@@ -50,7 +50,7 @@ class HeldOutput:
     async def answered(self, gone: asyncio.Event, *, crowd: bool = False) -> None:
         """Waits until the process asked for its stacks has ended, or evidently will not.
 
-        `crowd` tells that it was one of many processes.
+        `crowd` means that it was one of many processes.
         """
         if crowd:
             await within(ASK_HANDLER_OF_CROWD_S, gone)
@@ -83,7 +83,7 @@ def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, 
     """Formats the stacks in `written` as ERROR records, innermost frame last, without the shim's own frames.
 
     `shim` is the shim's directory as the process sees it. Paths below `shown[0]` are printed below `shown[1]`. Other
-    text is left as it is; if there is no stack, a line says so.
+    text is unchanged; if there is no stack, a line states that.
     """
     at = datetime.now(UTC)
     head = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {request_id} [ERROR] ".encode()

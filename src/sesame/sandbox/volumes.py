@@ -19,13 +19,13 @@ from sesame.sandbox.disk_reserve import DiskReserve
 
 # The owner of files if the configuration leaves it to the platform (reference/runtime.md §11).
 DEFAULT_ID = 10_003
-# As in the cloud, everyone who mounts a directory may write to it.
+# As in the cloud, every function that mounts a directory may write to it.
 _SHARED_MODE = 0o777
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class VolumeUnavailable(SesameError):
-    """The message says which directory cannot be mounted, why, and what to do; it contains no path of this machine."""
+    """The message states which directory cannot be mounted, why, and what to do. It has no path of this machine."""
 
 
 class Volume(msgspec.Struct, frozen=True):

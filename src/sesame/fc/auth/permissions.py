@@ -1,4 +1,4 @@
-"""Checks that the caller may do what a request asks for: action, resource and condition keys.
+"""Checks that the caller has the permission for a request: action, resource and condition keys.
 
 Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` for every request of an authenticated caller.
 """
@@ -18,7 +18,7 @@ from sesame.model.owner import owner_of
 from sesame.model.role import PrincipalKind
 
 ServiceTags = Callable[[str], Mapping[str, str]]
-"""The tags of a service by its name; none if there is no such service."""
+"""A service's tags; empty if there is no such service."""
 
 # The bodies of these operations set a condition key. If a policy tests that key, the permission is checked by the
 # route (`Requester.confirm`), not from the head alone.

@@ -1,8 +1,8 @@
 """Authenticates callers: verifies the signature in a request's headers or URL with the secret of its key.
 
-Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of a request is read, including
-its body. Contains only the wire formats, of the FC scheme and of ACS3-HMAC-SHA256; `identity.authentication` knows
-whose key it is. A body whose digest was signed is compared with it when it is read (`fc.body`).
+Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of the request is read, such as
+its body. Contains only the wire formats, of the FC scheme and of ACS3-HMAC-SHA256; `identity.authentication` finds the
+owner of the key. A body whose digest was signed is compared with it when it is read (`fc.body`).
 """
 
 import hmac
@@ -75,7 +75,7 @@ class Verifier:
         self._wall_clock = wall_clock
         self._keys = signature.SigningKeys()
         self._nonces = nonces or UsedNonces(wall_clock)
-        # Of the last verified request: within a second, clients send the same text.
+        # The date of the last verified request: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
     def verify(self, request: RequestHead, query: bytes = b"", *, proven: bool = False) -> Caller:
@@ -202,7 +202,7 @@ class Verifier:
             )
 
     def _verify_link(self, request: RequestHead, link: dict[bytes, str], resources: tuple[bytes, ...]) -> Caller:
-        """Verifies a link, which is valid until the time it names. It may come with headers that were not signed."""
+        """Verifies a signed URL, which is valid until the time it names. Its headers need not be signed."""
         access_key_id, expires = link.get(_LINK_KEY_ID, ""), link.get(_LINK_EXPIRES, "")
         if not (expires.isascii() and expires.isdigit() and len(expires) <= _EXPIRES_DIGITS):
             raise InvalidArgument.of("x-fc-expires", "a time in Unix seconds", expires[:64])

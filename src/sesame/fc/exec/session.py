@@ -16,7 +16,7 @@ from sesame.http.interface import Disconnected, WebSocket
 from sesame.model.clocks import Clocks
 from sesame.model.command import Execution
 
-# Messages that the command has not read yet. Up to this number, the end of the connection is noticed at once.
+# Messages that the command has not read yet. Up to this number, a closed connection is noticed at once.
 UNREAD_MESSAGES = 16
 NORMAL, GOING_AWAY = 1000, 1001
 

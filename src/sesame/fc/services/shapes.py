@@ -23,7 +23,7 @@ from sesame.model.trigger import Trigger, parts_of_parent
 class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Only ListServices includes `tags`, and only for a service that has some.
 
-    Sesame's own field `logProblem` in GetService says why function output does not reach the logstore of `logConfig`.
+    Sesame's own field `logProblem` in GetService states why function output does not reach the logstore of `logConfig`.
     """
 
     service_name: str

@@ -206,8 +206,9 @@ def async_config(record: Record) -> AsyncConfigAnswer:
 
 
 def provision_config(document: ProvisionConfig, found: Provisioned, account_id: str) -> ProvisionAnswer:
-    """`target` is the number wanted now, including scheduled actions and target tracking. `currentError` says why fewer
-    are ready; "" if no start failed.
+    """`target` is the number wanted now, including scheduled actions and target tracking.
+
+    `currentError` states why fewer are ready; "" if no start failed.
     """
     return ProvisionAnswer(
         resource="#".join((account_id, document.service, document.qualifier, document.function)),

@@ -93,7 +93,7 @@ class DeadLetterAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 class DestinationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where results of a function go. `condition` is Success or Failure.
 
-    `undeliveredBecause` says why records become dead letters immediately; it is empty if they are sent.
+    `undeliveredBecause` states why records become dead letters immediately; empty if they are sent.
     """
 
     service_name: str

@@ -4,7 +4,7 @@ import msgspec
 
 
 class RecordingConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`mode` is the effective setting; `own` tells whether the function has its own; `server` is the server's."""
+    """`mode` is the effective setting; `own` is true if the function has its own; `server` is the server's."""
 
     mode: str
     own: bool

@@ -17,7 +17,7 @@ Objection = Callable[[str, str, Trigger], str]
 
 
 class TriggerOverview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`silentBecause` says why the trigger does not fire; it is empty for one that does."""
+    """`silentBecause` states why the trigger does not fire; empty if it does."""
 
     service_name: str
     function_name: str

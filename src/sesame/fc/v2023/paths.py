@@ -30,12 +30,12 @@ def function(request: Request) -> tuple[str, str]:
 
 
 def qualified_function(request: Request) -> tuple[str, str, str]:
-    """Owner, function and qualifier; "" stands for the latest state."""
+    """Owner, function and qualifier; "" means LATEST."""
     return *function_named(requests.name(request, "function")), qualifier(request)
 
 
 def qualifier(request: Request) -> str:
-    """The qualifier in the query; "" stands for the latest state."""
+    """The qualifier in the query; "" means LATEST."""
     found = qualifier_of(request.scope["query_string"])
     return "" if found == limits.LATEST else found
 

@@ -40,7 +40,7 @@ class Restriction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A function is active at once, because its code is unpacked before the answer."""
+    """A function is active immediately, because its code is unpacked before the answer."""
 
     function_name: str
     function_arn: str

@@ -215,7 +215,7 @@ def reserved(record: Record, arns: Arns) -> ConcurrencyAnswer:
 
 def provision_config(document: ProvisionConfig, found: Provisioned, arns: Arns) -> ProvisionAnswer:
     """`target` is the number wanted now, including scheduled actions and target tracking; `defaultTarget` is the one
-    set. `currentError` says why fewer are ready; "" if no start failed.
+    set. `currentError` states why fewer are ready; "" if no start failed.
     """
     return ProvisionAnswer(
         function_arn=_arn(arns, document),

@@ -50,7 +50,7 @@ class AdmissionNeeds(msgspec.Struct, frozen=True):
 class Admission:
     def __init__(self, needs: AdmissionNeeds) -> None:
         self._needs = needs
-        # By the id of the configuration object, which is stored alongside and stays the same as long as it is in use.
+        # By the id of the configuration object, which is stored as well, so that the id is not reused.
         self._known: dict[int, tuple[str | dict[str, Any], JwtAuth]] = {}
 
     async def of(self, trigger: HttpConfig, way: Way, exchange: Exchange) -> tuple[Chain, Way, Exchange]:

@@ -36,7 +36,7 @@ class Certificates:
         self._contexts: OrderedDict[str, tuple[str, ssl.SSLContext]] = OrderedDict()
 
     def context(self) -> ssl.SSLContext:
-        """The context to listen with. It has no certificate of its own; each handshake selects one."""
+        """The context to listen with. It has no certificate; each handshake selects one."""
         context = _bare(_Context(ssl.PROTOCOL_TLS_SERVER))
         context.sni_callback = self._choose
         return context

@@ -46,7 +46,7 @@ def callers_own(way: Way, headers: Iterable[Header]) -> Iterator[Header]:
 
 
 async def of_token(auth: JwtAuth, incoming: Incoming, now: float) -> dict[str, Any]:
-    """The claims of the first token found. Raises `AccessDenied` if there is none, or it is invalid."""
+    """The claims of the first token found. Raises `AccessDenied` if there is none or it is invalid."""
     from sesame.control.jwt_keys import TokenRefused  # its library was imported with the keys
 
     for lookup in auth.lookups:

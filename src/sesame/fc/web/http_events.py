@@ -27,7 +27,7 @@ _DEFAULT_TYPE = ["Content-Type", "application/json"]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event contains besides the request's URL, headers and body. `at` is in Unix seconds."""
+    """The parts of an event besides the request's URL, headers and body. `at` is in Unix seconds."""
 
     account_id: str
     trigger_id: str
@@ -115,7 +115,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _text(body: bytes) -> str | None:
-    """POLICY: a body that is not UTF-8 is sent in base64, whatever its type, so that no byte is lost."""
+    """POLICY: a body that is not UTF-8 is sent in base64 regardless of its type, so that no byte is lost."""
     try:
         return body.decode()
     except UnicodeDecodeError:

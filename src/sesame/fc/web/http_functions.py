@@ -41,7 +41,7 @@ _FORWARDED_PROTO = FORWARDED_PROTO.decode()
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 # Keys in the memory of a head.
 _SEEN, _PARAMS = "web_request", "http_params"
-# What FC 3.0 answers instead of a function's error.
+# FC 3.0's answer instead of a function's error.
 _HIDDEN = b"Internal Server Error"
 
 
@@ -224,7 +224,7 @@ class HttpFunctions:
 
 
 def _web_request(way: Way, request: Request) -> WebRequest:
-    """What a function's web server sees: the request without hop-by-hop and reserved headers."""
+    """The request for a function's web server: without hop-by-hop and reserved headers."""
     return _remembered(_SEEN, way, request, _read_web_request)
 
 

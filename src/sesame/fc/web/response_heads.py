@@ -41,8 +41,8 @@ class ResponseRules(msgspec.Struct, frozen=True):
 def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple[int, Headers]:
     """The function's status and headers, without those that only the platform sets.
 
-    `said` is what the function set, or None. An answer without a body may declare the length that a GET's body would
-    have (RFC 9110 §8.6). Raises an error with status 502 if the response cannot be sent.
+    `said` holds the function's status and headers, or None. An answer without a body may declare the length that a
+    GET's body would have (RFC 9110 §8.6). Raises an error with status 502 if the response cannot be sent.
     """
     params: Mapping[str, Any] = said or {"status": 200, "headers": []}
     status, headers = params.get("status"), params.get("headers")

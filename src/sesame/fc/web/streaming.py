@@ -22,7 +22,10 @@ _REFUSED_BYTES_MAX = 64 * 1024
 
 
 class WebRequest(msgspec.Struct, frozen=True):
-    """The request as the function shall see it. With `attachment`, browsers are told to save the response."""
+    """The request for the function's web server.
+
+    With `attachment`, browsers save the response instead of showing it.
+    """
 
     method: str
     target: bytes
@@ -78,7 +81,7 @@ class WebStream:
         except Disconnected:
             await self._canceled()
         except ApiError as error:
-            # The body is not the one that was signed.
+            # The body is not the signed one.
             self.refusal = error
             raise
 
@@ -99,7 +102,7 @@ class WebStream:
         self.complete = last
 
     async def _canceled(self) -> NoReturn:
-        """The client has gone, so the call is being cancelled (`http.disconnects`): waits for the cancellation."""
+        """The client has disconnected, so the call is being cancelled (`http.disconnects`): waits for that."""
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
@@ -121,7 +124,7 @@ class WebMessages:
             return None
 
     async def send(self, message: str | bytes) -> None:
-        # Drop messages that the caller no longer accepts: `receive` reports that it has gone.
+        # Drop messages that the caller no longer accepts: `receive` reports that it has disconnected.
         with contextlib.suppress(Disconnected):
             await self._websocket.send(message)
 

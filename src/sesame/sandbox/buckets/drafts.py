@@ -1,6 +1,6 @@
-"""Drafts: what a function has written to a file before it is an object, in an unnamed file on this machine's disk.
+"""Drafts: data that a function has written and that is not uploaded yet, in an unnamed file on this machine's disk.
 
-Created by `buckets.open_files`. The kernel frees a draft when the process that holds it ends for whatever reason.
+Created by `buckets.open_files`. The kernel frees a draft when the process that holds it ends for any reason.
 """
 
 import errno

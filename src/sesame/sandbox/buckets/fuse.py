@@ -113,7 +113,7 @@ class Attributes(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The owner shown for every file: the file system knows no other."""
+    """The owner shown for every file; the file system stores none."""
 
     user_id: int
     group_id: int

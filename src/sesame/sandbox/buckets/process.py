@@ -116,7 +116,7 @@ class Mounts:
             self._say({"kind": protocol.LOG, "text": text[-LOG_CHARS_MAX:]})
 
     def _say(self, message: dict[str, Any], *fds: int) -> None:
-        """Runs in threads, too. Raises `OSError` if Sesame has gone."""
+        """Runs in threads, too. Raises `OSError` if Sesame has ended."""
         ready = select.poll()
         ready.register(self._sesame, select.POLLOUT)
         while True:

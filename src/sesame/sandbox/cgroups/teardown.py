@@ -1,7 +1,7 @@
 """Tears down control groups: kills every process, frozen or not, and removes the directories.
 
 Used by `cgroups.groups`. As a program it is the watchdog started by `jail.driver`: it waits for its Sesame to die, then
-tears everything down. Imports nothing of Sesame.
+tears everything down. Imports no module of Sesame.
 """
 
 import contextlib
@@ -118,7 +118,7 @@ def _children(parent: str) -> Iterator[str]:
 
 
 def main(parents: list[str]) -> None:
-    """The watchdog: its standard input ends when Sesame ends, for whatever reason."""
+    """The watchdog: its standard input closes when Sesame ends, for any reason."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 4096):

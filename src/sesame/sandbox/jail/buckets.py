@@ -24,7 +24,10 @@ from sesame.sandbox.network import Answers
 
 
 class BucketMounts:
-    """One per driver. `problem` says why buckets cannot be mounted here, and what to do; "" if they can."""
+    """One per driver.
+
+    `problem` states why buckets cannot be mounted on this machine, and what to do; "" if they can.
+    """
 
     def __init__(self, drafts: Path, answers: Answers) -> None:
         self._server = BucketServer(drafts, answers)

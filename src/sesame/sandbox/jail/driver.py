@@ -49,7 +49,7 @@ from sesame.sandbox.lifecycle import StartOutput, start_timeout_s
 from sesame.sandbox.memory import MEMORY_WATCH_S
 from sesame.sandbox.network import Answers, HostAnswers
 
-# What the host sees if an interpreter is missing, not executable, no program or ends at once.
+# What the host observes if an interpreter is missing, not executable, not a program, or exits at once.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
 # Per instance: wire, output, mount namespace, process, order socket, web server monitor, network watch.
@@ -224,7 +224,7 @@ class JailDriver:
         return self._disks is not None
 
     def sandboxes(self) -> set[JailSandbox]:
-        """The sandboxes of which anything is left."""
+        """The sandboxes that have not been removed completely."""
         return set(self._sandboxes)
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> JailSandbox:

@@ -1,7 +1,7 @@
 """Commands in one jailed instance: has the zygote fork them, and ends what is left of a session.
 
-Created by `jail.instance`, one per instance. runtime/jail/command.py is what happens in the new processes. If it is
-uncertain whether all processes of a session have ended, the whole instance is ended.
+Created by `jail.instance`, one per instance. runtime/jail/command.py runs in the new processes. If it is uncertain
+whether all processes of a session have ended, the whole instance is ended.
 """
 
 import asyncio

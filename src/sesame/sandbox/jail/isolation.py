@@ -36,11 +36,12 @@ PROBE_TIMEOUT_S = 20.0
 
 
 class Isolation(msgspec.Struct, frozen=True):
-    """The isolation level that is possible here.
+    """The isolation level possible on this machine.
 
-    `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
-    `no_network` says why instances cannot have their own networks; "" if they can. `no_way_out` and `no_way_out_6` say
-    why these cannot route IPv4 and IPv6 connections to the host. `no_buckets` says why buckets cannot be mounted.
+    `kind` is root, user (in a user namespace) or none; `reason` states why it is no better, `hint` what would help.
+    `no_network` states why instances cannot have their own networks; "" if they can. `no_way_out` and `no_way_out_6`
+    state why these networks cannot route IPv4 and IPv6 connections to the host, `no_buckets` why buckets cannot be
+    mounted.
     """
 
     kind: str
@@ -64,7 +65,7 @@ class Isolation(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What a driver can use here. `controllers` are those of memory, pids and cpu that cgroups enforce."""
+    """What a driver can use on this machine. `controllers` are those of memory, pids and cpu that cgroups enforce."""
 
     isolation: Isolation
     controllers: frozenset[str]

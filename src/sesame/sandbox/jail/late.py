@@ -1,4 +1,4 @@
-"""Opens descriptors in threads for a start that may be cancelled meanwhile, and closes those that come too late.
+"""Opens descriptors in threads for a start that may be cancelled, and closes those that arrive after a cancellation.
 
 Used by `jail.volumes` and `jail.buckets`.
 """

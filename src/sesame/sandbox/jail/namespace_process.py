@@ -1,4 +1,4 @@
-"""A helper process that creates things which take a user namespace of its own, and answers with descriptors.
+"""A helper process that creates objects in its own user namespace, and answers with their descriptors.
 
 Contains both sides: `NamespaceProcess` runs in Sesame, used by `jail.idmaps` and `jail.fuse_mounts`; `answer` runs in
 the process. A request is JSON; the answer is a byte with descriptors, or the error's text.

@@ -42,7 +42,7 @@ class InstanceNetwork:
         self._ours.setblocking(False)
         self._ends: dict[Listen, Callable[[], None]] = {}
         self._arrived = asyncio.Event()
-        # Sockets to which nothing has come yet, by descriptor.
+        # Sockets that have received nothing yet, by descriptor.
         self._unused: dict[int, tuple[Listen, socket.socket]] = {}
         self._watching: select.epoll | None = None
 
@@ -108,7 +108,7 @@ class InstanceNetwork:
             for fd in fds:
                 os.close(fd)
             if fds or flags & socket.MSG_CTRUNC:
-                # The instance then has only its own loopback; the log tells the operator why.
+                # The instance then has only its own loopback; the operator finds the reason in the log.
                 log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
         self._arrived.set()
 

@@ -14,17 +14,17 @@ from sesame.sandbox.memory import tree
 LOWEST_PRIORITY = 19
 _STANDS_STILL = frozenset("TtZX")
 _QUIET_LOOKS = 3
-# POLICY: an instance that stands still is only examined every this many turns.
+# POLICY: a stopped instance is examined only once in this many rounds.
 TURNS_BETWEEN_LOOKS = 100
 # POLICY: an instance found running this many times although it was stopped is ended.
 RUNNING_LOOKS_MAX = 300
 
 
 class Stopping:
-    """Tells whether a stopped instance stands still.
+    """Whether all processes of a stopped instance are really stopped.
 
-    It may not: a process that has not received its stop signal yet can continue one that has, and a function's timer
-    can continue its own process, repeatedly or much later.
+    A process that has not yet received its stop signal can continue one that has, and a function's timer can continue
+    its own process, repeatedly or much later.
     """
 
     def __init__(self, init: int) -> None:

@@ -1,4 +1,4 @@
-"""What a jailed instance is told: its environment, its commands' environment, and its shim's setup.
+"""The data passed to a jailed instance: its environment, its commands' environment, and its shim's setup.
 
 Called by `jail.instance`. Paths are those that the function sees: /code, /opt.
 """

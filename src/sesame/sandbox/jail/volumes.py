@@ -28,7 +28,7 @@ class VolumeMounts:
         self._images = ImageMounts(self._idmaps)
 
     async def lend_root(self, image: ImageRoot | None, uid: int, lend: Lend) -> dict[str, Any] | None:
-        """What runtime/jail/image.py expects. Raises `OSError`."""
+        """The input of runtime/jail/image.py. Raises `OSError`."""
         if image is None:
             return None
         mount = -1
@@ -44,9 +44,9 @@ class VolumeMounts:
         }
 
     async def lend(self, volumes: Sequence[Volume], uid: int, lend: Lend) -> list[tuple[str, int, str, Sequence[str]]]:
-        """What runtime/jail/volumes.py expects.
+        """The input of runtime/jail/volumes.py.
 
-        Raises `SandboxStartFailed`, which says what cannot be mounted and why.
+        Raises `SandboxStartFailed`, which states what cannot be mounted and why.
         """
         if self._policy.user_namespace:
             for volume in volumes:

@@ -1,4 +1,4 @@
-"""Enforces one instance's limits where no cgroup does, by examining its processes at intervals.
+"""Enforces one instance's limits without cgroups, by examining its processes at intervals.
 
 Created by `jail.instance` for an instance without a memory cgroup; `jail.driver` decides when to look. It detects with
 a delay what the kernel would have refused or killed at once.

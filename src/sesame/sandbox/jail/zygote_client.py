@@ -82,7 +82,7 @@ class JailedProcess:
         try:
             self._orders.send(order)
         except ConnectionError:
-            # It has just ended.
+            # The process has just ended.
             return
         except BlockingIOError:
             # Hundreds of orders are queued, so process 1 does not run; but the latest order must not be lost.

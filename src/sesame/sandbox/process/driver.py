@@ -83,7 +83,7 @@ class PlainDriver:
 
     @property
     def no_network(self) -> str:
-        # What this driver does not isolate is reported where the driver is chosen.
+        # The code that chooses the driver reports what this one does not isolate.
         return ""
 
     @property
@@ -125,7 +125,7 @@ class PlainDriver:
         return self._spawner.pid
 
     def instance_ids(self) -> set[str]:
-        """The instances of which anything is left."""
+        """The instances that have not been removed completely."""
         return set(self._sandboxes)
 
     async def open(self) -> None:
@@ -136,7 +136,7 @@ class PlainDriver:
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> "PlainSandbox":
         """See `SandboxDriver.create`."""
         if not self._spawner.alive:
-            # It was killed from outside, and its instances with it.
+            # The spawner was killed from outside, together with its instances.
             await self._spawner.close()
             self._spawner.open()
         try:

@@ -301,7 +301,7 @@ def _send_signal(pid: int, number: int, *, group: bool) -> None:
         else:
             os.kill(pid, number)
     except ProcessLookupError:
-        # It has already ended; its death is reported like any other.
+        # The process has already ended, which is reported as usual.
         return
     except PermissionError:
         # On macOS this means a zombie; on Linux, a process that changed its user. The caller retries.

@@ -87,7 +87,7 @@ class Runtimes:
         return [name for name in self.known() if name not in self.found or self.found[name].substitute_for]
 
     def notices(self) -> list[str]:
-        """What an operator should know before the first call, one line each."""
+        """Notices for the operator before the first call, one line each."""
         lines = []
         for runtime in self.known():
             interpreter = self.found.get(runtime)

@@ -50,7 +50,7 @@ class SitePackages:
         return self.folder(runtime) / "site-packages" if self.manifest(runtime) else None
 
     def manifest(self, runtime: str) -> Manifest | None:
-        """What is installed for the runtime and its current interpreter; None if nothing is."""
+        """The packages installed for the runtime and its current interpreter; None if there are none."""
         if runtime not in self._interpreters:
             return None
         try:

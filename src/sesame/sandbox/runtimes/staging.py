@@ -39,7 +39,7 @@ def _put(staging: Path, final: Path) -> None:
     try:
         staging.rename(final)
     except OSError:
-        # Another command has created the same directory meanwhile.
+        # Another command has created the same directory.
         if not final.is_dir():
             raise
     shutil.rmtree(old, ignore_errors=True)

@@ -214,7 +214,7 @@ class WebChannel:
         except OSError:
             data, fds = b"", []
         if not data:
-            # The monitor has gone; the wire reports it too.
+            # The monitor has ended; the wire reports that, too.
             self._loop.remove_reader(self._connector.fileno())
             self._opened = False
             self._refuse_connections("its monitor has ended")

@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Waits until there is room for more. Raises `BadResponse` if the server has gone."""
+        """Waits until there is room for more. Raises `BadResponse` if the server has closed the connection."""
         while self._write_paused and self._failure is None:
             # With a websocket, both directions write.
             if self._drained is None or self._drained.done():
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._wake()
         self.resume_writing()
 
-    # From asyncio.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's.

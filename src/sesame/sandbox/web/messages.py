@@ -21,7 +21,7 @@ from sesame.sandbox.web.heads import Heads, WebRequest
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 NORMAL, GOING_AWAY, NO_STATUS, NOT_UTF_8 = 1000, 1001, 1005, 1007
-# How long a function may take to close after its caller has gone.
+# How long a function may take to close after its caller has disconnected.
 CLOSE_S = 10.0
 _UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 # Headers that the endpoint sets itself when it accepts the caller's handshake; extensions are negotiated per hop.
@@ -49,7 +49,7 @@ async def pass_messages(connection: Connection, heads: Heads, call: Call, messag
         await _to_caller(server, messages)
     finally:
         to_server.cancel()
-        # Its failure appears in what is read, or does not matter any more.
+        # A failure shows up in the reading direction, or no longer matters.
         with contextlib.suppress(asyncio.CancelledError, BadResponse):
             await to_server
         connection.close()

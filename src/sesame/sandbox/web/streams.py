@@ -16,7 +16,7 @@ from sesame.sandbox.web.heads import Heads, WebRequest
 async def pass_through(connection: Connection, heads: Heads, call: Call) -> Reply:
     """Returns when the whole response has been passed on.
 
-    Raises `BadResponse` if the server does not answer, and the stream's exception if its client has gone.
+    Raises `BadResponse` if the server does not answer, and the stream's exception if its client has disconnected.
     """
     stream = call.stream
     assert stream is not None

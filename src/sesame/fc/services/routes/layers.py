@@ -53,7 +53,7 @@ class LayerRoutes:
         return requests.answer(self._form.created(self._shape(request, record)), record)
 
     async def _list_versions(self, request: Request) -> Response:
-        """This list's token is a number with a name of its own."""
+        """This list's token is a number, and has its own name."""
         start = requests.number(request, "startVersion", "the number of a version")
         limit = requests.listing(request).limit
         page = await self._layers.versions(requests.name(request, "layer"), start, limit)

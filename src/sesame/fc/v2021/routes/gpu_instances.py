@@ -1,4 +1,4 @@
-"""The operations on GPU instances, which are machines of the cloud: there are none to claim here.
+"""The operations on GPU instances, which are machines of the cloud: Sesame has none.
 
 Mounted by `fc.v2021.version`.
 """

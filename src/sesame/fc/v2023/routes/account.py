@@ -107,7 +107,10 @@ class AccountRoutes:
         return requests.answer(shapes_settings.RegionsAnswer(shapes_settings.Regions((region,))))
 
     async def _owners(self, request: Request, action: str, kind: str, ids: tuple[str, ...]) -> list[str]:
-        """The owners of the named functions. Each must exist, and the caller must have the permission for it."""
+        """The owners of the named functions.
+
+        Each function must exist, and the caller must have the permission for it.
+        """
         _check_type(kind)
         if not ids:
             raise InvalidArgument.missing("ResourceId")

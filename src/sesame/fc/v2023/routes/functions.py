@@ -76,7 +76,7 @@ class FunctionRoutes:
     async def _list(self, request: Request) -> Response:
         """Filters are combined. `fcVersion` is v3 for functions without a service, v2 for those of services.
 
-        Functions of a service are left out if the caller may not list that service's functions.
+        Functions of a service are omitted if the caller may not list that service's functions.
         """
         query = request.query_params
         tags = paths.document(request, "tags", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []

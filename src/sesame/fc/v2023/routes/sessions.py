@@ -140,9 +140,10 @@ class InstanceRoutes:
         return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
-        """Lists running instances. An instance is forgotten when it ends, so none has another status.
+        """Lists running instances. Instances that have ended are not stored, so none has another status.
 
-        With an interval, lists those that existed in it. `startTimeMs` excludes none, because all of them still exist.
+        With an interval, lists those that existed in it. `startTimeMs` excludes none, because all listed instances
+        still exist.
         """
         owner, function, qualifier = paths.qualified_function(request)
         running = await self._instances.of(owner, qualifier, function)

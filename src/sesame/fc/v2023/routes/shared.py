@@ -47,7 +47,7 @@ class LayerRoutes:
         return requests.answer(self._shape(request, record), record)
 
     async def _list_versions(self, request: Request) -> Response:
-        """This list's token is a number with a name of its own."""
+        """This list's token is a number, and has its own name."""
         start = requests.number(request, "startVersion", "the number of a version")
         page = await self._layers.versions(requests.name(request, "layer"), start, requests.listing(request).limit)
         document: dict[str, Any] = {"layers": [self._shape(request, record) for record in page.items]}

@@ -14,7 +14,7 @@ from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 MANIFEST = "sesame-interpreter.json"
-# What every usable interpreter can import. A build that lacks a library fails here, not during a call.
+# Modules that every usable interpreter can import. A build that lacks a library fails now, not during a call.
 PROOF = "import ctypes, hashlib, json, socket, ssl, zlib"
 
 

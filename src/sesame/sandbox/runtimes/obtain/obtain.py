@@ -1,6 +1,6 @@
 """Obtains the interpreter of a runtime, from the source that has it, into Sesame's own directory.
 
-Called by `sesame runtimes get`. Leaves existing interpreters alone; a failure says what was tried and what else helps.
+Called by `sesame runtimes get`. Leaves existing interpreters alone; an error states what was tried and what else helps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
