@@ -128,7 +128,11 @@ async def test_values_that_only_python_3_writes(stage: Any) -> None:
 async def test_values_that_are_not_serializable(stage: Any) -> None:
     actor = await stage.shared("returns")
     body = await actor.error(b"opaque")
+    # It is no code of the function's that fails, and the stack says so (reference/runtime.md section 5).
+    stack = body.pop("stackTrace")
     assert body == {"errorType": "TypeError", "errorMessage": "<Opaque> is not JSON serializable"}
+    assert {path.rpartition("/")[2] for path, *_ in stack} <= {'__init__.py"', 'encoder.py"'}
+    assert (stack[0][0].endswith('/json/__init__.py"'), stack[0][2]) == (True, "in dumps")
     for name in (b"set", b"bytearray"):
         assert (await actor.error(name))["errorType"] == "TypeError"
     expected = {"errorType": "UnicodeDecodeError"} if stage.py2 else {"errorType": "TypeError"}

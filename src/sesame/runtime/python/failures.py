@@ -172,9 +172,7 @@ def _entries(trace):
     except Exception:
         # Reading source lines calls the `__loader__` of the user's modules, which may be anything.
         return []
-    entries = [entry for entry in entries if not _is_shim(entry[0])]
-    # If only frames of the standard library are left, the shim itself called it, for example the JSON encoder.
-    return entries if any(not _is_library(entry[0]) for entry in entries) else []
+    return [entry for entry in entries if not _is_shim(entry[0])]
 
 
 def _frame(path, line, name, source):
@@ -184,10 +182,6 @@ def _frame(path, line, name, source):
 
 def _is_shim(path):
     return path.startswith(_HERE) or path.startswith("<frozen importlib")
-
-
-def _is_library(path):
-    return path.startswith((os.path.dirname(os.__file__) + os.sep, "<frozen "))
 
 
 def _name(kind):
