@@ -532,3 +532,21 @@ def test_variables_that_name_others_many_times_are_bounded(
     text = f"edition: 1.0.0\nname: app\nvars:\n  a0: {last}\n{levels}services:\n"
     with pytest.raises(TemplateError, match="more than 10000 values"):
         read(tmp_path, text + "  f: {component: fc, props: {function: '${vars.a11}'}}\n")
+
+
+def test_a_value_that_is_missing_is_told_before_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    text = ONE.replace("name: f", "name: ${env.NOT_SET}")
+    found = read(tmp_path, text + "      triggers: [{name: t, type: timer, config: {cronExpression: '@every 5m'}}]\n")
+    first, second = found.errors
+    assert "the environment variable NOT_SET is not set" in first.text
+    assert "the trigger 't' needs a service and a function beside it" in second.text
+
+
+def test_a_component_that_is_nearly_ours_is_told(tmp_path: Path) -> None:
+    (note,) = read(tmp_path, ONE.replace("devsapp/fc", "devsapp/fc33")).notes
+    assert note.text.endswith("is not deployed by Sesame; did you mean 'fc3'?")
+    (note,) = read(tmp_path, ONE.replace("devsapp/fc", "devsapp/website")).notes
+    assert note.text.endswith("is not deployed by Sesame")

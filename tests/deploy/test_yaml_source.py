@@ -95,9 +95,9 @@ def test_tabs_may_stand_between_tokens_and_at_ends_of_lines(text: str, expected:
     assert yaml_source.parse(text, "s.yaml").plain() == expected
 
 
-@pytest.mark.parametrize("text", ["\ta: b\n", "a:\n\tb: c\n", "a:\n  b: c\n\td: e\n"])
+@pytest.mark.parametrize("text", ["\ta: b\n", "a:\n\tb: c\n", "a:\n  b: c\n\td: e\n", "a:\n  b:\n    c: d\n\te: f\n"])
 def test_tabs_are_no_indentation(text: str) -> None:
-    with pytest.raises(TemplateError, match="is no YAML"):
+    with pytest.raises(TemplateError, match="is no YAML: found character '\\\\t' that cannot start any token"):
         yaml_source.parse(text, "s.yaml")
 
 

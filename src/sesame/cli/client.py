@@ -69,6 +69,11 @@ class Refused(SesameError):
         where = f"HTTP {self.status}, request {self.request_id}" if self.request_id else f"HTTP {self.status}"
         super().__init__(f"{said} ({where})" + (f"; {self.next_step}" if self.next_step else ""))
 
+    def about(self, what: str) -> "Refused":
+        """The same refusal, whose text begins with what was refused: several requests are made by one command."""
+        self.args = (f"{what}: {self}",)
+        return self
+
     def known(self) -> dict[str, str | int]:
         """What is known beside the message, for a program that called the command: `status`, `code`, `requestId` …"""
         known = {"code": self.code, "requestId": self.request_id, "nextStep": self.next_step}
@@ -203,6 +208,8 @@ class Client:
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error or type(error).__name__
             step = f"; {NOTHING_LISTENS}" if isinstance(error, ConnectionRefusedError) else ""
+            if isinstance(error, http.client.RemoteDisconnected) and self._server.endpoint.startswith("http://"):
+                step = "; does it speak https:// rather than http://?"
             raise self._unreachable(f"{why}{step}") from error
         finally:
             connection.close()

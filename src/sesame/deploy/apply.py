@@ -7,6 +7,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from sesame.cli.client import Refused
 from sesame.deploy.plan import Asks, Plan, Step
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
@@ -19,9 +20,12 @@ def apply(plan: Plan, server: Asks, say: Say) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for step in plan.steps:
         if step.action != "unchanged":
-            if step.before is not None:
-                server.ask(*step.before)
-            answers[step.what] = server.ask(step.method, step.path, _document(step))
+            try:
+                if step.before is not None:
+                    server.ask(*step.before)
+                answers[step.what] = server.ask(step.method, step.path, _document(step))
+            except Refused as error:
+                raise error.about(step.what) from error.__cause__
         say(step)
     return answers
 

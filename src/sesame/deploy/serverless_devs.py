@@ -64,9 +64,15 @@ def read(path: Path, options: Options) -> Project:
     if "actions" in top:
         notes.append(Note(root.keys["actions"], _not_run(top["actions"])))
     whole = {name: variables.resolve(_extended(unit, templates), unit) for name, unit in by_name.items()}
-    for name, unit in _of_one_region(whole, options.region, path.parent, notes).items():
-        _unit(name, unit, units.keys.get(name, unit.place), made, path, options)
     notes += variables.errors
+    try:
+        for name, unit in _of_one_region(whole, options.region, path.parent, notes).items():
+            _unit(name, unit, units.keys.get(name, unit.place), made, path, options)
+    except TemplateError as error:
+        if not variables.errors:
+            raise
+        # Behind the value that is missing, which it may come from.
+        notes.append(Note(error.place, error.text, error=True))
     for expression, node in variables.unresolved:
         notes.append(
             Note(node.place, f"${{{expression[:80]}}} has its value in the cloud only, and stands here as it is")
@@ -160,7 +166,9 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
     elif kind == "fc-domain":
         fc_component.read(Node({"customDomains": Node([props], props.place)}, props.place), made, at)
     else:
-        made.notes.append(Note(place, f"{name}: the component {component[:80]} is not deployed by Sesame"))
+        close = yaml_source.close(_named(component), _DEPLOYED)
+        text = f"{name}: the component {component[:80]} is not deployed by Sesame"
+        made.notes.append(Note(place, f"{text}; did you mean '{close}'?" if close else text))
 
 
 def _kind(unit: Node, props: Node, folder: Path) -> str:

@@ -138,7 +138,7 @@ class Variables:
             elif isinstance(found.value, dict) and step in found.value:
                 found = found.value[step]
             else:
-                have = ", ".join(found.value) if isinstance(found.value, dict) else found.kind()
+                have = ", ".join(found.value) or "none" if isinstance(found.value, dict) else found.kind()
                 raise TemplateError(at.place, f"${{{text}}}: there is no '{step[:80]}'; there are: {have}")
         return self.resolve(found, this, depth + 1)
 

@@ -169,12 +169,18 @@ def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str, *, 
             notes.append(Note(place, unknown(place, what, name, known).text, error=True))
 
 
+def close(name: str, known: Iterable[str]) -> str:
+    """The one that may have been meant; empty where none is like it."""
+    by_case = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_case, 1, 0.75)
+    return by_case[found[0]] if found else ""
+
+
 def meant(name: str, known: Mapping[str, Any]) -> str:
     """`; did you mean 'X'?` or the keys that there are, for a message."""
-    by_case = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), by_case, 1, 0.75)
-    if close:
-        return f"; did you mean '{by_case[close[0]]}'?"
+    found = close(name, known)
+    if found:
+        return f"; did you mean '{found}'?"
     return f"; expected one of: {', '.join(sorted(known))}" if known else ""
 
 

@@ -24,8 +24,8 @@ class Loader(yaml.SafeLoader):
     def scan_plain_spaces(self, indent: int, start_mark: Any) -> list[str] | None:
         line = self.line
         found = super().scan_plain_spaces(indent, start_mark)
-        if self.peek() != "\t":
-            return found
+        if self.peek() != "\t" or (self.line != line and not self.flow_level and self.column < indent):
+            return found  # Without a tab, or with one as indentation of what follows.
         spaces = self._skip()
         if self.peek() in _BREAKS:
             # The line ends: what it is folded with replaces the tabs.
