@@ -1,4 +1,4 @@
-"""What an operation answers, and errors as the Log Service writes them.
+"""Answers of operations, and errors in the Log Service's JSON form.
 
 Built by the operations, sent by `sls.app`.
 """
@@ -10,12 +10,12 @@ import msgspec
 from sesame.sls.errors import SlsError
 
 JSON_TYPE = "application/json"
-# Clients of HTTP refuse longer lines, and what is in headers is a repetition.
+# HTTP clients refuse longer lines; the header only repeats what the body has.
 HEADER_CHARS_MAX = 8192
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`headers` by their names on the wire. Content-Length and `x-log-requestid` are set when it is sent."""
+    """`headers` are keyed by their names on the wire. Content-Length and `x-log-requestid` are added on sending."""
 
     status: int = 200
     headers: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""The Log Service endpoint: takes a request through parse, route, signature, rights, body, operation.
+"""The Log Service endpoint: runs each request through parsing, routing, signature, permissions, body and operation.
 
-Served by `_endpoints` on a port of its own. A failure of ours is logged, and answered without internals.
+Served by `_endpoints` on its own port. Internal failures are logged, and answered without details.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ log = structlog.get_logger(__name__)
 
 
 class SlsDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock` gives Unix seconds; dates of signatures are compared with `callers_clock`.
+    """`clock` gives Unix seconds; the dates of signatures are compared with `callers_clock`.
 
-    All projects belong to `account_id` and are in `region`. Below `own_hosts` the first label of a Host header means a
+    All projects belong to `account_id` in `region`. In a Host header below `own_hosts`, the first label names a
     project.
     """
 
@@ -82,21 +82,21 @@ class SlsEndpoint:
         except CallerError as error:
             answer = error_answer(as_sls_error(error))
         except StorageFull as full:
-            # Not one of the 5xx, with which clients try again for ever.
+            # Not a 5xx status: clients would retry it forever.
             log.error("the Log Service cannot write: free some space on its disk", error=str(full))
             answer = error_answer(SlsError("WriteQuotaExceed"))
         except StoreUnavailable as unavailable:
             log.warning("the Log Service cannot answer yet", error=str(unavailable))
             answer = error_answer(SlsError("ServerBusy"))
         except Exception as error:
-            # Whatever else it was, the caller learns only that it was our fault.
+            # Callers see no details of an internal failure.
             log.exception("the Log Service endpoint failed", request_id=request_id, method=exchange.request.method)
             code = "InternalServerError" if full_disk_in(error) is None else "WriteQuotaExceed"
             answer = error_answer(SlsError(code))
         exchange.send_whole(answer.status, self._headers(answer, request_id), b"", answer.body)
 
     def refuse(self, refusal: Refusal) -> HttpAnswer:
-        """What the HTTP server refuses before it comes to be a request, in the API's form."""
+        """Answers a request that the HTTP server refused before parsing it, in the API's form."""
         answer = error_answer(SlsError(_REFUSAL_CODES[refusal.reason], refusal.message))
         return HttpAnswer(answer.status, self._headers(answer, _new_request_id()), answer.body)
 
@@ -116,7 +116,7 @@ class SlsEndpoint:
         return await (while_connected(exchange, running) if operation.question else running)
 
     async def _body(self, exchange: Exchange, request: Request, found: Route) -> bytes:
-        """The body, proven and unpacked."""
+        """Reads the body, checks its digest and decompresses it."""
         limit = found.operation.body_bytes_max
         try:
             sent = await exchange.read_body(limit)
@@ -147,5 +147,5 @@ def _new_request_id() -> str:
 
 
 def _header_bytes(value: str) -> bytes:
-    """What queries and topics say goes out as UTF-8; what would end the header's line does not."""
+    """Encodes text of queries and topics as UTF-8, with control characters, which could end the header, blanked."""
     return re.sub(r"[\x00-\x1f\x7f]", " ", value).encode("utf-8", "replace")

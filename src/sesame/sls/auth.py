@@ -1,6 +1,6 @@
-"""Proves who sends a request to the Log Service: key, token, signature, time, and that the body is the one signed.
+"""Authenticates requests to the Log Service: key, token, signature and time, and that the body is the signed one.
 
-Called by `sls.app`. Only the wire form is here: whose key it is, `identity.authentication` says.
+Called by `sls.app`. Handles only the wire form; `identity.authentication` looks up whose key it is.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Authenticator:
         self._clock = clock
 
     def authenticate(self, request: Request) -> Caller:
-        """Who sends the request. Its body is proven only by `check_body`. Raises SlsError for what does not hold."""
+        """The sender of the request; `check_body` checks the body. Raises SlsError for an invalid proof."""
         _check_version(request)
         authorization = request.header("authorization")
         if v1 := _V1.match(authorization):
@@ -88,7 +88,7 @@ class Authenticator:
 
 
 def check_body(request: Request, body: bytes) -> None:
-    """Raises SlsError unless the body is the one that was signed. Only its digest is among what is signed."""
+    """Raises SlsError unless the body is the one that was signed. The signature covers only its digest."""
     digest = request.header("content-md5")
     if body and not digest and _V1.match(request.header("authorization")):
         raise SlsError("SignatureNotMatch", "Content-MD5 does not exist in http header when body is not empty")

@@ -1,6 +1,6 @@
-"""Bodies of requests and answers: read whole, unpacked and packed, each within its bound.
+"""Bodies of requests and answers: reads, decompresses and compresses them, each within its limit.
 
-Called by `sls.app` and by the operations that take or give logs. What is large is unpacked and hashed on a thread.
+Called by `sls.app` and by the operations that receive or return logs. Large bodies are processed on a thread.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from sesame.sls.request import Request, natural
 T = TypeVar("T")
 
 MIB = 1024 * 1024
-# The logs of one request, before they were compressed.
+# Limits the logs of one request, decompressed.
 LOGS_BYTES_MAX = 10 * MIB
-# What pages send without a signature.
+# Limits bodies of web tracking, which are unsigned.
 TRACKED_BYTES_MAX = 3 * MIB
-# Configurations and queries.
+# Limits configurations and queries.
 JSON_BYTES_MAX = 1 * MIB
-# What is worked on for less than a millisecond or two stays on the event loop.
+# Smaller bodies take at most a millisecond or two, so the event loop processes them itself.
 INLINE_BYTES_MAX = 128 * 1024
 LZ4, DEFLATE, GZIP = "lz4", "deflate", "gzip"
 
@@ -35,12 +35,12 @@ def too_large(limit_bytes: int) -> SlsError:
 
 
 async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
-    """The result of `work`, done on a thread where it works on much."""
+    """Runs `work`, on a thread if it processes more than INLINE_BYTES_MAX bytes."""
     return work() if size_bytes <= INLINE_BYTES_MAX else await asyncio.to_thread(work)
 
 
 def unpacked(request: Request, body: bytes, limit_bytes: int) -> bytes:
-    """The body without its compression. `x-log-bodyrawsize` tells its size, also to LZ4, whose blocks do not.
+    """Decompresses the body; its size comes from `x-log-bodyrawsize`, since LZ4 blocks do not record it.
 
     Raises SlsError.
     """
@@ -65,7 +65,7 @@ def unpacked(request: Request, body: bytes, limit_bytes: int) -> bytes:
 
 
 def packed(request: Request, raw: bytes) -> tuple[bytes, dict[str, str]]:
-    """The bytes to send, and the headers that say how they are compressed: as the client asks, or not at all."""
+    """The bytes to send and the headers that describe their compression; compressed only if the client accepts LZ4."""
     accepted = [part.partition(";")[0].strip().lower() for part in request.header("accept-encoding").split(",")]
     if LZ4 not in accepted or not raw:
         return raw, {"x-log-bodyrawsize": str(len(raw))}
@@ -83,7 +83,7 @@ def _raw_size(request: Request) -> int:
 
 
 def _inflated(body: bytes, size: int) -> bytes:
-    """At most one byte more than `size`, which then is too much. Takes zlib's form, gzip's, and raw deflate."""
+    """Decompresses zlib, gzip or raw deflate data; returns at most `size` + 1 bytes, which means it is too large."""
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, size + 1)
     except zlib.error:

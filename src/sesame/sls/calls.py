@@ -1,6 +1,6 @@
-"""One request on its way through an operation, and the collaborators that operations have in common.
+"""A request being processed, and the collaborators that operations share.
 
-Made by `sls.app`, handed to every operation.
+Created by `sls.app` and passed to every operation.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _BOOLEANS = {"true": True, "false": False}
 class Dependencies(msgspec.Struct, frozen=True):
     """`clock` gives Unix seconds; every project belongs to `account_id` and is in `region`.
 
-    Who reads a large body into log groups holds `reading`.
+    Operations hold `reading` while they parse a large body into log groups.
     """
 
     store: Logstores
@@ -35,7 +35,7 @@ class Dependencies(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """`names` are what the path names: `logstore`, `shard`, `group`. `body` is unpacked."""
+    """`names` are the parameters in the path: `logstore`, `shard`, `group`. `body` is decompressed."""
 
     dependencies: Dependencies
     request: Request
@@ -56,14 +56,17 @@ class Call(msgspec.Struct, frozen=True):
         return self.names["logstore"]
 
     def require(self, action: str, resource: str) -> None:
-        """The right to what the body names, where an operation has no actions in the table. Raises SlsError."""
+        """Checks the right to a resource named in the body, for operations without actions in the table.
+
+        Raises SlsError.
+        """
         self.dependencies.permissions.require(self.caller, self.request, (action,), resource)
 
     def text(self, name: str, default: str = "") -> str:
         return self.request.query.get(name, default)
 
     def number(self, name: str, default: int, code: str = "ParameterInvalid") -> int:
-        """A query item that is a number. Raises SlsError with this code for anything else."""
+        """An integer query parameter. Raises SlsError with `code` for anything else."""
         sent = self.request.query.get(name)
         if not sent:
             return default
@@ -82,14 +85,14 @@ class Call(msgspec.Struct, frozen=True):
         return found
 
     def json(self, kind: type[T], code: str = "ParameterInvalid") -> T:
-        """The body as this struct. Raises SlsError with this code."""
+        """Decodes the body as `kind`. Raises SlsError with `code`."""
         try:
             return msgspec.json.decode(self.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SlsError(code, f"the body is not valid json string: {error}") from error
 
     def page(self, names: list[T], *, size_max: int = 500) -> list[T]:
-        """What `offset` and `size` ask for."""
+        """The page of `names` that the `offset` and `size` parameters select."""
         size = self.number("size", size_max)
         if not 0 < size <= size_max:
             raise parameter_invalid("size", f"1 to {size_max}", size)

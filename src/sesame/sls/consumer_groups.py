@@ -1,4 +1,4 @@
-"""Operations on consumer groups: their consumers share a logstore's shards and remember how far they have come.
+"""Operations on consumer groups: their consumers share a logstore's shards and store checkpoints.
 
 Called by `sls.app` through the table of operations.
 """
@@ -73,7 +73,7 @@ async def list_groups(call: Call) -> Answer:
 
 
 async def heart_beat(call: Call) -> Answer:
-    """The body is a list of shards, or as the manual has it `{"shards": […]}`; the answer has the form of the body."""
+    """The body is a list of shards, or `{"shards": […]}` as in the manual; the answer has the same form as the body."""
     wrapped = call.body.lstrip().startswith(b"{")
     held = call.json(_Held, "JsonInfoInvalid").shards if wrapped else call.json(tuple[int, ...], "JsonInfoInvalid")
     consumer = _consumer(call)

@@ -1,6 +1,6 @@
 """Cursors as clients see them: the number of a log group in its shard, in base64.
 
-Used by `sls.shards` and `sls.consumer_groups`. The official clients read the number, and count with it.
+Used by `sls.shards` and `sls.consumer_groups`. The official clients decode the number and calculate with it.
 """
 
 import base64
@@ -17,7 +17,7 @@ def cursor_text(cursor: int) -> str:
 
 
 def read_cursor(text: str, code: str = "InvalidCursor") -> int:
-    """Raises SlsError with this code for what is no cursor."""
+    """Raises SlsError with `code` for an invalid cursor."""
     try:
         cursor = natural(base64.b64decode(text[:CURSOR_CHARS_MAX].strip(), validate=True).decode())
     except (binascii.Error, ValueError):

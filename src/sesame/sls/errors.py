@@ -1,14 +1,14 @@
-"""What the Log Service endpoint refuses, with the codes, statuses and texts of its API (reference/companions.md §4.6).
+"""Errors of the Log Service endpoint, with the codes, statuses and texts of its API (reference/companions.md §4.6).
 
-Raised by every module of this package; `sls.app` turns them into JSON. Refusals of the packages below, which are kinds
-(`model.errors`), are put into these words by `as_sls_error`.
+Raised by every module of this package; `sls.app` turns them into JSON. `as_sls_error` translates the errors of
+lower packages (`model.errors`).
 """
 
 from sesame.model import errors
 from sesame.model.logstore import CONSUMER, CONSUMER_GROUP, LOG_INDEX, LOG_PROJECT, LOG_SHARD, LOGSTORE
 from sesame.store.logs.query.refusals import QueryRefused
 
-# code: (status, message); a caller may word it more closely.
+# code: (status, message); a caller may give a more specific message.
 _CATALOGUE: dict[str, tuple[int, str]] = {
     "ConsumerGroupAlreadyExist": (400, "consumer group already exist"),
     "ConsumerGroupNotExist": (404, "consumer group not exist"),
@@ -64,7 +64,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
 
 
 class SlsError(errors.CallerError):
-    """One refusal. `code` is a key of the catalogue, which has its status."""
+    """An error whose `code` is a key of the catalogue, which has its status."""
 
     def __init__(self, code: str, message: str = "") -> None:
         status, usual = _CATALOGUE[code]
@@ -77,7 +77,7 @@ def parameter_invalid(name: str, allowed: str, found: object, code: str = "Param
     return SlsError(code, f"parameter {name} is invalid: expected {allowed}, found '{found}'")
 
 
-# By kind of resource: the code, and the text, which is the catalogue's where none is given.
+# By kind of resource: the code, and the text; "" means the catalogue's text.
 _NOT_FOUND = {
     LOG_PROJECT: ("ProjectNotExist", "The Project does not exist : {}"),
     LOGSTORE: ("LogStoreNotExist", "logstore {} does not exist"),
@@ -92,12 +92,12 @@ _EXISTS = {
     LOG_INDEX: ("IndexAlreadyExist", ""),
     CONSUMER_GROUP: ("ConsumerGroupAlreadyExist", ""),
 }
-# The field of an invalid value, and the code that the API has for it.
+# The API's code for an invalid value, by field.
 _INVALID = {"cursor": "InvalidCursor", "pack_id": "InvalidParameter", "pack_meta": "InvalidParameter"}
 
 
 def as_sls_error(error: errors.CallerError) -> SlsError:
-    """The refusal of a package below in the API's codes; one that it has no code for is an invalid parameter."""
+    """Translates an error of a lower package into the API's codes; ParameterInvalid where no other code fits."""
     match error:
         case SlsError():
             return error
@@ -108,7 +108,7 @@ def as_sls_error(error: errors.CallerError) -> SlsError:
             code, text = _EXISTS[error.kind]
             return SlsError(code, text.format(error.name))
         case QueryRefused():
-            # What is wrong with SQL, and what passes a bound, has no code of its own.
+            # The API has no codes for errors in SQL and exceeded limits.
             return SlsError("InvalidQueryString" if error.part == "search" else "ParameterInvalid", error.message)
         case errors.Invalid() if error.field in _INVALID:
             return SlsError(_INVALID[error.field], str(error))

@@ -13,7 +13,7 @@ from sesame.sls.answers import EMPTY, Answer, json_answer
 from sesame.sls.calls import Call, Document
 from sesame.sls.errors import SlsError
 
-# POLICY: each of these becomes a part of the statement that a query is.
+# POLICY: limits the generated SQL statement, to which each of these adds an expression.
 KEYS_MAX = 500
 LEAVES_MAX = 1000
 DELIMITERS_MAX = 128
@@ -23,7 +23,7 @@ _MAX_TEXT_LEN = "max_text_len"
 
 
 class _Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"case_sensitive": "caseSensitive"}):
-    """A field's index as it is sent."""
+    """The index of a field, in the request's form."""
 
     type: KeyType = "text"
     token: tuple[str, ...] | None = None
@@ -39,7 +39,7 @@ class _Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cas
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"case_sensitive": "caseSensitive"}):
-    """Full-text search as it is sent. The `auto_` fields are refused unless they ask for nothing."""
+    """The full-text index, in the request's form. `auto_` fields are refused unless they request nothing."""
 
     token: tuple[str, ...]
     case_sensitive: bool = False
@@ -52,7 +52,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"ca
 
 
 class _Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"modified": "lastModifyTime"}):
-    """An index as it is sent, or as GetIndex gave it and a client sends it back."""
+    """An index in the request's form, or as GetIndex returned it to a client that sends it back."""
 
     line: _Line | None = None
     keys: dict[str, _Key] = {}
@@ -186,7 +186,7 @@ def _keys_document(keys: Mapping[str, KeyIndex], *, leaf: bool) -> Document:
 
 
 def _key_document(key: KeyIndex, *, leaf: bool) -> Document:
-    """What its owner left open is left out: clients compare it with what they sent."""
+    """Leaves out fields that its owner did not set: clients compare the answer with their request."""
     told: Document = {"doc_value": key.doc_value, "alias": key.alias}
     if key.type in _TOKENISED and not leaf:
         told |= {"token": key.token, "caseSensitive": key.case_sensitive, "chn": key.chn}

@@ -17,13 +17,13 @@ SHARDS_MAX = 10
 SHARDS_USUAL = 2
 TRACKING, APPEND_META = "enable_tracking", "appendMeta"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,61}[a-z0-9]\Z")
-# What is kept and given back; of these only the first two change what happens here (docs/log-service.md).
+# Options that are stored and returned; only the first two have an effect in Sesame (docs/log-service.md).
 _OPTIONS: Document = {
     TRACKING: False, APPEND_META: False, "autoSplit": False, "maxSplitShard": 64, "telemetryType": "None",
     "mode": "standard",
 }  # fmt: skip
 _OPTIONAL = ("hot_ttl", "infrequentAccessTTL")
-# The API's names of those fields that are named otherwise here.
+# The API's names of fields, where they differ.
 _NAMES = {
     "name": "logstoreName", "shards": "shardCount", "auto_split": "autoSplit", "max_split_shard": "maxSplitShard",
     "append_meta": APPEND_META, "telemetry_type": "telemetryType", "infrequent_access_ttl": "infrequentAccessTTL",
@@ -32,7 +32,7 @@ _NAMES = {
 
 
 class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAMES):
-    """A logstore as it is sent, or as GetLogstore gave it and a client sends it back."""
+    """A logstore in the request's form, or as GetLogstore returned it to a client that sends it back."""
 
     name: str
     ttl: int
@@ -51,7 +51,7 @@ class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAM
     modified: Any = None
 
     def options(self) -> Document:
-        """Those that were sent."""
+        """The options that the request contains."""
         sent = msgspec.to_builtins(self)
         options = {name: sent[name] for name in (*_OPTIONS, *_OPTIONAL) if sent[name] is not None}
         if options.get("telemetryType") == "":

@@ -1,6 +1,6 @@
-"""The table of operations: by method, path and kind, with the rights they need and the query items they understand.
+"""The table of operations by method, path and kind, with the rights they require and the query parameters they accept.
 
-Read by `sls.routes`. A query item that an operation does not list is refused, never dropped.
+Read by `sls.routes`. A parameter that an operation does not list is refused, never ignored.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,12 +20,12 @@ GROUPS = LOGSTORE + "/consumergroup/*"
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`actions` are what RAM policies call it, on `resource`; none where the operation asks for itself, once it has
-    read its body. One that is `unsigned` is open to everyone whom `admit` lets in, by the head of the request alone.
+    """`actions` are its names in RAM policies, for `resource`; without any, the operation itself checks the caller's
+    rights, after reading the body. `unsigned` operations need no signature: `admit` decides by the head of the request.
 
-    What is a `question` ends when its client is gone: nobody waits for the answer, and it changes nothing.
+    A `question` changes nothing, so it is cancelled when its client disconnects.
 
-    `query`: the items that it understands beside the one that names its kind; None takes any.
+    `query`: the parameters accepted besides the one that names its kind; None accepts any.
     """
 
     run: Callable[[Call], Awaitable[Answer]]
@@ -46,11 +46,11 @@ _READ = ("log:GetCursorOrData",)
 
 
 def _tracking(run: Callable[[Call], Awaitable[Answer]], body_bytes_max: int = 0) -> Operation:
-    """Web tracking, of any query and from everyone, where the logstore takes it."""
+    """Web tracking: accepts any query, unsigned, if the logstore allows it."""
     return Operation(run, query=None, body_bytes_max=body_bytes_max, unsigned=True, admit=writing.require_tracking)
 
 
-# By path, then by method and kind. A kind is the value of the query item `type`, or of `action`; "" without one.
+# By path, then by method and kind: the value of the query parameter `type` or `action`, "" without one.
 TABLE: dict[str, dict[tuple[str, str], Operation]] = {
     "/": {
         ("POST", ""): Operation(projects.create_project),
@@ -150,7 +150,7 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
     "/logstores/{logstore}/track.gif": {("GET", ""): _tracking(writing.track_gif)},
     "/logstores/{logstore}/track_ua.gif": {("GET", ""): _tracking(writing.track_gif_with_agent)},
 }
-# Where the Host header names no project.
+# Operations on the service: the Host header names no project.
 SERVICE: dict[tuple[str, str], Operation] = {
     ("POST", ""): Operation(projects.create_project),
     ("GET", ""): Operation(

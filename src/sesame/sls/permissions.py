@@ -1,6 +1,6 @@
-"""Requires the right to what a request to the Log Service asks for.
+"""Checks the caller's rights to what a request to the Log Service does.
 
-Called by `sls.app` for every signed request, and by operations whose body names what they touch
+Called by `sls.app` for every signed request, and by operations whose body names their resources
 (reference/companions.md §3.4).
 """
 
@@ -15,7 +15,7 @@ from sesame.sls.request import Request
 
 
 class Permissions:
-    """`clock` gives Unix seconds. All that is here belongs to `account_id` in `region`."""
+    """`clock` gives Unix seconds. All resources belong to `account_id` in `region`."""
 
     def __init__(self, authorization: Authorization, clock: Callable[[], float], region: str, account_id: str) -> None:
         self._authorization = authorization
@@ -23,9 +23,9 @@ class Permissions:
         self._owner = f"acs:log:{region}:{account_id}"
 
     def require(self, caller: Caller, request: Request, actions: Sequence[str], resource: str) -> None:
-        """Raises SlsError Unauthorized. `resource` is below the account, such as `project/p/logstore/l`.
+        """Raises SlsError Unauthorized. `resource` is relative to the account, such as `project/p/logstore/l`.
 
-        Some operations have two names in the manual: either allows it, unless a policy denies the other.
+        For some operations the manual names two actions: either one allows it, unless a policy denies the other.
         """
         facts = RequestFacts(
             source_ip=request.client_ip,

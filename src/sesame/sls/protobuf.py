@@ -1,7 +1,7 @@
 """Reads and writes log groups in the Log Service's protobuf messages (reference/companions.md §4.3).
 
-Called by `sls.writing` and `sls.shards`, on a thread where there is much. What a client sends is refused with the
-API's error or read whole, never in part. The library is imported with the first message.
+Called by `sls.writing` and `sls.shards`, for large bodies on a thread. A message is either read completely or refused
+with the API's error. The protobuf library is imported on first use.
 """
 
 import functools
@@ -12,12 +12,12 @@ from sesame.model.logstore import LogGroup, LogRecord
 from sesame.sls.errors import SlsError
 
 CONTENT_TYPE = "application/x-protobuf"
-# A few bytes of protobuf become a record or a field: these bound what the smallest of them take in memory.
+# A few bytes of protobuf become a record or a field: these limits bound the memory that small messages expand to.
 RECORDS_MAX = 512_000
 FIELDS_MAX = 2_000_000
 _NS_MAX = 10**9 - 1
 _TYPES = ("bytes", "uint32", "fixed32")
-# (field, number, type); a type with `*` is repeated. Text is read as bytes, since its encoding is checked here.
+# (field, number, type); `*` marks repeated types. Text is read as bytes, since `read_group` checks its encoding.
 _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
     "Content": (("Key", 1, "bytes"), ("Value", 2, "bytes")),
     "LogTag": (("Key", 1, "bytes"), ("Value", 2, "bytes")),
@@ -36,7 +36,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
 
 @functools.cache
 def _classes() -> dict[str, Any]:
-    """In a pool of their own, as a client in the same process brings messages of the same names."""
+    """Uses a private pool: a client in the same process registers messages of the same names."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="sesame_log_service.proto", package="sesame.sls", syntax="proto2")
@@ -57,7 +57,10 @@ def _classes() -> dict[str, Any]:
 
 
 def read_group(data: bytes) -> LogGroup:
-    """The log group in a body. Raises SlsError: PostBodyInvalid, InvalidTimestamp, InvalidEncoding, InvalidKey."""
+    """Parses the log group in a body.
+
+    Raises SlsError: PostBodyInvalid, InvalidTimestamp, InvalidEncoding, InvalidKey.
+    """
     from google.protobuf.message import DecodeError
 
     message = _classes()["LogGroup"]()
@@ -91,7 +94,7 @@ def _record(log: Any) -> LogRecord:
 
 
 def write_groups(groups: Iterable[LogGroup]) -> bytes:
-    """A `LogGroupList`. Topic and source are written also where they are empty, as SDKs read them in any case."""
+    """Encodes a `LogGroupList`. Topic and source are written even if empty, since SDKs require them."""
     message = _classes()["LogGroupList"]()
     for group in groups:
         written = message.LogGroups.add(Topic=group.topic.encode(), Source=group.source.encode())

@@ -1,6 +1,6 @@
 """Operations that search: GetLogs in its versions, histograms, contexts, topics, and SQL over a project.
 
-Called by `sls.app` through the table of operations. The store runs them, within its bounds of time and memory.
+Called by `sls.app` through the table of operations. The store runs the queries, within its limits of time and memory.
 """
 
 from typing import Any
@@ -22,14 +22,15 @@ _NO_OFFSET = (
     "ErrorType:OLSQueryParseError.ErrorMessage:offset is not available for pagination in sql query, please use limit "
     "x,y syntax for pagination"
 )
-# Times of logs are numbers of 32 bits: none is as late as this.
+# Log times are 32-bit numbers, so all are earlier.
 TIMES_END_S = 2**32
 OFFSET_MAX = 1_000_000_000
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The body of GetLogs in its second and third version. `powerSql`, `accurate` and `session` ask for how the cloud
-    computes, not for other results."""
+    """The body of GetLogs versions 2 and 3. `powerSql`, `accurate` and `session` select how the cloud computes and do
+    not change results.
+    """
 
     from_s: int = msgspec.field(name="from")
     to_s: int = msgspec.field(name="to")
@@ -43,14 +44,14 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     power_sql: bool = False
     accurate: bool = True
     session: str = ""
-    # Of scans that go on where another ended; whichever way, an answer here has all.
+    # Continues a scan in the cloud; an answer of Sesame is always complete.
     forward: Any = True
     highlight: bool = False
     is_accurate: bool = True
 
 
 async def get_logs(call: Call) -> Answer:
-    """The second and third version: the question is the body, the answer has its meta data beside the rows."""
+    """GetLogs versions 2 and 3: the body is the query, and the answer has its metadata beside the rows."""
     asked = call.json(_Asked)
     result = await _found(call, asked)
 
@@ -63,7 +64,7 @@ async def get_logs(call: Call) -> Answer:
 
 
 async def get_logs_v1(call: Call) -> Answer:
-    """The first version: the question is the query, the answer has its meta data in headers."""
+    """GetLogs version 1: the query string is the query, and the answer has its metadata in headers."""
     return _rows_answer(await _found(call, _asked_by_query(call)))
 
 
@@ -101,7 +102,7 @@ async def get_context(call: Call) -> Answer:
 
 
 async def list_topics(call: Call) -> Answer:
-    """`token` is the topic after which the page begins."""
+    """`token` is the topic after which the page starts."""
     line = call.number("line", TOPICS_MAX, "InvalidLine")
     if not 0 < line <= TOPICS_MAX:
         raise SlsError("InvalidLine", f"line is {line}: expected 1 to {TOPICS_MAX}")
@@ -113,7 +114,7 @@ async def list_topics(call: Call) -> Answer:
 
 
 async def get_project_logs(call: Call) -> Answer:
-    """SQL whose FROM names a logstore of the project, and whose WHERE names the time."""
+    """SQL whose FROM names a logstore of the project, and whose WHERE has the time range."""
     logstore, text = await call.store.project_sql(call.text("query"))
     call.require("log:GetLogStoreLogs", f"project/{call.project}/logstore/{logstore}")
     until_s = int(call.dependencies.clock()) + NEWEST_S
@@ -145,7 +146,7 @@ def _seconds(call: Call, name: str) -> int:
 
 
 def _query(asked: _Asked) -> Query:
-    """Raises SlsError for a question that cannot be asked."""
+    """Raises SlsError for an invalid query."""
     if not 0 <= asked.from_s < min(asked.to_s, TIMES_END_S):
         raise SlsError(
             "InvalidTimeRange",

@@ -1,6 +1,6 @@
-"""Reads project, path, query and headers out of the head of a request to the Log Service.
+"""Parses project, path, query and headers of a request to the Log Service.
 
-Called by `sls.app` first; everything after works on the `Request` that is made here.
+Called first by `sls.app`; all later steps use the `Request` created here.
 """
 
 import re
@@ -17,15 +17,15 @@ NUMBER_DIGITS_MAX = 18
 HASH_KEY = re.compile(r"[0-9a-fA-F]{32}\Z")
 _PORT = re.compile(r":[0-9]*\Z")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{1,126}[a-z0-9]\Z")
-# Public, internal and accelerated names of the cloud's regions, below which a first label means a project.
+# The cloud's public, internal and accelerated hosts, below which a first label names a project.
 _CLOUD_HOST = re.compile(r"[a-z0-9-]{1,63}\.(log|sls)\.aliyuncs\.com\Z")
 _IPV4_HOST = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}\Z")
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`project` is "" for the service itself. `path` is decoded, `raw_path` as sent; names of headers are lower case.
+    """`project` is "" for the service itself. `path` is decoded, `raw_path` is as sent; header names are lower case.
 
-    `host` is the Host header without its port, and `port` what was cut off (`:9002`).
+    `host` is the Host header without its port, and `port` the part cut off (`:9002`).
     """
 
     method: str
@@ -44,7 +44,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def parse(request: HttpRequest, own_hosts: Collection[str]) -> Request:
-    """`own_hosts`: names of this machine, below which a first label means a project. Raises SlsError."""
+    """`own_hosts`: names of this machine, below which a first label names a project. Raises SlsError."""
     headers = _headers(request)
     sent_host = headers.get("host", "").lower()
     if not sent_host:
@@ -67,10 +67,10 @@ def parse(request: HttpRequest, own_hosts: Collection[str]) -> Request:
 
 
 def project_of_host(host: str, own_hosts: Collection[str]) -> str:
-    """The project that a host without its port names; "" where it names the service.
+    """The project in `host`, which has no port; "" if it names the service.
 
-    POLICY: of a name that is neither this machine's nor the cloud's the first label is the project, as a resolver or a
-    hosts file leads such names here.
+    POLICY: the first label of any other domain is a project too, since a resolver or a hosts file may point such
+    names to Sesame.
     """
     if host in own_hosts or "." not in host or host.startswith("["):
         return ""
@@ -80,7 +80,7 @@ def project_of_host(host: str, own_hosts: Collection[str]) -> str:
 
 
 def check_project_name(name: str) -> None:
-    """Raises SlsError for a name that no project may have."""
+    """Raises SlsError for an invalid project name."""
     if not _PROJECT.match(name):
         raise SlsError(
             "ParameterInvalid",
@@ -90,7 +90,7 @@ def check_project_name(name: str) -> None:
 
 
 def natural(text: str) -> int | None:
-    """Decimal digits; None for anything else, whatever its length."""
+    """Parses decimal digits; returns None for anything else, of any length."""
     if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
         return None
     return int(text)
@@ -105,7 +105,7 @@ def _headers(request: HttpRequest) -> dict[str, str]:
 
 
 def _query(raw: bytes) -> dict[str, str]:
-    """Form data. A name that is given twice is refused: one of the two values would be dropped."""
+    """Parses form data. Repeated names are refused, since one of the values would be ignored."""
     try:
         pairs = parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_PARAMETERS_MAX

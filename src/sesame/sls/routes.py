@@ -1,6 +1,6 @@
-"""Finds the operation that a request means in the table, and refuses what the operation does not understand.
+"""Finds the operation of a request in the table, and refuses parameters that it does not accept.
 
-Called by `sls.app`, before anything is touched.
+Called by `sls.app` before the request changes anything.
 """
 
 import msgspec
@@ -14,7 +14,7 @@ _PATTERNS = {tuple(path.strip("/").split("/")): operations for path, operations 
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`names` are what the path names: `logstore`, `shard`, `group`."""
+    """`names` are the parameters in the path: `logstore`, `shard`, `group`."""
 
     operation: Operation
     names: dict[str, str]
@@ -59,7 +59,7 @@ def route(request: Request) -> Route:
 
 
 def _named(segments: tuple[str, ...]) -> tuple[dict[tuple[str, str], Operation], dict[str, str]] | None:
-    """The operations on a path and what it names. Words of the table come before names: `lb` is no shard."""
+    """The operations at a path, and its parameters. Literal segments take precedence: `lb` is not a shard."""
     matches = ((operations, _match(pattern, segments)) for pattern, operations in _PATTERNS.items())
     found = [(operations, names) for operations, names in matches if names is not None]
     return min(found, key=lambda match: len(match[1]), default=None)

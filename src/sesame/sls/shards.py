@@ -1,4 +1,4 @@
-"""Operations on shards: listed, split, merged, and read from a cursor on (GetCursor, GetCursorTime, PullLogs).
+"""Operations on shards: list, split, merge, and read from a cursor (GetCursor, GetCursorTime, PullLogs).
 
 Called by `sls.app` through the table of operations.
 """
@@ -17,7 +17,7 @@ from sesame.store.logs.logstores.interface import Shard
 
 GROUPS_MAX = 1000
 SPLIT_MAX = 10
-# About what a record of a few fields takes in protobuf.
+# The approximate size in protobuf of a record with a few fields.
 RECORD_BYTES = 256
 
 
@@ -26,7 +26,7 @@ async def list_shards(call: Call) -> Answer:
 
 
 async def split_shard(call: Call) -> Answer:
-    """At the hash key `key`, or without one into `shardCount` equal parts."""
+    """Splits a shard at the hash key `key`, or without one into `shardCount` equal parts."""
     shard, key, count = shard_of(call), call.text("key").lower(), call.number("shardCount", 2)
     if key and not HASH_KEY.match(key):
         raise SlsError("ParameterInvalid", f"invalid mid hash: expected 32 hexadecimal digits, found '{key[:64]}'")
@@ -38,7 +38,7 @@ async def split_shard(call: Call) -> Answer:
 
 
 async def merge_shards(call: Call) -> Answer:
-    """With the shard that follows it."""
+    """Merges a shard with the one that follows it."""
     return _shards_answer(await call.store.merge_shards(call.project, call.logstore, shard_of(call)))
 
 

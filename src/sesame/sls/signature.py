@@ -1,6 +1,6 @@
-"""The request signatures V1 and V4 of the Log Service: what is signed (reference/companions.md §4.1, §4.2).
+"""The strings that the Log Service's signatures V1 and V4 cover (reference/companions.md §4.1, §4.2).
 
-Called by `sls.auth`. Pure functions over a `Request`; the signatures over it are in `identity.signatures`.
+Called by `sls.auth`. Pure functions of a `Request`; `identity.signatures` computes the signatures.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ _UNSIGNED_PREFIX = "x-log-meta-"
 
 
 def string_to_sign_v1(request: Request) -> bytes:
-    """`x-log-date` counts as the date where it is sent, and is itself not signed."""
+    """`x-log-date` replaces the date if it is sent, and is not signed as a header."""
     date = request.header("x-log-date") or request.header("date")
     head = [request.method, request.header("content-md5"), request.header("content-type"), date]
     lines = (f"{name}:{value}\n" for name, value in _log_headers(request) if name != "x-log-date")
@@ -22,7 +22,7 @@ def string_to_sign_v1(request: Request) -> bytes:
 
 
 def strings_to_sign_v4(request: Request, scope: Scope) -> list[bytes]:
-    """What the caller may have signed: SDKs differ in whether Host has its port and the path is encoded."""
+    """The strings that the client may have signed: SDKs differ in Host's port and in encoding the path."""
     paths = dict.fromkeys((request.path, request.raw_path))
     hosts = dict.fromkeys((request.host, request.host + request.port))
     return [_string_to_sign_v4(request, scope, path, host) for path in paths for host in hosts]
@@ -48,7 +48,7 @@ def _string_to_sign_v4(request: Request, scope: Scope, path: str, host: str) -> 
 
 
 def _log_headers(request: Request) -> list[tuple[str, str]]:
-    """The headers that both versions sign, by name."""
+    """The headers that both versions sign, sorted by name."""
     return sorted(
         (name, value)
         for name, value in request.headers.items()

@@ -1,4 +1,4 @@
-"""Operations that write logs: PutLogs in protobuf, and web tracking in JSON or in the query of a URL.
+"""Operations that write logs: PutLogs in protobuf, and web tracking in JSON or in the query string.
 
 Called by `sls.app` through the table of operations.
 """
@@ -20,13 +20,13 @@ from sesame.sls.logstores import APPEND_META, TRACKING
 from sesame.sls.request import HASH_KEY
 
 OLDEST_S, NEWEST_S = 7 * 86400, 15 * 60
-# The names of a query row's own columns, which no field may have.
+# Names of built-in columns of query results, which fields cannot have.
 RESERVED_KEYS = frozenset({"__time__", "__source__", "__topic__"})
 TRACK_VERSION = "APIVersion"
-# Tiny records take far more memory than their bytes: bodies from this size on are read one at a time.
+# Tiny records take far more memory than their bytes, so larger bodies are parsed one at a time.
 ALONE_BYTES = LOGS_BYTES_MAX // 10
 _NS = 1_000_000_000
-# One transparent pixel.
+# A GIF of one transparent pixel.
 _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
 
@@ -40,7 +40,7 @@ class _Tracked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def put_logs(call: Call) -> Answer:
-    """To the shard of the header `x-log-hashkey`; without it, the shards take turns."""
+    """Writes to the shard of the header `x-log-hashkey`; without it, to each shard in turn."""
     key = call.request.header("x-log-hashkey")
     await _append(call, await _read_group(call), hash_key=_checked(key, "x-log-hashkey") if key else None)
     return EMPTY
@@ -58,7 +58,7 @@ def _checked(key: str, name: str) -> str:
 
 
 async def track(call: Call) -> Answer:
-    """Many logs in JSON, without a signature."""
+    """Writes many logs in JSON, without a signature."""
 
     def read() -> LogGroup:
         sent = call.json(_Tracked, "PostBodyInvalid")
@@ -72,7 +72,7 @@ async def track(call: Call) -> Answer:
 
 
 async def track_one(call: Call) -> Answer:
-    """One log in the query, without a signature."""
+    """Writes one log from the query string, without a signature."""
     await _track_query(call, {})
     return EMPTY
 
@@ -83,14 +83,14 @@ async def track_gif(call: Call) -> Answer:
 
 
 async def track_gif_with_agent(call: Call) -> Answer:
-    """As `track_gif`, with the two fields that the browser tells of itself."""
+    """Like `track_gif`, with the browser's User-Agent and Referer as additional fields."""
     own = {"__userAgent__": call.request.header("user-agent"), "__referer__": call.request.header("referer")}
     await _track_query(call, own)
     return Answer(headers={"Content-Type": "image/gif"}, body=_GIF)
 
 
 async def preflight(call: Call) -> Answer:
-    """What a browser asks before it sends JSON from a page of another origin."""
+    """Answers the CORS preflight of a browser that sends JSON from a page of another origin."""
     asked = call.request.header("access-control-request-headers", "*")
     return Answer(
         headers={
@@ -111,7 +111,7 @@ async def _track_query(call: Call, own: dict[str, str]) -> None:
 
 
 async def require_tracking(call: Call) -> None:
-    """Before a body is read, as nobody has proven who sends it. Raises SlsError."""
+    """Runs before the body is read, since the sender is not authenticated. Raises SlsError."""
     logstore = await call.store.logstore(call.project, call.logstore)
     if not logstore.options.get(TRACKING):
         raise SlsError(
@@ -120,7 +120,7 @@ async def require_tracking(call: Call) -> None:
 
 
 def _tracked_record(call: Call, fields: dict[str, str]) -> LogRecord:
-    """Its time is now: pages do not know it."""
+    """A record with the current time: pages send none."""
     now_ns = int(call.dependencies.clock() * _NS)
     contents = tuple((key, value) for key, value in fields.items() if key != "__time__")
     return LogRecord(now_ns // _NS, now_ns % _NS, contents)

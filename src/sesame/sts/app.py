@@ -1,6 +1,6 @@
-"""The STS endpoint: takes a request through body, parse, signature, operation; answers JSON or XML.
+"""The STS endpoint: runs each request through body, parsing, signature and operation; answers in JSON or XML.
 
-Served by `_endpoints` on a port of its own. A failure of ours is logged, and answered without internals.
+Served by `_endpoints` on its own port. Internal failures are logged, and answered without details.
 """
 
 import re
@@ -35,16 +35,16 @@ _REFUSAL_CODES = {
     Reason.OVERLOADED: "ServiceUnavailable",
 }
 
-# What no XML document may hold. To name all that one may hold instead would take 5 ms more to compile.
+# Characters that XML forbids. A pattern of the allowed characters takes 5 ms longer to compile.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]|[\ud800-\udfff]|[\ufffe\uffff]")
 
 log = structlog.get_logger(__name__)
 
 
 class StsDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock` gives Unix seconds; times of signatures are compared with `callers_clock`.
+    """`clock` gives Unix seconds; the times of signatures are compared with `callers_clock`.
 
-    `nonces`: those that other endpoints know too.
+    `nonces` are shared with the other endpoints.
     """
 
     authentication: Authentication
@@ -72,7 +72,7 @@ class StsEndpoint:
         except StsError as error:
             answer = self._refusal(error, request_id, xml)
         except Exception:
-            # Whatever it was, the caller learns only that it was our fault.
+            # Callers see no details of an internal failure.
             log.exception("the STS endpoint failed", request_id=request_id, method=exchange.request.method)
             answer = self._refusal(StsError("InternalError"), request_id, xml)
         else:
@@ -81,7 +81,7 @@ class StsEndpoint:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
 
     def refuse(self, refusal: Refusal) -> HttpAnswer:
-        """What the HTTP server refuses before it comes to be a request, in the API's form."""
+        """Answers a request that the HTTP server refused before parsing it, in the API's form."""
         return self._refusal(StsError(_REFUSAL_CODES[refusal.reason], refusal.message), _new_request_id(), xml=True)
 
     def _answer(self, http: HttpRequest, body: bytes) -> tuple[str, Mapping[str, Any]]:
@@ -120,7 +120,7 @@ async def _body(exchange: Exchange) -> bytes:
 
 
 def _written(document: Mapping[str, Any], root: str, xml: bool) -> tuple[bytes, bytes]:
-    """The bytes of an answer and their media type."""
+    """Encodes an answer; returns its bytes and media type."""
     if not xml:
         return msgspec.json.encode(document), b"application/json;charset=utf-8"
     element = Element(root)

@@ -1,6 +1,6 @@
-"""Proves who sends a request to STS: key, token, signature and time, in both wire forms.
+"""Authenticates requests to STS in both wire forms: key, token, signature and time.
 
-Called by `sts.app`. Only the wire forms are here: whose key it is, `identity.authentication` says.
+Called by `sts.app`. Handles only the wire forms; `identity.authentication` looks up whose key it is.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ class Authenticator:
     def __init__(
         self, authentication: Authentication, clock: Callable[[], float], nonces: UsedNonces | None = None
     ) -> None:
-        """`nonces`, where others know them too."""
+        """`nonces` may be shared with other endpoints."""
         self._authentication = authentication
         self._clock = clock
         self._nonces = nonces or UsedNonces(clock)
 
     def authenticate(self, request: Request) -> Caller:
-        """Who sends the request, all of which its signature covers. Raises StsError for what does not hold."""
+        """The sender of the request, which the signature covers completely. Raises StsError for an invalid proof."""
         if request.acs is not None:
             return self._by_acs(request, request.acs)
         return self._by_rpc(request)
@@ -64,7 +64,7 @@ class Authenticator:
         for name in (acs_signature.DATE, acs_signature.NONCE, acs_signature.BODY_SHA256):
             if name not in headers:
                 raise missing(name.decode())
-        # What is asked for stands in headers, and what a body means.
+        # The signature must cover the headers that name the action and, with a body, the header that defines its type.
         meant = (b"content-type",) if request.body else ()
         for name in (acs_signature.DATE, acs_signature.NONCE, b"x-acs-action", b"x-acs-version", *meant):
             if name in headers and not authorization.signs(name):
@@ -97,7 +97,7 @@ class Authenticator:
 
 
 def rpc_string_to_sign(method: str, parameters: Mapping[str, str]) -> str:
-    """Of RPC 1.0: every parameter but the signature itself, also the empty ones, in order."""
+    """The string that RPC 1.0 signs: every parameter except the signature, including empty ones, sorted."""
     items = sorted((_quoted(k), _quoted(v)) for k, v in parameters.items() if k != "Signature")
     query = "&".join(f"{name}={value}" for name, value in items)
     return f"{method}&%2F&{_quoted(query)}"

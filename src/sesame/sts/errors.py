@@ -1,13 +1,13 @@
-"""What the STS endpoint refuses, with the codes, statuses and texts of its API (reference/companions.md §2.3).
+"""Errors of the STS endpoint, with the codes, statuses and texts of its API (reference/companions.md §2.3).
 
-Raised by every module of this package; `sts.app` writes them as the caller reads them.
+Raised by every module of this package; `sts.app` encodes them for the caller.
 """
 
 import re
 
 from sesame.model.errors import CallerError
 
-# code: (status, message); a caller may word it more closely.
+# code: (status, message); a caller may give a more specific message.
 _CATALOGUE: dict[str, tuple[int, str]] = {
     "EntityNotExist.Role": (404, "The specified Role not exists."),
     "InternalError": (500, "The request processing has failed due to some unknown error."),
@@ -37,7 +37,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
 
 
 class StsError(CallerError):
-    """One refusal. `code` is a key of the catalogue, which has its status."""
+    """An error whose `code` is a key of the catalogue, which has its status."""
 
     def __init__(self, code: str, message: str = "") -> None:
         status, usual = _CATALOGUE[code]
@@ -47,12 +47,12 @@ class StsError(CallerError):
 
 
 def with_details(code: str, details: str) -> StsError:
-    """The catalogue's text, and after it what it does not say."""
+    """The catalogue's text with `details` appended."""
     return StsError(code, f"{_CATALOGUE[code][1]} {details}")
 
 
 def shown(text: str) -> str:
-    """What a caller sent as an error may repeat it: short, and plain text."""
+    """Shortens text from a request to plain ASCII, for use in an error message."""
     return re.sub(r"[^ -~]", "?", text[:64])
 
 

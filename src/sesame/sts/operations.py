@@ -1,6 +1,6 @@
-"""The operations of STS (reference/companions.md §2.2): who am I, and let me act in a role.
+"""The operations of STS (reference/companions.md §2.2): GetCallerIdentity and AssumeRole.
 
-Called by `sts.app` with a proven caller. Each answers the fields of the API, in their order.
+Called by `sts.app` with an authenticated caller. Each returns the API's fields, in the API's order.
 """
 
 import re
@@ -27,7 +27,7 @@ _SESSION = re.compile(r"[A-Za-z0-9.@_-]{2,64}\Z")
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}\Z", re.ASCII)
 _SOURCE_IDENTITY = re.compile(r"[\w+=,.@-]{2,64}\Z", re.ASCII)
 _ASSUME_ROLE = frozenset({"RoleArn", "RoleSessionName", "Policy", "DurationSeconds", "ExternalId", "SourceIdentity"})
-# Of the signature, and what clients send beside it.
+# Parameters of the signature, and others that clients send with every request.
 _COMMON = frozenset(
     {
         "Action", "Version", "Format", "AccessKeyId", "SignatureMethod", "SignatureVersion", "SignatureNonce",
@@ -44,7 +44,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def run(call: Call) -> Mapping[str, Any]:
-    """What the action answers, less the request's id. Raises StsError."""
+    """Runs the action and returns its answer, without the request id. Raises StsError."""
     operation = _OPERATIONS.get(call.request.action)
     if operation is None:
         raise StsError("InvalidAction.NotFound")
@@ -140,7 +140,7 @@ def _get_caller_identity(call: Call) -> Mapping[str, Any]:
             "Arn": f"acs:ram::{principal.account_id}:assumed-role/{principal.role.lower()}/{principal.session}",
         }
     if principal.kind is not PrincipalKind.ACCOUNT:
-        # Lent to upload code, and good for nothing else.
+        # Keys lent for uploading code have no other rights.
         raise StsError("NoPermission")
     return {
         "IdentityType": "Account",
@@ -152,7 +152,7 @@ def _get_caller_identity(call: Call) -> Mapping[str, Any]:
 
 
 def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
-    """A parameter that changes nothing would be dropped in silence."""
+    """Refuses parameters that the action would ignore."""
     for name in request.parameters:
         if name not in known and name not in _COMMON:
             raise StsError("InvalidParameter", f"The parameter {shown(name)} is not known to {request.action}.")

@@ -1,7 +1,7 @@
-"""Reads a request to STS, in either of its two wire forms (reference/companions.md §2.1).
+"""Parses a request to STS in either of its two wire forms (reference/companions.md §2.1).
 
-RPC 1.0 has all in parameters, those of the signature included; with ACS3-HMAC-SHA256 headers say what is asked for and
-who asks. Parameters stand in the query and in a form as the body, and mean the same there. No other body is read.
+RPC 1.0 has everything in parameters, including the signature; ACS3-HMAC-SHA256 has the action and the signature in
+headers. Parameters may be in the query or in a form as the body, with the same meaning. Other bodies are refused.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _METHODS = ("GET", "POST")
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`headers` by name in lower case; `parameters` of query and body; `acs` where the request signs by ACS3."""
+    """`headers` are keyed by lower-case name, `parameters` are of query and body, `acs` is for ACS3 signatures."""
 
     http: HttpRequest
     headers: Mapping[str, str]
@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True):
         return (self.headers.get("x-acs-version", "") if self.acs else "") or self.parameters.get("Version", "")
 
     def required(self, name: str) -> str:
-        """Raises StsError for a parameter that is absent or empty."""
+        """Raises StsError if the parameter is absent or empty."""
         value = self.parameters.get(name, "")
         if not value:
             raise missing(name)
@@ -45,7 +45,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def wants_xml(http: HttpRequest, body: bytes = b"") -> bool:
-    """RPC answers XML unless it is asked for JSON, as the API says; with ACS3 the Accept header decides."""
+    """RPC answers XML unless the request asks for JSON, as in the cloud; with ACS3 the Accept header decides."""
     formats = [value.upper() for name, value in _parameters(http, body) if name == "Format"]
     if formats:
         return formats[0] != "JSON"
@@ -55,7 +55,7 @@ def wants_xml(http: HttpRequest, body: bytes = b"") -> bool:
 
 
 def parse(http: HttpRequest, body: bytes) -> Request:
-    """Raises StsError for what is no request of the API."""
+    """Raises StsError for a request that the API does not have."""
     if http.method not in _METHODS:
         raise StsError("UnsupportedHTTPMethod")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in http.headers}
@@ -64,7 +64,9 @@ def parse(http: HttpRequest, body: bytes) -> Request:
     parameters: dict[str, str] = {}
     for name, value in _parameters(http, body):
         if name in parameters:
-            raise StsError("InvalidParameter", f"The parameter {shown(name)} is there more than once: send it once.")
+            raise StsError(
+                "InvalidParameter", f"The request has the parameter {shown(name)} more than once: send it once."
+            )
         parameters[name] = value
     sent = headers.get("authorization", "").encode("latin-1")
     acs = acs_signature.parse(sent) if sent else None
@@ -83,7 +85,7 @@ def parse(http: HttpRequest, body: bytes) -> Request:
 
 
 def _parameters(http: HttpRequest, body: bytes) -> list[tuple[str, str]]:
-    """Of the query, and of the body where it is a form."""
+    """The parameters of the query, and of the body if it is a form."""
     return _items(http.query) + (_items(body) if body and _is_form(http) else [])
 
 
