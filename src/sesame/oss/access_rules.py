@@ -1,6 +1,6 @@
-"""Enforces what a bucket's settings say of access beside policies and ACLs: public access block, payer, referers.
+"""Enforces a bucket's access settings besides policies and ACLs: public access block, requester pays, referers.
 
-Called by `oss.app` for every request before its operation runs. Each rule only refuses; none lets anyone in.
+Called by `oss.app` for every request before its operation runs. The rules only deny access, never grant it.
 """
 
 from urllib.parse import urlsplit
@@ -17,19 +17,19 @@ REFERER_CHARS_MAX = 2048
 
 
 def blocks_public_access(buckets: Buckets, bucket: Bucket) -> bool:
-    """Whether the bucket or its account lets no ACL give access to everyone."""
+    """Whether the bucket or its account forbids ACLs that grant access to everyone."""
     return bucket.blocks_public_access or buckets.account(bucket.account_id).blocks_public_access
 
 
 def check_public_acl(request: Request, buckets: Buckets, bucket: Bucket) -> None:
-    """Raises OssError AccessDenied where the request asks for a public ACL that the bucket or its account blocks."""
+    """Raises OssError AccessDenied if the request sets a public ACL that the bucket or its account blocks."""
     for header, kind in (("x-oss-acl", "bucket"), ("x-oss-object-acl", "object")):
         if request.header(header).startswith("public-") and blocks_public_access(buckets, bucket):
             raise OssError("AccessDenied", f"Put public {kind} acl is not allowed.")
 
 
 def check_payer(request: Request, caller: Caller, bucket: Bucket) -> None:
-    """Raises OssError AccessDenied for another account that does not say that it pays, and for anonymous requests."""
+    """Raises OssError AccessDenied for another account that does not agree to pay, and for anonymous requests."""
     if not bucket.requester_pays or caller.principal.account_id == bucket.account_id:
         return
     payer = request.header("x-oss-request-payer") or request.query.get("x-oss-request-payer", "")
@@ -38,7 +38,7 @@ def check_payer(request: Request, caller: Caller, bucket: Bucket) -> None:
 
 
 def check_referer(request: Request, bucket: Bucket) -> None:
-    """Raises OssError AccessDenied. Requests that are signed by a header come from programs and are not asked."""
+    """Raises OssError AccessDenied. Exempts requests signed by a header, which come from programs."""
     rules = bucket.referer
     if rules is None or request.header("authorization") or not request.key:
         return

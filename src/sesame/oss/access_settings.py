@@ -1,6 +1,6 @@
-"""Settings that decide who reaches a bucket: public access block, requester pays, referers, direct reads of archives.
+"""Bucket settings that control access: public access block, requester pays, referers, direct reads of archives.
 
-Routed to by `oss.routes`. They are enforced by `oss.access_rules` and, for reads of archives, by `oss.restore`.
+Routed to by `oss.routes`. `oss.access_rules` enforces them; `oss.restore` enforces the one for archives.
 """
 
 import msgspec
@@ -105,7 +105,7 @@ async def put_referer(call: Call) -> Answer:
 
 
 async def change_bucket(call: Call, **changes: object) -> None:
-    """Raises OssError NoSuchBucket."""
+    """Replaces fields of the bucket. Raises OssError NoSuchBucket."""
 
     def change(bucket: Bucket) -> Bucket:
         changed: Bucket = msgspec.structs.replace(bucket, **changes)

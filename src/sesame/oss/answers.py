@@ -1,6 +1,6 @@
-"""What an operation answers: a status, headers and bytes or a byte range of an object; and errors as OSS's XML.
+"""An operation's answer: a status, headers and bytes or a byte range of an object; and errors in OSS's XML.
 
-Built by the operations, sent by `oss.app`. Objects are streamed, never held whole.
+Built by the operations, sent by `oss.app`. Objects are streamed, never held in memory completely.
 """
 
 import base64
@@ -16,15 +16,15 @@ from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
 from sesame.store.objects.reader import Reader
 
-# Clients refuse headers of 64 KB; an error that quotes the request back may be longer.
+# Clients refuse headers of 64 KB, and an error that quotes the request may be longer.
 HEADER_XML_BYTES_MAX = 4096
 HOST_CHARS_MAX = 255
-# oss2 reads 4096 bytes of an error; a longer one has no code for it. Only what was to be signed is quoted whole.
+# oss2 reads only 4096 bytes of an error and finds no code in a longer one. Only the string to sign is quoted in full.
 DETAIL_CHARS_MAX = 512
 
 
 class ByteRange(msgspec.Struct, frozen=True):
-    """Bytes of an opened object that are still to be sent, compressed with `gzip`; the sender closes the reader."""
+    """Bytes of an open object to send, compressed if `gzip`; the sender closes the reader."""
 
     reader: Reader
     start: int
@@ -33,7 +33,7 @@ class ByteRange(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`headers` by their names on the wire. Content-Length is set when it is sent, save where it is given (HEAD)."""
+    """`headers` are keyed by their names on the wire. Content-Length is added on sending, unless given (HEAD)."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -45,9 +45,8 @@ def xml_answer(name: str, content: xml.Content) -> Answer:
 
 
 def error_answer(error: OssError, method: str, request_id: str, host: str) -> Answer:
-    """On HEAD, which has no body, the XML is sent in a header: without it 404 could be bucket or key (§1.8).
-
-    There it omits the details when they are long.
+    """The XML document of an error. Answers to HEAD have no body, so it is sent in a header: without it, a client
+    cannot tell whether the bucket or the key is missing (§1.8). The header omits details that are too long.
     """
     if error.status == 304:
         return Answer(status=304, headers=error.headers)
@@ -72,7 +71,7 @@ def error_answer(error: OssError, method: str, request_id: str, host: str) -> An
 
 
 def key_encoder(request: Request) -> Callable[[str], str]:
-    """How keys are written into XML: percent-encoded when asked for, since XML cannot hold every character."""
+    """How to write keys into XML: percent-encoded on request, since XML cannot represent every character."""
     return (lambda key: quote(key, safe="")) if request.query.get("encoding-type") == "url" else str
 
 

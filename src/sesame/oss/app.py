@@ -1,6 +1,6 @@
-"""The OSS endpoint: an ASGI callable that takes a request through parse, bucket, signature, route, rights, operation.
+"""The OSS endpoint, an ASGI callable: runs each request through parsing, signature, routing, permissions, operation.
 
-Served by `_endpoints` on a port of its own. A failure of ours is logged, and answered without internals.
+Served by `_endpoints` on its own port. Internal failures are logged, and answered without details.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 
 SEND_BYTES = 256 * 1024
-# Speed before size: most callers are on this machine.
+# Prefers speed to size: most callers are on this machine.
 GZIP_LEVEL = 1
 SERVER = "AliyunOSS"
 _REFUSAL_CODES = {
@@ -56,11 +56,11 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock` gives Unix seconds; dates of signatures are compared with `callers_clock`, if it is given.
+    """`clock` gives Unix seconds; the dates of signatures are compared with `callers_clock`, if given.
 
-    Below `virtual_hosts` the first label of a Host header means a bucket.
+    In a Host header below `virtual_hosts`, the first label names a bucket.
 
-    With `strict_region`, V4 signatures for another region than `region` are refused, as the real service does.
+    With `strict_region`, V4 signatures for a region other than `region` are refused, as the real service does.
     """
 
     buckets: Buckets
@@ -124,7 +124,7 @@ class OssEndpoint:
         await _send(receive, send, answer, headers)
 
     def refuse(self, refusal: Refusal) -> HttpAnswer:
-        """What the HTTP server refuses before it comes to be a request, in OSS's form."""
+        """Answers a request that the HTTP server refused before parsing it, in OSS's form."""
         request_id = secrets.token_hex(12).upper()
         answer = error_answer(OssError(_REFUSAL_CODES[refusal.reason], refusal.message), "", request_id, "")
         assert isinstance(answer.body, bytes)
@@ -138,7 +138,7 @@ class OssEndpoint:
         return HttpAnswer(answer.status, lines, answer.body)
 
     async def _answer(self, scope: Any, receive: Any, request_id: str) -> tuple[Answer, bool]:
-        """The answer, and whether the connection can serve another request afterwards."""
+        """Returns the answer, and whether the connection can serve another request afterwards."""
         method = scope["method"]
         body: Body | None = None
         for_browsers: dict[str, str] = {}
@@ -159,7 +159,7 @@ class OssEndpoint:
             refusal = OssError("ServiceUnavailable", "The store of this server does not answer. Please try again.")
             answer = error_answer(refusal, method, request_id, _host(scope))
         except Exception as error:
-            # Whatever else it was, the caller learns only that it was our fault.
+            # Callers see no details of an internal failure.
             log.exception("the OSS endpoint failed", request_id=request_id, method=method)
             full = full_disk_in(error) is not None
             failure = OssError("ServiceUnavailable", _FULL) if full else OssError("InternalError")
@@ -168,13 +168,13 @@ class OssEndpoint:
         return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
 
     async def _operate(self, request: Request, body: Body, found: Bucket | None, request_id: str) -> Answer:
-        """In the order of reference/companions.md §1.7."""
+        """Runs the checks and the operation in the order of reference/companions.md §1.7."""
         if request.bucket and found is None and not may_create_bucket(request):
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
         caller = self._authenticator.authenticate(request)
         operation = route(request)
         if found is None and operation is SETS_BUCKET_ACL:
-            # As in the cloud, it makes the bucket that it is to be the ACL of.
+            # As in the cloud, PutBucketAcl creates a missing bucket.
             operation = CREATES_BUCKET
         creates = operation.action == "oss:PutBucket"
         if request.bucket and found is None and not creates:
@@ -183,7 +183,7 @@ class OssEndpoint:
             check_referer(request, found)
             check_payer(request, caller, found)
         call = Call(self._dependencies, request, caller, body, found, request_id)
-        # A bucket that is to be made is the caller's own, as far as rights go.
+        # A bucket being created counts as the caller's own when rights are checked.
         named = Bucket(request.bucket, caller.principal.account_id) if creates else found
         if operation.action:
             await call.require(AccessRequest(operation.action, named, request.key))
@@ -193,7 +193,7 @@ class OssEndpoint:
 
 
 async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str, str]) -> None:
-    """Sends the answer. Stops reading a large object when the client hangs up."""
+    """Sends the answer. Stops reading a large object when the client disconnects."""
     body = answer.body
     if isinstance(body, bytes):
         if answer.status not in (204, 304):
@@ -220,7 +220,7 @@ async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str,
 
 
 async def _hung_up(receive: Receive) -> None:
-    """Returns when the connection is gone. What was not read of the body until then is dropped."""
+    """Returns when the client has disconnected. Discards what remains of the request's body."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -250,13 +250,13 @@ async def _packed(byte_range: ByteRange) -> AsyncIterator[bytes]:
 
 
 def _header_bytes(value: str) -> bytes:
-    """Stored headers go out as they came in: as UTF-8. What would end the header's line is not let through."""
+    """Encodes a header as UTF-8, with characters that would end the line replaced by spaces."""
     return re.sub(r"[\r\n\0]", " ", value).encode()
 
 
 def _may_leave_out_its_body(scope: Any) -> bool:
-    """Whether what follows on the connection may be a body or another request, so that it must be closed: the client
-    waits for "100 Continue" and gets an answer instead, or announces a body where none is usual.
+    """Whether the next bytes on the connection may be the body of this request, so that the connection must be closed:
+    the client awaits "100 Continue" and gets an answer instead, or a GET or HEAD announces a body.
     """
     headers = dict(scope["headers"])
     announced = headers.get(b"content-length", b"0") != b"0"

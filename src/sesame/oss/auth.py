@@ -1,6 +1,6 @@
-"""Proves who sends a request: key, token, signature, time, in the order of reference/companions.md §1.7.
+"""Authenticates a request: key, token, signature and time, in the order of reference/companions.md §1.7.
 
-Called by `oss.app` for every request. Only OSS's wire form is here: whose key it is, `identity.authentication` says.
+Called by `oss.app` for every request. Handles only OSS's wire form; `identity.authentication` looks up whose key it is.
 """
 
 import hmac
@@ -25,7 +25,7 @@ from sesame.oss.signature import (
 
 _CODES = {
     Refusal.UNKNOWN_KEY: "InvalidAccessKeyId",
-    # Temporary keys exist only together with their token.
+    # A temporary key is unknown without its token.
     Refusal.MISSING_TOKEN: "InvalidAccessKeyId",
     Refusal.FORGED_TOKEN: "InvalidSecurityToken",
     Refusal.TOKEN_OF_ANOTHER_KEY: "AccessKeyIdAndSecurityTokenNotMatch",
@@ -42,7 +42,7 @@ class Authenticator:
         self._region = region
 
     def authenticate(self, request: Request) -> Caller:
-        """Raises OssError with the code for what does not hold."""
+        """The sender of the request. Raises OssError with the code for an invalid proof."""
         proof = presented(request)
         if proof is None:
             return ANONYMOUS_CALLER
@@ -56,14 +56,14 @@ class Authenticator:
         return caller
 
     def identify(self, access_key_id: str, token: str) -> Caller:
-        """Raises OssError with the code for what is wrong with the key or its token."""
+        """The owner of a key. Raises OssError with the code for an invalid key or token."""
         try:
             return self._authentication.identify(access_key_id, token)
         except CredentialsRefused as refused:
             raise OssError(_CODES[refused.refusal], details={"OSSAccessKeyId": access_key_id}) from refused
 
     def _check_expiry(self, request: Request, proof: Presented) -> None:
-        """V1 and V2 links say when they end; V4 links say when they were made and how long they hold."""
+        """V1 and V2 links contain their end; V4 links contain when they were made and for how long they are valid."""
         now = self._clock()
         expires = natural(proof.expires, LARGEST_NUMBER)
         if expires is None:
@@ -113,7 +113,7 @@ class Authenticator:
 
 
 def _signatures(request: Request, proof: Presented, secret: str) -> list[tuple[bytes, str]]:
-    """What was to be signed and the right signature over it; for V1 in every reading of unknown sub-resources."""
+    """The strings to sign with their expected signatures; for V1, one for each reading of unknown sub-resources."""
     if proof.scheme is Scheme.V4 and proof.scope is not None:
         text = string_to_sign_v4(request, _v4_date(request, proof), proof.scope, proof.additional_headers)
         return [(text, sign_v4(secret, text, proof.scope))]

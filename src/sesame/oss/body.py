@@ -1,6 +1,6 @@
-"""The body of a request as it arrives: chunk by chunk for objects, whole for the small XML documents.
+"""A request's body as it arrives: chunk by chunk for objects, complete for the small XML documents.
 
-Made by `oss.app` around ASGI's `receive`. Reads only as fast as the operation does, so that memory stays flat.
+Created by `oss.app` around ASGI's `receive`. Reads only as fast as the operation, so memory use stays constant.
 """
 
 import base64
@@ -17,7 +17,7 @@ MD5_BYTES = 16
 
 
 class ClientGone(Exception):
-    """The connection ended before the body did, so no answer can be sent."""
+    """The connection ended before the request's body, so no answer can be sent."""
 
 
 class Body:
@@ -31,7 +31,7 @@ class Body:
         return self._chunks()
 
     async def whole(self, limit_bytes: int) -> bytes:
-        """Raises OssError EntityTooLarge, and InvalidDigest when Content-MD5 says something else."""
+        """Reads the complete body. Raises OssError EntityTooLarge, and InvalidDigest if Content-MD5 differs."""
         chunks, size = [], 0
         async for chunk in self:
             chunks.append(chunk)
@@ -43,7 +43,7 @@ class Body:
         return body
 
     def require_length(self) -> None:
-        """Raises OssError MissingContentLength for a body that says neither its length nor that it is chunked."""
+        """Raises OssError MissingContentLength if the request has neither Content-Length nor Transfer-Encoding."""
         if not self._request.header("content-length") and not self._request.header("transfer-encoding"):
             raise OssError("MissingContentLength")
 
@@ -51,7 +51,7 @@ class Body:
         return natural(self._request.header("content-length"), LARGEST_NUMBER)
 
     def expected_md5(self) -> bytes | None:
-        """What Content-MD5 promises, None without it. Raises OssError InvalidDigest."""
+        """The digest in Content-MD5; None without the header. Raises OssError InvalidDigest."""
         header = self._request.header("content-md5")
         if not header:
             return None

@@ -1,7 +1,6 @@
-"""Create, list, delete and describe buckets.
+"""Creates, lists, deletes and describes buckets.
 
-Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`control.buckets`).
-Objects are only counted.
+Routed to by `oss.routes`. The catalog stores buckets (`control.buckets`); objects are only counted here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,12 +19,12 @@ from sesame.oss.object_properties import tag_set
 from sesame.store.objects.reader import Totals
 
 REDUNDANCIES = ("LRS", "ZRS")
-# As BucketStat calls the storage classes, in their order.
+# BucketStat's names of the storage classes, in the order of STORAGE_CLASSES.
 _STAT_NAMES = ("Standard", "InfrequentAccess", "Archive", "ColdArchive", "DeepColdArchive")
 
 
 async def list_buckets(call: Call) -> Answer:
-    """The buckets of the caller's account. The elements for paging appear only where there is another page."""
+    """Lists the buckets of the caller's account. Paging elements are present only if another page follows."""
     query, account_id = call.request.query, call.caller.principal.account_id
     prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
     wanted = _wanted_tags(query.get("tagging", ""))
@@ -61,12 +60,12 @@ def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
 
 
 def _tags_of(call: Call, record: Record) -> list[xml.Element]:
-    """Told where buckets are asked for by theirs."""
+    """Included only if the request filters buckets by tags."""
     return [("Tagging", [tag_set(record.document.tags)])] if call.request.query.get("tagging") else []
 
 
 def _wanted_tags(text: str) -> dict[str, str]:
-    """`"k1":"v1","k2":"v2"`, all of which a bucket must have. Raises OssError InvalidArgument."""
+    """Parses `"k1":"v1","k2":"v2"`; a bucket must have all of these tags. Raises OssError InvalidArgument."""
     try:
         return msgspec.json.decode(f"{{{text}}}", type=dict[str, str])
     except msgspec.MsgspecError as error:
@@ -74,7 +73,7 @@ def _wanted_tags(text: str) -> dict[str, str]:
 
 
 async def list_regions(call: Call) -> Answer:
-    """The one region there is, at the address that the caller used. Raises OssError NoSuchRegion for another."""
+    """Lists the only region, with the endpoint that the caller used. Raises OssError NoSuchRegion for another."""
     mine = f"oss-{call.dependencies.region}"
     if call.request.query["regions"] not in ("", mine):
         raise OssError("NoSuchRegion", details={"Region": call.request.query["regions"]})
@@ -174,7 +173,7 @@ async def get_bucket_stat(call: Call) -> Answer:
 
 
 async def list_live_channels(call: Call) -> Answer:
-    """Always empty; clients ask before they delete a bucket."""
+    """Always empty; clients list live channels before they delete a bucket."""
     return xml_answer(
         "ListLiveChannelResult",
         [
@@ -197,7 +196,7 @@ def _by_storage_class(totals: Totals) -> Iterator[xml.Element]:
 
 
 def _description(call: Call, record: Record) -> list[xml.Element]:
-    """Clients use the endpoints for their next requests, so these are the address that the request came to."""
+    """Clients send their next requests to the endpoints in it, so these are the address of this request."""
     bucket: Bucket = record.document
     return [
         ("Name", bucket.bucket_name),

@@ -1,7 +1,6 @@
-"""Tags and CORS rules of a bucket, and the true answers about settings that cannot be made here.
+"""Tags and CORS rules of a bucket, and the answers for settings that Sesame does not support.
 
-Routed to by `oss.routes`; the rules for browsers are applied by `oss.cors`.
-A setting that nothing obeys is never kept.
+Routed to by `oss.routes`; `oss.cors` applies the CORS rules. Settings without an effect are never stored.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,10 +36,10 @@ async def put_tags(call: Call) -> Answer:
 
 
 async def delete_tags(call: Call) -> Answer:
-    """All of them, or those that `tagging=a,b` names."""
+    """Deletes all tags, or those in `tagging=a,b`."""
     named = call.request.query["tagging"]
-    gone = named.split(",") if named else list(call.bucket.tags)
-    await change_bucket(call, tags={name: value for name, value in call.bucket.tags.items() if name not in gone})
+    deleted = named.split(",") if named else list(call.bucket.tags)
+    await change_bucket(call, tags={name: value for name, value in call.bucket.tags.items() if name not in deleted})
     return Answer(status=204)
 
 
@@ -66,7 +65,7 @@ async def delete_cors(call: Call) -> Answer:
 
 
 def unset(name: str, content: xml.Content = ()) -> Callable[[Call], Awaitable[Answer]]:
-    """The answer about a setting that is never made and that the API describes as empty."""
+    """Answers for a setting that is never set and that the API then describes as empty."""
 
     async def answer(_call: Call) -> Answer:
         return xml_answer(name, content)
@@ -75,7 +74,7 @@ def unset(name: str, content: xml.Content = ()) -> Callable[[Call], Awaitable[An
 
 
 def missing(code: str) -> Callable[[Call], Awaitable[Answer]]:
-    """The answer about a setting that is never made and that the API reports as missing."""
+    """Answers for a setting that is never set and that the API then reports as missing."""
 
     async def answer(call: Call) -> Answer:
         raise OssError(code, details={"BucketName": call.bucket.bucket_name})
@@ -91,7 +90,7 @@ def _read_rule(element: Element) -> CorsRule:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(child.text or "" for child in element.findall(name))
 
-    # One of the official SDKs writes methods in lower case; the names of headers have no case.
+    # One of the official SDKs writes methods in lower case; header names are case-insensitive.
     rule = CorsRule(
         origins=texts("AllowedOrigin"),
         methods=tuple(method.upper() for method in texts("AllowedMethod")),

@@ -1,6 +1,6 @@
-"""One request on its way through an operation, and the collaborators that operations have in common.
+"""A request being processed, and the collaborators that operations share.
 
-Made by `oss.app`, handed to every operation.
+Created by `oss.app` and passed to every operation.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from sesame.store.objects.objects import Objects
 
 
 class Dependencies(msgspec.Struct, frozen=True):
-    """`clock` gives Unix seconds; `region` is the one that buckets say they are in (`cn-hangzhou`)."""
+    """`clock` gives Unix seconds; `region` is reported as the location of buckets (`cn-hangzhou`)."""
 
     authenticator: Authenticator
     buckets: Buckets
@@ -32,7 +32,7 @@ class Dependencies(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """`found` is the bucket that the request names; it exists but for CreateBucket and requests to the service."""
+    """`found` is the bucket named in the request; None only for CreateBucket and requests to the service."""
 
     dependencies: Dependencies
     request: Request
@@ -51,7 +51,7 @@ class Call(msgspec.Struct, frozen=True):
         return self.request.key
 
     def cause(self, event: str) -> Cause:
-        """This request as the reason of a change; `event` is one of `model.object_event`."""
+        """Describes this request as the cause of a change; `event` is one of `model.object_event`."""
         return Cause(
             event=event,
             account_id=self.bucket.account_id,
@@ -63,5 +63,5 @@ class Call(msgspec.Struct, frozen=True):
         )
 
     async def require(self, wanted: AccessRequest) -> None:
-        """For what an operation touches beside what its route names. Raises OssError AccessDenied."""
+        """Checks rights to a resource other than the one in the route. Raises OssError AccessDenied."""
         await self.dependencies.permissions.require(self.caller, self.request, wanted)

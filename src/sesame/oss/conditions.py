@@ -1,4 +1,4 @@
-"""Evaluates the conditional headers and the Range header of a read against the current object.
+"""Evaluates conditional headers and the Range header against the current object.
 
 Called by the read and copy operations. Pure functions (reference/companions.md §1.11).
 """
@@ -13,7 +13,7 @@ from sesame.oss.errors import OssError
 from sesame.oss.metadata import brief_headers
 from sesame.oss.request import Request
 
-# The name of a unit has any case (RFC 9110 §14.1); a number may be larger than any object.
+# Units are case-insensitive (RFC 9110 §14.1); a number may exceed any object's size.
 _RANGE = re.compile(r"bytes=(\d{0,99})-(\d{0,99})\Z", re.ASCII | re.IGNORECASE)
 
 
@@ -26,10 +26,10 @@ class Range(msgspec.Struct, frozen=True):
 
 
 def range_of(request: Request, stored: StoredObject) -> Range | None:
-    """The range to send; None for the whole object, also if the range does not lie inside it, and where the object is
-    not the one that If-Range names, of which the client has a part (RFC 9110 §13.1.5).
+    """The range to send; None for the whole object, also if the range is not inside the object, and if the object no
+    longer is the one that If-Range names, of which the client has a part (RFC 9110 §13.1.5).
 
-    With `x-oss-range-behavior: standard` the rules of HTTP apply instead, and a range outside the object raises
+    With `x-oss-range-behavior: standard`, HTTP's rules apply instead, and a range outside the object raises
     OssError InvalidRange.
     """
     size = stored.size
@@ -46,14 +46,14 @@ def range_of(request: Request, stored: StoredObject) -> Range | None:
 
 
 def _is_still(validator: str, stored: StoredObject) -> bool:
-    """Whether the object is the one of this ETag or time; the time must be that of the object to the second."""
+    """Whether the object has this ETag, or was modified at exactly this time, in whole seconds."""
     if not validator or validator.startswith('"'):
         return not validator or validator == f'"{stored.etag}"'
     return _time(validator) == int(stored.modified_at)
 
 
 def range_inside(header: str, size: int) -> Range | None:
-    """The range of a `bytes=a-b` header that lies entirely inside the object; None for any other header."""
+    """The range of a `bytes=a-b` header, if it lies entirely inside the object; otherwise None."""
     bounds = _bounds(header, size)
     if bounds is None or not 0 <= bounds[0] <= bounds[1] < size:
         return None
@@ -61,7 +61,7 @@ def range_inside(header: str, size: int) -> Range | None:
 
 
 def _bounds(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte that the header asks for, which may lie outside; None unless it is one valid range."""
+    """The first and last byte requested, which may lie outside; None unless the header is one valid range."""
     match = _RANGE.match(header)
     if match is None or not (match[1] or match[2]):
         return None
@@ -91,10 +91,10 @@ def _check(request: Request, stored: StoredObject, prefix: str) -> None:
         raise OssError("PreconditionFailed", details={"Condition": "If-Unmodified-Since"})
     unwanted = request.header(f"{prefix}none-match")
     if unwanted:
-        # Proxies that compress an answer mark its tag as weak, and what the client has is right all the same.
+        # Proxies that compress an answer mark its ETag as weak; the client's copy is still current.
         if _names(unwanted.replace('W/"', '"'), stored.etag):
             raise OssError("NotModified", headers=brief_headers(stored))
-        # A tag tells two contents of one second apart, the time does not (RFC 9110 §13.1.3).
+        # A matching ETag decides: it distinguishes contents written within one second (RFC 9110 §13.1.3).
         return
     modified_since = _time(request.header(f"{prefix}modified-since"))
     if modified_since is not None and modified_at <= modified_since:
@@ -106,7 +106,7 @@ def _names(header: str, etag: str) -> bool:
 
 
 def _time(header: str) -> float | None:
-    """Unix seconds; None for a date that cannot be parsed, which is ignored as a condition."""
+    """Parses Unix seconds; None for an invalid date, whose condition is ignored."""
     try:
         return unix_time(header)
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""Copies an object, or a byte range of one into a part of a multipart upload.
+"""Copies an object, or a byte range of an object into a part of a multipart upload.
 
-Routed to by `oss.routes` when a request names a source. The bytes never leave the files, and the caller needs the
+Routed to by `oss.routes` if a request names a source. Bytes are copied from file to file, and the caller needs the
 right to read the source (reference/companions.md §1.11).
 """
 
@@ -28,7 +28,7 @@ _CLIENT_ENCRYPTION = "x-oss-meta-client-side-encryption-"
 
 
 async def copy_object(call: Call) -> Answer:
-    """A copy onto itself changes the object's metadata and leaves its bytes."""
+    """Copies an object; a copy onto itself changes the metadata and keeps the bytes."""
     meta = meta_of(call.request, call.bucket)
     replaces = _replaces(call.request, "x-oss-metadata-directive")
     replaces_tags = _replaces(call.request, "x-oss-tagging-directive")
@@ -42,7 +42,7 @@ async def copy_object(call: Call) -> Answer:
                 _require_readable(call, source)
             headers = source.meta.headers
             if replaces or onto_itself:
-                # Where the request names no content type, the object keeps the one it has.
+                # Without a content type in the request, the object keeps its own.
                 kept = {} if call.request.header("content-type") else {"content-type": headers["content-type"]}
                 headers = {**_of_encrypting_client(headers), **meta.headers, **kept}
             tags = meta.tags if replaces_tags else source.meta.tags
@@ -57,7 +57,7 @@ async def copy_object(call: Call) -> Answer:
 
 
 async def copy_byte_range(call: Call) -> Written:
-    """The byte range that a part copies, as a blob of its own."""
+    """Copies the requested byte range of the source into a new blob."""
     reader = await open_source(call)
     try:
         _require_readable(call, reader.stored)
@@ -74,7 +74,7 @@ async def copy_byte_range(call: Call) -> Written:
 
 
 async def open_source(call: Call) -> Reader:
-    """Raises OssError for a source that is malformed, missing, unreadable to the caller or ruled out by conditions."""
+    """Opens the source. Raises OssError if it is malformed, missing, not readable or excluded by conditions."""
     path, _, version = call.request.header(SOURCE_HEADER).partition("?")
     try:
         source = unquote(path, errors="strict")
@@ -100,7 +100,7 @@ async def open_source(call: Call) -> Reader:
 
 
 def _replaces(request: Request, directive: str) -> bool:
-    """COPY, which is the default, or REPLACE, in any case. Raises OssError InvalidArgument."""
+    """Whether the directive is REPLACE; COPY is the default. Ignores case. Raises OssError InvalidArgument."""
     value = request.header(directive, "COPY").upper()
     if value not in _DIRECTIVES:
         raise invalid_argument(directive, request.header(directive))
@@ -108,7 +108,7 @@ def _replaces(request: Request, directive: str) -> bool:
 
 
 def _of_encrypting_client(headers: Mapping[str, str]) -> dict[str, str]:
-    """By which the client that encrypted the bytes reads them: the copy has the same bytes, and keeps it, as in OSS."""
+    """Headers that a client-side encrypting client needs for decryption: copies keep them, as in OSS."""
     return {name: value for name, value in headers.items() if name.startswith(_CLIENT_ENCRYPTION)}
 
 
@@ -120,7 +120,7 @@ def _require_readable(call: Call, source: StoredObject) -> None:
 async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
     source = reader.stored
     if source.kind is ObjectKind.SYMLINK:
-        # The link itself is copied, not the object that it names.
+        # Copies the link itself instead of its target.
         meta = msgspec.structs.replace(meta, symlink=source.meta.symlink)
         stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)
     else:
@@ -130,7 +130,7 @@ async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
 
 
 async def _change(call: Call, source: StoredObject, meta: ObjectMeta) -> StoredObject | None:
-    """None when the object is not the one that was read any more: it was written meanwhile.
+    """Changes the object's metadata in place; returns None if it was overwritten since it was read.
 
     Raises OssError InvalidArgument, FileAlreadyExists.
     """

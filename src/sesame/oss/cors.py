@@ -1,7 +1,7 @@
-"""Tells browsers whether a page of another origin may talk to a bucket, by the bucket's CORS rules.
+"""Applies a bucket's CORS rules: tells browsers whether a page of another origin may use the bucket.
 
-Called by `oss.app`: for the question that a browser asks first (OPTIONS), and for the headers of every later answer.
-It grants no rights: a page still needs a signature or a public ACL.
+Called by `oss.app` to answer preflight requests (OPTIONS) and to add headers to later answers. Grants no rights: a
+page still needs a signature or a public ACL.
 """
 
 from sesame.model.bucket import Bucket, CorsRule
@@ -11,7 +11,7 @@ from sesame.oss.request import Request
 
 
 def preflight(request: Request, bucket: Bucket | None) -> Answer:
-    """Raises OssError BadRequest, NoSuchBucket, AccessForbidden."""
+    """Answers a preflight request. Raises OssError BadRequest, NoSuchBucket, AccessForbidden."""
     origin, method = request.header("origin"), request.header("access-control-request-method")
     if not origin or not method:
         raise OssError("BadRequest")
@@ -30,7 +30,7 @@ def preflight(request: Request, bucket: Bucket | None) -> Answer:
 
 
 def headers_for(request: Request, bucket: Bucket | None) -> dict[str, str]:
-    """The headers to add to an answer; empty without an Origin header or a rule for it."""
+    """The CORS headers of an answer; empty without an Origin header or a matching rule."""
     if bucket is None or not bucket.cors:
         return {}
     rule = _rule_for(bucket, request.header("origin"), request.method) if request.header("origin") else None
@@ -52,7 +52,7 @@ def _allows_header(rule: CorsRule, name: str) -> bool:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    """`pattern` has at most one `*`. Origins and header names are compared without case."""
+    """Matches `value` against a pattern with at most one `*`, ignoring case."""
     before, star, after = pattern.lower().partition("*")
     value = value.lower()
     if not star:

@@ -1,6 +1,6 @@
-"""Finds what a request presents as proof of who sends it: header or link, signature V1, V2 or V4.
+"""Extracts a request's credentials: from a header or a presigned link, with signature V1, V2 or V4.
 
-Called by `oss.auth`, which decides whether the proof holds. Two proofs at once are refused
+Called by `oss.auth`, which verifies them. A request with two proofs is refused
 (reference/companions.md §1.3–1.5, §1.7).
 """
 
@@ -30,7 +30,7 @@ class Scheme(enum.Enum):
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """`link` says that it came in the query; then `expires` is what the link says of itself, as it was written."""
+    """`link` means that the credentials are in the query; then `expires` is the link's expiry as sent."""
 
     scheme: Scheme
     link: bool
@@ -43,7 +43,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 def presented(request: Request) -> Presented | None:
-    """None for an anonymous request. Raises OssError for what is malformed."""
+    """The request's credentials; None for an anonymous request. Raises OssError if they are malformed."""
     authorization = request.header("authorization")
     link = _link(request)
     if authorization and link:
@@ -55,7 +55,7 @@ def presented(request: Request) -> Presented | None:
 
 
 def _with_stray_tokens(request: Request, proof: Presented) -> Presented:
-    """Takes in a token that came elsewhere than its signature version has it, so that none is left unchecked."""
+    """Adds a token sent in another place than its signature version defines, so that every token is checked."""
     sent = (request.header("x-oss-security-token"), *(request.query.get(name, "") for name in _TOKEN_PARAMETERS))
     stray = {token for token in sent if token} - {proof.token}
     if not stray or (not proof.token and proof.access_key_id.startswith(TEMPORARY_KEY_PREFIX)):
@@ -156,7 +156,7 @@ def _need(query: Mapping[str, str], *names: str) -> list[str]:
 
 
 def _fields(text: str, separator: str) -> dict[str, str]:
-    """A comma list of `name<separator>value`; the official SDKs differ in its order and its spaces."""
+    """Parses a comma-separated list of `name<separator>value`; the official SDKs differ in order and spaces."""
     pairs = (item.strip().partition(separator) for item in text.split(","))
     return {name: value for name, _, value in pairs}
 

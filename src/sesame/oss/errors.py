@@ -1,7 +1,7 @@
-"""What the OSS endpoint refuses, with OSS's codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
+"""Errors of the OSS endpoint, with OSS's codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
 
-Raised by every module of this package; `oss.app` turns them into XML, or on HEAD into the header `x-oss-err`.
-It has no request id and no host, which belong to the answer.
+Raised by every module of this package; `oss.app` turns them into XML, or for HEAD into the header `x-oss-err`, and
+adds request id and host.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sesame.model import errors, records
 from sesame.store.objects.multipart import PartReplaced
 from sesame.store.objects.objects import NotAppendable, PositionMismatch
 
-# code: (status, message, EC); a caller may word it more closely.
+# code: (status, message, EC); a caller may give a more specific message.
 _CATALOGUE: dict[str, tuple[int, str, str]] = {
     "AccessDenied": (403, "AccessDenied", "0003-00000001"),
     "AccessForbidden": (403, "CORSResponse: This CORS request is not allowed.", "0022-00000001"),
@@ -99,7 +99,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "A header or a query you provided implies functionality that is not implemented.",
         "0017-00000903",
     ),
-    # Answered without a body; what the caller has is still right.
+    # Answered without a body: the client's copy is current.
     "NotModified": (304, "Not Modified", "0026-00000302"),
     "NotSymlink": (400, "The object is not symlink object.", "0029-00000003"),
     "ObjectNotAppendable": (409, "The object is not appendable", "0026-00000201"),
@@ -135,7 +135,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
 
 
 class OssError(errors.CallerError):
-    """One refusal. `details` become elements of the XML beside Code and Message; `headers` go out with the answer."""
+    """`details` become elements of the XML beside Code and Message; `headers` are added to the answer."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ _NOT_FOUND = {errors.OBJECT: "NoSuchKey", errors.UPLOAD: "NoSuchUpload"}
 
 
 def as_oss_error(error: errors.CallerError) -> OssError:
-    """The refusal of a package below in OSS's codes; one that OSS has no code for is an invalid argument."""
+    """Translates an error of a lower package into OSS's codes; InvalidArgument where no other code fits."""
     match error:
         case OssError():
             return error

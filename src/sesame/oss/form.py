@@ -1,6 +1,6 @@
-"""A form as browsers send it (multipart/form-data), read as it arrives: first its fields, then the bytes of its file.
+"""Parses a browser's form (multipart/form-data) as it arrives: first its fields, then the file's bytes.
 
-Called by `oss.post_object`. Never holds more than the fields, which are bounded; what follows the file is not read.
+Called by `oss.post_object`. Holds only the fields in memory, which are bounded; ignores everything after the file.
 """
 
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _FILE = "file"
 
 
 class Form:
-    """`fields` by lower-case name; `filename` as the client names the file. Complete once `open` has returned."""
+    """`fields` are keyed by lower-case name; `filename` is the client's name of the file. Both are set by `open`."""
 
     def __init__(self, body: Body, content_type: str) -> None:
         kind, options = parse_options_header(content_type.encode("utf-8", "replace"))
@@ -39,7 +39,7 @@ class Form:
         self.fields, self.filename = self._parts.fields, self._parts.filename
 
     async def file(self) -> AsyncIterator[bytes]:
-        """Raises OssError MalformedPOSTRequest for a form that ends in the middle of its file."""
+        """Yields the file's bytes. Raises OssError MalformedPOSTRequest if the form ends inside the file."""
         while True:
             for chunk in self._parts.take_file():
                 yield chunk
@@ -57,7 +57,7 @@ class Form:
 
 
 class _Parts:
-    """What the parser's callbacks gather."""
+    """Collects the parser's events."""
 
     def __init__(self, boundary: bytes) -> None:
         self.fields: dict[str, str] = {}

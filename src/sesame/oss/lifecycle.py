@@ -1,6 +1,6 @@
-"""Obeys the lifecycle rules of buckets: deletes what has expired, moves objects to colder classes, aborts old uploads.
+"""Applies buckets' lifecycle rules: deletes expired objects, moves objects to colder classes, aborts old uploads.
 
-Run in the background by `_endpoints`, every LIFECYCLE_EVERY_S. An object that was written since it was judged is left.
+Run in the background by `_endpoints` every LIFECYCLE_EVERY_S. Skips objects that were overwritten after they were read.
 """
 
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Lifecycle:
         self._uploads = uploads
 
     async def apply(self, now: float) -> int:
-        """Acts on all that is due at `now`, in Unix seconds; returns how many objects and uploads it acted on."""
+        """Applies all rules as of `now`, in Unix seconds; returns the number of objects and uploads changed."""
         acted = 0
         for bucket in self._buckets.all():
             for rule in bucket.lifecycle:
@@ -63,7 +63,7 @@ class Lifecycle:
         return acted
 
     async def _pages(self, bucket: Bucket, rule: LifecycleRule) -> AsyncIterator[tuple[StoredObject, ...]]:
-        """Until the end, or until the rule is no longer the bucket's."""
+        """Pages of the bucket's objects; stops early if the rule is removed from the bucket."""
         after: str | None = ""
         while after is not None:
             current = self._buckets.get(bucket.bucket_name)
@@ -106,7 +106,7 @@ class Lifecycle:
 
 
 def _cause(bucket: Bucket, event: str, now: float) -> Cause:
-    """The bucket's owner set the rule; there is no request."""
+    """Names the bucket's owner, who set the rule, since no request caused the change."""
     return Cause(event=event, account_id=bucket.account_id, principal_id=bucket.account_id, at=now)
 
 
@@ -137,7 +137,7 @@ def _is_due(due: Due | None, changed_at: float, now: float) -> bool:
 
 
 def _target(rule: LifecycleRule, stored: StoredObject, now: float) -> str:
-    """The coldest class that the object is due for; "" where that is not colder than its own."""
+    """The coldest class that the object is due for; "" if that is not colder than its own."""
     due = [
         STORAGE_CLASSES.index(transition.storage_class)
         for transition in rule.transitions

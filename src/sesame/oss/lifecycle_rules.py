@@ -1,6 +1,6 @@
-"""The lifecycle rules of a bucket as documents: PutBucketLifecycle, GetBucketLifecycle, DeleteBucketLifecycle.
+"""Lifecycle rules of a bucket as XML: PutBucketLifecycle, GetBucketLifecycle, DeleteBucketLifecycle.
 
-Routed to by `oss.routes`; the rules are obeyed by `oss.lifecycle`. What it would not obey is refused here.
+Routed to by `oss.routes`. Refuses rules that `oss.lifecycle` would not apply.
 """
 
 import re
@@ -85,7 +85,7 @@ def _read_rule(element: Element) -> LifecycleRule:
 
 
 def _repeats_expiration(child: Element, rule: Element) -> bool:
-    """Whether it says the days or the date of the expiration once more, as the official client for Node.js does."""
+    """Whether `child` repeats the expiration's days or date, as the official Node.js client writes them."""
     expiration = rule.find("Expiration")
     if expiration is None or child.tag not in ("Days", "Date") or not child.text:
         return False
@@ -164,7 +164,7 @@ def _check_rule(rule: LifecycleRule) -> None:
     kinds = {due.kind is DueKind.DAYS for due in [*moves, *([rule.expiration] if rule.expiration else [])]}
     if len(kinds) > 1:
         raise OssError("InvalidRequest", "Days and dates cannot be mixed in one lifecycle rule.")
-    # The colder the class the later, and what expires does so last.
+    # Colder classes come later, and expiration comes last.
     ordered = [due.days for _, due in sorted(zip(classes, moves, strict=True), key=lambda pair: pair[0])]
     if rule.expiration:
         ordered.append(rule.expiration.days)
@@ -173,7 +173,7 @@ def _check_rule(rule: LifecycleRule) -> None:
 
 
 def _check_overlap(rules: tuple[LifecycleRule, ...]) -> None:
-    """Raises OssError InvalidArgument where two rules do the same to the same objects."""
+    """Raises OssError InvalidArgument if two rules apply the same action to the same objects."""
     actions: tuple[tuple[str, Callable[[LifecycleRule], object]], ...] = (
         ("Expiration", lambda rule: rule.expiration),
         ("AbortMultipartUpload", lambda rule: rule.abort_uploads),
@@ -181,7 +181,7 @@ def _check_overlap(rules: tuple[LifecycleRule, ...]) -> None:
     )
     for name, acts in actions:
         prefixes = sorted(rule.prefix for rule in rules if rule.enabled and not rule.tags and acts(rule))
-        # Sorted, a prefix stands right before the first of those that it is a prefix of.
+        # In sorted order, a prefix directly precedes the first string that starts with it.
         if any(longer.startswith(shorter) for shorter, longer in pairwise(prefixes)):
             raise OssError("InvalidArgument", f"Overlap for same action type {name}")
 

@@ -1,7 +1,7 @@
 """Lists the objects of a bucket: ListObjects, ListObjectsV2 and ListObjectVersions.
 
-Routed to by `oss.routes`. The order, the folding and the paging are `store.objects.listing`'s.
-Never trusts a continuation token: it is only a place to go on from.
+Routed to by `oss.routes`. `store.objects.listing` orders, groups and pages the keys. A continuation token is
+untrusted: it only names the key to continue after.
 """
 
 import base64
@@ -68,7 +68,7 @@ async def list_objects_v2(call: Call) -> Answer:
 
 
 async def list_versions(call: Call) -> Answer:
-    """Every object once, with the version `null`: buckets keep no other versions."""
+    """Lists every object once, with the version `null`: buckets have no versioning."""
     query = call.request.query
     marker, version_marker = query.get("key-marker", ""), query.get("version-id-marker", "")
     if version_marker and not marker:
@@ -95,7 +95,7 @@ async def list_versions(call: Call) -> Answer:
 
 
 def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_DEFAULT) -> int:
-    """Raises OssError InvalidArgument."""
+    """The page size requested by the parameter `name`. Raises OssError InvalidArgument."""
     text = request.query.get(name, "")
     if not text:
         return default
@@ -149,7 +149,7 @@ def _folded(call: Call, page: ObjectPage) -> list[xml.Element]:
 
 
 def _token(after: str) -> str:
-    """The same with `encoding-type=url` and without: some clients decode tokens then, and some do not."""
+    """Contains no characters that URL decoding changes: with `encoding-type=url`, only some clients decode tokens."""
     return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
 
 

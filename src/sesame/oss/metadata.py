@@ -1,4 +1,4 @@
-"""An object's metadata: from the headers of a write to what is stored, and from there to the headers of a read.
+"""An object's metadata: from a write's headers to its stored form, and from there to a read's headers.
 
 Called by the object operations. Never touches bytes or rows (reference/companions.md §1.8, §1.11).
 """
@@ -18,9 +18,9 @@ OBJECT_ACLS = ("default", "private", "public-read", "public-read-write")
 BUCKET_ACLS = OBJECT_ACLS[1:]
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 GZIP_BYTES_MIN = 1024
-# These speak of the bytes as they are kept, not of those that would be sent.
+# These headers describe the stored bytes, not the compressed ones.
 UNFIT_FOR_GZIP = ("ETag", "Content-MD5", "x-oss-hash-crc64ecma", "Accept-Ranges")
-# Behind an encoding that the client refuses (RFC 9110 §12.4.2).
+# The weight of an encoding that the client refuses (RFC 9110 §12.4.2).
 _NOT_WANTED = re.compile(r"\s*q=0(\.0{0,3})?\s*\Z", re.IGNORECASE)
 _TEXT_TYPES = frozenset(
     {
@@ -46,7 +46,7 @@ _OVERRIDES = {
 
 
 def meta_of(request: Request, bucket: Bucket) -> ObjectMeta:
-    """Raises OssError InvalidArgument, or NotImplemented for encryption that would only be pretended."""
+    """Raises OssError InvalidArgument, or NotImplemented for server-side encryption, which Sesame does not do."""
     if request.header("x-oss-server-side-encryption"):
         raise OssError("NotImplemented", details={"Header": "x-oss-server-side-encryption"})
     return ObjectMeta(
@@ -67,7 +67,7 @@ def headers_of(request: Request) -> dict[str, str]:
 
 
 def one_of(request: Request, header: str, allowed: tuple[str, ...]) -> str:
-    """The header's value, the first that is allowed without it. Raises OssError InvalidArgument."""
+    """The header's value; without the header, the first of `allowed`. Raises OssError InvalidArgument."""
     value = request.header(header) or allowed[0]
     if value not in allowed:
         raise invalid_argument(header, value)
@@ -75,7 +75,7 @@ def one_of(request: Request, header: str, allowed: tuple[str, ...]) -> str:
 
 
 def parse_tags(text: str) -> dict[str, str]:
-    """`TagA=A&TagB=B`, percent-encoded. Raises OssError InvalidArgument."""
+    """Parses `TagA=A&TagB=B`, percent-encoded. Raises OssError InvalidArgument."""
     if not text:
         return {}
     tags: dict[str, str] = {}
@@ -88,14 +88,14 @@ def parse_tags(text: str) -> dict[str, str]:
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Letters, digits, spaces and `+-=._:/`. Raises OssError InvalidArgument."""
+    """Tags consist of letters, digits, spaces and `+-=._:/`. Raises OssError InvalidArgument."""
     sound = all(_TAG_KEY.match(name) and _TAG_VALUE.match(value) for name, value in tags.items())
     if len(tags) > TAGS_MAX or not sound:
         raise invalid_argument("Tagging", str(dict(tags)))
 
 
 def object_headers(stored: StoredObject, kind_of_bytes: ObjectKind) -> dict[str, str]:
-    """The headers of GET and HEAD, without the length. The ETag of an object that was written at once is its MD5."""
+    """The headers of GET and HEAD, without the length. An object written in one request has its MD5 as ETag."""
     headers = {_wire_name(name): value for name, value in stored.meta.headers.items()}
     headers |= brief_headers(stored)
     headers["Accept-Ranges"] = "bytes"
@@ -111,7 +111,7 @@ def object_headers(stored: StoredObject, kind_of_bytes: ObjectKind) -> dict[str,
 
 
 def brief_headers(stored: StoredObject) -> dict[str, str]:
-    """The headers of GetObjectMeta. The CRC is that of the whole object, for byte ranges too."""
+    """The headers of GetObjectMeta. The CRC covers the whole object, even for byte ranges."""
     return {
         "ETag": f'"{stored.etag}"',
         "Last-Modified": http_time(stored.modified_at),
@@ -120,7 +120,7 @@ def brief_headers(stored: StoredObject) -> dict[str, str]:
 
 
 def is_compressible(request: Request, stored: StoredObject) -> bool:
-    """Text of 1 KB and more, without an encoding of its own, for clients that accept gzip (§1.11)."""
+    """Whether to compress: text of at least 1 KB, without an encoding, for clients that accept gzip (§1.11)."""
     asked = {
         name.strip().lower()
         for name, _, weight in (item.partition(";") for item in request.header("accept-encoding").split(","))
@@ -132,7 +132,7 @@ def is_compressible(request: Request, stored: StoredObject) -> bool:
 
 
 def overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
-    """`response-…` parameters replace stored headers for this answer. Raises OssError InvalidRequest when anonymous."""
+    """`response-…` parameters override stored headers in this answer. Raises OssError InvalidRequest if anonymous."""
     wanted = {header: request.query[name] for name, header in _OVERRIDES.items() if request.query.get(name)}
     if wanted and anonymous:
         raise OssError("InvalidRequest", "Request specific response headers cannot be used for anonymous requests.")

@@ -1,7 +1,7 @@
 """Multipart uploads (initiate, upload and copy parts, complete, abort, list) and AppendObject.
 
-Routed to by `oss.routes`; parts are stored and joined by `store.objects.multipart`.
-The object is not visible before its upload is complete.
+Routed to by `oss.routes`; `store.objects.multipart` stores and joins parts. An object becomes visible when its upload
+is complete.
 """
 
 import base64
@@ -34,7 +34,7 @@ from sesame.store.objects.multipart import UploadQuery
 PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 100 * 1024
 PAGE_DEFAULT = 1000
-# By the end of the name of the metadata that says it.
+# By the last part of the name of the metadata header.
 _CLIENT_ENCRYPTION = (
     ("key", "ClientEncryptionKey"), ("start", "ClientEncryptionStart"), ("cek-alg", "ClientEncryptionCekAlg"),
     ("wrap-alg", "ClientEncryptionWrapAlg"), ("data-size", "ClientEncryptionDataSize"),
@@ -76,7 +76,7 @@ async def put_part(call: Call) -> Answer:
 
 
 async def copy_part(call: Call) -> Answer:
-    """UploadPartCopy: a byte range of another object becomes a part."""
+    """UploadPartCopy: stores a byte range of another object as a part."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
     written = await copy_byte_range(call)
@@ -88,18 +88,18 @@ async def copy_part(call: Call) -> Answer:
 
 async def complete(call: Call) -> Answer:
     upload = await _upload(call)
-    there = {part.number: part for part in await call.dependencies.uploads.parts(upload)}
+    uploaded = {part.number: part for part in await call.dependencies.uploads.parts(upload)}
     body = await call.body.whole(xml.BODY_BYTES_MAX)
     if call.request.header("x-oss-complete-all").lower() == "yes":
         if body:
             raise OssError("InvalidArgument", "x-oss-complete-all takes no list of parts.")
-        chosen = list(there.values())
+        chosen = list(uploaded.values())
     else:
         listed = await xml.read_bytes(body, "CompleteMultipartUpload")
         try:
-            chosen = _chosen(listed, there)
+            chosen = _chosen(listed, uploaded)
         except OssError:
-            # Another request may have ended the upload before its parts were read: then that is the reason.
+            # If another request ended the upload meanwhile, this raises NoSuchUpload, which is the actual reason.
             await _upload(call)
             raise
     if any(part.size < PART_BYTES_MIN for part in chosen[:-1]):
@@ -155,7 +155,7 @@ async def list_parts(call: Call) -> Answer:
 
 
 def _client_encryption(headers: Mapping[str, str]) -> list[xml.Element]:
-    """What a client that encrypts said when it began, by which it goes on with an upload that was broken off."""
+    """What an encrypting client sent when it initiated the upload; it needs this to resume an interrupted upload."""
     said = ((element, headers.get(f"x-oss-meta-client-side-encryption-{name}")) for name, element in _CLIENT_ENCRYPTION)
     return [(element, value) for element, value in said if value is not None]
 
@@ -232,12 +232,12 @@ def _number(call: Call, name: str, least: int, most: int, default: int | None = 
     return number
 
 
-def _chosen(root: Element, there: dict[int, Part]) -> list[Part]:
-    """The parts that the caller lists. Raises OssError InvalidPart, InvalidPartOrder, MalformedXML."""
+def _chosen(root: Element, uploaded: dict[int, Part]) -> list[Part]:
+    """The parts listed in the request. Raises OssError InvalidPart, InvalidPartOrder, MalformedXML."""
     chosen: list[Part] = []
     for element in root.findall("Part"):
         number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')
-        part = there.get(natural(number, PART_NUMBER_MAX) or 0)
+        part = uploaded.get(natural(number, PART_NUMBER_MAX) or 0)
         if part is None or part.etag != etag.upper():
             raise OssError("InvalidPart", details={"PartNumber": number, "ETag": etag})
         if chosen and part.number <= chosen[-1].number:

@@ -1,7 +1,7 @@
-"""Put, get, head and delete of objects.
+"""Puts, gets, heads and deletes objects.
 
-Routed to by `oss.routes`, after `oss.app` has checked the caller's rights to the named bucket or object.
-Bodies are streamed between connection and file, never held whole.
+Routed to by `oss.routes`, after `oss.app` has checked the caller's rights to the bucket or object. Bodies are
+streamed between connection and file, never held in memory completely.
 """
 
 from sesame.model.object import ObjectKind
@@ -42,7 +42,7 @@ async def get_object(call: Call) -> Answer:
 
 
 async def head_object(call: Call) -> Answer:
-    """The headers of a GET, without the body. Raises OssError."""
+    """Answers with the headers of GET and no body. Raises OssError."""
     reader = await open_object(call, call.key, for_reading=False)
     reader.close()
     stored = reader.stored
@@ -54,7 +54,7 @@ async def head_object(call: Call) -> Answer:
 
 
 async def get_object_meta(call: Call) -> Answer:
-    """By GET, as oss2 asks before 2.17, with the object as its body: clients take the object's size from its length."""
+    """For GET, which oss2 before 2.17 uses, the body is the object: clients take its size from Content-Length."""
     reader = await open_object(call, call.key, for_reading=call.request.method == "GET")
     stored = reader.stored
     if call.request.method == "GET":
@@ -92,7 +92,10 @@ async def delete_objects(call: Call) -> Answer:
 
 
 async def open_object(call: Call, key: str, *, for_reading: bool = True) -> Reader:
-    """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidTargetType, AccessDenied."""
+    """Opens an object and follows one symlink.
+
+    Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidTargetType, AccessDenied.
+    """
     bucket = call.bucket.bucket_name
     reader = await call.dependencies.objects.open_reader(bucket, key, for_reading=for_reading)
     if reader is None:
@@ -127,7 +130,7 @@ def _read(call: Call, reader: Reader) -> Answer:
             headers={**headers, "Content-Encoding": "gzip"}, body=ByteRange(reader, 0, stored.size, gzip=True)
         )
     headers["Content-Range"] = wanted.content_range(stored.size)
-    # The MD5 is that of the whole object, so it would not match the range.
+    # The MD5 of the whole object does not match the range.
     headers.pop("Content-MD5", None)
     return Answer(206, headers, ByteRange(reader, wanted.start, wanted.length))
 

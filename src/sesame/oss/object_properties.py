@@ -1,6 +1,6 @@
-"""ACL, tags and symlink of an object.
+"""Reads and changes the ACL, tags and symlink of an object, never its bytes.
 
-Routed to by `oss.routes`. The bytes of an object are not touched.
+Routed to by `oss.routes`.
 """
 
 from urllib.parse import quote, unquote
@@ -43,7 +43,7 @@ async def put_object_tagging(call: Call) -> Answer:
     try:
         tags = read_tags(await xml.read(call.body, "Tagging"))
     except OssError:
-        # What is wrong with the body is told only to callers that may set some tags.
+        # Only callers that may set some tags learn what is wrong with the body.
         await call.require(wanted)
         raise
     await call.require(msgspec.structs.replace(wanted, tags=tags))
@@ -81,7 +81,7 @@ def tag_set(tags: dict[str, str]) -> xml.Element:
 
 
 def read_tags(root: Element) -> dict[str, str]:
-    """Raises OssError MalformedXML, InvalidArgument."""
+    """Parses a Tagging document. Raises OssError MalformedXML, InvalidArgument."""
     tags: dict[str, str] = {}
     for tag in root.findall("TagSet/Tag"):
         name = xml.text(tag, "Key")

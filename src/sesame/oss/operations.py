@@ -1,6 +1,6 @@
-"""The table of operations: by level (service, bucket, object), method and sub-resource, with all that each understands.
+"""The table of operations by level (service, bucket, object), method and sub-resource, with the parameters they accept.
 
-Read by `oss.routes`. A query item or an `x-oss-` header that an operation does not list is refused, never dropped.
+Read by `oss.routes`. A query parameter or `x-oss-` header that an operation does not list is refused, never ignored.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ _OVERRIDES = frozenset(
 _ACL = frozenset({"x-oss-acl"})
 _OBJECT_ACL = frozenset({"x-oss-object-acl"})
 _NEW_OBJECT = _OBJECT_ACL | {"x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite"}
-# SDKs repeat in every request of an upload what they said of the whole object when it began, where it was obeyed.
+# SDKs repeat an object's headers in every request of its upload; only the first request applies them.
 _OF_UPLOAD = _NEW_OBJECT | {"x-oss-complete-all"}
 _SOURCE = frozenset(
     {
@@ -38,10 +38,11 @@ _SOURCE = frozenset(
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`action` is what RAM policies call it; "" where the operation asks for itself, once it has read its body.
+    """`action` is its name in RAM policies; "" if the operation itself checks the caller's rights, after reading the
+    body.
 
-    `query`: the items that it understands beside its own sub-resource. `headers`: the `x-oss-` headers that it
-    understands; with `user_meta` those that begin with `x-oss-meta-` too.
+    `query`: the parameters accepted besides its sub-resource. `headers`: the `x-oss-` headers accepted; with
+    `user_meta`, also those starting with `x-oss-meta-`.
     """
 
     run: Callable[[Call], Awaitable[Answer]]
@@ -113,7 +114,7 @@ BUCKET: Table = {
         buckets.list_live_channels, "oss:ListLiveChannel", frozenset({"prefix", "marker", "max-keys"})
     ),
 }
-# Settings that cannot be made here: reading gives the true answer, that they are unset; PUT is not implemented.
+# Settings that Sesame does not support: reading one reports that it is unset; PUT is not implemented.
 NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
     ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
     ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
@@ -161,7 +162,7 @@ OBJECT: Table = {
     ("GET", "acl"): Operation(properties.get_object_acl, "oss:GetObjectAcl", _VERSION),
     ("PUT", "acl"): Operation(properties.put_object_acl, "oss:PutObjectAcl", _VERSION, _OBJECT_ACL),
     ("GET", "tagging"): Operation(properties.get_object_tagging, "oss:GetObjectTagging", _VERSION),
-    # Conditions may ask for the tags, which its body names.
+    # Policy conditions may need the tags in the body, so the operation checks the rights.
     ("PUT", "tagging"): Operation(properties.put_object_tagging, "", _VERSION),
     ("DELETE", "tagging"): Operation(properties.delete_object_tagging, "oss:DeleteObjectTagging", _VERSION),
     ("GET", "symlink"): Operation(properties.get_symlink, "oss:GetObject", _VERSION),
@@ -169,7 +170,7 @@ OBJECT: Table = {
         properties.put_symlink, "oss:PutObject", headers=_NEW_OBJECT | {"x-oss-symlink-target"}, user_meta=True
     ),
 }
-# What a PUT of an object means when it names a source instead of carrying a body.
+# A PUT of an object that names a source instead of having a body.
 COPIES: Table = {
     ("PUT", ""): Operation(
         copying.copy_object,

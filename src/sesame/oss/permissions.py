@@ -1,6 +1,6 @@
-"""Requires the right to what a request asks for: the caller's policies, then the ACLs of object and bucket.
+"""Checks the caller's rights: first policies, then the ACLs of object and bucket.
 
-Called by `oss.app` for every request and by operations that touch a second object, such as copy
+Called by `oss.app` for every request and by operations that use a second object, such as copy
 (reference/companions.md §1.7, §3.3).
 """
 
@@ -26,9 +26,9 @@ TAGS_MAX = 100
 
 
 class AccessRequest(msgspec.Struct, frozen=True):
-    """`action` on an object, or with key "" on the bucket, or without a bucket on the account's buckets.
+    """`action` on an object, with key "" on the bucket, without a bucket on the account's buckets.
 
-    `tags` are those that a request's body sets; None where only its header may.
+    `tags` are those set by a request's body; None if only its header can set tags.
     """
 
     action: str
@@ -56,7 +56,7 @@ class Permissions:
         self._region = region
 
     async def require(self, caller: Caller, request: Request, wanted: AccessRequest) -> None:
-        """Raises OssError AccessDenied in the words for what denied it."""
+        """Raises OssError AccessDenied, with the message for what denied it."""
         owner = wanted.bucket.account_id if wanted.bucket else caller.account_id
         facts = await self._facts(caller, request, wanted)
         try:
@@ -64,7 +64,7 @@ class Permissions:
         except Denied as denied:
             if denied.source is Source.SESSION_POLICY:
                 raise OssError("AccessDenied", "Access denied by authorizer's policy.") from denied
-            # No policy denies it explicitly: the ACLs may allow access to data.
+            # No policy explicitly denies the request, so the ACLs may allow access to data.
             if denied.decision is Decision.IMPLICIT_DENY and await self._allowed_by_acl(wanted):
                 return
             raise OssError("AccessDenied", _message(caller, wanted)) from denied
@@ -73,7 +73,7 @@ class Permissions:
         if wanted.bucket is None or not wanted.key or wanted.action not in _READS | _WRITES:
             return False
         if wanted.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
-            # Code that is being deployed: the ACL that its upload asked for gives no one a right to it.
+            # Code being deployed: the ACL sent with its upload grants nobody access.
             return False
         if self._blocks_public_access(wanted.bucket):
             return False

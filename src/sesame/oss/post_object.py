@@ -1,6 +1,6 @@
-"""PostObject: an upload by a form, as a browser sends it, under a policy that its page's owner has signed.
+"""PostObject: an upload by a browser's form, under a policy signed by the page's owner.
 
-Routed to by `oss.routes`. Nothing is stored before the policy, the signature and the right to the key are proven.
+Routed to by `oss.routes`. Stores nothing before it has checked the policy, the signature and the right to the key.
 """
 
 import hmac
@@ -68,7 +68,7 @@ async def post_object(call: Call) -> Answer:
 
 
 def _check_understood(fields: dict[str, str]) -> None:
-    """Raises OssError NotImplemented for a field that would be dropped."""
+    """Raises OssError NotImplemented for a field that would be ignored."""
     for name in fields:
         unknown = name.startswith("x-oss-") and name not in _UNDERSTOOD and not name.startswith("x-oss-meta-")
         if unknown or name in ("callback", "callback-var"):
@@ -76,7 +76,7 @@ def _check_understood(fields: dict[str, str]) -> None:
 
 
 async def _prove(call: Call, fields: dict[str, str]) -> tuple[Caller, Policy | None]:
-    """The signer of the form's policy, and the policy; the anonymous caller and None for a form without one."""
+    """The signer of the form's policy, and the policy; the anonymous caller and None for a form without a policy."""
     proof = signed(fields)
     if proof is None:
         return ANONYMOUS_CALLER, None
@@ -124,7 +124,7 @@ def _answer(call: Call, fields: dict[str, str], key: str, etag: str) -> Answer:
 
 
 def _check_target(url: str) -> None:
-    """Raises OssError InvalidArgument for a target that no browser should be sent to."""
+    """Raises OssError InvalidArgument for a target unfit for a browser redirect."""
     try:
         scheme = urlsplit(url).scheme
     except ValueError:

@@ -1,6 +1,6 @@
-"""The policy of a form upload: who signed it, until when it holds, and what it demands of the form.
+"""The policy of a form upload: its signer, its expiry and its conditions on the form.
 
-Called by `oss.post_object`. Pure functions over the fields of a form (reference/companions.md §1.12).
+Called by `oss.post_object`. Pure functions of a form's fields (reference/companions.md §1.12).
 """
 
 import base64
@@ -21,7 +21,7 @@ POLICY_CHARS_MAX = 64 * 1024
 CONDITIONS_MAX = 200
 _EXPIRATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")
 
-# A form that has one of them says that it is signed.
+# A form with any of these fields claims to be signed.
 _PROOF = frozenset({"policy", "ossaccesskeyid", "signature", "x-oss-credential", "x-oss-signature"})
 
 Condition = dict[str, str] | list[str | int | list[str]]
@@ -33,7 +33,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """What a form presents as proof; `date` and `scope` only with V4."""
+    """The credentials in a form; `date` and `scope` only with V4."""
 
     access_key_id: str
     token: str
@@ -42,7 +42,10 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def signed(fields: Mapping[str, str]) -> Signed | None:
-    """None for a form without a policy and a signature, which is anonymous. Raises OssError InvalidArgument."""
+    """The form's credentials; None for an anonymous form, without policy and signature.
+
+    Raises OssError InvalidArgument.
+    """
     if not _PROOF & fields.keys():
         return None
     _need(fields, "policy")
@@ -59,7 +62,7 @@ def signed(fields: Mapping[str, str]) -> Signed | None:
 
 
 def check_signature(fields: Mapping[str, str], proof: Signed, secret: str) -> None:
-    """The policy as it was sent is what was signed. Raises OssError SignatureDoesNotMatch."""
+    """Verifies the signature over the policy as sent. Raises OssError SignatureDoesNotMatch."""
     policy = fields["policy"].encode()
     if proof.v4:
         _, scope = parse_credential(fields["x-oss-credential"])
@@ -71,7 +74,7 @@ def check_signature(fields: Mapping[str, str], proof: Signed, secret: str) -> No
 
 
 def read_policy(fields: Mapping[str, str], now: float) -> Policy:
-    """Raises OssError InvalidPolicyDocument, and AccessDenied for one that has expired."""
+    """Parses the policy. Raises OssError InvalidPolicyDocument, and AccessDenied if it has expired."""
     try:
         if len(fields["policy"]) > POLICY_CHARS_MAX:
             raise ValueError("too long")
@@ -87,7 +90,7 @@ def read_policy(fields: Mapping[str, str], now: float) -> Policy:
 
 
 def check_fields(policy: Policy, fields: Mapping[str, str]) -> None:
-    """Raises OssError AccessDenied for a condition that the form does not meet."""
+    """Raises OssError AccessDenied if the form violates a condition."""
     for condition in policy.conditions:
         if isinstance(condition, dict):
             if len(condition) != 1:
@@ -101,7 +104,7 @@ def check_fields(policy: Policy, fields: Mapping[str, str]) -> None:
 
 
 def length_range(policy: Policy) -> tuple[Condition | None, int, int | None]:
-    """The narrowest that the policy states: the condition, the least and the most bytes of the file."""
+    """The narrowest size limits in the policy: the condition, and the minimum and maximum size of the file in bytes."""
     stated: Condition | None = None
     least, most = 0, None
     for condition in policy.conditions:
@@ -120,7 +123,7 @@ def failed(condition: Condition) -> OssError:
 
 def _is_met(condition: list[str | int | list[str]], fields: Mapping[str, str]) -> bool:
     if condition[:1] == ["content-length-range"]:
-        return True  # Asked of the file, by `length_range`.
+        return True  # `length_range` checks the file's size.
     if len(condition) != 3 or not isinstance(condition[0], str) or not isinstance(condition[1], str):
         raise OssError("InvalidPolicyDocument")
     operator, name, wanted = condition
@@ -141,7 +144,7 @@ def _need(fields: Mapping[str, str], name: str) -> str:
 
 
 def file_digest(content_md5: str) -> bytes | None:
-    """Raises OssError InvalidDigest."""
+    """Decodes Content-MD5; None if empty. Raises OssError InvalidDigest."""
     if not content_md5:
         return None
     try:

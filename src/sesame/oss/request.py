@@ -1,7 +1,7 @@
-"""Reads bucket, key, decoded query and headers out of the head of an OSS request.
+"""Parses bucket, key, decoded query and headers of an OSS request.
 
-Called by `oss.app` first; everything after works on the `Request` that is made here.
-A path is never normalised: `//`, `.` and `..` are parts of keys (reference/companions.md §1.1).
+Called first by `oss.app`; all later steps use the `Request` created here. Paths are never normalised: `//`, `.` and
+`..` are parts of keys (reference/companions.md §1.1).
 """
 
 import re
@@ -16,12 +16,12 @@ from sesame.oss.errors import OssError
 
 KEY_BYTES_MAX = 1023
 _PORT = re.compile(r":[0-9]*\Z")
-# Public, internal and acceleration names, and those with IPv6, which have the region as a label of its own.
+# Public, internal and acceleration hosts, and IPv6 hosts, whose region is a separate label.
 _CLOUD_HOST = re.compile(r"(oss(-[a-z0-9-]{1,62})?|[a-z]{2}-[a-z0-9-]{1,62}\.oss)\.aliyuncs\.com\Z")
 QUERY_PARAMETERS_MAX = 1000
 NUMBER_DIGITS_MAX = 19
 LARGEST_NUMBER = 2**63 - 1
-# The one version that an object has in a bucket without versioning.
+# The only version of an object in a bucket without versioning.
 NULL_VERSION = "null"
 
 
@@ -45,7 +45,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def parse(scope: dict[str, Any], virtual_hosts: Sequence[str]) -> Request:
-    """`virtual_hosts`: names below which a first label means a bucket (`<bucket>.<name>`). Raises OssError."""
+    """`virtual_hosts`: names below which a first label names a bucket (`<bucket>.<name>`). Raises OssError."""
     headers = _headers(scope["headers"])
     host = headers.get("host", "")
     query = _query(scope["query_string"])
@@ -76,9 +76,10 @@ def parse(scope: dict[str, Any], virtual_hosts: Sequence[str]) -> Request:
 
 
 def bucket_of_host(host: str, virtual_hosts: Sequence[str]) -> str | None:
-    """The bucket that a Host header names, or None when the path does.
+    """The bucket named in a Host header; None if the path names it.
 
-    Besides `virtual_hosts` all names of the cloud count: a proxy, a hosts file or a resolver may lead them here.
+    Accepts all names of the cloud besides `virtual_hosts`: a proxy, a hosts file or a resolver may point them to
+    Sesame.
     """
     name = _PORT.sub("", host).lower().removesuffix(".")
     bucket, _, base = name.partition(".")
@@ -88,20 +89,23 @@ def bucket_of_host(host: str, virtual_hosts: Sequence[str]) -> str | None:
 
 
 def check_key(key: str) -> None:
-    """Raises OssError: 1 to 1023 bytes of UTF-8, the first neither `/` nor a backslash (companions.md §1.11)."""
+    """Keys have 1 to 1023 bytes of UTF-8 and do not start with `/` or a backslash (companions.md §1.11).
+
+    Raises OssError.
+    """
     if not key or key[0] in "/\\" or len(key.encode()) > KEY_BYTES_MAX:
         raise OssError("InvalidObjectName", details={"ObjectName": key})
 
 
 def natural(text: str, most: int) -> int | None:
-    """Decimal digits up to `most`; None for anything else, whatever its length."""
+    """Parses decimal digits up to `most`; returns None for anything else, of any length."""
     if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
         return None
     return number if (number := int(text)) <= most else None
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """UTF-8 where it is that; otherwise Latin-1, which is how HTTP libraries send what is not ASCII."""
+    """Decodes headers as UTF-8 if valid, otherwise as Latin-1, which HTTP libraries use for non-ASCII text."""
     headers: dict[str, str] = {}
     for name_bytes, value_bytes in raw:
         name = name_bytes.decode("latin-1").lower()
@@ -114,8 +118,9 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _query(raw: bytes) -> dict[str, str]:
-    """Form data: `+` is a space, `name` and `name=` are alike (§1.2). A repeated name is refused: one of the two values
-    would be dropped."""
+    """Parses form data: `+` is a space; `name` and `name=` are equal (§1.2). Repeated names are refused, since one of
+    the values would be ignored.
+    """
     try:
         pairs = parse_qsl(
             raw.decode("ascii"),

@@ -1,7 +1,7 @@
 """Objects of cold storage classes: reading needs a restored copy, which takes a minute to make and expires.
 
-Routed to by `oss.routes`; asked by every read and copy. The class is a label here, but code that restores
-before it reads sees the same states as in the cloud.
+Routed to by `oss.routes`; every read and copy checks it. Sesame stores all classes alike, but code that restores
+before reading sees the same states as in the cloud.
 """
 
 import msgspec
@@ -14,16 +14,16 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import natural
 
-# As long as the cloud takes for Archive. For the colder classes it takes hours, which has no use here.
+# The cloud takes this long for Archive, and hours for the colder classes, which would serve no purpose in Sesame.
 RESTORE_S = 60.0
 DAY_S = 86_400
 _DAYS_MAX = {"Archive": 7, "ColdArchive": 365, "DeepColdArchive": 365}
-# How fast to restore, of the classes that let the caller choose; the first is the default.
+# Restore speeds of the classes that offer a choice; the first is the default.
 _TIERS = {"ColdArchive": ("Standard", "Expedited", "Bulk"), "DeepColdArchive": ("Standard", "Expedited")}
 
 
 async def restore_object(call: Call) -> Answer:
-    """202 when a restore begins, 200 when the object is restored already and stays so longer."""
+    """Answers 202 if a restore starts, 200 if the object is already restored and the restore is prolonged."""
     body = await call.body.whole(xml.BODY_BYTES_MAX)
     days, tier = 1, ""
     if body:
@@ -88,7 +88,7 @@ def require_readable(stored: StoredObject, bucket: Bucket, now: float) -> None:
 
 
 def restore_state(stored: StoredObject, now: float) -> str:
-    """As `x-oss-restore` says it; "" for an object that is neither restored nor being restored."""
+    """The value of `x-oss-restore`; "" if the object is neither restored nor being restored."""
     if is_restoring(stored, now):
         return 'ongoing-request="true"'
     if _is_restored(stored, now) and stored.meta.restore is not None:

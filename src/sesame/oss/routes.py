@@ -1,8 +1,8 @@
-"""Which operation a request means, and whether it asks for anything that the operation does not do.
+"""Finds the operation of a request, and refuses requests that need something it does not support.
 
-Called by `oss.app` after the signature is checked and before anything is touched. A query item or a header that the
-operation does not understand is refused, since dropping it could do the opposite of what was asked; only what pages
-append to the links of objects that they read, and headers that are none of OSS's, are dropped, as in the cloud.
+Called by `oss.app` after the signature check, before the request changes anything. Unsupported parameters and headers
+are refused, since ignoring one could do the opposite of what was requested. As in the cloud, two kinds are ignored:
+parameters that pages append to the links of objects they read, and headers that OSS does not define.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from sesame.oss.signature import NOT_SERVED, SERVED, UNSIGNED_IN_V1
 
 CREATES_BUCKET, SETS_BUCKET_ACL = BUCKET["PUT", ""], BUCKET["PUT", "acl"]
 _PAYER = "x-oss-request-payer"
-# By the parameter that only this form of presigned link has: all that belong to it (reference/companions.md §1.3–1.5).
+# The parameters of each kind of presigned link (reference/companions.md §1.3–1.5).
 _LINK_V1 = frozenset({"OSSAccessKeyId", "Expires", "Signature", "security-token"})
 _LINK_V2 = frozenset(
     {
@@ -29,13 +29,13 @@ _LINK_V4 = frozenset(
         "x-oss-signature", "x-oss-security-token",
     }
 )  # fmt: skip
-# The last forbids what only some operations do, and these obey it.
+# `x-oss-forbid-overwrite` forbids something that only some operations do, and those obey it.
 _EVERYWHERE = frozenset(
     {"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER, "x-oss-forbid-overwrite"}
 )
 _USER_META = "x-oss-meta-"
 _SOURCE_PREFIX = f"{SOURCE_HEADER}-"
-# With what the names of OSS's headers begin behind `x-oss-`, those of its answers included, which clients send back.
+# First words, after `x-oss-`, of OSS's request headers and answer headers, since clients send the latter back.
 _HEADER_WORDS = frozenset(
     """
     ac access acl additional allow async bucket bypass callback cloudbox cname complete content copy credential date
@@ -47,7 +47,7 @@ _HEADER_WORDS = frozenset(
 )
 _WORDS = SERVED | NOT_SERVED | UNSIGNED_IN_V1 | _LINK_V1
 _PREFIXES = ("x-oss-", "response-")
-# They would make a write conditional or partial, which no write here is.
+# These would make a write conditional or partial, which is not supported.
 _NOT_FOR_WRITES = (
     "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "content-range",
 )  # fmt: skip
@@ -62,7 +62,7 @@ def route(request: Request) -> Operation:
     if table is OBJECT and SOURCE_HEADER in request.headers:
         operation = COPIES.get((request.method, subresource), operation)
     understood = operation.query if operation is not None else frozenset()
-    # A query item may have an empty name, which is not the "" that stands for the plain operation.
+    # A parameter may have an empty name, which is not the "" of the plain operation in the table.
     reads_content = table is OBJECT and request.method in ("GET", "HEAD") and not subresource
     for item in sorted(items - understood - ({subresource} if subresource else set())):
         if not (reads_content and _means_nothing(item, request.query[item])):
@@ -78,14 +78,14 @@ def route(request: Request) -> Operation:
 
 
 def may_create_bucket(request: Request) -> bool:
-    """PutBucket and PutBucketAcl: for them the access key is checked before a missing bucket is reported."""
+    """Whether this is PutBucket or PutBucketAcl, whose access key is checked before a missing bucket is reported."""
     if request.method != "PUT" or request.key:
         return False
     return not {name for _, name in BUCKET if name not in ("", "acl")} & request.query.keys()
 
 
 def _subresource(table: Table, items: "frozenset[str] | set[str]") -> str:
-    """The item that chooses the operation. Two of them would be two operations."""
+    """The parameter that selects the operation. Refuses two, which would be two operations."""
     chosen = sorted({name for _, name in table if name} & items)
     if len(chosen) > 1:
         raise OssError("InvalidArgument", f"{chosen[0]} and {chosen[1]} cannot be asked for together.")
@@ -93,18 +93,18 @@ def _subresource(table: Table, items: "frozenset[str] | set[str]") -> str:
 
 
 def _means_nothing(item: str, value: str) -> bool:
-    """Whether the item is none of OSS's: what pages append to get past a cache (`?v=2`, `?20261130`), and trackers.
+    """Whether OSS does not define the parameter: pages append it to bypass a cache (`?v=2`, `?20261130`) or to track.
 
-    POLICY: a sub-resource that is not known here is a word without a value, as all are that choose an operation.
+    POLICY: a word without a value counts as an unknown sub-resource, since that is how sub-resources are written.
     """
     of_oss = item in _WORDS or item.startswith(_PREFIXES)
     return item != "" and not of_oss and (value != "" or not item[0].isalpha())
 
 
 def _is_repeated(request: Request, header: str) -> bool:
-    """Whether a copy says the same of its source and of itself, as the Node.js SDK has it for each of its headers.
+    """Whether a copy request repeats one of its own headers for its source, as the Node.js SDK does for all of them.
 
-    What OSS asks of the source is obeyed, and the rest, such as `x-oss-copy-source-cache-control`, means nothing.
+    OSS's conditions on the source are obeyed; other headers, such as `x-oss-copy-source-cache-control`, mean nothing.
     """
     if SOURCE_HEADER not in request.headers or not header.startswith(_SOURCE_PREFIX) or header not in request.headers:
         return False
@@ -112,7 +112,7 @@ def _is_repeated(request: Request, header: str) -> bool:
 
 
 def _is_nobodys(header: str) -> bool:
-    """Whether OSS has no header like this (`x-oss-user`): it takes part in the signature, and means nothing."""
+    """Whether OSS defines no such header (`x-oss-user`): it is signed but has no effect."""
     return header.removeprefix("x-oss-").partition("-")[0] not in _HEADER_WORDS
 
 

@@ -1,7 +1,7 @@
-"""OSS's request signatures V1, V2 and V4: what is signed, and V2's signature over it.
+"""The strings that OSS's signatures V1, V2 and V4 cover, and V2's signature.
 
-Called by `oss.auth` to check a request, and by code that makes presigned URLs. Pure functions over a `Request`,
-without keys or clock (reference/companions.md §1.3–1.6). The signatures V1 and V4 are in `identity.signatures`.
+Called by `oss.auth` to verify requests, and by code that creates presigned URLs. Pure functions of a `Request`,
+without keys or clock (reference/companions.md §1.3–1.6). `identity.signatures` computes V1 and V4.
 """
 
 import base64
@@ -15,7 +15,7 @@ from sesame.oss.request import Request
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
-# The query names that V1 signs, of those that are served here (reference/companions.md §1.3).
+# Supported query parameters that V1 signs (reference/companions.md §1.3).
 SERVED = frozenset(
     """
     response-content-type response-content-language response-cache-control response-content-encoding
@@ -25,7 +25,7 @@ SERVED = frozenset(
     continuation-token publicAccessBlock bucketArchiveDirectRead restore cleanRestoredObject
     """.split()  # noqa: SIM905
 )
-# Those that one SDK or another signs and that are not served: whether they are signed or not, they are refused.
+# Unsupported query parameters that some SDK signs: they are refused, signed or not.
 NOT_SERVED = frozenset(
     """
     group link objectInfo qos comp status vod startTime endTime x-oss-process callback callback-var
@@ -38,7 +38,7 @@ NOT_SERVED = frozenset(
     cloudboxes objectWorm policyStatus overwriteConfig userDefinedLogFieldsConfig img
     """.split()  # noqa: SIM905
 )
-# Query items that V1 does not sign: a client may add them to a request that is signed already.
+# Query parameters that V1 does not sign: clients may add them after signing.
 UNSIGNED_IN_V1 = frozenset(
     """
     prefix delimiter marker max-keys encoding-type list-type start-after fetch-owner key-marker upload-id-marker
@@ -49,10 +49,10 @@ _V1_CREDENTIAL_PARAMETERS = frozenset({"OSSAccessKeyId", "Expires", "Signature"}
 
 
 def strings_to_sign_v1(request: Request, date: str) -> list[bytes]:
-    """What the caller may have signed, the likeliest first. `date`: the date header, or a presigned link's Expires.
+    """The strings that the client may have signed, the most likely first. `date`: the date header, or a link's Expires.
 
-    The SDKs' lists of sub-resources differ, so items that are not served here may be signed or not: `oss.routes`
-    refuses them in either case. Served items count as signed in every reading.
+    The SDKs' lists of sub-resources differ, so unsupported parameters may be signed or not: `oss.routes` refuses them
+    anyway. Supported ones are always signed.
     """
     known = frozenset(request.query) & (SERVED | NOT_SERVED)
     others = frozenset(request.query) - known - UNSIGNED_IN_V1 - _V1_CREDENTIAL_PARAMETERS
@@ -84,7 +84,7 @@ def sign_v2(secret: str, string_to_sign: bytes) -> str:
 
 
 def string_to_sign_v4(request: Request, date: str, scope: Scope, additional_headers: Iterable[str]) -> bytes:
-    """`date` as in `x-oss-date`. The bucket is part of the canonical path in every addressing style."""
+    """`date` is in the format of `x-oss-date`. The canonical path always contains the bucket."""
     additional = sorted(additional_headers)
     path = quote(f"/{request.bucket}/{request.key}" if request.bucket else "/", safe="/")
     query = canonical_query({n: v for n, v in request.query.items() if n != "x-oss-signature"})
@@ -101,7 +101,7 @@ def canonical_query(query: Mapping[str, str]) -> str:
 
 
 def _header_lines(headers: Mapping[str, str], others: Iterable[str]) -> str:
-    """Every `x-oss-` header and the named ones, one a line, sorted by name."""
+    """Every `x-oss-` header and those in `others`, one per line, sorted by name."""
     wanted = frozenset(others)
     lines = sorted((n, v) for n, v in headers.items() if n.startswith("x-oss-") or n in wanted)
     return "".join(f"{name}:{value}\n" for name, value in lines)

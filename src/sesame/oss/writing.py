@@ -1,6 +1,6 @@
-"""What all writes of objects share: the body as a durable blob, and the object that it becomes.
+"""Common parts of all writes: receives the body as a durable blob, and builds its object.
 
-Called by the operations that put, append, copy and upload parts. The rows are written by the store.
+Called by the operations that put, append, copy and upload parts. The store writes the rows.
 """
 
 from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject, Written
@@ -8,12 +8,12 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError
 
 OBJECT_BYTES_MAX = 5 * 1024**3
-# What a symlink has in place of a blob.
+# A symlink has no blob.
 NO_BYTES = Written(blob="", size=0, md5="D41D8CD98F00B204E9800998ECF8427E", crc64=0)
 
 
 async def receive(call: Call) -> Written:
-    """The body as a durable blob. Raises OssError MissingContentLength, EntityTooLarge, InvalidDigest."""
+    """Stores the body as a durable blob. Raises OssError MissingContentLength, EntityTooLarge, InvalidDigest."""
     body, objects = call.body, call.dependencies.objects
     body.require_length()
     body.expected_md5()

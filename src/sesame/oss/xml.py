@@ -1,6 +1,7 @@
-"""XML both ways: the documents that OSS answers with, and the few bodies that callers send.
+"""Writes the XML of OSS's answers, and parses the few XML bodies that callers send.
 
-Called by the operations and, for errors, by `oss.app`. Reading is bounded: bytes, elements, depth; no document types.
+Called by the operations and, for errors, by `oss.app`. Parsing is bounded in bytes, elements and depth, and refuses
+document types.
 """
 
 import asyncio
@@ -22,22 +23,22 @@ Element: TypeAlias = "tuple[str, Content] | None"
 
 CONTENT_TYPE = "application/xml"
 BODY_BYTES_MAX = 2 * 1024 * 1024
-# The largest document is CompleteMultipartUpload: 10,000 parts of three elements, some with CRC and size.
+# CompleteMultipartUpload is the largest document: 10,000 parts of three elements, some with CRC and size.
 ELEMENTS_MAX = 60_000
 DEPTH_MAX = 32
-# Larger documents are parsed on a thread: 2 MB take longer than the event loop may stand still.
+# Larger documents are parsed on a thread: 2 MB would block the event loop too long.
 PARSE_ON_LOOP_BYTES_MAX = 32 * 1024
-# Keys may hold characters that XML forbids, and clients write them as they are or as character references. The parser
-# is given characters of a private area in their place, from a base where the document uses none of them.
+# Keys may hold characters that XML forbids, and clients write them verbatim or as character references. They are
+# replaced for the parser by characters of a private use area, from a range that the document does not use.
 _FORBIDDEN = frozenset([*range(0x20), 0xFFFE, 0xFFFF]) - {0x09, 0x0A, 0x0D}
 _STAND_IN_BASES = (0xE000, 0xE800, 0xF000, 0xF0000, 0xF8000, 0x100000)
 _REFERENCE = re.compile(r"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
 _DECLARED = re.compile(r"\s*<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"']*)[\"']")
-# All of whose documents are documents in UTF-8, which is what bodies are read as.
+# ASCII is a subset of UTF-8, as which bodies are decoded.
 _ENCODINGS = ("utf-8", "utf8", "us-ascii", "ascii")
-# What an element holds, unless it holds elements.
+# The text of an element without child elements.
 _TEXT = re.compile(r"(?<=>)[^<>]+(?=</)")
-# What is written in their place; a parser would turn a bare carriage return into a newline.
+# A parser would turn a bare carriage return into a newline, so it is escaped too.
 _ESCAPES: dict[int, str] = {
     **dict.fromkeys(_FORBIDDEN, "\ufffd"),
     ord("&"): "&amp;",
@@ -49,26 +50,26 @@ _SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, _ESCAPES)))}]")
 
 
 def document(name: str, content: Content) -> bytes:
-    """Characters that XML cannot hold become U+FFFD; with `encoding-type=url` keys have none of them."""
+    """Characters that XML cannot represent become U+FFFD; with `encoding-type=url`, keys contain none."""
     pieces = ['<?xml version="1.0" encoding="UTF-8"?>\n']
     _write(pieces, name, content)
     return "".join(pieces).encode(errors="replace")
 
 
 async def read(body: Body, root_name: str) -> Node:
-    """The root of the body, all names without their namespace. Raises OssError MalformedXML, EntityTooLarge."""
+    """Parses the body; element names lose their namespaces. Raises OssError MalformedXML, EntityTooLarge."""
     return await read_bytes(await body.whole(BODY_BYTES_MAX), root_name)
 
 
 async def read_bytes(body: bytes, root_name: str) -> Node:
-    """As `read`, for a body that was read already."""
+    """Like `read`, for a body that was already read."""
     if len(body) <= PARSE_ON_LOOP_BYTES_MAX:
         return parse(body, root_name)
     return await asyncio.to_thread(parse, body, root_name)
 
 
 def parse(body: bytes, root_name: str) -> Node:
-    """Blocks, up to some hundred milliseconds for the longest body. Raises OssError MalformedXML."""
+    """Blocks for up to some hundred milliseconds at the maximum size. Raises OssError MalformedXML."""
     try:
         given = body.decode("utf-8-sig")
         if (declared := _DECLARED.match(given)) and declared[1].lower() not in _ENCODINGS:
@@ -91,12 +92,12 @@ def parse(body: bytes, root_name: str) -> Node:
 
 
 def text(parent: Node, name: str) -> str:
-    """The text of a child, "" where there is none."""
+    """The text of a child element, "" if it is missing."""
     return parent.findtext(name) or ""
 
 
 def flag(parent: Node, name: str) -> bool:
-    """Whether a child says true, in any case: oss2 writes Python's True. Raises OssError MalformedXML."""
+    """Whether a child element is "true", ignoring case: oss2 writes Python's True. Raises OssError MalformedXML."""
     value = text(parent, name).strip().lower()
     if value not in ("", "true", "false"):
         raise OssError("MalformedXML", details={"Element": name})
@@ -104,7 +105,7 @@ def flag(parent: Node, name: str) -> bool:
 
 
 class _Bounded:
-    """A target of the parser that builds a tree of bounded size. Raises ValueError beyond it."""
+    """A parser target that builds a tree of bounded size. Raises ValueError beyond that size."""
 
     def __init__(self) -> None:
         self._builder = TreeBuilder()
@@ -130,13 +131,13 @@ class _Bounded:
 
 
 def _stand_ins(given: str) -> dict[int, int]:
-    """Characters to parse instead of the forbidden ones and of carriage returns, which a parser turns into newlines.
+    """Maps forbidden characters, and carriage returns, which a parser turns into newlines, to stand-ins.
 
-    Empty where nothing is forbidden. Raises ValueError where every private area is in use.
+    Empty if the text has none of them. Raises ValueError if the document uses characters of every private use area.
     """
     needed = any(ord(char) in _FORBIDDEN or char == "\r" for char in set(given))
     references = {_code_of(match) for match in _REFERENCE.finditer(given)}
-    # Inside CDATA a reference is plain text, so it is left to the parser.
+    # Inside CDATA a reference is plain text, so the parser must see it unchanged.
     if "<![CDATA[" in given or not (needed or references & _FORBIDDEN):
         return {}
     used = {ord(char) for char in set(given)} | references
@@ -167,7 +168,7 @@ def _code_of(match: "re.Match[str]") -> int:
 
 
 def _write(pieces: list[str], name: str, content: Content) -> None:
-    """Appends an element; ten times as fast as to build a tree first, and a listing has thousands."""
+    """Appends an element: ten times as fast as building a tree first, which matters in listings of thousands."""
     if isinstance(content, bool):
         written = "true" if content else "false"
     elif isinstance(content, str | int):
