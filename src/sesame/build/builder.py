@@ -64,15 +64,15 @@ class Builder:
             wanted = requirements.with_packages(wanted, of_fun.path, of_fun.packages)
             not_done = tuple(f"{of_fun.path.name}: not done: {each[:120]}" for each in of_fun.left_out)
         if wanted is None:
-            said = "no requirements.txt"
-            return function, Built(name, None, said, (*not_done, *self._looked_at(path, function, own)))
+            reason = "no requirements.txt"
+            return function, Built(name, None, reason, (*not_done, *self._looked_at(path, function, own)))
         missing = [each for each in wanted.names if each not in vendored(path)]
         if not missing and wanted.names:
-            said = f"what {wanted.path.name} names is in the folder"
-            return function, Built(name, None, said, (*not_done, *self._looked_at(path, function, own)))
+            reason = f"what {wanted.path.name} names is in the folder"
+            return function, Built(name, None, reason, (*not_done, *self._looked_at(path, function, own)))
         if isinstance(own, str):
-            said = f"its program starts {own}, which is not on this machine: install that, or the packages yourself"
-            return function, Built(name, None, said, (f"{wanted.path.name} is not installed: {said}", *not_done))
+            reason = f"its program starts {own}, which is not on this machine: install that, or the packages yourself"
+            return function, Built(name, None, reason, (f"{wanted.path.name} is not installed: {reason}", *not_done))
         packages = self._installer.install(wanted, function.runtime, own)
         target = self._artifacts() / function.service / function.name
         if wanted.packages:

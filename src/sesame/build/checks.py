@@ -46,11 +46,11 @@ def _other_pythons(folder: Path, runtime: str, minor: tuple[int, int]) -> Iterat
         if tags and not any(_fits(tag, minor) for tag in tags):
             package = wheel.parent.name.removesuffix(".dist-info").replace("-", " ", 1)
             yield f"{package} was made for {_spoken(tags)}, and {runtime} runs CPython {named}"
-    strange = [path for path in _libraries(folder) if (of := _python_of(path)) and of != minor]
+    strange = [path for path in _libraries(folder) if (version := _python_of(path)) and version != minor]
     if strange:
         first = strange[0].relative_to(folder)
-        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
-        yield f"{first}{more}: a module compiled for another Python than CPython {named}, which {runtime} runs"
+        rest = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        yield f"{first}{rest}: a module compiled for another Python than CPython {named}, which {runtime} runs"
 
 
 def _newer_libraries(folder: Path, runtime: str) -> Iterator[str]:

@@ -94,8 +94,8 @@ def _in_script(path: Path) -> str | None:
     if b"\0" in text:
         return None
     for number, line in enumerate(text.decode("utf-8", "replace").splitlines()):
-        said = line.partition("#")[0] if number or not line.startswith("#!") else line.removeprefix("#!")
-        if found := _PROGRAM.search(said):
+        command = line.partition("#")[0] if number or not line.startswith("#!") else line.removeprefix("#!")
+        if found := _PROGRAM.search(command):
             return _python(found[1])
     return None
 

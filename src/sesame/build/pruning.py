@@ -33,7 +33,7 @@ def used(entry: Path) -> None:
 
 def prune(cache: Path, now: float) -> list[Path]:
     """Deletes entries that are too old or exceed the size; returns the deleted directories."""
-    gone = []
+    deleted = []
     kept_bytes = 0
     for entry in sorted(_entries(cache), key=lambda each: each.used_at, reverse=True):
         unused_s = now - entry.used_at
@@ -42,8 +42,8 @@ def prune(cache: Path, now: float) -> list[Path]:
             kept_bytes -= entry.size
             # Best effort: a directory that cannot be deleted is tried again next time.
             shutil.rmtree(entry.folder, ignore_errors=True)
-            gone.append(entry.folder)
-    return gone
+            deleted.append(entry.folder)
+    return deleted
 
 
 def _entries(cache: Path) -> Iterator[Entry]:

@@ -60,8 +60,10 @@ class Routes:
             if destination.startswith(prefix):
                 return UrlRoute(url, as_event=destination.startswith(_EVENTBRIDGE))
         if function is not None:
-            here = f"region {self._arns.region} and account {self._arns.account_id}"
-            return NoRoute(f"the function '{destination}' is not of {here}, and no URL is set for it (--destinations)")
+            own_place = f"region {self._arns.region} and account {self._arns.account_id}"
+            return NoRoute(
+                f"the function '{destination}' is not of {own_place}, and no URL is set for it (--destinations)"
+            )
         return NoRoute(
             f"no URL is set for '{destination}'; map it, or the beginning of it, to one with --destinations ARN=URL"
         )

@@ -107,7 +107,7 @@ class DebuggedFunction:
         found = [each for each in project.functions if self._name in (each.name, each.label)]
         if len(found) == 1:
             return found[0]
-        known = ", ".join(each.label for each in project.functions)
+        names = ", ".join(each.label for each in project.functions)
         raise ConfigurationError(
-            f"--debug {self._name}: expected one function of the project ({known or 'it has none'})"
+            f"--debug {self._name}: expected one function of the project ({names or 'it has none'})"
         )

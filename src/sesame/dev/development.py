@@ -122,11 +122,11 @@ class Development:
         for _ in range(LOOKS_MAX):
             project = given.read()
             before = _state_of(project)
-            made = plan(project, given.client)
+            deployment = plan(project, given.client)
             if _state_of(project) == before:
                 break
         files = frozenset(name for name, *_state in before)
-        return _Prepared(project, made, files, tuple(self._gone(project)))
+        return _Prepared(project, deployment, files, tuple(self._gone(project)))
 
     def _gone(self, project: Project) -> Iterator[Function]:
         present = {(function.service, function.name) for function in project.functions}
@@ -144,8 +144,8 @@ class Development:
 
         apply(prepared.plan, given.client, say)
         if prepared.gone:
-            gone = removal(Project(source=prepared.project.source, functions=prepared.gone), given.client)
-            apply(gone, given.client, say)
+            removals = removal(Project(source=prepared.project.source, functions=prepared.gone), given.client)
+            apply(removals, given.client, say)
         if given.remembered is not None:
             names = sorted({(function.service, function.name) for function in prepared.project.functions})
             given.remembered.write_bytes(msgspec.json.encode(names))
@@ -195,10 +195,10 @@ class Development:
 
     def _tell_notes(self, prepared: _Prepared) -> None:
         """Shows the template's notes if they have changed, and its errors each time."""
-        told = tuple(f"{note.place}: {note.text}" for note in prepared.plan.notes if not note.error)
-        for line in told if told != self._notes else ():
+        notes = tuple(f"{note.place}: {note.text}" for note in prepared.plan.notes if not note.error)
+        for line in notes if notes != self._notes else ():
             self._given.says.say(f"note: {line}")
-        self._notes = told
+        self._notes = notes
         for note in prepared.project.errors:
             self._given.says.failed(f"{note.place}: {note.text}")
 
@@ -208,8 +208,8 @@ def urls(project: Project, port: int) -> Iterator[str]:
     for trigger in project.triggers:
         if (url := local_url(trigger, port)) is not None:
             config = trigger.fields["triggerConfig"]
-            who = "" if config.get("authType") == "anonymous" else ", signed requests only"
-            yield f"{url}  {' '.join(config.get('methods', ()))}{who}"
+            access = "" if config.get("authType") == "anonymous" else ", signed requests only"
+            yield f"{url}  {' '.join(config.get('methods', ()))}{access}"
 
 
 def _line(step: Step) -> str:

@@ -138,13 +138,13 @@ class Places:
     def _match(self, others: OtherPlaces) -> None:
         states = others.machines()
         for number, state in states.items():
-            known = self._machines.get(number)
-            if known is None or known.state is not state:
+            machine = self._machines.get(number)
+            if machine is None or machine.state is not state:
                 self._machines[number] = _Machine(state, self._clocks, _InFlight())
-        gone = self._machines.keys() - states.keys()
-        for number in gone:
+        removed = self._machines.keys() - states.keys()
+        for number in removed:
             del self._machines[number]
-        if gone:
+        if removed:
             # A node that rejoins gets a new number, so these entries would never be used again.
             self._by_agent = {agent: calls for agent, calls in self._by_agent.items() if calls.count}
 
@@ -190,8 +190,8 @@ class Places:
         machine = self._machines.get(number)
         if machine is None:
             return False
-        there = OnMachine(number, machine.calls.calling, machine.calls.starting)
-        return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, there)
+        on_machine = OnMachine(number, machine.calls.calling, machine.calls.starting)
+        return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, on_machine)
 
     def _candidate(self, place: Place, target: Target, others: OtherPlaces) -> Candidate:
         calls = self._by_agent.get(place.agent)

@@ -126,8 +126,8 @@ def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int
     busy = is_busy(load, synchronous=synchronous)
     if synchronous:
         return max(1, limit // 2) if busy else min(limit + 1, CALLS_MAX)
-    least = cores * CALLS_PER_CORE
-    return max(least, limit // 2) if busy else min(max(2 * limit, least), CALLS_MAX)
+    low_limit = cores * CALLS_PER_CORE
+    return max(low_limit, limit // 2) if busy else min(max(2 * limit, low_limit), CALLS_MAX)
 
 
 def _backoff_s(first_s: float, most_s: float, times: int, chance: float) -> float:

@@ -122,25 +122,25 @@ class Capacity:
                     raise
                 await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            asked = [each for each in leaving or () if each.elsewhere and each.instance_id not in given_up]
-            if not asked or self.give_up is None:
+            requested = [each for each in leaving or () if each.elsewhere and each.instance_id not in given_up]
+            if not requested or self.give_up is None:
                 return leaving
-            given_up |= await self._given_up(asked, self.give_up)
+            given_up |= await self._given_up(requested, self.give_up)
 
     async def _given_up(
         self, asked: list[Instance], give_up: Callable[[Collection[str]], Awaitable[Collection[str]]]
     ) -> set[str]:
         """Returns the ids that were given up. They are IDLE until the caller next awaits; the others are BUSY."""
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asking.add(over)
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.add(finished)
         for each in asked:
             # BUSY, so that no other call requests this instance in the meantime.
             each.move(State.BUSY)
         try:
             given_up = set(await give_up([each.instance_id for each in asked]))
         finally:
-            self._asking.discard(over)
-            over.set_result(None)
+            self._asking.discard(finished)
+            finished.set_result(None)
         for each in asked:
             if each.instance_id in given_up and each.state is State.BUSY:
                 each.move(State.IDLE)
@@ -158,8 +158,8 @@ class Capacity:
         caps = self.machines.get(machine)
         if caps is None:
             return "the machine that is to have the instance has gone"
-        there = [instance for instance in instances if instance.machine == machine]
-        on_it = victims(there, snapshot, caps, provisioned=provisioned)
+        on_machine = [instance for instance in instances if instance.machine == machine]
+        on_it = victims(on_machine, snapshot, caps, provisioned=provisioned)
         if isinstance(on_it, str):
             return on_it
         return [*everywhere, *(instance for instance in on_it if instance not in everywhere)]

@@ -131,18 +131,18 @@ class Resolver:
 
         POLICY: whether a call goes to the canary is drawn anew for each call, but for a session derived from its id.
         """
-        known = self._known.get(target) or self._found(target)
-        if isinstance(known, _Split):
-            return self.resolve(_chosen(known, _chance_of(session_id) if session_id else self._chance()))
-        return known
+        cached = self._known.get(target) or self._found(target)
+        if isinstance(cached, _Split):
+            return self.resolve(_chosen(cached, _chance_of(session_id) if session_id else self._chance()))
+        return cached
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
-        known = self._known.get(target) or self._found(target)
-        if isinstance(known, _Split):
+        cached = self._known.get(target) or self._found(target)
+        if isinstance(cached, _Split):
             return tuple(
-                (self.resolve(each), weight) for each, weight in zip(known.targets, known.weights, strict=True)
+                (self.resolve(each), weight) for each, weight in zip(cached.targets, cached.weights, strict=True)
             )
-        return ((known, 1.0),)
+        return ((cached, 1.0),)
 
     def is_current(self, target: Target, key: str) -> bool:
         try:

@@ -216,9 +216,11 @@ class FcEndpoint:
     async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
         """Serves links to code, on every host, and Sesame's own operations."""
         request = exchange.request
-        asked = unserved.asked_of(request, self._faces.names)
-        if asked is not None:
-            self._send(exchange, unserved.refusal(request, self._date(), request_id, asked, self._faces.names))
+        unserved_request = unserved.asked_of(request, self._faces.names)
+        if unserved_request is not None:
+            self._send(
+                exchange, unserved.refusal(request, self._date(), request_id, unserved_request, self._faces.names)
+            )
             return
         requester = None
         if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):

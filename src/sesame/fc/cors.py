@@ -20,10 +20,10 @@ def is_preflight(request: Request) -> bool:
 
 def answer_preflight(exchange: Exchange, own: Headers) -> None:
     """Allows every requested method and header. `own` are the headers of every answer."""
-    asked = dict(exchange.request.headers)
-    allowed: Headers = [(b"Access-Control-Allow-Methods", asked[_METHOD])]
-    if _HEADERS in asked:
-        allowed.append((b"Access-Control-Allow-Headers", asked[_HEADERS]))
+    request_headers = dict(exchange.request.headers)
+    allowed: Headers = [(b"Access-Control-Allow-Methods", request_headers[_METHOD])]
+    if _HEADERS in request_headers:
+        allowed.append((b"Access-Control-Allow-Headers", request_headers[_HEADERS]))
     allowed.append((b"Access-Control-Max-Age", b"%d" % MAX_AGE_S))
     exchange.send_whole(204, [*own, *allowed], b"", b"")
 

@@ -202,7 +202,7 @@ def _package(sha256: str) -> Package:
 
 def _with_check(archive: Path) -> bytes:
     """A copy of an archive with the checking handler added."""
-    held = io.BytesIO(archive.read_bytes())
-    with zipfile.ZipFile(held, "a", zipfile.ZIP_DEFLATED) as opened:
+    buffer = io.BytesIO(archive.read_bytes())
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr(f"{checking.MODULE}.py", checking.SOURCE.read_bytes())
-    return held.getvalue()
+    return buffer.getvalue()

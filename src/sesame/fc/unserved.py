@@ -51,11 +51,11 @@ def refusal(
     request: Request, date: tuple[bytes, bytes], request_id: str, asked: Asked, served: tuple[str, ...]
 ) -> Answer:
     """Lists the served versions. Sent without checking the signature."""
-    what = f"'{request.method}' against '{request.raw_path.decode('latin-1')[:256]}' is not supported"
+    unsupported = f"'{request.method}' against '{request.raw_path.decode('latin-1')[:256]}' is not supported"
     operation = f" ({asked.operation})" if asked.operation else ""
     version = f"API version {asked.version}" if asked.version else "another API version"
     message = (
-        f"{what}: the request is for {version}{operation}, and this server serves {', '.join(served)}; use a "
+        f"{unsupported}: the request is for {version}{operation}, and this server serves {', '.join(served)}; use a "
         f"client of such a version, as aliyun-fc2 for Python is, or paths that begin with /{served[0]}/"
     )
     return in_all_forms(date, request_id, (STATUS, CODE, message))

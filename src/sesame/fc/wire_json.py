@@ -126,16 +126,16 @@ def _complaint(text: str, document: Any) -> InvalidArgument:
     """Rewords the decoder's error in the API's terms, in which fields are capitalized."""
     found = _COMPLAINT.match(text)
     assert found is not None
-    what, path = found["what"], found["path"] or ""
-    missing = _MISSING.match(what)
+    problem, path = found["what"], found["path"] or ""
+    missing = _MISSING.match(problem)
     if missing:
         return InvalidArgument.missing(_spelled(f"{path}.{missing['field']}".lstrip(".")))
-    types = _TYPES.match(what)
+    types = _TYPES.match(problem)
     if types:
         expected = " or ".join(_JSON_NAMES.get(name, name) for name in types["expected"].split(" | "))
         place, actual = _at(path, document, types["found"])
         return InvalidArgument.of(_spelled(place), expected, _shown(actual))
-    return InvalidArgument(f"{_spelled(path)} is set to an invalid value: {what}")
+    return InvalidArgument(f"{_spelled(path)} is set to an invalid value: {problem}")
 
 
 def _spelled(path: str) -> str:

@@ -319,8 +319,8 @@ class Exchange:
             length, body = b"", b""
         elif self.request.method == "HEAD":
             # The length that a GET's body would have: as set by the endpoint, else the length of the body it passes.
-            said = b"\r\ncontent-length:" in b"\r\n" + lines.lower()
-            length = b"Content-Length: %d\r\n" % len(body) if body and not said else b""
+            has_length = b"\r\ncontent-length:" in b"\r\n" + lines.lower()
+            length = b"Content-Length: %d\r\n" % len(body) if body and not has_length else b""
             body = b""
         else:
             length = b"Content-Length: %d\r\n" % len(body)

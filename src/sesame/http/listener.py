@@ -82,8 +82,8 @@ class Listener:
 
     def start(self) -> None:
         # If several processes share a socket, each accepts one connection at a time, so that they get equally many.
-        most = 1 if self._shared.movable else ACCEPTED_AT_ONCE
-        self._shared.loop.add_reader(self._socket.fileno(), self.accept, most)
+        at_once = 1 if self._shared.movable else ACCEPTED_AT_ONCE
+        self._shared.loop.add_reader(self._socket.fileno(), self.accept, at_once)
 
     async def hand_over(self, within_s: float) -> int:
         """Stops accepting, lets handshakes under way end, and returns the descriptor of the socket."""

@@ -17,9 +17,9 @@ LOOKS_EVERY_S = 0.01
 
 async def slow_start(shared: Shared, ran_before: int, take: Callable[[], bool]) -> None:
     """`take` takes over one waiting connection, and returns False if there is none."""
-    began = shared.clock()
+    began_at = shared.clock()
     while True:
-        passed_s = shared.clock() - began
+        passed_s = shared.clock() - began_at
         for _ in range(max(AT_FIRST, ran_before) + int(passed_s * MORE_PER_S) - len(shared.running)):
             if not take():
                 return

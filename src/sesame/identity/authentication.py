@@ -55,8 +55,8 @@ class Authentication:
         """
         key = self._keys.get(access_key_id)
         if key is not None and not token:
-            known = self._accounts.get(access_key_id)
-            return known[1] if known is not None and known[0] is key else self._account_of(key)
+            cached = self._accounts.get(access_key_id)
+            return cached[1] if cached is not None and cached[0] is key else self._account_of(key)
         if key is None and not access_key_id.startswith(TEMPORARY_KEY_PREFIX):
             raise CredentialsRefused(Refusal.UNKNOWN_KEY, access_key_id)
         session = self._tokens.verify(access_key_id, token)

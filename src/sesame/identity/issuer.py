@@ -72,10 +72,10 @@ class Issuer:
         needed_until = now + min_validity_s + RENEWAL_MARGIN_S
         session = spoken_owner(owner)
         key = (role_arn, session, chain)
-        held = self._held.get(key)
-        if held is not None and held.role_id == role.role_id and held.expires_at >= needed_until:
+        cached = self._held.get(key)
+        if cached is not None and cached.role_id == role.role_id and cached.expires_at >= needed_until:
             self._held.move_to_end(key)
-            return held.credentials
+            return cached.credentials
         # POLICY: a call that may run longer than the usual lifetime gets longer-lived credentials.
         # The second margin allows them to be reused for a while before they are renewed.
         valid_s = max(self._validity_s, min_validity_s + 2 * RENEWAL_MARGIN_S)

@@ -150,8 +150,8 @@ class Roles:
             fresh = [role for role in CONSOLE_ROLES if role.role_name not in given]
             for role in fresh:
                 if tx.get(records.ROLE, account_id, role.role_name.lower()) is None:
-                    made = new_role(role.role_name, role.policies, role.description, trust=role.trust_policy)
-                    tx.put(records.ROLE, account_id, role.role_name.lower(), made)
+                    created = new_role(role.role_name, role.policies, role.description, trust=role.trust_policy)
+                    tx.put(records.ROLE, account_id, role.role_name.lower(), created)
             if fresh:
                 tx.put(records.SEED, "", account_id, Seed(tuple(sorted(given | {r.role_name for r in fresh}))))
             return [warning for warning in warnings if warning]
@@ -218,8 +218,8 @@ def _apply(tx: Transaction, account_id: str, definition: RoleDefinition) -> str:
     kept: Role = record.document
     own = tx.get(records.POLICY, account_id, kept.role_name) if kept.role_name in kept.policies else None
     differing = [
-        what
-        for what, same in (
+        difference
+        for difference, same in (
             ("policies", tuple(p for p in kept.policies if p != kept.role_name) == definition.policies),
             ("policy", same_document(own.document.document if own else "", definition.policy)),
             ("trust", same_document(kept.trust_policy, definition.trust_policy or trust_of_service(FUNCTION_COMPUTE))),

@@ -81,15 +81,15 @@ class NameServer:
             return b""
         if query.flags & dns.flags.QR or len(query.question) != 1:
             return b""
-        (asked,) = query.question
-        own = self._is_own(asked.name.to_text(omit_final_dot=True).lower())
+        (question_record,) = query.question
+        own = self._is_own(question_record.name.to_text(omit_final_dot=True).lower())
         if not own and self._nameservers is not None:
             return None
         answer = dns.message.make_response(query, recursion_available=True)
         if not own:
             answer.set_rcode(dns.rcode.NXDOMAIN)
-        elif asked.rdtype == dns.rdatatype.A and asked.rdclass == dns.rdataclass.IN:
-            answer.answer.append(dns.rrset.from_text(asked.name, TTL_S, "IN", "A", self._address))
+        elif question_record.rdtype == dns.rdatatype.A and question_record.rdclass == dns.rdataclass.IN:
+            answer.answer.append(dns.rrset.from_text(question_record.name, TTL_S, "IN", "A", self._address))
         return answer.to_wire()
 
     async def answer(self, question: bytes, *, stream: bool) -> bytes:

@@ -175,14 +175,14 @@ async def connected(client: Client, host: str, port: int, within_s: float) -> St
 
 async def relay(first: Streams, second: Streams, passing: Share) -> None:
     """Relays bytes in both directions, at the share's rate, until both sides have ended or either connection breaks."""
-    ways = [
+    directions = [
         asyncio.ensure_future(_pass_on(source[0], target[1], passing))
         for source, target in ((first, second), (second, first))
     ]
     try:
-        await asyncio.gather(*ways)
+        await asyncio.gather(*directions)
     finally:
-        for way in ways:
+        for way in directions:
             way.cancel()
 
 

@@ -95,18 +95,18 @@ class EgressRules:
         self._own_until = float("-inf")
 
     def permit(self, address: Address, port: int) -> bool:
-        meant = carried(address)
+        embedded = carried(address)
         for each in self._allowed:
             ports = (port,) if port in self._closed else (0, port)
-            if each.port in ports and any(one in each.network for one in (address, meant)):
+            if each.port in ports and any(one in each.network for one in (address, embedded)):
                 return True
         if port in self._closed:
             return False
-        if any(one in network for one in (address, meant) for network in REFUSED):
+        if any(one in network for one in (address, embedded) for network in REFUSED):
             return False
         if time.monotonic() >= self._own_until:
             self._own, self._own_until = frozenset(self._read_own()), time.monotonic() + OWN_KEPT_S
-        return address not in self._own and meant not in self._own
+        return address not in self._own and embedded not in self._own
 
 
 def networks_to_tell(allowed: Sequence[Allowed], version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -117,15 +117,15 @@ def networks_to_tell(allowed: Sequence[Allowed], version: int) -> tuple[tuple[st
     """
     # Single services are answered in the instance itself.
     wide = [each.network for each in allowed if not each.is_one_service]
-    led = [network for network in wide if network.version == version and not is_instances_own(network)]
+    routed = [network for network in wide if network.version == version and not is_instances_own(network)]
     refused = [
         network
         for network in REFUSED
         if network.version == version
         and not is_instances_own(network)
-        and not any(_covers(each, network) for each in led)
+        and not any(_covers(each, network) for each in routed)
     ]
-    return tuple(str(each) for each in dict.fromkeys(led) if each.prefixlen), tuple(map(str, refused))
+    return tuple(str(each) for each in dict.fromkeys(routed) if each.prefixlen), tuple(map(str, refused))
 
 
 def is_instances_own(network: Network) -> bool:

@@ -48,10 +48,10 @@ async def pause(clocks: Clocks, delay_s: float) -> None:
 
     Virtual clocks treat a task woken from `Clocks.sleep` as busy until it sleeps again; a task in `pause` is not.
     """
-    over = asyncio.Event()
-    timer = clocks.call_later(delay_s, over.set)
+    elapsed = asyncio.Event()
+    timer = clocks.call_later(delay_s, elapsed.set)
     try:
-        await over.wait()
+        await elapsed.wait()
     finally:
         timer.cancel()
 

@@ -122,7 +122,7 @@ class FairRate:
         self._timer = None
         now = self._clocks.monotonic()
         budget = self._all.level(now)
-        going: list[Callable[[], None]] = []
+        resumed: list[Callable[[], None]] = []
         for bucket in list(self._waiting):
             if not self._waiting[bucket]:
                 # All sockets of this client have been closed.
@@ -134,10 +134,10 @@ class FairRate:
             bucket.left = min(bucket.level(now), self._rates.each_per_s * TURN_S)
             if bucket.left > 0:
                 budget -= bucket.left
-                going += self._waiting.pop(bucket)
+                resumed += self._waiting.pop(bucket)
         if self._waiting:
             self._timer = self._clocks.call_later(TURN_S, self._turn)
-        for resume in going:
+        for resume in resumed:
             resume()
 
 

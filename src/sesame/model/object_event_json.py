@@ -29,7 +29,7 @@ def event_json(event: ObjectEvent, region: str) -> bytes:
         "objectMeta": {"mimeType": event.mime_type, "userMeta": event.user_meta},
         "size": event.size,
     }
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "eventName": cause.event,
         "eventSource": "acs:oss",
         "eventTime": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
@@ -40,7 +40,7 @@ def event_json(event: ObjectEvent, region: str) -> bytes:
         "responseElements": {"requestId": cause.request_id},
         "userIdentity": {"principalId": cause.principal_id},
     }
-    return msgspec.json.encode({"events": [told]})
+    return msgspec.json.encode({"events": [document]})
 
 
 def _rule_id(event: ObjectEvent) -> str:

@@ -186,9 +186,9 @@ def of_trigger(trigger: Trigger, origin: Origin) -> bytes | None:
         case configs.OSS:
             return _of_bucket(trigger, msgspec.convert(config, configs.OssConfig), origin)
         case configs.LOG:
-            asked = msgspec.convert(config, configs.LogTriggerConfig)
+            log_config = msgspec.convert(config, configs.LogTriggerConfig)
             project = _last(trigger.source_arn) or "project"
-            return log(origin, project, asked.source_config.logstore, name, asked.function_parameter)
+            return log(origin, project, log_config.source_config.logstore, name, log_config.function_parameter)
         case configs.MNS_TOPIC:
             message = SAMPLE_BODY.decode()
             if msgspec.convert(config, configs.MnsTopicConfig).notify_content_format != "JSON":

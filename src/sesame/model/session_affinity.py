@@ -70,11 +70,11 @@ def affinity_of(function: Function) -> SessionAffinity | None:
         config = msgspec.json.decode(later.session_affinity_config or "{}", type=_CONFIGS[later.session_affinity])
     except msgspec.DecodeError as error:
         raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error
-    most = function.instance_concurrency if is_web_server(function.runtime) else 1
+    concurrency = function.instance_concurrency if is_web_server(function.runtime) else 1
     alone = later.instance_isolation_mode == ONE_SESSION_AN_INSTANCE
     return SessionAffinity(
         kind=later.session_affinity,
-        sessions_per_instance=1 if alone else min(config.session_concurrency_per_instance, most),
+        sessions_per_instance=1 if alone else min(config.session_concurrency_per_instance, concurrency),
         idle_timeout_s=config.session_idle_timeout_in_seconds,
         ttl_s=config.session_ttl_in_seconds,
         disable_id_reuse=config.disable_session_id_reuse,

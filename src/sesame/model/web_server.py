@@ -76,9 +76,9 @@ def health_check_of(settings: dict[str, Any] | None) -> HealthCheck | None:
 
 def web_server_of(config: ServerConfig, port: int | None, check: HealthCheck | None) -> WebServer:
     """`port` and `check` are the settings beside `customRuntimeConfig`."""
-    within = config.health_check_config
+    own_check = config.health_check_config
     return WebServer(
         command=(*(config.command or ()), *(config.args or ())),
         port=config.port or port or PORT_DEFAULT,
-        health_check=within if within is not None and within.http_get_url else check,
+        health_check=own_check if own_check is not None and own_check.http_get_url else check,
     )

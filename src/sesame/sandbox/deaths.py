@@ -25,14 +25,14 @@ def line_of(reason: str, detail: str) -> str:
 
 
 def _exit(detail: str) -> str:
-    how, semicolon, more = detail.partition(";")
+    how, semicolon, meaning = detail.partition(";")
     if how.startswith("exit status "):
         how = f"ended with {how}"
     elif how.startswith(_KILLED_BY):
         how = f"was {how}{_meaning(how.removeprefix(_KILLED_BY))}"
     else:
         how = "ended; how is not known"
-    return how + semicolon + more
+    return how + semicolon + meaning
 
 
 def _meaning(name: str) -> str:

@@ -100,9 +100,9 @@ class HostAnswers:
     @classmethod
     def none(cls) -> "HostAnswers":
         """For drivers outside a server: instances find no services."""
-        made = cls()
-        made.offered()
-        return made
+        services = cls()
+        services.offered()
+        return services
 
     def offer(self, listen: Listen, serve: Serve, take: Take | None = None) -> bool:
         """Adds a service, with its address unless that is loopback, to every network. Returns False on a conflict.

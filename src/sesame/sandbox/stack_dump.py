@@ -98,13 +98,13 @@ def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, 
                 threads[-1][1].append(_frame(frame, shown))
         elif not (threads and text in (b"", b"  ...")):
             other.append(line)
-    told = [(ident, frames) for ident, frames in threads if frames]
+    stacks = [(ident, frames) for ident, frames in threads if frames]
     if b"[ERROR] request id = " in written:
         # This is Python 2, whose handler is Python code, which could run after all.
         return written
-    if not told:
+    if not stacks:
         return b"".join(other) + b"[sesame] the stacks of the function could not be had: it did not answer\n"
-    return b"".join([*other, *_records(head, request_id.encode(), told)])
+    return b"".join([*other, *_records(head, request_id.encode(), stacks)])
 
 
 def _frame(found: "re.Match[bytes]", shown: tuple[str, str]) -> bytes:

@@ -129,10 +129,10 @@ def _function(service: str, function: str) -> str:
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted(files.items()):
             entry = zipfile.ZipInfo(name)
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, data)
-    return made.getvalue()
+    return buffer.getvalue()

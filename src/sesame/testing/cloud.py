@@ -255,10 +255,10 @@ class Cloud:
         return "" if self._server is None else self._server.new_log()
 
     def _only(self, place: Path, given: Mapping[str, Any], options: FunctionOptions) -> Function:
-        said = [*given, *options]
-        if said:
+        given_names = [*given, *options]
+        if given_names:
             raise CloudError(
-                f"{place} is a template, which says by itself how it is deployed: leave out {', '.join(said)}"
+                f"{place} is a template, which says by itself how it is deployed: leave out {', '.join(given_names)}"
             )
         functions = self.deploy_template(place)
         if len(functions) != 1:

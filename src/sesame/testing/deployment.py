@@ -64,14 +64,14 @@ def folder(cloud: Owner, api: Api, given: Found, options: FunctionOptions) -> Fu
     if "initializer" in options:
         raise CloudError("the initializer of a folder is named by its code: fields={'initializer': 'module.function'}")
     project = read_or_refuse(lambda: folders.read(path, wanted))
-    (made,) = project.functions
-    api.put_service(made.service, options.get("role", DEFAULT_ROLE))
-    fields = {**made.fields, **_fields(options), **options.get("fields", {})}
-    data = read_or_refuse(lambda: archive.packed(made.code))
-    api.put_zip(made.service, made.name, fields, data)
+    (function,) = project.functions
+    api.put_service(function.service, options.get("role", DEFAULT_ROLE))
+    fields = {**function.fields, **_fields(options), **options.get("fields", {})}
+    data = read_or_refuse(lambda: archive.packed(function.code))
+    api.put_zip(function.service, function.name, fields, data)
     if project.triggers:
-        api.add_http_trigger(made.service, made.name)
-    return Function(cloud, api, made.service, made.name)
+        api.add_http_trigger(function.service, function.name)
+    return Function(cloud, api, function.service, function.name)
 
 
 def _fields(options: FunctionOptions) -> dict[str, Any]:

@@ -33,9 +33,9 @@ class FunctionFailed(Exception):
 
     def __init__(self, name: str, result: Result) -> None:
         self.result = result
-        what = traceback_of(result.payload) or short(result.payload)
+        failure = traceback_of(result.payload) or short(result.payload)
         log = f"\nlog:\n{result.log}" if result.log else ""
-        super().__init__(f"{name} failed ({result.error}), request {result.request_id}\n{what}{log}")
+        super().__init__(f"{name} failed ({result.error}), request {result.request_id}\n{failure}{log}")
 
 
 class AsyncCall:
@@ -107,9 +107,9 @@ class Function:
     @property
     def invocations(self) -> list[Invocation]:
         """Every attempt to call the function in this test, whoever made the call, in order."""
-        mine = (self.service, self.function)
+        own_name = (self.service, self.function)
         found = (each for each in self.cloud.invocations if each.kind == "invoke")
-        return [each for each in found if (each.service, each.function) == mine]
+        return [each for each in found if (each.service, each.function) == own_name]
 
     @property
     def events(self) -> list[bytes]:
@@ -118,8 +118,8 @@ class Function:
 
     def logs(self) -> str:
         """Everything that the function and Sesame logged for its calls in this test."""
-        mine = (self.service, self.function)
-        return "".join(each.log for each in self.cloud.invocations if (each.service, each.function) == mine)
+        own_name = (self.service, self.function)
+        return "".join(each.log for each in self.cloud.invocations if (each.service, each.function) == own_name)
 
     def assert_logged(self, pattern: str) -> None:
         """Fails with the whole log unless it matches this regular expression."""

@@ -80,10 +80,10 @@ def traceback_of(payload: bytes) -> str:
     try:
         body = json.loads(payload)
         frames = body["stackTrace"]
-        said = f"{body['errorType']}: {body['errorMessage']}"
+        summary = f"{body['errorType']}: {body['errorMessage']}"
     except (ValueError, LookupError, TypeError):
         return ""
-    return "Traceback (most recent call last):\n" + "".join(map(_frame, frames)) + said
+    return "Traceback (most recent call last):\n" + "".join(map(_frame, frames)) + summary
 
 
 def _frame(frame: object) -> str:

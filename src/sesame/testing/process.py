@@ -100,11 +100,11 @@ class ServerProcess:
         try:
             with self._log.open("rb") as log:
                 log.seek(self._log_read)
-                said = log.read()
+                output = log.read()
         except OSError:
             return ""
-        self._log_read += len(said)
-        return said.decode("utf-8", "replace")[-LOG_CHARS_MAX:]
+        self._log_read += len(output)
+        return output.decode("utf-8", "replace")[-LOG_CHARS_MAX:]
 
     def close(self) -> None:
         """Ends the process and returns when it and its files are gone. Idempotent."""
@@ -135,10 +135,10 @@ class ServerProcess:
     def _ended(self) -> CloudError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(END_TIMEOUT_S)
-        said = ""
+        output = ""
         with contextlib.suppress(OSError):
-            said = self._log.read_text("utf-8", "replace")[-LOG_CHARS_MAX:]
-        return CloudError(f"the Sesame of these tests has ended (status {self._child.returncode}). It said:\n{said}")
+            output = self._log.read_text("utf-8", "replace")[-LOG_CHARS_MAX:]
+        return CloudError(f"the Sesame of these tests has ended (status {self._child.returncode}). It said:\n{output}")
 
 
 def _packages() -> list[str]:

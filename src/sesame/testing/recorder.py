@@ -88,9 +88,9 @@ class Recorder:
         self._records.append(record)
         self._latest[record.request_id] = record
         if len(self._records) > RECORDS_MAX:
-            gone = self._records.pop(0)
-            if self._latest.get(gone.request_id) is gone:
-                del self._latest[gone.request_id]
+            oldest = self._records.pop(0)
+            if self._latest.get(oldest.request_id) is oldest:
+                del self._latest[oldest.request_id]
         return record
 
 

@@ -101,13 +101,13 @@ class State:
         Returns the unfinished queued invocations.
         """
         now = {_key(record): record for record in self._all()}
-        gone = [key for key in now if key not in self._first]
+        added = [key for key in now if key not in self._first]
         changed = [first for key, first in self._first.items() if key not in now or now[key].etag != first.etag]
         unfinished = sa.or_(_queue.due_at.is_not(None), _queue.holder != "")
         queued = sa.select(_queue.service, _queue.qualifier, _queue.function, _queue.invocation_id).where(unfinished)
 
         def edit(tx: Transaction) -> list[tuple[Target, str]]:
-            for kind, parent, name in gone:
+            for kind, parent, name in added:
                 tx.delete(kind, parent, name)
             for first in changed:
                 tx.put(first.kind, first.parent, first.name, first.document)
@@ -162,7 +162,7 @@ class State:
         """Descriptions of due work that is not done."""
         now, wall = self._parts.storage.queue.clock.now(), self._clocks.wall()
         timers, topics = timer_schema.timers.c, outbox_table.c
-        asked = (
+        queries = (
             ("asynchronous invocations", _queue.seq, sa.or_(_queue.due_at <= now, _queue.holder != "")),
             (
                 "asynchronous invocations without an instance",
@@ -174,19 +174,20 @@ class State:
             ("events of objects", topics.id, topics.topic == outbox.OBJECT_EVENT),
         )
         found = [
-            (what, connection.execute(sa.select(sa.func.count(c)).where(held)).scalar_one()) for what, c, held in asked
+            (description, connection.execute(sa.select(sa.func.count(c)).where(condition)).scalar_one())
+            for description, c, condition in queries
         ]
-        return [f"{count} {what}" for what, count in found if count]
+        return [f"{count} {description}" for description, count in found if count]
 
     def _uncalled(self, connection: sa.Connection) -> list[str]:
         """Descriptions of invocations that wait for an instance rather than for their time."""
         now = self._parts.storage.queue.clock.now()
-        asked = sa.select(_queue.service, _queue.function, _queue.error).where(
+        query = sa.select(_queue.service, _queue.function, _queue.error).where(
             _throttled(now, _queue.throttles >= THROTTLES_WAITED)
         )
         return [
             f"an asynchronous invocation of {'/'.join(filter(None, row[:2]))} still has no instance: {row.error}"
-            for row in connection.execute(asked.order_by(_queue.seq))
+            for row in connection.execute(query.order_by(_queue.seq))
         ]
 
     async def _turns(self) -> None:

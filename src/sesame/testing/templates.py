@@ -20,8 +20,8 @@ def deploy(cloud: Owner, api: Api, path: Path, context: sources.Context) -> dict
     """Returns the functions by `service/function`. Raises `CloudError` with file, line and column of each error."""
     project: Project = read_or_refuse(lambda: sources.read(path, context))
     if project.errors:
-        said = "\n".join(f"{note.place}: {note.text}" for note in project.errors)
-        raise CloudError(f"{path} cannot be deployed as it is:\n{said}")
+        errors = "\n".join(f"{note.place}: {note.text}" for note in project.errors)
+        raise CloudError(f"{path} cannot be deployed as it is:\n{errors}")
     try:
         apply(plan(project, api.client), api.client, lambda _step: None)
     except SesameError as error:

@@ -71,9 +71,9 @@ class TracedCalls:
         if outcome.error is not None:
             span.set_attribute("error.type", outcome.error.type)
             span.set_status(Status(StatusCode.ERROR, outcome.error.reason))
-        within = trace.set_span_in_context(span)
+        parent = trace.set_span_in_context(span)
         for name, began_ns, until_ns, steps in _timeline(outcome.phases, ended_ns):
-            phase = self._tracer.start_span(name, within, start_time=began_ns)
+            phase = self._tracer.start_span(name, parent, start_time=began_ns)
             for step, spent_ms in steps.items():
                 step_until_ns = began_ns + int(spent_ms * NS_PER_MS)
                 below = trace.set_span_in_context(phase)

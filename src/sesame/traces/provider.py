@@ -18,9 +18,9 @@ _UNNAMED = "unknown_service"
 
 def provider(exporter: SpanExporter | None = None) -> TracerProvider:
     """A thread exports spans; `shutdown` exports the remaining ones. The default exporter uses OTLP over HTTP."""
-    made = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-    made.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-    return made
+    provided = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+    provided.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+    return provided
 
 
 def _resource() -> Resource:

@@ -87,11 +87,11 @@ class ObjectEventTriggers:
         dropped: Counter[tuple[str, str]] = Counter()
         news: list[NewInvocation] = []
         for entry in entries:
-            made = self._invocation(entry)
-            if isinstance(made, str):
-                dropped[entry.subject, made] += 1
+            result = self._invocation(entry)
+            if isinstance(result, str):
+                dropped[entry.subject, result] += 1
             else:
-                news.append(made)
+                news.append(result)
 
         def commit(connection: sa.Connection) -> list[bool]:
             accepted = queue.enqueue_in(connection, news) if news else []

@@ -113,14 +113,14 @@ class TimerTriggers:
         changed, self._changed = self._changed, {}
         wanted = {key: self._wanted(key, kept.get(key)) for key in changed}
         written = [each.row for key, each in wanted.items() if each is not None and each.row != kept.get(key)]
-        gone = [key for key, each in wanted.items() if each is None and key in kept]
+        removed = [key for key, each in wanted.items() if each is None and key in kept]
 
         def change(connection: sa.Connection) -> None:
-            rows.remove(connection, gone)
+            rows.remove(connection, removed)
             rows.put(connection, written)
 
         try:
-            if written or gone:
+            if written or removed:
                 await self._needs.database.write(change)
         except BaseException:
             self._changed |= changed
@@ -185,12 +185,14 @@ class TimerTriggers:
     async def _fire(self, due: dict[Key, _Timer]) -> None:
         """Advances each tick's row and queues its invocation, in one transaction."""
         now = self._needs.clocks.wall()
-        made = [(key, timer, ticks.tick(timer.row, timer.schedule, now)) for key, timer in due.items()]
-        news = {key: self._invocation(timer, tick) for key, timer, tick in made}
+        ticked = [(key, timer, ticks.tick(timer.row, timer.schedule, now)) for key, timer in due.items()]
+        news = {key: self._invocation(timer, tick) for key, timer, tick in ticked}
 
         def commit(connection: sa.Connection) -> set[Key]:
             taken = {
-                key for key, timer, tick in made if rows.claim(connection, timer.row, tick.following, timer.record.etag)
+                key
+                for key, timer, tick in ticked
+                if rows.claim(connection, timer.row, tick.following, timer.record.etag)
             }
             wanted = [new for key, new in news.items() if new is not None and key in taken]
             if wanted:
@@ -198,7 +200,7 @@ class TimerTriggers:
             return taken
 
         taken = await self._needs.database.write(commit, on_commit=self._needs.queue.notify)
-        for key, timer, tick in made:
+        for key, timer, tick in ticked:
             if key in taken:
                 self._tell_missed(timer, tick)
                 # A change made meanwhile is followed next.

@@ -61,12 +61,12 @@ class Actions:
         if not rest:
             return None
         parts = [segment(part) for part in rest]
-        asked = "GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/"
+        route = "GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/"
         shape = [part if index % 2 == 0 else "*" for index, part in enumerate(parts)]
-        name = self._names.get((asked[0], asked[1] + "/".join(shape)))
+        name = self._names.get((route[0], route[1] + "/".join(shape)))
         if name is None:
             # The last segment may be a verb, as in `functions/{f}/invoke/disable`.
-            name = self._names.get((asked[0], asked[1] + "/".join([*shape[:-1], parts.pop()])))
+            name = self._names.get((route[0], route[1] + "/".join([*shape[:-1], parts.pop()])))
         if name is None:
             return None
         parts = self._namings.get(prefix, _OWN_NAMING).resource(parts, query)

@@ -58,9 +58,9 @@ class Permissions:
 
         An operation is allowed by its name in the requested version, but denied by any of its names.
         """
-        known: tuple[Caller, Requester] | None = head.memory.get(_ALLOWED)
-        if known is not None and known[0] is caller:
-            return known[1]
+        cached: tuple[Caller, Requester] | None = head.memory.get(_ALLOWED)
+        if cached is not None and cached[0] is caller:
+            return cached[1]
         facts = self._facts(caller, head, request)
         asked = self._asked(caller, head, request, method)
         if asked is None:
@@ -88,9 +88,9 @@ class Permissions:
 
     def _asked(self, caller: Caller, head: RequestHead, request: Request, method: str) -> tuple[str, str, str] | None:
         """Action, ARN and the resource in it; cached for a head that its connection repeats."""
-        known: tuple[str, tuple[str, str, str] | None] | None = head.memory.get(_ASKED)
-        if known is not None and known[0] == caller.account_id:
-            return known[1]
+        cached: tuple[str, tuple[str, str, str] | None] | None = head.memory.get(_ASKED)
+        if cached is not None and cached[0] == caller.account_id:
+            return cached[1]
         found = self._actions.find(method, head.raw_path, request.query)
         asked = None if found is None else (found[0], self._actions.arn(caller.account_id, found[1]), found[1])
         head.memory[_ASKED] = (caller.account_id, asked)

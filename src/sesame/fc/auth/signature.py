@@ -90,9 +90,9 @@ class SigningKeys:
             return ready[1]
         if len(self._ready) >= SIGNING_KEYS_MAX:
             self._ready.clear()
-        made = hmac.new(secret.encode(), digestmod=sha256)
-        self._ready[access_key_id] = (secret, made)
-        return made
+        keyed = hmac.new(secret.encode(), digestmod=sha256)
+        self._ready[access_key_id] = (secret, keyed)
+        return keyed
 
 
 def decoded_path(raw_path: bytes) -> bytes:

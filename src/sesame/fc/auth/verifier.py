@@ -134,8 +134,8 @@ class Verifier:
             request.method, request.raw_path, query, request.headers, sent[acs_signature.BODY_SHA256]
         )
         text = acs_signature.string_to_sign(signed, authorization.signed_headers)
-        made = signature.hex_with(self._keys.of(caller.access_key_id, caller.secret), text)
-        if not hmac.compare_digest(made, authorization.signature):
+        expected = signature.hex_with(self._keys.of(caller.access_key_id, caller.secret), text)
+        if not hmac.compare_digest(expected, authorization.signature):
             raise SignatureNotMatch
         self._check_clock(signed_on, signed_at)
         caller = _of_its_account(request, caller)

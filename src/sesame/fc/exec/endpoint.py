@@ -57,10 +57,10 @@ class ExecEndpoint:
         head = read_request("GET", request.raw_path, request.headers)
         request_id = request_id_of(head.trace_id)
         served = self._faces.names
-        asked = unserved.asked_of(request, served)
+        unserved_request = unserved.asked_of(request, served)
         face = self._faces.of(request.raw_path) or self._faces.first
-        if asked is not None:
-            websocket.refuse(unserved.refusal(request, face.errors.date(), request_id, asked, served))
+        if unserved_request is not None:
+            websocket.refuse(unserved.refusal(request, face.errors.date(), request_id, unserved_request, served))
             return
         try:
             await self._exec(request_id, head, websocket, face)

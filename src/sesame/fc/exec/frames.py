@@ -77,8 +77,8 @@ class Characters:
         return data[:end]
 
     def rest(self) -> bytes:
-        begun, self._begun = self._begun, b""
-        return begun
+        started, self._begun = self._begun, b""
+        return started
 
 
 def _begun_bytes(data: bytes) -> int:

@@ -91,19 +91,19 @@ class Session:
             while True:
                 message = await self._websocket.receive()
                 self._stir()
-                meant = exec_frames.received(message, tty=self._options.tty)
-                if isinstance(meant, Resize):
-                    self._execution.resize(meant.columns, meant.rows)
+                received = exec_frames.received(message, tty=self._options.tty)
+                if isinstance(received, Resize):
+                    self._execution.resize(received.columns, received.rows)
                 elif self._options.stdin:
-                    await self._unread.put(meant)
+                    await self._unread.put(received)
 
     async def _feed(self) -> None:
         while True:
-            meant = await self._unread.get()
-            if isinstance(meant, EndOfInput):
+            received = await self._unread.get()
+            if isinstance(received, EndOfInput):
                 self._execution.end_input()
             else:
-                await self._execution.write(meant.data)
+                await self._execution.write(received.data)
 
     async def _say(self) -> int:
         wanted = {STDOUT: self._options.stdout, STDERR: self._options.stderr}
@@ -113,8 +113,8 @@ class Session:
             kind, data = piece
             if wanted[kind]:
                 await self._tell(kind, characters[kind].whole(data))
-        for kind, begun in characters.items():
-            await self._tell(kind, begun.rest())
+        for kind, decoder in characters.items():
+            await self._tell(kind, decoder.rest())
         return await self._execution.wait()
 
     async def _tell(self, kind: int, data: bytes) -> None:

@@ -23,9 +23,9 @@ def function(request: Request) -> tuple[str, str]:
 
     The permission was checked for what the qualifier names, so the operation must not ignore it.
     """
-    owner, found, asked = qualified_function(request)
-    if asked:
-        raise InvalidArgument.of("Qualifier", "LATEST: this is not of a version or an alias", asked[:64])
+    owner, found, qualifier = qualified_function(request)
+    if qualifier:
+        raise InvalidArgument.of("Qualifier", "LATEST: this is not of a version or an alias", qualifier[:64])
     return owner, found
 
 
@@ -41,8 +41,8 @@ def qualifier(request: Request) -> str:
 
 
 def target(request: Request) -> Target:
-    owner, function_name, asked = qualified_function(request)
-    return Target(owner, asked or limits.LATEST, function_name)
+    owner, function_name, qualifier = qualified_function(request)
+    return Target(owner, qualifier or limits.LATEST, function_name)
 
 
 def document(request: Request, item: str, shape: type[T], expected: str) -> T | None:

@@ -93,18 +93,18 @@ class Admission:
 
     async def _asked(self, trigger: HttpConfig, way: Way) -> list[tuple[JwtAuth, str]]:
         """The required token checks with the path each applies to: first the domain's, on the path before rewriting."""
-        asked = []
+        required = []
         if way.asks is not None and way.asks.auth_type == JWT:
-            asked.append((await self._read(way.asks.auth_info, f"domain name '{way.asks.domain}'"), way.asks.path))
+            required.append((await self._read(way.asks.auth_info, f"domain name '{way.asks.domain}'"), way.asks.path))
         if trigger.auth_type == JWT:
-            asked.append((await self._read(trigger.auth_config, "the HTTP trigger"), way.path))
-        return asked
+            required.append((await self._read(trigger.auth_config, "the HTTP trigger"), way.path))
+        return required
 
     async def _read(self, sent: str | dict[str, Any], owner: str) -> JwtAuth:
         """Parses a configuration, in a thread; cached for all requests that use it."""
-        known = self._known.get(id(sent))
-        if known is not None and known[0] is sent:
-            return known[1]
+        cached = self._known.get(id(sent))
+        if cached is not None and cached[0] is sent:
+            return cached[1]
         try:
             auth = await jwt_auth.read_in_thread(sent, "auth_config")
         except Rejected as error:

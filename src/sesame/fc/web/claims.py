@@ -161,11 +161,11 @@ def _all(incoming: Incoming) -> list[Header]:
 
 def _with_query(incoming: Incoming, way: Way, names: set[str], pairs: list[tuple[str, str]]) -> Way:
     """Also updates the original query, which some functions see besides the rewritten one."""
-    asked = incoming.request.query if way.asked_query is None else way.asked_query
+    original_query = incoming.request.query if way.asked_query is None else way.asked_query
     query = forms.replaced(way.query, names, pairs)
     if pairs and len(query) > URL_BYTES_MAX:
         _refuse(f"with its claims the query has {len(query)} bytes, more than the {URL_BYTES_MAX} that are allowed")
-    return msgspec.structs.replace(way, query=query, asked_query=forms.replaced(asked, names, pairs))
+    return msgspec.structs.replace(way, query=query, asked_query=forms.replaced(original_query, names, pairs))
 
 
 def _header_value(name: str, value: str) -> bytes:

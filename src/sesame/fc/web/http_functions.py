@@ -198,8 +198,8 @@ class HttpFunctions:
             exchange.send_whole(502, [], lines, _HIDDEN)
             return
         found = await http_events.response(outcome.payload)
-        said = {"status": found.status, "headers": found.headers}
-        status, headers = response_head(said, ResponseRules(exchange.request.method, way.attachment))
+        head = {"status": found.status, "headers": found.headers}
+        status, headers = response_head(head, ResponseRules(exchange.request.method, way.attachment))
         exchange.send_whole(status, headers, lines, found.body)
 
     def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
@@ -231,10 +231,10 @@ def _web_request(way: Way, request: Request) -> WebRequest:
 def _remembered(name: str, way: Way, request: Request, read: Callable[[Way, Request], T]) -> T:
     """Caches what is derived from a request and its way, for requests that repeat the head."""
     memory = head_of(request).memory
-    known: tuple[Way, T] | None = memory.get(name)
-    if known is None or known[0] != way:
-        known = memory[name] = way, read(way, request)
-    return known[1]
+    cached: tuple[Way, T] | None = memory.get(name)
+    if cached is None or cached[0] != way:
+        cached = memory[name] = way, read(way, request)
+    return cached[1]
 
 
 def _read_web_request(way: Way, request: Request) -> WebRequest:

@@ -77,8 +77,8 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
 @lru_cache(_REMEMBERED_HEADS)
 def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
     """Like `response_head`, for a head sent by a function's web server; `headers` is a tuple."""
-    said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
-    status, sent = response_head({"status": status, "headers": said}, rules)
+    pairs = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+    status, sent = response_head({"status": status, "headers": pairs}, rules)
     return status, tuple(sent)
 
 
@@ -88,12 +88,12 @@ def _is_pair(header: Any) -> bool:
 
 def _hop_by_hop(headers: list[Any]) -> frozenset[str]:
     """The headers named by the function's `Connection` header. Malformed headers are reported elsewhere."""
-    said = [
+    connection = [
         (b"connection", header[1].encode("utf-8", "replace"))
         for header in headers
         if _is_pair(header) and header[0].lower() == "connection"
     ]
-    return frozenset(name.decode("utf-8", "replace") for name in named_by_connection(said))
+    return frozenset(name.decode("utf-8", "replace") for name in named_by_connection(connection))
 
 
 def _wire(value: str) -> bytes:

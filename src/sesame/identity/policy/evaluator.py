@@ -138,8 +138,8 @@ def _compile(text: str, *, names_principals: bool, strict: bool) -> CompiledPoli
 def _statement(where: str, statement: Any, *, names_principals: bool, strict: bool) -> Statement:
     if not isinstance(statement, dict):
         raise MalformedPolicy(f"{where} is not an object")
-    known = {"Effect", "Action", "NotAction", "Resource", "NotResource", "Condition", "Sid"}
-    _refuse_unknown(where, statement, known | ({"Principal", "NotPrincipal"} if names_principals else set()))
+    expected = {"Effect", "Action", "NotAction", "Resource", "NotResource", "Condition", "Sid"}
+    _refuse_unknown(where, statement, expected | ({"Principal", "NotPrincipal"} if names_principals else set()))
     effect = statement.get("Effect")
     if effect not in ("Allow", "Deny"):
         raise MalformedPolicy(f"{where}.Effect must be Allow or Deny, found {effect!r}")

@@ -14,14 +14,14 @@ SOURCE_BYTES_MAX = 4 * 1024 * 1024
 
 def handler(event, context):
     """Returns JSON: {"file", "line", "kind", "text"} of each error and warning, in the order of the files."""
-    here = os.path.abspath(__file__)
-    root = os.path.dirname(here)
+    own_file = os.path.abspath(__file__)
+    root = os.path.dirname(own_file)
     found = []
     for folder, folders, files in os.walk(root):
         folders.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if name.endswith(".py") and path != here and os.path.isfile(path):
+            if name.endswith(".py") and path != own_file and os.path.isfile(path):
                 found.extend(check(path, os.path.relpath(path, root)))
             if len(found) >= FOUND_MAX:
                 return json.dumps(found[:FOUND_MAX])

@@ -185,7 +185,7 @@ class Server(object):
         good = bad = 0
         while good < check["successThreshold"]:
             self._require_time_and_life()
-            began = time.monotonic()
+            began_at = time.monotonic()
             if _answers_well(self._port, check["httpGetUrl"], check["timeoutSeconds"]):
                 good, bad = good + 1, 0
             else:
@@ -197,7 +197,7 @@ class Server(object):
                         % (self._port, check["httpGetUrl"], bad),
                     )
             if good < check["successThreshold"]:
-                time.sleep(max(0.0, check["periodSeconds"] - (time.monotonic() - began)))
+                time.sleep(max(0.0, check["periodSeconds"] - (time.monotonic() - began_at)))
 
     def _require_time_and_life(self):
         code = self._process.poll()
@@ -281,8 +281,8 @@ def _connect(host, connector, port):
         while True:
             ready = {key.fileobj for key, _events in selector.select()}
             if connector in ready:
-                asked = connector.recv(4096)
-                for _one in asked:
+                requests = connector.recv(4096)
+                for _one in requests:
                     _give_connection(connector, port)
             if host in ready and not host.sock.recv(4096):
                 return
@@ -330,10 +330,10 @@ def _answers_well(port, url, timeout_s):
             head = b""
             while b"\r\n" not in head and len(head) < _HEAD_BYTES:
                 sock.settimeout(max(until - time.monotonic(), 0.001))
-                more = sock.recv(4096)
-                if not more:
+                piece = sock.recv(4096)
+                if not piece:
                     return False
-                head += more
+                head += piece
         status = head.split(b" ", 2)[1]
         return status.isdigit() and int(status) < 400
     except (OSError, IndexError):

@@ -35,10 +35,10 @@ def assemble(image, fds, places, files):
     for path in (_UPPER, _WORK):
         os.mkdir(path, 0o755)
     layer = _Layer(lower, takes_owners=not image["user_namespace"])
-    there = {path: layer.make_directory(path) for path in _PLACES + tuple(places)}
+    places_made = {path: layer.make_directory(path) for path in _PLACES + tuple(places)}
     layer.make_directory(image["working_dir"], mounted=False)
     for path in _OPEN_TO_ALL:
-        os.chmod(_UPPER + there[path], 0o1777)
+        os.chmod(_UPPER + places_made[path], 0o1777)
     for path, content in tuple(files) + tuple(_own_files()):
         layer.write(path, content)
     users = layer.read(_PASSWD)
@@ -51,7 +51,7 @@ def assemble(image, fds, places, files):
     linux.mount("/proc", NEW + "/proc", None, linux.MS_MOVE)
     # The read-only devices, with the mount point of /dev/shm.
     linux.mount("/dev", NEW + "/dev", None, linux.MS_BIND | linux.MS_REC)
-    return there
+    return places_made
 
 
 def _attach(image, fds):
@@ -122,10 +122,10 @@ class _Layer(object):
 
     def read(self, path):
         """The content of a small file in the image; b"" if it does not exist, None if it is anything else."""
-        there = self.place(path)
-        folder = self._folder(os.path.dirname(there))
+        real_path = self.place(path)
+        folder = self._folder(os.path.dirname(real_path))
         try:
-            fd = -1 if folder is None else os.open(folder + "/" + os.path.basename(there), _OPEN_FILE)
+            fd = -1 if folder is None else os.open(folder + "/" + os.path.basename(real_path), _OPEN_FILE)
         except OSError as error:
             return b"" if error.errno == errno.ENOENT else None
         if fd < 0:
@@ -143,20 +143,20 @@ class _Layer(object):
 
         Returns the directory's `place`.
         """
-        there = self.place(path, mounted)
-        made, below = _UPPER, self._lower
-        for part in _parts(there):
-            made += "/" + part
+        real_path = self.place(path, mounted)
+        path_in_layer, below = _UPPER, self._lower
+        for part in _parts(real_path):
+            path_in_layer += "/" + part
             below = below and _directory(below + "/" + part)
             try:
-                os.mkdir(made, 0o755)
+                os.mkdir(path_in_layer, 0o755)
             except OSError as error:
                 if error.errno != errno.EEXIST:
                     raise
                 continue
             if below:
-                self._take_after(below, made)
-        return there
+                self._take_after(below, path_in_layer)
+        return real_path
 
     def write(self, path, content):
         """Writes a file that is owned by the owner of its directory."""

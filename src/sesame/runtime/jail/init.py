@@ -35,15 +35,15 @@ def run(handler, orders):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended = linux.descriptor_of_signals([signal.SIGCHLD])
     waited_for = [ended, orders]
-    more = True
+    may_have_more = True
     while True:
-        ready = linux.readable(waited_for, wait=not more)
+        ready = linux.readable(waited_for, wait=not may_have_more)
         if any(ready[1:]) and not _obey(orders, handler):
             # The host will send no more orders.
             waited_for = [ended]
         if ready[0]:
             os.read(ended, _RECORD_BYTES)
-        more = _reap(handler)
+        may_have_more = _reap(handler)
 
 
 def _obey(orders, handler):

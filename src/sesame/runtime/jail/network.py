@@ -35,9 +35,9 @@ def set_up(wanted, fds, bounded):
     if bounded:
         for path, sizes in _BUFFERS:
             linux.write_control(path, sizes)
-    made = [_socket_for(*listen) for listen in wanted["listens"]]
-    linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in made])
-    for one in made:
+    sockets = [_socket_for(*listen) for listen in wanted["listens"]]
+    linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in sockets])
+    for one in sockets:
         one.close()
 
 
@@ -78,21 +78,21 @@ def _socket_for(kind, address, port, takes_all):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     if kind == _RAW:
         return socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    made = socket.socket(family, _KINDS[kind])
+    sock = socket.socket(family, _KINDS[kind])
     if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if takes_all:
         level, option = _TRANSPARENT[family]
-        made.setsockopt(level, option, 1)
+        sock.setsockopt(level, option, 1)
         if kind == _UDP:
             level, option = _ORIGINAL_ADDRESS[family]
-            made.setsockopt(level, option, 1)
+            sock.setsockopt(level, option, 1)
     if kind == _TCP:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((address, port))
+        sock.bind((address, port))
     except (OSError, socket.error) as error:
         raise OSError(error.errno or errno.EINVAL, "bind %s:%d inside: %s" % (address, port, error))
     if kind == _TCP:
-        made.listen(_BACKLOG)
-    return made
+        sock.listen(_BACKLOG)
+    return sock

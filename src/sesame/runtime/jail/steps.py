@@ -232,9 +232,9 @@ class _Isolation(object):
 
     def wait(self):
         """Returns once process 1 has given up its privileges. Ends the process if process 1 has failed."""
-        told, _fds = self._from_init.receive()
+        message, _fds = self._from_init.receive()
         os.close(self._fd)
-        if told != _ISOLATED:
+        if message != _ISOLATED:
             os._exit(EXIT_JAIL_FAILED)
 
 
@@ -317,9 +317,9 @@ def _mount_image(order, fds):
     """Like `_mount`, in the root of a container image, which replaces the zygote's."""
     targets = [target for target, _source in order["mounts"] + order["binds"]]
     targets += [volume[0] for volume in order["volumes"]]
-    there = image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
+    real_paths = image.assemble(order["image"], fds, targets, _names("/etc", order["hostname"]))
     for kind in ("mounts", "binds", "volumes"):
-        order[kind] = [[there[each[0]]] + list(each[1:]) for each in order[kind]]
+        order[kind] = [[real_paths[each[0]]] + list(each[1:]) for each in order[kind]]
     _mount(order, fds, image.NEW)
     for volume in order["volumes"]:
         volumes.put(volume, fds, image.NEW)

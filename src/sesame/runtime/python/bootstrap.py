@@ -108,9 +108,9 @@ def _start(connection, site_packages, compiled, until_isolated):
     if archives:
         bytecode.install(bytecode.opened(archives))
     for name, module in _CONTEXT_MODULES.items():
-        for made in vars(module).values():
-            if isinstance(made, type):
-                made.__module__ = name
+        for context_class in vars(module).values():
+            if isinstance(context_class, type):
+                context_class.__module__ = name
         sys.modules[name] = module
     instance = _Instance(connection, setup)
     output.write_line("FunctionCompute %s runtime inited." % ("python" if _PY2 else "python3"))

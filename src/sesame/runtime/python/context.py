@@ -166,7 +166,7 @@ class Frame(object):
     def context(self, request_id, meta):
         keys = meta["credentials"]
         function, service = self._metas(meta) if self._alone is None else context_alone.metas(self._alone, meta)
-        made = FCContext(
+        context = FCContext(
             self._account_id,
             request_id,
             Credentials(keys["access_key_id"], keys["access_key_secret"], keys["security_token"]),
@@ -174,13 +174,13 @@ class Frame(object):
             service,
             self._region,
         )
-        made.retry_count = meta.get("retry_count", 0)
+        context.retry_count = meta.get("retry_count", 0)
         tracing = meta.get("tracing")
         if tracing:
-            made.tracing = Tracing(
+            context.tracing = Tracing(
                 tracing.get("span_context", ""), tracing.get("jaeger_endpoint", ""), tracing.get("span_baggages")
             )
-        return made
+        return context
 
     def _metas(self, meta):
         return FunctionMeta(*self._function), ServiceMeta(*self._service + (meta["qualifier"], meta["version_id"]))

@@ -26,11 +26,11 @@ def listen(code_dir):
     del os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]
     # debugpy has already replaced `breakpoint()`.
     pdb.set_trace = debugpy.breakpoint
-    here = os.path.dirname(os.path.abspath(__file__))
+    folder = os.path.dirname(os.path.abspath(__file__))
     found = {
         "port": port,
         "python": sys.executable,
-        "relay": os.path.join(here, "debug_relay.py"),
+        "relay": os.path.join(folder, "debug_relay.py"),
         "code": code_dir,
     }
     return json.dumps(found).encode("utf-8")

@@ -99,9 +99,9 @@ class _LogFormatter(logging.Formatter):
         parts = ["%s %s [%s] " % (_timestamp(record.created), state.request_id, record.levelname), record.getMessage()]
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
-        for more in (record.exc_text, getattr(record, "stack_info", None)):
-            if more:
-                parts.extend(("\n", more))
+        for text in (record.exc_text, getattr(record, "stack_info", None)):
+            if text:
+                parts.extend(("\n", text))
         # Under Python 2 the parts may be text, or bytes in any encoding.
         return b"".join(map(to_bytes, parts)) if _PY2 else "".join(parts)
 

@@ -333,8 +333,8 @@ class BucketFiles:
 
     def _require_empty(self, parent: Node, name: str) -> None:
         key, node = self._tree.key_below(parent, name) + "/", self._tree.child(parent, name)
-        held = [other for other in self._bucket.list(key, flat=True, at_most=2).objects if other != key]
-        if held or (node is not None and self._tree.drafts_below(node)):
+        entries = [other for other in self._bucket.list(key, flat=True, at_most=2).objects if other != key]
+        if entries or (node is not None and self._tree.drafts_below(node)):
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
 

@@ -71,10 +71,10 @@ class Connections:
         with self._lock:
             if self._idle and not new:
                 return self._idle.pop(), True
-        made = http.client.HTTPConnection("localhost", timeout=TIMEOUT_S)
-        made.sock = self._make()
-        made.sock.settimeout(TIMEOUT_S)
-        return made, False
+        connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT_S)
+        connection.sock = self._make()
+        connection.sock.settimeout(TIMEOUT_S)
+        return connection, False
 
     def give_back(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
@@ -207,8 +207,8 @@ def _listed(element: Element) -> Head:
 
 def _refused(answer: http.client.HTTPResponse, body: bytes) -> OSError:
     code = message = ""
-    if not body and (said := answer.getheader("x-oss-err")):
-        body = base64.b64decode(said)
+    if not body and (encoded := answer.getheader("x-oss-err")):
+        body = base64.b64decode(encoded)
     if body:
         try:
             root = ElementTree.fromstring(body)

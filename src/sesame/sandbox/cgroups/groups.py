@@ -105,10 +105,10 @@ class Group:
             if self._peak_file is None:
                 return 0
         # This runs after every call, and most calls do not raise the peak.
-        said = os.pread(self._peak_file, 32, 0)
-        if said != self._peak_said:
-            self._peak = max(0, int(said) - self._file_cache_bytes())
-            self._peak_said = said
+        peak = os.pread(self._peak_file, 32, 0)
+        if peak != self._peak_said:
+            self._peak = max(0, int(peak) - self._file_cache_bytes())
+            self._peak_said = peak
         return self._peak
 
     def memory_bytes(self) -> int | None:
@@ -116,8 +116,8 @@ class Group:
         if self._memory is None:
             return None
         for name in ("memory.current", "memory.usage_in_bytes"):
-            if said := cgroups_end.read(str(self._memory / name)):
-                return max(0, int(said) - self._file_cache_bytes())
+            if value := cgroups_end.read(str(self._memory / name)):
+                return max(0, int(value) - self._file_cache_bytes())
         return None
 
     def cpu_s(self) -> float | None:
@@ -125,8 +125,8 @@ class Group:
         for kind in ("cpu", "unified"):
             if (directory := self._directories.get(kind)) is None:
                 continue
-            if said := cgroups_end.read(str(directory / "cpuacct.usage")):
-                return int(said) / 1e9
+            if value := cgroups_end.read(str(directory / "cpuacct.usage")):
+                return int(value) / 1e9
             if used_us := _field(directory / "cpu.stat", "usage_usec"):
                 return used_us / 1e6
         return None
@@ -245,16 +245,16 @@ class Cgroups:
     def make(self, name: str) -> Group:
         """Creates an empty group without limits, open for joining."""
         group = self.group(name)
-        made: list[Path] = []
+        created: list[Path] = []
         try:
             for directory in group.directories():
                 directory.mkdir()
-                made.append(directory)
+                created.append(directory)
             group.limit_sockets()
             group.open()
         except OSError:
             group.joined()
-            for directory in made:
+            for directory in created:
                 directory.rmdir()
             raise
         return group

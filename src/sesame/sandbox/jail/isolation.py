@@ -165,12 +165,12 @@ def _try(kind: str) -> tuple[str, dict[str, str]]:
 
 def networks() -> list[tuple[str, dict[str, Any]]]:
     """What runtime/jail/probe.py tries: each field of `Isolation` with the network setup it depends on."""
-    ways = (
+    ways_out = (
         ("no_way_out", WayOut(HOST_ADDRESS, 1, INSTANCE_ADDRESS, refused=("10.0.0.0/8",))),
         ("no_way_out_6", WayOut(HOST_ADDRESS_6, 1, INSTANCE_ADDRESS_6, refused=("fc00::/7",))),
     )
     tried = [("no_network", Inside())]
-    for field, way in ways:
+    for field, way in ways_out:
         listens = tuple(Listen(kind, way.host, way.port, takes_all=kind != "raw") for kind in ("tcp", "udp", "raw"))
         tried.append((field, Inside(listens, (way.host, way.source), ways_out=(way,))))
     return [(field, {"socket": 0, **set_up(inside)}) for field, inside in tried]

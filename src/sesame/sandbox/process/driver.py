@@ -242,7 +242,7 @@ class PlainSandbox:
 
     async def start(self, spawner: Spawner, launch: Launch, shim: Path, output: StartOutput) -> None:
         """On return the shim is ready. After `SandboxStartFailed`, `SandboxDied` or `OSError` the caller kills it."""
-        began = time.monotonic()
+        began_at = time.monotonic()
         temporary = self._directory / "tmp"
         temporary.mkdir(parents=True)
         spec = self._spec
@@ -263,7 +263,7 @@ class PlainSandbox:
         finally:
             theirs.close()
             os.close(writing)
-        self._phases["fork_ms"] = (time.monotonic() - began) * 1000
+        self._phases["fork_ms"] = (time.monotonic() - began_at) * 1000
         self._gauge = Gauge(self._process.pid)
         await self._channel.open()
         environment = {**start.env, "PWD": start.cwd}
@@ -276,7 +276,7 @@ class PlainSandbox:
             setup = addresses.setup_of_web_server(spec, str(shim), launch.program)
         version = await self._channel.setup(setup)
         self._commands = Commands(spawner, msgspec.structs.replace(start, env=environment))
-        self._phases["interpreter_ms"] = (time.monotonic() - began) * 1000 - self._phases["fork_ms"]
+        self._phases["interpreter_ms"] = (time.monotonic() - began_at) * 1000 - self._phases["fork_ms"]
         if not version:
             raise SandboxStartFailed("the shim did not say which Python it runs under")
         output.ready()
@@ -332,15 +332,15 @@ class PlainSandbox:
     def check_memory(self) -> None:
         """Ends the instance if it holds more memory than its limit."""
         if self._gauge is not None and self._life.living:
-            held = self._gauge.look_at_tree(self._spec.memory_mb)
-            if held > self._spec.memory_mb:
-                self._life.lost(self._out_of_memory(held))
+            used_mb = self._gauge.look_at_tree(self._spec.memory_mb)
+            if used_mb > self._spec.memory_mb:
+                self._life.lost(self._out_of_memory(used_mb))
 
     async def check_disk(self) -> None:
         """Ends the instance if its temporary directory holds more than its limit."""
-        held = await asyncio.to_thread(scratch_files.size_bytes, self._directory)
-        if held > self._spec.disk_mb * MIB:
-            self._life.lost(SandboxDied(Death.DISK, f"{held / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
+        used = await asyncio.to_thread(scratch_files.size_bytes, self._directory)
+        if used > self._spec.disk_mb * MIB:
+            self._life.lost(SandboxDied(Death.DISK, f"{used / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
 
     def _check_after_call(self) -> SandboxDied | None:
         if self._gauge is not None and self._gauge.look_after_call(self._call_began) > self._spec.memory_mb:

@@ -37,8 +37,8 @@ def require_in_place(volumes: Sequence[Volume]) -> None:
 def _is_there(volume: Volume) -> bool:
     fd = volume.open()
     try:
-        there, here = os.stat(volume.target), os.fstat(fd)
-        return os.path.samestat(there, here)
+        expected, opened = os.stat(volume.target), os.fstat(fd)
+        return os.path.samestat(expected, opened)
     except OSError:
         return False
     finally:

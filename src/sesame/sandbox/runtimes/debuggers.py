@@ -72,9 +72,9 @@ class Debuggers:
 
     def _path(self, runtime: str) -> Path:
         interpreter = self._interpreters[runtime]
-        known = hashlib.sha256(lock_files(interpreter)[0].read_bytes())
-        known.update(f"{interpreter.path} {interpreter.version}".encode())
-        return self._root / "debuggers" / runtime / known.hexdigest()[:16] / ARCHIVE
+        digest = hashlib.sha256(lock_files(interpreter)[0].read_bytes())
+        digest.update(f"{interpreter.path} {interpreter.version}".encode())
+        return self._root / "debuggers" / runtime / digest.hexdigest()[:16] / ARCHIVE
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:

@@ -241,10 +241,10 @@ def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None)
     deadline = gives_up if deadline is None else min(deadline, gives_up)
     with process:
         try:
-            said = _read_all(process.stdout, deadline)
-            if said is None or process.wait(max(deadline - time.monotonic(), 0.1)) != 0:
+            output = _read_all(process.stdout, deadline)
+            if output is None or process.wait(max(deadline - time.monotonic(), 0.1)) != 0:
                 return None
-            return _answer(said)
+            return _answer(output)
         except (subprocess.TimeoutExpired, msgspec.ValidationError):
             return None
         finally:
@@ -272,14 +272,14 @@ def run_proof(path: Path, code: str) -> str:
 def _read_all(pipe: IO[bytes] | None, deadline: float) -> bytes | None:
     """Everything that the process writes until it closes its output; None if that is too much or takes too long."""
     assert pipe is not None
-    said = b""
+    output = b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        while len(said) <= PROBE_ANSWER_BYTES_MAX and selector.select(max(deadline - time.monotonic(), 0)):
+        while len(output) <= PROBE_ANSWER_BYTES_MAX and selector.select(max(deadline - time.monotonic(), 0)):
             chunk = os.read(pipe.fileno(), PROBE_ANSWER_BYTES_MAX)
             if not chunk:
-                return said
-            said += chunk
+                return output
+            output += chunk
     return None
 
 

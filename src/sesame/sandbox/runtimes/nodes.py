@@ -49,8 +49,8 @@ def find(runtime: str, overrides: Mapping[str, Path], environ: Mapping[str, str]
 def version_of(path: Path) -> str:
     """For example `20.20.2`; "" if the program does not tell."""
     try:
-        said = timed_programs.run([path, "--version"], VERSION_TIMEOUT_S).stdout
+        output = timed_programs.run([path, "--version"], VERSION_TIMEOUT_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    match = _VERSION.match(said)
+    match = _VERSION.match(output)
     return match[1] if match else ""

@@ -49,7 +49,7 @@ class BootstrappedPip:
             *([sys.executable, str(wheel / "pip"), "install", *foreign] for wheel in _bundled_wheels()),
             [str(self._interpreter.path), "-s", "-m", "pip", "install"],
         ]
-        said: list[str] = []
+        errors: list[str] = []
         for command in attempts:
             done = subprocess.run(
                 [*command, "--quiet", "--no-deps", "--target", str(self._folder.absolute()), *pins],
@@ -58,8 +58,8 @@ class BootstrappedPip:
             )  # fmt: skip
             if done.returncode == 0:
                 return
-            said.extend(done.stdout.splitlines()[-3:])
-        raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
+            errors.extend(done.stdout.splitlines()[-3:])
+        raise PipFailed(f"{', '.join(pins)} could not be fetched", errors)
 
     def run(self, arguments: Sequence[str], progress: Progress, folder: Path | None = None) -> list[str]:
         """Runs pip and returns the lines of its output. Reports to `progress` every few seconds.
@@ -94,10 +94,10 @@ class BootstrappedPip:
 
 
 def _beat(lines: list[str], progress: Progress, ended: threading.Event) -> None:
-    began = time.monotonic()
+    began_at = time.monotonic()
     while not ended.wait(HEARTBEAT_S):
         latest = next((line.strip() for line in reversed(lines) if _tells_something(line)), "starting")
-        progress(f"{latest[:100]} ({time.monotonic() - began:.0f} s)")
+        progress(f"{latest[:100]} ({time.monotonic() - began_at:.0f} s)")
 
 
 def _tells_something(line: str) -> bool:

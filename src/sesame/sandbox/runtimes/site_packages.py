@@ -89,16 +89,16 @@ class SitePackages:
     def folder(self, runtime: str) -> Path:
         interpreter = self._interpreters[runtime]
         lock, build = lock_files(interpreter)
-        known = hashlib.sha256(lock.read_bytes() + build.read_bytes())
-        known.update(f"{interpreter.path} {interpreter.version}".encode())
-        return self.root / runtime / known.hexdigest()[:16]
+        digest = hashlib.sha256(lock.read_bytes() + build.read_bytes())
+        digest.update(f"{interpreter.path} {interpreter.version}".encode())
+        return self.root / runtime / digest.hexdigest()[:16]
 
     def _install(self, interpreter: Interpreter, progress: Progress) -> None:
         lock, build = lock_files(interpreter)
         pins = lines_of(lock)
         final = self.folder(interpreter.runtime)
         staging = final.with_name(f".{final.name}.part")
-        began = time.monotonic()
+        began_at = time.monotonic()
         progress(f"installing {len(pins)} packages for CPython {interpreter.version} …")
         _remove(staging)
         (staging / "site-packages").mkdir(parents=True)
@@ -122,7 +122,7 @@ class SitePackages:
             raise ConfigurationError(advice(interpreter, failed)) from failed
         finally:
             _remove(staging)
-        progress(f"{len(pins)} packages installed in {time.monotonic() - began:.0f} s")
+        progress(f"{len(pins)} packages installed in {time.monotonic() - began_at:.0f} s")
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:

@@ -193,16 +193,16 @@ class WebChannel:
         return None
 
     async def _new_connection(self) -> Connection:
-        asked = self._loop.create_future()
-        self._asked.append(asked)
+        request = self._loop.create_future()
+        self._asked.append(request)
         self._connector.send(ONE_CONNECTION)
         try:
-            sock = await asyncio.shield(asked)
+            sock = await asyncio.shield(request)
         except asyncio.CancelledError:
-            asked.add_done_callback(_close_socket)
+            request.add_done_callback(_close_socket)
             raise
-        made = partial(Connection, self._last_head)
-        _transport, connection = await self._loop.create_connection(made, sock=sock)
+        create = partial(Connection, self._last_head)
+        _transport, connection = await self._loop.create_connection(create, sock=sock)
         self._busy.add(connection)
         return connection
 
@@ -224,14 +224,14 @@ class WebChannel:
                 os.close(fd)
             self._channel.end(SandboxDied("protocol", "a connection that was not asked for"))
             return
-        asked = self._asked.popleft()
+        request = self._asked.popleft()
         if not fds:
-            asked.set_exception(BadResponse("it does not accept connections"))
+            request.set_exception(BadResponse("it does not accept connections"))
             return
         try:
-            asked.set_result(_connected(fds[0]))
+            request.set_result(_connected(fds[0]))
         except OSError as error:
-            asked.set_exception(BadResponse("a descriptor that is no socket came"))
+            request.set_exception(BadResponse("a descriptor that is no socket came"))
             self._channel.end(SandboxDied("protocol", f"a descriptor that is no connection: {error}"))
 
     def _give_back(self, connection: Connection) -> None:
@@ -243,9 +243,9 @@ class WebChannel:
 
     def _refuse_connections(self, why: str) -> None:
         while self._asked:
-            asked = self._asked.popleft()
-            if not asked.done():
-                asked.set_exception(BadResponse(why))
+            request = self._asked.popleft()
+            if not request.done():
+                request.set_exception(BadResponse(why))
 
     def _ended(self) -> None:
         """The instance has ended, during calls or between them.

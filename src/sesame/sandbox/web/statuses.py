@@ -11,8 +11,8 @@ _ERROR_TYPE, _HANDLED = b"x-fc-error-type", b"HandledInvocationError"
 
 def says_failed(response: Head) -> bool:
     """Whether the header by which a function sets its own result's status declares a failure."""
-    said = response.header(b"x-fc-status")
-    return said is not None and said.isdigit() and int(said) >= _FAILED_FROM
+    status = response.header(b"x-fc-status")
+    return status is not None and status.isdigit() and int(status) >= _FAILED_FROM
 
 
 def has_failed(response: Head) -> bool:

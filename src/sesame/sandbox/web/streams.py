@@ -26,13 +26,13 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
 
         return await pass_messages(connection, heads, call, stream.messages)
     method = stream.method.encode("latin-1")
-    here = stream.whole_body()
-    length = len(here) if here is not None else stream.length
+    whole_body = stream.whole_body()
+    length = len(whole_body) if whole_body is not None else stream.length
     head = heads.of_request(
         WebRequest(method, stream.target, tuple(stream.headers), length), call.request_id, call.meta
     )
-    if here is not None:
-        connection.begin(method, head + here)
+    if whole_body is not None:
+        connection.begin(method, head + whole_body)
         return await answer(connection, stream)
     connection.begin(method, head)
     sending = asyncio.get_running_loop().create_task(_send(connection, stream, chunked=length is None))

@@ -76,10 +76,10 @@ class SessionRoutes:
         owner, function, qualifier = paths.qualified_function(request)
 
         def is_wanted(session: Session) -> bool:
-            asked = query.get("sessionId", "")
+            session_id = query.get("sessionId", "")
             status = query.get("sessionStatus", "")
             return (
-                asked in ("", session.session_id)
+                session_id in ("", session.session_id)
                 and status in ("", session.status)
                 and qualifier in ("", session.qualifier)
             )

@@ -66,9 +66,9 @@ def pack(own: Path, runtimes: Sequence[str], file: Path, progress: Progress) -> 
     chosen = [(folder, manifest) for folder, manifest in chosen if not runtimes or manifest.runtime in runtimes]
     missing = set(runtimes) - {manifest.runtime for _folder, manifest in chosen}
     if missing or not chosen:
-        what = ", ".join(sorted(missing)) or "none"
+        names = ", ".join(sorted(missing)) or "none"
         raise ConfigurationError(
-            f"only interpreters that Sesame brought itself can be packed; not among them: {what}. "
+            f"only interpreters that Sesame brought itself can be packed; not among them: {names}. "
             "Bring them first: sesame runtimes get"
         )
     packed = [
@@ -177,8 +177,8 @@ def _stays_inside(path: str) -> bool:
 def _install(tar: tarfile.TarFile, contents: Contents, own: Path, progress: Progress) -> None:
     new = {each.folder: each for each in contents.interpreters if not installed.is_complete(own / each.folder)}
     for each in contents.interpreters:
-        what = f"{each.manifest.runtime}: CPython {each.manifest.version}"
-        progress(f"{what}, unpacking {len(each.files)} files …" if each.folder in new else f"{what} is there already")
+        name = f"{each.manifest.runtime}: CPython {each.manifest.version}"
+        progress(f"{name}, unpacking {len(each.files)} files …" if each.folder in new else f"{name} is there already")
     with ExitStack() as stages:
         places = {folder: stages.enter_context(staged(own / folder, keep=installed.is_complete)) for folder in new}
         wanted = {

@@ -94,11 +94,11 @@ class Downloads:
             part.unlink()
             answer = self._opener.open(urllib.request.Request(wanted.url), timeout=CONNECTION_TIMEOUT_S)
         with answer, part.open("ab" if getattr(answer, "status", None) == _PARTIAL else "wb") as file:
-            told = time.monotonic()
+            reported_at = time.monotonic()
             while chunk := answer.read(CHUNK_BYTES):
                 file.write(chunk)
-                if time.monotonic() - told > PROGRESS_INTERVAL_S:
-                    told = time.monotonic()
+                if time.monotonic() - reported_at > PROGRESS_INTERVAL_S:
+                    reported_at = time.monotonic()
                     progress(f"{wanted.file_name}: {file.tell() / 1e6:.0f} of {wanted.size / 1e6:.0f} MB")
 
 

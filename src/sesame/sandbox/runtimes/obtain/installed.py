@@ -76,6 +76,6 @@ def prove(folder: Path, runtime: str) -> None:
     if answer is None or not answer.is_cpython((major, minor)):
         found = "does not run" if answer is None else f"is {answer.implementation} {answer.version}"
         raise ConfigurationError(f"{program} {found}; expected CPython {major}.{minor}")
-    said = interpreters.run_proof(program, PROOF)
-    if said:
-        raise ConfigurationError(f"{program} lacks what functions need: {said}")
+    error = interpreters.run_proof(program, PROOF)
+    if error:
+        raise ConfigurationError(f"{program} lacks what functions need: {error}")

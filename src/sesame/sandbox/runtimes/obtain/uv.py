@@ -69,9 +69,9 @@ class UvInterpreters:
                 if not line.startswith(_FAILURE):
                     progress(line)
         if process.returncode != 0:
-            said = [line for line in lines if line] or [f"uv ended with {process.returncode}"]
+            reasons = [line for line in lines if line] or [f"uv ended with {process.returncode}"]
             # uv lists causes from the outermost to the innermost; those in between repeat the request.
-            raise ConfigurationError(": ".join(dict.fromkeys([*said[:1], *said[2:3], *said[-1:]])))
+            raise ConfigurationError(": ".join(dict.fromkeys([*reasons[:1], *reasons[2:3], *reasons[-1:]])))
 
 
 def find_uv() -> str:
