@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "cluster": 4,
     "app": 5, "_storage": 5, "_identity": 5, "_engine": 5, "_endpoints": 5, "_async": 5, "_metrics": 5, "_traces": 5,
     "_triggers": 5, "_agents": 5, "_follower": 5, "_node": 5, "_sandbox": 5, "_logs": 5, "_network": 5, "_cloud": 5,
+    "_function_metrics": 5,
     "_provided_layers": 5, "_patience": 5, "_tunnels": 5, "_node_packages": 5, "_shared_settings": 5,
     "_own_logs": 5, "_shared_logs": 5, "_nonces": 5, "_unlinked": 5, "_installed": 5,
     "settings": 5, "settings_file": 5, "settings_fields": 5, "settings_checks": 5,

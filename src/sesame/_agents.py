@@ -11,7 +11,7 @@ import msgspec
 
 from sesame._engine import EngineParts
 from sesame._storage import Storage
-from sesame.agents.followed import WriterNeeds
+from sesame.agents.followed import Measured, WriterNeeds, not_measured
 from sesame.agents.idle_there import hear_idle
 from sesame.agents.place import Place
 from sesame.agents.served import Served
@@ -31,6 +31,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
 
     With `members`, followers run on other machines and connect by themselves; `nonces` are those already used. Calls
     have `drain_s` to end when the writer is replaced. `recorded` says that calls of every function are recorded.
+    `measured` takes rows of metrics from followers.
     """
 
     place: Place
@@ -43,6 +44,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     drain_s: float = 0.0
     nonces: UsedNonces | None = None
     recorded: bool = False
+    measured: Measured = not_measured
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
@@ -61,6 +63,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         trusted="" if needs.trusted is None else str(needs.trusted),
         lives=members,
         drain_s=needs.drain_s,
+        measured=needs.measured,
     )
     if members is None:
         writer = Writer(writer_needs, place.hangs, place.told.held)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sesame._endpoints import Serving, account_settings, addresses, own_hosts, serve, share_of_limits
 from sesame._engine import caps
+from sesame._function_metrics import FunctionMetricsNeeds, open_function_metrics
 from sesame._identity import Identity, identity_of
 from sesame._network import listens_max
 from sesame._patience import Patience
@@ -21,6 +22,7 @@ from sesame.agents.follower import Follower
 from sesame.agents.place import Place
 from sesame.agents.presence import AWAY_S
 from sesame.agents.served import Served
+from sesame.background import BackgroundTasks
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
 from sesame.control.recorder import Recorder
@@ -110,6 +112,11 @@ class FollowerSesame:
             else (await self._of_cluster.packages(follower.packages, self._catalog, sandbox, teardown))
         )
         engine = self._engine(sandbox, packages, identity, resolver, tracers)
+        background = BackgroundTasks(clocks)
+        teardown.push_async_callback(background.close)
+        open_function_metrics(
+            FunctionMetricsNeeds(clocks, teardown, background, follower.written, knows_all=False), engine
+        )
         teardown.push_async_callback(engine.drain, 0.0)
         endpoint = self._endpoint(identity, engine, resolver)
         (name, (host, port)), *_others = addresses(settings).items()

@@ -3,10 +3,6 @@
 Called by `app`, once storage and identity exist.
 """
 
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
-
-from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.control.views import service_view
@@ -18,15 +14,10 @@ from sesame.model.owner import owner_phrase
 from sesame.model.service import Service
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
-from sesame.store.logs.logstores.instance_metrics import InstanceMetrics
-from sesame.store.logs.logstores.metric_rows import MetricRows
-from sesame.store.logs.logstores.request_metrics import RequestMetrics
 from sesame.store.logs.logstores.targets import LogTargets
 from sesame.store.logs.routing import Router
 
 WRITE_LOGS = "log:PostLogStoreLogs"
-WRITING_REQUEST_METRICS = "writing request metrics"
-WRITING_INSTANCE_METRICS = "writing instance metrics"
 
 
 class _Services:
@@ -58,25 +49,6 @@ class _Services:
                 f"{owner_phrase(service.service_name)} has no role: give it one that allows {WRITE_LOGS} on {resource}"
             )
         return self._rights.objection(service.service_name, service.role, WRITE_LOGS, resource)
-
-
-def open_function_metrics(
-    clocks: Clocks, teardown: AsyncExitStack, storage: Storage, targets: LogTargets, engine: EngineParts
-) -> None:
-    """Starts writing rows about calls and instances to logstores, for services that ask; `teardown` writes the last."""
-    pool = engine.engine.pool
-
-    def instances() -> Iterator[tuple[str, str]]:
-        return ((each.snapshot.service, each.snapshot.function) for each in pool.instances())
-
-    rows = MetricRows(storage.logstores, targets.route)
-    of_requests = RequestMetrics(rows, instances, clocks)
-    storage.background.keep(WRITING_REQUEST_METRICS, of_requests.run)
-    teardown.push_async_callback(of_requests.write)
-    engine.engine.dispatcher.measure = of_requests.take
-    of_instances = InstanceMetrics(rows, pool.instances, clocks)
-    storage.background.keep(WRITING_INSTANCE_METRICS, of_instances.run)
-    engine.engine.dispatcher.watch_instances = of_instances.wake
 
 
 def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, identity: Identity) -> LogTargets:

@@ -1,7 +1,8 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_sandbox`,
-`_storage`, `_identity`, `_logs`, `_traces`, `_engine`, `_triggers`, `_endpoints`, `_metrics` and `_async`.
+`_storage`, `_identity`, `_logs`, `_function_metrics`, `_traces`, `_engine`, `_triggers`, `_endpoints`, `_metrics` and
+`_async`.
 """
 
 import asyncio
@@ -17,9 +18,10 @@ from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisioned
+from sesame._function_metrics import FunctionMetricsNeeds, open_function_metrics
 from sesame._identity import Identity, open_identity
 from sesame._installed import ENVIRONMENT, VERSION
-from sesame._logs import open_function_metrics, open_log_targets
+from sesame._logs import open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._network import OwnNetworks
 from sesame._patience import Patience
@@ -41,6 +43,7 @@ from sesame.model.prepared import prepare_all
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+from sesame.store.logs.logstores.metric_rows import MetricRows
 
 # Only needed with several agents.
 if TYPE_CHECKING:
@@ -232,7 +235,10 @@ class Sesame:
             given.members is not None,
         )
         engine = open_engine(engine_needs, storage, identity)
-        open_function_metrics(clocks, teardown, storage, targets, engine)
+        rows = MetricRows(storage.logstores, targets.route)
+        measured = open_function_metrics(
+            FunctionMetricsNeeds(clocks, teardown, storage.background, rows, knows_all=True), engine.engine
+        )
         self._parts = Parts(storage, identity, engine, sandbox)
         writer = None
         if given.place is not None:
@@ -255,6 +261,7 @@ class Sesame:
                 settings.drain_s,
                 nonces,
                 recorded=settings.record != "none",
+                measured=measured,
             )
             writer = await open_writer(agents_needs, storage, engine)
             if given.members is not None:

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import structlog
 
-from sesame.agents.messages import CatalogRecord, Records
+from sesame.agents.catalog_record import CatalogRecord
+from sesame.agents.messages import Records
 from sesame.model.errors import PlatformError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record

@@ -35,10 +35,18 @@ from sesame.model.errors import CallerError
 from sesame.sandbox.launch import Packages
 from sesame.sandbox.network import HostAnswers
 from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.metric_rows import Rows
 
 RECORDS_TOGETHER = 200
 
+Measured = Callable[[str, Rows], None]
+"""Takes rows of metrics, by their topic."""
+
 log = structlog.get_logger("sesame.agents")
+
+
+def not_measured(_topic: str, _rows: Rows) -> None:
+    """As `Measured`, where nothing is written."""
 
 
 class Lives(Protocol):
@@ -80,6 +88,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
     trusted: str
     lives: Lives | None = None
     drain_s: float = 0.0
+    measured: Measured = not_measured
 
 
 class Others(Protocol):
@@ -200,6 +209,8 @@ class Followed:
                 self._others.needs.sink(message.source, message.request_id, message.data, message.more)
             case m.Ended():
                 self._ended(message)
+            case m.Measured():
+                self._others.needs.measured(message.topic, message.rows)
             case m.Request():
                 self._others.pass_on(message, fds[0], self)
             case m.Ask():

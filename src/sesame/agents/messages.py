@@ -5,10 +5,12 @@ Carried by `agents.link`, descriptors beside their message. A field `n` numbers 
 
 import msgspec
 
+from sesame.agents.catalog_record import CatalogRecord
 from sesame.engine.invocation_log import LogSource
 from sesame.http.moving import Arrived
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.network import Inside, Listen
+from sesame.store.logs.logstores.metric_rows import Row
 
 # The kind of a call that the follower does not run.
 NOT_HERE = "NotHere"
@@ -180,6 +182,13 @@ class Ended(_Message, frozen=True):
     text: str
 
 
+class Measured(_Message, frozen=True):
+    """Rows of metrics of the follower's calls or instances, which logstores get under this topic."""
+
+    topic: str
+    rows: tuple[Row, ...]
+
+
 class LeasePackages(_Message, frozen=True):
     """Answered by `Leased`, or by `NotLeased`."""
 
@@ -295,19 +304,6 @@ class Welcome(_Message, frozen=True):
     ends: bool
 
 
-class CatalogRecord(msgspec.Struct, frozen=True, array_like=True):
-    """A record of the catalog, or with no `document` that it was deleted. `document` is its JSON."""
-
-    kind: str
-    parent: str
-    name: str
-    document: bytes | None
-    etag: str
-    created_at: float
-    modified_at: float
-    revision: int
-
-
 class Records(_Message, frozen=True):
     """Changes of the catalog in order. With `first`, all records follow, up to the message with `last`."""
 
@@ -396,5 +392,5 @@ Message = (
     Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | UseNonces
     | NoncesUsed | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside
     | EndInside | Rest | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here
-    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | GiveUp | GivenUp
+    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | Measured | GiveUp | GivenUp
 )  # fmt: skip

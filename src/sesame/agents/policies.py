@@ -70,15 +70,12 @@ class Promises:
 def followers_serve(snapshot: Snapshot) -> bool:
     """Whether an agent beside the writer may serve calls of it.
 
-    POLICY: the writer alone has what these need: sessions, buckets that are mounted, images, rows of metrics for
-    logstores.
+    POLICY: the writer alone has what these need: sessions, buckets that are mounted, images.
     """
     return not (
         snapshot.affinity is not None
         or snapshot.buckets
         or snapshot.launch.image is not None
-        or snapshot.log_target.request_metrics
-        or snapshot.log_target.instance_metrics
         or snapshot.debug
         or snapshot.trial
     )

@@ -11,8 +11,10 @@ from tests.store.logstores.test_request_metrics import SNAPSHOT
 from tests.support.fakes import FakeClocks
 from tests.support.virtual_time import eventually
 
+from sesame.model.logstore import LogRecord
 from sesame.model.snapshot import LogTarget, Snapshot
 from sesame.model.usage import Usage
+from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.instance_metrics import InstanceMetrics, Measurable
 from sesame.store.logs.logstores.metric_rows import MetricRows
 from sesame.store.logs.logstores.store import LogStorage
@@ -106,3 +108,21 @@ async def test_a_trial_leaves_no_rows(metrics: InstanceMetrics, storage: LogStor
     living.append(Living(msgspec.structs.replace(ASKING, trial=True), Usage(1.0, 1.0)))
     assert await metrics.write() == 0
     assert await rows(storage) == []
+
+
+async def test_rows_of_other_agents_are_written_with_the_next_look_and_at_the_end(
+    metrics: InstanceMetrics, storage: LogStorage, clocks: FakeClocks
+) -> None:
+    source = SourceKey("s", "f", "1", "c-2", "p", "l")
+    metrics.add([(source, LogRecord(1, 0, (("instanceID", "c-2"),)))])
+    await clocks.settle()
+    await clocks.pass_time(10)
+
+    async def there() -> bool:
+        return [row["instanceID"] for row in await rows(storage)] == ["c-2"]
+
+    await eventually(there)
+    metrics.add([(source, LogRecord(2, 0, (("instanceID", "c-3"),)))])
+    await metrics.write_taken()
+    await metrics.write_taken()
+    assert [row["instanceID"] for row in await rows(storage)] == ["c-2", "c-3"]

@@ -1,13 +1,20 @@
 """The rows of request metrics: the fields of the cloud, written where the service may write, and nowhere else."""
 
+from collections.abc import Iterable
+
 import msgspec
+import pytest
+from structlog.testing import capture_logs
 from tests.store.logstores.test_function_logs import written
 from tests.support.fakes import FakeClocks
 
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
+from sesame.model.logstore import LogRecord
 from sesame.model.snapshot import LaunchConfig, Limits, LogTarget, Snapshot
-from sesame.store.logs.logstores.metric_rows import MetricRows
-from sesame.store.logs.logstores.request_metrics import RequestMetrics, fields_of
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.logstores import request_metrics
+from sesame.store.logs.logstores.metric_rows import MetricRows, Row
+from sesame.store.logs.logstores.request_metrics import TOPIC, RequestMetrics, fields_of
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.routes import Route
 
@@ -87,3 +94,39 @@ async def test_rows_go_where_the_service_may_write(storage: LogStorage, clocks: 
     (record,) = group.records
     assert dict(record.contents).items() >= {"activeInstances": "2", "activeInstancesPerFunction": "1"}.items()
     assert record.time_s == int(clocks.wall())
+
+
+async def test_rows_of_other_agents_are_counted_where_all_instances_are_known(storage: LogStorage) -> None:
+    told: list[Row] = []
+
+    class Elsewhere:
+        async def write(self, topic: str, rows: Iterable[Row]) -> None:
+            assert topic == TOPIC
+            told.extend(rows)
+
+    there = RequestMetrics(Elsewhere(), None, FakeClocks())
+    there.take(INVOCATION, SNAPSHOT, OUTCOME)
+    await there.write()
+    assert "activeInstances" not in dict(told[0][1].contents)
+    rows = MetricRows(storage, lambda _source: Route(1, multi_line=False))
+    here = RequestMetrics(rows, lambda: [("s", "f")] * 3, FakeClocks())
+    here.add(told)
+    await here.write()
+    (group,) = await written(storage)
+    (record,) = group.records
+    assert dict(record.contents)["activeInstances"] == "3"
+    assert record.contents[: len(told[0][1].contents)] == told[0][1].contents
+
+
+async def test_no_more_rows_wait_than_may(storage: LogStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_metrics, "WAITING_MAX", 2)
+    rows = MetricRows(storage, lambda _source: Route(1, multi_line=False))
+    metrics = RequestMetrics(rows, list, FakeClocks())
+    source = SourceKey("s", "f", "1", "c-1", "p", "l")
+    metrics.add([(source, LogRecord(number, 0, ())) for number in range(5)])
+    metrics.take(INVOCATION, SNAPSHOT, OUTCOME)
+    with capture_logs() as said:
+        await metrics.write()
+    assert [each["rows"] for each in said] == [4]
+    (group,) = await written(storage)
+    assert [each.time_s for each in group.records] == [0, 1]

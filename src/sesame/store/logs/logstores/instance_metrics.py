@@ -15,7 +15,7 @@ from sesame.model.snapshot import Snapshot
 from sesame.model.usage import Usage
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
-from sesame.store.logs.logstores.metric_rows import MetricRows
+from sesame.store.logs.logstores.metric_rows import Row, Rows, Writing
 
 TOPIC = "FCInstanceMetrics"
 EVERY_S = 10.0
@@ -36,12 +36,14 @@ class Measurable(Protocol):
 class InstanceMetrics:
     """Belongs to one event loop. `instances` returns all existing ones."""
 
-    def __init__(self, rows: MetricRows, instances: Callable[[], Iterable[Measurable]], clocks: Clocks) -> None:
+    def __init__(self, rows: Writing, instances: Callable[[], Iterable[Measurable]], clocks: Clocks) -> None:
         self._rows = rows
         self._instances = instances
         self._clocks = clocks
         self._host = socket.gethostname()
         self._wanted = asyncio.Event()
+        # What others have measured.
+        self._taken: list[Row] = []
         # By instance: the processor time at the last sample, and its time (monotonic).
         self._before: dict[str, tuple[float, float]] = {}
 
@@ -63,7 +65,7 @@ class InstanceMetrics:
         """Writes a row for each instance to measure, and returns their number."""
         before, self._before = self._before, {}
         asking = [each for each in self._instances() if _asks(each.snapshot)]
-        rows: list[tuple[SourceKey, LogRecord]] = []
+        rows: list[Row] = []
         for instance in asking:
             usage = await instance.usage()
             if usage is None:
@@ -74,9 +76,20 @@ class InstanceMetrics:
             cpu_percent = _percent(last, (usage.cpu_s, now)) if last is not None else None
             rows.append(self._row(instance, usage, cpu_percent))
         await self._rows.write(TOPIC, rows)
+        await self.write_taken()
         return len(asking)
 
-    def _row(self, instance: Measurable, usage: Usage, cpu_percent: float | None) -> tuple[SourceKey, LogRecord]:
+    def add(self, rows: Rows) -> None:
+        """Rows of instances that others have, to be written with the next look. Never blocks and raises nothing."""
+        self._taken += rows
+        self.wake()
+
+    async def write_taken(self) -> None:
+        taken, self._taken = self._taken, []
+        if taken:
+            await self._rows.write(TOPIC, taken)
+
+    def _row(self, instance: Measurable, usage: Usage, cpu_percent: float | None) -> Row:
         snapshot, target = instance.snapshot, instance.snapshot.log_target
         fields = {
             "serviceName": service_of(snapshot.service),

@@ -3,7 +3,8 @@
 Used by `request_metrics` and `instance_metrics`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -14,7 +15,17 @@ from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.interface import Logstores
 from sesame.store.logs.routes import Route, Routing
 
+Row = tuple[SourceKey, LogRecord]
+Rows = Sequence[Row]
+
 log = structlog.get_logger(__name__)
+
+
+class Writing(Protocol):
+    """Where rows go: into logstores, or to the agent that has these."""
+
+    async def write(self, topic: str, rows: Iterable[Row]) -> None:
+        """Raises nothing. Returns once they are on their way."""
 
 
 class MetricRows:
@@ -24,7 +35,7 @@ class MetricRows:
         self._logstores = logstores
         self._route = route
 
-    async def write(self, topic: str, rows: Iterable[tuple[SourceKey, LogRecord]]) -> None:
+    async def write(self, topic: str, rows: Iterable[Row]) -> None:
         """Writes one group for each function and version; under the topic `<topic>:[<service>]/<function>`."""
         by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
         for source, record in rows:

@@ -17,7 +17,7 @@ from sesame.model.owner import service_of
 from sesame.model.snapshot import Snapshot
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
-from sesame.store.logs.logstores.metric_rows import MetricRows
+from sesame.store.logs.logstores.metric_rows import Row, Rows, Writing
 
 TOPIC = "FCRequestMetrics"
 WRITTEN_TOGETHER_S = 0.15
@@ -36,20 +36,18 @@ log = structlog.get_logger(__name__)
 class RequestMetrics:
     """Belongs to one event loop."""
 
-    def __init__(self, rows: MetricRows, instances: Instances, clocks: Clocks) -> None:
+    def __init__(self, rows: Writing, instances: Instances | None, clocks: Clocks) -> None:
+        """`instances` is None where others know them, which add their number to each row."""
         self._rows = rows
         self._instances = instances
         self._clocks = clocks
         self._host = socket.gethostname()
-        self._waiting: list[tuple[SourceKey, LogRecord]] = []
+        self._waiting: list[Row] = []
         self._dropped = 0
         self._came = asyncio.Event()
 
     def take(self, invocation: Invocation, snapshot: Snapshot, outcome: Outcome) -> None:
         """Never blocks and raises nothing."""
-        if len(self._waiting) >= WAITING_MAX:
-            self._dropped += 1
-            return
         target = snapshot.log_target
         source = SourceKey(
             snapshot.service, snapshot.function, snapshot.version_id, outcome.instance_id, target.project,
@@ -58,7 +56,13 @@ class RequestMetrics:
         now_s = self._clocks.wall()
         fields = fields_of(invocation, snapshot, outcome, now_s)
         record = LogRecord(int(now_s), int(now_s % 1 * 1e9), (*fields, ("hostname", self._host)))
-        self._waiting.append((source, record))
+        self.add([(source, record)])
+
+    def add(self, rows: Rows) -> None:
+        """Rows that lack nothing but the number of instances. Never blocks and raises nothing."""
+        room = WAITING_MAX - len(self._waiting)
+        self._dropped += max(len(rows) - room, 0)
+        self._waiting += rows[:room]
         self._came.set()
 
     async def run(self) -> None:
@@ -77,11 +81,11 @@ class RequestMetrics:
                 "rows of request metrics were dropped: they came faster than they were written", rows=self._dropped
             )
             self._dropped = 0
-        await self._rows.write(TOPIC, self._counted(waiting))
+        counted = waiting if self._instances is None else self._counted(waiting, Counter(self._instances()))
+        await self._rows.write(TOPIC, counted)
 
-    def _counted(self, rows: Iterable[tuple[SourceKey, LogRecord]]) -> Iterator[tuple[SourceKey, LogRecord]]:
+    def _counted(self, rows: Rows, running: "Counter[tuple[str, str]]") -> Iterator[Row]:
         """Adds the number of currently running instances."""
-        running = Counter(self._instances())
         active = str(running.total())
         for source, record in rows:
             own = str(running[source.service, source.function])

@@ -1,0 +1,76 @@
+"""Rows of metrics in a logstore, of calls that every one of several agents serves."""
+
+import concurrent.futures
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aliyun.log import IndexConfig, IndexLineConfig, LogClient
+from tests.journeys.conftest import ACCOUNT_ID, Sesame, running, wait_until
+from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES
+from tests.journeys.test_agents_calls import instances_on_every_agent
+from tests.journeys.test_log_service import reach
+from tests.support.timed_calls import THREADS
+
+PROJECT, LOGSTORE, SERVICE = "measured-logs", "metrics", "measured"
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[Sesame]:
+    with running(tmp_path, "--agents", str(AGENTS), runtime=RUNTIME, agents=None) as server:
+        wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
+        yield server
+
+
+@contextlib.contextmanager
+def reaching(server: Sesame) -> Iterator[LogClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield reach(server, patch)
+
+
+def rows(server: Sesame, topic: str) -> list[Any]:
+    now = int(time.time())
+    with reaching(server) as logs:
+        found = logs.get_log(PROJECT, LOGSTORE, now - 600, now + 60, topic, size=-1).get_logs()
+    return [each.get_contents() for each in found]
+
+
+def test_every_call_has_its_row_and_every_agents_instances_have(several: Sesame) -> None:
+    with reaching(several) as logs:
+        logs.create_project(PROJECT, "")
+        logs.create_logstore(PROJECT, LOGSTORE, ttl=7, shard_count=1)
+        logs.create_index(PROJECT, LOGSTORE, IndexConfig(line_config=IndexLineConfig([" ", "\n"])))
+    client, role = several.client(), f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
+    config = {
+        "project": PROJECT, "logstore": LOGSTORE, "enableRequestMetrics": True, "enableInstanceMetrics": True,
+    }  # fmt: skip
+    client.create_service(SERVICE, role=role, logConfig=config)
+    client.create_function(SERVICE, "f", RUNTIME, "index.my_handler", codeDir=TIMES, memorySize=128)
+    served: dict[str, str] = {}
+
+    def call(_number: int) -> None:
+        # On a connection of its own, to whichever agent.
+        answer = several.client().invoke_function(SERVICE, "f", payload=b"0.02")
+        served[answer.headers["X-Fc-Request-Id"]] = answer.headers["X-Fc-Instance-Id"]
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        instances_on_every_agent(several, lambda: list(threads.map(call, range(10 * THREADS))))
+
+    def of_calls() -> list[Any]:
+        return rows(several, f"FCRequestMetrics:{SERVICE}/f")
+
+    wait_until(lambda: len(of_calls()) >= len(served), "a row of each call", PATIENCE_S)
+    found = of_calls()
+    assert {each["requestId"]: each["instanceID"] for each in found} == served
+    assert set(Counter(each["requestId"] for each in found).values()) == {1}
+    assert max(int(each["activeInstances"]) for each in found) >= AGENTS, "those of all agents are counted"
+
+    def measured() -> set[str]:
+        return {each["instanceID"] for each in rows(several, f"FCInstanceMetrics:{SERVICE}/f")}
+
+    wait_until(lambda: measured() >= set(served.values()), "a row of each instance", PATIENCE_S)
