@@ -294,6 +294,9 @@ async def test_provisioned_instances_and_scaling(sdk_of_f: Client, client: OldCl
     assert (await sdk_of_f("list_scaling_configs", function_name="f"))["scalingConfigs"] == [scaling]
     await sdk_of_f("delete_scaling_config", "f")
     assert (await sdk_of_f.failure("get_scaling_config", "f"))[:2] == (404, "ScalingConfigNotFound")
+    for kept in ("requestDispatchPolicy", "residentPoolId"):
+        refused = await sdk_of_f.failure("put_scaling_config", "f", body={kept: "x" * 129})
+        assert refused[:2] == (400, "InvalidArgument")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import re
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, jwt_auth, rewrites
+from sesame.control import checks, cors_checks, jwt_auth, rewrites
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.own_hosts import OwnHosts
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.model import limits, records
+from sesame.model.cors_rules import rules_of
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
 from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
@@ -157,6 +158,7 @@ def _check(domain: CustomDomain) -> None:
     _check_routes(domain.route_config.routes)
     if domain.cert_config is None and "HTTPS" in domain.protocol:
         raise Missing("cert_config")
+    cors_checks.check("cors_config", rules_of(domain.cors_config))
     if domain.tls_config is not None:
         checks.one_of("tls_config.min_version", domain.tls_config.min_version, TLS_VERSIONS)
         checks.one_of("tls_config.max_version", domain.tls_config.max_version, TLS_VERSIONS)

@@ -3,6 +3,8 @@
 Called for every such request by the endpoints that serve HTTP functions; reads the catalog's memory.
 """
 
+from typing import Any
+
 import msgspec
 
 from sesame.control.trigger_checks import HTTP_METHODS
@@ -71,7 +73,7 @@ class HttpTriggers:
         for record in self._catalog.children(records.TRIGGER, trigger_parent(target.service, target.function)):
             trigger: Trigger = record.document
             if trigger.trigger_type == configs.HTTP and (trigger.qualifier or limits.LATEST) == target.qualifier:
-                config = msgspec.convert(trigger.trigger_config, configs.HttpConfig)
+                config = _read(trigger.trigger_config)
                 return HttpEntry(config, trigger.trigger_id, takes_events=self._takes_events(target))
         function_view(self._catalog, target.service, target.function, target.qualifier)
         if on_domain and stands_alone(target.service):
@@ -106,6 +108,14 @@ class HttpTriggers:
 def local_label(function: str, qualifier: str) -> str:
     """The label below `localhost` of a function without a service; a version or an alias follows `--`."""
     return function if qualifier in ("", limits.LATEST) else f"{function}--{qualifier}"
+
+
+def _read(config: dict[str, Any]) -> configs.HttpConfig:
+    """POLICY: a `corsConfig` that was stored before it was checked allows no page anything; the trigger stays."""
+    try:
+        return msgspec.convert(config, configs.HttpConfig)
+    except msgspec.ValidationError:
+        return msgspec.convert({**config, "corsConfig": {}}, configs.HttpConfig)
 
 
 def _labels(target: Target) -> tuple[str, ...]:

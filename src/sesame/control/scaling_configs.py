@@ -5,6 +5,7 @@ Called by its endpoint. Treated and checked like configurations of provisioned i
 
 import msgspec
 
+from sesame.control import checks
 from sesame.control.inputs import Listing, Page
 from sesame.control.listing import page_of_function
 from sesame.control.provision_configs import Words, check_config
@@ -31,6 +32,8 @@ class ScalingConfigs:
         except msgspec.ValidationError as error:
             raise Invalid("scaling_policies", "policies with the API's fields", str(error)) from error
         check_config(provision, SCALING_WORDS)
+        for label in ("request_dispatch_policy", "resident_pool_id"):
+            checks.length(label, getattr(config, label), limits.HANDLER_CHARS)
         if not config.enable_on_demand_scaling and not _is_version(config.qualifier):
             # Its calls use the same instances as those of the version that it points to.
             raise Invalid("enable_on_demand_scaling", "true under an alias; false under LATEST or a version", False)

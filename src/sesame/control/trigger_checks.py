@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.control import checks, jwt_auth
+from sesame.control import checks, cors_checks, jwt_auth
 from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import Invalid, Missing, Unusable
@@ -103,6 +103,7 @@ def _check_http(config: configs.HttpConfig) -> None:
         raise Missing("trigger_config.methods")
     for method in config.methods:
         checks.one_of("trigger_config.methods", method, HTTP_METHODS)
+    cors_checks.check("trigger_config.cors_config", config.cors_config)
 
 
 def _require(label: str, value: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from sesame.model.cors_rules import NONE, CorsRules
+
 
 class OssKeyFilter(msgspec.Struct, frozen=True, rename="camel"):
     prefix: str = ""
@@ -65,6 +67,7 @@ class HttpConfig(msgspec.Struct, frozen=True, rename="camel"):
     methods: tuple[str, ...] = ()
     auth_config: str | dict[str, Any] = ""
     disable_url_internet: bool = msgspec.field(default=False, name="disableURLInternet")
+    cors_config: CorsRules = NONE
 
 
 class CdnEventsConfig(msgspec.Struct, frozen=True, rename="camel"):

@@ -16,6 +16,7 @@ from sesame.fc.v2023.inputs import CodeInput, Tag
 from sesame.fc.v2023.naming import function_named
 from sesame.model import described
 from sesame.model.configs import DestinationConfig, ScalingConfig, ScheduledAction, TargetTrackingPolicy
+from sesame.model.cors_rules import CorsRules
 from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RouteConfig, TlsConfig
 
 
@@ -150,13 +151,15 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     tls_config: TlsConfig | UnsetType = UNSET
     waf_config: dict[str, Any] | UnsetType = UNSET
     auth_config: dict[str, Any] | UnsetType = UNSET
-    cors_config: dict[str, Any] | UnsetType = UNSET
+    cors_config: CorsRules | UnsetType = UNSET
     is_e2b: bool | UnsetType = msgspec.field(default=UNSET, name="isE2B")
 
     def neutral(self) -> control.CustomDomainInput:
         fields = asdict(self)
         if self.route_config is not UNSET:
             fields["route_config"] = RouteConfig(tuple(route.neutral() for route in self.route_config.routes))
+        if self.cors_config is not UNSET:
+            fields["cors_config"] = msgspec.to_builtins(self.cors_config)
         return control.CustomDomainInput(**fields)
 
 

@@ -21,7 +21,7 @@ from sesame.fc.invoke import Invoker
 from sesame.fc.placement import Placement
 from sesame.fc.refusals import ApiError
 from sesame.fc.tracing import tracing_of
-from sesame.fc.web import http_events
+from sesame.fc.web import http_events, pages
 from sesame.fc.web.admission import Admission, AdmissionNeeds
 from sesame.fc.web.claims import callers_own
 from sesame.fc.web.response_heads import ResponseRules, response_head
@@ -88,6 +88,10 @@ class HttpFunctions:
         request = exchange.request
         entry = self._triggers.of(way.target, on_domain=way.on_domain)
         trigger = entry.config
+        if not way.cors.allow_origins and trigger.cors_config.allow_origins:
+            way = msgspec.structs.replace(way, cors=trigger.cors_config)
+        if way.cors.allow_origins and pages.is_answered(way.cors, exchange, self._invoker.stream_headers(request_id)):
+            return
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain, way, admitted = await self._admission.of(trigger, way, exchange)
@@ -128,7 +132,7 @@ class HttpFunctions:
             await self._serve_event(call_of(await event_of(body)), way, exchange)
             return
         outcome = await self._invoker.run(call_of(body, http_params=_params(way, request)), exchange)
-        rules = ResponseRules(request.method, way.attachment)
+        rules = _rules(request, way)
         status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
@@ -199,7 +203,7 @@ class HttpFunctions:
             return
         found = await http_events.response(outcome.payload)
         head = {"status": found.status, "headers": found.headers}
-        status, headers = response_head(head, ResponseRules(exchange.request.method, way.attachment))
+        status, headers = response_head(head, _rules(exchange.request, way))
         exchange.send_whole(status, headers, lines, found.body)
 
     def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
@@ -221,6 +225,10 @@ class HttpFunctions:
             at=self._wall_clock(),
         )
         return lambda body: http_events.event(seen, body, origin)
+
+
+def _rules(request: Request, way: Way) -> ResponseRules:
+    return ResponseRules(request.method, way.attachment, own_cors=not way.cors.allow_origins)
 
 
 def _web_request(way: Way, request: Request) -> WebRequest:
@@ -248,7 +256,7 @@ def _read_web_request(way: Way, request: Request) -> WebRequest:
     headers = with_sender(passed, str(request.client[0]), request.scheme)
     headers += [*way.given, (_BASE_PATH.encode(), way.base_path.encode("latin-1"))]
     target = way.raw_path + (b"?" + way.query if way.query else b"")
-    return WebRequest(request.method, target, tuple(headers), way.attachment)
+    return WebRequest(request.method, target, tuple(headers), way.attachment, own_cors=not way.cors.allow_origins)
 
 
 def _params(way: Way, request: Request) -> dict[str, object]:

@@ -21,6 +21,7 @@ ATTACHMENT = (b"Content-Disposition", b"attachment")
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CORS = "access-control-"
 _NOT_MODIFIED = 304
 # Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
 _NO_CONTENT = 204
@@ -31,11 +32,15 @@ _REMEMBERED_HEADS = 64
 
 
 class ResponseRules(msgspec.Struct, frozen=True):
-    """`attachment`: browsers save the response instead of showing it. `streamed`: it may declare its body's length."""
+    """`attachment`: browsers save the response instead of showing it. `streamed`: it may declare its body's length.
+
+    `own_cors`: the function itself says which pages may read the response; else the platform does.
+    """
 
     method: str
     attachment: bool
     streamed: bool = False
+    own_cors: bool = True
 
 
 def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple[int, Headers]:
@@ -64,6 +69,8 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
                 length = [(CONTENT_LENGTH, value.encode())]
             continue
         if low in hop or low.startswith("x-fc-") or (rules.attachment and low == "content-disposition"):
+            continue
+        if not rules.own_cors and low.startswith(_CORS):
             continue
         if not _NAME.match(name) or _NO_VALUE.search(value):
             raise _bad(f"the header {name[:64]!r} has characters that no header may have")

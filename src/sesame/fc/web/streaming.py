@@ -22,15 +22,13 @@ _REFUSED_BYTES_MAX = 64 * 1024
 
 
 class WebRequest(msgspec.Struct, frozen=True):
-    """The request for the function's web server.
-
-    With `attachment`, browsers save the response instead of showing it.
-    """
+    """The request for the function's web server. `attachment` and `own_cors` are those of `ResponseRules`."""
 
     method: str
     target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     attachment: bool
+    own_cors: bool = True
 
 
 class WebStream:
@@ -86,7 +84,7 @@ class WebStream:
             raise
 
     def begin(self, status: int, headers: AnyHeaders) -> None:
-        rules = ResponseRules(self.method, self._request.attachment, streamed=True)
+        rules = ResponseRules(self.method, self._request.attachment, streamed=True, own_cors=self._request.own_cors)
         try:
             status, sent = relayed_head(status, headers, rules)
         except ApiError as error:

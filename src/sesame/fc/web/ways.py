@@ -14,6 +14,7 @@ from sesame.control import rewrites
 from sesame.control.http_triggers import HttpTriggers
 from sesame.fc import targets
 from sesame.fc.auth.request_head import head_of
+from sesame.fc.cors import is_preflight
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
 from sesame.fc.web import domain_paths
 from sesame.fc.web.certificates import served_over
@@ -21,6 +22,7 @@ from sesame.fc.web.local_hosts import local_labels
 from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
 from sesame.http.request import Request
 from sesame.model import limits
+from sesame.model.cors_rules import NONE, CorsRules, rules_of
 from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Target
 from sesame.model.records import Record
@@ -48,7 +50,8 @@ class Way(msgspec.Struct, frozen=True):
 
     If claims of a token are passed to the function (`fc.web.claims`): `given` are the headers with claims, `withheld`
     the names of headers that are not accepted from callers (`control.jwt_auth.header_key`), and `asked_query` replaces
-    the query that was requested.
+    the query that was requested. `cors` are the rules of a domain, and then of the function's trigger where that has
+    none.
     """
 
     target: Target
@@ -62,6 +65,7 @@ class Way(msgspec.Struct, frozen=True):
     given: tuple[tuple[bytes, bytes], ...] = ()
     withheld: frozenset[str] = frozenset()
     asked_query: bytes | None = None
+    cors: CorsRules = NONE
 
 
 def proxy_way(request: Request) -> Way:
@@ -142,7 +146,8 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
     if route is None:
         text = f"domain name '{domain.domain_name}' has no route for the path '{request.path}'"
         raise ApiError(404, "RouteNotFound", text)
-    if route.methods and request.method not in route.methods:
+    cors = rules_of(domain.cors_config)
+    if route.methods and request.method not in route.methods and not (cors.allow_origins and is_preflight(request)):
         raise not_allowed(request.method, route.methods)
     rewritten = await rewrites.rewrite(route.rewrite_config, path)
     # A question mark encoded by the client is part of the path.
@@ -156,6 +161,7 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
         base_path="/",
         attachment=False,
         on_domain=True,
+        cors=cors,
         asks=_asks(domain, path),
     )
 
