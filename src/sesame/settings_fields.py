@@ -130,7 +130,10 @@ class Settings(msgspec.Struct, frozen=True):
     ] = "auto"
     cpu: Annotated[
         str,
-        _meta("Processor time in a jail: `shares` of the available time, or a quota by memory size as in the `cloud`."),
+        _meta(
+            "Processor time in a jail: `shares` of the available time, or a quota by memory size as in the `cloud`, or "
+            "by the function's `cpu`."
+        ),
     ] = "shares"
     network: Annotated[
         str,

@@ -127,6 +127,14 @@ async def test_an_idle_time_of_the_function_goes_before_the_servers() -> None:
         assert sorted(alive) == left, seconds
 
 
+@pytest.mark.parametrize("cpu", [None, 0.5])
+async def test_processors_that_a_function_names_reach_the_sandbox(cpu: float | None) -> None:
+    engine = build(CAPS)
+    engine.deploy(cpu=cpu)
+    await engine.call()
+    assert engine.driver.made[0].spec.cpu == cpu
+
+
 async def test_a_function_without_on_demand_instances_refuses_what_no_provisioned_one_serves() -> None:
     engine = build(CAPS)
     engine.deploy(later=LaterSettings(disable_ondemand=True))

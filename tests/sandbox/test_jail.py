@@ -313,6 +313,15 @@ async def test_the_cloud_gives_processors_by_memory(runtime: str, tmp_path: Path
         assert 4 < usage.memory_mb < 128
 
 
+@root_only
+async def test_processors_that_a_function_names_go_before_its_memory(runtime: str, tmp_path: Path) -> None:
+    async with jail(tmp_path, cpu="cloud") as driver:
+        actor = await Stage(driver, runtime).start("jailed", "index.spin", memory_mb=384, cpu=0.5)
+        usage = await actor.sandbox.usage()
+        assert usage is not None
+        assert usage.cpu_quota == 0.5
+
+
 async def test_a_jail_that_cannot_isolate_is_refused(tmp_path: Path) -> None:
     driver = JailDriver(
         resolve, tmp_path, JailOptions(probe=lambda: Isolation("none", "unshare: refused", "run as root"))

@@ -162,6 +162,7 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         environment=environment.compose(snapshot, instance_id, account_id, region),
         memory_mb=snapshot.limits.memory_mb + (debugger_start.MEMORY_MB if snapshot.debug else 0),
         disk_mb=snapshot.limits.disk_mb,
+        cpu=snapshot.limits.cpu,
         setup=environment.setup(snapshot, account_id, region),
         nas=snapshot.nas,
         buckets=snapshot.buckets,

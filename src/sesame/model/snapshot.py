@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     qualifiers; None means no cap.
 
     An instance serves up to `concurrency` calls at a time. It ends after `idle_timeout_s` without a call or, if that is
-    None, after the server's keep-alive time.
+    None, after the server's keep-alive time. `cpu` is in processors; None: by the memory size.
     """
 
     memory_mb: int
@@ -46,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int | None = None
     concurrency: int = 1
     idle_timeout_s: int | None = None
+    cpu: float | None = None
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -138,6 +139,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             reserved=resolved.reserved,
             concurrency=function.instance_concurrency if server is not None and server.listens else 1,
             idle_timeout_s=later.idle_timeout or None,
+            cpu=function.cpu,
         ),
         launch=LaunchConfig(
             handler=function.handler,

@@ -62,13 +62,15 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     keys: Credentials = Credentials()
     web_server: WebServer | None = None
     image: ContainerImage | None = None
+    cpu: float | None = None
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
     """What a driver starts: an `InstanceSpec` with this machine's directories instead of hashes.
 
     `compiled` are archives of compiled sources, for the code and then the layers; files may be missing. `cpu_shares`
-    weigh processor time against other instances and default to `memory_mb`; drivers without cgroups ignore them.
+    weigh processor time against other instances; by default they follow from `cpu`, in processors, or `memory_mb` where
+    that is None. Drivers without cgroups ignore both.
     With an `image`, its root is the instance's root, over which the instance may write up to `disk_mb`, and `code_dir`
     may be None.
     """
@@ -88,6 +90,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     keys: Credentials = Credentials()
     web_server: WebServer | None = None
     image: ImageRoot | None = None
+    cpu: float | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

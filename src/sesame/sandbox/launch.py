@@ -150,6 +150,7 @@ class PackagedLauncher:
             buckets=spec.buckets,
             keys=spec.keys,
             web_server=spec.web_server,
+            cpu=spec.cpu,
         )
         return made if spec.image is None else await self._with_image(made, spec.image, leases)
 

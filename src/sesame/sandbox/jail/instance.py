@@ -302,8 +302,11 @@ class JailSandbox:
         holds = self._policy.holds
         # Pages shared with the zygote count as the function's, so that the limit matches what `memory_peak_mb` reports.
         memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
-        quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._policy.cpu == "cloud" else None
-        shares = self._spec.memory_mb if self._spec.cpu_shares is None else self._spec.cpu_shares
+        processors = self._spec.cpu or self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR
+        quota = processors if self._policy.cpu == "cloud" else None
+        shares = self._spec.cpu_shares
+        if shares is None:
+            shares = round(processors * MEMORY_MB_PER_PROCESSOR)
         return Limits(memory, PROCESSES if holds("processes") else None, shares, quota)
 
     def _environment(self, composed: dict[str, str]) -> dict[str, str]:
