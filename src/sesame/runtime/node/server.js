@@ -1,10 +1,10 @@
-// The shim of the Node.js runtimes: a web server that calls the function's handlers, by the contract of custom runtimes.
+// The shim of the Node.js runtimes: a web server that calls the function's handlers, like a custom runtime's server.
 //
 //     node server.js MAJOR
 //
-// where MAJOR is the version of Node.js that the runtime names: another one that runs in its place is told.
-// Started by ../custom/monitor.py in the function's own environment. Node.js 12 and later, and nothing but its library.
-// Events, initializer and hooks come as POST /invoke and the like; requests of the web as they are.
+// where MAJOR is the Node.js version that the runtime names; the log notes if another version stands in.
+// Started by ../custom/monitor.py in the function's environment. Requires Node.js 12 or later and no packages.
+// Events, the initializer and hooks arrive as POST /invoke and similar requests, web requests unchanged.
 'use strict';
 
 const { AsyncLocalStorage } = require('async_hooks');
@@ -20,13 +20,13 @@ const NOTICE = process.versions.node.split('.')[0] === WANTED ? ''
 const RESULT_BYTES_MAX = 32 * 1024 * 1024;
 const calls = new AsyncLocalStorage();
 
-// What is wrong with the function before its handler is called, in the words of the cloud.
+// An error before the handler is called, worded like the cloud's.
 class LoadFailure extends Error {
   constructor(type, message, cause) {
     super(message);
     this.name = type;
     this.stack = cause && cause.stack ? cause.stack : message;
-    // The frames do not say it, and it names what is missing.
+    // The stack frames lack this line, which names what is missing.
     this.why = cause && cause.message ? [`${cause.name}: ${String(cause.message).split('\n', 1)[0]}`] : [];
   }
 }
@@ -45,7 +45,7 @@ Object.assign(console, {
 
 const loaded = new Map();
 
-// The function that a handler's name means. What failed to load is tried again by the next call.
+// Finds the function that a handler's name refers to. After a failure, the next call tries again.
 async function find(name) {
   if (loaded.has(name)) return loaded.get(name);
   const dot = name.lastIndexOf('.');
@@ -121,7 +121,7 @@ function body(request) {
   });
 }
 
-// Calls a handler that gives its result to a callback, or returns it, or a promise of it.
+// Calls a handler that passes its result to a callback, returns it, or returns a promise of it.
 function called(handler, ...values) {
   return new Promise((resolve, reject) => {
     const callback = (error, result) => {
@@ -136,8 +136,8 @@ function called(handler, ...values) {
 
 const STRINGS_AND_COMMENTS = /\/\*[^]*?\*\/|\/\/.*|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`/g;
 
-// Whether a function that takes so many values, the callback among them, gives its result to the callback. One that only
-// mentions `arguments` may have counted them: what it returned is its result.
+// Whether a function passes its result to the callback, the last of `count` arguments. A function that only mentions
+// `arguments` may have inspected them for another reason: if it returned a value, that is its result.
 function waits(handler, count, returned) {
   if (handler.length >= count) return true;
   if (!signatures.has(handler)) signatures.set(handler, signatureOf(handler));
@@ -145,10 +145,10 @@ function waits(handler, count, returned) {
   return signature.parameters >= count || (signature.readsArguments && returned === undefined);
 }
 
-// Read once for each handler: its source may be long.
+// Computed once per handler, because its source may be long.
 const signatures = new WeakMap();
 
-// The `length` of a function ends before its first parameter with a default, and before the rest.
+// Parses the source, because a function's `length` counts neither parameters from the first default on nor the rest.
 function signatureOf(handler) {
   const source = Function.prototype.toString.call(handler).replace(STRINGS_AND_COMMENTS, '""');
   const [parameters, body] = parted(source);
@@ -159,7 +159,7 @@ function signatureOf(handler) {
   };
 }
 
-// The parameters of a function's source, each as it is written, and what follows them.
+// The parameters in a function's source, as written, and the source that follows them.
 function parted(source) {
   const start = source.indexOf('(');
   const arrow = source.indexOf('=>');
@@ -180,7 +180,7 @@ function parted(source) {
   return [[], ''];
 }
 
-// Carries what a handler gave to its callback as an error: the cloud tells that from what it threw.
+// Wraps an error that a handler passed to its callback; the cloud distinguishes it from a thrown one.
 class Handled extends Error {}
 
 function encoded(result) {
@@ -198,7 +198,7 @@ function described(error) {
   return { errorMessage: shown(error.message), errorType: String(error.name), stackTrace: [...why, ...own] };
 }
 
-// Whatever was thrown, as text: not all of it is JSON.
+// Converts any thrown value to text; not every value has a JSON form.
 function shown(value) {
   if (typeof value === 'string') return value;
   try {
@@ -214,7 +214,7 @@ function fail(response, error) {
   console.error(JSON.stringify(told));
   const type = handled ? 'HandledInvocationError' : 'UnhandledInvocationError';
   const headers = { 'Content-Type': 'application/json', 'X-Fc-Status': '404', 'X-Fc-Error-Type': type };
-  // What the handler had set of its own response.
+  // Drop the headers that the handler has set so far.
   response.getHeaderNames().forEach((name) => response.removeHeader(name));
   response.writeHead(404, headers);
   response.end(JSON.stringify(told));
@@ -240,17 +240,17 @@ function hook(header) {
   };
 }
 
-// A handler of requests of the web: (req, resp, context).
+// Calls an HTTP handler: (req, resp, context).
 async function web(request, response, context) {
   const handler = await find(context.function.handler);
-  // A path may begin with two slashes, which are no host.
+  // Prefix a host: a path that begins with two slashes would otherwise be parsed as one.
   const url = new URL(`http://function${request.url}`);
   const names = [...new Set(url.searchParams.keys())];
   const queries = Object.fromEntries(names.map((name) => {
     const values = url.searchParams.getAll(name);
     return [name, values.length > 1 ? values : values[0]];
   }));
-  // The last one is what the endpoint saw; those before it are what the client said.
+  // The endpoint appended the last address; earlier ones come from the client.
   const address = String(request.headers['x-forwarded-for'] || '').split(',').pop().trim();
   Object.assign(request, { path: decoded(url.pathname), queries, clientIP: address });
   const ended = new Promise((resolve) => response.on('close', resolve).on('finish', resolve));
@@ -258,7 +258,7 @@ async function web(request, response, context) {
   await ended;
 }
 
-// What is no UTF-8 stays as it was sent.
+// Text that is not valid UTF-8 stays as sent.
 function decoded(text) {
   try {
     return decodeURIComponent(text);
@@ -300,6 +300,6 @@ const server = http.createServer((request, response) => {
   });
 });
 
-// The platform decides how long a request may take and a connection may stay.
+// No timeouts here: the platform limits requests and connections.
 Object.assign(server, { keepAliveTimeout: 24 * 3600 * 1000, headersTimeout: 0, requestTimeout: 0, timeout: 0 });
 server.listen(Number(process.env.FC_SERVER_PORT), '0.0.0.0');

@@ -109,7 +109,7 @@ if _PY2:
 
     def _moved(code, path):
         """The code with its file name replaced, in itself and in nested code objects."""
-        constants = tuple(_moved(constant, path) if isinstance(constant, types.CodeType) else constant for constant in code.co_consts)
+        constants = tuple(_moved(each, path) if isinstance(each, types.CodeType) else each for each in code.co_consts)
         return types.CodeType(
             code.co_argcount, code.co_nlocals, code.co_stacksize, code.co_flags, code.co_code, constants,
             code.co_names, code.co_varnames, path, code.co_name, code.co_firstlineno, code.co_lnotab,
