@@ -41,7 +41,10 @@ class BootstrappedPip:
         self._folder = folder
 
     def fetch(self, pins: Sequence[str]) -> None:
-        """Installs the pinned pip, setuptools and wheel into the folder, with whichever pip this machine has."""
+        """Installs the pinned pip, setuptools and wheel into the folder, with whichever pip this machine has.
+
+        That pip would compile them for its own Python. The interpreter compiles what it imports of them.
+        """
         version = ".".join(map(str, self._interpreter.minor))
         foreign = ["--python-version", version, "--only-binary", ":all:"]
         attempts = [
@@ -52,7 +55,7 @@ class BootstrappedPip:
         errors: list[str] = []
         for command in attempts:
             done = subprocess.run(
-                [*command, "--quiet", "--no-deps", "--target", str(self._folder.absolute()), *pins],
+                [*command, "--quiet", "--no-deps", "--no-compile", "--target", str(self._folder.absolute()), *pins],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(),
                 text=True, errors="replace", check=False, cwd=os.sep,
             )  # fmt: skip
