@@ -95,3 +95,24 @@ def test_a_copy_may_repeat_every_header_for_its_source(endpoint: RunningEndpoint
     unlike = {"If-Match": etag, "x-oss-copy-source-if-match": '"other"'}
     assert endpoint.request("PUT", "c", headers={**source, **unlike}).status_code == 400
     assert endpoint.request("PUT", "c", headers={"x-oss-copy-source-if-match": etag}).status_code == 400
+
+
+def test_headers_of_the_writers_own_come_back(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    own = {"x-oss-persistent-headers": "myheader1:bXl2YWx1ZTE=, X-Frame-Options:REVOWQ==,empty:"}
+    bucket.put_object("k", b"data", headers=own)
+    bucket.append_object("log", 0, b"data", headers=own)
+    bucket.copy_object("photos", "k", "copy")
+    upload = bucket.init_multipart_upload("big").upload_id
+    part = bucket.upload_part("big", upload, 1, b"data")
+    parts = [oss2.models.PartInfo(1, part.etag)]
+    bucket.complete_multipart_upload("big", upload, parts, headers=own)
+    for key in ("k", "log", "copy", "big"):
+        for headers in (bucket.head_object(key).headers, bucket.get_object(key).headers):
+            found = [headers.get(name) for name in ("myheader1", "X-Frame-Options", "empty")]
+            assert (found, "x-oss-persistent-headers" in headers) == (["myvalue1", "DENY", ""], False)
+    bucket.copy_object("photos", "k", "copy", headers={"x-oss-metadata-directive": "REPLACE"})
+    assert "myheader1" not in bucket.head_object("copy").headers
+    for wrong in ("a", "a:%", "a:/w==", "a b:YQ==", "a:YQpi", "Content-Length:OQ==", "x-oss-meta-a:YQ==", "Date:YQ=="):
+        response = endpoint.request("PUT", "k", headers={"x-oss-persistent-headers": wrong}, body=b"other")
+        assert (response.status_code, wrong) == (400, wrong)
+    assert bucket.get_object("k").read() == b"data"

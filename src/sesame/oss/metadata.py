@@ -31,6 +31,14 @@ _TEXT_TYPES = frozenset(
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 USER_META_PREFIX = "x-oss-meta-"
 USER_META_BYTES_MAX = 8 * 1024
+PERSISTENT = "x-oss-persistent-headers"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
+# What a response says by itself, and what belongs to the connection.
+_NOT_PERSISTENT = (
+    "x-oss-", "content-", "cache-control", "expires", "etag", "last-modified", "accept-ranges", "date", "server",
+    "connection", "keep-alive", "transfer-encoding", "trailer", "upgrade", "te", "proxy-", "location", "vary",
+    "access-control-",
+)  # fmt: skip
 TAGS_MAX = 10
 _TAG_KEY = re.compile(r"[\w +=.:/-]{1,128}\Z")
 _TAG_VALUE = re.compile(r"[\w +=.:/-]{0,256}\Z")
@@ -59,11 +67,33 @@ def meta_of(request: Request, bucket: Bucket) -> ObjectMeta:
 
 def headers_of(request: Request) -> dict[str, str]:
     user = {name: value for name, value in request.headers.items() if name.startswith(USER_META_PREFIX)}
+    user |= persistent_of(request)
     size = sum(len(name.encode()) + len(value.encode()) for name, value in user.items())
     if size > USER_META_BYTES_MAX:
         raise invalid_argument(USER_META_PREFIX, str(size), "The size of user metadata exceeds 8 KB.")
     said = {name: request.headers[name] for name in _STORED if request.header(name)}
     return {"content-type": DEFAULT_CONTENT_TYPE, **said, **user}
+
+
+def persistent_of(request: Request) -> dict[str, str]:
+    """The header with headers of the writer's own, as it is stored. Raises OssError InvalidArgument."""
+    text = request.header(PERSISTENT)
+    if not text:
+        return {}
+    try:
+        named = _persistent(text)
+    except ValueError as error:
+        raise invalid_argument(PERSISTENT, text[:256]) from error
+    for name, value in named:
+        if not _HEADER_NAME.match(name) or name.lower().startswith(_NOT_PERSISTENT) or not value.isprintable():
+            raise invalid_argument(PERSISTENT, f"{name}: {value}"[:256])
+    return {PERSISTENT: text}
+
+
+def _persistent(text: str) -> list[tuple[str, str]]:
+    """`name:base64(value),…`. Raises ValueError."""
+    pairs = [item.strip().split(":", 1) for item in text.split(",")]
+    return [(name, base64.b64decode(value, validate=True).decode()) for name, value in pairs]
 
 
 def one_of(request: Request, header: str, allowed: tuple[str, ...]) -> str:
@@ -96,7 +126,8 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 def object_headers(stored: StoredObject, kind_of_bytes: ObjectKind) -> dict[str, str]:
     """The headers of GET and HEAD, without the length. An object written in one request has its MD5 as ETag."""
-    headers = {_wire_name(name): value for name, value in stored.meta.headers.items()}
+    headers = dict(_persistent(stored.meta.headers[PERSISTENT])) if PERSISTENT in stored.meta.headers else {}
+    headers |= {_wire_name(name): value for name, value in stored.meta.headers.items() if name != PERSISTENT}
     headers |= brief_headers(stored)
     headers["Accept-Ranges"] = "bytes"
     headers["x-oss-object-type"] = stored.kind.value

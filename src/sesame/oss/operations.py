@@ -14,6 +14,7 @@ from sesame.oss import object_operations as objects
 from sesame.oss import object_properties as properties
 from sesame.oss.answers import Answer
 from sesame.oss.calls import Call
+from sesame.oss.metadata import PERSISTENT
 
 PAGING = frozenset({"prefix", "delimiter", "marker", "max-keys", "encoding-type"})
 _ENCODING = frozenset({"encoding-type"})
@@ -26,7 +27,7 @@ _OVERRIDES = frozenset(
 )  # fmt: skip
 _ACL = frozenset({"x-oss-acl"})
 _OBJECT_ACL = frozenset({"x-oss-object-acl"})
-_NEW_OBJECT = _OBJECT_ACL | {"x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite"}
+_NEW_OBJECT = _OBJECT_ACL | {"x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite", PERSISTENT}
 # SDKs repeat an object's headers in every request of its upload; only the first request applies them.
 _OF_UPLOAD = _NEW_OBJECT | {"x-oss-complete-all"}
 _SOURCE = frozenset(
@@ -147,7 +148,7 @@ OBJECT: Table = {
         multipart.complete,
         "oss:PutObject",
         _ENCODING,
-        _OBJECT_ACL | {"x-oss-complete-all", "x-oss-forbid-overwrite"},
+        _OBJECT_ACL | {"x-oss-complete-all", "x-oss-forbid-overwrite", PERSISTENT},
     ),
     ("DELETE", "uploadId"): Operation(multipart.abort, "oss:AbortMultipartUpload"),
     ("GET", "uploadId"): Operation(

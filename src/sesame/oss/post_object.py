@@ -37,7 +37,7 @@ _UNDERSTOOD = frozenset(
     {
         "x-oss-object-acl", "x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite", "x-oss-security-token",
         "x-oss-signature-version", "x-oss-credential", "x-oss-date", "x-oss-signature", "x-oss-content-type",
-        "x-oss-request-payer",
+        "x-oss-request-payer", "x-oss-persistent-headers",
     }
 )  # fmt: skip
 
