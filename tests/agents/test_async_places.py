@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 from tests.agents.test_credits_machine import FOLLOWERS, CreditsMachine, attempt
@@ -10,7 +9,6 @@ from tests.engine.test_resolver import publish
 
 from sesame.model import records
 from sesame.model.alias import Alias
-from sesame.model.configs import ProvisionConfig, provision_config_name
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import Invocation, Target
 from sesame.model.recording import RecordingConfig
@@ -30,20 +28,16 @@ def test_what_could_not_be_started_by_one_agent_is_tried_by_another() -> None:
     machine.teardown()
 
 
-@pytest.mark.parametrize("kind", [records.RECORDING_CONFIG, records.PROVISION_CONFIG])
-def test_what_the_writer_serves_alone_is_handed_to_nobody(kind: str) -> None:
+def test_what_the_writer_serves_alone_is_handed_to_nobody() -> None:
     machine = CreditsMachine()
     catalog, others = machine.engine.catalog, machine.others
     assert [each.agent for each in others.may_run(Target("s", "LATEST", "a"))] == [*FOLLOWERS]
-    name, config = "a", cast(Any, RecordingConfig("all"))
-    if kind == records.PROVISION_CONFIG:
-        name, config = provision_config_name("a", "LATEST"), ProvisionConfig("s", "a", "LATEST", target=1)
-    catalog.put(kind, "s", name, config)
+    catalog.put(records.RECORDING_CONFIG, "s", "a", RecordingConfig("all"))
     assert others.may_run(Target("s", "LATEST", "a")) == ()
     machine.call_asynchronously("a", 1)
     assert len(machine.engine.driver.alive) == 1
     assert len(others.may_run(Target("s", "LATEST", "b"))) == len(FOLLOWERS)
-    catalog.delete(kind, "s", name)
+    catalog.delete(records.RECORDING_CONFIG, "s", "a")
     assert len(others.may_run(Target("s", "LATEST", "a"))) == len(FOLLOWERS)
     machine.teardown()
 

@@ -30,9 +30,11 @@ from sesame.engine.async_places import LATER, Places, Spot
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
+from sesame.engine.readying import Readying
 from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
-from sesame.model import limits
+from sesame.model import limits, records
+from sesame.model.configs import ProvisionConfig, provision_config_name
 from sesame.model.invocation import Credentials, Invocation, Target
 from sesame.sandbox.interface import InstanceSpec
 from sesame.sandbox.network import HostAnswers
@@ -187,6 +189,20 @@ class CreditsMachine(RuleBasedStateMachine):
                     task = asyncio.ensure_future(attempt(self.places.begin(target, place), call))
                     self.tasks.append(task)
                     self.handed[call.request_id] = task
+
+        self.inside(start)
+
+    @rule(name=names)
+    def provision(self, name: str) -> None:
+        """One instance more, at the writer; nobody starts another one in its place."""
+        engine, target = self.engine, Target("s", limits.LATEST, name)
+
+        def start() -> None:
+            config = ProvisionConfig("s", name, limits.LATEST, target=1)
+            engine.catalog.put(records.PROVISION_CONFIG, "s", provision_config_name(name, limits.LATEST), config)
+            readying = Readying(engine.pool, engine.clocks, lambda *_asked: Credentials())
+            bringing = readying.bring_up(engine.resolver.resolve(target), target, provisioned=True)
+            self.tasks.append(asyncio.ensure_future(bringing))
 
         self.inside(start)
 

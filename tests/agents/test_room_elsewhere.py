@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import rule
 from tests.agents.requests_at_agents import RequestsMachine, moving_requests
-from tests.agents.test_credits_machine import CAPS, FOLLOWERS, WRITER
+from tests.agents.test_credits_machine import CAPS, FOLLOWERS, WRITER, agents, indexes, names
 from tests.support.examples import examples
 
 FOLLOWER, OTHER = FOLLOWERS
@@ -111,3 +112,30 @@ def test_no_call_of_one_instance_is_refused_wherever_and_however_they_come(
         assert machine.refusals() == []
         assert machine.calls_of("alone") == [ROOM]
         machine.teardown()
+
+
+class RoomMachine(RequestsMachine):
+    """The search for caps that are exceeded, with requests that move, and whose bodies come when they come."""
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        moving_requests(self._patch)
+        super().__init__()
+
+    @rule(agent=agents, name=names, whole=st.booleans())
+    def comes(self, agent: int, name: str, *, whole: bool) -> None:
+        self.request(agent, name, whole=whole)
+
+    @rule(index=indexes)
+    def body_comes(self, index: int) -> None:
+        waiting = [number for number, each in enumerate(self.requests) if not each.body.is_set()]
+        if waiting:
+            self.body_of(waiting[index % len(waiting)])
+
+    def teardown(self) -> None:
+        super().teardown()
+        self._patch.undo()
+
+
+TestRoom = RoomMachine.TestCase
+TestRoom.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)

@@ -148,6 +148,28 @@ def test_versions_of_a_canary_are_served_by_every_agent_in_their_shares(several:
     assert 90 < served.count(versions[1]) < 210
 
 
+def test_calls_take_provisioned_instances_first_and_those_beyond_run_on_every_agent(several: Sesame) -> None:
+    client = deployed(several, "provisioned", TIMES)
+    client.publish_version("provisioned")
+    client.create_alias("provisioned", "live", "1")
+    client.put_provision_config("provisioned", "live", "f", 1)
+    wait_until(
+        lambda: client.get_provision_config("provisioned", "live", "f").data["current"] == 1, "a provisioned instance"
+    )
+
+    def call(number: int) -> str:
+        # On a connection of its own, to whichever agent.
+        sent = b"0.2" if number else b"0.02"
+        answer = several.client().invoke_function("provisioned", "f", payload=sent, qualifier="live")
+        return str(answer.headers["X-Fc-Instance-Id"])
+
+    (provisioned,) = {call(0) for _ in range(3 * AGENTS)}
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        instances_on_every_agent(several, lambda: list(threads.map(call, range(1, 5 * THREADS))))
+    # Others are warm on every agent by now.
+    assert {call(0) for _ in range(3 * AGENTS)} == {provisioned}
+
+
 def several_calls(server: Sesame, service: str, **options: object) -> Callable[[bytes], Callable[[int], str]]:
     """Deploys a function whose instances serve THREADS calls at a time; gives calls with an event, and who served."""
     client = server.client()

@@ -32,7 +32,7 @@ class AsyncPlaces:
 
     def may_run(self, target: Target) -> Sequence[Place]:
         snapshot = self.snapshot(target)
-        if snapshot is None:
+        if snapshot is None or self.writer.calls.has_provisioned(snapshot):
             return ()
         return [
             _Follower(self, each, snapshot) for each in self.writer.followers.values() if self._may_run(each, target)

@@ -36,6 +36,9 @@ TO_WRITER = m.Place(0, "", WRITER)
 UNKNOWN = m.Place(0, "", 0)
 # A call of a function that changes is tried so often by what it has become.
 CHANGES_MAX = 3
+# POLICY: a call that has a warm instance here waits so long to hear of one that is provisioned; it takes well below a
+# millisecond, where the writer is there.
+PROVISIONED_WITHIN_S = 0.5
 
 
 class OfFollower(Protocol):
@@ -103,8 +106,12 @@ class Calls:
         if snapshot is None or not self._may_serve():
             return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
         if self._idle.finds(snapshot, exchange):
-            return None
-        return asyncio.ensure_future(self._find_place(_Call(called, snapshot, exchange, this_task())))
+            if not self._served.may_be_provisioned(snapshot):
+                return None
+            find = self._find_provisioned
+        else:
+            find = self._find_place
+        return asyncio.ensure_future(find(_Call(called, snapshot, exchange, this_task())))
 
     async def opens_here(self, exchange: Exchange) -> bool:
         if not await comes_anew(exchange, self._follower.adopt):
@@ -156,6 +163,20 @@ class Calls:
     def _may_serve(self) -> bool:
         life = self._follower.life
         return life is None or life.lasts()
+
+    async def _find_provisioned(self, call: "_Call") -> bool:
+        """For a call that has found an instance here, which may be used only where none is provisioned for it."""
+        moves = _moves(call.exchange)
+        if moves or not self._writer.here.is_set():
+            return False
+        try:
+            async with asyncio.timeout(PROVISIONED_WITHIN_S):
+                place = await self._asked(call.target, call.snapshot, moves, warm=True)
+        except (TimeoutError, Unavailable):
+            return False
+        if place.agent != HERE:
+            return await self._move(place, call.exchange, proven=True)
+        return not self._idle.has_now(call.snapshot) and await self._find_place(call)
 
     async def _find_place(self, call: "_Call") -> bool:
         snapshot, exchange = call.snapshot, call.exchange
@@ -214,9 +235,9 @@ class Calls:
         else:
             raise Changed("the function changed while an instance was asked for")
 
-    async def _asked(self, target: Target, snapshot: Snapshot, moves: int) -> m.Place:
+    async def _asked(self, target: Target, snapshot: Snapshot, moves: int, *, warm: bool = False) -> m.Place:
         starts = self._starts(snapshot)
-        place = await self._follower.ask(lambda n: m.Ask(n, target, snapshot.key, moves, starts))
+        place = await self._follower.ask(lambda n: m.Ask(n, target, snapshot.key, moves, starts, warm))
         assert isinstance(place, m.Place)
         return place
 

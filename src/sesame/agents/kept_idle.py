@@ -3,7 +3,7 @@
 Used by `agents.writer` and `agents.follower`, each for its own pool.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sesame.agents.coming import Caller, Coming, this_task
 from sesame.agents.credits import CreditCapacity
@@ -84,11 +84,24 @@ class KeptIdle:
             running=sum(each.calls for each in own),
             room=room,
             shared=concurrency > 1,
+            provisioned=concurrency * _provisioned(own),
         )
         if kept:
             self._promises.add(key)
         # Each that is kept may be a place in another instance.
         return kept, sum(each.state is State.IDLE for each in own) - promised - kept > 0
+
+    def has_provisioned(self, snapshot: Snapshot) -> bool:
+        """Whether one is idle that is provisioned, and kept for nobody."""
+        free = snapshot.limits.concurrency * _provisioned(self.of(snapshot.key))
+        return free > self._promises.count(snapshot.key)
+
+    def keeps_provisioned(self, snapshot: Snapshot) -> bool:
+        """Whether an idle instance that is provisioned is kept for a call of another agent from here on."""
+        kept = self.has_provisioned(snapshot)
+        if kept:
+            self._promises.add(snapshot.key)
+        return kept
 
     def _places(self, key: str, concurrency: int, own: list[Instance]) -> int:
         """How many calls they take now, or once they are ready, beside those that are coming."""
@@ -106,3 +119,8 @@ class KeptIdle:
             return False
         idle = sum(each.state is State.IDLE for each in self.of(key))
         return coming > concurrency * idle + self._pool.shared.places(key)
+
+
+def _provisioned(instances: Sequence[Instance]) -> int:
+    """How many of them are idle and were started ahead of calls."""
+    return sum(each.state is State.IDLE and each.provisioned_for is not None for each in instances)

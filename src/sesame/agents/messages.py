@@ -95,13 +95,17 @@ class Seen(_Message, frozen=True):
 
 
 class Ask(_Message, frozen=True):
-    """For a credit to start one more of `key`, made from `target`; without `starts`, for an idle one elsewhere."""
+    """For a credit to start one more of `key`, made from `target`; without `starts`, for an idle one elsewhere.
+
+    `warm`: the call has an instance where it is, and goes only to one that is provisioned.
+    """
 
     n: int
     target: Target
     key: str
     moves: int
     starts: bool = True
+    warm: bool = False
 
 
 class Place(_Message, frozen=True):

@@ -20,7 +20,7 @@ PROMISED_S = 0.5
 LINGER_S = 1.0
 
 
-def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool = False) -> bool:
+def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool = False, provisioned: int = 0) -> bool:
     """Whether an agent keeps one of its idle instances for a call that came to another agent.
 
     Of instances that serve several calls at a time (`shared`), each such place counts as an idle one.
@@ -29,9 +29,10 @@ def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool
     of an agent on which nothing else of the function runs is taken rather than another one started. Where calls of it
     run, instances on several agents are what spreads them; an idle one is then taken only where there is no `room` for
     another. One that is promised to a call that is on its way is not there for the next. Instances that are shared are
-    filled first, as on one agent: what comes to them together may be about the same.
+    filled first, as on one agent: what comes to them together may be about the same. Those that are `provisioned` of
+    the idle ones are taken before any other.
     """
-    return idle > promised and (shared or not room or running + promised == 0)
+    return idle > promised and (shared or not room or running + promised == 0 or provisioned > promised)
 
 
 class Promises:

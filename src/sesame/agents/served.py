@@ -31,7 +31,13 @@ class Served:
         self._recorded = recorded
         self._lacks = lacks
         self._known: dict[Target, Snapshot | None] = {}
-        catalog.on_change(lambda _change: self._known.clear())
+        # By service and function.
+        self._provisioned: dict[tuple[str, str], bool] = {}
+        catalog.on_change(lambda _change: self._forget())
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._provisioned.clear()
 
     def of(self, target: Target) -> Snapshot | None:
         """What a call of `target` runs, where followers serve it."""
@@ -90,17 +96,23 @@ class Served:
         raise Unavailable("the function is one of the writer's since the call came: call it again")
 
     def serves(self, snapshot: Snapshot) -> bool:
-        """POLICY: beside those that `followers_serve` excludes, calls that are recorded, and those that may have
-        provisioned instances, are the writer's.
-        """
+        """POLICY: beside those that `followers_serve` excludes, calls that are recorded are the writer's."""
         if self._recorded or not followers_serve(snapshot) or (self._lacks is not None and self._lacks(snapshot)):
             return False
         catalog, service, function = self._catalog, snapshot.service, snapshot.function
-        if catalog.get(records.RECORDING_CONFIG, service, function) is not None:
-            return False
+        return catalog.get(records.RECORDING_CONFIG, service, function) is None
+
+    def may_be_provisioned(self, snapshot: Snapshot) -> bool:
+        """Whether the writer may have instances of it that were started ahead of calls, which take these first."""
+        named = snapshot.service, snapshot.function
+        if named not in self._provisioned:
+            self._provisioned[named] = self._has_provisioned(*named)
+        return self._provisioned[named]
+
+    def _has_provisioned(self, service: str, function: str) -> bool:
         kinds = (records.PROVISION_CONFIG, records.SCALING_CONFIG)
-        provisioned = [each for kind in kinds for each in catalog.children(kind, service)]
-        return all(each.name != provision_config_name(function, each.document.qualifier) for each in provisioned)
+        there = [each for kind in kinds for each in self._catalog.children(kind, service)]
+        return any(each.name == provision_config_name(function, each.document.qualifier) for each in there)
 
     def _find(self, target: Target) -> Snapshot | None:
         try:

@@ -188,6 +188,8 @@ class WritersCalls:
             snapshot = self._needs.resolver.resolve(asked.target)
             if snapshot.key != asked.key:
                 return nowhere
+            if asked.warm:
+                return self._place_at(asked, WRITER if self._idle.keeps_provisioned(snapshot) else HERE)
             if snapshot.limits.concurrency == 1:
                 return await self._placed(asker, asked, snapshot, link)
             async with self._turn(snapshot.key):
@@ -229,6 +231,10 @@ class WritersCalls:
             if here and (self._idle.has(snapshot) or self._idle.starts(snapshot)):
                 return None, ""
             return first, await self.credit_for(first, snapshot, first.link)
+
+    def has_provisioned(self, snapshot: Snapshot) -> bool:
+        """Whether this agent has an idle instance that was started ahead of calls, which take it first."""
+        return self._needs.served.may_be_provisioned(snapshot) and self._idle.has_provisioned(snapshot)
 
     def places(self, snapshot: Snapshot) -> int:
         """How many more calls the instances of this agent take, beside those that are coming."""
