@@ -431,3 +431,25 @@ def test_conditions_see_the_tags_that_the_body_of_put_object_tagging_names(
     )
     assert answer.status_code == 403
     assert bucket.get_object_tagging("k").tag_set.tagging_rule == {"kind": "new", "other": "1"}
+
+
+@pytest.mark.parametrize(
+    ("listing", "names"),
+    [
+        ({}, ("prefix", "marker", "delimiter")),
+        ({"list-type": "2"}, ("prefix", "start-after", "delimiter")),
+        ({"versions": ""}, ("prefix", "key-marker", "delimiter")),
+        ({"uploads": ""}, ("prefix", "key-marker", "upload-id-marker", "delimiter")),
+    ],
+)
+def test_what_is_longer_than_any_key_lists_nothing(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, listing: dict[str, str], names: tuple[str, ...]
+) -> None:
+    """As oss2's own tests have it of the cloud."""
+    for name in names:
+        for value, status in (("a" * 1023, 200), ("a" * 1024, 400), ("\u4e2d" * 342, 400)):
+            response = endpoint.request("GET", params={**listing, name: value})
+            assert (response.status_code, name) == (status, name)
+    assert endpoint.request("GET", bucket="", params={"prefix": "a" * 1024}).status_code == 400
+    versions = {"versions": "", "key-marker": "a", "version-id-marker": "a" * 1024}
+    assert endpoint.request("GET", params=versions).status_code == 400

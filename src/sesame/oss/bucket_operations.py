@@ -13,7 +13,7 @@ from sesame.oss import xml
 from sesame.oss.answers import Answer, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
-from sesame.oss.listings import max_keys
+from sesame.oss.listings import check_places, max_keys
 from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
 from sesame.oss.object_properties import tag_set
 from sesame.store.objects.reader import Totals
@@ -25,6 +25,7 @@ _STAT_NAMES = ("Standard", "InfrequentAccess", "Archive", "ColdArchive", "DeepCo
 
 async def list_buckets(call: Call) -> Answer:
     """Lists the buckets of the caller's account. Paging elements are present only if another page follows."""
+    check_places(call.request)
     query, account_id = call.request.query, call.caller.principal.account_id
     prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
     wanted = _wanted_tags(query.get("tagging", ""))

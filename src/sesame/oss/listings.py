@@ -12,11 +12,15 @@ from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
-from sesame.oss.request import NULL_VERSION, Request, natural
+from sesame.oss.request import KEY_BYTES_MAX, NULL_VERSION, Request, natural
 from sesame.oss.restore import restore_state
 from sesame.store.objects.listing import ListQuery, ObjectPage
 
 MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
+# Each is a key or a part of one, or an identifier, which is shorter.
+_PLACES = (
+    "prefix", "delimiter", "marker", "start-after", "key-marker", "version-id-marker", "upload-id-marker",
+)  # fmt: skip
 
 
 async def list_objects(call: Call) -> Answer:
@@ -105,7 +109,16 @@ def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_D
     return number
 
 
+def check_places(request: Request) -> None:
+    """Raises OssError InvalidArgument for a prefix, a delimiter or a marker that is longer than any key."""
+    for name in _PLACES:
+        value = request.query.get(name, "")
+        if len(value.encode()) > KEY_BYTES_MAX:
+            raise invalid_argument(name, value, f"The length of {name} must be less than {KEY_BYTES_MAX + 1} bytes.")
+
+
 async def _page(call: Call, after: str) -> ObjectPage:
+    check_places(call.request)
     query = call.request.query
     return await call.dependencies.objects.page(
         ListQuery(

@@ -25,7 +25,7 @@ from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_an
 from sesame.oss.calls import Call
 from sesame.oss.copying import copy_byte_range
 from sesame.oss.errors import OssError, invalid_argument
-from sesame.oss.listings import max_keys
+from sesame.oss.listings import check_places, max_keys
 from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of, persistent_of
 from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
@@ -162,6 +162,7 @@ def _client_encryption(headers: Mapping[str, str]) -> list[xml.Element]:
 
 
 async def list_uploads(call: Call) -> Answer:
+    check_places(call.request)
     query = call.request.query
     limit = max_keys(call.request, "max-uploads", PAGE_DEFAULT)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
