@@ -255,6 +255,14 @@ async def test_only_a_role_that_trusts_the_service_can_be_assumed(roles: Roles) 
             roles.require_assumable(arn)
 
 
+def test_a_role_of_an_account_that_is_not_here_is_told_with_what_to_do(roles: Roles) -> None:
+    with pytest.raises(Unusable, match=r"the account 77 is not here: .*`sesame start --account-id 77`"):
+        roles.require_assumable(role_arn("77", "aliyunfcdefaultrole"))
+    for arn in (role_arn("42", "absent"), "nonsense"):
+        with pytest.raises(Unusable, match="; `sesame roles list` shows those that exist"):
+            roles.require_assumable(arn)
+
+
 async def test_a_service_without_a_role_gets_empty_strings(issuer: Issuer) -> None:
     assert issuer.credentials("", "photos", 3.0) == Credentials("", "", "")
 

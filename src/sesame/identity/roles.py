@@ -82,8 +82,18 @@ class Roles:
         if self.assumable(arn, FUNCTION_COMPUTE) is None:
             raise Unusable(
                 f"role '{arn}' cannot be assumed: expected acs:ram::<account>:role/<name> of a role that exists and "
-                f"trusts {FUNCTION_COMPUTE}; `sesame roles list` shows those that exist"
+                f"trusts {FUNCTION_COMPUTE}; {self._next_step(arn)}"
             )
+
+    def _next_step(self, arn: str) -> str:
+        parsed = parse_role_arn(arn)
+        # Every account here has the roles that the cloud's consoles create.
+        if parsed is None or any(self._catalog.children(records.ROLE, parsed[0])):
+            return "`sesame roles list` shows those that exist"
+        return (
+            f"the account {parsed[0]} is not here: name a role of this server's account (`sesame roles list`), or "
+            f"start a new Sesame with the cloud's account id (`sesame start --account-id {parsed[0]}`)"
+        )
 
     def all_of(self, account_id: str) -> list[RoleDescription]:
         """All roles of the account, sorted by name."""
