@@ -33,6 +33,9 @@ def test_a_missing_module_is_named_with_both_ways_to_bring_it(payload: bytes) ->
         error("ImportModuleError", "Unable to import module 'main'", "ImportError: No module named 'main'"),
         error("ValueError", "No module named 'oss2'"),
         error("ImportError", "cannot import name 'x'"),
+        error("ImportError", "cannot import name 'x' from 'inspect' (/usr/lib/inspect.py)"),
+        error("AttributeError", "module 'time' has no attribute 'sleeep'"),
+        error("AttributeError", "module 'collections' has no attribute 'OrderdDict'"),
         b"No module named 'oss2'",
         b"\xff\xfe",
         b"[]",
@@ -57,6 +60,14 @@ def test_nothing_is_said_of_other_errors(payload: bytes) -> None:
         (
             error("ImportModuleError", "…", "ModuleNotFoundError: No module named 'urllib3.packages.six.moves'"),
             "Python has six.moves no longer since 3.12",
+        ),
+        (
+            error("AttributeError", "module 'time' has no attribute 'clock'"),
+            "Python has time.clock no longer since 3.8",
+        ),
+        (
+            error("ImportModuleError", "…", "ImportError: cannot import name 'getargspec' from 'inspect' (/b.py)"),
+            "Python has inspect.getargspec no longer since 3.11",
         ),
         (error("ModuleNotFoundError", "No module named 'imp'"), "Python has imp no longer since 3.12"),
     ],

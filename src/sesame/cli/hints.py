@@ -3,6 +3,7 @@
 Called by `sesame invoke`, for local handlers and for deployed functions.
 """
 
+import collections.abc
 import glob
 import re
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
 # Python 2.7 has no quotes there.
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
 # What newer Pythons have no longer, and since which.
-_ABSTRACT = re.compile(r"(?:name '(\w+)' from|module) 'collections'(?: has no attribute '(\w+)')?")
+_NO_NAME = re.compile(r"cannot import name '(\w+)' from '(\w+)'|module '(\w+)' has no attribute '(\w+)'")
 _GONE = {
+    **{f"collections.{name}": "3.10" for name in collections.abc.__all__},
+    "inspect.getargspec": "3.11", "asyncio.coroutine": "3.11", "time.clock": "3.8", "fractions.gcd": "3.9",
+    "base64.encodestring": "3.9", "base64.decodestring": "3.9",
     "imp": "3.12", "distutils": "3.12", "asyncore": "3.12", "asynchat": "3.12", "smtpd": "3.12", "six.moves": "3.12",
     "formatter": "3.10", "parser": "3.10", "symbol": "3.10",
 }  # fmt: skip
@@ -78,9 +82,10 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
 
 def _gone(text: str) -> tuple[str, str] | None:
     """The name of what an error says newer Pythons lack, and the first that lacks it."""
-    abstract = _ABSTRACT.search(text)
-    if abstract is not None and (name := abstract[1] or abstract[2]):
-        return f"collections.{name}", "3.10"
+    name = _NO_NAME.search(text)
+    if name is not None:
+        whole = f"{name[2]}.{name[1]}" if name[1] else f"{name[3]}.{name[4]}"
+        return (whole, _GONE[whole]) if whole in _GONE else None
     missing = _NO_MODULE.search(text)
     if missing is None:
         return None
