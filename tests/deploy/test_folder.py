@@ -53,7 +53,7 @@ def test_the_newest_runtime_that_is_here(tmp_path: Path) -> None:
     ("tags", "runtime"),
     [
         (["cp36-cp36m-manylinux1_x86_64"], "python3"),
-        (["cp27-none-any", "cp27-cp27mu-linux_x86_64", "py2-none-any"], "python2.7"),
+        (["cp27-none-any", "cp27-cp27mu-linux_x86_64", "py2-none-any"], "python3.12"),
         (["cp39-cp39-manylinux2014_x86_64", "py3-none-any"], "python3.9"),
         (["py2-none-any", "py3-none-any"], "python3.12"),
         (["cp36-abi3-manylinux1_x86_64"], "python3.12"),

@@ -22,7 +22,8 @@ _DEF = re.compile(r"^def[ \t]+(\w+)[ \t]*\(([^)]*)\)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^(\w+)[ \t]*=[ \t]*(?:flask\.)?(?:Flask|Bottle)\(", re.MULTILINE)
 # Of the packages in a folder, by the tags of their wheels: `cp36-cp36m-manylinux1_x86_64` is of CPython 3.6 alone.
 _OF_CPYTHON = re.compile(r"^Tag: cp(\d+)-(?!abi3)", re.MULTILINE)
-_RUNTIMES = {"27": "python2.7", "36": "python3", "39": "python3.9", "310": "python3.10", "312": "python3.12"}
+# Not of 2.7, under which pip marked packages without compiled parts so too: the source says whether it is Python 2.
+_RUNTIMES = {"36": "python3", "39": "python3.9", "310": "python3.10", "312": "python3.12"}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
