@@ -5,7 +5,7 @@ On fakes, over real links.
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,8 @@ from hypothesis.stateful import rule
 from tests.agents.requests_at_agents import RequestsMachine, moving_requests
 from tests.agents.test_credits_machine import CAPS, FOLLOWERS, WRITER, agents, indexes, names
 from tests.support.examples import examples
+
+from sesame.model.invocation import Invocation, Target
 
 FOLLOWER, OTHER = FOLLOWERS
 ROOM = 6
@@ -81,6 +83,19 @@ def test_calls_that_have_found_the_last_place_leave_none_for_others(machine: Req
         machine.body_of(each)
     assert machine.refusals() == []
     assert machine.calls_of("several") == [2, 2]
+
+
+def test_a_call_that_no_request_makes_may_begin_outside_of_any_task(machine: RequestsMachine) -> None:
+    coming = machine.request(WRITER, "several", whole=False)
+    engine, calls = machine.engine.local, machine.tasks
+
+    def begin() -> None:
+        call = engine.invoke(Invocation("r", Target("s", "LATEST", "a"), b"e"))
+        calls.append(asyncio.ensure_future(cast(Any, call)))
+
+    machine.loop.call_soon(begin)
+    machine.body_of(coming)
+    assert (machine.calls_of("several"), machine.calls_of("a")) == ([1], [1])
 
 
 came = st.tuples(st.sampled_from((WRITER, *FOLLOWERS)), st.booleans())

@@ -100,8 +100,8 @@ class WritersCalls:
         """`invoke`, before which the call that asks for an instance is no longer one that comes."""
 
         def invoked(*call: Any) -> Awaitable[Outcome]:
-            if self._idle.coming:
-                self._idle.coming.leaves(this_task())
+            if self._idle.coming and (task := asyncio.current_task()) is not None:
+                self._idle.coming.leaves(task)
             return invoke(*call)
 
         return invoked
