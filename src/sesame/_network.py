@@ -118,12 +118,16 @@ def offer_network(
         return
     reached = allowed if networks.kind == "egress" else EVERYTHING
     if networks.leads_out:
-        _lead_out(answers, networks, reached, bounds)
+        _lead_out(answers, networks, (reached, allowed), bounds)
         return
-    egress = proxy.EgressProxy(EgressRules(reached, closed=networks.closed), bounds, own=proxy.Own(is_own, cloud_ports))
-    if not answers.offer(Listen("tcp", HOST_ADDRESS, PROXY_PORT), egress.serve):
+    own = proxy.Own(is_own, cloud_ports)
+    egress = proxy.EgressProxy(EgressRules(reached, closed=networks.closed), bounds, own=own)
+    listen = Listen("tcp", HOST_ADDRESS, PROXY_PORT, leads_out=True)
+    if not answers.offer(listen, egress.serve):
         _tell_no_way_out(PROXY_PORT)
         return
+    named = EgressRules(allowed, closed=networks.closed, internet=False)
+    answers.confine(listen, proxy.EgressProxy(named, bounds, own=own).serve)
     direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
     direct += ["." + CLOUD_SUFFIX] if cloud else []
     direct += [service.host for service in allowed if service.is_one_service]
@@ -136,9 +140,16 @@ def offer_network(
         answers.add_variable(name.upper(), value)
 
 
-def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[Allowed], bounds: Bounds) -> None:
-    """Redirects connections and datagrams for other addresses to this process, which forwards them."""
+def _lead_out(
+    answers: HostAnswers, networks: OwnNetworks, reach: tuple[Sequence[Allowed], Sequence[Allowed]], bounds: Bounds
+) -> None:
+    """Redirects connections and datagrams for other addresses to this process, which forwards them.
+
+    `reach`: what functions may reach in private networks, and all that those without internet access may reach.
+    """
+    reached, named = reach
     rules = EgressRules(reached, closed=networks.closed)
+    confined = Connections(EgressRules(named, closed=networks.closed, internet=False), bounds)
     for each in reached:
         if is_instances_own(each.network) and not each.is_one_service:
             log.error(
@@ -149,13 +160,15 @@ def _lead_out(answers: HostAnswers, networks: OwnNetworks, reached: Sequence[All
     for version, host, source in ((4, HOST_ADDRESS, INSTANCE_ADDRESS), (6, HOST_ADDRESS_6, INSTANCE_ADDRESS_6)):
         if version not in networks.leads_out or (version == 6 and not networks.has_route_6()):
             continue
-        if not answers.offer(Listen("tcp", host, LED_PORT, takes_all=True), Connections(rules, bounds).serve):
+        listen = Listen("tcp", host, LED_PORT, takes_all=True, leads_out=True)
+        if not answers.offer(listen, Connections(rules, bounds).serve):
             _tell_no_way_out(LED_PORT)
             return
+        answers.confine(listen, confined.serve)
         datagrams = Datagrams(rules, bounds, source)
         # Offered first, so that answers can be sent as soon as datagrams arrive.
         answers.offer(Listen("raw", host, 0), datagrams.serve_answers)
-        answers.offer(Listen("udp", host, LED_PORT, takes_all=True), datagrams.serve)
+        answers.offer(Listen("udp", host, LED_PORT, takes_all=True, leads_out=True), datagrams.serve)
         led, refused = networks_to_tell(reached, version)
         answers.lead_out(WayOut(host, LED_PORT, source, led, refused))
 

@@ -18,6 +18,7 @@ from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Target
 from sesame.model.later_settings import LaterSettings
+from sesame.model.service import Service
 from sesame.sandbox.interface import KillReason, Reply, SandboxDied
 
 CAPS = Caps(instances_per_function=2, memory_mb=512, starts_at_once=2, keep_alive_s=300)
@@ -133,6 +134,15 @@ async def test_processors_that_a_function_names_reach_the_sandbox(cpu: float | N
     engine.deploy(cpu=cpu)
     await engine.call()
     assert engine.driver.made[0].spec.cpu == cpu
+
+
+@pytest.mark.parametrize("access", [True, False])
+async def test_the_internet_access_of_the_service_reaches_the_sandbox(access: bool) -> None:
+    engine = build(CAPS)
+    engine.catalog.put(records.SERVICE, "", "s", Service(service_name="s", service_id="id", internet_access=access))
+    engine.deploy()
+    await engine.call()
+    assert engine.driver.made[0].spec.internet == access
 
 
 async def test_a_function_without_on_demand_instances_refuses_what_no_provisioned_one_serves() -> None:

@@ -36,6 +36,14 @@ def test_networks_of_the_host_may_not(address: str) -> None:
     assert not may(address)
 
 
+def test_without_internet_only_what_is_named_may_be_reached() -> None:
+    of = EgressRules([parse("10.9.0.0/16"), parse("8.8.8.8:53")], lambda: [MINE], internet=False)
+    assert may("10.9.2.3", of=of)
+    assert may("8.8.8.8", 53, of=of)
+    for address in (*OUTSIDE, *REFUSED, "8.8.8.8"):
+        assert not may(address, of=of), address
+
+
 def test_the_hosts_own_public_address_may_not() -> None:
     assert not may(str(MINE))
     assert not may(f"::ffff:{MINE}")

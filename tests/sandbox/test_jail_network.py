@@ -239,6 +239,9 @@ async def test_a_proxy_leads_out_where_connections_cannot_be_led(tmp_path: Any, 
         )
         answers.offered()
         stage = Stage(driver, runtime)
+        actor = await stage.start("network", "index.fetch", internet=False)
+        status, body = await actor.json(b"http://192.0.2.1:1/")
+        assert (status, "network_allow" in body) == (403, True)
         actor = await stage.start("network", "index.fetch")
         for host in ("127.0.0.2", "169.254.169.254", "100.100.100.200", "10.0.0.1", "[::ffff:127.0.0.1]"):
             status, body = await actor.json(f"http://{host}:1/".encode())

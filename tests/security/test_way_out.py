@@ -85,6 +85,15 @@ async def test_everything_gets_out(stage: Stage, beyond: Outside) -> None:
                 assert told["own"] == INSTANCE_ADDRESS
 
 
+async def test_without_internet_access_nothing_gets_out(stage: Stage, beyond: Outside) -> None:
+    actor = await stage.start("network", "index.talk", internet=False)
+    for by in BOTH:
+        for host in beyond.public:
+            told = await talk(actor, by, host, getattr(beyond.there, by), within_s=SILENCE_S)
+            assert "error" in told, (by, host, told)
+    assert "reset" in (await talk(actor, "tcp", beyond.public[0], beyond.there.tcp))["error"]
+
+
 async def test_datagrams_of_any_size_get_out(stage: Stage, beyond: Outside) -> None:
     actor = await stage.start("network", "index.talk")
     for host in beyond.public:

@@ -163,6 +163,7 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         memory_mb=snapshot.limits.memory_mb + (debugger_start.MEMORY_MB if snapshot.debug else 0),
         disk_mb=snapshot.limits.disk_mb,
         cpu=snapshot.limits.cpu,
+        internet=snapshot.internet,
         setup=environment.setup(snapshot, account_id, region),
         nas=snapshot.nas,
         buckets=snapshot.buckets,

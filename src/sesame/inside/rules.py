@@ -86,10 +86,15 @@ class EgressRules:
         allowed: Sequence[Allowed] = (),
         own: Callable[[], Iterable[Address]] = own_addresses,
         closed: Collection[int] = (),
+        *,
+        internet: bool = True,
     ) -> None:
-        """`closed` ports are refused at every address, unless an entry of `allowed` names the port itself."""
+        """`closed` ports are refused at every address, unless an entry of `allowed` names the port itself. Without
+        `internet`, everything is refused but `allowed`.
+        """
         self._allowed = tuple(allowed)
         self._closed = frozenset(closed)
+        self._internet = internet
         self._read_own = own
         self._own: frozenset[Address] = frozenset()
         self._own_until = float("-inf")
@@ -100,7 +105,7 @@ class EgressRules:
             ports = (port,) if port in self._closed else (0, port)
             if each.port in ports and any(one in each.network for one in (address, embedded)):
                 return True
-        if port in self._closed:
+        if port in self._closed or not self._internet:
             return False
         if any(one in network for one in (address, embedded) for network in REFUSED):
             return False

@@ -104,6 +104,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nas: tuple[NasMount, ...] = ()
     buckets: tuple[BucketMount, ...] = ()
     affinity: SessionAffinity | None = None
+    internet: bool = True
     keys_in_environment: bool = True
     keys_in_requests: bool = True
 
@@ -160,6 +161,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         nas=_nas(service.nas_config),
         buckets=_buckets(service.oss_mount_config),
         affinity=_affinity(function),
+        internet=service.internet_access,
         keys_in_environment=later.disable_inject_credentials not in (IN_ENVIRONMENT, ANYWHERE),
         keys_in_requests=later.disable_inject_credentials not in (IN_REQUESTS, ANYWHERE),
     )

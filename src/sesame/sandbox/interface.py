@@ -63,6 +63,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     web_server: WebServer | None = None
     image: ContainerImage | None = None
     cpu: float | None = None
+    internet: bool = True
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
@@ -91,6 +92,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     web_server: WebServer | None = None
     image: ImageRoot | None = None
     cpu: float | None = None
+    internet: bool = True
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -151,6 +151,7 @@ class PackagedLauncher:
             keys=spec.keys,
             web_server=spec.web_server,
             cpu=spec.cpu,
+            internet=spec.internet,
         )
         return made if spec.image is None else await self._with_image(made, spec.image, leases)
 

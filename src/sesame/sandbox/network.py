@@ -28,12 +28,16 @@ class Listen(msgspec.Struct, frozen=True):
 
     If it `takes_all`, it also receives traffic for other addresses that a `WayOut` routes to it: a connection's local
     address is then the original destination, and datagrams carry theirs (IP_RECVORIGDSTADDR).
+    What it receives goes to addresses outside if it `leads_out`; of an instance without internet access, it is
+    `confined` where it is served.
     """
 
     kind: str
     address: str
     port: int
     takes_all: bool = False
+    leads_out: bool = False
+    confined: bool = False
 
     def excludes(self, other: "Listen") -> bool:
         """Whether the two cannot coexist in one network."""
@@ -90,6 +94,7 @@ class HostAnswers:
 
     def __init__(self) -> None:
         self._serving: dict[Listen, Serve] = {}
+        self._confined: dict[Listen, Serve] = {}
         self._taking: dict[Listen, Take] = {}
         self._addresses: dict[str, None] = {}
         self._environment: dict[str, str] = {}
@@ -117,6 +122,10 @@ class HostAnswers:
         if listen.address not in (EVERY_ADDRESS, EVERY_ADDRESS_6, "::1") and not listen.address.startswith("127."):
             self.add_address(listen.address)
         return True
+
+    def confine(self, listen: Listen, serve: Serve) -> None:
+        """Says who serves a socket that `leads_out` for instances without internet access."""
+        self._confined[msgspec.structs.replace(listen, confined=True)] = serve
 
     def add_address(self, address: str) -> None:
         self._addresses[address] = None
@@ -158,4 +167,4 @@ class HostAnswers:
         return self._object_storage
 
     def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
-        return self._serving[listen](socket, instance)
+        return (self._confined if listen.confined else self._serving)[listen](socket, instance)

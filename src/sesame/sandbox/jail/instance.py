@@ -164,6 +164,8 @@ class JailSandbox:
         if self._spec.web_server is not None and resources.network is not None:
             # The function may want to listen on a port of Sesame's endpoints.
             await resources.network.release(self._spec.web_server.port)
+        if not self._spec.internet and resources.network is not None:
+            await resources.network.confine()
         roots = [root for root, _at in self._compiled]
         await self._channel.setup(told.setup(self._spec, zygote.launch, roots))
         clock.lap("shim_ms")

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 
 from sesame.sandbox.jail import netlink
@@ -45,6 +46,8 @@ class InstanceNetwork:
         # Sockets that have received nothing yet, by descriptor.
         self._unused: dict[int, tuple[Listen, socket.socket]] = {}
         self._watching: select.epoll | None = None
+        # Whether the instance has no internet access.
+        self._confined = False
 
     def request(self, lend: Callable[[int], int]) -> dict[str, Any]:
         """The network part of the request to runtime/jail/network.py."""
@@ -68,10 +71,19 @@ class InstanceNetwork:
     async def release(self, port: int) -> None:
         """Stops serving this TCP port, so that the instance's program may listen there."""
         await self._arrived.wait()
-        for listen in [each for each in self._ends if (each.kind, each.port) == ("tcp", port)]:
+        self._drop(lambda listen: (listen.kind, listen.port) == ("tcp", port))
+
+    async def confine(self) -> None:
+        """Gives the instance no internet access. Call before anything of the function runs."""
+        await self._arrived.wait()
+        self._confined = True
+        self._drop(lambda listen: listen.leads_out and listen.kind == "udp")
+
+    def _drop(self, wanted: Callable[[Listen], bool]) -> None:
+        for listen in [each for each in self._ends if wanted(each)]:
             self._ends.pop(listen)()
         for fd, (listen, unused) in list(self._unused.items()):
-            if (listen.kind, listen.port) == ("tcp", port):
+            if wanted(listen):
                 self._no_longer_watched(fd)
                 unused.close()
 
@@ -127,7 +139,8 @@ class InstanceNetwork:
         assert self._watching is not None
         for fd, _events in self._watching.poll(0):
             listen, made = self._no_longer_watched(fd)
-            self._ends[listen] = self._answers.serve(listen, made, self._name)
+            served = msgspec.structs.replace(listen, confined=True) if self._confined and listen.leads_out else listen
+            self._ends[listen] = self._answers.serve(served, made, self._name)
 
     def _no_longer_watched(self, fd: int) -> tuple[Listen, socket.socket]:
         assert self._watching is not None
