@@ -4,6 +4,7 @@ Run by `sesame start` in a process that a supervisor started. It has an endpoint
 sandbox of its own; all stored state belongs to the writer.
 """
 
+import functools
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,10 @@ class FollowerSesame:
             clocks=clocks,
             keeps=follower.keeps,
         )
+        if (of_cluster := self._of_cluster) is not None:
+            # Between the end of the endpoint and that of the engine.
+            rest = functools.partial(of_cluster.rest, server)
+            teardown.push_async_callback(self._patience.end, rest, server.hurry)
         end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
         await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
         follower.listens(server)

@@ -142,6 +142,11 @@ class OfCluster:
         assert self._tunnels is not None
         self._tunnels.arrivals.open(server)
 
+    async def rest(self, server: HttpServer, grace_s: float) -> None:
+        """As `cluster.arrivals.Arrivals.rest`."""
+        assert self._tunnels is not None
+        await self._tunnels.arrivals.rest(self._tunnels.port, (server,), grace_s)
+
     async def trusted(self) -> Path | None:
         """The certificate file that functions trust; None if the cloud's names are disabled."""
         if self._settings.cloud_names != "on":

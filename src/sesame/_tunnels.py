@@ -57,10 +57,11 @@ class FollowersNeeds(msgspec.Struct, frozen=True):
 
 
 class OfFollower(msgspec.Struct, frozen=True):
-    """Open `arrivals` once the endpoint answers; complete `answers` once the sandbox exists."""
+    """Open `arrivals` once the endpoint answers; complete `answers` once the sandbox exists. `port` takes them in."""
 
     arrivals: Arrivals
     answers: NodeAnswers
+    port: AgentPort
 
 
 def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower:
@@ -93,7 +94,7 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
             led.start()
     answers = NodeAnswers(tunnels, writer, needs.node, FairRate(), needs.away_s)
     follower.answers = answers
-    return OfFollower(arrivals, answers)
+    return OfFollower(arrivals, answers, port)
 
 
 def offer_to_instances(

@@ -353,6 +353,25 @@ async def test_what_is_under_way_ends_before_a_node_does(monkeypatch: pytest.Mon
         assert await ended(late) == b""
 
 
+async def test_what_comes_to_a_node_that_has_stopped_is_answered_and_what_comes_later_finds_another() -> None:
+    async with Node(echo) as here, Node(echo) as stops, Node(whole(b"another")) as other:
+        here.led_by(stops.port.address)
+        await stops.server.stop(TIMEOUT_S)
+        reader, writer = await led(here, b"")
+        await until(lambda: stops.server.connections == 1, "the tunnel")
+        resting = asyncio.ensure_future(stops.arrivals.rest(stops.port, (stops.server,), TIMEOUT_S))
+        await asyncio.sleep(0)
+        late_reader, late_writer = await led(here, GET)
+        writer.write(GET)
+        assert (await ended(reader)).endswith(b"/a%20b ")
+        await asyncio.wait_for(resting, TIMEOUT_S)
+        assert stops.server.connections == 0
+        here.led_by(other.port.address)
+        assert (await ended(late_reader)).endswith(b"another")
+        for each in (writer, late_writer):
+            each.close()
+
+
 async def test_a_client_that_has_asked_nothing_does_not_hold_up_the_end_of_a_node() -> None:
     async with Node(whole(b"")) as here, Node(echo) as there:
         here.led_by(there.port.address)

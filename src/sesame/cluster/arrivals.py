@@ -6,12 +6,12 @@ tunnel's own connection is what the endpoint answers on.
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from sesame.cluster import heads
-from sesame.cluster.port import Address
+from sesame.cluster.port import Address, AgentPort
 from sesame.http.moving import Arrived
 from sesame.http.server import HttpServer
 from sesame.model.errors import PlatformError
@@ -51,9 +51,19 @@ class Arrivals:
         self._take_inside = take_inside or self._take_inside
         self._is_open.set()
 
-    async def handed_on(self) -> None:
+    async def rest(self, port: AgentPort, servers: Iterable[HttpServer], grace_s: float) -> None:
+        """Once the servers have stopped: nothing comes in any more, and what came meanwhile gets `grace_s` to end.
+
+        Other nodes look for another one that answers from then on. Until here, they have brought what running calls
+        ask for.
+        """
+        port.close()
+        await self._handed_on()
+        await asyncio.gather(*(server.stop_again(grace_s) for server in servers))
+
+    async def _handed_on(self) -> None:
         """Waits until everything is that was taken."""
-        if self._tasks:
+        if self._tasks and self._is_open.is_set():
             await asyncio.wait(self._tasks)
 
     def close(self) -> None:

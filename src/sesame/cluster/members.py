@@ -128,13 +128,8 @@ class Members:
         self._arrivals.open(writer.server, writer.servers, writer.needs.answers.take)
 
     async def rest(self, grace_s: float) -> None:
-        """Once the endpoints have stopped: nothing comes in any more, and what came meanwhile gets `grace_s` to end.
-
-        Other nodes then look for the next writer. Until here they have brought what running calls ask for.
-        """
-        self.port.close()
-        await self._arrivals.handed_on()
-        await asyncio.gather(*(server.stop_again(grace_s) for server in self._answering))
+        """As `Arrivals.rest`."""
+        await self._arrivals.rest(self.port, self._answering, grace_s)
 
     def hurry(self) -> None:
         """Ends the grace of `rest`."""

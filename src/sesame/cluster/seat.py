@@ -115,9 +115,10 @@ class Seat:
         if self._is_of_others(seen):
             return
         unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
-        if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
-            return
+        # At once, while another node leads: operators should not have to wait for its end.
         if self._is_outdated(seen):
+            return
+        if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
             return
         sent_at = self._clocks.monotonic()
         epoch = await self.leadership.take(seen, self.node, self.address, self.holder, encoded(self.same))
