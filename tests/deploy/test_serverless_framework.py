@@ -294,3 +294,10 @@ def test_one_by_another_name_is_found_by_its_plugin(tmp_path: Path) -> None:
     (tmp_path / "production.yml").write_text(ONE)
     context = sources.Context(account_id="123", region="cn-shanghai")
     assert sources.read(tmp_path / "production.yml", context).functions[0].name == "shop-dev-order"
+
+
+def test_one_of_another_provider_is_named_where_nothing_else_is_found(tmp_path: Path) -> None:
+    (tmp_path / "serverless.yml").write_text(ONE.replace("aliyun", "aws"))
+    said = "serverless.yml is not of the provider aliyun, and there is no template.yml"
+    with pytest.raises(TemplateError, match=said):
+        sources.read(tmp_path, sources.Context(account_id="123", region="cn-shanghai"))

@@ -39,7 +39,16 @@ def read(path: Path, context: Context) -> Project:
     if template is None:
         if context.parameters:
             raise TemplateError(Place(str(path)), "there is no template whose parameters could be given")
-        return folder.read(path, context.wanted())
+        try:
+            return folder.read(path, context.wanted())
+        except TemplateError as error:
+            others = [name for name in serverless_framework.NAMES if (path / name).is_file()]
+            if not others:
+                raise
+            provider = serverless_framework.PROVIDER
+            raise TemplateError(
+                error.place, f"{others[0]} is not of the provider {provider}, and {error.text}"
+            ) from error
     if context.folder_options:
         raise TemplateError(
             Place(str(template)),
