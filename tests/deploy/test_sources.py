@@ -85,3 +85,23 @@ def test_a_python_file_beside_a_template_is_read_by_itself(tmp_path: Path) -> No
     place = folder(tmp_path, "s.yaml") / "index.py"
     context = sources.Context(account_id="123", region="cn-shanghai", folder_options=["--name"])
     assert sources.read(place, context).functions[0].name == "index"
+
+
+def test_a_template_with_nothing_of_ours_says_so_and_each_note_once(tmp_path: Path) -> None:
+    props = "{region: '${vars.region}'}"
+    text = "edition: 1.0.0\nname: app\nvars: {region: cn-hangzhou}\nservices:\n"
+    (tmp_path / "s.yaml").write_text(text + "  one: {component: website, props: {}}\n")
+    said = CliRunner().invoke(deploy, [str(tmp_path)], env=SERVER)
+    assert said.exit_code == 0
+    assert f"There is nothing to deploy in {tmp_path / 's.yaml'}." in said.output
+    units = "".join(f"  u{n}: {{component: fc, props: {props}}}\n" for n in range(3))
+    (tmp_path / "s.yaml").write_text(text + units)
+    said = CliRunner().invoke(deploy, [str(tmp_path)], env=SERVER)
+    assert said.output.count("region: cn-hangzhou is not this server's region") == 1
+
+
+def test_errors_of_a_template_are_told_before_a_server_is_asked(tmp_path: Path) -> None:
+    (folder(tmp_path, "s.yaml") / "s.yaml").write_text(S_YAML.replace("runtime: python3", "timeout: soon, runtime: x"))
+    said = CliRunner().invoke(deploy, [str(tmp_path)], env=SERVER)
+    assert "found 'soon', expected a whole number" in said.output
+    assert str(said.exception) == f"1 error in {tmp_path / 's.yaml'}: nothing was deployed"

@@ -4,7 +4,7 @@ Result lines go to stdout, everything else to stderr. Any endpoint of the API is
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from sesame.deploy.apply import apply
 from sesame.deploy.local_url import local_url
 from sesame.deploy.plan import Plan, Step, removal
 from sesame.deploy.plan import plan as plan_of
-from sesame.deploy.project import Project
+from sesame.deploy.project import Note, Project
 from sesame.model.errors import ConfigurationError
 from sesame.model.owner import stands_alone
 from sesame.settings import TABLE
@@ -64,15 +64,18 @@ def deploy(session: Session, **options: Any) -> None:
     installed first (`sesame build`).
     """
     project = _built(_read(session, options, "Deploying"), session, options)
-    made = plan_of(project, session.client)
-    _report_notes(made)
     if project.errors:
-        raise ConfigurationError(f"{len(project.errors)} errors in {project.source}: nothing was deployed")
+        _report_notes(project.notes)
+        raise ConfigurationError(f"{_errors(project)}: nothing was deployed")
+    made = plan_of(project, session.client)
+    _report_notes(made.notes)
     answers = apply(made, session.client, _say(session))
     session.show(_document(made, answers), lambda: iter(()))
     if not session.as_json:
         for line in _next_steps(project, session.server.endpoint):
             output.note(line)
+        if not made.steps:
+            output.note(f"There is nothing to deploy in {project.source}.")
 
 
 @click.command()
@@ -82,10 +85,10 @@ def plan(session: Session, **options: Any) -> None:
     """Shows what `sesame deploy` would change, and changes nothing. Exits with 2 where something would change."""
     project = _built(_read(session, options, "Comparing"), session, options)
     made = plan_of(project, session.client)
-    _report_notes(made)
+    _report_notes(made.notes)
     session.show(_document(made, {}), lambda: map(_line, made.steps))
     if project.errors:
-        raise ConfigurationError(f"{len(project.errors)} errors in {project.source}: it cannot be deployed as it is")
+        raise ConfigurationError(f"{_errors(project)}: it cannot be deployed as it is")
     sys.exit(EXIT_CHANGES if made.changing() else 0)
 
 
@@ -142,8 +145,14 @@ def _line(step: Step) -> str:
     return f"{_SIGNS[step.action]} {step.what}{changes}"
 
 
-def _report_notes(made: Plan) -> None:
-    for note in made.notes:
+def _errors(project: Project) -> str:
+    count = len(project.errors)
+    return f"{count} error{'s' if count > 1 else ''} in {project.source}"
+
+
+def _report_notes(notes: Iterable[Note]) -> None:
+    # Once, where several units of a template name the same part of it.
+    for note in dict.fromkeys(notes):
         text = output.harmless(f"{note.place}: {note.text}")
         if note.error:
             output.error(text)
