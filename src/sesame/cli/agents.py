@@ -1,6 +1,6 @@
-"""`sesame start --agents N`: has a supervisor run the agents.
+"""`sesame start --agents N`: runs a supervisor of several agents.
 
-Called by `cli.start`, which is also an agent's life.
+Called by `cli.start`, which also implements an agent's life.
 """
 
 import os
@@ -28,16 +28,16 @@ from sesame.timed_programs import kill_group
 
 
 def count(settings: Settings) -> int:
-    """How many agents are asked for."""
+    """The number of agents requested; `auto` is one for each available CPU."""
     if settings.agents != "auto":
         return int(settings.agents)
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def supervise(settings: Settings, run: Callable[[Place], int], handover: Handover | None) -> int:
-    """Runs the agents to their end; the exit code. Raises `ConfigurationError` when an address cannot be had.
+    """Runs the agents until they end; returns the exit code. Raises `ConfigurationError` if an address is unavailable.
 
-    With a `handover`, which a Sesame of one agent may have left, this is a program that can start anew.
+    `handover` may hold what a Sesame with one agent left; None means that this process cannot restart its program.
     """
     step_down(settings)
     kept = received()
@@ -49,9 +49,9 @@ def supervise(settings: Settings, run: Callable[[Place], int], handover: Handove
 
 
 def listening(settings: Settings, handover: Handover) -> tuple[dict[str, socket.socket], dict[str, tuple[int, ...]]]:
-    """What listens for clients, and connections that wait, by the names of the endpoints.
+    """The listening sockets, and the connections handed over, by endpoint.
 
-    Raises `ConfigurationError` when an address cannot be had.
+    Raises `ConfigurationError` if an address is unavailable.
     """
     found: dict[str, socket.socket] = {}
     waiting: dict[str, tuple[int, ...]] = {}
@@ -70,7 +70,7 @@ def listening(settings: Settings, handover: Handover) -> tuple[dict[str, socket.
 
 
 def received() -> Kept | None:
-    """What the supervisor before this one, in the same process, has kept; None where there was none."""
+    """What the previous supervisor in this process left; None if there was none."""
     pid, _, fd = os.environ.pop(restarting.AGENTS_KEPT, "").partition(":")
     if pid != str(os.getpid()):
         return None
@@ -81,7 +81,7 @@ def received() -> Kept | None:
 
 
 class Anew:
-    """As `agents.succession.Anew`: by an `exec`, as a Sesame of one agent."""
+    """An `agents.succession.Anew` that restarts the program by `exec`, like a Sesame with one agent."""
 
     def attempt(self) -> "Trial":
         return Trial()
@@ -91,7 +91,7 @@ class Anew:
 
 
 class Trial:
-    """As `agents.succession.Trial`."""
+    """An `agents.succession.Trial`."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
@@ -127,7 +127,7 @@ class Trial:
 
 
 def step_down(settings: Settings) -> None:
-    """Leaves the control group to the agents' instances, while this is the only process in it."""
+    """Moves out of the control group, while it holds no other process, so that the agents' instances can use it."""
     if settings.sandbox != "plain" and sys.platform == "linux":
         from sesame.sandbox.jail.sweep import hierarchies
 

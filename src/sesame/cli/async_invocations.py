@@ -1,6 +1,6 @@
-"""`sesame async`: lists, shows, stops and replays asynchronous invocations of a server, and its dead letters.
+"""`sesame async`: lists, shows, stops and replays a server's asynchronous invocations and dead letters.
 
-Uses Sesame's own operations below `/sesame/`, signed as every request is.
+Uses Sesame's own operations below `/sesame/`, with signed requests.
 """
 
 import datetime
@@ -23,16 +23,16 @@ from sesame.model.shortened import shortened
 INVOCATIONS, LETTERS = "/sesame/async-invocations", "/sesame/dead-letters"
 DESTINATIONS = "/sesame/async-destinations"
 PAGE = 100
-# Of the last error, in a list.
+# Limits the last error shown in a list.
 ERROR_CHARS = 60
-# How the commands name dead letters, before their numbers.
+# Precedes the number in a dead letter's name.
 LETTER = "dead-letter"
 NAME = "[SERVICE/]FUNCTION[:QUALIFIER]/ID"
 NAME_OR_LETTER = f"{NAME}|{LETTER}/NUMBER"
 
 
 class InvocationName(msgspec.Struct, frozen=True):
-    """An invocation as `sesame async list` names it."""
+    """An invocation's name in `sesame async list`."""
 
     function: FunctionName
     invocation_id: str
@@ -85,7 +85,7 @@ def list_invocations(
 def show(session: Session, name: str) -> None:
     """Shows one invocation, or one dead letter.
 
-    Of an invocation its state, its event, what it returned, and what happened to it when.
+    For an invocation: its state, event, result and history.
     """
     letter = letter_path(name)
     path = letter or invocation_name(name).path
@@ -97,7 +97,7 @@ def show(session: Session, name: str) -> None:
 @async_.command()
 @at_server
 def destinations(session: Session) -> None:
-    """Lists where the results of functions go, and why some destinations get no records here."""
+    """Lists where results of functions go, and why some destinations get no records here."""
     session.announce("Listing destinations")
     found = list(session.client.pages(f"{DESTINATIONS}?limit={PAGE}", "destinations"))
     session.show(found, lambda: _destination_table(found))
@@ -109,7 +109,7 @@ def destinations(session: Session) -> None:
 def stop(session: Session, name: str) -> None:
     """Stops an invocation.
 
-    A queued one never starts; of a running one the instance is killed.
+    A queued invocation never starts; the instance of a running one is killed.
     """
     path = invocation_name(name).path
     session.announce(f"Stopping {name}")
@@ -122,9 +122,9 @@ def stop(session: Session, name: str) -> None:
 @click.argument("name", metavar=NAME_OR_LETTER)
 @at_server
 def replay(session: Session, name: str) -> None:
-    """Runs an invocation once more, or delivers a dead letter anew.
+    """Runs an invocation once more, or delivers a dead letter again.
 
-    The event of an invocation that has ended is accepted as a new invocation, whose name is printed.
+    The event of an ended invocation is accepted as a new invocation, whose name is printed.
     """
     letter = letter_path(name)
     path = letter or invocation_name(name).path
@@ -137,13 +137,13 @@ def replay(session: Session, name: str) -> None:
 
 
 def letter_path(name: str) -> str:
-    """The path of a dead letter, "" for a name that is none."""
+    """The path of a dead letter; "" if `name` is not one."""
     kind, _slash, number = name.partition("/")
     return f"{LETTERS}/{quoted(number)}" if kind == LETTER and number and "/" not in number else ""
 
 
 def invocation_name(name: str) -> InvocationName:
-    """Raises `UsageError` for what is no name of an invocation."""
+    """Parses the name of an invocation. Raises `UsageError`."""
     function, _slash, invocation_id = name.rpartition("/")
     if not invocation_id or not function:
         raise click.UsageError(f"'{name[:80]}' names no invocation: expected {NAME}, as `sesame async list` prints it")
@@ -185,7 +185,7 @@ def _letter_table(found: list[Any]) -> Iterator[str]:
 
 
 def _lines(found: Any) -> Iterator[str]:
-    """What is not known yet is left out."""
+    """Leaves out what is not known yet."""
     invocation = found["invocation"]
     yield from _labelled(
         {
@@ -250,7 +250,7 @@ def _function(found: Any) -> str:
 
 
 def _time(milliseconds: int) -> str:
-    """As text; "" for 0, which stands for a time that is not known yet."""
+    """Formats Unix milliseconds; "" for 0, which means that the time is not known yet."""
     if not milliseconds:
         return ""
     when = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)

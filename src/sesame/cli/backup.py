@@ -1,6 +1,6 @@
-"""`sesame backup` and `sesame restore`: a consistent copy of a data directory, made while Sesame runs or not, and back.
+"""`sesame backup` and `sesame restore`: copy a data directory consistently, even while Sesame runs, and back.
 
-Change nothing in the directory that is copied.
+Both leave the source directory unchanged.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from sesame.store.upkeep.manifest import Manifest
 @with_json
 @with_settings("data_dir", "database", "objects")
 def backup(destination: Path, as_json: bool, **flags: Any) -> None:
-    """Copies database, objects, code packages and logs to the new directory DEST, also while Sesame runs."""
+    """Copies database, objects, code packages and logs to the new directory DEST, even while Sesame runs."""
     settings = settle(flags)
     data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
     data_dir.refuse_file()
@@ -49,10 +49,9 @@ def backup(destination: Path, as_json: bool, **flags: Any) -> None:
 @with_json
 @with_settings("data_dir", "database", "objects")
 def restore(source: Path, as_json: bool, **flags: Any) -> None:
-    """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest.
+    """Restores the backup SRC into a data directory, which must be new or empty, and checks every digest.
 
-    With --database its records go to that database, with --objects its objects and code to that place; both must be
-    empty.
+    With --database, records go to that database; with --objects, objects and code go to that place. Both must be empty.
     """
     settings = settle(flags)
     data_dir = DataDir(settings.data_dir, settings.database, settings.objects)

@@ -1,6 +1,6 @@
 """`sesame buckets`: makes and lists buckets, and puts, gets and removes their objects.
 
-An object is named `bucket/key`. For many objects use the official tools, which work against Sesame unchanged.
+An object's name is `bucket/key`. The official tools, which handle many objects, work with Sesame unchanged.
 """
 
 import mimetypes
@@ -26,7 +26,7 @@ def buckets() -> None:
 @click.argument("bucket")
 @at_server
 def make(session: Session, bucket: str) -> None:
-    """Makes a bucket; one's own that is there already stays as it is."""
+    """Makes a bucket; does nothing if the account already has it."""
     _client(session).make_bucket(bucket)
     session.show({"made": bucket}, lambda: iter([f"+ {bucket}"]))
 
@@ -67,7 +67,7 @@ def get(session: Session, name: str, target: Path) -> None:
         sys.stdout.buffer.flush()
         return
     place = target / (key.rpartition("/")[2] or key) if target.is_dir() else target
-    # Beside its place first, so that a download that breaks off leaves what was there.
+    # Downloads to a temporary file first, so that an interrupted download leaves an existing file unchanged.
     draft = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with draft.open("wb") as file:
@@ -91,7 +91,7 @@ def remove_object(session: Session, name: str) -> None:
 
 
 def _client(session: Session) -> OssClient:
-    """Of the object storage that belongs to the server."""
+    """A client for the server's object storage."""
     chosen = session.server
     if not chosen.oss:
         raise ConfigurationError(

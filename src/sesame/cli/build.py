@@ -1,6 +1,6 @@
-"""`sesame build`: installs what functions require beside their code, as `sesame deploy` does before it deploys.
+"""`sesame build`: installs functions' requirements beside their code, as `sesame deploy` does before deploying.
 
-Also gives `sesame deploy` the same. What is built lies where the tools of the project's kind put it.
+Also builds for `sesame deploy`. Output goes where the tools for the project's kind put it.
 """
 
 from pathlib import Path
@@ -34,9 +34,9 @@ from sesame.settings import Settings
 @with_json
 @with_settings("interpreters", "runtimes_dir", "region", "account_id")
 def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **options: Any) -> None:
-    """Installs what each function of SOURCE requires, with its own interpreter, beside a copy of its code.
+    """Installs the requirements of each function of SOURCE, with its own interpreter, beside a copy of its code.
 
-    SOURCE is what `sesame deploy` takes. What was installed before is taken from a cache.
+    SOURCE is as for `sesame deploy`. Earlier installations come from a cache.
     """
     settings = settle(options)
     context = sources.Context(
@@ -58,7 +58,7 @@ def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **opt
 
 
 def build_project(project: Project, settings: Settings, *, fresh: bool = False) -> tuple[Project, list[Built]]:
-    """The project with what is to be deployed, and what was done; warnings go to stderr as they come."""
+    """Returns the project to deploy, and what was built; prints warnings to stderr immediately."""
     runtimes = tuple({function.runtime for function in project.functions})
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), runtimes)
     installer = Installer(default_cache(), known.found, output.note, fresh=fresh)

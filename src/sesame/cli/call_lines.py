@@ -1,7 +1,7 @@
-"""Shows calls as they end, and what functions write, on a terminal: collected on the event loop, written by a thread.
+"""Shows calls as they end, and functions' output, on a terminal: collected on the event loop, written by a thread.
 
-Given to `app.Sesame` by `sesame start` and `sesame dev` as an observer. A terminal that takes nothing and a flood of
-calls hold up no call: what cannot be shown in time is counted, and the count is shown.
+`sesame start` and `sesame dev` pass it to `app.Sesame` as an observer. A blocked terminal or a flood of calls never
+delays a call: what cannot be shown in time is counted, and the count is shown.
 """
 
 import os
@@ -21,31 +21,30 @@ from sesame.model.errors import CallerError, Exhausted
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.owner import label
 
-# Calls are written together so often, at most so many at a time, and in a flood so many per second: more than anybody
-# reads.
+# How often calls are written, how many at a time, and how many per second in a flood: more than anybody reads.
 FLUSH_EVERY_S = 0.05
 CALLS_TOGETHER_MAX = 50
 CALLS_PER_S = 200
-# Of calls refused at a cap, one of each function is shown in so much time, and the number of the others.
+# Shows one call refused at a cap per function and interval, and the number of the others.
 REFUSED_EVERY_S = 1.0
-# Of what functions write so much waits at most.
+# Limits functions' output that waits to be written.
 OUTPUT_BYTES_MAX = 256 * 1024
 END_S = 2.0
-# The lines of the platform in a function's log, as are reports of errors: the lines of the call say the same.
+# The platform's lines in a function's log and its error reports: the call's own lines have the same information.
 _PLATFORM = (b"FC ", b"Duration: ", b"Cold start: ", b"FunctionCompute ")
 
 Write = Callable[[str], object]
 
 
 class _Output(msgspec.Struct, frozen=True, gc=False):
-    """What a function has written."""
+    """Output of a function."""
 
     name: str
     data: bytes
 
 
 class CallLines:
-    """Belongs to one event loop. `open` once, then `close` once; `take` and `wrote` are an `Observer`'s."""
+    """Belongs to one event loop. Call `open` once, then `close` once; `take` and `wrote` implement `Observer`."""
 
     def __init__(
         self,
@@ -55,21 +54,21 @@ class CallLines:
         colors: bool = False,
         failures_only: bool = False,
     ) -> None:
-        """`write` may block: the thread calls it."""
+        """`write` may block: only the thread calls it."""
         self._write = write
         self._clocks = clocks
         self._colors = colors
         self._failures_only = failures_only
         self._waiting: list[Call | _Output | str] = []
         self._calls = 0
-        # How many more may be shown, as of then.
+        # How many more calls may be shown, and the time of that count.
         self._room, self._room_at = float(CALLS_TOGETHER_MAX), clocks.monotonic()
         self._output_bytes = 0
         self._output_left_out = 0
         self._left_out = 0
         self._failed_left_out = 0
         self._timer: Timer | None = None
-        # Calls refused at a cap since one of the same function was shown.
+        # The number of calls refused at a cap since the last one shown, by function.
         self._refused: dict[Target, int] = {}
         self._refused_timer: Timer | None = None
         self._batches: queue.SimpleQueue[list[Call | _Output | str] | None] = queue.SimpleQueue()
@@ -81,13 +80,13 @@ class CallLines:
         self._thread.start()
 
     def take(self, invocation: Invocation, ended: Outcome | BaseException) -> None:
-        """Keeps what is to be shown of a call that ended, or counts it."""
+        """Stores what to show of an ended call, or counts it."""
         failed = not isinstance(ended, Outcome) or ended.error is not None
         if self._failures_only and not failed:
             return
         if isinstance(ended, Exhausted) and self._was_refused(invocation.target):
             return
-        # Once one is left out, all are until the next flush.
+        # After the first omission, every call until the next flush is omitted.
         if self._left_out or self._calls >= CALLS_TOGETHER_MAX or not self._has_room():
             if not self._left_out:
                 self._flush_soon()
@@ -99,7 +98,7 @@ class CallLines:
         self._add(call_text.call_of(self._clocks.wall(), invocation, ended, _refusal(ended)))
 
     def _has_room(self) -> bool:
-        """Whether one more call is within `CALLS_PER_S`."""
+        """Whether showing one more call stays within `CALLS_PER_S`."""
         if self._room < 1:
             now = self._clocks.monotonic()
             self._room = min(float(CALLS_TOGETHER_MAX), self._room + (now - self._room_at) * CALLS_PER_S)
@@ -107,7 +106,7 @@ class CallLines:
         return self._room >= 1
 
     def _was_refused(self, target: Target) -> bool:
-        """Whether a refusal of it was shown just now; then this one is counted. They come in floods, all alike."""
+        """Whether a refusal for `target` was shown recently; if so, counts this one. Refusals come in floods."""
         refused = self._refused
         if target in refused:
             refused[target] += 1
@@ -125,7 +124,7 @@ class CallLines:
                 self._add(f"… {more} more calls of {output.harmless(call_text.name_of(target))} refused at the cap …")
 
     def wrote(self, source: LogSource, _request_id: str, data: bytes, _more: bool) -> None:
-        """Keeps what a function has written, or counts its bytes."""
+        """Stores a function's output, or counts its bytes."""
         if data.startswith(_PLATFORM) or (b" [ERROR] {" in data and b"errorMessage" in data):
             return
         if self._output_bytes + len(data) > OUTPUT_BYTES_MAX:
@@ -135,14 +134,14 @@ class CallLines:
         self._add(_Output(label(source.service, source.function), bytes(data)))
 
     def say(self, line: str) -> None:
-        """A line of the command's own."""
+        """Prints a line of the command itself."""
         self._add(line)
 
     def failed(self, line: str) -> None:
         self._add(f"{call_text.RED}error:{call_text.RESET} {line}" if self._colors else f"error: {line}")
 
     def loaded(self, invocation: Invocation, outcome: Outcome) -> None:
-        """That a function's handler was loaded for the next call, or why it could not be."""
+        """Shows that a function's handler was loaded for the next call, or why it failed to load."""
         self._add(call_text.loaded_call(self._clocks.wall(), invocation, outcome))
 
     def _add(self, item: Call | _Output | str) -> None:
@@ -154,7 +153,7 @@ class CallLines:
             self._timer = self._clocks.call_later(FLUSH_EVERY_S, self._flush)
 
     def close(self) -> None:
-        """Writes what waits, unless the terminal takes nothing."""
+        """Writes what is waiting, unless the terminal is blocked."""
         if self._refused_timer is not None:
             self._refused_timer.cancel()
             self._count_refused()
@@ -171,7 +170,7 @@ class CallLines:
         if self._idle.is_set():
             self._hand_over()
         else:
-            # The terminal has not taken the calls before these: they wait, and what comes beyond them is counted.
+            # The terminal has not accepted the previous batch: keep these calls, and count those beyond the limit.
             self._timer = self._clocks.call_later(FLUSH_EVERY_S, self._flush)
 
     def _hand_over(self) -> None:
@@ -188,12 +187,12 @@ class CallLines:
         self._output_bytes, self._output_left_out = 0, 0
 
     def _run(self) -> None:
-        """The thread: formats and writes until the end, or until nothing can be written."""
+        """The thread's loop: formats and writes batches until the end, or until writing fails."""
         while (batch := self._batches.get()) is not None:
             try:
                 self._write(call_text.joined(line for item in batch for line in self._lines_of(item)))
             except (OSError, ValueError):
-                # The terminal is gone or its stream closed. What is shown there is for those who look at it.
+                # The terminal or stream is closed, so nobody would see further output.
                 return
             self._idle.set()
 
@@ -206,7 +205,7 @@ class CallLines:
 
 
 def to_stderr(clocks: Clocks, *, failures_only: bool = False) -> CallLines:
-    """Writes to stderr; coloured where that is a terminal and the user has not refused colours."""
+    """Writes to stderr, in colour if that is a terminal and NO_COLOR is unset."""
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     return CallLines(_print, clocks, colors=colors, failures_only=failures_only)
 
@@ -217,7 +216,7 @@ def _print(text: str) -> None:
 
 
 def _refusal(ended: Outcome | BaseException) -> str:
-    """The API's code and text of what was refused; "" for anything else."""
+    """The API's code and message of a refused call; "" for any other outcome."""
     if not isinstance(ended, CallerError):
         return ""
     refusal = worded(ended)

@@ -1,7 +1,7 @@
-"""One call as text for a terminal: a line, and for a failure what the function raised, as Python prints it.
+"""Formats one call for a terminal: a line, and for a failure the function's traceback, as Python prints it.
 
-Used by `cli.call_lines`. What a function sent is never trusted: its form may be anything, its control characters show
-as what they are, and its length is bounded.
+Used by `cli.call_lines`. A function's output is untrusted: it may have any form, its control characters are escaped,
+and its length is limited.
 """
 
 import datetime
@@ -14,13 +14,13 @@ from sesame.cli import output
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.owner import label
 
-# Of an error body so much is looked at, and of a text so much is shown.
+# Limits the bytes of an error body that are parsed, and the characters of a text that are shown.
 BODY_BYTES_MAX = 256 * 1024
 TEXT_CHARS_MAX = 4000
 TRACE_CHARS_MAX = 64 * 1024
-# Of a longer stack the outermost and the innermost frames are shown.
+# How many outermost and innermost frames of a longer stack are shown.
 OUTER_FRAMES, INNER_FRAMES = 10, 30
-# As Python itself does: the same frame more often than this in a row is counted and not repeated.
+# Like Python, counts repetitions of a frame beyond this number instead of printing them.
 SAME_FRAMES_MAX = 3
 LOG_LINES_MAX = 30
 
@@ -37,13 +37,13 @@ _FAILURES = {
     "killed": "killed",
     "response_too_large": "response too large",
 }
-# For these the error body has the function's own traceback; for others the end of its log tells more.
+# Errors whose body has the function's own traceback; for others the end of its log says more.
 _TRACED = frozenset({"unhandled", "initializer", "response_too_large"})
 _PLATFORM_LINES = ("FC Invoke ", "FC Initialize ", "FC Load ", "Duration: ", "Cold start: ")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a call until it is shown; `refusal` says why it never ran, `failure` how it failed."""
+    """The parts of a call kept until it is shown. `refusal` is why it never ran, `failure` how it failed."""
 
     at: float
     target: Target
@@ -62,18 +62,18 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 def loaded_call(at: float, invocation: Invocation, outcome: Outcome) -> Call:
-    """Of a handler that was loaded ahead of its next call."""
+    """A handler that was loaded ahead of its next call."""
     return msgspec.structs.replace(call_of(at, invocation, outcome), loaded=True)
 
 
 def output_lines(name: str, data: bytes) -> list[str]:
-    """What a function wrote, each line with the function's name."""
+    """A function's output, each line preceded by the function's name."""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n")
     return [f"    {name} | {output.harmless(line)}" for line in text.split("\n")]
 
 
 def call_of(at: float, invocation: Invocation, ended: Outcome | BaseException, refusal: str = "") -> Call:
-    """`at` is Unix seconds. Keeps neither the event nor the answer."""
+    """`at` is in Unix seconds. Keeps neither event nor answer."""
     params = invocation.http_params
     http = None if params is None else (str(params.get("method", "")), str(params.get("request_uri", "")))
     attempt = invocation.retry_count + 1
@@ -92,7 +92,7 @@ def call_of(at: float, invocation: Invocation, ended: Outcome | BaseException, r
 
 
 def lines_of(call: Call, *, colors: bool) -> Iterator[str]:
-    """The call's line; then, indented, why it failed and where to look further."""
+    """The call's line; for a failure also its cause and where to look further, indented."""
     yield _line(call, colors=colors)
     if not call.failure:
         return
@@ -131,12 +131,12 @@ def _line(call: Call, *, colors: bool) -> str:
 
 
 def name_of(target: Target) -> str:
-    """As `model.owner.label`."""
+    """The name in the form of `model.owner.label`."""
     return label(target.service, target.function, target.qualifier)
 
 
 def traceback_of(body: bytes) -> list[str]:
-    """The error body's stack in the form in which Python prints it; the message alone where it has no stack."""
+    """Formats an error body's stack as Python does; only the message if it has no stack."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -147,14 +147,14 @@ def traceback_of(body: bytes) -> list[str]:
     last = f"{kind}: {text}" if kind and text else kind or text
     frames, own_end = _frames(found.get("stackTrace"))
     if own_end and own_end != last:
-        # What was raised while the module was loaded; the error body's own words are the platform's.
+        # The exception raised while loading the module; the message in the error body is the platform's.
         last = f"{own_end}\n{text}" if text and text not in own_end else own_end
     header = ["Traceback (most recent call last):"] if frames else []
     return [*header, *_shortened(frames), *_split(last)]
 
 
 def _frames(stack: object) -> tuple[list[str], str]:
-    """Each frame as Python prints it, and the exception's line where the stack ends with it."""
+    """Each frame as Python prints it, and the exception's line if the stack ends with it."""
     if not isinstance(stack, list):
         return [], ""
     if stack and all(isinstance(frame, list) for frame in stack):
@@ -170,13 +170,13 @@ def _frames(stack: object) -> tuple[list[str], str]:
 
 
 def _frame(parts: list[str]) -> str:
-    """`File "…"`, `line 3`, `in name` and the source line; of a syntax error there is no name."""
+    """Formats `File "…"`, `line 3`, `in name` and the source line; syntax errors have no name."""
     place = [part for part in parts[:3] if part.startswith(('File "', "line ", "in "))]
     return "\n    ".join([f"  {', '.join(place)}", *parts[len(place) :]])
 
 
 def _shortened(frames: list[str]) -> Iterator[str]:
-    """Lines of the frames, without what repeats and without the middle of a stack that is too long."""
+    """Lines of the frames, without repetitions and without the middle of a long stack."""
     collapsed: list[str] = []
     same = 0
     for number, frame in enumerate(frames):
@@ -193,7 +193,7 @@ def _shortened(frames: list[str]) -> Iterator[str]:
 
 
 def _end_of_log(call: Call) -> Iterator[str]:
-    """What the function wrote last, the stack of a call that took too long included; then the answer's message."""
+    """The function's last output, including the stack of a call that timed out; then the answer's message."""
     lines = call.log.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n").split("\n")
     own = [line for line in lines if line and not line.startswith(_PLATFORM_LINES)]
     for line in own[-LOG_LINES_MAX:]:

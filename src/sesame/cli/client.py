@@ -1,6 +1,6 @@
-"""One client of the API 2016-08-15 over HTTP: signs requests, bounds their time, tells refusals from results.
+"""A client of the API 2016-08-15 over HTTP: signs requests, limits their time, and raises for refusals.
 
-Used by the commands that talk to a server. Knows a server as any customer does: by its address and an access key.
+Used by the commands that talk to a server. Like any customer, it knows only the server's address and an access key.
 """
 
 import base64
@@ -21,15 +21,15 @@ from sesame.model.owner import stands_alone
 
 API_VERSION = "2016-08-15"
 OWN_PREFIX = "/sesame/"
-# Of the API version whose functions belong to no service.
+# The path of the API version whose functions have no service.
 STANDING_ALONE_PREFIX = "/2023-03-30"
-# Of the API version whose services may have buckets mounted.
+# The path of the API version whose services can mount buckets.
 MOUNTED_BUCKETS_PREFIX = "/2021-04-06"
-# Paths that begin so are whole ones.
+# Paths with these prefixes are complete.
 _WHOLE = (OWN_PREFIX, STANDING_ALONE_PREFIX + "/", MOUNTED_BUCKETS_PREFIX + "/")
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
-# A result of 32 MiB, and as much again for its escapes.
+# A result of 32 MiB, and the same again for its JSON escapes.
 ANSWER_BYTES_MAX = 72 * 1024 * 1024
 SHOWN_CHARS = 300
 
@@ -45,24 +45,24 @@ NEXT_STEPS = {
     "ResourceExhausted": "try again later, or raise --max-instances or --max-memory-mb of the server",
 }
 
-# An object store or any other server answers so.
+# For answers in another form, such as an object store's.
 NO_FUNCTION_COMPUTE = "what answers there is no Function Compute; `sesame env` shows Sesame's addresses, as FC_ENDPOINT"
 NOTHING_LISTENS = "`sesame start` starts a Sesame; where one runs, `sesame env` shows its addresses"
 
 
 class Unreachable(SesameError):
-    """No answer came: no server listens there, it took too long, or it does not speak HTTP."""
+    """No answer: nothing listens at the address, the request timed out, or the other side does not speak HTTP."""
 
 
 class Refused(SesameError):
-    """The server refused a request: its code, message, status, request id, and what to do next where that is known."""
+    """The server refused a request. Has its code, message, status, request id, and a next step if one is known."""
 
     def __init__(self, answer: "Answer") -> None:
         failure = _failure(answer)
         self.status, self.request_id = answer.status, answer.request_id
         self.code, self.message = failure.error_code, failure.error_message
         self.next_step = NEXT_STEPS.get(self.code, "")
-        # Of a status above 500 it may be a proxy before the right one.
+        # A status from 500 may come from a proxy in front of the right server.
         if not self.code and not self.request_id and self.status < http.client.INTERNAL_SERVER_ERROR:
             self.next_step = NO_FUNCTION_COMPUTE
         said = f"{self.code}: {self.message}" if self.code else self.message
@@ -75,16 +75,16 @@ class Refused(SesameError):
         return self
 
     def known(self) -> dict[str, str | int]:
-        """What is known beside the message, for a program that called the command: `status`, `code`, `requestId` …"""
+        """Details besides the message, for a calling program: `status`, `code`, `requestId` …"""
         known = {"code": self.code, "requestId": self.request_id, "nextStep": self.next_step}
         return {"status": self.status, **{name: value for name, value in known.items() if value}}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` begins with a slash and is encoded already.
+    """`path` starts with a slash and is already encoded.
 
-    The version 2016-08-15 of the API is put before it, except before what is Sesame's own and no part of an API
-    (`/sesame/…`), or has its version already (`/2023-03-30/…`, `/2021-04-06/…`).
+    The version 2016-08-15 of the API is prefixed, except to Sesame's own paths (`/sesame/…`) and to paths that start
+    with a version (`/2023-03-30/…`, `/2021-04-06/…`).
     """
 
     method: str
@@ -96,7 +96,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back, of whatever status. Names of headers are in lower case."""
+    """An answer of any status. Header names are in lower case."""
 
     status: int
     body: bytes
@@ -108,7 +108,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error_type(self) -> str:
-        """Empty unless the function failed."""
+        """The kind of the function's error; "" unless the function failed."""
         return self.headers.get("x-fc-error-type", "")
 
     @property
@@ -120,7 +120,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Failure(msgspec.Struct, rename="pascal"):
-    """`code` and `message` are the names of 2023-03-30."""
+    """`code` and `message` are the names in version 2023-03-30."""
 
     error_code: str = ""
     error_message: str = ""
@@ -129,15 +129,15 @@ class _Failure(msgspec.Struct, rename="pascal"):
 
 
 class Client:
-    """Calls one server with one key; each request has a connection of its own."""
+    """Calls one server with one key, using a new connection for each request."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     def invoke(self, service: str, function: str, event: bytes, *, timeout_s: float) -> Answer:
-        """Calls `service[.qualifier]/function`, or a function that stands alone, and waits, with the tail of the log.
+        """Calls `service[.qualifier]/function`, or a function without a service; waits for the answer and its log tail.
 
-        A function's failure is an answer with an `error_type`. Raises `Refused` and `Unreachable`.
+        If the function failed, the answer has an `error_type`. Raises `Refused` and `Unreachable`.
         """
         request = Request(
             method="POST",
@@ -150,11 +150,11 @@ class Client:
         return self.send(request)
 
     def ask(self, method: str, path: str, document: object = None) -> Any:
-        """Sends a document as JSON and gives the decoded answer, None when that is empty. Raises as `send`."""
+        """Sends a document as JSON; returns the decoded answer, None if it is empty. Raises like `send`."""
         return self.ask_long(method, path, document, timeout_s=ANSWER_TIMEOUT_S)
 
     def ask_long(self, method: str, path: str, document: object, *, timeout_s: float) -> Any:
-        """As `ask`, for what takes its time."""
+        """Like `ask`, with a longer time limit."""
         body = b"" if document is None else msgspec.json.encode(document)
         answer = self.send(Request(method=method, path=path, body=body, timeout_s=timeout_s))
         if not answer.body:
@@ -167,7 +167,7 @@ class Client:
             ) from error
 
     def pages(self, path: str, key: str) -> Iterator[Any]:
-        """Every item of a list of the API, page by page. Raises as `send`."""
+        """Yields all items of an API list, page by page. Raises like `send`."""
         token = ""
         mark = "&" if "?" in path else "?"
         while True:
@@ -178,7 +178,7 @@ class Client:
                 return
 
     def send(self, request: Request) -> Answer:
-        """The answer of a request that was not refused. Raises `Refused` from status 400 on, and `Unreachable`."""
+        """Sends a request and returns its answer. Raises `Refused` for statuses from 400, and `Unreachable`."""
         answer = self._exchange(request)
         if answer.status >= http.client.BAD_REQUEST:
             raise Refused(answer)
@@ -223,7 +223,7 @@ class Client:
 
 
 def invocations_path(service: str, function: str) -> str:
-    """`service` may have a qualifier, as the owner of a function that stands alone may."""
+    """`service` may have a qualifier, also in the form that owns a function without a service."""
     if not stands_alone(service):
         return f"/services/{quoted(service)}/functions/{quoted(function)}/invocations"
     _owner, _dot, qualifier = service.partition(".")
@@ -232,12 +232,12 @@ def invocations_path(service: str, function: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as one segment of a path."""
+    """Quotes a name as one path segment."""
     return quote(name, safe="")
 
 
 def _signed_headers(key: Key, request: Request, path: str) -> dict[str, str]:
-    """The request's own headers and those that the signature adds (reference/api.md §1.1)."""
+    """The request's headers and those added by the signature (reference/api.md §1.1)."""
     headers = {
         "Date": email.utils.formatdate(usegmt=True),
         "Content-Type": request.content_type,
@@ -261,7 +261,7 @@ def _signed_headers(key: Key, request: Request, path: str) -> dict[str, str]:
 
 
 def _failure(answer: Answer) -> _Failure:
-    """What the API's own error body says, else the body as it is."""
+    """The contents of the API's error body; for another body, its text as the message."""
     try:
         found = msgspec.json.decode(answer.body, type=_Failure)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,6 +1,6 @@
-"""`sesame start --cluster`, and `sesame cluster`: one Sesame on every machine of a running Ray.
+"""`sesame start --cluster` and `sesame cluster`: run one Sesame on every machine of a running Ray cluster.
 
-Ray places and watches the nodes (`on_ray`); this process only says what becomes of them, and has them end.
+Ray places and monitors the nodes (`on_ray`); this process only reports on them and stops them.
 """
 
 import os
@@ -30,7 +30,7 @@ from sesame.settings import Settings
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What `sesame start --cluster` is told beside the settings."""
+    """Parameters of `sesame start --cluster` besides the settings."""
 
     ray_address: str | None
     key_file: Path | None
@@ -39,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def run(settings: Settings, asked: Asked) -> int:
-    """Has a node run on every machine; until a signal, unless it is to leave them alone. The exit code."""
+    """Runs a node on every machine until a signal, which may leave them running. Returns the exit code."""
     order = order_of(settings, asked.key_file, asked.agent_port)
     signals = Signals("", "Left: the nodes go on stopping.")
     output.note("Connecting to Ray …")
@@ -60,7 +60,7 @@ def run(settings: Settings, asked: Asked) -> int:
             output.note(f"Beginning anew: {elsewhere}.")
             sys.stdout.flush()
             sys.stderr.flush()
-            # Ray's connection to a head that is gone does not end; the same process, as its supervisor knows it.
+            # Ray's connection to a vanished head never ends. Re-executing keeps the process id that a supervisor knows.
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         output.note(
             f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
@@ -77,9 +77,9 @@ def _drained(left: list[Report]) -> int:
 
 @click.group()
 def cluster() -> None:
-    """Says how a cluster's nodes are; upgrades them, has one rest, stops them; makes the key, or changes it.
+    """Shows the state of a cluster's nodes; upgrades, drains and stops them; makes or changes the cluster's key.
 
-    `sesame start --cluster` starts it.
+    `sesame start --cluster` starts a cluster.
     """
 
 
@@ -88,7 +88,7 @@ def cluster() -> None:
 @with_json
 @with_settings("data_dir")
 def key(path: Path | None, as_json: bool, **flags: Any) -> None:
-    """Writes a new key of a cluster to PATH, by default `cluster.key` in the data directory."""
+    """Writes a new cluster key to PATH, by default `cluster.key` in the data directory."""
     settings = settle(flags)
     if path is None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
 @with_json
 @with_settings("data_dir", "database")
 def rekey(path: Path | None, as_json: bool, **flags: Any) -> None:
-    """Has a cluster whose nodes are all stopped take the key in PATH from here on.
+    """Makes a cluster whose nodes are all stopped use the key in PATH from now on.
 
     PATH is `cluster.key` in the data directory by default. Every node then starts with a copy of that file.
     """
@@ -114,7 +114,7 @@ def rekey(path: Path | None, as_json: bool, **flags: Any) -> None:
             "database is not given; expected that of the cluster: --database postgresql://USER:PASSWORD@HOST:PORT/NAME"
         )
     path = path or settings.data_dir / KEY_FILE
-    # It needs a database alone.
+    # Needs only a database.
     from sesame.store.sql.leadership import rekey as change
 
     change(settings.database, key_digest(read_key(path)))
@@ -127,9 +127,9 @@ def rekey(path: Path | None, as_json: bool, **flags: Any) -> None:
 @with_json
 @with_ray_address
 def status(as_json: bool, ray_address: str | None) -> None:
-    """Says how the node of each machine is, what is wrong, and the next step.
+    """Shows the state of each machine's node, what is wrong, and the next step.
 
-    Exits with 3 where no cluster runs, and with 1 where something is wrong.
+    Exits with 3 if no cluster runs, and with 1 if something is wrong.
     """
     with running(ray_address) as there:
         reports = None if there is None else there.reports()
@@ -158,10 +158,10 @@ def status(as_json: bool, ray_address: str | None) -> None:
 @with_json
 @with_ray_address
 def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
-    """Ends the node of one MACHINE in peace, by its address or host name: before Ray is stopped there.
+    """Drains the node of one MACHINE, given by address or host name, before Ray is stopped there.
 
-    Running calls get `--drain-s` to end, and where the node leads, another one does. It gets a node again when Ray has
-    been started there anew. Exits with 1 where the node did not end in time.
+    Running calls get `--drain-s` to end; if the node is the leader, another one takes over. The machine gets a node
+    again when Ray is restarted there. Exits with 1 if the node did not end in time.
     """
 
     with required(ray_address) as found:
@@ -176,7 +176,7 @@ def drain(machine: str, as_json: bool, ray_address: str | None) -> None:
 
 def named(reports: list[Report], machine: str) -> Report:
     found = [each for each in reports if machine in (each.address, each.host, each.machine)]
-    # One that has come back is another one to Ray, which takes some 15 s to give up the one before.
+    # To Ray, a machine that has come back is a new one; Ray needs some 15 s to give up the old one.
     found = [each for each in found if each.state != LOST] or found
     if len(found) != 1:
         there = ", ".join(each.where for each in reports) or "none"
@@ -191,7 +191,7 @@ def named(reports: list[Report], machine: str) -> Report:
 @with_json
 @with_ray_address
 def stop(as_json: bool, ray_address: str | None) -> None:
-    """Ends every node in peace: running calls get `--drain-s` to end. Exits with 3 where no cluster runs."""
+    """Drains every node: running calls get `--drain-s` to end. Exits with 3 if no cluster runs."""
     output.note("Stopping: no new calls; running ones get their time to end …")
     with required(ray_address) as found:
         left = found.drain()

@@ -1,4 +1,4 @@
-"""What every node of a cluster needs, and what cannot be had there: checked where it is asked for, and on each machine.
+"""Checks the requirements of a cluster node, both where the cluster is requested and on each machine.
 
 Called by `cli.node` and by `sesame start --cluster`.
 """
@@ -10,11 +10,11 @@ from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings
 from sesame.settings_fields import PORT_MAX
 
-# The next one is used as well.
+# The following port is used as well.
 AGENT_PORT = 9010
 
 
-# It stands in rows, names of sessions and logs.
+# Node names appear in rows, session names and logs.
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -28,7 +28,7 @@ def require_name(node: str) -> None:
 
 
 def require_address(address: str) -> None:
-    """Raises `ConfigurationError` for what other nodes could not connect to, or would find themselves at."""
+    """Raises `ConfigurationError` for an address that other nodes could not connect to, or that is their own."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -41,7 +41,7 @@ def require_address(address: str) -> None:
 
 
 def require(settings: Settings, agent_port: int) -> None:
-    """Raises `ConfigurationError` for what is missing or does not fit."""
+    """Raises `ConfigurationError` for missing or unsuitable settings."""
     missing = [TABLE[name].flag for name in ("database", "objects") if getattr(settings, name) is None]
     if missing:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The options of `sesame start` that are of a cluster; `cli.cluster`, imported where they are given, acts on them.
+"""The cluster options of `sesame start`; importing `cli.cluster`, which implements them, only if they are given.
 
 Used by `cli.start`.
 """
@@ -19,7 +19,7 @@ _OF_A_CLUSTER = ("ray_address", "cluster_key_file", "agent_port", "detach")
 
 
 def with_cluster(command: Command) -> Command:
-    """Adds `--cluster` and what belongs to it; the command itself runs without it."""
+    """Adds `--cluster` and its options; without it the command runs as usual."""
 
     @functools.wraps(command)
     def with_or_without(cluster: bool, **options: Any) -> Any:

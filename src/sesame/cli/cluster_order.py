@@ -1,6 +1,6 @@
-"""What each machine of a cluster is to run: `sesame node`, with the settings of `sesame start --cluster`.
+"""What each machine of a cluster has to run: `sesame node`, with the settings of `sesame start --cluster`.
 
-Called by `cli.cluster`. Settings travel as one file, so that no secret is in a command line or an environment.
+Called by `cli.cluster`. Settings are sent as a file, so that no command line or environment contains secrets.
 """
 
 import json
@@ -16,12 +16,12 @@ from sesame.data_dir import ENDPOINTS_FILE, NODE_FILE
 from sesame.on_ray.order import ADDRESS, NODE, Order
 from sesame.settings import TABLE, Settings
 
-# How those who reach a store say who they are, unless its URL does: the same everywhere.
+# Prefix of the variables with store credentials, used on every node unless the store's URL contains them.
 STORE_VARIABLES = "AWS_"
 
 
 def order_of(settings: Settings, key_file: Path | None, agent_port: int) -> Order:
-    """Raises `ConfigurationError` for what no node could run with. Paths are the same on every machine."""
+    """Raises `ConfigurationError` for settings that no node could use. Paths are the same on every machine."""
     cluster_needs.require(settings, agent_port)
     key = read_key(key_file or settings.data_dir / KEY_FILE)
     return Order(
@@ -41,7 +41,7 @@ def order_of(settings: Settings, key_file: Path | None, agent_port: int) -> Orde
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    """As in `sesame.toml`. A node listens at its own address, unless one is given, such as that of all interfaces."""
+    """Lines of `sesame.toml`. A node listens at its own address unless one is given, such as that of all interfaces."""
     for name, row in TABLE.items():
         value = getattr(settings, name)
         if name == "data_dir" or value != row.default:
@@ -61,6 +61,6 @@ def _toml(value: Any) -> str:
         case list() | tuple():
             return "[" + ", ".join(_toml(each) for each in value) + "]"
         case str():
-            # The one character that JSON takes as it is, and TOML does not.
+            # DEL is the only character that JSON leaves unescaped and TOML forbids.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     raise AssertionError(f"a setting is of type {type(value).__name__}")

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM of a command that has something under way on a cluster: asked once to stop, then left.
+"""Ctrl-C and SIGTERM in a command that has started work on a cluster: the first asks it to stop, the second leaves it.
 
-Used by `sesame start --cluster` and `sesame cluster upgrade`. What is under way on the machines goes on in either case.
+Used by `sesame start --cluster` and `sesame cluster upgrade`. Work on the machines continues in either case.
 """
 
 import os
@@ -14,15 +14,15 @@ from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 
 class Signals:
-    """The first one sets `stopped`; another one ends this process."""
+    """The first signal sets `stopped`; the second ends this process."""
 
     def __init__(self, stops: str, leaves: str) -> None:
-        """What is said then; nothing where it is ""."""
+        """`stops` and `leaves` are the messages for the first and second signal; "" prints none."""
         self.stopped = threading.Event()
         self._stops, self._leaves = stops, leaves
 
     def heed(self) -> None:
-        """Ray has its own way with signals until then."""
+        """Installs the handlers; call it after connecting to Ray, which installs its own."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
 
@@ -35,5 +35,5 @@ class Signals:
         output.note(self._leaves)
         sys.stdout.flush()
         sys.stderr.flush()
-        # At once: Ray takes an exception that comes while it waits for one of its own.
+        # Exits immediately: Ray catches exceptions raised while it waits.
         os._exit(EXIT_INTERRUPTED)

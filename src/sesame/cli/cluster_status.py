@@ -1,4 +1,4 @@
-"""What `sesame cluster status` says of a cluster, in lines for a terminal."""
+"""Formats `sesame cluster status` for a terminal."""
 
 import datetime
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,12 @@ from sesame.on_ray.cluster import described
 from sesame.on_ray.health import Finding, leaders, serves, shown_build
 from sesame.on_ray.order import Report
 
-# As much of the digest of what nodes speak as tells two apart.
+# Enough characters of the protocol's digest to distinguish two.
 _SHOWN = 8
 
 
 def lines(reports: Sequence[Report], found: Sequence[Finding], now: float) -> Iterator[str]:
-    """Of each node, then of all. `found` is what is wrong, `now` in Unix seconds."""
+    """Lines for each node, then for the cluster. `found` is what is wrong; `now` is in Unix seconds."""
     leading = {each.machine for each in leaders(reports)}
     for report in reports:
         first, *rest = described(report).splitlines()

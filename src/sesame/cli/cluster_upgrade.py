@@ -1,6 +1,6 @@
-"""`sesame cluster upgrade`: one node after the other takes what is installed on its machine by now.
+"""`sesame cluster upgrade`: restarts one node after the other with the version now installed on its machine.
 
-The way is `on_ray.upgrading`'s; here are its words, its signals and its exit code.
+`on_ray.upgrading` does the upgrade; this module has the messages, signals and exit code.
 """
 
 import os
@@ -37,11 +37,11 @@ from sesame.on_ray.order import Report
 @with_json
 @with_ray_address
 def upgrade(*, dry_run: bool, together: bool, restart: bool, as_json: bool, ray_address: str | None) -> None:
-    """Has every node take what is installed on its machine by now, one after the other, the one that leads last.
+    """Restarts each node with the version now installed on its machine, one after the other, the leader last.
 
-    Nodes that run it already are left alone. Install the new version on every machine first. What would go wrong is
-    looked for before anything is done; it stops at the first node that fails, and goes on where it stopped when it is
-    run again. Calls wait, and none fails.
+    Nodes that already run that version are skipped. Install the new version on every machine first. The command checks
+    for problems before it changes anything, stops at the first node that fails, and continues from there when run
+    again. Calls wait, and none fails.
     """
     with required(ray_address) as cluster:
         output.note("Asking every machine …")
@@ -93,7 +93,7 @@ def _leave(cluster: Cluster, who: str) -> None:
     try:
         cluster.upgrades(who, ends=True)
     except ConfigurationError:
-        # It is over soon by itself, or the cluster has ended.
+        # The upgrade is nearly complete, or the cluster has ended.
         return
 
 

@@ -1,6 +1,6 @@
-"""`sesame compare`: what would change if a function moved to another runtime: its sources, and its answers to events.
+"""`sesame compare`: shows what would change under another runtime: compiling the sources, and answers to events.
 
-Everything runs on the server, each call in a sandbox of its own; what a call does to other systems it does each time.
+Everything runs on the server, each call in a separate sandbox; side effects on other systems occur with each call.
 """
 
 import json
@@ -24,14 +24,14 @@ EVENTS_MAX = 1000
 
 
 class Event(msgspec.Struct, frozen=True):
-    """`name` is a file's name, or the number of a line."""
+    """`name` is a file name or a line number."""
 
     name: str
     body: bytes
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One event under the first runtime and one of the others."""
+    """One event under the first runtime and under one of the others."""
 
     event: str
     runtime: str
@@ -51,9 +51,9 @@ class Case(msgspec.Struct, frozen=True):
 )  # fmt: skip
 @at_server
 def compare(session: Session, name: str, runtimes: str, events: Path | None) -> None:
-    """Calls a function with each event under each runtime, compiles its sources under each, and shows what differs.
+    """Calls a function with each event under each runtime, compiles its sources under each, and shows the differences.
 
-    Exits with 1 where anything does.
+    Exits with 1 if there are any.
     """
     wanted = _runtimes(runtimes)
     function = naming.function_name(name)
@@ -85,7 +85,7 @@ def compare(session: Session, name: str, runtimes: str, events: Path | None) -> 
 
 
 def read_events(path: Path) -> list[Event]:
-    """Each file of a folder, or each line of a file of JSON lines. Raises `ConfigurationError`."""
+    """Reads each file of a folder, or each line of a JSON Lines file. Raises `ConfigurationError`."""
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
         found = [Event(each.name, each.read_bytes()) for each in files]

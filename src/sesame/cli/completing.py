@@ -1,7 +1,7 @@
-"""Completes a command line for a shell: names of functions, services and triggers come from the server.
+"""Completes command lines for a shell; names of functions, services and triggers come from the server.
 
 Called by `cli.main` when a shell asks (click's protocol), and by click for the arguments of commands. Prints nothing
-and names nothing when the server cannot be asked in time: a shell would show that in the middle of the line.
+else, and returns no names if the server does not answer in time: output would appear in the middle of the line.
 """
 
 import os
@@ -15,7 +15,7 @@ from sesame.model.owner import trigger_label
 
 PROGRAM = "sesame"
 COMPLETE_VARIABLE = "_SESAME_COMPLETE"
-# Of all requests of one completion together.
+# For all requests of one completion.
 ANSWER_WITHIN_S = 1.0
 SERVICES_MAX = 100
 
@@ -23,10 +23,10 @@ Ask = Callable[[str, str], Iterator[dict[str, str]]]
 
 
 def complete(command: click.Command) -> int:
-    """Answers the shell on stdout, and gives the exit code."""
+    """Answers the shell on stdout; returns the exit code."""
     try:
         return shell_complete(command, {}, PROGRAM, COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
-    except Exception:  # noqa: BLE001 (there is no place where it could be told)
+    except Exception:  # noqa: BLE001 (an error cannot be reported anywhere)
         return 1
 
 
@@ -36,7 +36,7 @@ def services(context: click.Context, _parameter: click.Parameter, incomplete: st
 
 
 def services_and_alone(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of services, and of functions without one."""
+    """Names of services, and of functions without a service."""
 
     def names(ask: Ask) -> Iterator[str]:
         yield from _services(ask, incomplete)
@@ -46,7 +46,7 @@ def services_and_alone(context: click.Context, _parameter: click.Parameter, inco
 
 
 def functions(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names `service/function`, and of functions without a service."""
+    """Names of functions: `service/function`, or the name alone without a service."""
     return _found(context, lambda ask: _functions(ask, incomplete))
 
 
@@ -64,7 +64,7 @@ def services_and_functions(
 
 
 def triggers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names `service/function/trigger`, or `function/trigger` of a function without a service."""
+    """Names of triggers: `service/function/trigger`, or `function/trigger` without a service."""
 
     def names(ask: Ask) -> Iterator[str]:
         for each in ask("/sesame/triggers", "triggers"):
@@ -100,7 +100,7 @@ def _quoted(name: str) -> str:
 
 
 def _found(context: click.Context, names: Callable[[Ask], Iterator[str]], incomplete: str = "") -> list[CompletionItem]:
-    """What the server named until the time was up."""
+    """The names received before the time limit."""
     found: list[str] = []
 
     def look() -> None:
@@ -111,7 +111,7 @@ def _found(context: click.Context, names: Callable[[Ask], Iterator[str]], incomp
         except Exception:  # noqa: BLE001 (there is no place where it could be told)
             return
 
-    # A thread of its own bounds all of it, the resolving of the address included; it does not hold up the exit.
+    # A thread limits the total time, including name resolution; as a daemon it does not delay the exit.
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     thread.join(ANSWER_WITHIN_S)
@@ -119,8 +119,8 @@ def _found(context: click.Context, names: Callable[[Ask], Iterator[str]], incomp
 
 
 def _asking(context: click.Context) -> Ask:
-    """Asks the server that the command line means, as the command itself would."""
-    # Not needed to complete options and commands, which has to be fast.
+    """Returns a function that asks the server chosen by the command line, as the command itself would."""
+    # Imported late: completing options and commands, which must be fast, does not need it.
     from sesame.cli import server
     from sesame.cli.client import Client
     from sesame.cli.options import settle

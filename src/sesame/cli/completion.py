@@ -1,6 +1,6 @@
-"""`sesame completion`: prints the script with which a shell completes commands, options and names.
+"""`sesame completion`: prints the script that makes a shell complete commands, options and names.
 
-Needs no server. The names themselves come from `cli.completing` when the shell asks.
+Needs no server. When the shell asks, `cli.completing` provides the names.
 """
 
 import click
@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 
 from sesame.cli.completing import COMPLETE_VARIABLE, PROGRAM
 
-# How each shell loads it, for its start file.
+# The line for each shell's start file.
 LOADED_BY = {
     "bash": 'eval "$(sesame completion bash)"',
     "zsh": 'eval "$(sesame completion zsh)"',
@@ -19,7 +19,7 @@ LOADED_BY = {
 @click.command(epilog=f"Put into ~/.bashrc: {LOADED_BY['bash']} (zsh: ~/.zshrc; fish: {LOADED_BY['fish']}).")
 @click.argument("shell", type=click.Choice(tuple(LOADED_BY)))
 def completion(shell: str) -> None:
-    """Prints the script that completes commands, options, and names of functions from the server, in SHELL."""
+    """Prints the script for SHELL that completes commands, options, and names of functions from the server."""
     context = click.get_current_context().find_root()
     kind = get_completion_class(shell)
     assert kind is not None

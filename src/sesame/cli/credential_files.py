@@ -1,7 +1,7 @@
-"""Reads the files in which people keep the cloud's keys: fcli's, the SDKs' and the aliyun command's.
+"""Reads the files that contain people's keys for the cloud: fcli's, the SDKs' and the aliyun command's.
 
-Called by `cli.server` when nothing else names a server or a key (reference/conventions.md §4.3). Raises
-`ConfigurationError` with file and field for what is wrong or half there; never repeats a secret.
+Called by `cli.server` if nothing else names a server or a key (reference/conventions.md §4.3). Raises
+`ConfigurationError` with file and field for invalid or incomplete contents; never prints a secret.
 """
 
 import configparser
@@ -25,7 +25,7 @@ _ANOTHER_WAY = "set ACCESS_KEY_ID and ACCESS_KEY_SECRET instead"
 
 
 class FileKey(msgspec.Struct, frozen=True):
-    """A key as a file has it, "" where it says nothing; `source` is the file's name, with the profile."""
+    """A key in a file; missing fields are "". `source` is the file's name with the profile."""
 
     access_key_id: str
     secret: str
@@ -34,14 +34,14 @@ class FileKey(msgspec.Struct, frozen=True):
 
 
 def endpoint(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The address in fcli's file, and the file's name."""
+    """The endpoint in fcli's file, and the file's name."""
     path = _home(environ, FCLI)
     said = _fcli(path) if path is not None else {}
     return (said["endpoint"], f"endpoint in {path}") if said.get("endpoint") else None
 
 
 def key(environ: Mapping[str, str]) -> FileKey | None:
-    """The first whole key, in this order: fcli's file, the SDKs' credentials.ini, the aliyun command's config.json."""
+    """The first complete key of fcli's file, the SDKs' credentials.ini and the aliyun command's config.json."""
     return next(_keys(environ), None)
 
 
@@ -79,11 +79,11 @@ def _fcli(path: Path) -> dict[str, str]:
     text = _read(path)
     if text is None:
         return {}
-    # Few have this file, and every command would wait for the import.
+    # Imported late: few users have this file, and the import would slow down every command.
     import yaml
 
     try:
-        # Every scalar as the text that it is: a key may look like a number.
+        # BaseLoader keeps scalars as text: a key may look like a number.
         said = yaml.load(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
@@ -148,7 +148,7 @@ def _aliyun_key(path: Path, environ: Mapping[str, str]) -> FileKey | None:
 def _whole(
     said: Mapping[str, Any], names: tuple[str, str, str], where: str, *, required: bool = False
 ) -> FileKey | None:
-    """Both halves or none; an error for one of them, or for none where the place is there for a key."""
+    """Both halves or none. Raises an error for one half, or for none if `required`."""
     values = []
     for name in names:
         value = said.get(name) or ""
@@ -172,7 +172,7 @@ def _is_true(text: str) -> bool:
 
 
 def _read(path: Path) -> str | None:
-    """None for a file that is not there."""
+    """Reads a file; None if it does not exist."""
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)

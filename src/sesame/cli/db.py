@@ -1,7 +1,7 @@
-"""`sesame db copy`: moves the records of a data directory from SQLite to PostgreSQL, and back. `sesame db back`: takes
-back the copy that was made before an upgrade.
+"""`sesame db copy` copies a data directory's records from SQLite to PostgreSQL or back; `sesame db back` restores the
+database copy made before an upgrade.
 
-Works on stopped Sesames only.
+Both require that Sesame is stopped.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from sesame.store.sql.sqlite import DriverError
 
 @click.group()
 def db() -> None:
-    """Copies the records of a stopped Sesame to another database, or takes back those from before an upgrade."""
+    """Copies the records of a stopped Sesame to another database, or restores those from before an upgrade."""
 
 
 @db.command("copy")
@@ -33,10 +33,10 @@ def db() -> None:
 def copy(source: str, target: str, as_json: bool) -> None:
     """Copies all records FROM one database TO another, which must be empty, and compares every table.
 
-    Changes nothing where it copies from.
+    Leaves the source unchanged.
 
-    Each is a data directory (its sesame.db), or the URL of a PostgreSQL database. Objects, code packages and logs stay
-    where they are: in the data directory.
+    FROM and TO are each a data directory (its sesame.db) or the URL of a PostgreSQL database. Objects, code packages
+    and logs stay in the data directory.
     """
     from_, to = _place(source), _place(target)
     if isinstance(from_, Path):
@@ -58,10 +58,10 @@ def copy(source: str, target: str, as_json: bool) -> None:
 @with_json
 @with_settings("data_dir", "database")
 def back(revision: str | None, as_json: bool, **flags: Any) -> None:
-    """Puts the copy that was made before an upgrade in the place of the database, which is kept beside it.
+    """Replaces the database by the copy made before an upgrade, and keeps the replaced one beside it.
 
-    The one from before the last upgrade, or that of a REVISION, such as 0013. What has changed since is not in it. Then
-    start the version that wrote it: a newer one would upgrade it again.
+    Takes the copy from before the last upgrade, or that of a REVISION, such as 0013. It lacks all later changes.
+    Afterwards start the version that wrote it: a newer one would upgrade it again.
     """
     settings = settle(flags)
     data_dir = DataDir(settings.data_dir, settings.database)
@@ -108,7 +108,7 @@ def _copy_of(path: Path, stands_at: str, revision: str | None) -> Path:
 
 
 def _place(text: str) -> Path | str:
-    """A URL as it is; of a data directory its database."""
+    """A URL unchanged; for a data directory, the path of its database."""
     if not text:
         raise click.UsageError("a place is empty: name a data directory or the URL of a database")
     if "://" in text:

@@ -1,6 +1,6 @@
-"""Starts the command again inside a scope of systemd whose cgroups belong to an ordinary user.
+"""Restarts the command inside a systemd scope whose cgroups belong to the ordinary user.
 
-Called by `sesame start`. With cgroups of its own a jail's limits are the kernel's, also without root (docs/jail.md).
+Called by `sesame start`. With its own cgroups, the kernel enforces a jail's limits even without root (docs/jail.md).
 """
 
 import os
@@ -11,20 +11,20 @@ import sys
 
 from sesame import timed_programs
 
-# Tells the command that it was started again, so that it does not try for ever.
+# Marks the restarted command, so that it does not restart again.
 MARK = "SESAME_IN_SCOPE"
 TRIAL_TIMEOUT_S = 5.0
 _SCOPE = ("--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes")
 
 
 def enter_scope(sandbox: str) -> None:
-    """Does not return where systemd gives this user a scope. `sandbox` is the setting; `plain` uses no cgroups."""
+    """Does not return if systemd gives this user a scope. `sandbox` is the setting; `plain` uses no cgroups."""
     if platform.system() != "Linux" or os.geteuid() == 0 or sandbox == "plain" or MARK in os.environ:
         return
     if not is_the_program():
         return
     runner = shutil.which("systemd-run")
-    # Without a manager of the user's own, systemd-run would look for one in vain.
+    # systemd-run fails without the user's own service manager.
     if runner is None or "XDG_RUNTIME_DIR" not in os.environ or _has_cgroups() or not _gives_scopes(runner):
         return
     sys.stdout.flush()
@@ -34,7 +34,7 @@ def enter_scope(sandbox: str) -> None:
 
 
 def is_the_program() -> bool:
-    """Whether the process was started as this command, and is not a part of another program that runs it."""
+    """Whether this process is the command itself, not a part of another program that embeds it."""
     arguments = sys.argv[1:]
     return not arguments or sys.orig_argv[-len(arguments) :] == arguments
 
@@ -46,7 +46,7 @@ def _has_cgroups() -> bool:
 
 
 def _gives_scopes(runner: str) -> bool:
-    """Whether a scope can be had: tried with a program that does nothing."""
+    """Whether systemd grants a scope: tries it with a program that does nothing."""
     try:
         tried = timed_programs.run([runner, *_SCOPE, "true"], TRIAL_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):

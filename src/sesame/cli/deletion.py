@@ -1,7 +1,7 @@
-"""`sesame delete`: takes a service, a function or a trigger away.
+"""`sesame delete`: deletes a service, a function or a trigger.
 
-A service with functions, versions or aliases, and a function without a service with versions or aliases, goes with
-`--all` only, so that a slip of the hand deletes one thing.
+`--all` is required for a service with functions, versions or aliases, and for a function without a service that has
+versions or aliases, so that a mistake deletes only one thing.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def delete(session: Session, name: str, everything: bool) -> None:
 
 
 def _paths(session: Session, parts: list[str], *, everything: bool) -> Iterator[str]:
-    """What has to go, what is inside first."""
+    """The paths to delete, contents first."""
     service = f"/services/{quoted(parts[0])}"
     if len(parts) == NAME_PARTS_MAX:
         yield f"{service}/functions/{quoted(parts[1])}/triggers/{quoted(parts[2])}"

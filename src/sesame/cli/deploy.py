@@ -1,6 +1,6 @@
-"""`sesame deploy`, `sesame plan` and `sesame remove`: a folder or a template to a server and away again.
+"""`sesame deploy`, `sesame plan` and `sesame remove`: deploy a folder or a template to a server, and remove it.
 
-Result lines go to stdout, everything else to stderr. Any endpoint of the API is served, the cloud's included.
+Results go to stdout, everything else to stderr. Works with any endpoint of the API, including the cloud's.
 """
 
 import sys
@@ -26,11 +26,11 @@ from sesame.model.owner import stands_alone
 from sesame.settings import TABLE
 
 EXIT_CHANGES = 2
-# How this machine is addressed; the cloud and other machines serve no names below `localhost`.
+# Addresses of this machine; only a Sesame on it serves names below `localhost`.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HTTP_PORT = 80
 SHOWN_CALLS = 6
-# What only a folder without a template takes.
+# Options that require a folder without a template.
 _FOLDER_OPTIONS = {
     "name": "--name",
     "handler": "--handler",
@@ -42,7 +42,7 @@ _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchang
 
 
 def _project_options(command: Any) -> Any:
-    """What says which project, and to which server."""
+    """Adds the options that select the project and the server."""
     command = with_project_options(at_server_with("region", "account_id")(command))
     template = click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name.")
     return click.argument("source", type=click.Path(path_type=Path), default=Path())(template(command))
@@ -60,7 +60,7 @@ def deploy(session: Session, **options: Any) -> None:
     """Deploys SOURCE: a folder with a template.yml, s.yaml or serverless.yml, a template,
     or a folder or Python file with a handler.
 
-    Deploying again changes what differs, and nothing else. A requirements.txt whose packages are not in the folder is
+    Deploying again changes only what differs. If a requirements.txt names packages that are not in the folder, they are
     installed first (`sesame build`).
     """
     project = _built(_read(session, options, "Deploying"), session, options)
@@ -82,7 +82,7 @@ def deploy(session: Session, **options: Any) -> None:
 @_project_options
 @_build_option
 def plan(session: Session, **options: Any) -> None:
-    """Shows what `sesame deploy` would change, and changes nothing. Exits with 2 where something would change."""
+    """Shows what `sesame deploy` would change, without changing it. Exits with 2 if anything would change."""
     project = _built(_read(session, options, "Comparing"), session, options)
     made = plan_of(project, session.client)
     _report_notes(made.notes)
@@ -95,7 +95,7 @@ def plan(session: Session, **options: Any) -> None:
 @click.command()
 @_project_options
 def remove(session: Session, **options: Any) -> None:
-    """Removes what `sesame deploy` made of SOURCE. Services that have other functions stay."""
+    """Removes what `sesame deploy` created for SOURCE. Services that have other functions stay."""
     project = _read(session, options, "Removing")
     made = removal(project, session.client)
     apply(made, session.client, _say(session))
@@ -120,7 +120,7 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
 
 
 def _built(project: Project, session: Session, options: dict[str, Any]) -> Project:
-    """The project with what its functions require beside their code, unless that is not wanted."""
+    """The project with its functions' requirements installed, unless that is switched off."""
     if not options["wanted_build"] or project.errors:
         return project
     try:
@@ -130,13 +130,13 @@ def _built(project: Project, session: Session, options: dict[str, Any]) -> Proje
 
 
 def _region(session: Session) -> str:
-    """The one that is set; else the server's, which ARNs of its buckets and functions name."""
+    """The region that was set; otherwise the server's, which appears in ARNs of its buckets and functions."""
     given = session.settings.region
     return session.server.region or given if given == TABLE["region"].default else given
 
 
 def _say(session: Session) -> Callable[[Step], None]:
-    """Prints each step as it is done, save where one document is printed at the end."""
+    """Prints each step when it is done, except if one JSON document is printed at the end."""
     return lambda step: None if session.as_json else output.out.print(_line(step), markup=False)
 
 
@@ -171,7 +171,7 @@ def _document(made: Plan, answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _next_steps(project: Project, endpoint: str) -> list[str]:
-    """How to call what was deployed: URLs of HTTP triggers, and the command for an event."""
+    """How to call what was deployed: URLs of HTTP triggers, and the command for events."""
     address = urlsplit(endpoint)
     local = address.scheme == "http" and address.hostname in LOOPBACK
     lines: list[str] = []

@@ -1,6 +1,6 @@
-"""`sesame dev`: runs a project while it is worked on. A saved file serves with the next call; calls and logs are shown.
+"""`sesame dev`: runs a project while it is being developed. The next call uses saved files; calls and logs are shown.
 
-What it does lies in `sesame.dev`. Everything is shown on stderr; Ctrl-C ends it with 0.
+`sesame.dev` implements it. All output goes to stderr; Ctrl-C ends it with exit code 0.
 """
 
 import asyncio
@@ -40,19 +40,19 @@ SETTINGS = (
     *_PORTS, "data_dir", "sandbox", "interpreters", "runtimes_dir", "region",
     "account_id",
 )  # fmt: skip
-# What says how the Sesame that the command starts is run, and so nothing of a server that runs already.
+# Options for the Sesame that the command starts, which have no effect on a server that already runs.
 OF_ITS_OWN = ("debugged", "debug_port", "keep_serving", *_PORTS, "sandbox")
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """How functions are called: `port` serves local URLs, `option` names the server where commands do not find it."""
+    """How functions are called: `port` serves local URLs; `option` names the server if commands do not find it."""
 
     port: int | None = None
     option: str = ""
 
 
 def _a_function(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Refuses the option that follows a `--debug` without a name, which it would take for one."""
+    """Refuses an option after a `--debug` without a name, which click takes for the name."""
     if value is not None and value.startswith("-"):
         raise click.BadParameter(f"found {value}, expected the name of the function, as --debug SERVICE/FUNCTION")
     return value
@@ -78,7 +78,7 @@ def _a_function(_context: click.Context, _option: click.Parameter, value: str | 
 @with_settings(*SETTINGS)
 def dev(**options: Any) -> None:
     """Runs SOURCE (a folder with a template.yml, s.yaml or serverless.yml, a template, or a folder or file with a
-    handler) on a Sesame of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
+    handler) on its own Sesame, and deploys every saved change. Shows calls, logs and failures as they happen.
     """
     if options["endpoint"]:
         refuse_given(OF_ITS_OWN, "--endpoint names a server that runs already")
@@ -91,7 +91,7 @@ def dev(**options: Any) -> None:
 
 
 async def _run(options: dict[str, Any], settings: Settings, source: Path) -> None:
-    """Until SIGINT or SIGTERM."""
+    """Runs until SIGINT or SIGTERM."""
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     assert main is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -172,7 +172,7 @@ def _development(
 async def _develop(
     development: Development, lines: CallLines, root: Path, reached: Reached, debugged: DebuggedFunction | None = None
 ) -> None:
-    """Deploys, then deploys again after each change; ends by cancellation only."""
+    """Deploys, and deploys again after each change; ends only by cancellation."""
     told: list[str] = []
     watching_told = False
     async with watching.Watcher(development.matters) as watcher:
@@ -212,7 +212,7 @@ def how_to_call(project: Project, reached: Reached) -> list[str]:
 
 
 def _reader(options: dict[str, Any], settings: Settings, source: Path, key: server.Key) -> Callable[[], Project]:
-    """Reads the project anew with each call; interpreters are looked for once."""
+    """Returns a function that reads the project; interpreters are searched only once."""
     context = sources.Context(
         account_id=key.account_id or settings.account_id or "",
         region=settings.region,
@@ -223,7 +223,7 @@ def _reader(options: dict[str, Any], settings: Settings, source: Path, key: serv
 
 
 def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
-    """Settings of the project's own Sesame: a data directory by the project's path, and ports that are free."""
+    """Settings of the project's own Sesame: a data directory derived from the project's path, and free ports."""
     data_dir = settings.data_dir if options["data_dir"] is not None else data_dir_of(source)
     ports = {
         name: _free(settings.host, settings.resolved_port(name), wanted=options[name] is not None) for name in _PORTS
@@ -232,7 +232,7 @@ def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
 
 
 def _free(host: str, port: int, *, wanted: bool) -> int:
-    """The port, or 0 for any where another program has it and nobody asked for this one."""
+    """The port; 0, for any free one, if another program uses it and the user did not ask for it."""
     if wanted or not port:
         return port
     with socket.socket() as probe:

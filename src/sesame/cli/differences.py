@@ -1,6 +1,6 @@
-"""Says in lines how two outcomes of a call differ: result, error, log, time. Used by `sesame replay` and `compare`.
+"""Describes how two outcomes of a call differ: result, error, log. Used by `sesame replay` and `compare`.
 
-What differs in every call is no difference: request ids, times, the platform's lines.
+Ignores what differs in every call: request ids, times, the platform's lines.
 """
 
 import difflib
@@ -13,7 +13,7 @@ import msgspec
 
 from sesame.model.recording import RecordedOutcome
 
-# A log line of the cloud's form begins with its time and the request's id.
+# Log lines in the cloud's format start with their time and the request id.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?")
 _PLATFORM = re.compile(
     r"(?:FC (?:Invoke|Initialize|PreStop|PreFreeze) (?:Start|End) RequestId: |Duration: [\d.]+ ms, |Cold start: )"
@@ -21,25 +21,25 @@ _PLATFORM = re.compile(
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _SHOWN_LINES_MAX = 60
 _SHOWN_CHARS_MAX = 400
-# Of long texts that differ, so many lines are compared from the first difference on: what is shown ends long before.
+# Limits the lines of long texts compared after the first difference, of which only a few are shown.
 _COMPARED_LINES_MAX = 2000
 _CONTEXT_LINES = 2
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """`what` is result, error, http or log; `lines` show it, as `diff` does."""
+    """`what` is result, error, http or log; `lines` are a diff."""
 
     what: str
     lines: tuple[str, ...]
 
 
 def ended(document: Mapping[str, Any]) -> RecordedOutcome:
-    """How a call ended, as the server's answers say."""
+    """Decodes a call's outcome from the server's answer."""
     return msgspec.convert(document, RecordedOutcome)
 
 
 def differences(before: RecordedOutcome, after: RecordedOutcome, names: tuple[str, str]) -> list[Difference]:
-    """Empty where both ended alike (JSON by its content, not its spelling); `names` stand at the head of each diff."""
+    """Compares two outcomes, JSON by value; empty if they are equal. `names` are the titles of each diff."""
     found = [
         Difference(what, tuple(_diff(one, other, names)))
         for what, one, other in (
@@ -56,7 +56,7 @@ def differences(before: RecordedOutcome, after: RecordedOutcome, names: tuple[st
 
 
 def log_lines(log: bytes) -> list[str]:
-    """What the function wrote, without what is of one call alone."""
+    """The function's log lines, with request ids and times replaced and the platform's lines removed."""
     text = log.decode("utf-8", "replace").replace("\r\n", "\n")
     lines = [line for line in text.split("\n") if line.strip() and not _PLATFORM.match(line)]
     return [_UUID.sub("<id>", _TIME.sub("<time>", line)) for line in lines]
@@ -76,7 +76,7 @@ def _result(outcome: RecordedOutcome) -> list[str]:
 
 
 def _json_lines(data: bytes) -> list[str]:
-    """Indented and sorted where it is JSON, whose keys have no order; ids of requests stand for each other."""
+    """JSON indented with sorted keys, since their order has no meaning; request ids are replaced."""
     text = data.decode("utf-8", "backslashreplace")
     try:
         document = json.loads(text)

@@ -1,6 +1,6 @@
-"""`sesame doctor`: what Sesame can and cannot do on this machine; with `--check`, whether a data directory is sound.
+"""`sesame doctor`: shows what Sesame can do on this machine; with `--check`, whether a data directory is intact.
 
-Exits with 1 when functions cannot run, or when the data directory is damaged. Changes nothing.
+Exits with 1 if functions cannot run, or if the data directory is damaged. Changes nothing.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ def _show(finding: Finding) -> None:
 
 
 def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
-    """Reads the whole data directory, whether a Sesame runs on it or not."""
+    """Checks the complete data directory, whether or not a Sesame runs on it."""
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
     require_own_objects(data_dir.path, data_dir.bucket)
@@ -124,7 +124,7 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
     for runtime in known.known():
         interpreter = known.found.get(runtime)
         if interpreter is None:
-            # A missing runtime does not affect the others; without any runtime no function can run.
+            # A missing runtime does not affect the others; without any runtime, no function can run.
             state = POOR if known.found else BAD
             yield Finding(state, f"{runtime}: no interpreter", f"get it: {interpreters.how_to_get(runtime)}")
             continue
@@ -141,7 +141,7 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
 
 
 def _nodes(known: Runtimes) -> Iterator[Finding]:
-    """One finding for all Node.js runtimes: where there is none, whoever needs it is told at the call."""
+    """One finding for all Node.js runtimes; without any Node.js, calls of its functions report that."""
     for path in sorted(set(known.nodes.values())):
         runtimes = ", ".join(runtime for runtime, program in known.nodes.items() if program == path)
         version = nodes.version_of(path)
@@ -172,7 +172,7 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    """Of a database elsewhere: whether it can be used. That in the data directory is looked at by `--check`."""
+    """Whether an external database is usable. `--check` examines the one in the data directory."""
     if settings.database is None:
         return
     backend = backend_of(settings.database)
@@ -187,7 +187,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _objects(settings: Settings) -> Iterator[Finding]:
-    """Of objects elsewhere: whether the place answers. What lies there is looked at by `--check`."""
+    """Whether an external object store answers. `--check` examines its contents."""
     if settings.objects is None:
         return
     try:
@@ -204,7 +204,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         if DataDir(settings.data_dir).running():
             return
     except ConfigurationError as error:
-        # `_data_dir` has reported the error already. Whether the ports are Sesame's own is unknown.
+        # `_data_dir` has already reported the error. Whether Sesame itself uses the ports is unknown.
         yield Finding(POOR, f"whether a Sesame of this directory has the ports is not known: {error}")
     for flag, port in (
         ("--port", settings.port),
@@ -245,8 +245,8 @@ def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
 
 
 def _open_files(settings: Settings, driver: SandboxDriver) -> Finding:
-    """How many instances a server could have here. `driver` has been open."""
-    # Imported here because it brings what serves networks, which nothing else of this needs.
+    """How many instances a server could run here. `driver` has been opened."""
+    # Imported late because it imports the network servers, which the other checks do not need.
     from sesame._network import listens_max
 
     of_instance = driver.descriptors(listens_max(settings))

@@ -1,4 +1,4 @@
-"""What `sesame doctor` says of NAS and buckets: which directories stand for servers, and what can be mounted here."""
+"""`sesame doctor` on NAS and buckets: which directories replace NAS servers, and what can be mounted here."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ PLAIN = "plain"
 
 
 def mounts(settings: Settings, nas: Path, driver: str) -> Iterator[Finding]:
-    """`nas` is the data directory's own; `driver` is the name of the one that functions run in here."""
+    """`nas` is the data directory's default folder; `driver` is the name of the sandbox driver used here."""
     if driver == PLAIN:
         yield Finding(
             POOR,
@@ -35,14 +35,14 @@ def mounts(settings: Settings, nas: Path, driver: str) -> Iterator[Finding]:
 
 
 def buckets(driver: SandboxDriver) -> Finding:
-    """`driver` has been open."""
+    """`driver` has been opened."""
     if problem := driver.no_buckets:
         return Finding(POOR, f"OSS: an ossMountConfig is refused: {problem}")
     return Finding(GOOD, "OSS: an ossMountConfig mounts a bucket, by FUSE")
 
 
 def _problem(directory: Path) -> str:
-    # Needs Linux, as the jail does.
+    # Imported late: like the jail, it requires Linux.
     from sesame.sandbox.jail.volumes import why_not_mounted
 
     return why_not_mounted(directory)

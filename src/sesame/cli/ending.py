@@ -1,4 +1,4 @@
-"""How a command ends: every outcome becomes an exit code and at most one line on stderr, never a traceback.
+"""Turns every outcome of a command into an exit code and at most one line on stderr, never a traceback.
 
 Called by `cli.main` around the chosen command.
 """
@@ -20,16 +20,16 @@ from sesame.model.errors import SesameError
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 
 EXIT_FAILED = 1
-# Nothing runs whose status is asked for: as the status of a service says it.
+# No Sesame runs; `systemctl status` has the same exit code for a stopped service.
 EXIT_NOT_RUNNING = 3
-# As click ends where it sees the pipe break first.
+# Click's exit code if it notices the broken pipe first.
 EXIT_BROKEN_PIPE = 1
 
 _CLOSED = "stdout is closed"
 
 
 class InJson(Exception):
-    """Wraps the error that ended a command which was asked for JSON: it is reported as a JSON document on stderr."""
+    """Wraps the error of a command with `--json`, which is reported as a JSON document on stderr."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -37,7 +37,7 @@ class InJson(Exception):
 
 
 def run(command: Callable[[], int | None]) -> int:
-    """Runs a command to its end and gives its exit code."""
+    """Runs a command and returns its exit code."""
     with contextlib.suppress(ValueError):
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,26 +48,26 @@ def run(command: Callable[[], int | None]) -> int:
             code = _outcome(command)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Either of them.
+            # Either stream may be broken.
             _close_quietly(sys.stdout)
             _close_quietly(sys.stderr)
             return EXIT_BROKEN_PIPE
         except OSError as error:
-            # Of what the command printed last: a full disk, for example.
+            # The command's last output failed, for example because the disk is full.
             _close_quietly(sys.stdout)
             if not code:
                 output.error(f"the output cannot be written: {_CLOSED if _is_closed(error) else error.strerror}")
             return code or EXIT_FAILED
         sys.stderr.flush()
     except OSError:
-        # stderr itself cannot be written, so the reason cannot be told.
+        # stderr is not writable, so the reason cannot be reported.
         _close_quietly(sys.stdout)
         _close_quietly(sys.stderr)
         return EXIT_BROKEN_PIPE
     else:
         return code
     finally:
-        # From here on the interpreter itself ends; another Ctrl-C need not interrupt that with a traceback.
+        # Only the interpreter's shutdown remains: another Ctrl-C must not print a traceback.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -95,8 +95,8 @@ def _outcome(command: Callable[[], int | None]) -> int:
 
 
 def _told_in_json(error: Exception) -> int:
-    """Reports what went wrong with `{"error": {"message": …}}`, and what else is known of it."""
-    # Needed for mistakes alone.
+    """Writes `{"error": {"message": …}}` with the known details."""
+    # Imported late: only errors need it.
     from sesame.cli.client import Refused
 
     match error:
@@ -115,7 +115,7 @@ def _message(error: Exception) -> str:
         case SesameError():
             return str(error)
         case OSError():
-            # What the machine refuses: no permission, no space, no file.
+            # Errors of the operating system: no permission, no space, no file.
             return _of_the_machine(error)
         case _:
             return _of_a_defect(error)
@@ -150,12 +150,12 @@ def _is_closed(error: OSError) -> bool:
 
 
 def _prepare_streams() -> None:
-    """Lets every command write to stderr though it is closed, and to terminals that know only ASCII.
+    """Makes writing to stderr work even if it is closed, or a terminal that supports only ASCII.
 
-    Writing a result to a stdout that is closed fails, so that a command whose result is lost does not exit with 0.
+    Writing to a closed stdout fails, so that a command whose result is lost does not exit with 0.
     """
     if sys.stdout is None:
-        # A descriptor that can only be read: writing to it is EBADF, as it would be to the closed one.
+        # A read-only descriptor: writing to it fails with EBADF, as for the closed one.
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for the life of the process)
@@ -165,7 +165,7 @@ def _prepare_streams() -> None:
 
 
 def _close_quietly(stream: IO[str]) -> None:
-    """Lets the interpreter flush what is left into nothing, because it would complain of what cannot be written."""
+    """Redirects the stream to /dev/null, since the interpreter would report that its buffer cannot be flushed."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,6 +1,6 @@
-"""`sesame env`: how to reach the running Sesame, as exports for a shell, a .env file or JSON.
+"""`sesame env`: prints how to reach the running Sesame, as exports for a shell, a .env file or JSON.
 
-Prints only what is served; prints nothing and fails when no Sesame runs. Changes nothing.
+Prints only endpoints that are served; fails without output if no Sesame runs. Changes nothing.
 """
 
 import shlex
@@ -40,7 +40,7 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
         "SLS_ENDPOINT": log_service_endpoint(endpoints.sls) if endpoints.sls else "",
         "SLS_PROXY": endpoints.sls,
         "STS_ENDPOINT": endpoints.sts,
-        # For the commands that read the directory itself, such as `sesame logs`.
+        # For commands that read the directory itself, such as `sesame logs`.
         TABLE["data_dir"].environment: str(data_dir.path),
     }
     set_values = {name: value for name, value in values.items() if value}
@@ -52,7 +52,7 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
 
 
 def _dotenv(value: str) -> str:
-    """As readers of .env files take it: bare where that is plain, else in double quotes with escapes."""
+    """Quotes a value for .env files: plain values stay as they are, others get double quotes with escapes."""
     if value and all(character.isalnum() or character in "-_./:@%+," for character in value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""`sesame events`: prints sample events of every source that triggers have, for `sesame invoke -f -`.
+"""`sesame events`: prints a sample event of each trigger source, for `sesame invoke -f -`.
 
 Needs no server.
 """
@@ -19,7 +19,7 @@ from sesame.model.sample_events import Origin
 from sesame.model.schedules import NotASchedule, utc
 from sesame.model.tick_json import tick_json
 
-# As in the manual's samples.
+# The account in the manual's samples.
 SAMPLE_ACCOUNT = "123456789"
 
 
@@ -32,7 +32,7 @@ def events() -> None:
 
 
 def _source(command: Callable[..., bytes]) -> click.Command:
-    """A command that writes an event to stdout as it is, or with --json indented; its first parameter is the origin."""
+    """Makes a command that writes an event to stdout, indented with --json; its first parameter is the origin."""
 
     def run(at: str | None, as_json: bool, **flags: Any) -> None:
         settings = settle(flags)
@@ -79,7 +79,7 @@ def timer(origin: Origin, name: str, payload: str) -> bytes:
     type=click.Choice([*object_event.RAISED, *object_event.NOT_RAISED]), help="What happened.",
 )  # fmt: skip
 def oss(origin: Origin, bucket: str, key: str, event_name: str) -> bytes:
-    """An object that was created, or something else that happened to one."""
+    """The creation of an object, or another event of one."""
     return sample_events.oss(origin, bucket, key, event_name)
 
 
@@ -88,7 +88,7 @@ def oss(origin: Origin, bucket: str, key: str, event_name: str) -> bytes:
 @click.option("--logstore", default="logstore", show_default=True, help="Its logstore.")
 @click.option("--parameter", default="{}", show_default=True, help="The trigger's functionParameter, as JSON.")
 def log(origin: Origin, project: str, logstore: str, parameter: str) -> bytes:
-    """Lines that arrived in a logstore: two cursors between which they lie."""
+    """New lines in a logstore: the two cursors that enclose them."""
     return sample_events.log(origin, project, logstore, "log-trigger", _json("--parameter", parameter, dict[str, Any]))
 
 
@@ -97,7 +97,7 @@ def log(origin: Origin, project: str, logstore: str, parameter: str) -> bytes:
 @click.option("--message", default="Hello, Sesame", show_default=True, help="What was published.")
 @click.option("--stream", is_flag=True, help="As with notifyContentFormat STREAM: the message alone.")
 def mns(origin: Origin, topic: str, message: str, stream: bool) -> bytes:
-    """A message that was published to a topic of Message Service."""
+    """A message published to a topic of Message Service."""
     return message.encode() if stream else sample_events.mns_topic(origin, topic, message, "mns-trigger")
 
 
@@ -111,7 +111,7 @@ def cdn(origin: Origin, domain: str, event_name: str) -> bytes:
 
 @_source
 def tablestore(origin: Origin) -> bytes:
-    """A row of Tablestore that was put. The event is CBOR, not JSON."""
+    """A new row in Tablestore. The event is CBOR, not JSON."""
     return sample_events.tablestore(origin)
 
 
@@ -120,7 +120,7 @@ def tablestore(origin: Origin) -> bytes:
 @click.option("--path", default="/", show_default=True, help="Its path.")
 @click.option("--body", default="", help="Its body.")
 def apigateway(origin: Origin, method: str, path: str, body: str) -> bytes:
-    """A request that API Gateway passes on."""
+    """A request forwarded by API Gateway."""
     return sample_events.api_gateway(method, path, body)
 
 
@@ -131,7 +131,7 @@ def apigateway(origin: Origin, method: str, path: str, body: str) -> bytes:
 )  # fmt: skip
 @click.option("--data", default='{"message": "Hello, Sesame"}', show_default=True, help="The event's data, as JSON.")
 def eventbridge(origin: Origin, source: str, data: str) -> bytes:
-    """An event of EventBridge, in the form CloudEvents 1.0."""
+    """An event of EventBridge, in CloudEvents 1.0 format."""
     return sample_events.event_bridge(origin, source, _json("--data", data, Any))
 
 

@@ -1,6 +1,6 @@
-"""A request for a local HTTP function, as `sesame invoke --http 'GET /path?query'` names it, and its response.
+"""Parses a request for a local HTTP function, as in `sesame invoke --http 'GET /path?query'`; formats the response.
 
-Used by `sesame invoke`. The function gets what an HTTP trigger would give it.
+Used by `sesame invoke`. The function gets the same as from an HTTP trigger.
 """
 
 import re
@@ -18,7 +18,7 @@ _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def params(request: str, headers: Sequence[str], body: bytes) -> dict[str, object]:
-    """The parameters of the call (docs/wire-protocol.md). Raises a usage error for what is no request."""
+    """The parameters of the call (docs/wire-protocol.md). Raises a usage error for an invalid request."""
     method, _, uri = request.strip().partition(" ")
     method, uri = (method, uri.strip()) if uri else ("GET", method)
     if method.upper() not in METHODS or not uri.startswith("/") or re.search(r"[\s#]", uri):
@@ -31,7 +31,7 @@ def params(request: str, headers: Sequence[str], body: bytes) -> dict[str, objec
     try:
         shown: dict[str, object] = {"path": path.decode()}
     except UnicodeDecodeError:
-        # Bytes that are no UTF-8 reach the function as they are.
+        # Bytes that are not UTF-8 reach the function unchanged.
         shown = {"path": path.decode("utf-8", "replace"), "raw_path": path.decode("latin-1")}
     given = [_header(each) for each in headers]
     names = {name for name, _value in given}
@@ -51,7 +51,7 @@ def params(request: str, headers: Sequence[str], body: bytes) -> dict[str, objec
 
 
 def head_of(answered: dict[str, Any] | None) -> Iterator[str]:
-    """The lines of the response before its body."""
+    """The lines of the response that precede its body."""
     found = answered or {"status": 200, "headers": []}
     try:
         phrase = HTTPStatus(found["status"]).phrase

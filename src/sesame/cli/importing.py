@@ -1,6 +1,6 @@
-"""Imports what a server consists of in less time than by itself.
+"""Speeds up importing the server's modules.
 
-Used by `cli.main` for the commands that run one, by `cli.invoke` for local calls, and by `testing.process`.
+Used by `cli.main` for the commands that run a server, by `cli.invoke` for local calls, and by `testing.process`.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Looks for no garbage meanwhile: modules make hundreds of thousands of objects, which stay."""
+    """Disables garbage collection: importing creates hundreds of thousands of objects that stay alive."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -23,9 +23,9 @@ def without_collection() -> Iterator[None]:
 
 
 def import_structlog() -> None:
-    """Without rich, which structlog imports for tracebacks that Sesame's log does not have.
+    """Imports structlog without rich, which it would import for tracebacks that Sesame's log does not print.
 
-    That takes longer than all of Sesame's own modules. rich can be imported as ever afterwards.
+    Importing rich takes longer than all of Sesame's own modules. It remains importable afterwards.
     """
     absent: Any = None
     held = sys.modules.get("rich")

@@ -1,6 +1,6 @@
-"""`sesame invoke`: calls a handler in a local directory, or a function that is deployed to a server.
+"""`sesame invoke`: calls a handler in a local directory, or a function deployed to a server.
 
-The answer goes to stdout as it is, logs and everything else to stderr; a function's error ends with exit code 1.
+The answer goes to stdout unchanged, logs and everything else to stderr; a function's error gives exit code 1.
 """
 
 import os
@@ -22,7 +22,7 @@ from sesame.model.invocation import Credentials, Outcome
 from sesame.model.owner import label
 from sesame.settings import Settings
 
-# As `sesame roles` asks; importing that command would import the server's database.
+# The path used by `sesame roles`; importing that command would import the server's database.
 ROLES_PATH = "/sesame/roles"
 REMOTE_TIMEOUT_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
@@ -85,11 +85,11 @@ def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or a function that is deployed
-    to a server, named SERVICE/FUNCTION[:QUALIFIER], or FUNCTION[:QUALIFIER] where it belongs to no service.
+    """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or a function deployed to a
+    server, named SERVICE/FUNCTION[:QUALIFIER], or FUNCTION[:QUALIFIER] if it has no service.
 
-    Which server, and with which access key: --endpoint and --data-dir, else FC_ENDPOINT, ACCESS_KEY_ID and
-    ACCESS_KEY_SECRET as `sesame env` prints them, else the server that runs on the data directory.
+    Server and access key come from --endpoint and --data-dir, otherwise from FC_ENDPOINT, ACCESS_KEY_ID and
+    ACCESS_KEY_SECRET as printed by `sesame env`, otherwise from the server running on the data directory.
     """
     if event_text is not None and event_file is not None:
         raise click.UsageError("give the event as text (-e) or from a file (-f), not both")
@@ -151,7 +151,7 @@ def invoke(
 
 
 def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debug_port: int | None) -> Outcome:
-    # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
+    # Imported late: this takes longer than the rest of a call to a server or a completion.
     import asyncio
 
     with importing.without_collection():
@@ -184,7 +184,7 @@ def _show(function: LocalFunction, call: LocalCall, outcome: Outcome, *, as_json
 
 
 def _credentials(options: dict[str, Any], settings: Settings) -> Credentials:
-    """Temporary keys of the role that is named, from the server that the command's options choose."""
+    """Temporary keys of the chosen role, from the server that the command's options select."""
     name = options["role"]
     if name is None:
         return Credentials()
@@ -195,9 +195,9 @@ def _credentials(options: dict[str, Any], settings: Settings) -> Credentials:
 
 
 def _deployed_name(text: str) -> naming.FunctionName | None:
-    """`service/function[:qualifier]`, or a function's name alone; None for a handler.
+    """Parses `service/function[:qualifier]`, or a function's name alone; returns None for a handler.
 
-    A handler has a dot after its last slash; a name alone is one too, a wrong one, where --code says where it is.
+    A handler has a dot after its last slash; with --code, a name without slash or dot is an (invalid) handler too.
     """
     with_code = click.get_current_context().get_parameter_source("code") is ParameterSource.COMMANDLINE
     is_handler = "." in text.rpartition("/")[2] or ("/" not in text and with_code)
@@ -225,7 +225,7 @@ def _invoke_deployed(chosen: server.Server, service: str, function: str, event: 
 
 
 def _deployed_document(answer: Answer) -> dict[str, Any]:
-    """A call of a server as JSON; `errorType` is "" unless the function failed."""
+    """The JSON of a call to a server; `errorType` is "" unless the function failed."""
     return {
         "requestId": answer.request_id,
         "result": output.json_value(answer.body),
@@ -236,7 +236,7 @@ def _deployed_document(answer: Answer) -> dict[str, Any]:
 
 
 def _local_document(call: LocalCall, outcome: Outcome) -> dict[str, Any]:
-    """A local call as JSON; of an HTTP function `http` has the status and the headers of its response."""
+    """The JSON of a local call; for an HTTP function, `http` has the response's status and headers."""
     document: dict[str, Any] = {
         "result": output.json_value(outcome.payload),
         "errorType": outcome.error.type if outcome.error is not None else "",
@@ -248,7 +248,7 @@ def _local_document(call: LocalCall, outcome: Outcome) -> dict[str, Any]:
 
 
 def _refuse_what_is_no_text(name: str) -> None:
-    """Events are bytes; names are text."""
+    """Refuses a name that is not valid Unicode. Events are bytes; names are text."""
     try:
         name.encode()
     except UnicodeEncodeError as error:

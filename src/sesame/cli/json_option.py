@@ -1,6 +1,6 @@
-"""The option `--json` of every command that prints.
+"""The `--json` option of every command that prints.
 
-Imports nothing but click, as completing a command line imports it too.
+Imports only click, since completing a command line imports this module too.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ FLAG = "--json"
 
 
 def with_json(command: Any) -> Any:
-    """Adds `--json`; the command is given `as_json`."""
+    """Adds `--json`, passed to the command as `as_json`."""
     return click.option(FLAG, "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 
 def with_json_lines(command: Any) -> Any:
-    """The same for a command that goes on printing."""
+    """Like `with_json`, for a command that prints continuously."""
     return click.option(FLAG, "as_json", is_flag=True, help="Print one JSON object a line.")(command)

@@ -1,7 +1,7 @@
 """Calls a local function that an earlier `sesame invoke --keep` kept warm, or starts the process that keeps it.
 
-The process is found by a socket in a directory that only its user may enter. Code that has changed since is never
-called: the process ends, and another takes its place.
+The process listens on a socket in a directory that only its user may enter. Outdated code is never called: if the
+code has changed, the process ends and a new one replaces it.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from sesame.settings import Settings
 START_PATIENCE_S = 60.0
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 LENGTH = struct.Struct(">I")
-# The longest path of a socket that every system takes.
+# The longest socket path that every system accepts.
 SOCKET_PATH_MAX = 100
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the process is started with, on its standard input."""
+    """The process's parameters, sent to its standard input."""
 
     function: LocalFunction
     settings: Settings
@@ -42,7 +42,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """One call, of code that looks like this; afterwards the function is kept for `keep_s` seconds."""
+    """One call, for code with this fingerprint; afterwards the function is kept for `keep_s` seconds."""
 
     call: LocalCall
     fingerprint: str
@@ -50,7 +50,7 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What comes back: pieces of the log, then the outcome, or why there is none. `stale`: the code has changed."""
+    """A message to the command: parts of the log, then the outcome or an error. `stale`: the code has changed."""
 
     log: bytes = b""
     outcome: Outcome | None = None
@@ -61,7 +61,7 @@ class Said(msgspec.Struct, frozen=True):
 def call_kept(
     function: LocalFunction, call: LocalCall, settings: Settings, keep_s: float, log: Callable[[bytes], None]
 ) -> Outcome:
-    """Calls the function where it is kept, or starts it; `log` gets what it writes. Raises `ConfigurationError`."""
+    """Calls the kept function, or starts it first; passes its output to `log`. Raises `ConfigurationError`."""
     fingerprint = local_code.fingerprint(function.code)
     folder = _folder()
     path = folder / f"{_key(function, settings)}.sock"
@@ -77,7 +77,7 @@ def call_kept(
 
 
 def _connected(path: Path, ask: Ask) -> socket.socket | None:
-    """A connection on which the call is under way; None where no process keeps this code."""
+    """A connection whose call has started; None if no process keeps this code."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(os.fspath(path))
@@ -86,7 +86,7 @@ def _connected(path: Path, ask: Ask) -> socket.socket | None:
         if first is not None and not msgspec.msgpack.decode(first, type=Said).stale:
             return connection
     except OSError:
-        # Nobody listens: the process has ended, in whatever way.
+        # Nobody listens: the process has ended.
         pass
     connection.close()
     return None
@@ -144,7 +144,7 @@ def send(connection: socket.socket, data: bytes) -> None:
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """One frame; None where the connection has ended."""
+    """Reads one frame; None if the connection has ended."""
     head = _exactly(connection, LENGTH.size)
     if head is None:
         return None
@@ -163,12 +163,12 @@ def _exactly(connection: socket.socket, length: int) -> bytes | None:
 
 
 def _key(function: LocalFunction, settings: Settings) -> str:
-    """Everything that the process was started with, but the code's content."""
+    """A digest of the process's parameters, without the contents of the code."""
     return hashlib.sha256(encoded((function, settings))).hexdigest()[:32]
 
 
 def _folder() -> Path:
-    """A directory of the user's own. Raises `ConfigurationError` where somebody else has one of its name."""
+    """The user's own directory. Raises `ConfigurationError` if another user owns the directory of that name."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(runtime, "sesame-kept") if runtime else Path(tempfile.gettempdir(), f"sesame-kept-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
@@ -181,7 +181,7 @@ def _folder() -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One command at a time looks for the process, or starts it."""
+    """Lets only one command at a time look for the process or start it."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

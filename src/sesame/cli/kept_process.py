@@ -1,7 +1,7 @@
-"""The process that keeps a local function warm between two commands; started by `cli.kept`, with its order on stdin.
+"""The process that keeps a local function warm between commands; `cli.kept` starts it and sends its order to stdin.
 
-Ends by itself when the function was not called for the time that the last call gave it, when its code has changed, and
-on SIGTERM; its instance and its socket end with it.
+It ends when the function was not called for the time given in the last call, when its code has changed, and on
+SIGTERM; its instance and its socket end with it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from sesame.cli.local import Calls, opened
 from sesame.engine.invocation_log import LogSource
 from sesame.model.errors import SesameError
 
-# As long as a function can be kept; each call says for how long it is.
+# Limits how long a function is kept; each call sets its duration.
 KEEP_S_MAX = 3600.0
 FIRST_CALL_PATIENCE_S = 60.0
 
@@ -29,7 +29,7 @@ class Keeping:
     """The calls of one kept function, one at a time."""
 
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
-        """`say` tells the command that started the process that it may call, or why not."""
+        """`say` tells the command that started this process to go on, or what is wrong."""
         self._order = order
         self._say = say
         self._writer: asyncio.StreamWriter | None = None
@@ -50,7 +50,7 @@ class Keeping:
             self._say("ready")
             await self._ended.wait()
             server.close()
-            # A call that has begun ends before the instance does.
+            # A call in progress ends before its instance.
             async with self._one_at_a_time:
                 self._forget_socket()
 
@@ -100,7 +100,7 @@ class Keeping:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._ended.set)
 
     def _forget_socket(self) -> None:
-        """Only one's own: a process that has taken the place has a socket of its own by then."""
+        """Removes only this process's socket: a process that replaced this one already has its own."""
         if self._has_socket:
             self._has_socket = False
             Path(self._order.socket).unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def _send(writer: asyncio.StreamWriter, said: Said) -> None:
 
 
 class _Answer:
-    """What the command that waits is told, once: a descriptor that no process of the sandbox inherits."""
+    """Answers the waiting command once, through a descriptor that no process of the sandbox inherits."""
 
     def __init__(self) -> None:
         self._fd = os.dup(sys.stdout.fileno())

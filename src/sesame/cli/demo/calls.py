@@ -1,6 +1,6 @@
-"""The functions that the demo deploys, the calls that it makes, and the answers that the manual promises.
+"""The functions that the demo deploys, the calls that it makes, and the answers that the manual documents.
 
-Data and checks only, read by `cli.demo.command`.
+Only data and checks; used by `cli.demo.command`.
 """
 
 import json
@@ -14,7 +14,7 @@ import msgspec
 
 FOLDER = Path(__file__).parent / "functions"
 BUCKET = "demo-uploads"
-# The role that every account has, and one that the demo makes, which may read from OSS and not write to it.
+# The role of every account, and a role created by the demo that may read from OSS but not write to it.
 DEFAULT_ROLE = "aliyunfcdefaultrole"
 READER_ROLE = "demo-reader"
 ROLES_TOML = f"""[roles.{READER_ROLE}]
@@ -23,9 +23,9 @@ policies = ["AliyunOSSReadOnlyAccess"]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the SDK returns for one call: a body with headers, or (`failed`) an FcError, which has no headers.
+    """The SDK's result of one call: a body with headers, or (`failed`) an FcError, which has no headers.
 
-    `duration_ms` and `log` come from the headers; `round_trip_ms` is measured by the caller.
+    `duration_ms` and `log` come from the headers; the caller measures `round_trip_ms`.
     """
 
     body: bytes
@@ -36,12 +36,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     log: str = ""
 
 
-# Returns what is wrong with the answer, "" if nothing is.
+# Returns a description of what is wrong with the answer, or "".
 Check = Callable[[Answer], str]
 
 
 class DemoFunction(msgspec.Struct, frozen=True, kw_only=True):
-    """One function of the manual's page. `folder` is deployed unchanged into a service with `role` ("" for none).
+    """One function from the manual's page. `folder` is deployed unchanged to a service with `role` ("" for none).
 
     `code` names the folder of another function with the same code. `needs_packages`: the function imports packages
     that the runtime ships.
@@ -62,10 +62,10 @@ class DemoFunction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of a function. `event` has the placeholders $oss, $bucket and $runtime, which the running server fills.
+    """One call of a function. The server's values replace the placeholders $oss, $bucket and $runtime in `event`.
 
-    If `leaves` is "object", the bucket holds the event's message under its object's name after the call; if it is
-    "nothing", there is no such object.
+    If `leaves` is "object", the bucket must hold the event's message under its object's name after the call; if it is
+    "nothing", no such object must exist.
     """
 
     event: str
@@ -79,7 +79,7 @@ class DemoCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answers(pattern: str) -> Check:
-    """Requires an answer that is no error and that the regular expression matches completely."""
+    """Requires a successful answer that the regular expression matches completely."""
 
     def check(answer: Answer) -> str:
         found = answer.body.decode("utf-8", "replace")
@@ -91,7 +91,7 @@ def answers(pattern: str) -> Check:
 
 
 def fails(error_type: str | None, message: str) -> Check:
-    """Requires an error body (reference/runtime.md §6) of this type (None for no type) whose message matches."""
+    """Requires an error body (reference/runtime.md §6) of this type (None for no type) with a matching message."""
 
     def check(answer: Answer) -> str:
         if not answer.failed:
@@ -105,7 +105,7 @@ def fails(error_type: str | None, message: str) -> Check:
 
 
 def refused_by_oss(code: str) -> Check:
-    """Requires that the function raises oss2's exception for an OSS error with this code."""
+    """Requires that the function raised oss2's exception for an OSS error with this code."""
 
     def check(answer: Answer) -> str:
         found = oss_code(answer)
@@ -115,7 +115,7 @@ def refused_by_oss(code: str) -> Check:
 
 
 def oss_code(answer: Answer) -> str:
-    """The OSS error code in the message of oss2's exception; "" if there is none."""
+    """The OSS error code in the message of oss2's exception, or ""."""
     if not answer.failed:
         return ""
     found = re.search(r"'Code': u?'(\w+)'", json.loads(answer.body).get("errorMessage", ""))
@@ -158,7 +158,7 @@ FUNCTIONS = (
 
 
 def _upload(name: str, check: Check, leaves: Literal["object", "nothing"]) -> DemoCall:
-    """A call with the event that the manual's upload function reads: endpoint, bucket, object name and message."""
+    """A call with the event for the manual's upload function: endpoint, bucket, object name and message."""
     event = {
         "endpoint": "$oss",
         "bucket": "$bucket",

@@ -1,6 +1,6 @@
-"""Deploys and calls the demo's functions through the official SDK, unmodified, and times each call.
+"""Deploys and calls the demo's functions through the unmodified official SDK, and times each call.
 
-Used by `cli.demo.command`. Knows Sesame only as any customer would: an endpoint and a key.
+Used by `cli.demo.command`. Like any customer, it knows only an endpoint and a key.
 """
 
 import base64
@@ -16,12 +16,12 @@ from sesame.model.errors import ConfigurationError
 try:
     import fc2
 except ModuleNotFoundError:
-    # The server does not need it; `require_sdk` says how to get it.
+    # The server does not need the SDK; `require_sdk` explains how to install it.
     fc2 = None
 
 
 def require_sdk() -> None:
-    """Raises `ConfigurationError` with the next step where the SDK is not installed."""
+    """Raises `ConfigurationError` with the next step if the SDK is not installed."""
     if fc2 is None:
         raise ConfigurationError(
             "the demo calls through Alibaba Cloud's own SDK, which is not installed: "
@@ -30,7 +30,7 @@ def require_sdk() -> None:
 
 
 class DemoClient:
-    """One service for each role in one Sesame, made when first needed."""
+    """Creates one service for each role when it is first needed."""
 
     def __init__(self, endpoint: str, credentials: Credentials, service: str) -> None:
         self._client = fc2.Client(
@@ -46,7 +46,7 @@ class DemoClient:
         return f"{function.name}-{runtime.replace('.', '_')}"
 
     def deploy(self, function: DemoFunction, runtime: str) -> float:
-        """Creates the function from its folder; the milliseconds that took."""
+        """Creates the function from its folder; returns the duration in milliseconds."""
         service = self._ready_service(function)
         began = time.perf_counter()
         self._client.create_function(
@@ -62,7 +62,7 @@ class DemoClient:
         return (time.perf_counter() - began) * 1000
 
     def call(self, function: DemoFunction, runtime: str, event: bytes) -> Answer:
-        """Invokes it, with the tail of the log."""
+        """Invokes the function and requests the tail of its log."""
         began = time.perf_counter()
         try:
             response = self._client.invoke_function(

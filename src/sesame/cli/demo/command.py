@@ -1,7 +1,7 @@
-"""`sesame demo`: a Sesame of its own on free ports, and the manual's functions deployed and called by aliyun-fc2.
+"""`sesame demo`: starts a separate Sesame on free ports, and deploys and calls the manual's functions with aliyun-fc2.
 
-Checks each answer against the manual and shows each call in one line; `-v` and failures show all of it.
-Removes its data directory and stops its server when it ends.
+Compares each answer with the manual and shows each call in one line; `-v` and failures show every detail.
+At the end it stops its server and removes its data directory.
 """
 
 import json
@@ -45,7 +45,7 @@ class Stage(msgspec.Struct, frozen=True):
 def demo(strict: bool, verbose: bool, **flags: object) -> None:
     """Deploys the manual's functions to a fresh Sesame through aliyun-fc2 and calls them."""
     require_sdk()
-    # aliyun-fc2 logs every function error through the root logger; here they are shown as answers instead.
+    # aliyun-fc2 logs every function error through the root logger; the demo shows them as answers instead.
     logging.getLogger().addHandler(logging.NullHandler())
     settings = settle(flags)
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), RUNTIMES)
@@ -84,7 +84,7 @@ def demo(strict: bool, verbose: bool, **flags: object) -> None:
 
 
 def _functions_for(runtime: str, known: Runtimes) -> tuple[DemoFunction, ...]:
-    """All functions; if the runtime's packages are not installed, only those that import none of them."""
+    """All functions; without the runtime's packages, only those that import none of them."""
     installed = known.packages.manifest(runtime) is not None
     return tuple(function for function in FUNCTIONS if installed or not function.needs_packages)
 
@@ -120,7 +120,7 @@ def _show_runtime(
 
 
 def _stored(call: DemoCall, event: bytes, bucket: DemoBucket) -> tuple[str, str]:
-    """(what the bucket holds under the event's object name, what is wrong with it), read with the account's own key."""
+    """Reads the event's object with the account's own key; returns its content and what is wrong with it."""
     if not call.leaves:
         return "", ""
     asked = json.loads(event)
@@ -142,7 +142,7 @@ def _show_end(plan: Mapping[str, Sequence[DemoFunction]], wrong: list[str], took
 
 
 def _show_undone(plan: Mapping[str, Sequence[DemoFunction]], known: Runtimes) -> list[str]:
-    """Prints what did not run or ran under another interpreter, and how to install what was missing.
+    """Prints what did not run or ran under another interpreter, and how to install what is missing.
 
     Returns the runtimes concerned.
     """
@@ -182,7 +182,7 @@ def _show_how_to_go_on() -> None:
 
 
 def _options(settings: Settings) -> list[str]:
-    """The demo's settings as flags for its server, which reads neither the caller's environment nor `sesame.toml`."""
+    """The demo's settings as flags for its server, which ignores the caller's environment and `sesame.toml`."""
     given = {
         "interpreters": ",".join(f"{runtime}={path}" for runtime, path in settings.interpreters.items()),
         "runtimes-dir": settings.resolved_runtimes_dir().absolute(),

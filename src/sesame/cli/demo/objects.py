@@ -1,4 +1,4 @@
-"""Reads a bucket with the account's own key, to show what the demo's functions wrote there.
+"""Reads a bucket with the account's own key, to show what the demo's functions wrote.
 
 Used by `cli.demo.command`. Signs its requests itself (reference/companions.md §1.3) and needs no SDK.
 """
@@ -17,7 +17,7 @@ TIMEOUT_S = 30
 
 
 class DemoBucket:
-    """One bucket of a running Sesame, created by the constructor."""
+    """One bucket of a running Sesame; the constructor creates it."""
 
     def __init__(self, endpoint: str, credentials: Credentials, name: str) -> None:
         self.endpoint = endpoint
@@ -26,7 +26,7 @@ class DemoBucket:
         self._ask("PUT", "")
 
     def read(self, key: str) -> str | None:
-        """The object's content, or None when there is no such object. Raises HTTPError for any other answer."""
+        """The object's content, or None if it does not exist. Raises HTTPError for any other answer."""
         try:
             return self._ask("GET", key).decode()
         except urllib.error.HTTPError as error:
@@ -41,7 +41,7 @@ class DemoBucket:
         signature = f"OSS {self._credentials.access_key_id}:{base64.b64encode(mac).decode()}"
         url = f"{self.endpoint}/{self.name}/{quote(key)}"
         request = urllib.request.Request(url, method=method, headers={"Date": date, "Authorization": signature})
-        # The server is on this machine: a proxy named in the environment must not be used.
+        # The server is on this machine: ignore a proxy named in the environment.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return bytes(answer.read())

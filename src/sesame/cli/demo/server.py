@@ -1,4 +1,4 @@
-"""A Sesame of the demo's own: a real `sesame start` on free ports, in a process of its own, stopped at the end.
+"""The demo's server: a real `sesame start` on free ports, in a separate process, stopped at the end.
 
 Used by `cli.demo.command`. Stops only the process that it started.
 """
@@ -30,10 +30,10 @@ class DemoServer(msgspec.Struct, frozen=True):
 
 @contextmanager
 def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
-    """Runs one while the block lasts. Raises `ConfigurationError` with the end of its log when it does not come up."""
+    """Runs a server during the block. Raises `ConfigurationError` with the end of its log if it does not start."""
     data_dir = DataDir(folder / "data")
     log = folder / "sesame.log"
-    # What the caller has set for his own Sesame (ports, keys, data directory) is not for this one.
+    # Drops the caller's settings for another Sesame: ports, keys, data directory.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
     ports = ["--port=0", "--oss-port=0"]
     with log.open("wb") as log_file:
@@ -42,7 +42,7 @@ def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
             stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,
         )  # fmt: skip
-    # SIGTERM becomes an exit that passes the `finally` below, so that it ends the server too.
+    # SIGTERM raises SystemExit, so that the `finally` below stops the server.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         endpoints = _wait_until_ready(data_dir, process, log)

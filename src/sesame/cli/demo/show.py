@@ -1,4 +1,4 @@
-"""What `sesame demo` prints of its calls: one line each; with details, or where a call went wrong, all of it.
+"""Output of `sesame demo`: one line per call; with details, or if a call failed, everything.
 
 Used by `cli.demo.command`.
 """
@@ -12,12 +12,12 @@ from sesame.cli import output
 from sesame.cli.demo.calls import Answer, DemoCall, DemoFunction, oss_code
 
 SHOWN_CHARS = 360
-# Of the one line for a call: title, what was sent, what came back.
+# Widths of the columns in a call's line: title, event, answer.
 TITLE_CHARS, EVENT_CHARS, ANSWER_CHARS = 28, 22, 34
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that was made. `stored` says what the bucket holds after it, `problem` what is wrong; "" for nothing."""
+    """One call. `stored` is what the bucket holds afterwards, `problem` what is wrong; "" for nothing."""
 
     function: DemoFunction
     call: DemoCall
@@ -28,7 +28,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def deployed(function: DemoFunction, name: str, took_ms: float) -> None:
-    """The heading of a function's calls, which only details have."""
+    """Prints the heading of a function's calls, shown only with details."""
     output.out.print(
         f"\n[bold]{function.title}[/]  [dim](deployed {name}, handler {function.handler}, in {took_ms:.0f} ms)[/]"
     )
@@ -47,7 +47,7 @@ def _line(shown: Shown) -> None:
     state = "[bold red]wrong[/]" if shown.problem else "[green]ok   [/]"
     title, sent = shown.function.title, shown.event.decode()
     if shown.call.leaves:
-        # The event of an upload is long and says nothing that its result does not.
+        # The event of an upload is long and repeats what the result shows.
         sent = json.loads(sent)["objectName"]
     columns = (
         f"{_cut(title, TITLE_CHARS):<{TITLE_CHARS}}",
@@ -60,7 +60,7 @@ def _line(shown: Shown) -> None:
 
 
 def _came_back(answer: Answer) -> str:
-    """The answer in one line: an error as its type and message."""
+    """Formats the answer as one line: an error as its type and message."""
     text = answer.body.decode("utf-8", "replace")
     if code := oss_code(answer):
         return f"refused by OSS: {code}"

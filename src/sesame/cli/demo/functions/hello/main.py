@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""The simplest handler: whatever it is called with, it answers the same.
+"""The simplest handler: returns the same answer for every event.
 
 Deployed by `sesame demo`; `sesame invoke main.my_handler` in this directory runs it too.
-Never looks at its event or its context.
+It uses neither its event nor its context.
 """
 
 

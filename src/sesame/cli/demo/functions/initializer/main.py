@@ -1,8 +1,7 @@
 # -*- coding: utf-8 -*-
-"""Prepares something once in an instance's life, and uses it in every call.
+"""Prepares a value once per instance, and uses it in every call.
 
 Deployed by `sesame demo` with the initializer main.my_initializer.
-Never prepares anything in the handler.
 """
 
 prepared = []

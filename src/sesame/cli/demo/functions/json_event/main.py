@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Takes its event as JSON and answers with one value of it.
+"""Parses its event as JSON and returns one of its values.
 
 Deployed by `sesame demo`; try it with: sesame invoke main.my_handler -e '{"key": "value"}'
-Never checks the event: without the key the caller sees a KeyError.
+It does not check the event: without the key, the caller gets a KeyError.
 """
 
 import json

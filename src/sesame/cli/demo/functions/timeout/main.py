@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Sleeps longer than its time limit, unless it is told to be quick.
+"""Sleeps longer than its time limit, unless its event says otherwise.
 
 Deployed by `sesame demo` with a time limit of one second.
-Never ends by itself in time: it is the platform that stops it.
+The platform stops it.
 """
 
 import time

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Uploads a message to OSS with the temporary credentials of the service's role, as the manual's closing example does.
+"""Uploads a message to OSS with the temporary credentials of the service's role, like the manual's last example.
 
-Deployed by `sesame demo`, once into a service whose role may put and once into one whose role may not.
-Never holds a key of its own.
+Deployed by `sesame demo` to two services: the role of one may write objects, that of the other may not.
+It has no key of its own.
 """
 
 import json

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""The upload with the security token forgotten.
+"""Uploads a message to OSS but omits the security token.
 
-Deployed by `sesame demo`, which shows that OSS refuses it.
-Never succeeds: a temporary key is nothing without its token.
+Deployed by `sesame demo` to show that OSS refuses the request.
+A temporary key is not valid without its token.
 """
 
 import json

@@ -1,8 +1,7 @@
 # -*- coding: utf-8 -*-
-"""Prints every member of the context, credentials, function and service included, and returns the request id.
+"""Prints every member of the context, including credentials, function and service, and returns the request id.
 
-Deployed by `sesame demo`; what it prints comes back in the tail of the log.
-Never prints into its answer.
+Deployed by `sesame demo`; its output is returned in the tail of the log.
 """
 
 
