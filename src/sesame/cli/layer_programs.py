@@ -1,6 +1,6 @@
-"""`sesame layers from-command` and `add`: a layer from a program that is installed on this machine.
+"""`sesame layers from-command` and `add`: make a layer from a program installed on this machine.
 
-The layer is tried in a sandbox before it is published. `cli.layers` has the commands.
+The layer is tried in a sandbox before it is published. `cli.layers` defines the commands.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Programs that belong together, and an argument with which each ends at once."""
+    """Programs that belong together, and an argument with which each of them exits immediately."""
 
     programs: tuple[str, ...]
     argument: str
@@ -54,8 +54,8 @@ _SANDBOX = ("interpreters", "runtimes_dir", "sandbox", "cpu", "account_id", "reg
 def from_command(session: Session, name: str, programs: tuple[str, ...], arguments: str) -> None:
     """Publishes programs of this machine, with the shared libraries that they need, as the layer NAME.
 
-    They are in /opt/bin, which is on a function's PATH. Data files of theirs are not found: name those in a folder
-    of your own, and `publish` it.
+    They are in /opt/bin, which is on a function's PATH. Their data files are not found: put those into your own folder,
+    and `publish` it.
     """
     _publish(session, name, programs or (name,), shlex.split(arguments))
 
@@ -70,7 +70,7 @@ def add(session: Session, name: str) -> None:
 
 
 def lay_out_known(session: Session, name: str, folder: Path) -> str:
-    """As `add`, into an empty folder; says what is in it."""
+    """Like `add`, into an empty folder; returns a description of its contents."""
     known = KNOWN[name]
     return _lay_out(session, known.programs, [known.argument], folder)
 
@@ -79,14 +79,14 @@ def _publish(session: Session, name: str, programs: Sequence[str], arguments: Se
     session.announce(f"Publishing the layer {name}")
     with tempfile.TemporaryDirectory(prefix="sesame-layer-") as scratch:
         folder = Path(scratch)
-        # Instances have users of their own.
+        # Instances run as users of their own.
         folder.chmod(0o755)
         described = _lay_out(session, programs, arguments, folder)
         published(session, name, folder, limits.SANDBOXED_RUNTIMES, described)
 
 
 def _lay_out(session: Session, programs: Sequence[str], arguments: Sequence[str], folder: Path) -> str:
-    # Needed for these commands alone.
+    # Imported late: only these commands need it.
     from sesame.build import program_layer
     from sesame.build import programs as elf
 
@@ -101,9 +101,9 @@ def _lay_out(session: Session, programs: Sequence[str], arguments: Sequence[str]
 
 
 async def _tried(session: Session, layer: Path, words: Sequence[str]) -> str:
-    """The first line that the program wrote in a sandbox with this layer.
+    """Runs the program in a sandbox with this layer; returns the first line of its output.
 
-    Raises `ConfigurationError` where it cannot run there.
+    Raises `ConfigurationError` if it cannot run there.
     """
     from sesame.cli.local import opened
 

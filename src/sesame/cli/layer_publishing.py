@@ -1,6 +1,6 @@
 """Publishes a folder or zip as the next version of a layer.
 
-Used by `cli.layers` and what has its commands.
+Used by `cli.layers` and the modules that add commands to it.
 """
 
 import base64
@@ -14,7 +14,7 @@ from sesame.model import limits
 
 
 def make_version(session: Session, name: str, source: Path, runtimes: Sequence[str], description: str) -> Any:
-    """Publishes a folder or zip; the version, as the API says it."""
+    """Publishes a folder or zip; returns the version in the API's form."""
     sent = {
         "code": {"zipFile": base64.b64encode(_packed(source)).decode()},
         "compatibleRuntime": list(runtimes),
@@ -24,7 +24,7 @@ def make_version(session: Session, name: str, source: Path, runtimes: Sequence[s
 
 
 def published(session: Session, name: str, source: Path, runtimes: Sequence[str], description: str) -> None:
-    """Publishes a folder or zip, and shows the version."""
+    """Publishes a folder or zip, and prints the version."""
     made = make_version(session, name, source, runtimes, description)
     session.show(made, lambda: iter([f"{name}  version {made['version']}  {made['arn']}"]))
 
@@ -34,7 +34,7 @@ def versions_of(name: str) -> str:
 
 
 def versions_from(session: Session, name: str) -> Iterator[Any]:
-    """Every version of a layer, page by page: the API's list goes on by a number and not by a token."""
+    """Yields every version of a layer; the API's pages continue after a number instead of a token."""
     start = 1
     while True:
         page = session.client.ask("GET", f"{versions_of(name)}?startVersion={start}")
@@ -45,7 +45,7 @@ def versions_from(session: Session, name: str) -> Iterator[Any]:
 
 
 def _packed(source: Path) -> bytes:
-    # Needed for this command alone.
+    # Imported late: only this command needs it.
     from sesame.deploy.archive import packed
     from sesame.deploy.project import Code
 

@@ -1,6 +1,6 @@
 """`sesame layers`: publishes, lists and deletes the layers that functions share.
 
-A layer's versions never change; a function names one by its ARN, which `publish` prints.
+A layer's versions never change; functions refer to one by its ARN, which `publish` prints.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from sesame.model import limits
 
 @click.group()
 def layers() -> None:
-    """Publishes, lists and deletes layers: what several functions share, below /opt of each."""
+    """Publishes, lists and deletes layers, which several functions share; each finds them below /opt."""
 
 
 @layers.command()
@@ -33,7 +33,7 @@ def layers() -> None:
 def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...], description: str) -> None:
     """Publishes the folder or zip SOURCE as the next version of the layer NAME.
 
-    Python finds what lies below `python/` of it.
+    Python imports modules from its folder `python/`.
     """
     session.announce(f"Publishing the layer {name}")
     published(session, name, source, runtimes or limits.SANDBOXED_RUNTIMES, description)
@@ -55,7 +55,7 @@ def list_layers(session: Session, name: str | None) -> None:
 @click.option("--all", "everything", is_flag=True, help="All versions.")
 @at_server
 def delete(session: Session, name: str, version: int | None, everything: bool) -> None:
-    """Deletes a VERSION of the layer NAME, or all of them. Functions that name one keep it."""
+    """Deletes a VERSION of the layer NAME, or all versions. Functions that use one keep it."""
     if (version is None) == (not everything):
         raise click.UsageError("name the VERSION to delete, or give --all")
     session.announce(f"Deleting the layer {name}")

@@ -1,6 +1,6 @@
-"""`sesame layers get`: a layer of the cloud's public list, made of what this machine or a package index has.
+"""`sesame layers get`: rebuilds a layer of the cloud's public list from this machine's programs or a package index.
 
-`cli.layers` has the command. A function that names the cloud's ARN finds the layer under its name and version.
+`cli.layers` defines the command. A function that uses the cloud's ARN finds the layer by its name and version.
 """
 
 import os
@@ -33,7 +33,7 @@ _SDKS = (
     ),
     "elasticsearch", "requests",
 )  # fmt: skip
-# What the layers of the cloud's list hold, by the part of their names behind the Python (its documentation, 2026-11).
+# Packages in the cloud's public layers, by the part of the layer's name after the Python (its documentation, 2026-11).
 PACKAGES = {
     "Aliyun-SDK": _SDKS,
     "Package-Collection": (
@@ -66,7 +66,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the command line says of packages; "" and none where it leaves them open."""
+    """The command line's choice of packages; "" and none if it leaves them open."""
 
     packages: tuple[str, ...]
     runtime: str | None
@@ -81,11 +81,11 @@ class Order(msgspec.Struct, frozen=True):
 )  # fmt: skip
 @at_server_with("interpreters", "runtimes_dir", "sandbox", "cpu", "account_id", "region")
 def get(session: Session, layer: str, packages: tuple[str, ...], runtime: str | None) -> None:
-    """Publishes a layer of the cloud's public list, made of what this machine or a package index has.
+    """Publishes a layer of the cloud's public list, built from this machine's programs or a package index.
 
-    LAYER is its ARN, or its name. What layers of Python packages hold is known, or is given as PACKAGES; Python310 and
-    its siblings are the CPython of this machine, Nodejs20 and its siblings its Node.js, FFmpeg and Poppler its
-    programs.
+    LAYER is its ARN or its name. For layers of Python packages, Sesame knows the contents, or takes them from PACKAGES.
+    Python310 and similar layers contain this machine's CPython, Nodejs20 and similar its Node.js, FFmpeg and Poppler
+    its programs.
     """
     wanted = _wanted(layer)
     session.announce(f"Making the layer {wanted.name}")
@@ -98,7 +98,7 @@ def get(session: Session, layer: str, packages: tuple[str, ...], runtime: str | 
         folder.mkdir(mode=0o755)
         described = _lay_out(session, wanted.name, Order(packages, runtime), folder)
         for _ in range(wanted.version):
-            # The cloud's ARN names a number, and each version of ours gets the next one.
+            # The cloud's ARN contains a number, and each local version gets the next number.
             made = make_version(session, wanted.name, folder, limits.SANDBOXED_RUNTIMES, described)
             if made["version"] >= wanted.version:
                 break
@@ -135,7 +135,7 @@ def _versions(session: Session, name: str) -> dict[int, Any]:
 
 
 def _lay_out(session: Session, name: str, order: Order, folder: Path) -> str:
-    """Fills the folder; says what is in it."""
+    """Fills the folder; returns a description of its contents."""
     python = _PYTHON.match(name)
     packages = order.packages or (PACKAGES.get(python[3], ()) if python else ())
     if packages:
@@ -159,7 +159,7 @@ def _lay_out(session: Session, name: str, order: Order, folder: Path) -> str:
 
 
 def _packages(session: Session, packages: Sequence[str], runtime: str, folder: Path) -> str:
-    # Needed for this command alone.
+    # Imported late: only this command needs it.
     from sesame.build import requirements
     from sesame.build.custom_python import find_python
     from sesame.build.installer import Installer, default_cache
@@ -181,8 +181,8 @@ def _packages(session: Session, packages: Sequence[str], runtime: str, folder: P
 
 
 def lay_out_python(session: Session, minor: tuple[int, int], folder: Path) -> str:
-    """Where the cloud's layers have it, /opt/python3.10/bin, which their functions name in PATH."""
-    # Needed for this command alone.
+    """Puts CPython where the cloud's layers have it, /opt/python3.10/bin, which their functions add to PATH."""
+    # Imported late: only this command needs it.
     from sesame.build import python_layer
     from sesame.sandbox.runtimes import interpreters, places
     from sesame.sandbox.runtimes.lookup import Runtimes
@@ -200,8 +200,8 @@ def lay_out_python(session: Session, minor: tuple[int, int], folder: Path) -> st
 
 
 def lay_out_node(session: Session, major: str, folder: Path) -> str:
-    """Where the cloud's layers have it: /opt/nodejs20/bin/node. Its libraries are below /opt/lib, as all are."""
-    # Needed for this command alone.
+    """Puts Node.js where the cloud's layers have it: /opt/nodejs20/bin/node. Its libraries are in /opt/lib as usual."""
+    # Imported late: only this command needs it.
     from sesame.build import program_layer
     from sesame.build import programs as elf
     from sesame.sandbox.runtimes import nodes

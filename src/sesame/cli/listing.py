@@ -1,6 +1,6 @@
-"""`sesame list` and `sesame show`: what a server has, and everything of one service or function.
+"""`sesame list` and `sesame show`: print what a server has, and everything about one service or function.
 
-Names are written as every command takes them: `service/function`.
+Names are in the form that every command accepts: `service/function`.
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def list_(session: Session, service: str | None, prefix: str) -> None:
 @click.argument("name", shell_complete=completing.services_and_functions)
 @at_server
 def show(session: Session, name: str) -> None:
-    """Shows all of a SERVICE, a SERVICE/FUNCTION[:QUALIFIER] or a FUNCTION[:QUALIFIER] without a service, with its
-    triggers, versions and aliases.
+    """Shows everything about a SERVICE, a SERVICE/FUNCTION[:QUALIFIER] or a FUNCTION[:QUALIFIER] without a service,
+    with its triggers, versions and aliases.
     """
     session.announce(f"Showing {name}")
     plain = "/" not in name and ":" not in name
@@ -53,7 +53,7 @@ def show(session: Session, name: str) -> None:
 
 
 def _shown(session: Session, name: str) -> dict[str, Any]:
-    """A service, or a function without one."""
+    """The document of a service, or of a function without one."""
     found = versioned(session, name)
     lists = {SERVICE: ("functions",), FUNCTION: ("triggers", "instances")}[found.kind]
     below = {each: list(session.client.pages(f"{found.path}/{each}", each)) for each in (*lists, *_PUBLISHED)}
@@ -61,7 +61,7 @@ def _shown(session: Session, name: str) -> dict[str, Any]:
 
 
 def _shown_function(session: Session, wanted: naming.FunctionName) -> dict[str, Any]:
-    """Under a qualifier, or of a service."""
+    """The document of a function with a qualifier or in a service."""
     if stands_alone(wanted.service):
         path = triggers = f"{ALONE}/{quoted(wanted.function)}"
         asked = f"?qualifier={quoted(wanted.qualifier)}"
@@ -80,7 +80,7 @@ def _service(session: Session, name: str) -> dict[str, Any]:
 
 
 def _functions(session: Session, path: str) -> list[dict[str, Any]]:
-    """What the list at this path has, with its triggers."""
+    """The functions in the list at this path, with their triggers."""
     parent = path.partition("?")[0]
     return [
         {
@@ -111,7 +111,7 @@ def _function_lines(session: Session, name: str, function: dict[str, Any]) -> It
 
 
 def _how(session: Session, name: str, trigger: dict[str, Any]) -> str:
-    """What raises a trigger, in one phrase."""
+    """Describes briefly what fires a trigger."""
     config = trigger.get("triggerConfig") or {}
     if isinstance(config, str):
         config = msgspec.json.decode(config)
@@ -136,7 +136,7 @@ def _how(session: Session, name: str, trigger: dict[str, Any]) -> str:
 
 
 def _indented(value: Any, depth: int) -> Iterator[str]:
-    """A document as lines of `key  value`, two spaces a level; a link to code is left out, as it is a page long."""
+    """Formats a document as lines of `key  value`, indented by level; omits links to code, which are a page long."""
     pad = "  " * depth
     numbered = ((f"{number}.", each) for number, each in enumerate(value, 1))
     for key, item in value.items() if isinstance(value, dict) else numbered:

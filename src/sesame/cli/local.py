@@ -1,7 +1,7 @@
-"""Runs a handler of a local directory through the same engine and sandbox as a deployed one, without a server.
+"""Runs a handler of a local directory, without a server, in the same engine and sandbox as a deployed function.
 
 Used by `sesame invoke` for one call, and by `cli.kept_process` for several. Leaves nothing behind, and never writes
-into the directory.
+to the directory.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 
 class Calls:
-    """The calls of one function; each cold or warm, as the instance is there."""
+    """Calls one function; a call is cold or warm, depending on whether an instance exists."""
 
     def __init__(self, engine: LocalEngine, target: Target, lent: "_Lent") -> None:
         self._engine = engine
@@ -54,7 +54,7 @@ class Calls:
 
     @property
     def debugging(self) -> Debugging:
-        """The way to the function's debugger, where it was opened with one."""
+        """Access to the function's debugger, if it was opened with one."""
         assert self._engine.debugging is not None
         return self._engine.debugging
 
@@ -65,7 +65,7 @@ class Calls:
 
 
 async def run_local(function: LocalFunction, call: LocalCall, settings: Settings, say: Say) -> Outcome:
-    """One cold call; the log goes to stderr as it comes. Raises `ConfigurationError` for a missing interpreter."""
+    """Makes one cold call; its log goes to stderr immediately. Raises `ConfigurationError` without an interpreter."""
     async with opened(function, settings, say, sink=to_stderr) as calls:
         return await calls.call(call)
 
@@ -81,12 +81,12 @@ async def opened(
     debug: bool = False,
     layers: Sequence[Path] = (),
 ) -> AsyncIterator[Calls]:
-    """The function, ready to be called, in the sandbox that a server would use here; it ends with the context.
+    """Opens the function for calls, in the sandbox that a server would use; leaving the context ends it.
 
-    `layers` are directories that it has at /opt. With `debug` its instance has a debugger, which is installed where it
-    is missing.
+    `layers` are directories that appear at /opt. With `debug`, its instance has a debugger, which is installed if
+    missing.
     """
-    # Each waits for processes that it starts.
+    # Both wait for processes that they start.
     (function, runtimes), isolation = await asyncio.gather(
         asyncio.to_thread(with_runtime, function, settings), find_out(settings.sandbox)
     )
@@ -99,7 +99,7 @@ async def opened(
         if settings.sandbox == "auto" and chosen.driver.name != "jail":
             say(chosen.reason)
         code = function.code
-        # A jail of root's gives each instance a user of its own; in a user namespace it is the caller.
+        # Run by root, a jail gives each instance its own user; in a user namespace, the instance runs as the caller.
         if chosen.driver.name == "jail" and os.geteuid() == 0 and not local_code.others_may_read(code):
             code = local_code.copy_for_others(code, scratch / "code")
         directories = [code, *layers]
@@ -142,13 +142,13 @@ async def opened(
 
 
 def with_runtime(function: LocalFunction, settings: Settings) -> tuple[LocalFunction, Runtimes]:
-    """The function with the runtime that it is called under: its own, else the newest here that fits its source.
+    """The function with its runtime: its own, otherwise the newest available one that can run its source.
 
-    Raises `ConfigurationError` where that has no interpreter.
+    Raises `ConfigurationError` if no interpreter is available.
     """
     named = (function.runtime,) if function.runtime else local_code.runtimes_for(function.code, function.handler)
     for runtime in named:
-        # One after the other: each interpreter is run once for it, and the first will do.
+        # Checks one runtime at a time: looking up an interpreter runs it, and the first match is enough.
         runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), [runtime])
         if runtime in runtimes.found:
             return msgspec.structs.replace(function, runtime=runtime), runtimes
@@ -160,7 +160,7 @@ def with_runtime(function: LocalFunction, settings: Settings) -> tuple[LocalFunc
 
 
 class _Lent:
-    """The keys of the present call, for whatever role the engine asks."""
+    """The keys of the current call, whatever role the engine asks for."""
 
     def __init__(self) -> None:
         self.credentials = Credentials()

@@ -1,7 +1,7 @@
-"""A function of a local directory and a call of it, as `sesame invoke` describes them.
+"""A function in a local directory and a call of it, as described by `sesame invoke`.
 
-Used by `cli.invoke`, `cli.local` and `cli.kept`. Apart from what runs it, so that calling what is kept imports no
-engine.
+Used by `cli.invoke`, `cli.local` and `cli.kept`. Separate from the code that runs calls, so that calling a kept
+function does not import the engine.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sesame.model.invocation import Credentials
 
 
 class LocalFunction(msgspec.Struct, frozen=True, kw_only=True):
-    """The handler to call, and its limits. `code` is an absolute path; an empty `runtime` is chosen by the source."""
+    """The handler to call, and its limits. `code` is an absolute path; an empty `runtime` depends on the source."""
 
     code: Path
     handler: str
@@ -25,7 +25,7 @@ class LocalFunction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: its event, or with `http_params` the body of a request; and the keys that the function finds."""
+    """One call: its event, or with `http_params` the body of a request; and the keys passed to the function."""
 
     event: bytes
     http_params: dict[str, object] | None = None

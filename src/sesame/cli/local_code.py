@@ -1,6 +1,6 @@
-"""What a local call needs to know of a directory of code: whether a jail's user can read it, whether it has changed.
+"""Checks of a code directory for local calls: whether a jail's user can read it, and whether it has changed.
 
-Used by `cli.local` and `cli.kept`. Never writes into the directory.
+Used by `cli.local` and `cli.kept`. Never writes to the directory.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from sesame.model.errors import ConfigurationError
 OTHERS_MAY_READ, OTHERS_MAY_ENTER = 0o004, 0o005
 COPY_BYTES_MAX = 512 * 1024 * 1024
 FILES_MAX = 100_000
-# What no function imports, and what may be large.
+# Directories that no function imports, and that may be large.
 _LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", "sesame-data"})
 
 
 def others_may_read(code: Path) -> bool:
-    """Whether every file of the code can be read by a user who has no rights of its owner's."""
+    """Whether other users can read every file of the code."""
     if code.stat().st_mode & OTHERS_MAY_ENTER != OTHERS_MAY_ENTER:
         return False
     for path in _everything(code):
@@ -31,7 +31,7 @@ def others_may_read(code: Path) -> bool:
 
 
 def copy_for_others(code: Path, target: Path) -> Path:
-    """A copy that everybody may read. Raises `ConfigurationError` for code that is too large for that."""
+    """Makes a copy that everybody can read. Raises `ConfigurationError` if the code is too large."""
     _make(target)
     total = 0
     for path in _everything(code):
@@ -54,12 +54,12 @@ def copy_for_others(code: Path, target: Path) -> Path:
 
 def _make(folder: Path) -> None:
     folder.mkdir()
-    # Whatever the umask says.
+    # Sets the mode regardless of the umask.
     folder.chmod(0o755)
 
 
 def fingerprint(code: Path) -> str:
-    """Differs when a file of the code was written, added or removed."""
+    """Changes when a file of the code is written, added or removed."""
     known = hashlib.sha256()
     for path in _everything(code):
         found = path.lstat()
@@ -70,7 +70,7 @@ def fingerprint(code: Path) -> str:
 
 
 def runtimes_for(code: Path, handler: str) -> Sequence[str]:
-    """The runtimes that may run a handler for which none is named, the best first."""
+    """The runtimes that may run a handler without a named runtime, the best first."""
     source = code.joinpath(*handler.rpartition(".")[0].replace("/", ".").split(".")).with_suffix(".py")
     return ("python2.7",) if source.is_file() and folder.needs_python2(source) else folder.NEWEST_FIRST
 

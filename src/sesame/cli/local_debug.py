@@ -1,6 +1,6 @@
-"""Calls a handler of a local directory under a debugger: waits until one is attached, then makes the call.
+"""Calls a handler of a local directory under a debugger: waits until a client is attached, then makes the call.
 
-Used by `sesame invoke --debug`. The debugger is reached on this machine's loopback; nothing of it is left afterwards.
+Used by `sesame invoke --debug`. The debugger listens on this machine's loopback interface, and leaves nothing behind.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from sesame.settings import Settings
 
 
 async def run_debugged(function: LocalFunction, call: LocalCall, settings: Settings, port: int, say: Say) -> Outcome:
-    """As `local.run_local`, once a debugger is attached and has set its breakpoints."""
+    """Like `local.run_local`, after a debugger has attached and set its breakpoints."""
     async with local.opened(function, settings, say, sink=local.to_stderr, debug=True) as calls:
         debugging, target = calls.debugging, calls.target
         debugger = await debugging.start(target)

@@ -1,4 +1,4 @@
-"""Where lines of functions lie: in the built-in store, in the logstore that their service names, or in both.
+"""Finds where a function's log lines are: in the built-in store, in its service's logstore, or in both.
 
 Used by `sesame logs`.
 """
@@ -17,7 +17,7 @@ from sesame.store.logs.reader import Lines, LogReader, Query
 
 
 def reader_of(data_dir: DataDir) -> Lines:
-    """Of the built-in store; of the logstores where that is not there, because a Sesame keeps nothing in it."""
+    """Reads the built-in store; the logstores if it does not exist because Sesame keeps no lines in it."""
     if data_dir.logs.exists() or not data_dir.logstores.exists():
         return LogReader(data_dir.logs)
     output.note("The built-in store keeps no lines here (--log-retention-days): these are from the logstores.")
@@ -25,7 +25,7 @@ def reader_of(data_dir: DataDir) -> Lines:
 
 
 def reader_of_call(data_dir: DataDir, reader: Lines, request_id: str) -> Lines:
-    """The logstores for a call of which the built-in store keeps nothing any more, else the reader."""
+    """Reads the logstores for a call of which the built-in store has no lines any more; otherwise returns `reader`."""
     if isinstance(reader, LogReader) and not reader.read(Query(request_id=request_id, limit=1)):
         elsewhere = FunctionLines(data_dir.logstores)
         if elsewhere.read_on(Query(request_id=request_id, limit=1))[0]:
@@ -34,7 +34,7 @@ def reader_of_call(data_dir: DataDir, reader: Lines, request_id: str) -> Lines:
 
 
 def reader_of_function(data_dir: DataDir, reader: Lines, query: Query) -> Lines:
-    """The logstores too, from where the lines of the function that the query names begin there."""
+    """Continues with the logstores from the time of the function's first line there; `reader` alone if there is none."""
     if not isinstance(reader, LogReader) or query.service is None or query.function is None:
         return reader
     logstores = FunctionLines(data_dir.logstores)
@@ -47,15 +47,15 @@ def reader_of_function(data_dir: DataDir, reader: Lines, query: Query) -> Lines:
 
 
 def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str | None) -> bool:
-    """Says on stderr in which logstore the lines of a service's functions are, or why they are in none.
+    """Prints to stderr which logstore has the lines of a service's functions, or why none has.
 
-    Whether they may be written there only a server knows; it is asked if one runs. Returns whether they are in a
-    logstore, as far as that is known.
+    Only a server knows whether it may write to the logstore, so a running one is asked. Returns whether the lines are
+    in a logstore, as far as that is known.
     """
     spoken = spoken_owner(service)
     named = reader.logstore_of(service) if isinstance(reader, LogReader) else None
     if isinstance(reader, LogReader) and named is None:
-        # None as well where the store keeps nothing of the service any more.
+        # Also None if the store has no lines of the service any more.
         return all(service != each for each, _function in reader.functions())
     if data_dir.running() is None:
         if named is not None:

@@ -1,6 +1,6 @@
-"""`sesame logs`: prints a function's log lines with time and request id, those that a search finds, or what SQL counts.
+"""`sesame logs`: prints a function's log lines with time and request id, all or those matching a search; or runs SQL.
 
-Reads files of the data directory, so it works whether Sesame runs or not. Changes nothing.
+Reads the data directory's files, so it works whether or not Sesame runs. Changes nothing.
 """
 
 import collections
@@ -32,9 +32,9 @@ FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-# A line as it is printed.
+# Formats a line for printing.
 Form = Callable[[LogLine], str]
-# Picks lines of those that were read.
+# Selects from the lines that were read.
 Pick = Callable[[Sequence[LogLine]], Sequence[LogLine]]
 
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
@@ -65,7 +65,7 @@ def logs(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Prints what FUNCTION has written: time, request id, line. With -r the call says which function it was."""
+    """Prints the output of FUNCTION: time, request id, line. With -r, the call determines the function."""
     if function is None and request_id is None:
         raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
     if sql is not None and (follow or lines is not None):
@@ -116,7 +116,7 @@ def _all(lines: Sequence[LogLine]) -> Sequence[LogLine]:
 
 
 def _matching(search: str) -> Pick:
-    # Loaded only for a query: DuckDB and sqlglot take a second.
+    # Imported late: DuckDB and sqlglot take a second, and only a query needs them.
     from sesame.store.logs.line_queries import Matching
 
     return Matching(search, time.time()).of
@@ -135,9 +135,9 @@ def _print_table(reader: Lines, query: Query, text: str, *, as_json: bool) -> No
 
 
 def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> tuple[dict[str, str | None], bool]:
-    """What a query says of `service/function[:qualifier]`, or of `service.qualifier/function` as the API writes it.
+    """The query's fields for `service/function[:qualifier]`, or `service.qualifier/function` as in the API's paths.
 
-    And whether its lines are in a logstore, as far as that is known.
+    Also returns whether its lines are in a logstore, as far as that is known.
     """
     written = True
     path, slash, name = function.rpartition("/")
@@ -145,7 +145,7 @@ def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> 
     name, _colon, after = name.partition(":")
     qualifier = after or qualifier
     if service and "/" not in path:
-        # First: it may say why there are no lines.
+        # Comes first, since it may explain why there are no lines.
         written = tell_logstore(data_dir, reader, service, qualifier)
     elsewhere = FunctionLines(data_dir.logstores) if isinstance(reader, LogReader) else None
     wanted = function if "/" in path else f"{service}{slash}{name}"
@@ -156,9 +156,9 @@ def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> 
 
 
 def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
-    """The directory whose logs are read. Raises `ConfigurationError` where the environment names another server.
+    """The directory whose logs are read. Raises `ConfigurationError` if the environment names another server.
 
-    Logs are read from the file, not from a server, so `FC_ENDPOINT` alone cannot say whose they are.
+    Logs are read from files instead of a server, so `FC_ENDPOINT` alone cannot select them.
     """
     data_dir = DataDir(path) if by_flag else server.directory(path)
     data_dir.refuse_file()
@@ -175,10 +175,10 @@ def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
 
 
 def find(reader: Lines, wanted: str, elsewhere: Lines | None = None, *, follow: bool) -> tuple[str | None, str]:
-    """The service and the function that `wanted` names; no service if the function has no lines yet.
+    """Finds the service and the function named by `wanted`; no service if the function has no lines yet.
 
-    It is looked for `elsewhere` if the reader has no lines of it. Raises `ConfigurationError` for a function without
-    lines, unless `follow`, and for a name that several services have.
+    Searches `elsewhere` if the reader has none of its lines. Raises `ConfigurationError` for a function without lines,
+    unless `follow`, and for a name used in several services.
     """
     service, slash, name = wanted.rpartition("/")
     if not name or "/" in service or (slash and not service):
@@ -205,7 +205,7 @@ def _named_so(known: Sequence[tuple[str, str]], service: str, name: str) -> list
 
 
 def since_time(text: str, now: float) -> float:
-    """As `time_of`, of a time that has been."""
+    """Like `time_of`, for a time in the past."""
     when = time_of(text, now, "--since")
     if when > now:
         raise ConfigurationError(f"--since '{text}' is in the future")
@@ -213,7 +213,7 @@ def since_time(text: str, now: float) -> float:
 
 
 def time_of(text: str, now: float, option: str) -> float:
-    """Seconds since 1970 from `10m` and the like, or from an ISO time, in UTC unless it says otherwise."""
+    """Parses a time such as `10m` ago, or an ISO time, by default in UTC; returns Unix seconds."""
     if ago := _AGO.fullmatch(text):
         return max(now - int(ago[1]) * UNITS_S[ago[2]], 0.0)
     try:
@@ -229,7 +229,7 @@ def time_of(text: str, now: float, option: str) -> float:
 
 
 def print_all(reader: Lines, query: Query, form: Form | None = None, pick: Pick = _all) -> tuple[int, int]:
-    """Prints every matching line, page by page; returns their number and the id after which to continue."""
+    """Prints every matching line, page by page; returns how many, and the id after which to continue."""
     count, last = 0, query.after_id
     while True:
         lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
@@ -241,7 +241,7 @@ def print_all(reader: Lines, query: Query, form: Form | None = None, pick: Pick 
 
 
 def print_last(reader: Lines, query: Query, most: int, form: Form, pick: Pick) -> tuple[int, int]:
-    """As `print_all`, of the last ones alone, once all were looked at; the number is that of all."""
+    """Like `print_all`, but reads all and prints only the last lines; returns the number of all."""
     count, last = 0, query.after_id
     kept: collections.deque[LogLine] = collections.deque(maxlen=most)
     while True:
@@ -262,25 +262,25 @@ def print_on(
     pick: Pick = _all,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Prints new lines as they arrive; ends only by an exception."""
+    """Prints new lines as they arrive, until an exception ends it."""
     while True:
         wait(FOLLOW_EVERY_S)
         _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last), form, pick)
 
 
 def line_of(line: LogLine, *, terminal: bool) -> str:
-    """The line as printed. On a terminal control characters are shown escaped, so that they have no effect."""
+    """Formats a line. On a terminal, control characters are escaped, so that they have no effect."""
     text = output.harmless(line.text) if terminal else line.text
     return f"{_time_of(line)} {line.request_id or '-'} {text}"
 
 
 def shown_line(line: LogLine) -> str:
-    """The line as this standard output takes it."""
+    """Formats a line for the current standard output."""
     return line_of(line, terminal=sys.stdout.isatty())
 
 
 def json_line_of(line: LogLine) -> str:
-    """The line as one JSON object. A line without a request, a function's version or a qualifier has "" there."""
+    """Formats a line as one JSON object. Lines without request, function version or qualifier have "" for these."""
     told = {
         "time": _time_of(line),
         "requestId": line.request_id,

@@ -1,6 +1,6 @@
 """The command `sesame`: the group of all commands.
 
-Called by `sesame.__main__`. Knows where the commands are, not what they do.
+Called by `sesame.__main__`. Knows where the commands are, but not what they do.
 """
 
 import builtins
@@ -16,8 +16,8 @@ from click.shell_completion import CompletionItem
 from sesame.cli import importing, json_option
 from sesame.cli.completing import COMPLETE_VARIABLE, complete
 
-# Where each command lives, and its line in the help. A command's module is imported when it is asked for, so that
-# `sesame env` does not wait for what `sesame start` needs.
+# Each command's module and its line in the help. Modules are imported on use, so that `sesame env` does not wait for
+# what `sesame start` imports.
 COMMANDS = {
     "start": ("sesame.cli.start", "Starts Sesame."),
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
@@ -56,7 +56,7 @@ COMMANDS = {
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
-# Those that other programs run, and that the help does not name.
+# Commands run by other programs, which the help omits.
 UNLISTED = {"node": "sesame.cli.node"}
 # Commands that run a server.
 SERVING = frozenset({"start", "dev", "node"})
@@ -65,7 +65,7 @@ JSON_ASKED = "sesame.json"
 
 
 class Commands(click.Group):
-    """A group whose commands are imported one at a time."""
+    """A group that imports a command's module when it is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -74,7 +74,7 @@ class Commands(click.Group):
         where = UNLISTED.get(name) or COMMANDS.get(name, ("", ""))[0]
         if not where:
             return None
-        # Python's own words cannot name a function, and built-in names should not.
+        # Functions cannot have the names of Python's keywords, and should not have those of built-ins.
         attribute = f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
         with importing.without_collection():
             if name in SERVING:
@@ -88,17 +88,17 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_module, line) in COMMANDS.items()])
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names and lines of the table: click's own would import every command."""
+        """Completes names with the table's help lines: click's own method would import every command."""
         named = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
         return named + click.Command.shell_complete(self, context, incomplete)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        # Seen before the options are parsed, so that what is wrong with them is reported as JSON too.
+        # Checked before parsing, so that errors in the options are reported as JSON too.
         context.meta[JSON_ASKED] = json_option.FLAG in args
         return super().parse_args(context, args)
 
     def invoke(self, context: click.Context) -> Any:
-        """Runs the command. What goes wrong is wrapped where the command line asked for JSON."""
+        """Runs the command; wraps its errors if the command line asked for JSON."""
         try:
             return super().invoke(context)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -106,7 +106,7 @@ class Commands(click.Group):
         except Exception as error:
             if not context.meta[JSON_ASKED]:
                 raise
-            # Needed for mistakes alone.
+            # Imported late: only errors need it.
             from sesame.cli import ending
 
             raise ending.InJson(error) from error
@@ -115,7 +115,7 @@ class Commands(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in {*COMMANDS, *UNLISTED}:
-            # Needed for mistakes alone.
+            # Imported late: only errors need it.
             import difflib
 
             from sesame.cli import output
@@ -151,10 +151,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs a command and exits with its code; or completes a command line, where a shell asks for that."""
+    """Runs a command and exits with its code; or completes a command line if a shell asks for that."""
     if COMPLETE_VARIABLE in os.environ:
         sys.exit(complete(cli))
-    # What printing needs; completing a command line needs none of it, and is to be fast.
+    # Imported late: completing a command line, which must be fast, prints nothing.
     from sesame.cli import ending
 
     sys.exit(ending.run(lambda: cli.main(prog_name="sesame", standalone_mode=False)))

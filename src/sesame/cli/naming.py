@@ -1,6 +1,6 @@
 """How commands name things: `service/function`, `service/function:qualifier`, `NAME=VALUE`.
 
-Used by every command that takes such an argument.
+Used by every command with such an argument.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ class FunctionName(msgspec.Struct, frozen=True):
 
     @property
     def qualified_service(self) -> str:
-        """As the API's paths name it: `service` or `service.qualifier`."""
+        """The form in the API's paths: `service` or `service.qualifier`."""
         return f"{self.service}.{self.qualifier}" if self.qualifier else self.service
 
 
 def function_name(text: str) -> FunctionName:
-    """Reads `service/function[:qualifier]`; also `service.qualifier/function`, as the API's paths have it.
+    """Parses `service/function[:qualifier]`; also `service.qualifier/function`, as in the API's paths.
 
-    A name without a slash is that of a function without a service (FC 3.0).
+    A name without a slash means a function without a service (FC 3.0).
     """
     if "/" not in text:
         alone, colon, qualifier = text.partition(":")
@@ -46,7 +46,7 @@ def function_name(text: str) -> FunctionName:
 
 
 def service_and_function(text: str) -> tuple[str | None, str]:
-    """Reads `service/function`, or a function's name alone."""
+    """Parses `service/function`, or a function's name alone."""
     if "/" not in text:
         return None, text
     found = function_name(text)
@@ -56,7 +56,7 @@ def service_and_function(text: str) -> tuple[str | None, str]:
 
 
 def pairs(given: Iterable[str], flag: str) -> dict[str, str]:
-    """Reads `NAME=VALUE` texts."""
+    """Parses `NAME=VALUE` arguments."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -32,7 +32,7 @@ FALLBACK = "python3.10"
 def new(folder: Path, kind: str, runtime: str | None, as_json: bool) -> None:
     """Starts a project in the folder NAME (default: this one): a function with its s.yaml, a test and a README.
 
-    Nothing is overwritten. The service is called as the folder is.
+    Never overwrites files. The service gets the folder's name.
     """
     made = project.make(project.Wanted(folder, kind, runtime or _newest_here()))
     if as_json:
@@ -45,6 +45,6 @@ def new(folder: Path, kind: str, runtime: str | None, as_json: bool) -> None:
 
 
 def _newest_here() -> str:
-    """POLICY: never 2.7 unasked; where nothing is found, one that every current machine can have."""
+    """POLICY: never 2.7 unless requested; if no interpreter is found, a runtime that every current machine can have."""
     here = [name for name in discover() if name != OLD]
     return here[-1] if here else FALLBACK

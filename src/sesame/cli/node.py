@@ -1,6 +1,6 @@
-"""`sesame node`: runs one machine of a cluster, in the foreground, until SIGTERM or SIGINT.
+"""`sesame node`: runs one machine of a cluster in the foreground, until SIGTERM or SIGINT.
 
-Run by what places a cluster on its machines; `_node` has what a node adds to a follower and to a writer.
+Run by the component that places a cluster on its machines; `_node` extends a follower and a writer to a node.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from sesame.settings import TABLE, Settings
 
 # The candidate, which becomes the writer, and the follower.
 PROCESSES = 2
-# The process that it is for, and the name that the node had in it.
+# The process id for which it is set, and the node's name in that process.
 STARTED_AS = "SESAME_NODE_STARTED_AS"
 _FIELDS = {
     "port": "fc", "https_port": "fc_https", "oss_port": "oss", "sls_port": "sls", "sts_port": "sts",
@@ -72,7 +72,7 @@ def node(
     """Runs this machine as a node of a cluster."""
     settings = settle(flags)
     if tell:
-        # Of an upgrade alone.
+        # Imported late: only an upgrade needs it.
         from sesame.cli.node_installed import installed
         from sesame.cli.startable import check_node
 
@@ -83,7 +83,7 @@ def node(
     cluster_needs.require_name(node)
     cluster_needs.require_address(node_address)
     key = read_key(cluster_key_file or settings.data_dir / KEY_FILE)
-    # As early as can be: another one may be installed at any time.
+    # As early as possible: another version may be installed at any time.
     build = build_of()
     lock = DataDir(settings.data_dir).lock_for_node()
     own_log.configure()
@@ -102,7 +102,7 @@ def node(
     output.note(f"Starting node {this.name}, at {this.address(_node.AGENT_PORT)} for other nodes …")
 
     def run(place: Place) -> int:
-        # The data directory is the supervisor's.
+        # The supervisor owns the data directory.
         os.close(lock)
         return ending.run(lambda: _be(settings, this, place))
 
@@ -118,7 +118,7 @@ def node(
 
 
 def _name(node: str) -> str:
-    """New with each start; the same where the program starts anew in its process, of which nothing is left then."""
+    """A new name for each start; the same name if the program restarts inside its process."""
     pid, _, kept = os.environ.get(STARTED_AS, "").partition(":")
     name = kept if pid == str(os.getpid()) else f"{node}-{secrets.token_hex(4)}"
     os.environ[STARTED_AS] = f"{os.getpid()}:{name}"
@@ -126,7 +126,7 @@ def _name(node: str) -> str:
 
 
 def _be(settings: Settings, this: _node.Node, place: Place) -> int:
-    """The life of one of the node's processes."""
+    """Runs one of the node's processes until it ends; returns the exit code."""
     clocks = SystemClocks()
     try:
         if place.is_writer:
@@ -148,7 +148,7 @@ async def _follow(settings: Settings, this: _node.Node, place: Place, clocks: Sy
 
 
 def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[str, str]:
-    """By the fields of `data_dir.Endpoints`, of what listens by the names of `_endpoints.addresses`."""
+    """The URLs of the listening sockets, by field of `data_dir.Endpoints`. Keys are as in `_endpoints.addresses`."""
     named = {TABLE[setting].flag: field for setting, field in _FIELDS.items()}
     urls: dict[str, str] = {}
     for name, (host, _port) in addresses(settings).items():
@@ -156,7 +156,7 @@ def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[st
         if flag in named:
             urls[named[flag]] = f"{url.partition(':')[0]}://{text_of(host, listening[name].getsockname()[1])}"
     if "metrics" in urls:
-        # Most nodes have none.
+        # Imported late: most nodes serve no metrics.
         from sesame.metrics.endpoint import PATH
 
         urls["metrics"] += PATH.decode()

@@ -1,6 +1,6 @@
-"""`sesame node --tell`: what is installed by now, and whether a node could be started again with it.
+"""`sesame node --tell`: prints which version is now installed, and whether a node could restart with it.
 
-Asked on each machine before a cluster is upgraded (`on_ray.upgrading`). Changes nothing.
+Run on each machine before a cluster is upgraded (`on_ray.upgrading`). Changes nothing.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ from sesame.store.sql.migrate import known_migrations, revision_of
 
 
 def installed(database: str | None, check: Callable[[], None]) -> Installed:
-    """`check` raises `SesameError` for what would be refused."""
+    """`check` raises `SesameError` if a start would be refused."""
     problem = stands_at = ""
     try:
         check()

@@ -1,6 +1,6 @@
-"""Turns the table of settings into command-line options, so that no flag is spelled twice.
+"""Turns the table of settings into command-line options, so that each flag is defined once.
 
-Used by the commands that take settings. Holds no setting of its own.
+Used by the commands that accept settings. Defines no setting itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ CONFIG_OPTION = "config"
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Adds `--config` and an option for each named setting (all when none is named); absent ones arrive as None."""
+    """Adds `--config` and an option for each named setting (all if none is named); options not given arrive as None."""
 
     def decorate(command: Command) -> Command:
         for name in reversed(names or tuple(name for name, row in settings.TABLE.items() if row.flag)):
@@ -31,13 +31,13 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
 
 
 def settle(flags: Mapping[str, Any]) -> settings.Settings:
-    """The settings of a command that was decorated by `with_settings`, given its keyword arguments."""
+    """The settings of a command decorated by `with_settings`, from its keyword arguments."""
     known = {name: value for name, value in flags.items() if name in settings.TABLE}
     return settings.load(known, config_file=flags.get(CONFIG_OPTION))
 
 
 def refuse_given(names: Iterable[str], why: str) -> None:
-    """Refuses those of the running command's options that were given and would have no effect."""
+    """Refuses options of the running command that were given but would have no effect."""
     context = click.get_current_context()
     given = [
         next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
@@ -49,7 +49,7 @@ def refuse_given(names: Iterable[str], why: str) -> None:
 
 
 def _option(setting: settings.Setting) -> Callable[[Command], Command]:
-    # Paths stay text here: `settings` refuses an empty one, which `click.Path` takes for the working directory.
+    # Paths stay text: `settings` refuses an empty path, which `click.Path` takes for the working directory.
     kinds: dict[Any, Any] = {int: int, int | None: int, float: float}
     kind = kinds.get(setting.kind, str)
     if setting.name in settings.CHOICES:

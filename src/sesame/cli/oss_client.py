@@ -1,6 +1,6 @@
-"""A client of object storage for the command line: V1 signatures, whole objects streamed from and to files.
+"""A client of object storage for the command line: uses V1 signatures, and streams whole objects from and to files.
 
-Used by `sesame buckets`. Knows object storage as any customer does: by its address and an access key.
+Used by `sesame buckets`. Like any customer, it knows only the address and an access key.
 """
 
 import email.utils
@@ -31,7 +31,7 @@ _NEXT_STEPS = {
 
 
 class OssRefused(SesameError):
-    """Object storage refused a request: its code, message, status and request id."""
+    """Object storage refused a request. Has its code, message, status and request id."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class OssClient:
-    """Path-style addresses, as `http://127.0.0.1:PORT/bucket/key`."""
+    """Uses path-style addresses, such as `http://127.0.0.1:PORT/bucket/key`."""
 
     def __init__(self, endpoint: str, key: Key) -> None:
         self._endpoint = endpoint
@@ -58,7 +58,7 @@ class OssClient:
         self._document("PUT", bucket, "", {})
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Entry]:
-        """Every object whose key begins so, in order of key."""
+        """Yields every object whose key starts with `prefix`, sorted by key."""
         token = ""
         while True:
             query = {"list-type": "2", "prefix": prefix, "max-keys": "1000"}

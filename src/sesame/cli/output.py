@@ -1,7 +1,7 @@
-"""What the commands print with: one console for results, one for everything else, and the way errors look.
+"""Printing for commands: one console for results, one for everything else, and the format of errors.
 
-Used by every command. Results go to stdout; notes, progress and errors go to stderr.
-Never prints a traceback for what can be expected to go wrong.
+Used by every command. Results go to stdout; notes, progress and errors go to stderr. Never prints a traceback for an
+expected error.
 """
 
 import base64
@@ -20,7 +20,7 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What could move the cursor or change the terminal; a tab may stay.
+# Characters that could move the cursor or change the terminal, except tabs.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
@@ -33,15 +33,15 @@ def __getattr__(name: str) -> "Console":
 
 @functools.cache
 def _console(*, stderr: bool) -> "Console":
-    # Imported with the first line that is printed: the completion of a command line prints none and must be fast.
+    # Imported late: completing a command line, which must be fast, prints nothing.
     from rich.console import Console
 
-    # Without emoji: an ARN such as `acs:fc:cn:…` holds what would be taken for the name of one.
+    # Without emoji codes: rich would replace parts of ARNs such as `acs:fc:cn:…`.
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def own_name() -> str:
-    """How this command is called from here: by its name where that is found, else by its path."""
+    """The command to type: `sesame` if PATH has this installation, otherwise its path."""
     beside = Path(sys.executable).with_name("sesame")
     found = shutil.which("sesame")
     if not beside.exists() or (found is not None and Path(found).samefile(beside)):
@@ -63,20 +63,20 @@ def note(message: str) -> None:
 
 
 def harmless(line: str) -> str:
-    """A line for a terminal: its control characters show as what they are and do nothing."""
+    """Makes a line safe for a terminal by escaping control characters."""
     if line.isprintable():
         return line
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
 
 
 def log(data: bytes) -> None:
-    """Writes what a function writes to stderr as it comes."""
+    """Writes a function's output to stderr immediately."""
     sys.stderr.buffer.write(data.replace(b"\r\n", b"\n"))
     sys.stderr.buffer.flush()
 
 
 def log_tail(tail: bytes) -> None:
-    """Writes the end of a function's log to stderr: as it is, or line by line harmless on a terminal."""
+    """Writes a function's log tail to stderr; on a terminal with control characters escaped."""
     if not sys.stderr.isatty():
         sys.stderr.buffer.write(tail.replace(b"\r\n", b"\n"))
     else:
@@ -86,7 +86,7 @@ def log_tail(tail: bytes) -> None:
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Lines of columns that also a pipe or a narrow terminal gets unbroken."""
+    """Aligns columns without wrapping, even for pipes and narrow terminals."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -98,7 +98,7 @@ def json_document(document: object) -> None:
 
 
 def json_value(payload: bytes) -> Any:
-    """A payload within a JSON document: its value where it is JSON, else its text, else `{"base64": …}`."""
+    """A payload as a value in a JSON document: decoded JSON, otherwise text, otherwise `{"base64": …}`."""
     try:
         return msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -110,14 +110,14 @@ def json_value(payload: bytes) -> Any:
 
 
 def json_error(message: str, **known: str | int) -> None:
-    """Writes `{"error": {"message": …}}` to stderr, in one line after whatever notes stand there."""
-    # It may repeat an argument or a file name that is no UTF-8.
+    """Writes `{"error": {"message": …}}` to stderr as one line, after any notes."""
+    # The message may contain an argument or a file name that is not valid UTF-8.
     told = {"message": message.encode("utf-8", "backslashreplace").decode(), **known}
     sys.stderr.write(msgspec.json.encode({"error": told}).decode() + "\n")
 
 
 def result(payload: bytes) -> None:
-    """Writes a function's answer to stdout as it is; a terminal gets a closing newline."""
+    """Writes a function's answer to stdout unchanged; on a terminal with a final newline."""
     sys.stdout.buffer.write(payload)
     if sys.stdout.isatty() and not payload.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
@@ -126,7 +126,7 @@ def result(payload: bytes) -> None:
 
 @contextmanager
 def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Says what takes long: a spinner on a terminal, one line elsewhere (none when `quiet`)."""
+    """Announces slow work: a spinner on a terminal, otherwise one line (none if `quiet`)."""
     notes = _console(stderr=True)
     if notes.is_terminal:
         from rich.markup import escape

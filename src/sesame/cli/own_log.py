@@ -1,6 +1,6 @@
-"""Sesame's own log, as `sesame start` writes it: lines on stderr.
+"""Sesame's own log for `sesame start`: lines on stderr.
 
-Never shows the values of variables in a traceback: they may be secrets.
+Never prints the values of variables in a traceback, which may be secrets.
 """
 
 import logging
@@ -13,7 +13,7 @@ from sesame.model.full_disk import NEXT_STEP, full_disk_in
 
 
 def configure() -> None:
-    """Sets up logging for the whole process; warnings of libraries go the same way."""
+    """Configures logging for the whole process, including warnings from libraries."""
     colors = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -29,7 +29,7 @@ def configure() -> None:
 
 
 def _shorten_full_disks(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A full disk is no defect of the code: log one line with the next step instead of a traceback for each request."""
+    """Logs one line with the next step instead of a traceback for each request: a full disk is not a bug."""
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()[1]

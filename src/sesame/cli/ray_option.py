@@ -1,4 +1,4 @@
-"""The option `--ray-address` of the commands of a cluster that runs."""
+"""The `--ray-address` option of the commands for a running cluster."""
 
 import click
 
