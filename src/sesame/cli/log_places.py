@@ -34,7 +34,7 @@ def reader_of_call(data_dir: DataDir, reader: Lines, request_id: str) -> Lines:
 
 
 def reader_of_function(data_dir: DataDir, reader: Lines, query: Query) -> Lines:
-    """Continues with the logstores from the time of the function's first line there; `reader` alone if there is none."""
+    """Continues with the logstores from the time of the function's first line there, if there is one."""
     if not isinstance(reader, LogReader) or query.service is None or query.function is None:
         return reader
     logstores = FunctionLines(data_dir.logstores)

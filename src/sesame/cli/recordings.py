@@ -1,6 +1,6 @@
-"""`sesame record`: which calls are recorded, and the recordings. `sesame replay`: runs a recorded call again.
+"""`sesame record`: sets which calls are recorded, and lists recordings. `sesame replay`: runs a recorded call again.
 
-Both ask the server; a replay runs there, in a sandbox of its own.
+Both ask the server, which also runs replays, in separate sandboxes.
 """
 
 import base64
@@ -26,7 +26,7 @@ REPLAY_TIMEOUT_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 
 @click.group()
 def record() -> None:
-    """Says which calls are recorded, and lists, shows and deletes recordings."""
+    """Sets which calls are recorded, and lists, shows and deletes recordings."""
 
 
 @record.command("set")
@@ -34,7 +34,7 @@ def record() -> None:
 @click.argument("mode", type=click.Choice(MODES))
 @at_server
 def set_mode(session: Session, name: str, mode: str) -> None:
-    """Records none, failed or all calls of a function from now on; `server` leaves it to the server's --record."""
+    """Records none, failed or all calls of a function from now on; `server` applies the server's --record."""
     session.announce(f"Recording {name}")
     path = _recording_path(naming.function_name(name))
     found = session.client.ask("PUT", path, {"mode": mode})
@@ -45,7 +45,7 @@ def set_mode(session: Session, name: str, mode: str) -> None:
 @click.argument("name", metavar="SERVICE/FUNCTION", shell_complete=completing.functions)
 @at_server
 def get_mode(session: Session, name: str) -> None:
-    """Which calls of a function are recorded."""
+    """Shows which calls of a function are recorded."""
     session.announce(f"Recording of {name}")
     found = session.client.ask("GET", _recording_path(naming.function_name(name)))
     session.show(found, lambda: iter([f"{name}  {_mode(found)}"]))
@@ -56,7 +56,7 @@ def get_mode(session: Session, name: str) -> None:
 @click.option("-n", "--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @at_server
 def list_recordings(session: Session, name: str | None, last: int) -> None:
-    """Recorded calls, the newest first."""
+    """Lists recorded calls, the newest first."""
     session.announce("Listing recordings")
     pages = session.client.pages(f"{RECORDINGS}?{_query(name)}", "recordings")
     found = [each for each, _number in zip(pages, range(last), strict=False)]
@@ -67,7 +67,7 @@ def list_recordings(session: Session, name: str | None, last: int) -> None:
 @click.argument("request_id")
 @at_server
 def show_recording(session: Session, request_id: str) -> None:
-    """One recorded call: event, environment's names, code, outcome, log."""
+    """Shows one recorded call: event, names of environment variables, code, outcome, log."""
     session.announce(f"Showing {request_id}")
     found = session.client.ask("GET", f"{RECORDINGS}/{quoted(request_id)}")
     session.show(found, lambda: _whole(found))
@@ -78,7 +78,7 @@ def show_recording(session: Session, request_id: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Of all functions.")
 @at_server
 def delete_recordings(session: Session, name: str | None, everything: bool) -> None:
-    """Deletes the recordings of a function, or all."""
+    """Deletes the recordings of a function, or all recordings."""
     if (name is None) == (not everything):
         raise click.UsageError("name a SERVICE/FUNCTION, or give --all")
     session.announce("Deleting recordings")
@@ -95,9 +95,9 @@ def delete_recordings(session: Session, name: str | None, everything: bool) -> N
 )  # fmt: skip
 @at_server
 def replay(session: Session, request_id: str, runtime: str | None, code: Path | None) -> None:
-    """Runs a recorded call again, on the server and in a sandbox of its own, and shows what differs.
+    """Runs a recorded call again, on the server in a separate sandbox, and shows what differs.
 
-    What the call did to other systems it does again. Exits with 1 where result, error or log differ.
+    Side effects on other systems occur again. Exits with 1 if result, error or log differ.
     """
     session.announce(f"Replaying {request_id}")
     document: dict[str, Any] = {"runtime": runtime} if runtime else {}
@@ -137,7 +137,7 @@ def _replayed(
 
 
 def _context(found: dict[str, Any]) -> Iterator[str]:
-    """What else was not as it was, which may be why the call ended otherwise."""
+    """Other conditions that have changed since, which may explain a different outcome."""
     recorded = found["recorded"]
     for name in found["missing"]:
         yield f"the function has no variable {name} now: it was not set"
@@ -151,7 +151,7 @@ def _context(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _archive(folder: Path) -> bytes:
-    # Needed for --code alone.
+    # Imported late: only --code needs it.
     from sesame.deploy.archive import packed
     from sesame.deploy.folder import ignore_file
     from sesame.deploy.project import Code, left_out

@@ -1,6 +1,6 @@
-"""`sesame restart` and `sesame upgrade`: the running Sesame starts again in its place, without a call that fails.
+"""`sesame restart` and `sesame upgrade`: restart the running Sesame in place, without failing any call.
 
-Sends a signal, and waits until `endpoints.json` tells of the next start. What is done is in `cli.start`.
+Sends a signal, and waits until `endpoints.json` describes the new start. `cli.start` performs the restart.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from sesame.data_dir import DataDir, Endpoints, lives
 from sesame.model.errors import ConfigurationError
 
 LOOK_EVERY_S = 0.05
-# A start may take as long as a migration does. Where several agents run, one that cannot start is tried for ever.
+# A start may take as long as a migration. With several agents, one that cannot start is retried forever.
 AWAY_MAX_S = 600.0
-# Of a Sesame that did not say yet which it is.
+# A Sesame that does not report its version yet.
 UNKNOWN = "an older version"
 
 
@@ -30,9 +30,9 @@ UNKNOWN = "an older version"
 @with_json
 @with_settings("data_dir")
 def restart(as_json: bool, **flags: Any) -> None:
-    """Has the Sesame that runs on the data directory start again, with what is installed and set by now.
+    """Restarts the Sesame that runs on the data directory, with the version and settings now in place.
 
-    Calls that run have `drain_s` to end. Those that come meanwhile wait, and connections stay open.
+    Running calls have `drain_s` to end. New calls wait, and connections stay open.
     """
     _replace(_running(flags), as_json=as_json)
 
@@ -41,10 +41,10 @@ def restart(as_json: bool, **flags: Any) -> None:
 @with_json
 @with_settings("data_dir")
 def upgrade(as_json: bool, **flags: Any) -> None:
-    """Has what is installed by now take the place of the Sesame that runs on the data directory.
+    """Replaces the Sesame that runs on the data directory by the version now installed.
 
-    As `sesame restart`, but only where both are of one installation. Several agents are replaced one by one. What
-    cannot start is refused, and what runs goes on.
+    Like `sesame restart`, but only within one installation. Several agents are replaced one by one. If the new version
+    cannot start, the command fails and the running one continues.
     """
     data_dir, before = _running(flags)
     if before.environment not in ("", ENVIRONMENT):
@@ -70,7 +70,7 @@ def _replace(running: tuple[DataDir, Endpoints], *, as_json: bool) -> None:
     data_dir, before = running
     began = time.monotonic()
     try:
-        # One that ends in this moment is found to have ended by `_wait`.
+        # If the process ends at this moment, `_wait` notices it.
         with contextlib.suppress(ProcessLookupError):
             os.kill(before.pid, ASKS)
     except PermissionError as error:

@@ -1,7 +1,7 @@
-"""Carries what a restarting Sesame hands over through an `exec`: the process stays, its program begins anew.
+"""Carries the state of a restarting Sesame through an `exec`, which replaces the program but keeps the process.
 
-Used by `sesame start`. The process keeps its number, so whoever started it (a shell, systemd, a container) notices
-nothing. New code and new settings hold from then on.
+Used by `sesame start`. The process id stays the same, so whoever started it (a shell, systemd, a container) notices
+nothing. The new program uses the current code and settings.
 """
 
 import asyncio
@@ -19,27 +19,27 @@ from sesame.http.handover import Handed, Handover
 from sesame.timed_programs import kill_group
 
 TRIAL = "sesame.cli.trial"
-# A busy machine takes some ten seconds to load it where no bytecode is kept.
+# Without cached bytecode, a busy machine takes about ten seconds to load the program.
 TRIAL_TIMEOUT_S = 120.0
 _RUN = (
     "import importlib, json, sys; sys.path[:0] = json.loads(sys.argv[2]); "
     "importlib.import_module(sys.argv[1]).run(json.loads(sys.argv[3]))"
 )
-# As of `cli.trial`, which is of the version that is installed by now.
+# The exit code of `cli.trial` for a refusal, in the version now installed.
 _REFUSES = 4
 _NEXT = "; mend the installation, and restart again"
 LATE = f"what is installed did not load within {TRIAL_TIMEOUT_S:g} s{_NEXT}"
 
-# What `sesame restart` sends. Not SIGHUP, which a terminal sends when it is closed.
+# The signal sent by `sesame restart`. Not SIGHUP, which a closing terminal sends.
 ASKS = signal.SIGUSR2
-# The process that it is for, and the descriptor of the file.
+# Holds the process id for which it is set, and the file descriptor.
 VARIABLE = "SESAME_HANDED_OVER"
-# The same from a supervisor of several agents.
+# The same for a supervisor of several agents.
 AGENTS_KEPT = "SESAME_KEPT_AGENTS"
 
 
 def received() -> Handover:
-    """What the program before this one, in the same process, has handed over; empty where there was none."""
+    """The state handed over by the previous program in this process; empty if there was none."""
     pid, _, fd = os.environ.pop(VARIABLE, "").partition(":")
     if pid != str(os.getpid()):
         return Handover()
@@ -50,17 +50,16 @@ def received() -> Handover:
 
 
 def read(fd: int) -> bytes:
-    """What the program before this one has written for it."""
+    """Reads what the previous program wrote for this one."""
     with open(fd, "rb") as file:
         return file.read()
 
 
 async def why_not(module: str = TRIAL) -> str:
-    """Why what is installed by now cannot take this one's place, with the next step; "" where it can.
+    """Why the installed version cannot replace this program, with the next step; "" if it can.
 
-    Tried in a process that ends, with this one's command line, while calls are still served: an installation that is
-    broken is no outage, and one that is new has its bytecode written here, which takes three times as long as to load
-    it.
+    Tries it with this command line in a separate process while calls are still served. A broken installation therefore
+    causes no outage, and a new one gets its bytecode compiled, which takes three times as long as loading it.
     """
     try:
         trying = await asyncio.create_subprocess_exec(
@@ -83,13 +82,13 @@ async def why_not(module: str = TRIAL) -> str:
 
 
 def trial(module: str = TRIAL) -> list[str]:
-    """The command that tries whether what is installed by now can start as this process was started."""
+    """The command that tries whether the installed version can start like this process."""
     places = json.dumps(_first_place())
     return [sys.executable, *_as_this_interpreter(), "-c", _RUN, module, places, json.dumps(sys.argv[1:])]
 
 
 def problem(code: int, said: bytes) -> str:
-    """As of `why_not`, by how that command ended and what it said."""
+    """Like `why_not`, from that command's exit code and output."""
     if not code:
         return ""
     last = said.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with status {code}"
@@ -97,28 +96,28 @@ def problem(code: int, said: bytes) -> str:
 
 
 def not_started(error: OSError) -> str:
-    """As of `why_not`, where the interpreter itself cannot be run."""
+    """Like `why_not`, if the interpreter itself cannot run."""
     return f"{sys.executable} cannot be started: {error.strerror}{_NEXT}"
 
 
 def _as_this_interpreter() -> list[str]:
-    """Options, so that a process finds what the program anew will find, and nothing in the working directory."""
+    """Interpreter options that give a process the restarted program's module path, without the working directory."""
     flags = {"-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
     return ["-P", *(flag for flag, given in flags.items() if given)]
 
 
 def _first_place() -> list[str]:
-    """Where an interpreter that was started as this one was looks for modules first."""
+    """The first entry of the module path in an interpreter started like this one."""
     return [] if sys.flags.safe_path else sys.path[:1]
 
 
 def begin_anew(handover: Handover) -> NoReturn:
-    """Starts the program again with its own command line. Everything in the process must have ended."""
+    """Restarts the program with its own command line. Everything else in the process must have ended."""
     begin(VARIABLE, msgspec.json.encode(handover.handed), _descriptors(handover.handed))
 
 
 def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> NoReturn:
-    """Starts the program again, which finds by this variable what was `written` for it. Raises `OSError`."""
+    """Restarts the program, which finds `written` through this variable. Raises `OSError`."""
     for each in descriptors:
         os.set_inheritable(each, True)
     with _unnamed_file() as file:
@@ -132,14 +131,14 @@ def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> NoReturn
 
 
 def _unnamed_file() -> IO[bytes]:
-    """In memory, where the system has such files: the disk may be full."""
+    """An unnamed file, in memory if the system supports that, since the disk may be full."""
     if sys.platform == "linux":
         return os.fdopen(os.memfd_create("handed-over"), "w+b")
     return tempfile.TemporaryFile()
 
 
 def ignore_requests() -> None:
-    """From here until the next program takes requests, which inherits this: by default the signal ends a process."""
+    """Ignores the signal until the next program, which inherits this, handles it: by default it ends the process."""
     signal.signal(ASKS, signal.SIG_IGN)
 
 

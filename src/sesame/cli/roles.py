@@ -1,7 +1,7 @@
-"""`sesame roles`: lists, shows, makes and removes roles, of a running Sesame or in the data directory of a stopped one.
+"""`sesame roles`: lists, shows, makes and removes roles, of a running Sesame or in a stopped one's data directory.
 
-Until there is a RAM endpoint. A running Sesame is asked over HTTP with the account's key; a stopped one's directory is
-opened under its lock.
+Replaces a RAM endpoint, which Sesame lacks. A running Sesame is asked over HTTP with the account's key; for a stopped
+one, the command locks and opens the directory.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ Work = Callable[[Roles, str], Awaitable[T]]
 
 @click.group()
 def roles() -> None:
-    """Lists, shows, makes and removes the account's roles, whether Sesame runs or not."""
+    """Lists, shows, makes and removes the account's roles, whether or not Sesame runs."""
 
 
 @roles.command("list")
 @with_json
 @with_settings("data_dir", "database")
 def list_roles(as_json: bool, **flags: Any) -> None:
-    """One role a line: its name, the services whose functions act in it, its policies."""
+    """Lists one role per line: its name, the services that use it, its policies."""
     found = _Directory(flags).all()
     if as_json:
         output.json_document({"roles": found})
@@ -59,7 +59,7 @@ def list_roles(as_json: bool, **flags: Any) -> None:
 @with_json
 @with_settings("data_dir", "database")
 def show(name: str, as_json: bool, **flags: Any) -> None:
-    """Prints one role: ARN, trust, every policy with its document, and the services that have it."""
+    """Prints one role: ARN, trust policy, every policy with its document, and the services that use it."""
     role = _Directory(flags).show(name)
     if as_json:
         output.json_document(role)
@@ -117,7 +117,7 @@ def add(
 @with_json
 @with_settings("data_dir", "database")
 def remove(name: str, as_json: bool, **flags: Any) -> None:
-    """Removes a role with its own policy. Its temporary credentials are good for nothing from then on."""
+    """Removes a role with its own policy. Its temporary credentials become invalid."""
     directory = _Directory(flags)
     role = directory.remove(name)
     if as_json:
@@ -133,7 +133,7 @@ def remove(name: str, as_json: bool, **flags: Any) -> None:
 
 
 class _Directory:
-    """The roles of the account of one data directory. A running Sesame has them; else they are in the directory."""
+    """The roles of a data directory's account: from the running Sesame, or else from the directory."""
 
     def __init__(self, flags: dict[str, Any]) -> None:
         self.settings: Settings = settle(flags)
@@ -169,7 +169,7 @@ class _Directory:
         return self._locked(work) if client is None else _one(client.ask("DELETE", _path(name)))
 
     def _client(self) -> Client | None:
-        """For the server that the environment names, or the one that runs on the directory; None where none runs."""
+        """A client for the server in the environment, or for the one running on the directory; None if none runs."""
         named = server.Named(self.settings.data_dir, data_dir_given=self._flags.get("data_dir") is not None)
         elsewhere = not named.data_dir_given and server.named_endpoint() is not None
         if not elsewhere and self._data_dir.running() is None:
@@ -179,8 +179,8 @@ class _Directory:
         return Client(chosen)
 
     def _locked(self, work: Work[T]) -> T:
-        """Does the work on a stopped Sesame's directory. Raises `ConfigurationError` when there is none, or it is in
-        use after all.
+        """Runs `work` on a stopped Sesame's directory. Raises `ConfigurationError` if the directory does not exist or
+        is in use after all.
         """
         self._data_dir.refuse_file()
         require_own_database(self._data_dir.path, self._data_dir.database)
@@ -210,7 +210,7 @@ class _Directory:
 
 
 def _document(path: Path | None) -> str:
-    """The text of a policy; what it says is checked where the role is made."""
+    """The text of a policy; its contents are checked when the role is made."""
     if path is None:
         return ""
     try:

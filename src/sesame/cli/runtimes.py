@@ -1,7 +1,7 @@
-"""`sesame runtimes`: which runtimes can run here, with which interpreter and packages, and how to get the rest.
+"""`sesame runtimes`: lists the runtimes with their interpreters and packages, and installs missing ones.
 
-`get` brings interpreters, `install` the packages that come with each runtime; both may be repeated. `pack` and `unpack`
-carry interpreters to a machine without a network. What they do is in `sandbox.runtimes`.
+`get` installs interpreters, `install` the packages that come with each runtime; both may be repeated. `pack` and
+`unpack` transfer interpreters to a machine without a network. `sandbox.runtimes` does the work.
 """
 
 import os
@@ -30,13 +30,13 @@ SOURCES = ("interpreters_channel", "interpreters_mirror", "interpreters_proxy")
 
 
 class Invoked(msgspec.Struct, frozen=True):
-    """What the group hands to its commands: its flags, and what was found for those that need it."""
+    """What the group passes to its commands: its flags, and the runtimes found for commands that need them."""
 
     flags: dict[str, Any]
     known: Runtimes | None
 
     def settings(self, flags: dict[str, Any]) -> Settings:
-        """The settings by the command's own flags, and the group's where the command has none."""
+        """The settings from the command's own flags, and from the group's for flags that the command lacks."""
         return settle({**self.flags, **{name: value for name, value in flags.items() if value is not None}})
 
 
@@ -46,7 +46,7 @@ class Invoked(msgspec.Struct, frozen=True):
 @with_json
 @click.pass_context
 def runtimes(context: click.Context, /, missing: bool, as_json: bool, **flags: Any) -> None:
-    """Lists the runtimes and what runs them here."""
+    """Lists the runtimes and their interpreters."""
     if context.invoked_subcommand is not None and (missing or as_json):
         raise click.UsageError(
             f"--missing and --json before '{context.invoked_subcommand}' are of the list: leave them away"
@@ -93,7 +93,7 @@ def _row(known: Runtimes, runtime: str) -> tuple[str, str, str, str]:
 
 
 class _Node(msgspec.Struct, frozen=True):
-    """What a Node.js runtime has here; `in_place_of` is the version that it should have, where that is another."""
+    """A Node.js runtime; `in_place_of` is the runtime's own version, if another one replaces it."""
 
     runtime: str
     version: str | None = None
@@ -117,7 +117,7 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 def _nodes(known: Runtimes) -> list[_Node]:
-    """One for each Node.js runtime; each program is asked for its version once."""
+    """One entry for each Node.js runtime; runs each program only once to get its version."""
     versions = {path: nodes.version_of(path) or "?" for path in set(known.nodes.values())}
     return [_node(runtime, known.nodes.get(runtime), versions) for runtime in limits.NODE_RUNTIMES]
 
@@ -130,7 +130,7 @@ def _node(runtime: str, path: Path | None, versions: Mapping[Path, str]) -> _Nod
 
 
 def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
-    """One runtime as JSON. Without an interpreter `path` is null; without the cloud's packages `packages` is."""
+    """A runtime as JSON. Without an interpreter, `path` is null; without the cloud's packages, `packages` is."""
     interpreter, manifest = known.found.get(runtime), known.packages.manifest(runtime)
     return {
         "runtime": runtime,
@@ -148,9 +148,9 @@ def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
 @with_settings("runtimes_dir", *SOURCES)
 @click.pass_obj
 def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool, **flags: Any) -> None:
-    """Brings the interpreters of runtimes into Sesame's own directory: those named, else those that are missing.
+    """Installs interpreters of runtimes in Sesame's own directory: those named, or else those missing.
 
-    CPython 3.8 and later comes from uv's builds, 2.7 and 3.6 from conda-forge. Nothing outside the directory changes.
+    CPython 3.8 and later are uv's builds, 2.7 and 3.6 come from conda-forge. Nothing outside the directory changes.
     """
     if names and every:
         raise click.UsageError("name runtimes, or give --all")
@@ -190,7 +190,7 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool,
 @with_settings("runtimes_dir")
 @click.pass_obj
 def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, as_json: bool, **flags: Any) -> None:
-    """Writes interpreters that Sesame brought (all by default) to one file, for a machine without a network."""
+    """Writes interpreters that Sesame installed (all by default) to one file, for a machine without a network."""
     _refuse_unknown(names)
     target = (file or Path(f"sesame-runtimes-{installed.machine()}.tar.gz")).absolute()
     own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
@@ -209,7 +209,7 @@ def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, as_json
 @with_settings("runtimes_dir")
 @click.pass_obj
 def unpack(invoked: Invoked, /, file: Path, sha256: str | None, as_json: bool, **flags: Any) -> None:
-    """Installs the interpreters of a file that `sesame runtimes pack` wrote on a machine of the same kind."""
+    """Installs the interpreters in a file written by `sesame runtimes pack` on a machine of the same kind."""
     root = invoked.settings(flags).resolved_runtimes_dir()
     require_writable(root)
     own = own_interpreters(root)
@@ -227,7 +227,7 @@ def unpack(invoked: Invoked, /, file: Path, sha256: str | None, as_json: bool, *
 @with_settings("runtimes_dir", "interpreters_channel")
 @click.pass_obj
 def lock(invoked: Invoked, /, file: Path, as_json: bool, **flags: Any) -> None:
-    """Writes the lock of CPython 2.7 and 3.6 anew: exact builds and digests of every platform, from the channel."""
+    """Updates the lock of CPython 2.7 and 3.6 from the channel: exact builds and digests for every platform."""
     settings = invoked.settings(flags)
     cache = own_interpreters(settings.resolved_runtimes_dir()) / "cache"
     old = [name for name, minor in interpreters.MINOR_VERSIONS.items() if minor < (3, 8)]
@@ -248,8 +248,8 @@ def lock(invoked: Invoked, /, file: Path, as_json: bool, **flags: Any) -> None:
 @with_json
 @click.pass_obj
 def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
-    """Installs the packages that the cloud ships with each runtime (all that have an interpreter by default), and the
-    runtime's debugger.
+    """Installs the packages that the cloud ships with each runtime (by default with all that have an interpreter), and
+    the runtime's debugger.
     """
     known = invoked.known
     assert known is not None
@@ -265,7 +265,7 @@ def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
         try:
             known.debuggers.install(name, output.note)
         except ConfigurationError as error:
-            # Functions run without it.
+            # Functions run without a debugger.
             output.note(f"{name}: it cannot be debugged yet (`sesame dev --debug` tries again): {error}")
     if as_json:
         output.json_document({"runtimes": [_described(known, name) for name in names or known.found]})
@@ -275,7 +275,7 @@ def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
 
 
 def require_writable(root: Path) -> None:
-    """Raises `ConfigurationError` where this user may not make `root` or change what is in it."""
+    """Raises `ConfigurationError` if this user may not create `root` or change its contents."""
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         raise ConfigurationError(

@@ -1,17 +1,18 @@
-"""Decides which server a command talks to, and with which key.
+"""Selects the server that a command talks to, and the key.
 
-Used by every command that talks to a server. Never prints a secret. Address and key are each taken from the first of
-these that says something:
+Used by every command that talks to a server. Never prints a secret. Address and key each come from the first of these
+sources that has one:
 
 1. the flags `--endpoint` and `--data-dir`;
-2. the environment, by the names of `sesame env`, fun, fcli, the SDKs and Serverless Devs;
-3. the data directory: the Sesame that runs on it, and its account's key for that Sesame alone; where none is set, and
-   none runs on the default, that of a `sesame dev` which runs for the working directory or a parent;
-4. what people have for the cloud: the address in `~/.fcli/config.yaml`, else the cloud's for ACCOUNT_ID and REGION; the
-   key in `~/.fcli/config.yaml`, `~/.alibabacloud/credentials.ini`, `~/.aliyun/config.json` (`cli.credential_files`).
+2. the environment variables of `sesame env`, fun, fcli, the SDKs and Serverless Devs;
+3. the data directory: the Sesame that runs on it, and its account's key, only for that Sesame; if none is set and no
+   Sesame runs on the default one, the directory of a `sesame dev` running for the working directory or a parent;
+4. people's configuration for the cloud: the address in `~/.fcli/config.yaml`, else the cloud's for ACCOUNT_ID and
+   REGION; the key in `~/.fcli/config.yaml`, `~/.alibabacloud/credentials.ini`, `~/.aliyun/config.json`
+   (`cli.credential_files`).
 
-POLICY: 4. gives no address where a data directory was named or is there. A Sesame that does not run just now is an
-error then, and never a call of the cloud by mistake.
+POLICY: source 4 gives no address if a data directory was named or exists. If its Sesame is not running, that is an
+error, and never leads to a call of the cloud by mistake.
 """
 
 import os
@@ -28,24 +29,24 @@ from sesame.dev import places
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
 
-# reference/conventions.md §4.3, §4.4: what `sesame env`, fun and Serverless Devs call the address of the API.
+# reference/conventions.md §4.3, §4.4: the API's address in `sesame env`, fun and Serverless Devs.
 ENDPOINT_NAMES = ("FC_ENDPOINT", "FC_CLIENT_CUSTOM_ENDPOINT")
 OSS_ENDPOINT = "OSS_ENDPOINT"
-# The names of fun and `sesame env`, and of fcli.
+# The names in fun and `sesame env`, and in fcli.
 ACCOUNT_NAMES = ("ACCOUNT_ID", "ALIBABA_CLOUD_ACCOUNT_ID")
 REGION_NAMES = ("REGION", "DEFAULT_REGION", "ALIBABA_CLOUD_DEFAULT_REGION")
 _CLOUD_HOST = re.compile(r"(\d+)\.([a-z0-9-]+?)(?:-internal)?\.fc\.aliyuncs\.com")
 
 
 class KeyNames(msgspec.Struct, frozen=True):
-    """One family of environment variables. A key is taken from one family whole, never put together from two."""
+    """A family of environment variables. A key comes from one family, and never combines two."""
 
     key_id: str
     secret: str
     token: str = ""
 
 
-# reference/conventions.md §4.3: those of `sesame env` and fun, of the SDKs' credential chain, and of old fcli.
+# reference/conventions.md §4.3: the names in `sesame env` and fun, in the SDKs' credential chain, and in old fcli.
 KEY_NAMES = (
     KeyNames("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"),
     KeyNames("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"),
@@ -56,7 +57,7 @@ HOW_TO_NAME_A_KEY = f"set {KEY_NAMES[0].key_id} and {KEY_NAMES[0].secret}"
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An access key and where it was found; `account_id` is empty where only the server knows it."""
+    """An access key and its source; `account_id` is empty if only the server knows it."""
 
     access_key_id: str
     secret: str
@@ -71,9 +72,9 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Whom to call: the address with its scheme and without a path, where that was found, and the key.
+    """The server to call: its address with scheme and without path, the source of the address, and the key.
 
-    `oss` is the address of the object storage that belongs to it, and `region` its region; "" where that is not known.
+    `oss` is the address of its object storage, and `region` its region; "" if unknown.
     """
 
     endpoint: str
@@ -84,9 +85,9 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """What the caller of a command said: the flags `--endpoint` and `--data-dir`, and the data directory that counts.
+    """The server named by the user: the flags `--endpoint` and `--data-dir`, and the effective data directory.
 
-    `data_dir_given` says whether the directory was named by a flag, and so outweighs the environment.
+    `data_dir_given`: a flag named the directory, so it takes precedence over the environment.
     """
 
     data_dir: Path
@@ -95,16 +96,16 @@ class Named(msgspec.Struct, frozen=True):
 
 
 def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
-    """The address and the key, each from the first place that says something (see the head of this file).
+    """The address and the key, each from the first source that has one (see the module's docstring).
 
-    A directory's key is used for that directory's server alone, unless flags name both. Raises `ConfigurationError`
-    that says what is missing and how to give it.
+    A directory's key is used only for that directory's server, unless flags name both. Raises `ConfigurationError`,
+    whose message says what is missing and how to provide it.
     """
     environ = os.environ if environ is None else environ
     data_dir = DataDir(named.data_dir) if named.data_dir_given else directory(named.data_dir)
     found = _named_endpoint(named, environ)
     key = None if named.data_dir_given else _environment_key(environ)
-    # The environment may hold all that is needed; then the directory may be anything.
+    # If the environment has everything, the state of the directory does not matter.
     running = None if found and key else data_dir.running()
     if found is None:
         found = (running.fc, f"data directory {data_dir.path}") if running else _clouds_endpoint(named, environ)
@@ -126,7 +127,7 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
     elif not named.data_dir_given:
         oss = environ.get(OSS_ENDPOINT, "")
         region = region or _first(environ, REGION_NAMES)
-        # It belongs to the key that stands beside it.
+        # The account id belongs to the key from the same source.
         account_id = account_id or (_first(environ, ACCOUNT_NAMES) if key.source in _KEY_IDS else "")
     if account_id and not key.account_id:
         key = msgspec.structs.replace(key, account_id=account_id)
@@ -134,7 +135,7 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
 
 
 def directory(path: Path) -> DataDir:
-    """The data directory that the settings name; in place of the default, that of a `sesame dev` at work here."""
+    """The data directory in the settings; instead of the default, that of a `sesame dev` running here."""
     data_dir = DataDir(path)
     if path != TABLE["data_dir"].default or data_dir.running() is not None:
         return data_dir
@@ -142,12 +143,12 @@ def directory(path: Path) -> DataDir:
 
 
 def announce(server: Server, what: str) -> None:
-    """Says on stderr whom a command calls, so that a call to an unintended server is noticed."""
+    """Prints to stderr which server a command calls, so that users notice a call to the wrong one."""
     output.note(output.harmless(f"{what} at {server.endpoint} ({server.source}) as {server.key.described()}."))
 
 
 def named_endpoint(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-    """The address that the environment names, and the variable's name."""
+    """The address in the environment, and the variable's name."""
     environ = os.environ if environ is None else environ
     for name in ENDPOINT_NAMES:
         if value := environ.get(name):
@@ -156,7 +157,7 @@ def named_endpoint(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
 
 
 def checked_endpoint(value: str, source: str) -> str:
-    """An address as `scheme://host[:port]`; without a scheme it is https, as for the official SDKs."""
+    """Normalises an address to `scheme://host[:port]`; the default scheme is https, as in the official SDKs."""
     text = value.strip().removesuffix("/")
     if "://" not in text:
         text = f"https://{text}"
@@ -167,7 +168,7 @@ def checked_endpoint(value: str, source: str) -> str:
         shown = output.harmless(value)
         raise ConfigurationError(f"{source} is set to '{shown}', which is no address: {error}") from error
     if "@" in url.netloc:
-        # Not repeated: it may hold a password.
+        # Not printed: it may contain a password.
         raise ConfigurationError(f"{source} holds a user name: expected https://HOST[:PORT] or http://HOST[:PORT]")
     printable = text.isascii() and text.isprintable() and " " not in text
     if (
@@ -185,7 +186,7 @@ def checked_endpoint(value: str, source: str) -> str:
 
 
 def is_at(running: Endpoints, endpoint: str) -> bool:
-    """Whether a checked address is one where this running Sesame serves the API."""
+    """Whether this running Sesame serves the API at a checked address."""
     return _comparable(endpoint) in [_comparable(address) for address in (running.fc, running.fc_https) if address]
 
 
@@ -200,7 +201,7 @@ def _named_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str]
 
 
 def _clouds_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The cloud's address for what the environment and the files say of the account."""
+    """The cloud's address for the account in the environment and the files."""
     if named.data_dir_given or environ.get(TABLE["data_dir"].environment) or named.data_dir.exists():
         return None
     if (found := credential_files.endpoint(environ)) is not None:
@@ -218,13 +219,13 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _cloud(endpoint: str) -> tuple[str, str]:
-    """Account and region that an address of the cloud names; else empty."""
+    """Account and region in an address of the cloud, or empty strings."""
     match = _CLOUD_HOST.fullmatch(urlsplit(endpoint).hostname or "")
     return (match[1], match[2]) if match else ("", "")
 
 
 def _environment_key(environ: Mapping[str, str]) -> Key | None:
-    """The first family that is set. Raises `ConfigurationError` for half a key."""
+    """The key from the first family that is set. Raises `ConfigurationError` for half a key."""
     for names in KEY_NAMES:
         key_id, secret = environ.get(names.key_id, "").strip(), environ.get(names.secret, "").strip()
         if not key_id and not secret:
@@ -249,7 +250,7 @@ def _directory_key(data_dir: DataDir) -> Key:
 
 
 def _none_runs(data_dir: DataDir, *, given: bool) -> ConfigurationError:
-    """`given`: the directory was named by a flag, beside which the environment does not count."""
+    """`given`: a flag named the directory, so the environment is ignored."""
     data_dir.refuse_file()
     and_elsewhere = "" if given else f", and {ENDPOINT_NAMES[0]} is not set"
     return ConfigurationError(

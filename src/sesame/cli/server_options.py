@@ -1,6 +1,6 @@
-"""The options of every command that talks to a server, and what such a command works with.
+"""The options of commands that talk to a server, and the session that such a command uses.
 
-Used by every command that asks a server and prints what it says.
+Used by every command that asks a server and prints its answer.
 """
 
 import functools
@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 
 
 class Session:
-    """One command's server. `as_json`: the result goes to stdout as one JSON document and nothing else does."""
+    """A command's server and output. With `as_json`, stdout gets only the result, as one JSON document."""
 
     def __init__(self, chosen: server.Server, settings: Settings, *, as_json: bool) -> None:
         self.server = chosen
@@ -31,7 +31,7 @@ class Session:
         server.announce(self.server, what)
 
     def show(self, document: Any, lines: Callable[[], Iterator[str]]) -> None:
-        """Prints the document as JSON, or else the lines."""
+        """Prints the document as JSON, or `lines` otherwise."""
         if self.as_json:
             output.json_document(document)
             return
@@ -40,9 +40,9 @@ class Session:
 
 
 def at_server_with(*settings_names: str) -> Callable[[Command], Command]:
-    """Gives the command a `Session` as its first argument, chosen as every command chooses its server.
+    """Passes a `Session` to the command as its first argument, selected as for every command.
 
-    Adds an option for each named setting; what the settings say is in `Session.settings`.
+    Adds an option for each named setting; `Session.settings` has their values.
     """
 
     def decorate(command: Command) -> Command:

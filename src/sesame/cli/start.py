@@ -1,6 +1,6 @@
 """`sesame start`: runs Sesame in the foreground until SIGTERM or SIGINT, and prints where it listens.
 
-A second signal ends it at once. `app` builds the parts.
+A second signal ends it without waiting for calls. `app` builds the components.
 """
 
 import asyncio
@@ -31,23 +31,23 @@ from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
 
-# What agents are made of is imported where several are asked for.
+# The modules for agents are imported only if several agents are requested.
 if TYPE_CHECKING:
     from sesame._node import OfCluster
     from sesame.agents.place import Place
     from sesame.cluster.members import Members
 
-# After so long a thread that runs Python lets one run that waits, not after ten times as long, as by default. The
-# database's thread gives the interpreter up with each statement, and until it has it again, all callers whose change
-# is in the commit wait (docs/adr/0013-a-queue-of-leases.md).
+# The interval after which a running thread yields to a waiting one, a tenth of the default. The database's thread
+# releases the interpreter with each statement, and until it gets it back, all callers whose change is in the commit
+# wait (docs/adr/0013-a-queue-of-leases.md).
 SWITCH_INTERVAL_S = 0.0005
-# From glibc's malloc.h.
+# A constant of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
 _MAPPED_BYTES = 1024 * 1024
 
 
 class StoppedAtOnce(Exception):
-    """Everything has ended, and calls that ran were not waited for, as a second signal asked."""
+    """Everything has ended without waiting for running calls, as a second signal requested."""
 
 
 @click.command()
@@ -75,14 +75,14 @@ def start(**flags: Any) -> None:
 
 
 def prepare() -> None:
-    """Sets up this process, and those that are forked from it, as one that runs a Sesame."""
+    """Configures this process, and those forked from it, to run a Sesame."""
     _allow_many_descriptors()
     _map_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _be_agent(settings: Settings, place: "Place") -> int:
-    """The life of one of several agents, in its own process."""
+    """Runs one of several agents in its own process until it ends; returns the exit code."""
     try:
         if place.is_writer:
             uvloop.run(serve(settings, None, place))
@@ -94,7 +94,7 @@ def _be_agent(settings: Settings, place: "Place") -> int:
 
 
 def _allow_many_descriptors() -> None:
-    """Raises the soft limit on open files, often 1,024, to the hard one: connections and instances need them."""
+    """Raises the soft limit on open files, often 1,024, to the hard limit: connections and instances need them."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for soft in (hard, descriptors.OPEN_MAX):
         with contextlib.suppress(ValueError, OSError):
@@ -103,17 +103,17 @@ def _allow_many_descriptors() -> None:
 
 
 def _map_large_blocks() -> None:
-    """Has the C library take memory of 1 MiB and more from the kernel for each block, and give it back with it.
+    """Makes the C library map each block of 1 MiB or more separately, and unmap it when it is freed.
 
-    glibc by itself stops doing so after the first large block: then a body of 100 MB that grows is copied again and
-    again, which holds up the event loop, and what was freed stays with the process.
+    By default, glibc stops doing so after the first large block: a growing body of 100 MB is then copied repeatedly,
+    which blocks the event loop, and freed memory stays with the process.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | None" = None) -> None:
-    """The same of an agent beside the writer, or of a node's follower."""
+    """Like `serve`, for an agent beside the writer, or a node's follower."""
     from sesame._follower import FollowerSesame
 
     follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
@@ -133,14 +133,14 @@ async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | No
 
 
 async def _until(stopping: asyncio.Event, start: Coroutine[Any, Any, None], started: Callable[[], None]) -> None:
-    """Runs `start`, then calls `started`, and waits until `stopping` is set, which cancels a start that still runs."""
+    """Runs `start`, then calls `started`, and waits until `stopping` is set, which also cancels an unfinished start."""
     starting = asyncio.ensure_future(start)
     waiting = asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            # Objects made by the start live as long as the process: the garbage collector need not scan them again.
+            # Objects created by the start live as long as the process: exempt them from garbage collection.
             gc.collect()
             gc.freeze()
             started()
@@ -158,10 +158,10 @@ async def serve(
     place: "Place | None" = None,
     members: "Members | None" = None,
 ) -> None:
-    """Starts, waits for a signal, stops. The program is to begin anew then where the `handover` has begun.
+    """Starts Sesame, waits for a signal, and stops. Afterwards the program restarts if `handover` has begun.
 
-    There is no `handover` where another program runs this one. With a `place`, it is the writer among several agents;
-    with `members` that of a cluster.
+    `handover` is None if another program embeds this one. With a `place`, this is the writer among several agents; with
+    `members`, the writer of a cluster.
     """
     signals = _Signals(handover)
     clocks = SystemClocks()
@@ -207,10 +207,10 @@ async def serve(
 
 
 class _Signals:
-    """Sets `stopping`, at once or to begin anew. Another signal to stop then has running calls ended, at whichever step
-    the stop is; a third, or one before Sesame has started, cancels the task that made this.
+    """Sets `stopping` on a signal to stop or to restart. Another signal to stop then ends running calls, at any step of
+    the stop; a third one, or one before Sesame has started, cancels the task that created this object.
 
-    The first signal to stop during a restart has it stop instead: running calls keep their time.
+    The first signal to stop during a restart turns it into a stop: running calls keep their time.
     """
 
     def __init__(self, handover: Handover | None) -> None:
@@ -230,22 +230,22 @@ class _Signals:
             loop.add_signal_handler(restarting.ASKS, self._on_restart)
 
     def restart_by(self, refuse: Callable[[str], None]) -> None:
-        """It has started: from here on it can begin anew. `refuse` tells whoever asks for it why it does not."""
+        """Enables restarts, after the start. `refuse` reports to the requester why a restart does not happen."""
         self._refuse = refuse
         if self._asked_early:
             self._on_restart()
 
     def hurry_by(self, hurry: Callable[[], None]) -> None:
-        """It has started: from here on calls may run, which `hurry` has waited for no longer."""
+        """After the start, calls may run; `hurry` stops waiting for them."""
         self._hurry = hurry
 
     def check_hurry(self) -> None:
-        """Raises `StoppedAtOnce` where calls were not waited for."""
+        """Raises `StoppedAtOnce` if running calls were not waited for."""
         if self._hurried:
             raise StoppedAtOnce
 
     def stop(self) -> None:
-        """Without time for running calls when it is asked for again."""
+        """Handles a signal to stop; a repeated one leaves running calls no time."""
         if self._handover is not None and self._handover.begun:
             self._handover.give_up()
             output.note("Stopping in place of restarting: no new calls; running ones keep their time …")

@@ -1,4 +1,4 @@
-"""What a start with given settings would refuse, as far as one can see from beside. Changes nothing.
+"""Checks, from another process and without changes, whether a start with given settings would be refused.
 
 Used by `cli.trial` before a restart, and by `sesame node --tell` before a cluster is upgraded.
 """
@@ -17,8 +17,8 @@ from sesame.store.sql.pairing import require_own_database
 
 
 def check_node(settings: Settings, given: Mapping[str, Any]) -> None:
-    """As `check`, of a node whose command was `given` these parameters."""
-    # Of a cluster alone.
+    """Like `check`, for a node whose command had the parameters `given`."""
+    # Imported late: only clusters need it.
     from sesame.cli import cluster_needs
     from sesame.cluster.keys import KEY_FILE, read_key
 
@@ -30,7 +30,7 @@ def check_node(settings: Settings, given: Mapping[str, Any]) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Raises `ConfigurationError` for what a start with these settings refuses."""
+    """Raises `ConfigurationError` if a start with these settings would be refused."""
     if settings.agents != "1":
         from sesame.cli import agents  # noqa: F401 - what agents are forked from can be loaded
     own_tls(settings)
@@ -38,7 +38,7 @@ def check(settings: Settings) -> None:
     data_dir.refuse_file()
     require_own_database(data_dir.path, data_dir.database)
     backend = backend_of(data_dir.database)
-    # A directory that is set by now may be new.
+    # A directory set since the last start may be new.
     if not backend.absent():
         backend.follow(lambda connection: require_known(connection, backend.shown))
         if isinstance(data_dir.database, Path):

@@ -1,6 +1,6 @@
-"""`sesame status`: whether a Sesame runs on the data directory, where it answers, and what it has.
+"""`sesame status`: shows whether a Sesame runs on the data directory, its addresses, and what it contains.
 
-Exits with 3 where none runs, as the status of a service does.
+Exits with 3 if none runs, like the status command of a service.
 """
 
 import datetime
@@ -24,7 +24,7 @@ from sesame.model.clocks import SystemClocks
 @with_json
 @with_settings("data_dir")
 def status(as_json: bool, **flags: Any) -> None:
-    """Says whether a Sesame runs on the data directory, since when, where it answers, and what is deployed."""
+    """Shows whether a Sesame runs on the data directory, since when, its addresses, and what is deployed."""
     settings = settle(flags)
     data_dir = server.directory(settings.data_dir)
     data_dir.refuse_file()
@@ -39,7 +39,7 @@ def status(as_json: bool, **flags: Any) -> None:
     chosen = server.choose(server.Named(data_dir.path, data_dir_given=True))
     session = Session(chosen, settings, as_json=as_json)
     services = sum(1 for _each in session.client.pages("/services", "services"))
-    # Those of services, and those without.
+    # Counts functions of services, and functions without a service.
     functions = sum(1 for _each in session.client.pages(ALONE, "functions"))
     document = {
         "running": True,

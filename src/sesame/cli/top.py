@@ -1,6 +1,6 @@
-"""`sesame top`: calls, cold starts, durations and memory by function, from the metrics of a running server.
+"""`sesame top`: shows calls, cold starts, durations and memory by function, from a running server's metrics.
 
-Reads `/metrics`, so it needs a server that was started with `--metrics-port`.
+Reads `/metrics`, so the server must have been started with `--metrics-port`.
 """
 
 import http.client
@@ -65,7 +65,7 @@ def top(once: bool, every: float, url: str | None, as_json: bool, **flags: Any) 
 
 
 def _looks(url: str, every_s: float) -> Iterator[Look]:
-    """The first one tells of all time, so that something is seen at once."""
+    """Yields one result per interval; the first covers the time since the start, so that output appears immediately."""
     before, read_at = _read(url), time.monotonic()
     yield reading.look(before)
     while True:
@@ -95,7 +95,7 @@ def _checked(url: str) -> str:
 
 
 def _read(url: str) -> Samples:
-    # As every command, without the proxy that the environment names: that one does not reach a server of this machine.
+    # Ignores a proxy in the environment, like every command: it cannot reach a server on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT_S) as answer:
@@ -115,7 +115,7 @@ def _print(look: Look, *, as_json: bool) -> None:
         sys.stdout.flush()
     else:
         if not output.out.is_terminal:
-            # A pipe has no edge at which names would have to be broken.
+            # A pipe has no width, so names need not be broken.
             output.out.width = UNBROKEN_CHARS
         output.out.print(_table(look), Text(_standing(look)))
 

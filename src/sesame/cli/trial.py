@@ -1,6 +1,6 @@
-"""Whether what is installed by now can take the place of the Sesame that runs, with that one's command line.
+"""Checks whether the installed version can replace the running Sesame, with its command line.
 
-Run in a process of its own by `cli.restarting`, beside the Sesame that goes on meanwhile. Changes nothing.
+Run in a separate process by `cli.restarting`, while the running Sesame continues. Changes nothing.
 """
 
 import sys
@@ -13,14 +13,14 @@ from sesame.cli.start import start
 from sesame.cli.startable import check, check_node
 from sesame.model.errors import SesameError
 
-# Of what cannot hold, other than of what cannot be loaded at all.
+# For settings that are refused, as opposed to code that cannot be loaded.
 EXIT_REFUSES = 4
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Exits with EXIT_REFUSES, and the reason on the last line of stderr, where it cannot.
+    """Exits with EXIT_REFUSES if it cannot, with the reason on the last line of stderr.
 
-    `arguments` are those of the command `sesame` that runs: `start` or `node`, and its options.
+    `arguments` are those of the running `sesame` command: `start` or `node`, and its options.
     """
     try:
         command, *options = arguments
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check_node(options: Sequence[str]) -> None:
-    # Of a cluster alone.
+    # Imported late: only clusters need it.
     from sesame.cli.node import node
 
     given = node.make_context("sesame node", list(options)).params

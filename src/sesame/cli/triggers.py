@@ -1,6 +1,6 @@
-"""`sesame triggers`: lists the triggers of a running Sesame, with those that never fire, and fires one by hand.
+"""`sesame triggers`: lists a running Sesame's triggers, including those that never fire, and fires one by hand.
 
-Asks the server over its API, as any client.
+Uses the server's API, like any client.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def triggers() -> None:
 @triggers.command("list")
 @at_server
 def list_triggers(session: Session) -> None:
-    """Lists the triggers of all functions: what each waits for, and why it does not fire where it does not."""
+    """Lists the triggers of all functions: what each waits for, or why it does not fire."""
     session.announce("Listing triggers")
     found = list(_all(session))
     session.show(found, lambda: _table(found))
@@ -44,10 +44,10 @@ def list_triggers(session: Session) -> None:
 )  # fmt: skip
 @at_server
 def fire(session: Session, name: str, event_file: Any) -> None:
-    """Calls a trigger's function as if its event had occurred, also where the trigger is disabled.
+    """Calls a trigger's function as if its event had occurred, even if the trigger is disabled.
 
-    The call is asynchronous: its name is printed, for `sesame async show`. A trigger's own name is enough where no
-    other has it.
+    The call is asynchronous: its name is printed, for `sesame async show`. The trigger's own name is enough if it is
+    unique.
     """
     event = b"" if event_file is None else event_file.read(limits.ASYNC_PAYLOAD_BYTES + 1)
     if len(event) > limits.ASYNC_PAYLOAD_BYTES:
@@ -68,7 +68,7 @@ def fire(session: Session, name: str, event_file: Any) -> None:
 
 
 def _place(session: Session, name: str) -> tuple[str, str, str]:
-    """Service, function and trigger of a full name, or of a trigger's name that only one trigger has."""
+    """Service, function and trigger from a full name, or from a unique trigger name."""
     parts = name.split("/")
     if len(parts) == 3 and all(parts):
         return parts[0], parts[1], parts[2]
@@ -103,12 +103,12 @@ def _name(found: Any) -> str:
 
 
 def _invocation(fired: Any) -> str:
-    """As `sesame async` names it."""
+    """The invocation's name in `sesame async`."""
     return f"{label(fired['serviceName'], fired['functionName'], fired['qualifier'])}/{fired['invocationId']}"
 
 
 def _awaited(found: Any) -> str:
-    """What the trigger waits for, in a few words."""
+    """Describes briefly what the trigger waits for."""
     config, source = found["triggerConfig"], (found["sourceArn"] or "").rpartition(":")[2]
     match found["triggerType"]:
         case "timer":

@@ -1,4 +1,4 @@
-"""Which Sesame this is: its version and, where it can be told, the commit that it was built from.
+"""Sesame's version and, if known, the commit that it was built from.
 
 Printed by `sesame --version` and `sesame doctor`. Works without git, without a checkout and without installed metadata.
 """
@@ -15,20 +15,20 @@ SHORT = 12
 
 
 def describe(package: Path = PACKAGE) -> str:
-    """`0.2.0 (commit 0123456789ab)`; without the parenthesis where the commit is unknown."""
+    """`0.2.0 (commit 0123456789ab)`; without the parentheses if the commit is unknown."""
     return named(commit_of(package))
 
 
 def commit_of(package: Path) -> str:
-    """The commit of this package: the one stamped at its build, or the one checked out; "" if neither is known.
+    """The commit of this package: stamped into the build, or checked out; "" if neither is known.
 
-    A checkout with changes to committed files says so: `0123456789ab, changed`.
+    A checkout with changes to committed files is marked: `0123456789ab, changed`.
     """
     return stamped(package) or (commit_checked_out(package.parents[1]) if package.parent.name == "src" else "")
 
 
 def commit_checked_out(root: Path) -> str:
-    """The commit of the checkout whose top is `root`; "" if `root` is no checkout or git is not here."""
+    """The commit checked out in `root`; "" if `root` is not a checkout or git is missing."""
     if not (root / ".git").exists():
         return ""
     revision = _git(root, "rev-parse", f"--short={SHORT}", "HEAD")
@@ -37,7 +37,7 @@ def commit_checked_out(root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # Variables such as GIT_DIR, which git sets for its hooks, would name another repository.
+    # Variables such as GIT_DIR, which git sets for its hooks, would select another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:

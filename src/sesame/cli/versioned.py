@@ -1,6 +1,6 @@
-"""What has versions: a service, or a function without one (FC 3.0), whichever a name means.
+"""Finds what has versions by its name: a service, or a function without one (FC 3.0).
 
-Used by the commands that publish, name versions, show and delete.
+Used by the commands that publish, alias, show and delete.
 """
 
 import http.client
@@ -16,7 +16,7 @@ ALONE = f"{STANDING_ALONE_PREFIX}/functions"
 
 
 class Versioned(msgspec.Struct, frozen=True):
-    """`kind` is SERVICE or FUNCTION, `path` its own in the API, below which its versions and aliases are."""
+    """`kind` is SERVICE or FUNCTION; `path` is its path in the API, below which its versions and aliases are."""
 
     kind: str
     path: str
@@ -24,7 +24,7 @@ class Versioned(msgspec.Struct, frozen=True):
 
 
 def versioned(session: Session, name: str) -> Versioned:
-    """A service or, where there is none of that name, a function without a service; refused as a service if neither."""
+    """The service of this name, otherwise the function without a service. If neither exists, raises for the service."""
     path = f"/services/{quoted(name)}"
     try:
         return Versioned(SERVICE, path, session.client.ask("GET", path))

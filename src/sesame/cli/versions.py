@@ -1,6 +1,6 @@
-"""`sesame publish` and `sesame alias`: versions, and the names that point to them.
+"""`sesame publish` and `sesame alias`: versions, and the aliases that point to them.
 
-They belong to a service, or to a function that has none (FC 3.0).
+They belong to a service, or to a function without one (FC 3.0).
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ WEIGHT_MAX = 1.0
 @click.option("-d", "--description", default="", help="What is new in it.")
 @at_server
 def publish(session: Session, service: str, description: str) -> None:
-    """Publishes what SERVICE, or a function without one, is now as its next version, which never changes."""
+    """Publishes SERVICE, or a function without one, as it is now as its next version, which never changes."""
     session.announce(f"Publishing {service}")
     made = session.client.ask("POST", f"{versioned(session, service).path}/versions", {"description": description})
     session.show(made, lambda: iter([f"{service} version {made['versionId']}"]))
@@ -28,14 +28,14 @@ def publish(session: Session, service: str, description: str) -> None:
 
 @click.group()
 def alias() -> None:
-    """Lists, sets and deletes names of versions: a function is called as SERVICE/FUNCTION:ALIAS, or FUNCTION:ALIAS."""
+    """Lists, sets and deletes aliases of versions: call a function as SERVICE/FUNCTION:ALIAS, or FUNCTION:ALIAS."""
 
 
 @alias.command("list")
 @click.argument("service", shell_complete=completing.services_and_alone)
 @at_server
 def list_aliases(session: Session, service: str) -> None:
-    """One alias a line, with its version and the shares of others."""
+    """Lists one alias per line, with its version and the weights of others."""
     session.announce(f"Listing aliases of {service}")
     found = list(session.client.pages(f"{versioned(session, service).path}/aliases", "aliases"))
     session.show({"aliases": found}, lambda: map(_line, found))
@@ -53,7 +53,7 @@ def list_aliases(session: Session, service: str) -> None:
 def set_alias(
     session: Session, service: str, name: str, version: str, weights: tuple[str, ...], description: str | None
 ) -> None:
-    """Points the alias NAME of SERVICE at VERSION; makes it where there is none."""
+    """Points the alias NAME of SERVICE at VERSION; creates it if it does not exist."""
     session.announce(f"Setting alias {name} of {service}")
     path = f"{versioned(session, service).path}/aliases"
     document: dict[str, Any] = {"versionId": version, "additionalVersionWeight": dict(map(_share, weights))}
@@ -72,7 +72,7 @@ def set_alias(
 @click.argument("name")
 @at_server
 def delete_alias(session: Session, service: str, name: str) -> None:
-    """Deletes the alias; the version that it named stays."""
+    """Deletes an alias; its version stays."""
     session.announce(f"Deleting alias {name} of {service}")
     session.client.ask("DELETE", f"{versioned(session, service).path}/aliases/{quoted(name)}")
     session.show({"deleted": name}, lambda: iter([f"- {service}:{name}"]))

@@ -1,4 +1,4 @@
-"""The options that describe the function of a folder that has no template, and what they say.
+"""The options that describe the function in a folder without a template.
 
 Used by `sesame deploy`, `plan`, `remove`, `build` and `dev`.
 """
@@ -16,7 +16,7 @@ from sesame.settings import Settings
 
 
 def with_project_options(command: Any) -> Any:
-    """Adds what may be said of a project beside where it is: of a folder's function, and a template's parameters."""
+    """Adds the options for a project besides its path: for a folder's function, and for a template's parameters."""
     for option in reversed(
         (
             click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template."),
@@ -32,7 +32,7 @@ def with_project_options(command: Any) -> Any:
 
 
 def wanted(options: Mapping[str, Any], settings: Settings) -> Wanted:
-    """Runs each interpreter once unless the runtime is named. A command may lack the options `http` and `variables`."""
+    """Parses the options; without a runtime, runs each interpreter once. A command may lack `http` and `variables`."""
     service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
     runtimes: tuple[str, ...] = ()
     if not options["runtime"]:
