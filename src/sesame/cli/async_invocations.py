@@ -55,9 +55,9 @@ def async_() -> None:
     "function", metavar="[SERVICE/FUNCTION[:QUALIFIER]]", required=False, shell_complete=completing.functions
 )
 @click.option("--status", type=click.Choice([state.value for state in State], case_sensitive=False))
-@click.option("--prefix", default="", metavar="TEXT", help="Only invocations whose ids begin so.")
+@click.option("--prefix", default="", metavar="TEXT", help="Only invocations whose ids start with this.")
 @click.option("--dead-letters", is_flag=True, help="List records that could not be delivered to their destinations.")
-@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many at most.")
+@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="Maximum number.")
 @at_server
 def list_invocations(
     session: Session, function: str | None, status: str | None, prefix: str, dead_letters: bool, number: int

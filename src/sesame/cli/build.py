@@ -25,12 +25,12 @@ from sesame.settings import Settings
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), default=Path())
-@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name.")
-@click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template.")
-@click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found].")
-@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]")
-@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
-@click.option("--fresh", is_flag=True, help="Install anew what was installed before.")
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="Template with another file name.")
+@click.option("--name", metavar="SERVICE/FUNCTION", help="Function's name, for a folder without a template.")
+@click.option("--handler", help="Handler, such as main.my_handler, for a folder without a template [default: found].")
+@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="Runtime [default: the newest installed]")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the template.")
+@click.option("--fresh", is_flag=True, help="Ignore earlier installations in the cache.")
 @with_json
 @with_settings("interpreters", "runtimes_dir", "region", "account_id")
 def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **options: Any) -> None:

@@ -33,10 +33,10 @@ def with_cluster(command: Command) -> Command:
         return sys.exit(of_cluster.run(settle(options), asked))
 
     for option in (
-        click.option("--detach", is_flag=True, help="With --cluster: returns once nodes are placed, and leaves them."),
+        click.option("--detach", is_flag=True, help="With --cluster: returns once nodes run, and leaves them running."),
         click.option(
             "--agent-port", type=int, default=AGENT_PORT, show_default=True,
-            help="With --cluster: port of each machine for the other nodes; the next one is used as well.",
+            help="With --cluster: port of each machine for the other nodes; the following port is used as well.",
         ),
         click.option(
             "--cluster-key-file", type=click.Path(path_type=Path),
@@ -44,11 +44,11 @@ def with_cluster(command: Command) -> Command:
         ),
         click.option(
             "--ray-address", metavar="HOST:PORT",
-            help="With --cluster: where Ray's head is [RAY_ADDRESS; default: the Ray that runs on this machine].",
+            help="With --cluster: address of Ray's head [RAY_ADDRESS; default: the Ray running on this machine].",
         ),
         click.option(
             "--cluster", is_flag=True,
-            help="Runs one Sesame on every machine of a running Ray, with the extra `ray` (docs/cluster.md).",
+            help="Runs one Sesame on every machine of a running Ray cluster; needs the extra `ray` (docs/cluster.md).",
         ),
     ):  # fmt: skip
         with_or_without = option(with_or_without)

@@ -23,16 +23,16 @@ from sesame.on_ray.order import Report
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Says what would go wrong and what would be done, and does nothing.")
+@click.option("--dry-run", is_flag=True, help="Shows problems and what would be done, and changes nothing.")
 @click.option(
     "--together",
     is_flag=True,
-    help="Upgrades all nodes at once where old and new ones cannot be linked; calls wait meanwhile.",
+    help="Upgrades all nodes at once if old and new ones cannot communicate; calls wait meanwhile.",
 )
 @click.option(
     "--restart",
     is_flag=True,
-    help="Also starts those again that run what is installed, as after an update of a library that Sesame uses.",
+    help="Also restarts nodes that run the installed version, such as after updating a library.",
 )
 @with_json
 @with_ray_address

@@ -47,7 +47,7 @@ class Case(msgspec.Struct, frozen=True):
 )
 @click.option(
     "--events", type=click.Path(exists=True, path_type=Path),
-    help="JSON lines, or a folder with a file for each event [default: the sources are compared alone].",
+    help="JSON Lines file, or folder with one file per event [default: compare only the sources].",
 )  # fmt: skip
 @at_server
 def compare(session: Session, name: str, runtimes: str, events: Path | None) -> None:

@@ -19,9 +19,7 @@ NAME_PARTS_MAX = 3
 
 @click.command()
 @click.argument("name", shell_complete=completing.services_and_functions)
-@click.option(
-    "--all", "everything", is_flag=True, help="Also what belongs to it: functions, triggers, versions, aliases."
-)
+@click.option("--all", "everything", is_flag=True, help="Also delete its functions, triggers, versions and aliases.")
 @at_server
 def delete(session: Session, name: str, everything: bool) -> None:
     """Deletes NAME: a SERVICE, a SERVICE/FUNCTION with its triggers, a SERVICE/FUNCTION/TRIGGER, or a FUNCTION without

@@ -44,7 +44,9 @@ _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchang
 def _project_options(command: Any) -> Any:
     """Adds the options that select the project and the server."""
     command = with_project_options(at_server_with("region", "account_id")(command))
-    template = click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name.")
+    template = click.option(
+        "-t", "--template", type=click.Path(path_type=Path), help="Template with another file name."
+    )
     return click.argument("source", type=click.Path(path_type=Path), default=Path())(template(command))
 
 

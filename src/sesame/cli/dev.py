@@ -60,20 +60,20 @@ def _a_function(_context: click.Context, _option: click.Parameter, value: str | 
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path), default=Path())
-@click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="The template, by another name.")
+@click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="Template with another file name.")
 @with_project_options
 @click.option(
     "--debug",
     "debugged",
     metavar="FUNCTION",
     callback=_a_function,
-    help="Have a debugger wait in this function's instance.",
+    help="Start a debugger in this function's instance.",
 )
 @click.option(
     "--debug-port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
-    help="Port on this machine's loopback where it is reached.",
+    help="Loopback port of the debugger.",
 )  # fmt: skip
-@click.option("--keep-serving", is_flag=True, help="Keep the old code where the new one cannot be loaded.")
+@click.option("--keep-serving", is_flag=True, help="Keep the old code if the new code cannot be loaded.")
 @click.option("--endpoint", metavar="URL", help="Deploy to this server, instead of starting one for the project.")
 @with_settings(*SETTINGS)
 def dev(**options: Any) -> None:

@@ -49,7 +49,7 @@ def _source(command: Callable[..., bytes]) -> click.Command:
 
     run.__doc__ = command.__doc__
     run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    at = click.option("--at", metavar="TIME", help="When it happens, as 2027-01-15T10:00:00Z [default: now].")
+    at = click.option("--at", metavar="TIME", help="Time of the event, such as 2027-01-15T10:00:00Z [default: now].")
     name = command.__name__.replace("_", "-")
     return events.command(name)(with_settings("region", "account_id")(with_json(at(run))))
 
@@ -65,7 +65,7 @@ def _time(at: str | None) -> float:
 
 @_source
 @click.option("--name", default="timer-trigger", show_default=True, help="The trigger's name.")
-@click.option("--payload", default="awesome-fc", show_default=True, help="The payload of its configuration.")
+@click.option("--payload", default="awesome-fc", show_default=True, help="The payload in its configuration.")
 def timer(origin: Origin, name: str, payload: str) -> bytes:
     """A tick of a timer."""
     return tick_json(name, payload, origin.at)
@@ -94,8 +94,8 @@ def log(origin: Origin, project: str, logstore: str, parameter: str) -> bytes:
 
 @_source
 @click.option("--topic", default="topic", show_default=True, help="The topic's name.")
-@click.option("--message", default="Hello, Sesame", show_default=True, help="What was published.")
-@click.option("--stream", is_flag=True, help="As with notifyContentFormat STREAM: the message alone.")
+@click.option("--message", default="Hello, Sesame", show_default=True, help="The published message.")
+@click.option("--stream", is_flag=True, help="Only the message, as with notifyContentFormat STREAM.")
 def mns(origin: Origin, topic: str, message: str, stream: bool) -> bytes:
     """A message published to a topic of Message Service."""
     return message.encode() if stream else sample_events.mns_topic(origin, topic, message, "mns-trigger")
@@ -117,8 +117,8 @@ def tablestore(origin: Origin) -> bytes:
 
 @_source
 @click.option("--method", default="GET", show_default=True, help="The request's method.")
-@click.option("--path", default="/", show_default=True, help="Its path.")
-@click.option("--body", default="", help="Its body.")
+@click.option("--path", default="/", show_default=True, help="The request's path.")
+@click.option("--body", default="", help="The request's body.")
 def apigateway(origin: Origin, method: str, path: str, body: str) -> bytes:
     """A request forwarded by API Gateway."""
     return sample_events.api_gateway(method, path, body)

@@ -52,16 +52,18 @@ SERVER_ONLY = ("endpoint", "data_dir")
 )  # fmt: skip
 @click.option(
     "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES),
-    help="Runtime of the local handler [default: the newest that is here, and can read the source].",
+    help="Runtime of the local handler [default: the newest installed one that can run the source].",
 )  # fmt: skip
-@click.option("--initializer", default="", help="Handler that prepares the local instance, as main.my_initializer.")
+@click.option(
+    "--initializer", default="", help="Handler that prepares the local instance, such as main.my_initializer."
+)
 @click.option(
     "--timeout", type=click.IntRange(limits.TIMEOUT_S_MIN, limits.TIMEOUT_S_MAX), default=limits.TIMEOUT_S_DEFAULT,
-    show_default=True, help="Seconds that the local call may take.",
+    show_default=True, help="Time limit of the local call in seconds.",
 )  # fmt: skip
 @click.option(
     "--memory", type=click.IntRange(limits.MEMORY_MB_MIN, limits.MEMORY_MB_MAX), default=limits.MEMORY_MB_DEFAULT,
-    show_default=True, help="MB that the local instance may use.",
+    show_default=True, help="Memory limit of the local instance in MB.",
 )  # fmt: skip
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of the local function.")
 @click.option("--http", metavar="REQUEST", help="Call an HTTP function: 'GET /path?query'; the event is the body.")
@@ -69,15 +71,15 @@ SERVER_ONLY = ("endpoint", "data_dir")
 @click.option("--keep", is_flag=True, help="Keep the local function warm for the next command with --keep.")
 @click.option(
     "--keep-s", type=click.FloatRange(0, 3600), default=KEEP_S, show_default=True,
-    help="Seconds without a call for which it is kept; 0 ends it after this call.",
+    help="Seconds to keep it without a call; 0 ends it after this call.",
 )  # fmt: skip
 @click.option("--debug", is_flag=True, help="Wait for a debugger, and call the local handler under it.")
 @click.option(
     "--debug-port", type=click.IntRange(0, 65535), default=DEBUG_PORT, show_default=True,
-    help="Port on this machine's loopback where the debugger is reached.",
+    help="Loopback port of the debugger.",
 )  # fmt: skip
 @click.option(
-    "--role", metavar="NAME", help="Give the local function temporary keys of this role, of a running server."
+    "--role", metavar="NAME", help="Give the local function temporary keys of this role from a running server."
 )
 @with_json
 @with_settings("data_dir", *LOCAL_SETTINGS)

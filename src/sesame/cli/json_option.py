@@ -17,4 +17,4 @@ def with_json(command: Any) -> Any:
 
 def with_json_lines(command: Any) -> Any:
     """Like `with_json`, for a command that prints continuously."""
-    return click.option(FLAG, "as_json", is_flag=True, help="Print one JSON object a line.")(command)
+    return click.option(FLAG, "as_json", is_flag=True, help="Print one JSON object per line.")(command)

@@ -44,7 +44,7 @@ _SANDBOX = ("interpreters", "runtimes_dir", "sandbox", "cpu", "account_id", "reg
 @click.argument("name")
 @click.option(
     "-p", "--program", "programs", multiple=True, metavar="PROGRAM",
-    help="The program, by its name or its file; may be given again [default: NAME].",
+    help="Name or path of a program; may be repeated [default: NAME].",
 )  # fmt: skip
 @click.option(
     "--try", "arguments", default="--version", show_default=True, metavar="ARGUMENTS",

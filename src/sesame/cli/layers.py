@@ -26,9 +26,9 @@ def layers() -> None:
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-r", "--runtime", "runtimes", multiple=True, type=click.Choice(limits.SANDBOXED_RUNTIMES),
-    help="A runtime that it is for; may be given again [default: all].",
+    help="A compatible runtime; may be repeated [default: all].",
 )  # fmt: skip
-@click.option("-d", "--description", default="", help="What is in it.")
+@click.option("-d", "--description", default="", help="What it contains.")
 @at_server
 def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...], description: str) -> None:
     """Publishes the folder or zip SOURCE as the next version of the layer NAME.

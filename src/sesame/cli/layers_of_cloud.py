@@ -77,7 +77,7 @@ class Order(msgspec.Struct, frozen=True):
 @click.argument("packages", nargs=-1)
 @click.option(
     "-r", "--runtime", type=click.Choice((*limits.SANDBOXED_RUNTIMES, CUSTOM)),
-    help=f"For whose Python packages are installed [default: as the layer's name says, else {_RUNTIME}].",
+    help=f"Runtime for which packages are installed [default: from the layer's name, else {_RUNTIME}].",
 )  # fmt: skip
 @at_server_with("interpreters", "runtimes_dir", "sandbox", "cpu", "account_id", "region")
 def get(session: Session, layer: str, packages: tuple[str, ...], runtime: str | None) -> None:

@@ -21,7 +21,7 @@ _PUBLISHED = ("versions", "aliases")
 
 @click.command("list")
 @click.argument("service", required=False, shell_complete=completing.services)
-@click.option("--prefix", default="", help="Only services whose name begins so.")
+@click.option("--prefix", default="", help="Only services whose names start with this.")
 @at_server
 def list_(session: Session, service: str | None, prefix: str) -> None:
     """Lists services, their functions, functions without a service, and how each is called: triggers with their

@@ -23,10 +23,10 @@ FALLBACK = "python3.10"
 @click.argument("folder", metavar="[NAME]", type=click.Path(path_type=Path), default=Path())
 @click.option(
     "-k", "--kind", type=click.Choice(tuple(project.KINDS)), default="event", show_default=True,
-    help="What calls the function: an event, HTTP (Flask), an object in a bucket, or a timer.",
+    help="What triggers the function: an event, HTTP (Flask), an object in a bucket, or a timer.",
 )  # fmt: skip
 @click.option(
-    "-r", "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest that is here]"
+    "-r", "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="Runtime [default: the newest installed]"
 )
 @with_json
 def new(folder: Path, kind: str, runtime: str | None, as_json: bool) -> None:

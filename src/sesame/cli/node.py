@@ -49,14 +49,14 @@ _FIELDS = {
     "--node-address",
     envvar="SESAME_NODE_ADDRESS",
     default="127.0.0.1",
-    help="Address at which the other nodes reach this machine, on a network that is theirs alone.",
+    help="Address of this machine for the other nodes, on a private network of the nodes.",
 )
 @click.option(
     "--agent-port",
     envvar="SESAME_AGENT_PORT",
     type=int,
     default=AGENT_PORT,
-    help="Port for the other nodes; the next one is used as well. 0 takes any free ones.",
+    help="Port for the other nodes; the following port is used as well. 0 takes free ports.",
 )
 @click.option(
     "--cluster-key-file",
@@ -64,7 +64,9 @@ _FIELDS = {
     type=click.Path(path_type=Path),
     help="File with the key of the cluster.",
 )
-@click.option("--tell", is_flag=True, help="Says what is installed, and whether it could start, and runs nothing.")
+@click.option(
+    "--tell", is_flag=True, help="Prints the installed version and whether it could start, without starting it."
+)
 @with_settings()
 def node(
     node: str, node_address: str, agent_port: int, cluster_key_file: Path | None, *, tell: bool, **flags: Any

@@ -5,5 +5,5 @@ import click
 with_ray_address = click.option(
     "--ray-address",
     metavar="HOST:PORT",
-    help="Where Ray's head is [RAY_ADDRESS; default: the Ray that runs on this machine].",
+    help="Address of Ray's head [RAY_ADDRESS; default: the Ray running on this machine].",
 )

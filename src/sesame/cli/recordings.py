@@ -53,7 +53,7 @@ def get_mode(session: Session, name: str) -> None:
 
 @record.command("list")
 @click.argument("name", metavar="[SERVICE/FUNCTION]", required=False, shell_complete=completing.functions)
-@click.option("-n", "--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("-n", "--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number.")
 @at_server
 def list_recordings(session: Session, name: str | None, last: int) -> None:
     """Lists recorded calls, the newest first."""
@@ -75,7 +75,7 @@ def show_recording(session: Session, request_id: str) -> None:
 
 @record.command("delete")
 @click.argument("name", metavar="[SERVICE/FUNCTION]", required=False, shell_complete=completing.functions)
-@click.option("--all", "everything", is_flag=True, help="Of all functions.")
+@click.option("--all", "everything", is_flag=True, help="Recordings of all functions.")
 @at_server
 def delete_recordings(session: Session, name: str | None, everything: bool) -> None:
     """Deletes the recordings of a function, or all recordings."""
@@ -88,10 +88,12 @@ def delete_recordings(session: Session, name: str | None, everything: bool) -> N
 
 @click.command()
 @click.argument("request_id")
-@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="Another runtime than the recorded one.")
+@click.option(
+    "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="Runtime to use instead of the recorded one."
+)
 @click.option(
     "--code", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder whose code is run in place of the recorded code.",
+    help="Folder with code to run instead of the recorded code.",
 )  # fmt: skip
 @at_server
 def replay(session: Session, request_id: str, runtime: str | None, code: Path | None) -> None:

@@ -85,7 +85,7 @@ def show(name: str, as_json: bool, **flags: Any) -> None:
 )
 @click.option("--policy-file", type=click.Path(path_type=Path), help="A policy of the role's own: a JSON document.")
 @click.option("--trust-file", type=click.Path(path_type=Path), help="Who may assume it [default: Function Compute].")
-@click.option("--description", default="", help="What it is for.")
+@click.option("--description", default="", help="The role's description.")
 @with_json
 @with_settings("data_dir", "database")
 def add(

@@ -143,7 +143,7 @@ def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
 
 @runtimes.command()
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
-@click.option("--all", "every", is_flag=True, help="Every runtime's, also where this machine has another one.")
+@click.option("--all", "every", is_flag=True, help="All runtimes, even those with another interpreter on this machine.")
 @with_json
 @with_settings("runtimes_dir", *SOURCES)
 @click.pass_obj

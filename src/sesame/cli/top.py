@@ -39,11 +39,15 @@ class Unread(SesameError):
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="One table of everything since the server's start.")
+@click.option("--once", is_flag=True, help="Print one table for the time since the server's start.")
 @click.option(
-    "--every", type=click.FloatRange(min=EVERY_S_MIN), default=EVERY_S, show_default=True, help="Seconds between looks."
+    "--every",
+    type=click.FloatRange(min=EVERY_S_MIN),
+    default=EVERY_S,
+    show_default=True,
+    help="Seconds between updates.",
 )
-@click.option("--url", help="Where the metrics are [default: the data directory's server].")
+@click.option("--url", help="URL of the metrics [default: the data directory's server].")
 @with_json_lines
 @with_settings("data_dir")
 def top(once: bool, every: float, url: str | None, as_json: bool, **flags: Any) -> None:

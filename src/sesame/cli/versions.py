@@ -17,7 +17,7 @@ WEIGHT_MAX = 1.0
 
 @click.command()
 @click.argument("service", shell_complete=completing.services_and_alone)
-@click.option("-d", "--description", default="", help="What is new in it.")
+@click.option("-d", "--description", default="", help="What is new in this version.")
 @at_server
 def publish(session: Session, service: str, description: str) -> None:
     """Publishes SERVICE, or a function without one, as it is now as its next version, which never changes."""

@@ -19,12 +19,34 @@ def with_project_options(command: Any) -> Any:
     """Adds the options for a project besides its path: for a folder's function, and for a template's parameters."""
     for option in reversed(
         (
-            click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template."),
-            click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found]."),
-            click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]"),
-            click.option("--http/--event", "http", default=None, help="What a folder's function takes."),
-            click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function."),
-            click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template."),
+            click.option(
+                "--name", metavar="SERVICE/FUNCTION", help="Function's name, for a folder without a template."
+            ),
+            click.option(
+                "--handler", help="Handler, such as main.my_handler, for a folder without a template [default: found]."
+            ),
+            click.option(
+                "--runtime",
+                type=click.Choice(limits.SANDBOXED_RUNTIMES),
+                help="Runtime [default: the newest installed]",
+            ),
+            click.option(
+                "--http/--event",
+                "http",
+                default=None,
+                help="Whether a folder's function handles HTTP requests or events.",
+            ),
+            click.option(
+                "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of a folder's function."
+            ),
+            click.option(
+                "-p",
+                "--parameter",
+                "parameters",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Parameter of the template.",
+            ),
         )
     ):
         command = option(command)
