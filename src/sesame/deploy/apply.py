@@ -1,6 +1,6 @@
-"""Does the steps of a plan at a server, one after the other, and says each.
+"""Executes a plan's steps at a server in order, and reports each.
 
-Called by the commands `deploy` and `remove`. Stops at the first step that is refused; repeated, it goes on there.
+Called by the commands `deploy` and `remove`. Stops at the first refused step; running it again continues from there.
 """
 
 import base64
@@ -16,7 +16,7 @@ Say = Callable[[Step], None]
 
 
 def apply(plan: Plan, server: Asks, say: Say) -> dict[str, Any]:
-    """What the server answered to each step, by what the step is about. Raises what the server refuses."""
+    """Returns the server's answer to each step, by the step's subject. Raises the server's refusals."""
     answers: dict[str, Any] = {}
     for step in plan.steps:
         if step.action != "unchanged":

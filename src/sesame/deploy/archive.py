@@ -1,6 +1,6 @@
-"""Makes the zip of a function's code from a file or folder: the same bytes for the same files.
+"""Packs a function's code from a file or folder into a zip: equal files give equal bytes.
 
-Used by `deploy.plan` and `build.builder`. Follows ignore files in gitignore's syntax; never leaves the folder.
+Used by `deploy.plan` and `build.builder`. Obeys ignore files in gitignore's syntax; never leaves the folder.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from sesame.model.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-# What never belongs to code (reference/conventions.md §4.1, §4.4).
+# Files and folders that are never code (reference/conventions.md §4.1, §4.4).
 ALWAYS_IGNORED = (
     ".git", ".svn", ".hg", ".env", ".DS_Store", "template.packaged.yml", ".nas.yml", ".fun/nas", ".fun/tmp",
     ".fun/package", ".fun/build", ".s/build", "__pycache__", ".venv", "sesame-data", ".funignore",
     ".fcignore", ".vscode", ".idea",
 )  # fmt: skip
-# As the official tools pack it: what a custom runtime starts may be executed, wherever it was written.
+# Packed as executable, like the official tools do, even if it was written on a system without file modes.
 BOOTSTRAP = "bootstrap"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILES_MAX = 100_000
-# POLICY: the server takes 50 MB as text of base64; a folder much larger than that was not meant.
+# POLICY: the server accepts 50 MB as base64 text; deploying a much larger folder is a mistake.
 BYTES_MAX = 500 * 1024 * 1024
 
 
 def packed(code: Code) -> bytes:
-    """The zip. Raises `ConfigurationError` for what cannot be read, is too large, or is empty."""
+    """The zip's bytes. Raises `ConfigurationError` if the code is unreadable, too large or empty."""
     path = code.path
     assert path is not None, "code in a bucket has no file"
     if not path.exists():
@@ -49,7 +49,7 @@ def packed(code: Code) -> bytes:
 
 
 def digest(code: Code) -> str:
-    """The same for what `packed` makes the same zip of, in a fraction of its time. Raises as it does."""
+    """A digest that is equal for equal zips, much faster than packing. Raises like `packed`."""
     known = hashlib.sha256()
     path = code.path
     assert path is not None, "code in a bucket has no file"
@@ -66,8 +66,8 @@ def digest(code: Code) -> str:
 
 
 def ignored_by(code: Code) -> "GitIgnoreSpec":
-    """What does not belong to code: what never does, what it leaves out, what its ignore file and patterns name."""
-    # Imported here because it takes long, and only what reads folders needs it.
+    """The patterns of files that are not code: built-in ones, and those of the code's fields and ignore file."""
+    # Imported late: it is slow, and only reading folders needs it.
     from pathspec import GitIgnoreSpec
 
     lines = [*ALWAYS_IGNORED, *code.left_out]
@@ -78,7 +78,7 @@ def ignored_by(code: Code) -> "GitIgnoreSpec":
 
 
 def files_of(code: Code) -> Iterator[Path]:
-    """The files that `packed` packs."""
+    """Yields the files that `packed` packs."""
     path = code.path
     if path is not None and path.is_dir():
         yield from (file for _name, file in files(path, code))
@@ -87,12 +87,13 @@ def files_of(code: Code) -> Iterator[Path]:
 
 
 def files(root: Path, code: Code) -> Iterator[tuple[str, Path]]:
-    """Every file of the folder `root` that belongs to the code, with its name in the zip, in order of name."""
+    """Yields every file of the folder `root` that belongs to the code, with its name in the zip, sorted by name."""
     ignored = ignored_by(code)
     count = 0
     for folder, folders, names in os.walk(root):
         below = Path(folder).relative_to(root)
-        # A negated pattern may bring a file of an ignored folder back: only what is always ignored is not entered.
+        # A negated pattern may include a file of an ignored folder, so only folders that are always ignored are
+        # skipped.
         folders[:] = sorted(name for name in folders if name not in (*ALWAYS_IGNORED, *code.left_out))
         for name in sorted(names):
             inside = (below / name).as_posix()

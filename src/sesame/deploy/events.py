@@ -1,4 +1,4 @@
-"""What templates say of a function's configuration and triggers, in the shapes that both kinds of template share.
+"""Parses function configurations and triggers in the forms that both kinds of templates share.
 
 Used by `deploy.funcraft` and `deploy.serverless_devs`, whose keys differ in case and name; values go to the API.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from sesame.deploy.yaml_source import Key, Node
 
-# Kinds of triggers by the names that templates give them, in lower case, and what the API calls them.
+# The API's trigger types by their names in templates, in lower case.
 TRIGGER_TYPES: Mapping[str, str] = {
     "timer": "timer",
     "http": "http",
@@ -22,7 +22,7 @@ TRIGGER_TYPES: Mapping[str, str] = {
     "cdn_events": "cdn_events",
     "eventbridge": "eventbridge",
 }
-# Templates switch tracing on and off; the endpoint is made by the cloud's Tracing Analysis, and the API needs one.
+# Templates switch tracing on and off; the API needs the endpoint, which the cloud's Tracing Analysis would create.
 NO_TRACING = (
     "the cloud's Tracing Analysis, whose endpoint it stands for, is not here: name a Jaeger in the service's "
     "tracingConfig through the API"
@@ -40,7 +40,7 @@ def environment(node: Node) -> dict[str, str]:
 
 
 def lower_keys(node: Node) -> Any:
-    """The document with the first letter of each key in lower case, as the API spells them."""
+    """Converts the first letter of each key to lower case, the API's spelling."""
     if isinstance(node.value, dict):
         return {name[:1].lower() + name[1:]: lower_keys(value) for name, value in node.value.items()}
     if isinstance(node.value, list):
@@ -54,7 +54,7 @@ def hook(node: Node) -> dict[str, Any]:
 
 
 def oss_filter(node: Node) -> dict[str, Any]:
-    """`Key: {Prefix, Suffix}` in any case."""
+    """Parses `Key: {Prefix, Suffix}`, ignoring case."""
     key: dict[str, str] = {}
     for name, value in node.mapping().items():
         if name.lower() != "key":
@@ -79,7 +79,7 @@ def auth_type(node: Node) -> str:
 
 
 def auth_config(sent: Any) -> Any:
-    """What verifies tokens, with the lists of Serverless Devs as the texts that its own tool makes of them."""
+    """The configuration of token verification; Serverless Devs' lists become texts, as its own tool writes them."""
     if not isinstance(sent, dict):
         return sent
     return {name: _auth_texts(name.lower(), value) for name, value in sent.items()}
@@ -107,7 +107,7 @@ def methods(node: Node) -> list[str]:
 
 
 def any_case(table: Mapping[str, Key]) -> dict[str, Key]:
-    """The table with the first letter of each key in either case: templates have both."""
+    """The table with the first letter of each key in either case, since templates use both."""
     small = {name[:1].lower() + name[1:]: key for name, key in table.items()}
-    # Last, so that messages suggest the key as the documentation spells it.
+    # The documentation's spelling comes last, so that messages suggest it.
     return {**small, **{name[:1].upper() + name[1:]: key for name, key in table.items()}}

@@ -1,7 +1,7 @@
-"""Reads the props of the component `fc3` of Serverless Devs (reference/conventions.md §4.6).
+"""Reads the props of Serverless Devs' component `fc3` (reference/conventions.md §4.6).
 
-Called by `deploy.serverless_devs`; adds to the parts of a project. Its functions belong to no service, and their
-fields are those of the API 2023-03-30.
+Called by `deploy.serverless_devs`; adds to the parts of a project. Its functions have no service, and their fields are
+those of the API 2023-03-30.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from sesame.model.owner import owner_of
 DEFAULT_HANDLER = "index.handler"
 _IMAGE = "custom-container"
 _NOT_HERE = "is a setting of the tool or of the cloud's console"
-# What is read by functions of its own below.
+# Keys that functions below read.
 _READ = (
     "region", "functionName", "code", "role", "tags", "provisionConfig", "scalingConfig", "concurrencyConfig",
     "asyncInvokeConfig", "triggers", "customDomain", "vpcBinding",
@@ -31,7 +31,7 @@ _DOMAIN = (
 
 
 def _unless_auto(node: Node) -> Any:
-    """`auto` has the tool make something in the cloud: here there is nothing to make."""
+    """Ignores `auto`, for which the tool would create a resource in the cloud."""
     return {} if isinstance(node.value, str) else node.plain()
 
 
@@ -55,7 +55,7 @@ _KEYS: dict[str, Key] = {
 _TRIGGER = dict.fromkeys(
     ("triggerName", "triggerType", "triggerConfig", "invocationRole", "qualifier", "sourceArn", "description")
 )
-# By the key of the template: the path of the setting below the function's.
+# By the template's key: the setting's path below the function's path.
 _SETTINGS = {
     "asyncInvokeConfig": "async-invoke-config",
     "concurrencyConfig": "concurrency",
@@ -91,12 +91,12 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
     if role is not None and role.value and role.text().lower() != "auto":
         fields["role"] = trigger_keys.role_arn(role.text(), at)
     elif (role is not None and role.value) or ((role is None or role.value is None) and mounts):
-        # As the component gives it to a function that has buckets mounted.
+        # The component's default for a function with mounted buckets.
         fields["role"] = trigger_keys.role_arn(DEFAULT_ROLE, at)
     if (tags := given.get("tags")) is not None and tags.value:
         fields["tags"] = [_tag(each) for each in tags.items("tags")]
     if isinstance(config := fields.get("sessionAffinityConfig"), dict):
-        # The API has it as text.
+        # The API expects JSON text.
         fields["sessionAffinityConfig"] = msgspec.json.encode(config).decode()
     auto_nas.settle(fields, given.get("nasConfig"), function, at.region)
     owner = owner_of(function)
@@ -115,9 +115,9 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
 
 
 def _add_domain(domain: Domain, made: Parts) -> None:
-    """What several functions say of one domain is one: each adds its route, as with the template's own tool.
+    """Merges what several functions define for one domain: each adds its routes, as with the template's own tool.
 
-    Raises `TemplateError` for a path that leads to two functions.
+    Raises `TemplateError` if a path leads to two functions.
     """
     former = next((each for each in made.domains if each.standing_alone and each.name == domain.name), None)
     if former is None:
@@ -182,9 +182,9 @@ def _trigger(function: str, node: Node, made: Parts, at: At) -> Trigger:
 
 
 def _domain(node: Node, function: str, made: Parts, named_by: str = "") -> Domain:
-    """Of a `function`, or by itself: then what is called auto has the name of the first function that it leads to.
+    """A `function`'s domain, or an independent one: then `auto` derives the name from the first function in its routes.
 
-    Where it leads to none, `named_by` is taken.
+    Without such a function, the name is derived from `named_by`.
     """
     given = {name: value.plain() for name, value in node.mapping("a custom domain").items()}
     name = str(given.pop("domainName", "auto") or "auto")

@@ -1,4 +1,4 @@
-"""Reads the props of the component `fc` of Serverless Devs (reference/conventions.md §4.5).
+"""Reads the props of Serverless Devs' component `fc` (reference/conventions.md §4.5).
 
 Called by `deploy.serverless_devs`; adds to the parts of a project.
 """
@@ -28,7 +28,7 @@ from sesame.deploy.yaml_source import Node
 
 NAMES = ("fc", "fc-api", "fc-deploy", "fc-build", "fc-base", "fc-default", "fc-local-invoke", "fc-remote-invoke")
 
-# What the component takes where none is written.
+# The component's defaults.
 DEFAULT_HANDLER = "index.handler"
 DEFAULT_ROLE = "aliyunfcdefaultrole"
 _REACHING = ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig", "vpcBinding")
@@ -36,7 +36,7 @@ _REACHING_OF_FUNCTION = ("asyncConfiguration", "customContainerConfig")
 
 
 class Parts:
-    """What has been read so far."""
+    """The parts of a project read so far."""
 
     def __init__(self, notes: list[Note]) -> None:
         self.notes = notes
@@ -49,7 +49,7 @@ class Parts:
         self.domains: list[Domain] = []
 
     def role(self, wanted: Role) -> None:
-        """A role with its policies; units that describe one of the same name add theirs to it."""
+        """Adds a role with its policies; units that define a role of the same name add theirs to it."""
         for index, known in enumerate(self.roles):
             if known.name.lower() == wanted.name.lower():
                 self.roles[index] = msgspec.structs.replace(
@@ -102,7 +102,7 @@ def read(props: Node, made: Parts, at: At) -> None:
 
 def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     if isinstance(node.value, str):
-        # The name alone: the service is another unit's, or on the server already.
+        # A name without fields refers to the service of another unit or on the server.
         return node.text()
     name = _name(node, "the service")
     fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service", ignores=True)
@@ -128,7 +128,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
 
 
 def _needs_role(service: Node, function: Node | None) -> bool:
-    """Whether the component gives the cloud's default role to a service without one: for what the service reaches."""
+    """Whether the component gives the cloud's default role to a service without a role, because of what it accesses."""
     given = service.mapping()
     of_function = function.mapping() if function is not None and isinstance(function.value, dict) else {}
     present = [given.get(key) for key in _REACHING] + [of_function.get(key) for key in _REACHING_OF_FUNCTION]
@@ -136,7 +136,7 @@ def _needs_role(service: Node, function: Node | None) -> bool:
 
 
 def _name(node: Node, what: str) -> str:
-    """Raises `TemplateError`: nothing of that name could be looked for on a server."""
+    """The name. Raises `TemplateError` for a variable in it, since the server could not be searched for it."""
     name = yaml_source.require(node, "name", what)
     if "${" in name.text():
         text = f"the name of {what} is {name.text()}, with a variable that only `s` resolves: write the name out"
@@ -211,7 +211,7 @@ def _code(node: Node, what: str, at: At) -> Code:
             return Code()
         raise TemplateError(node.place, f"{what} lacks the key 'codeUri'")
     if isinstance(uri.value, dict):
-        # As old versions of the component took it.
+        # The form of old versions of the component.
         source = uri.mapping().get("src")
         if source is None:
             raise uri.refuse("a path")

@@ -1,4 +1,4 @@
-"""The keys of the component `fc` of Serverless Devs (reference/conventions.md §4.5) and what each becomes at the API.
+"""The keys of Serverless Devs' component `fc` (reference/conventions.md §4.5) and the API fields they become.
 
 Used by `deploy.fc_component`.
 """
@@ -15,7 +15,7 @@ NOT_IN_THE_CLOUD = "is a setting of the tool and not of a function"
 
 
 class At(msgspec.Struct, frozen=True):
-    """The template's folder, and whose server it is deployed to."""
+    """The template's folder, and the account and region of the server it is deployed to."""
 
     folder: Path
     account_id: str

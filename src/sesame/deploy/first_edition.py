@@ -1,6 +1,6 @@
-"""Rewrites templates of Serverless Devs from before edition 1.0.0 (`NAME: {Component: fc, Properties: …}`) as of that.
+"""Converts Serverless Devs templates older than edition 1.0.0 (`NAME: {Component: fc, Properties: …}`) to that edition.
 
-Called by `deploy.serverless_devs`, which reads the result as an s.yaml. Places stay those of the file.
+Called by `deploy.serverless_devs`, which reads the result as an s.yaml. Nodes keep their places in the file.
 """
 
 import re
@@ -11,23 +11,23 @@ from sesame.deploy.variables import DEPTH_MAX, Bound
 from sesame.deploy.yaml_source import Node
 
 GLOBAL = "Global"
-# A global value or a property of another unit.
+# Refers to a global value or a property of another unit.
 _VALUE = r"\$\{\s*([\w-]+(?:\.[\w-]+)+)\s*\}"
 _WHOLE, _PART = re.compile(rf"\s*{_VALUE}\s*\Z"), re.compile(_VALUE)
 _FUNCTION = re.compile(r"\$\{\s*(Env|Config)\(([^(){}]*)\)\s*\}")
 _OUTPUT = re.compile(r"(\$\{\s*[\w-]+\.)Output\b")
-# Keys that do not just begin with a small letter in edition 1.0.0.
+# Keys whose names in edition 1.0.0 differ in more than the case of the first letter.
 _NAMES = {
     "Log": "logConfig", "Vpc": "vpcConfig", "Nas": "nasConfig", "Tracing": "tracingConfig", "LogStore": "logstore",
     "NasAddr": "serverAddr", "Environment": "environmentVariables", "CustomContainer": "customContainerConfig",
     "CAPort": "caPort", "Domain": "domainName", "Routes": "routeConfigs", "Bucket": "bucketName", "Src": "src",
 }  # fmt: skip
-# What the tool alone uses: it is left out.
+# Keys that only the tool uses, which are left out.
 _OF_TOOL = ("Excludes", "Includes", "LocalDir", "Alias", "Dockerfile", "CrAccount", "Tags")
 
 
 def recognized(root: Node) -> bool:
-    """Whether each unit of the file, but for the global values, names a component as that edition does."""
+    """Whether each unit of the file except the global values names a component in that edition's form."""
     if not isinstance(root.value, dict):
         return False
     units = [unit for name, unit in root.value.items() if name != GLOBAL]
@@ -35,14 +35,14 @@ def recognized(root: Node) -> bool:
 
 
 def rewritten(root: Node) -> Node:
-    """The tree of an s.yaml of edition 1.0.0. Raises `TemplateError` for values of another kind than expected."""
+    """The tree of an s.yaml of edition 1.0.0. Raises `TemplateError` for values of unexpected types."""
     bound = Bound()
     units = {name: _unit(_resolved(unit, root, bound)) for name, unit in root.mapping().items() if name != GLOBAL}
     return _mapping({"services": _mapping(units, root.place, root.keys)}, root.place)
 
 
 def _resolved(node: Node, known: Node, bound: Bound, depth: int = 0) -> Node:
-    """With the values that variables name in their places, and the functions of variables as they are spelled today."""
+    """Replaces variables by their values, and functions of variables by their current names."""
     bound.take(node)
     if isinstance(node.value, dict):
         return Node(
@@ -71,7 +71,7 @@ def _resolved(node: Node, known: Node, bound: Bound, depth: int = 0) -> Node:
 
 
 def _at(root: Node, path: str) -> Node | None:
-    """What a unit gives back by the name of a property is that property, such as the name of a bucket."""
+    """Resolves a path; the output of a unit has the names of its properties, such as the name of a bucket."""
     found: Node | None = root
     for step in path.split("."):
         name = "Properties" if step == "Output" else step
@@ -97,7 +97,7 @@ def _unit(unit: Node) -> Node:
 
 
 def _actions(extends: Node) -> Node:
-    """The commands that stand around a command of the tool: `{Hook, Path, Pre}`."""
+    """The commands to run before and after a command of the tool: `{Hook, Path, Pre}`."""
     made: dict[str, Node] = {}
     for command, steps in extends.mapping("commands").items():
         runs = []
@@ -147,7 +147,7 @@ def _trigger(node: Node) -> Node:
     parameters = given.get("Parameters", Node({}, node.place)).mapping()
     config = _lowered(Node({key: each for key, each in parameters.items() if key != "Domains"}, node.place)).mapping()
     if isinstance((filtered := config.get("filter", Node(None, node.place))).value, dict):
-        # A prefix and a suffix stand below `Key` now.
+        # Edition 1.0.0 has prefix and suffix below `Key`.
         inner = {key.capitalize(): each for key, each in filtered.value.items()}
         config["filter"] = _mapping({"Key": _mapping(inner, filtered.place)}, filtered.place)
     for name, as_ in (("invocationRole", "role"), ("qualifier", "qualifier")):
@@ -179,7 +179,7 @@ def _domains(trigger: Node) -> list[Node]:
 
 
 def _lowered(node: Node) -> Node:
-    """With the keys of edition 1.0.0; a list of `{Key, Value}` becomes a mapping."""
+    """Converts keys to those of edition 1.0.0, and a list of `{Key, Value}` to a mapping."""
     if isinstance(node.value, list):
         pairs = [
             each.value for each in node.value if isinstance(each.value, dict) and set(each.value) == {"Key", "Value"}

@@ -1,6 +1,6 @@
-"""Makes a project of a folder without a template, or of one Python file: one function, its handler found in the source.
+"""Reads a folder without a template, or one Python file, as a project: one function, whose handler is in the source.
 
-Called by `deploy.sources`. Guesses only what is plain, and says what it chose; everything can be given.
+Called by `deploy.sources`. Guesses only unambiguous values, and reports them; every value can be given instead.
 """
 
 import ast
@@ -12,7 +12,7 @@ import msgspec
 
 from sesame.deploy.project import Code, Function, Place, Project, Service, TemplateError, Trigger, left_out
 
-# Where a handler is looked for first: the names that the cloud's consoles and tools give to the first file.
+# File names searched first for a handler: those that the cloud's consoles and tools give to the first file.
 FILES = ("index.py", "main.py", "app.py", "handler.py", "lambda_function.py")
 NAMES = ("handler", "my_handler", "main", "application", "app", "lambda_handler")
 SOURCE_BYTES_MAX = 1024 * 1024
@@ -20,7 +20,7 @@ NEWEST_FIRST = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
 ALL_METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 _DEF = re.compile(r"^def[ \t]+(\w+)[ \t]*\(([^)]*)\)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^(\w+)[ \t]*=[ \t]*(?:flask\.)?(?:Flask|Bottle)\(", re.MULTILINE)
-# Of the packages in a folder, by the tags of their wheels: `cp36-cp36m-manylinux1_x86_64` is of CPython 3.6 alone.
+# The CPython version in a wheel's tag: `cp36-cp36m-manylinux1_x86_64` requires CPython 3.6.
 _OF_CPYTHON = re.compile(r"^Tag: cp(\d+)-(?!abi3)", re.MULTILINE)
 # Not of 2.7, under which pip marked packages without compiled parts so too: the source says whether it is Python 2.
 _RUNTIMES = {"36": "python3", "39": "python3.9", "310": "python3.10", "312": "python3.12"}
@@ -28,7 +28,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says of the function; None is guessed. `runtimes` are those that can be had."""
+    """The function as described on the command line; None is guessed. `runtimes` are the available ones."""
 
     service: str | None = None
     function: str | None = None
@@ -42,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A handler in a source, and whether it is a WSGI application."""
+    """A handler found in a source, and whether it is a WSGI application."""
 
     handler: str
     http: bool
@@ -50,7 +50,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def read(path: Path, wanted: Wanted) -> Project:
-    """Raises `TemplateError` when no handler is plain, with what was looked for."""
+    """Raises `TemplateError` if the handler is ambiguous or missing, with the names that were searched for."""
     found = _found(path, wanted)
     name = wanted.function or _NOT_IN_A_NAME.sub("-", path.resolve().stem if path.is_file() else path.resolve().name)
     service = wanted.service or "default"
@@ -89,9 +89,10 @@ def read(path: Path, wanted: Wanted) -> Project:
 
 
 def ignore_file(path: Path) -> Path | None:
-    """Which file of a folder says what does not belong to the code.
+    """The folder's file of patterns that are not code, if it has one.
 
-    Not `.gitignore`: what is kept out of a repository, such as a `config.py` with keys, is what the function needs.
+    `.gitignore` does not count: a function may need files that are kept out of the repository, such as a `config.py`
+    with keys.
     """
     for name in (".fcignore", ".funignore"):
         if path.is_dir() and (path / name).is_file():
@@ -100,7 +101,7 @@ def ignore_file(path: Path) -> Path | None:
 
 
 def _runtime(found: Found, path: Path, runtimes: Sequence[str]) -> str:
-    """The one that alone can read the source, or that all packages in the folder were made for, else the newest."""
+    """The only runtime that can read the source or use the folder's compiled packages, otherwise the newest."""
     if found.python2:
         return "python2.7"
     wheels = (wheel.read_text("utf-8", "replace") for wheel in path.glob("*.dist-info/WHEEL"))
@@ -141,7 +142,7 @@ def _found(path: Path, wanted: Wanted) -> Found:
 
 
 def _handlers(file: Path) -> list[Found]:
-    """Every function of two parameters that a source defines, in its order; and WSGI applications by name."""
+    """Functions with two parameters in the order of their definitions, and WSGI applications by name."""
     with file.open("rb") as opened:
         text = opened.read(SOURCE_BYTES_MAX).decode("utf-8", "replace")
     python2 = _is_python2(text)
@@ -160,7 +161,7 @@ def needs_python2(file: Path) -> bool:
 
 
 def _is_python2(text: str) -> bool:
-    """Whether Python 3 cannot read it: `print` as a statement, `except A, b` and their kind."""
+    """Whether Python 3 cannot parse the text: it has `print` statements, `except A, b` or similar."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

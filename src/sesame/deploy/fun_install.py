@@ -1,6 +1,6 @@
-"""Reads what Funcraft's `Funfile` and `fun.yml` install, and gives a function the variables that Funcraft gives it.
+"""Reads the packages that Funcraft's `Funfile` or `fun.yml` installs, and adds the environment that Funcraft sets.
 
-Used by `deploy.funcraft` and `build.builder`. Packages of pip are named; no command is run.
+Used by `deploy.funcraft` and `build.builder`. Only extracts the names of pip packages; runs no command.
 """
 
 import re
@@ -16,7 +16,7 @@ from sesame.model.errors import ConfigurationError
 
 FUNFILE, TASKS = "Funfile", "fun.yml"
 BYTES_MAX = 256 * 1024
-# Where Funcraft installs packages of Python, below the code (reference/conventions.md §4.1).
+# Where Funcraft installs Python packages, below the code (reference/conventions.md §4.1).
 USER_BASE = ".fun/python"
 _ROOT, _CODE = "/code/.fun/root", "/code"
 _BINARIES = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/sbin", "/bin")
@@ -28,7 +28,7 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     ),
     "LD_LIBRARY_PATH": (*(f"{_ROOT}{path}" for path in _LIBRARIES), _CODE, f"{_CODE}/lib", "/usr/local/lib"),
 }  # fmt: skip
-# Options of pip without and with a value; where packages come from is set as for pip.
+# pip's options without and with a value; package indexes come from pip's own configuration.
 _FLAGS = ("-u", "--upgrade", "--no-cache-dir", "-q", "--quiet", "--user", "--no-deps")
 _INDEX = ("-i", "--index-url", "--extra-index-url", "--trusted-host")
 _HERE = ("-t", "--target")
@@ -36,12 +36,12 @@ _LISTED = ("-r", "--requirement")
 _OWN_PLACES = (".", "./", _CODE, f"{_CODE}/", ".fun/python", f"{_CODE}/{USER_BASE}")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _PIP = re.compile(r"pip(?:2|3)?(?:\.\d+)?")
-# What only a shell can read, such as `|| true` and `$NAME`, and a path outside the code.
+# Words that need a shell, such as `|| true` and `$NAME`, and paths outside the code.
 _NO_PACKAGE = re.compile(r"[|&<>()#/~]|\d>|.*[$`]")
 
 
 class Installs(msgspec.Struct, frozen=True):
-    """`packages` are pip's own words; `left_out` are the commands that are not done, as they stand."""
+    """`packages` are arguments of pip; `left_out` are the commands that are not executed, verbatim."""
 
     path: Path
     packages: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Installs(msgspec.Struct, frozen=True):
 
 
 def read(folder: Path) -> Installs | None:
-    """Of a function's code; None where it has no such file. Raises `ConfigurationError` for what cannot be read."""
+    """The packages of a function's code; None if it has no such file. Raises `ConfigurationError` if it is invalid."""
     if (folder / FUNFILE).is_file():
         return _funfile(folder / FUNFILE)
     if (folder / TASKS).is_file():
@@ -58,12 +58,12 @@ def read(folder: Path) -> Installs | None:
 
 
 def asked(folder: Path) -> bool:
-    """Whether the code has what Funcraft installed, or says what it would."""
+    """Whether the code has packages installed by Funcraft, or a file that lists some."""
     return any((folder / name).exists() for name in (FUNFILE, TASKS, ".fun/python", ".fun/root"))
 
 
 def variables(given: Mapping[str, str]) -> dict[str, str]:
-    """The function's own and, behind what it says itself, those that Funcraft adds."""
+    """The function's variables, with Funcraft's paths appended."""
     found = dict(given)
     for name, paths in _PATHS.items():
         own = found.get(name, "").split(":") if found.get(name) else []
@@ -97,7 +97,7 @@ def _funfile(path: Path) -> Installs:
 
 
 def _commands(text: str) -> Iterator[list[str] | None]:
-    """The commands of a line of a shell, each as words; None for what only a shell can read."""
+    """The commands in a shell line, split into words; None for a command that needs a shell."""
     for command in re.split(r"&&|;", text):
         try:
             words = shlex.split(command)
@@ -109,7 +109,7 @@ def _commands(text: str) -> Iterator[list[str] | None]:
 
 
 def _pip(words: list[str]) -> list[str] | None:
-    """What `[fun-install] pip [options] install [options] PACKAGE…` asks for; None for any other command."""
+    """The packages in `[fun-install] pip [options] install [options] PACKAGE…`; None for any other command."""
     if _ASSIGNMENT.match(words[0]):
         return None  # Variables change how a package is built.
     if words[0] == "fun-install":

@@ -1,6 +1,6 @@
 """Reads Funcraft's `template.yml` (reference/conventions.md §4.1) into a project.
 
-Called by `deploy.sources`. Every key that Funcraft takes is deployed or noted; any other is an error with its place.
+Called by `deploy.sources`. Keys that Funcraft accepts are deployed or noted; any other key is an error with its place.
 """
 
 import re
@@ -30,7 +30,7 @@ from sesame.model.web_server import is_custom
 
 PREFIX = "Aliyun::Serverless::"
 SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
-# The API wants one of every function.
+# The API requires a handler for every function.
 UNUSED_HANDLER = "index.handler"
 ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
 NOT_MADE = "is not made by deploying: make it at the Log Service's endpoint (`sesame env`: SLS_ENDPOINT)"
@@ -204,7 +204,7 @@ class _Template:
         self._domains.append(Domain(name=domain, fields=found, place=node.place))
 
     def _pem(self, key: str, value: Any) -> Any:
-        """A certificate or key: the text itself, or the file that holds it."""
+        """A certificate or key: the text itself, or the contents of the file it names."""
         if key == "certName" or not isinstance(value, str) or "-----BEGIN" in value:
             return value
         path = self._folder / value
@@ -215,7 +215,7 @@ class _Template:
 
 
 def _domain_of(name: str, fields: dict[str, Any]) -> str:
-    """Named by the function that the first route leads to, since templates call their domains alike; else by `name`."""
+    """A domain named after the function in its first route, since templates use equal names; otherwise after `name`."""
     routes: list[dict[str, Any]] = fields.get("routeConfig", {}).get("routes", [])
     first = routes[0] if routes else {}
     led_to = [str(first[key]) for key in ("functionName", "serviceName") if first.get(key)]
@@ -223,7 +223,7 @@ def _domain_of(name: str, fields: dict[str, Any]) -> str:
 
 
 def _needed(runtime: str) -> list[str]:
-    """As Funcraft requires them, but for the handler of a program, which has none."""
+    """The keys that Funcraft requires, except the handler of a custom runtime, which has none."""
     if runtime == IMAGE_RUNTIME:
         return ["Runtime", "CustomContainerConfig"]
     return ["Runtime", "CodeUri"] if is_custom(runtime) else ["Handler", "Runtime", "CodeUri"]

@@ -1,4 +1,4 @@
-"""The keys of Funcraft's template (reference/conventions.md §4.1) and what each becomes at the API.
+"""The keys of Funcraft's template (reference/conventions.md §4.1) and the API fields they become.
 
 Used by `deploy.funcraft`.
 """
@@ -13,7 +13,7 @@ from sesame.deploy.yaml_source import Key, Node
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the reading needs to know of the server and the command line. `parameters` outweigh defaults."""
+    """Parameters from the server and the command line. `parameters` take precedence over the template's defaults."""
 
     account_id: str
     region: str
@@ -40,7 +40,7 @@ def _route(node: Node) -> dict[str, Any]:
 
 
 def _log(node: Node) -> dict[str, Any] | None:
-    """None for `Auto`: the cloud makes a project then; here the built-in store keeps the lines."""
+    """Empty for `Auto`, for which the cloud creates a log project; Sesame's built-in store keeps the lines."""
     if isinstance(node.value, str) and node.value.lower() == "auto":
         return {}
     return yaml_source.fields(node, _LOG_KEYS, None, "LogConfig")
@@ -78,7 +78,7 @@ def _cdn_filter(node: Node) -> dict[str, Any]:
     return {name[:1].lower() + name[1:]: events.texts(value) for name, value in node.mapping().items()}
 
 
-# Keys of ROS that order the making of resources, or describe them to people.
+# Keys of ROS that order the creation of resources, or document them.
 ROS = ("DependsOn", "Metadata", "Condition", "DeletionPolicy")
 
 _LOG_KEYS = {

@@ -1,7 +1,7 @@
-"""Resolves what ROS templates compute: `Ref`, `Fn::Sub`, `Fn::Join`, `Fn::FindInMap`, `Fn::GetAtt`, long and short.
+"""Resolves ROS functions, long and short: `Ref`, `Fn::Sub`, `Fn::Join`, `Fn::FindInMap`, `Fn::GetAtt`.
 
-Used by `deploy.funcraft`. Parameters come from the command line, else from their defaults; pseudo parameters
-(`ALIYUN::Region`) from the server.
+Used by `deploy.funcraft`. Parameters come from the command line, otherwise from their defaults; pseudo parameters
+(`ALIYUN::Region`) come from the server.
 """
 
 import re
@@ -17,12 +17,12 @@ from sesame.deploy.yaml_source import Node, meant
 _VARIABLE = re.compile(r"\$\{(!?)([^${}]+)\}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONG = ("Ref", "Fn::Sub", "Fn::Join", "Fn::FindInMap", "Fn::GetAtt", "Fn::Select")
-# What has this value is left out.
+# Keys with this value are left out.
 _NO_VALUE = object()
 
 
 class Server(msgspec.Struct, frozen=True):
-    """What pseudo parameters say. `stack` is the name of the stack, where none is given: there are no stacks here."""
+    """The values of pseudo parameters. `stack` is the stack's name if given: Sesame has no stacks."""
 
     account_id: str
     region: str
@@ -30,7 +30,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def stack_of(folder: str) -> str:
-    """A name for the stack of a template in this folder, as ROS takes it."""
+    """Derives the name of a stack from the template's folder, in the form ROS accepts."""
     return ("stack-" + _NOT_IN_NAMES.sub("-", folder).strip("-"))[:255].rstrip("-")
 
 
@@ -64,7 +64,7 @@ class Intrinsics:
             )
 
     def resolve(self, node: Node) -> Node:
-        """The same tree with every function replaced by its value. Raises `TemplateError` with the place."""
+        """Returns the tree with every function replaced by its value. Raises `TemplateError` with the place."""
         if isinstance(node.value, dict):
             name = next(iter(node.value)) if len(node.value) == 1 else ""
             if name in _LONG:

@@ -1,7 +1,7 @@
-"""Fills the `{{ name }}` of an application's s.yaml, as Serverless Devs does when it starts a project from it.
+"""Fills the `{{ name }}` placeholders in an application's s.yaml, as Serverless Devs does when it creates a project.
 
-Called by `deploy.serverless_devs`. An application is a folder with a `publish.yaml`, which names the parameters and
-their defaults, and a template below it in `src/`.
+Called by `deploy.serverless_devs`. An application is a folder with a `publish.yaml`, which defines the parameters with
+their defaults, and a template in its folder `src/`.
 """
 
 import hashlib
@@ -16,26 +16,26 @@ from sesame.deploy.project import Note, Place, Role, TemplateError
 from sesame.deploy.yaml_source import Node
 
 PUBLISH = ("publish.yaml", "publish.yml")
-# What art-template, with which the tool fills a template, knows of its tags; the tags of no other syntax match.
+# The tags of art-template, the tool's template engine; other syntaxes do not match.
 _TAG = re.compile(
     r"\{\{[ \t]*(?:(?P<when>if|else[ \t]+if)[ \t]+(?P<condition>[^{}\n]+?)|(?P<end>else|/if)"
     r"|(?P<name>[A-Za-z_]\w*)[ \t]*(?:\|[^{}\n]*)?)[ \t]*\}\}"
 )
-# One comparison of a condition; `&&` binds closer than `||`, as in JavaScript.
+# One comparison in a condition; `&&` binds tighter than `||`, as in JavaScript.
 _TERM = re.compile(
     r"[ \t]*(?P<no>!?)[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*(?:(?P<sign>[=!]==?)[ \t]*"
     r"(?:'(?P<one>[^']*)'|\"(?P<two>[^\"]*)\"|(?P<bare>[\w.]+)))?[ \t]*(?P<join>&&|\|\||\Z)"
 )
-# What JavaScript calls a parameter that is not there: here a parameter without a value has the empty text.
+# JavaScript's names for a missing parameter; here, a parameter without a value is the empty text.
 _NOTHING = ("undefined", "null")
 _IS_FALSE = ("", "false")
 
-# In a default: four letters that the tool draws for each project, so that names of accounts' functions differ.
+# In a default: four random letters per project in the tool, so that function names of different accounts differ.
 _SUFFIX = "${default-suffix}"
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """Values by name: those of the command line, and those that the server's address says."""
+    """Values by name: from the command line, and from the server's address."""
 
     parameters: Mapping[str, str]
     of_server: Mapping[str, str]
@@ -43,7 +43,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filled(msgspec.Struct, frozen=True):
-    """The text of the template, the roles that its parameters ask for, and the parameters without a value."""
+    """The filled template, the roles that its parameters require, and notes on parameters without a value."""
 
     text: str
     roles: tuple[Role, ...] = ()
@@ -51,10 +51,10 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 def fill(path: Path, text: str, given: Given) -> Filled:
-    """Raises `TemplateError` for a parameter that the template does not have, and for what `publish.yaml` is not.
+    """Raises `TemplateError` for a parameter that the template lacks, and for an invalid `publish.yaml`.
 
-    Lines stay where they are. Without a `publish.yaml`, a placeholder without a value stays as it is, since text of a
-    function may look like one, and is noted.
+    Line numbers stay the same. Without a `publish.yaml`, a placeholder without a value stays, with a note, since a
+    function's text may look like one.
     """
     names = _names(text)
     for name in given.parameters:
@@ -70,7 +70,7 @@ def fill(path: Path, text: str, given: Given) -> Filled:
 
 
 def _alone(path: Path, text: str, parameters: Mapping[str, str]) -> Filled:
-    """Of a template that belongs to no application: only what is given is filled."""
+    """Fills only given parameters, in a template that belongs to no application."""
     notes = [
         Note(Place(str(path), line), f"{{{{ {name} }}}} stays as it is: -p {name}=VALUE fills it")
         for name, line in _names(text).items()
@@ -81,13 +81,13 @@ def _alone(path: Path, text: str, parameters: Mapping[str, str]) -> Filled:
 
 
 def published(folder: Path) -> Path | None:
-    """The `publish.yaml` of the application whose template lies in this folder."""
+    """The `publish.yaml` of the application whose template is in this folder."""
     places = [folder] if folder.name != "src" else [folder, folder.parent]
     return next((place / name for place in places for name in PUBLISH if (place / name).is_file()), None)
 
 
 def _names(text: str) -> dict[str, int]:
-    """The parameters that a template names, each with the first line that does."""
+    """The parameters in a template, each with the number of the first line that has it."""
     found: dict[str, int] = {}
     for tag in _TAG.finditer(text):
         terms = _terms(tag["condition"]) if tag["condition"] else ()
@@ -97,7 +97,7 @@ def _names(text: str) -> dict[str, int]:
 
 
 def _terms(condition: str) -> list[re.Match[str]] | None:
-    """The comparisons of a condition, in order; None where it is none that is known here."""
+    """The comparisons of a condition, in order; None if its syntax is unknown."""
     found: list[re.Match[str]] = []
     at = 0
     while not found or found[-1]["join"]:
@@ -110,18 +110,18 @@ def _terms(condition: str) -> list[re.Match[str]] | None:
 
 
 def _text(given: Mapping[str, Node], key: str) -> str:
-    """Empty for a key that is not there, and for one without a value, as published files have some."""
+    """A key's text; empty for a missing key, and for one without a value, as in some published files."""
     return given[key].text() if key in given and given[key].value is not None else ""
 
 
 def _suffix(account_id: str) -> str:
-    """The same each time, so that to deploy again changes what has been deployed."""
+    """Derived from the account, so that deploying again changes the deployed functions."""
     digest = hashlib.sha256(account_id.encode()).digest()
     return "".join(chr(ord("a") + each % 26) for each in digest[:4])
 
 
 class _Values:
-    """The values of the parameters: given, of the server, a role that is made, the default; each is looked up once."""
+    """Looks up each parameter once: on the command line, from the server, as a role to create, or its default."""
 
     def __init__(self, path: Path, publish: Path, given: Given) -> None:
         self._path, self._given = path, given
@@ -153,7 +153,7 @@ class _Values:
         return ""
 
     def _role(self, name: str, wanted: Node) -> str:
-        """The role that the cloud's console makes for a parameter of this kind; without a name it is left open."""
+        """The role that the cloud's console creates for such a parameter; without a name it has no value."""
         given = wanted.mapping("a role")
         role = _text(given, "name")
         if not role:
@@ -184,15 +184,15 @@ class _Values:
         other = next(each for each in (term["one"], term["two"], term["bare"]) if each is not None)
         same = value == other
         if term["bare"] in _NOTHING:
-            # Each parameter of a template has a value: the empty one is a text, as where the tool fills it.
+            # Every parameter has a value here, possibly the empty text, as where the tool fills the template.
             same = False
         return same is (term["sign"][0] == "=")
 
 
 def _pieces(path: Path, text: str, values: _Values) -> Iterator[str]:
-    """The text with its tags filled; of what a condition leaves out only the ends of lines."""
-    # Of each open {{if}}: whether its present branch is taken, whether one has been, and whether it stands in text
-    # that is taken.
+    """Yields the text with its tags filled; only line ends of parts that a condition leaves out."""
+    # For each open {{if}}: whether the current branch is taken, whether one was taken, and whether the surrounding text
+    # is taken.
     branches: list[tuple[bool, bool, bool]] = []
     at = 0
     for tag in _TAG.finditer(text):

@@ -1,6 +1,6 @@
-"""Compares a project with what a server has, and makes the steps from one to the other.
+"""Compares a project with a server's state, and plans the steps from one to the other.
 
-Called by the commands `deploy` and `plan`; `deploy.apply` does the steps. Only asks the server, never changes it.
+Called by the commands `deploy` and `plan`; `deploy.apply` executes the steps. Only reads from the server.
 """
 
 import re
@@ -17,15 +17,15 @@ from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.model.owner import label, owner_of, spoken_owner, stands_alone
 
 NOT_FOUND = 404
-# What the server answers replaces these wholesale: a key that the template no longer has must go.
+# Replaced completely, so that keys removed from the template disappear.
 _WHOLE = ("environmentVariables", "layers", "routes", "filter", "methods", "events")
-# Values of variables may be secrets, and keys that verify tokens, in whichever text they stand.
+# Variables and keys that verify tokens may be secrets, in any text that contains them.
 _MAY_BE_SECRET = re.compile(r"environmentVariables\Z|private|jwks|authInfo|authConfig\Z", re.IGNORECASE)
 _SHOWN_CHARS = 60
 
 
 class Asks(Protocol):
-    """The part of `cli.client.Client` that is used here."""
+    """The part of `cli.client.Client` used by this module."""
 
     def ask(self, method: str, path: str, document: object = None) -> Any: ...
     def pages(self, path: str, key: str) -> Iterator[Any]: ...
@@ -34,8 +34,8 @@ class Asks(Protocol):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a deployment. `action` is create, update, replace, delete or unchanged.
 
-    `changes` says in words what differs. `code`, where there is one, is the zip that goes into the document.
-    `before` is a request that has to come first, as what is replaced is deleted.
+    `changes` describes the differences. `code` is the zip, if any, to add to the document. `before` is a request to
+    send first, such as deleting what is replaced.
     """
 
     action: str
@@ -57,13 +57,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(project: Project, server: Asks) -> Plan:
-    """Raises what the server refuses but for "not found", and `ConfigurationError` for code that cannot be read."""
+    """Raises the server's refusals except "not found", and `ConfigurationError` for unreadable code."""
     planner = _Planner(server)
     return Plan(tuple(planner.steps(project)), (*project.notes, *planner.notes))
 
 
 def removal(project: Project, server: Asks) -> Plan:
-    """The steps that take the project's functions, triggers, domains and empty services away again."""
+    """The steps that remove the project's functions, triggers, domains and empty services."""
     return Plan(tuple(_Planner(server).removal(project)), ())
 
 
@@ -97,7 +97,7 @@ class _Planner:
             yield self._resource(f"domain {domain.name}", path, parent, {"domainName": domain.name}, domain.fields)
 
     def _put(self, what: str, path: str, fields: Mapping[str, Any]) -> Step:
-        """A setting that one request makes or changes."""
+        """A setting that a single request creates or changes."""
         present = self._get(path)
         changes = ("new",) if present is None else tuple(_differences(fields, present))
         if not changes:
@@ -146,7 +146,7 @@ class _Planner:
         yield Step(action="delete", what=f"service {service}", method="DELETE", path=path)
 
     def _published_removal(self, owner: str, path: str) -> Iterator[Step]:
-        """Of the aliases and versions of a service, or of a function that stands alone."""
+        """Removes the aliases and versions of a service, or of a function without a service."""
         for alias in self._server.pages(f"{path}/aliases", "aliases"):
             name = alias["aliasName"]
             yield Step(
@@ -219,7 +219,7 @@ class _Planner:
                 action="create", what=what, method="POST", path=path.rpartition("/")[0],
                 document=document, code=code, changes=("new",),
             )  # fmt: skip
-        # Tags are given at the creation alone; layers come back with their sizes.
+        # Tags can be set only on creation; answers have layers with their sizes.
         settled = {**present, "layers": [_arn_of(each) for each in present.get("layers") or []], "tags": None}
         document.pop("tags", None)
         changes = [*_differences({**function.fields, "tags": None}, settled), *changed]
@@ -231,7 +231,7 @@ class _Planner:
 
     @staticmethod
     def _code(code: Code, present: Any) -> tuple[bytes | None, list[str]]:
-        """The zip that is to be sent, None where it is there already, and what to say of it."""
+        """The zip to send, None if the server has it already; and descriptions of the change."""
         if code.path is None:
             return None, ["the code is taken from the bucket again"] if code.bucket and present is not None else []
         data = archive.packed(code)
@@ -249,7 +249,7 @@ class _Planner:
         new = _sent({"triggerName": trigger.name, **trigger.fields}, alone=alone)
         if present is None:
             return Step(action="create", what=what, method="POST", path=parent, document=new, changes=("new",))
-        # The cloud leaves these out of its answers for HTTP triggers, and they cannot be changed.
+        # The cloud omits these fields in answers for HTTP triggers, and they cannot be changed.
         fixed = {"triggerType": trigger.fields["triggerType"]}
         if trigger.fields["triggerType"] != "http" and "sourceArn" in trigger.fields:
             fixed["sourceArn"] = trigger.fields["sourceArn"]
@@ -283,7 +283,7 @@ class _Planner:
         return Step(action="update", what=what, method="PUT", path=path, document=fields, changes=changes)
 
     def _get(self, path: str) -> Any:
-        """What is there, or None."""
+        """The resource at `path`, or None if it does not exist."""
         try:
             return self._server.ask("GET", path)
         except Refused as refusal:
@@ -293,7 +293,7 @@ class _Planner:
 
 
 def _differences(wanted: Any, present: Any, path: str = "") -> Iterator[str]:
-    """What of `wanted` the server has otherwise, in words. What is not wanted is left as it is."""
+    """Describes the values of `wanted` that differ on the server. Ignores values that are not in `wanted`."""
     if isinstance(wanted, Mapping) and path.rpartition(".")[2] not in _WHOLE:
         have = present if isinstance(present, Mapping) else {}
         for key, value in wanted.items():
@@ -304,7 +304,7 @@ def _differences(wanted: Any, present: Any, path: str = "") -> Iterator[str]:
 
 
 def _same(wanted: Any, present: Any) -> bool:
-    """Nothing, "", 0, false and empty collections are one: the API answers its default for what was not set."""
+    """Treats None, "", 0, false and empty collections as equal: the API returns defaults for unset values."""
     if not wanted and not present:
         return True
     if isinstance(wanted, Mapping) and isinstance(present, Mapping):
@@ -327,19 +327,19 @@ def _decoded(text: str) -> Any:
 
 
 def _arn_of(layer: Any) -> Any:
-    """2023-03-30 answers layers as objects, and takes their ARNs."""
+    """A layer's ARN: version 2023-03-30 of the API accepts ARNs and returns objects."""
     return layer.get("arn") if isinstance(layer, Mapping) else layer
 
 
 def _sent(trigger: Mapping[str, Any], *, alone: bool) -> Mapping[str, Any]:
-    """2023-03-30 takes the configuration of a trigger as text."""
+    """A trigger to send: version 2023-03-30 of the API takes its configuration as text."""
     if not alone or "triggerConfig" not in trigger:
         return trigger
     return {**trigger, "triggerConfig": msgspec.json.encode(trigger["triggerConfig"]).decode()}
 
 
 def _with_config(present: Any) -> Any:
-    """An answered trigger with its configuration as an object."""
+    """A trigger from an answer, with its configuration decoded."""
     if present is None or not isinstance(present.get("triggerConfig"), str):
         return present
     return {**present, "triggerConfig": _decoded(present["triggerConfig"])}

@@ -1,6 +1,6 @@
-"""What a template or a folder asks for, in the words of the APIs and of no template.
+"""The contents of a template or folder in the terms of the API, independent of the template's kind.
 
-Made by `deploy.folder`, `deploy.funcraft` and `deploy.serverless_devs`; compared with a server by `deploy.plan`.
+Created by `deploy.folder`, `deploy.funcraft` and `deploy.serverless_devs`; `deploy.plan` compares it with a server.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from sesame.model.owner import label
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where something stands in a file, both numbers from 1; 0 where it is not known."""
+    """A position in a file; line and column count from 1, and 0 means unknown."""
 
     file: str
     line: int = 0
@@ -24,7 +24,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class TemplateError(SesameError):
-    """A template that cannot be deployed as it stands; the text begins with file, line and column."""
+    """A template that cannot be deployed; the message starts with file, line and column."""
 
     def __init__(self, place: Place, text: str) -> None:
         super().__init__(f"{place}: {text}")
@@ -32,7 +32,7 @@ class TemplateError(SesameError):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What has no meaning here, and why; or, as an `error`, what must be mended to deploy the template."""
+    """Something without effect in Sesame, and why; or, as an `error`, something to correct before deploying."""
 
     place: Place
     text: str
@@ -40,10 +40,10 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a function's code comes from: a file, a folder, a zip, or an object `oss://bucket/object`.
+    """The source of a function's code: a file, a folder, a zip, or an object `oss://bucket/object`.
 
-    `ignore_file` names the patterns of what does not belong to it (`.funignore`, `.fcignore`), in gitignore's syntax;
-    `left_out` names files and folders that do not either, wherever they lie; `patterns` are lines as of an ignore file.
+    `ignore_file` contains patterns of files that are not code (`.funignore`, `.fcignore`), in gitignore's syntax;
+    `left_out` names files and folders to ignore at any depth; `patterns` are further lines of an ignore file.
     """
 
     path: Path | None = None
@@ -55,14 +55,14 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def left_out(runtime: str) -> tuple[str, ...]:
-    """What the code of a function of this runtime leaves out: Python's has no use for packages of Node.js."""
+    """What to leave out of the code of this runtime's functions: Python does not use Node.js packages."""
     return ("node_modules",) if runtime.startswith("python") else ()
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """A role that the template describes by its policies: names of system policies and documents of its own.
+    """A role defined by its policies in a template: names of system policies, and documents.
 
-    `shared`: templates of others may describe a role of this name too, so its policies are added to what is there.
+    `shared`: other templates may define a role of this name too, so its policies are added to an existing role.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateService takes them, without the name."""
+    """`fields` are those of CreateService, without the name."""
 
     name: str
     fields: dict[str, Any]
@@ -80,9 +80,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateFunction takes them, without name and code.
+    """`fields` are those of CreateFunction, without name and code.
 
-    `service` is the owner of a function that stands alone (`model.owner`); its fields are those of 2023-03-30.
+    `service` is the owner of a function without a service (`model.owner`), whose fields are those of 2023-03-30.
     """
 
     service: str
@@ -93,7 +93,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """As commands name it."""
+        """The function's name in commands."""
         return label(self.service, self.name)
 
     @property
@@ -102,7 +102,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateTrigger takes them, without the name."""
+    """`fields` are those of CreateTrigger, without the name."""
 
     service: str
     function: str
@@ -112,7 +112,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AsyncConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as PutFunctionAsyncInvokeConfig takes them."""
+    """`fields` are those of PutFunctionAsyncInvokeConfig."""
 
     service: str
     function: str
@@ -122,7 +122,7 @@ class AsyncConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting of a function that stands alone; `path` is the last part of the operation that puts `fields`."""
+    """A setting of a function without a service; `path` is the last segment of the operation that puts `fields`."""
 
     function: str
     path: str
@@ -132,7 +132,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateCustomDomain takes them, without the name; of 2023-03-30 where it is `standing_alone`."""
+    """`fields` are those of CreateCustomDomain without the name; of version 2023-03-30 if `standing_alone`."""
 
     name: str
     fields: dict[str, Any]
@@ -141,7 +141,7 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one `sesame deploy` brings about, in the order in which it is made. `source` is what was read."""
+    """Everything that one `sesame deploy` creates, in order of creation. `source` is the folder or file read."""
 
     source: Path
     roles: tuple[Role, ...] = ()

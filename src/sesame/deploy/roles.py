@@ -1,6 +1,6 @@
-"""The roles that templates describe by policies instead of naming one, and those that triggers use.
+"""Roles that templates define by policies instead of by name, and roles for triggers.
 
-Used by the readers of templates; `deploy.apply` makes the roles.
+Used by the readers of templates; `deploy.apply` creates the roles.
 """
 
 import re
@@ -13,7 +13,7 @@ from sesame.deploy.project import Role
 from sesame.deploy.yaml_source import Node
 
 NAME_CHARS_MAX = 64
-# The roles that the console makes for triggers (reference/companions.md §2.4).
+# Roles that the console creates for triggers (reference/companions.md §2.4).
 OF_TRIGGERS: Mapping[str, str] = {
     "oss": "aliyunosseventnotificationrole",
     "log": "aliyunlogetlrole",
@@ -27,7 +27,7 @@ _OTHER = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a service without a role needs one for."""
+    """The policies needed by a service without a role."""
 
     system: tuple[str, ...] = ()
     documents: tuple[dict[str, Any], ...] = ()
@@ -37,7 +37,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     @staticmethod
     def of(service: Node, functions: Iterable[Node]) -> "Wanted":
-        """As Funcraft decides it: from `Policies`, `LogConfig` and asynchronous configurations."""
+        """Derives them as Funcraft does: from `Policies`, `LogConfig` and asynchronous configurations."""
         given = service.mapping()
         system, documents = _policies(given.get("Policies"))
         log = given.get("LogConfig")
@@ -52,13 +52,13 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def generated(service: str, region: str, wanted: Wanted) -> Role:
-    """The role of a service, named as Funcraft names it."""
+    """The role of a service, with Funcraft's name for it."""
     name = _OTHER.sub("-", f"aliyunfcgeneratedrole-{region}-{service}").strip("-")[:NAME_CHARS_MAX]
     return Role(name=name, system_policies=wanted.system, documents=wanted.documents)
 
 
 def document_of(role: Role) -> dict[str, Any] | None:
-    """All own documents as one policy; None where there is none."""
+    """Merges the role's documents into one policy; None if it has none."""
     statements: list[Any] = []
     for document in role.documents:
         statements += [each for each in document.get("Statement", []) if each not in statements]
@@ -66,7 +66,7 @@ def document_of(role: Role) -> dict[str, Any] | None:
 
 
 def _policies(node: Node | None) -> tuple[list[str], list[dict[str, Any]]]:
-    """A name, a document, or a list of both."""
+    """Parses a name, a document, or a list of both."""
     system: list[str] = []
     documents: list[dict[str, Any]] = []
     if node is None or node.value is None:

@@ -1,6 +1,6 @@
 """Reads Serverless Devs' `s.yaml` (reference/conventions.md §4.4 to §4.6) into a project.
 
-Called by `deploy.sources`. Units of the components `fc` and `fc3` are deployed, units of other components are noted.
+Called by `deploy.sources`. Deploys units of the components `fc` and `fc3`, and notes units of other components.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _DEPLOYED = (*fc_component.NAMES, "fc3", "fc3-domain", "fc-domain")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the reading needs to know of the server."""
+    """Parameters from the server and the command line."""
 
     account_id: str
     region: str
@@ -71,7 +71,7 @@ def read(path: Path, options: Options) -> Project:
     except TemplateError as error:
         if not variables.errors:
             raise
-        # Behind the value that is missing, which it may come from.
+        # Comes after the note on the missing value, which may have caused it.
         notes.append(Note(error.place, error.text, error=True))
     for expression, node in variables.unresolved:
         notes.append(
@@ -81,9 +81,9 @@ def read(path: Path, options: Options) -> Project:
 
 
 def _of_one_region(units: dict[str, Node], region: str, folder: Path, notes: list[Note]) -> dict[str, Node]:
-    """Without units that deploy a function of another unit once more, for another region: here is one.
+    """Drops units that deploy another unit's function to another region, since Sesame has only one.
 
-    The unit for this server's region stays, else the first. Twice for the same region is noted as an error.
+    Keeps the unit for this server's region, otherwise the first. Two units for the same region are an error.
     """
     kept: dict[str, Node] = {}
     by_function: dict[str, str] = {}
@@ -111,7 +111,7 @@ def _of_one_region(units: dict[str, Node], region: str, folder: Path, notes: lis
 
 
 def _function_of(props: Node) -> str:
-    """`NAME` of fc3 or `SERVICE/NAME` of fc; empty where the props describe no function, or name it alone."""
+    """`NAME` for fc3 or `SERVICE/NAME` for fc; empty if the props define no function, or only name one."""
     given = props.mapping() if isinstance(props.value, dict) else {}
     if "functionName" in given:
         return _text_at(props, "functionName")
@@ -128,7 +128,7 @@ def _text_at(node: Node, key: str) -> str:
 
 
 def _not_run(actions: Node) -> str:
-    """With those that a user may have to run, such as `npm install`; other steps name components and plugins."""
+    """Describes actions that are not run, with commands that a user may have to run, such as `npm install`."""
     commands: list[str] = []
     for moment, steps in actions.mapping("steps by moment").items():
         if not (moment.startswith("pre-") and isinstance(steps.value, list)):
@@ -157,7 +157,7 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
     kind = _kind(unit, props, path.parent)
     at = fc_keys.At(path.parent, options.account_id, options.region)
     if kind in _DEPLOYED and not props.value:
-        # As in the vendor's own examples of other commands of the tool.
+        # Common in the vendor's own examples for other commands of the tool.
         made.notes.append(Note(place, f"{name}: its props are empty, so it deploys nothing"))
     elif kind in fc_component.NAMES:
         fc_component.read(props, made, at)
@@ -172,18 +172,18 @@ def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path:
 
 
 def _kind(unit: Node, props: Node, folder: Path) -> str:
-    """By which component it is deployed; empty where it names none."""
+    """The component that deploys the unit; empty if it names none."""
     component = _text_at(unit, "component")
     return _of_folder(folder / component, props) if component.startswith((".", "/")) else _named(component)
 
 
 def _named(component: str) -> str:
-    """`devsapp/fc3@0.1.0` and `fc3` are the same component."""
+    """Normalises a component's name: `devsapp/fc3@0.1.0` is `fc3`."""
     return component.rpartition("/")[2].partition("@")[0].lower()
 
 
 def _of_folder(folder: Path, props: Node) -> str:
-    """The component that lies in a folder, by its `publish.yaml`, else by what it is given."""
+    """The component defined by a folder's `publish.yaml`, otherwise derived from the props."""
     for name in placeholders.PUBLISH:
         if (folder / name).is_file() and "Name" in (said := yaml_source.read(folder / name).mapping()):
             return _named(said["Name"].text())
@@ -194,7 +194,7 @@ def _of_folder(folder: Path, props: Node) -> str:
 
 
 def _extended(unit: Node, templates: Mapping[str, Node]) -> Node:
-    """With what `extend: {name: …}` takes from `template`, which the unit's own props outweigh."""
+    """Adds what `extend: {name: …}` takes from `template`; the unit's own props take precedence."""
     extend = unit.mapping().get("extend")
     if extend is None or extend.value is None:
         return unit

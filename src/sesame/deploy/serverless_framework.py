@@ -1,7 +1,7 @@
-"""Reads the Serverless Framework's `serverless.yml` of the plugin `serverless-aliyun-function-compute` into a project.
+"""Reads a `serverless.yml` for the Serverless Framework's plugin `serverless-aliyun-function-compute` into a project.
 
-Called by `deploy.sources`. Names are those that the framework and the plugin give; what the plugin makes at API Gateway
-is noted.
+Called by `deploy.sources`. Names are those chosen by the framework and the plugin; what the plugin creates at API
+Gateway is noted.
 """
 
 import re
@@ -20,14 +20,14 @@ from sesame.deploy.yaml_source import Key, Node
 NAMES = ("serverless.yml", "serverless.yaml")
 PROVIDER, PLUGIN = "aliyun", "serverless-aliyun-function-compute"
 DEFAULT_STAGE = "dev"
-# What the plugin sets where the file says nothing.
+# The plugin's defaults.
 DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S = 128, 30
-# Left out by the framework itself.
+# Files that the framework itself leaves out.
 EXCLUDED = (
     "/.git/**", "/.gitignore", "/.DS_Store", "/npm-debug.log", "/serverless.*", "/.serverless/**",
     "/.serverless_plugins/**",
 )  # fmt: skip
-# What `sesame deploy` does itself.
+# Plugins whose work `sesame deploy` does.
 _DONE_HERE = (PLUGIN, "serverless-python-requirements")
 _OURS = re.compile(
     rb"^provider:[ \t]*(?:\{[^\n]*\bname:[ \t]*)?['\"]?aliyun\b|^[ \t]+(?:\{[ \t]*)?name:[ \t]*['\"]?aliyun\b",
@@ -62,7 +62,7 @@ _PACKAGE = {"exclude", "include", "patterns", "individually", "artifact", "exclu
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the reading needs to know of the server and the command line; `parameters` are the framework's options."""
+    """Parameters from the server and the command line; `parameters` are the framework's options."""
 
     account_id: str
     region: str
@@ -70,12 +70,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recognized(path: Path) -> bool:
-    """Whether the file is of this provider, of the several that the framework has."""
+    """Whether the file is for this provider, one of several that the framework supports."""
     return path.is_file() and _OURS.search(path.read_bytes()[:65536]) is not None
 
 
 def named(path: Path) -> bool:
-    """Whether a template that was found or named is one, by its name, else by the plugin in it."""
+    """Whether a template is a serverless.yml: by its file name, otherwise by the plugin in it."""
     return path.name in NAMES or PLUGIN.encode() in path.read_bytes()[:65536]
 
 
@@ -98,7 +98,7 @@ def read(path: Path, options: Options) -> Project:
 
 
 def _provider(root: Node) -> Node:
-    """As a mapping, which the name alone may stand for. Raises `TemplateError` for another provider."""
+    """The provider as a mapping; the file may have only its name. Raises `TemplateError` for another provider."""
     node = yaml_source.require(root, "provider", "a serverless.yml")
     if isinstance(node.value, str):
         node = Node({"name": node}, node.place, {"name": node.place})
@@ -111,7 +111,7 @@ def _provider(root: Node) -> Node:
 class _Reader:
     def __init__(self, path: Path, options: Options, variables: Variables, notes: list[Note], stage: str) -> None:
         self._path, self._options, self._variables, self._notes = path, options, variables, notes
-        # The plugin names the service by the option alone, whatever the provider's own stage is.
+        # The plugin uses only the option in the service's name, whatever the provider's stage is.
         self._stage = stage
         self._at = At(path.parent, options.account_id, options.region)
 
@@ -145,7 +145,7 @@ class _Reader:
         )
 
     def _resolved(self, node: Node, keys: Mapping[str, Key]) -> Node:
-        """With the variables of the keys that are read: others may name what only the framework knows."""
+        """Resolves variables only in keys that are read: others may have variables that only the framework knows."""
         values = {
             name: self._variables.resolve(value) if name in keys and name != "credentials" else value
             for name, value in node.mapping().items()
@@ -179,7 +179,7 @@ class _Reader:
         return self._variables.resolve(node).text("the name of the service")
 
     def _role(self, service: str, statements: Node | None) -> Role:
-        """The role that the plugin makes for a service: it may write logs, and do what the statements say."""
+        """The plugin's role for a service: it may write logs, and do what the statements allow."""
         region, account = self._options.region, self._options.account_id
         logstore = f"acs:log:*:{account}:project/sls-{account}-{region}-logs/logstore/{service}"
         said: list[dict[str, Any]] = [
@@ -188,19 +188,19 @@ class _Reader:
         for each in statements.items("a list of statements") if statements is not None else []:
             each.mapping("a statement with Effect, Action and Resource")
             said.append(each.plain())
-        # Of a longer name the end stays, as that says what it is.
+        # Of a longer name the end is kept, which identifies the role.
         name = f"sls-{service}-{region}-exec-role".replace("_", "-")[-roles.NAME_CHARS_MAX :].lstrip("-")
         return Role(name=name, documents=({"Version": "1", "Statement": said},))
 
     def _functions(self, node: Node) -> Iterator[tuple[str, Node]]:
-        """By key, of one mapping or of a list of them, each of which may stand in a file of its own."""
+        """Yields functions by key, from a mapping or a list of mappings, each of which may be in a separate file."""
         node = self._whole(node)
         for part in node.value if isinstance(node.value, list) else [node]:
             for key, value in self._whole(part).mapping("functions by name").items():
                 yield key, self._resolved(self._whole(value), _FUNCTION)
 
     def _whole(self, node: Node) -> Node:
-        """What a variable stands for that stands alone; the variables inside of other values stay."""
+        """Resolves a value that is a single variable; variables inside of other values stay."""
         return self._variables.resolve(node) if isinstance(node.value, str) else node
 
     def _function(
@@ -283,7 +283,7 @@ def _flag(node: Node, key: str) -> bool:
 
 
 def _patterns(package: Node) -> Iterator[str]:
-    """Of `exclude`, then `include`, then `patterns`, as the framework applies them: the last that fits decides."""
+    """Patterns of `exclude`, `include` and `patterns` in the framework's order: the last match decides."""
     given = package.mapping()
     for key, brings_in in (("exclude", False), ("include", True), ("patterns", True)):
         for each in given[key].items("a list of patterns") if key in given else []:
@@ -295,7 +295,7 @@ def _patterns(package: Node) -> Iterator[str]:
 
 
 def _expanded(pattern: str) -> list[str]:
-    """`*.{py,txt}` is `*.py` and `*.txt`: ignore files know no braces."""
+    """Expands `*.{py,txt}` to `*.py` and `*.txt`, since ignore files do not support braces."""
     found = _BRACES.search(pattern)
     if found is None:
         return [pattern]

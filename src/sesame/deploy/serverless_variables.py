@@ -1,6 +1,6 @@
 """Resolves `${source:address, fallback}` in the Serverless Framework's `serverless.yml`: env, self, opt, file, sls.
 
-Used by `deploy.serverless_framework`. Bounded in depth, so that variables that name each other are an error.
+Used by `deploy.serverless_framework`. Limits the depth, so that variables that refer to each other are an error.
 """
 
 import os
@@ -22,7 +22,7 @@ _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What variables may name: the file itself, the options of the command line, files below and the environment."""
+    """Sources of variables: the file itself, the command line's options, other files and the environment."""
 
     root: Node
     folder: Path
@@ -34,12 +34,12 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Variables:
     def __init__(self, known: Known) -> None:
         self._known = known
-        # Of values that are not known here, and of sources that are in the cloud, whose variables stay as they stand.
+        # On unknown values, and on sources in the cloud, whose variables stay unresolved.
         self.notes: list[Note] = []
         self._bound = Bound()
 
     def resolve(self, node: Node, depth: int = 0) -> Node:
-        """The same tree with every variable replaced. Raises `TemplateError` with the place."""
+        """Returns the tree with every variable replaced. Raises `TemplateError` with the place."""
         if depth > DEPTH_MAX:
             raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
         self._bound.take(node)
@@ -66,7 +66,7 @@ class Variables:
         return Node("".join(parts), at.place)
 
     def _value(self, expression: str, at: Node, depth: int) -> Node | None:
-        """Of the first alternative that has one; None, which is noted, where none has."""
+        """The value of the first alternative that has one; None, with a note, if none has."""
         if depth > DEPTH_MAX:
             raise TemplateError(at.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
         alternatives = _alternatives(expression)
@@ -124,7 +124,7 @@ class Variables:
             elif isinstance(found.value, dict) and step in found.value:
                 found = found.value[step]
             else:
-                # What the framework itself gives to a provider without one.
+                # The framework's own default for a provider without a stage.
                 return Node(self._known.stage, at.place) if address == "provider.stage" else None
         return self.resolve(found, depth)
 
@@ -152,7 +152,7 @@ def _next_step(source: str, address: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[tuple[bool, str]]:
-    """Text, and the insides of the variables in it; a variable that is not closed is text."""
+    """Splits text into plain parts and the insides of variables; an unclosed variable is plain text."""
     start = 0
     while (begin := text.find("${", start)) >= 0 and (end := _end(text, begin)) >= 0:
         if begin > start:
@@ -164,7 +164,7 @@ def _pieces(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _end(text: str, begin: int) -> int:
-    """Where the variable that begins there is closed; -1 where it is not."""
+    """The end of the variable that starts at `begin`; -1 if it is not closed."""
     depth = 0
     for index in range(begin, len(text)):
         if text.startswith("${", index):
@@ -177,7 +177,7 @@ def _end(text: str, begin: int) -> int:
 
 
 def _alternatives(expression: str) -> list[str]:
-    """Cut at the commas that stand in no quotes, parentheses and inner variables."""
+    """Splits at commas outside of quotes, parentheses and inner variables."""
     found, depth, quote = [""], 0, ""
     for each in expression:
         if quote:

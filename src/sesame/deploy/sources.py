@@ -1,4 +1,4 @@
-"""Chooses how a folder or file is read: one of three kinds of template, or the code alone.
+"""Selects how a folder or file is read: as one of three kinds of templates, or as code without a template.
 
 Called by the commands `deploy`, `plan` and `remove`.
 """
@@ -12,15 +12,15 @@ import msgspec
 from sesame.deploy import folder, funcraft, funcraft_keys, placeholders, serverless_devs, serverless_framework
 from sesame.deploy.project import Place, Project, TemplateError
 
-# In this order: what `fun build` made from a template outweighs the template.
+# In order of precedence. A template built by `fun build` precedes its source.
 TEMPLATES = ("s.yaml", "s.yml", "template.yml", "template.yaml")
 BUILT = (".fun", "build", "artifacts", "template.yml")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose server it is, and what the command line gives: of a template, or else of a folder, by `wanted`.
+    """The server's account and region, and parameters of the command line: for a template, or in `wanted` for a folder.
 
-    `folder_options` names what was given that only a folder without a template takes.
+    `folder_options` names the options given that apply only to a folder without a template.
     """
 
     account_id: str
@@ -84,18 +84,18 @@ def _template(path: Path) -> Path | None:
     built = path.joinpath(*BUILT)
     if built.is_file() and not any((path / name).is_file() for name in TEMPLATES[:2]):
         return built
-    # An application of Serverless Devs has its template and code in `src`.
+    # A Serverless Devs application has its template and code in `src`.
     places = [path, path / "src"] if placeholders.published(path) else [path]
     found = next((place / name for place in places for name in TEMPLATES if (place / name).is_file()), None)
-    # One of another provider says nothing of Function Compute: then the folder is its code alone.
+    # A template for another provider does not concern Function Compute: then the folder is code without a template.
     of_framework = (path / name for name in serverless_framework.NAMES if serverless_framework.recognized(path / name))
     return found or next(of_framework, None)
 
 
 def _is_serverless_devs(template: Path) -> bool:
-    """By its content where the name leaves it open: an s.yaml has an edition, services or resources with components.
+    """Decides by content if the name is ambiguous: an s.yaml has an edition, and services or resources with components.
 
-    Before edition 1.0.0 it was called template.yaml too, and each of its units names a component.
+    Before edition 1.0.0 its name could be template.yaml too, and each of its units names a component.
     """
     if template.name in TEMPLATES[:2]:
         return True

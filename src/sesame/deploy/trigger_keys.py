@@ -1,6 +1,6 @@
-"""The triggers of templates: their keys, as the API spells them, and the sources that their keys name.
+"""Triggers in templates: their keys in the API's spelling, and the sources that these keys name.
 
-Used by `deploy.funcraft_keys`, which takes the keys in either case and adds a few, and by `deploy.fc_keys`.
+Used by `deploy.funcraft_keys`, which accepts the keys in either case and adds some, and by `deploy.fc_keys`.
 """
 
 import re
@@ -12,14 +12,14 @@ from sesame.deploy.yaml_source import Key, Node
 
 _ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
-# Which keys a type of trigger has, and how its `sourceArn` is made of them.
+# The keys of a trigger type, and how to build its `sourceArn` from them.
 Table = dict[str, Key]
 SourceArn = Callable[[dict[str, Any], "Owner"], str]
 Reader = tuple[Table, SourceArn | None]
 
 
 class Owner(Protocol):
-    """Whose server a template is deployed to."""
+    """The account and region of the server that a template is deployed to."""
 
     @property
     def account_id(self) -> str: ...
@@ -70,7 +70,7 @@ def cdn_events(read_filter: Callable[[Node], Any]) -> Table:
 
 
 def api_fields(kind: str, config: dict[str, Any], source: SourceArn | None, owner: Owner) -> dict[str, Any]:
-    """The fields of CreateTrigger but for its name; keys of `config` that name the source move into `sourceArn`."""
+    """The fields of CreateTrigger except its name; moves keys of `config` that name the source into `sourceArn`."""
     api_type = events.TRIGGER_TYPES[kind.lower()]
     fields: dict[str, Any] = {"triggerType": api_type, "triggerConfig": config}
     if source is not None:
@@ -85,7 +85,7 @@ def api_fields(kind: str, config: dict[str, Any], source: SourceArn | None, owne
 
 
 def role_arn(role: str, owner: Owner) -> str:
-    """The ARN that the API takes, of a role that a template may name alone."""
+    """Completes a role's name to the ARN that the API requires."""
     return f"acs:ram::{owner.account_id}:role/{role}" if _ROLE_NAME.match(role) else role
 
 

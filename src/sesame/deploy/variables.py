@@ -1,6 +1,6 @@
 """Resolves `${…}` in `s.yaml` (reference/conventions.md §4.4): vars, env, file, json, path, config, this, services.
 
-Used by `deploy.serverless_devs`. Bounded in depth, so that variables that name each other are an error.
+Used by `deploy.serverless_devs`. Limits the depth, so that variables that refer to each other are an error.
 """
 
 import json
@@ -17,19 +17,19 @@ from sesame.deploy.yaml_source import Node
 
 DEPTH_MAX = 16
 FILE_BYTES_MAX = 1024 * 1024
-# So many values and characters may be put in the places of variables: each of them may name others several times.
+# Limits the values and characters that replace variables, each of which may contain others several times.
 REPLACED_MAX = 2_000_000
 _WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
 _PART = re.compile(r"\$\{([^{}]*)\}")
 _FUNCTIONS = ("env", "config", "path", "file", "json")
 _HEADS = ("vars", "env", "config", "this", "resources", "services")
 _CALL = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
-# `customDomains[0].domainName` is `customDomains.0.domainName`; a key with dots stands in brackets and quotes.
+# `customDomains[0].domainName` equals `customDomains.0.domainName`; keys with dots need brackets and quotes.
 _STEP = re.compile(r"""\[\s*(?:'([^']*)'|"([^"]*)"|([^\]'"]*?))\s*\]|([^.\[]+)""")
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What variables may name. `services` are the units of the file by name."""
+    """Sources of variables. `services` are the file's units by name."""
 
     vars: Node
     services: Mapping[str, Node]
@@ -39,19 +39,19 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unresolved(msgspec.Struct, frozen=True):
-    """A variable whose value exists only after something else was deployed, or only in the cloud."""
+    """A variable whose value exists only after something else is deployed, or only in the cloud."""
 
     name: str
 
 
 class Bound:
-    """On all that the variables of a template stand for."""
+    """Counts everything that a template's variables are replaced by, up to REPLACED_MAX."""
 
     def __init__(self) -> None:
         self._left = REPLACED_MAX
 
     def take(self, node: Node, count: int = 1) -> None:
-        """Raises `TemplateError` beyond it."""
+        """Raises `TemplateError` beyond the limit."""
         self._left -= count
         if self._left < 0:
             raise TemplateError(node.place, f"variables stand for more than {REPLACED_MAX} values and characters")
@@ -60,13 +60,13 @@ class Bound:
 class Variables:
     def __init__(self, known: Known) -> None:
         self._known = known
-        # What was left as it stands because its value is not known here.
+        # Variables that stay because their values are unknown.
         self.unresolved: list[tuple[str, Node]] = []
         self.errors: list[Note] = []
         self._bound = Bound()
 
     def resolve(self, node: Node, this: Node | None = None, depth: int = 0) -> Node:
-        """The same tree with every variable replaced. Raises `TemplateError` with the place."""
+        """Returns the tree with every variable replaced. Raises `TemplateError` with the place."""
         if depth > DEPTH_MAX:
             raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
         self._bound.take(node)
@@ -118,7 +118,8 @@ class Variables:
             case _ if head in self._known.services:
                 return self._of_service(head, rest, text, at, depth)
             case _:
-                # `${environment.…}` of a project in the cloud, output of others, text of a shell: not ours to resolve.
+                # `${environment.…}` of a project in the cloud, output of other tools, or shell text, which stay as they
+                # are.
                 return Unresolved(text)
 
     def _of_service(self, name: str, inside: str, text: str, at: Node, depth: int) -> Any:
@@ -148,7 +149,7 @@ class Variables:
         values: list[str] = []
         for each in _arguments(argument):
             if function == "env" and values and values[0] in self._known.environ:
-                break  # A default is not asked for its value where there is no need of one.
+                break  # A default is resolved only if it is needed.
             found = self._argument(each, at, this, depth)
             if isinstance(found, Unresolved):
                 return found
@@ -164,14 +165,14 @@ class Variables:
                 return self._file(values[0] if values else "", at)
             case _:
                 try:
-                    # Text without quotes may hold commas, as JSON does.
+                    # Unquoted text may contain commas, as JSON does.
                     whole = values[0] if len(values) == 1 else argument
                     return _node_of(json.loads(whole), at)
                 except ValueError as error:
                     raise TemplateError(at.place, f"${{json(…)}}: {error}") from error
 
     def _argument(self, text: str, at: Node, this: Node | None, depth: int) -> "str | Unresolved":
-        """Text in quotes, a call, or what a variable says; any other text stands for itself."""
+        """Resolves quoted text, a call, or a variable's value; any other text is taken literally."""
         head = text.partition(".")[0]
         if not (_CALL.match(text) or (head in _HEADS and head != text)):
             return _unquoted(text)
@@ -209,7 +210,7 @@ class Variables:
 
 
 def _arguments(text: str) -> list[str]:
-    """Cut at the commas that stand in no quotes and no parentheses."""
+    """Splits at commas outside of quotes and parentheses."""
     found, depth, quote = [""], 0, ""
     for each in text:
         if quote:

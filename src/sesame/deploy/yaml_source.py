@@ -1,6 +1,6 @@
-"""Reads YAML into nodes that know their place in the file, and checks them against tables of keys.
+"""Parses YAML into nodes that record their place in the file, and checks them against tables of keys.
 
-Used by the readers of templates. Bounded: by the size of the file, by depth, and by what aliases repeat.
+Used by the readers of templates. Limits the file's size, the depth, and what aliases repeat.
 """
 
 import difflib
@@ -22,7 +22,7 @@ DEPTH_MAX = 64
 class Node(msgspec.Struct, frozen=True):
     """One value: `value` is a str, bool, int, float or None, a list of nodes, or a dict of keys to nodes.
 
-    `keys` has the place of each key of a mapping.
+    `keys` has the place of each of a mapping's keys.
     """
 
     value: Any
@@ -31,7 +31,7 @@ class Node(msgspec.Struct, frozen=True):
     tag: str = ""
 
     def kind(self) -> str:
-        """The name of its type, for messages."""
+        """The name of the value's type, for messages."""
         names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
         return names.get(type(self.value), "a number")
 
@@ -48,7 +48,7 @@ class Node(msgspec.Struct, frozen=True):
         return TemplateError(self.place, f"found {found[:120]}, expected {expected}")
 
     def mapping(self, expected: str = "a mapping") -> dict[str, "Node"]:
-        """Its keys. Nothing counts as an empty mapping, as a key without a value reads."""
+        """The value as a mapping. None counts as an empty mapping: YAML reads a key without a value as None."""
         if self.value is None:
             return {}
         if not isinstance(self.value, dict):
@@ -63,7 +63,7 @@ class Node(msgspec.Struct, frozen=True):
         return self.value
 
     def text(self, expected: str = "text") -> str:
-        """Text; a number or boolean as it is written, since templates leave quotes out."""
+        """The value as text; numbers and booleans as written, since templates omit quotes."""
         if isinstance(self.value, bool):
             return "true" if self.value else "false"
         if isinstance(self.value, int | float):
@@ -97,7 +97,7 @@ class Node(msgspec.Struct, frozen=True):
         return self.value
 
     def one_of(self, *allowed: str) -> str:
-        """The text, in any case, as `allowed` spells it."""
+        """The text in the spelling of `allowed`, ignoring case."""
         found = self.text()
         for each in allowed:
             if each.lower() == found.lower():
@@ -105,12 +105,12 @@ class Node(msgspec.Struct, frozen=True):
         raise self.refuse(" or ".join(allowed))
 
 
-# What a key of a template becomes: the key of the API and how its value is read; None where it means nothing here.
+# Converts the value of a template's key for the API.
 Read = Callable[[Node], Any]
 
 
 class Key(msgspec.Struct, frozen=True):
-    """`name` of the API's field, "" for a key that is read elsewhere or means nothing; then `why` says so."""
+    """`name` is the API's field; "" for a key that is read elsewhere or has no effect, as `why` then explains."""
 
     name: str = ""
     read: Read = Node.plain
@@ -122,9 +122,9 @@ def fields(
 ) -> dict[str, Any]:
     """The API's fields of a mapping.
 
-    A key that the table does not have and a value that cannot be read become notes, so that all errors of a template
-    are told at once. Without `notes` they are raised as `TemplateError`, for the caller's own key. `ignores` says that
-    the template's own tool leaves out keys that it does not know: they are noted and no errors.
+    Unknown keys and invalid values become notes, so that all errors of a template are reported together. Without
+    `notes`, they are raised as `TemplateError`, for the key that contains the mapping. `ignores` means that the
+    template's own tool ignores unknown keys: their notes are not errors.
     """
     found: dict[str, Any] = {}
     for name, value in node.mapping(f"the keys of {what}").items():
@@ -158,7 +158,7 @@ def ignored(place: Place, what: str, name: str, known: Mapping[str, Any]) -> Not
 
 
 def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str, *, ignores: bool = False) -> None:
-    """Notes each key that is not known; as an error unless the template's own tool `ignores` it."""
+    """Notes each unknown key; as an error unless the template's own tool `ignores` it."""
     for name in node.mapping(f"the keys of {what}"):
         if name in known:
             continue
@@ -170,14 +170,14 @@ def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str, *, 
 
 
 def close(name: str, known: Iterable[str]) -> str:
-    """The one that may have been meant; empty where none is like it."""
+    """The known name that may have been meant; empty if none is similar."""
     by_case = {each.lower(): each for each in known}
     found = difflib.get_close_matches(name.lower(), by_case, 1, 0.75)
     return by_case[found[0]] if found else ""
 
 
 def meant(name: str, known: Mapping[str, Any]) -> str:
-    """`; did you mean 'X'?` or the keys that there are, for a message."""
+    """`; did you mean 'X'?`, or the list of known keys, for a message."""
     found = close(name, known)
     if found:
         return f"; did you mean '{found}'?"
@@ -185,14 +185,14 @@ def meant(name: str, known: Mapping[str, Any]) -> str:
 
 
 def missing(node: Node, names: Iterable[str], what: str) -> list[Note]:
-    """An error for each key that must be there and is not."""
+    """An error for each required key that is missing."""
     given = node.mapping()
     absent = [name for name in names if name not in given or given[name].value is None]
     return [Note(node.place, f"{what} lacks the key '{name}'", error=True) for name in absent]
 
 
 def require(node: Node, name: str, what: str) -> Node:
-    """The value of a key that must be there."""
+    """The value of a required key."""
     found = node.mapping().get(name)
     if found is None or found.value is None:
         raise TemplateError(node.place, f"{what} lacks the key '{name}'")
@@ -200,12 +200,12 @@ def require(node: Node, name: str, what: str) -> Node:
 
 
 def read(path: Path) -> Node:
-    """The one document of a file. Raises `TemplateError`, also where the file cannot be read."""
+    """Parses a file's only document. Raises `TemplateError`, also if the file is unreadable."""
     return parse(_bytes(path), str(path))
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, which is UTF-8. Raises `TemplateError` as `read` does."""
+    """The text of a file in UTF-8. Raises `TemplateError` like `read`."""
     try:
         return _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -224,7 +224,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def parse(data: bytes | str, file: str) -> Node:
-    """As `read`, of data at hand."""
+    """Like `read`, for data in memory."""
     try:
         root = yaml.compose(data, Loader=yaml_tabs.Loader)
     except yaml.MarkedYAMLError as error:
@@ -272,7 +272,7 @@ class _Reader:
         return Node(values, place, keys, tag)
 
     def _pairs(self, found: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """With what `<<` merges in, which the mapping's own keys outweigh."""
+        """The mapping's pairs, including those merged by `<<`; its own keys take precedence."""
         own = {key.value for key, _ in found.value if isinstance(key, yaml.ScalarNode)}
         for key, value in found.value:
             if not (isinstance(key, yaml.ScalarNode) and key.tag == "tag:yaml.org,2002:merge"):

@@ -1,6 +1,6 @@
-"""PyYAML's loader, with the tabs that YAML allows: between tokens and at ends of lines, never as indentation.
+"""PyYAML's loader, extended to accept tabs where YAML allows them: between tokens and at line ends, never to indent.
 
-Used by `deploy.yaml_source`. PyYAML refuses them, where the tools that templates are written for read them.
+Used by `deploy.yaml_source`. PyYAML refuses these tabs, but the tools for which templates are written accept them.
 """
 
 from typing import Any
@@ -18,17 +18,17 @@ class Loader(yaml.SafeLoader):
             if self.peek() != "\t":
                 return
             if not (self.flow_level or (inside and self.line == line) or self._blank()):
-                return  # Of an indentation, which PyYAML refuses with the place.
+                return  # Indentation by tabs, which PyYAML refuses with the place.
             self._skip()
 
     def scan_plain_spaces(self, indent: int, start_mark: Any) -> list[str] | None:
         line = self.line
         found = super().scan_plain_spaces(indent, start_mark)
         if self.peek() != "\t" or (self.line != line and not self.flow_level and self.column < indent):
-            return found  # Without a tab, or with one as indentation of what follows.
+            return found  # No tab, or one that indents what follows.
         spaces = self._skip()
         if self.peek() in _BREAKS:
-            # The line ends: what it is folded with replaces the tabs.
+            # At the end of the line, line folding replaces the tabs.
             return super().scan_plain_spaces(indent, start_mark)
         return [*(found or []), spaces] if self.line == line else found
 
@@ -39,7 +39,7 @@ class Loader(yaml.SafeLoader):
         return skipped
 
     def _blank(self) -> bool:
-        """Whether nothing but a comment follows in the line."""
+        """Whether the rest of the line is blank or a comment."""
         return self.peek(self._length()) in f"#\0{_BREAKS}"
 
     def _length(self) -> int:
