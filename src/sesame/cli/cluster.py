@@ -131,8 +131,8 @@ def status(as_json: bool, ray_address: str | None) -> None:
 
     Exits with 3 if no cluster runs, and with 1 if something is wrong.
     """
-    with running(ray_address) as there:
-        reports = None if there is None else there.reports()
+    with running(ray_address) as nodes:
+        reports = None if nodes is None else nodes.reports()
     found = [] if reports is None else health.findings(reports)
     if as_json:
         output.json_document(
@@ -179,10 +179,10 @@ def named(reports: list[Report], machine: str) -> Report:
     # To Ray, a machine that has come back is a new one; Ray needs some 15 s to give up the old one.
     found = [each for each in found if each.state != LOST] or found
     if len(found) != 1:
-        there = ", ".join(each.where for each in reports) or "none"
+        machines = ", ".join(each.where for each in reports) or "none"
         raise ConfigurationError(
             f"{len(found) or 'no'} machines of the cluster are '{machine}'; expected the address or the host name of "
-            f"one: {there}"
+            f"one: {machines}"
         )
     return found[0]
 

@@ -46,8 +46,8 @@ def upgrade(*, dry_run: bool, together: bool, restart: bool, as_json: bool, ray_
     with required(ray_address) as cluster:
         output.note("Asking every machine …")
         reports = cluster.reports()
-        there = upgrading.asked(cluster, reports)
-        plan = upgrading.plan(reports, there, cluster.ray_version, together=together, restart=restart)
+        installed = upgrading.asked(cluster, reports)
+        plan = upgrading.plan(reports, installed, cluster.ray_version, together=together, restart=restart)
         if plan.problems:
             raise ConfigurationError("nothing was upgraded:\n" + "\n".join(f"  * {each}" for each in plan.problems))
         for line in _planned(plan):

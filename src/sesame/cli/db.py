@@ -94,11 +94,11 @@ def back(revision: str | None, as_json: bool, **flags: Any) -> None:
 
 
 def _copy_of(path: Path, stands_at: str, revision: str | None) -> Path:
-    there = [each for each in former.copies(path) if former.revision_of(each) != stands_at]
-    before = [each for each in there if former.revision_of(each) < stands_at]
-    found = before[-1:] if revision is None else [each for each in there if former.revision_of(each) == revision]
+    copies = [each for each in former.copies(path) if former.revision_of(each) != stands_at]
+    before = [each for each in copies if former.revision_of(each) < stands_at]
+    found = before[-1:] if revision is None else [each for each in copies if former.revision_of(each) == revision]
     if not found:
-        said = ", ".join(f"{former.revision_of(each)} ({each})" for each in there) or "none"
+        said = ", ".join(f"{former.revision_of(each)} ({each})" for each in copies) or "none"
         raise ConfigurationError(
             f"there is no copy of {path}, which is at schema {stands_at}, from before "
             f"{'an upgrade' if revision is None else f'the upgrade of schema {revision}'}; there are: {said}. "

@@ -63,10 +63,10 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
             "by a custom runtime (docs/custom-runtimes.md, Frameworks)."
         )
     text = payload.decode("utf-8", "replace")
-    gone = _gone(text)
-    if gone is not None:
+    removed = _gone(text)
+    if removed is not None:
         yield (
-            f"Python has {gone[0]} no longer since {gone[1]}: this code, or a package beside it, is for an older one. "
+            f"Python has {removed[0]} no longer since {removed[1]}: this code, or a package beside it, is for an older one. "
             "Newer packages may do, or an older runtime (`--runtime` of `deploy`, or the template's runtime)."
         )
         return

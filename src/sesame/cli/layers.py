@@ -59,10 +59,12 @@ def delete(session: Session, name: str, version: int | None, everything: bool) -
     if (version is None) == (not everything):
         raise click.UsageError("name the VERSION to delete, or give --all")
     session.announce(f"Deleting the layer {name}")
-    gone = [each["version"] for each in versions_from(session, name)] if version is None else [version]
-    for each in gone:
+    versions = [each["version"] for each in versions_from(session, name)] if version is None else [version]
+    for each in versions:
         session.client.ask("DELETE", f"{versions_of(name)}/{each}")
-    session.show({"deleted": [f"{name}/{each}" for each in gone]}, lambda: (f"- {name}/{each}" for each in gone))
+    session.show(
+        {"deleted": [f"{name}/{each}" for each in versions]}, lambda: (f"- {name}/{each}" for each in versions)
+    )
 
 
 def _lines(found: list[Any]) -> Iterator[str]:

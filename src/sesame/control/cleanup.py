@@ -49,11 +49,11 @@ class PackageCollector:
                 done.append(sha256)
             elif now - released.get(sha256, 0.0) >= COLLECT_GRACE_S:
                 try:
-                    gone = await self._packages.remove(sha256)
+                    was_removed = await self._packages.remove(sha256)
                 except (OSError, StoreUnavailable) as error:
                     log.error("a code package cannot be removed; trying again later", package=sha256, error=str(error))
                     continue
-                if gone:
+                if was_removed:
                     removed += 1
                     done.append(sha256)
         if done:
@@ -74,8 +74,8 @@ class PackageCollector:
     def _note_released(self, tx: Transaction, former: Record, document: Any) -> None:
         """In the transaction that replaces or deletes a record, notes the packages that it no longer names."""
         after = _packages_of(tx, former.kind, document) if document is not None else set()
-        gone = _packages_of(tx, former.kind, former.document) - after
-        outbox.add(tx.connection, outbox.PACKAGE_RELEASED, sorted(gone), self._wall())
+        unused = _packages_of(tx, former.kind, former.document) - after
+        outbox.add(tx.connection, outbox.PACKAGE_RELEASED, sorted(unused), self._wall())
 
 
 def live_packages(catalog: Catalog) -> set[str]:

@@ -147,9 +147,9 @@ class CodeUploads:
         after: str | None = ""
         while after is not None:
             page = await self._objects.page(ListQuery(bucket, after=after, limit=SWEPT_AT_ONCE))
-            gone = [stored.key for stored in page.objects if _upload_of(stored.key) not in live]
-            if gone:
-                await self._objects.delete(bucket, gone)
+            unused = [stored.key for stored in page.objects if _upload_of(stored.key) not in live]
+            if unused:
+                await self._objects.delete(bucket, unused)
             after = page.next_after
 
     async def _sweep_parts(self, bucket: str, live: set[str]) -> None:

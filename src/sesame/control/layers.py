@@ -89,8 +89,8 @@ class Layers:
             if record is None or record.document.deleted:
                 raise NotFound(records.LAYER_VERSION, version, (layer,))
             if (layer, version) in used_layers(tx):
-                gone = msgspec.structs.replace(record.document, deleted=True)
-                tx.put(records.LAYER_VERSION, layer, version, gone)
+                deleted = msgspec.structs.replace(record.document, deleted=True)
+                tx.put(records.LAYER_VERSION, layer, version, deleted)
             else:
                 tx.delete(records.LAYER_VERSION, layer, version)
 

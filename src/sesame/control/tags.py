@@ -46,8 +46,8 @@ class ServiceTags:
 
         def edit(tx: Transaction) -> None:
             present = _present(tx, service)
-            gone = keys or tuple(present)
-            left = {key: value for key, value in present.items() if key not in gone}
+            deleted = keys or tuple(present)
+            left = {key: value for key, value in present.items() if key not in deleted}
             if left:
                 tx.put(records.TAGS, "", service, Tags(left))
             else:

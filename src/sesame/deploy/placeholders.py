@@ -59,8 +59,8 @@ def fill(path: Path, text: str, given: Given) -> Filled:
     names = _names(text)
     for name in given.parameters:
         if name not in names:
-            there = f"; there are: {', '.join(sorted(names))}" if names else ": it has no {{ name }} to be filled"
-            raise TemplateError(Place(str(path)), f"there is no parameter '{name[:80]}' in it{there}")
+            known = f"; there are: {', '.join(sorted(names))}" if names else ": it has no {{ name }} to be filled"
+            raise TemplateError(Place(str(path)), f"there is no parameter '{name[:80]}' in it{known}")
     publish = published(path.parent)
     if publish is None:
         return _alone(path, text, given.parameters)

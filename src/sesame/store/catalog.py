@@ -169,17 +169,17 @@ class Catalog:
         )
         if since is not None and not since.more:
             return _Missed(list(since.changes), revision, everything=False)
-        there = [self._codec.record(row) for row in connection.execute(sa.select(records))]
-        changes = [Change(record.kind, record.parent, record.name, record) for record in there]
+        stored = [self._codec.record(row) for row in connection.execute(sa.select(records))]
+        changes = [Change(record.kind, record.parent, record.name, record) for record in stored]
         return _Missed(changes, revision, everything=True)
 
     def _catch_up(self, missed: "_Missed") -> None:
-        gone: list[Change] = []
+        deleted: list[Change] = []
         if missed.everything:
-            there = {(change.kind, change.parent, change.name) for change in missed.changes}
+            present = {(change.kind, change.parent, change.name) for change in missed.changes}
             known = [(*folder, name) for folder, content in self._folders.items() for name in content.names]
-            gone = [Change(*key, None) for key in known if key not in there]
-        self.apply([*gone, *missed.changes])
+            deleted = [Change(*key, None) for key in known if key not in present]
+        self.apply([*deleted, *missed.changes])
         self._revision = missed.revision
 
     def apply(self, changes: list[Change]) -> None:

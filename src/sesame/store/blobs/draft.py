@@ -91,7 +91,7 @@ class BlobFolder:
 
         A file that the database does not name is quarantined: a damaged or older database may have lost its row.
         """
-        gone = aside = 0
+        deleted = aside = 0
         present = set()
         for path in self._files():
             is_blob = path == self.path(path.name) and path.is_file()
@@ -99,12 +99,12 @@ class BlobFolder:
                 present.add(path.name)
             elif is_blob and path.name in names.removed:
                 path.unlink()
-                gone += 1
+                deleted += 1
             else:
                 aside += self._quarantine.set_aside(path, BLOBS if is_blob else STRAYS)
         missing = names.known - present
         back = {blob for blob in missing if self._quarantine.bring_back(BLOBS, blob, self.path(blob))}
-        return Swept(removed=gone, set_aside=aside, brought_back=len(back), missing=len(missing - back))
+        return Swept(removed=deleted, set_aside=aside, brought_back=len(back), missing=len(missing - back))
 
     def _files(self) -> Iterator[Path]:
         """Every file in the folders of blobs, including foreign ones."""

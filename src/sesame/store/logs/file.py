@@ -354,9 +354,9 @@ def set_aside(path: Path) -> Path:
     while (target := folder / f"{path.name}.{number}").exists():
         number += 1
     for suffix in ("", "-wal", "-shm"):
-        there = path.with_name(path.name + suffix)
-        if there.exists():
-            there.rename(target.with_name(target.name + suffix))
+        present = path.with_name(path.name + suffix)
+        if present.exists():
+            present.rename(target.with_name(target.name + suffix))
     sync_folder(folder)
     return target
 

@@ -96,8 +96,8 @@ def _conditions(query: AsyncQuery) -> Iterable["sa.ColumnElement[bool] | sa.Text
     if query.start:
         at, seq = _position(query.start)
         place = sa.tuple_(columns.enqueued_at, columns.seq)
-        there = sa.tuple_(sa.literal(at, sa.Float), sa.literal(seq, sa.BigInteger))
-        yield place < there if query.newest_first else place > there
+        position = sa.tuple_(sa.literal(at, sa.Float), sa.literal(seq, sa.BigInteger))
+        yield place < position if query.newest_first else place > position
 
 
 def _order(query: AsyncQuery) -> tuple[Any, ...]:

@@ -120,11 +120,11 @@ def make_own(database: Path) -> None:
     def forget(connection: sa.Connection) -> None:
         with connection.begin():
             # A backup of an earlier version lacks some of these tables.
-            there = sa.inspect(connection).get_table_names()
-            if counters.name in there:
+            tables = sa.inspect(connection).get_table_names()
+            if counters.name in tables:
                 connection.execute(sa.delete(counters).where(counters.c.name == PAIR))
             for table in (log_segments, group_segments):
-                if table.name in there:
+                if table.name in tables:
                     connection.execute(sa.delete(table))
 
     try:
@@ -206,9 +206,9 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table
             writing.execute(sa.insert(target), rows)
         except sa.exc.DBAPIError as error:
             # The driver's own errors end with the value, which may be a secret.
-            what = str(error.orig).partition(" in element #")[0]
+            reason = str(error.orig).partition(" in element #")[0]
             raise ConfigurationError(
-                f"a row of the table {source.name} is not accepted by the target: {what}; nothing was copied"
+                f"a row of the table {source.name} is not accepted by the target: {reason}; nothing was copied"
             ) from error
     arrived = _Sum(source)
     for rows in _chunks(writing, target):

@@ -92,15 +92,15 @@ class Metadata:
         def act(db: sqlite_file.Connection) -> list[int]:
             if not db.execute("DELETE FROM projects WHERE name = ?", (name,)).rowcount:
                 raise NotFound(LOG_PROJECT, name)
-            gone = [row[0] for row in db.execute("SELECT id FROM logstores WHERE project = ?", (name,)).fetchall()]
-            for logstore in gone:
+            deleted = [row[0] for row in db.execute("SELECT id FROM logstores WHERE project = ?", (name,)).fetchall()]
+            for logstore in deleted:
                 delete_logstore(db, logstore)
-            return gone
+            return deleted
 
-        gone = await self._commits.write(act)
+        deleted = await self._commits.write(act)
         self._projects.pop(name, None)
-        self._logstores = {key: known for key, known in self._logstores.items() if known.id not in gone}
-        for logstore in gone:
+        self._logstores = {key: known for key, known in self._logstores.items() if known.id not in deleted}
+        for logstore in deleted:
             self._deleted(logstore)
 
     async def create_logstore(self, logstore: Logstore) -> None:
@@ -154,13 +154,13 @@ class Metadata:
 
     async def forget_shards(self, known: Known, before_s: int) -> None:
         """Deletes shards closed before that (Unix seconds), with consumers' records about them."""
-        gone = [each.id for each in known.logstore.layout if 0 < each.closed_s < before_s]
-        if not gone:
+        expired = [each.id for each in known.logstore.layout if 0 < each.closed_s < before_s]
+        if not expired:
             return
         await self._change(known, lambda former: shards.without_expired(former, before_s))
 
         def act(db: sqlite_file.Connection) -> None:
-            rows = [(known.id, shard) for shard in gone]
+            rows = [(known.id, shard) for shard in expired]
             db.executemany("DELETE FROM checkpoints WHERE logstore = ? AND shard = ?", rows)
 
         await self._commits.write(act)

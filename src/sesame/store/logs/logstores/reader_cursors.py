@@ -57,7 +57,7 @@ class ReaderCursors:
                 "WHERE consumer_groups.logstore = checkpoints.logstore AND name = consumer_group)",
                 (f"{READERS}%",),
             ).fetchall()
-            gone = [row for row in found if row[1] not in names]
-            db.executemany("DELETE FROM checkpoints WHERE logstore = ? AND consumer_group = ?", gone)
+            stale = [row for row in found if row[1] not in names]
+            db.executemany("DELETE FROM checkpoints WHERE logstore = ? AND consumer_group = ?", stale)
 
         await self._commits.write(act)

@@ -82,16 +82,16 @@ class SharedGroups:
         """Copies missing segments, the oldest first; returns their number. Raises `PlatformError`."""
         assert self._commits is not None
         here = await self._commits.ask(bucket_groups.here)
-        count, after, there = 0, 0, list[Part]()
+        count, after, parts = 0, 0, list[Part]()
         while page := await self._index.page(after):
             after = page[-1].number
-            there += [part for each in page for part in each.segment.parts]
+            parts += [part for each in page for part in each.segment.parts]
             wanted = [each.segment for each in page if not bucket_groups.is_here(each.segment, here)]
             async for segment, fetched in self._objects.fetched(wanted, self._index):
                 if not fetched.forgotten:
                     count += 1
                     await self._take(segment, fetched.data)
-        await self._commits.ask(lambda db: bucket_groups.keep(db, there))
+        await self._commits.ask(lambda db: bucket_groups.keep(db, parts))
         self._whole.set()
         return count
 

@@ -69,13 +69,13 @@ class GroupIndex:
         after = 0
         while page := await self.page(after):
             after = page[-1].number
-            gone = [
+            expired = [
                 (each.number, each.segment.digest)
                 for each in page
                 if not any(kept(part, oldest_s) for part in each.segment.parts)
             ]
-            if gone:
-                await self._database.write(functools.partial(self._remove, gone))
+            if expired:
+                await self._database.write(functools.partial(self._remove, expired))
 
     def _remove(self, gone: list[tuple[int, str]], connection: sa.Connection) -> None:
         numbers = [number for number, _digest in gone]

@@ -115,10 +115,10 @@ class SegmentIndex:
 
     async def expire(self, before_ms: int, size_max: int) -> int:
         """Deletes rows of segments that are too old, and of the oldest beyond the size; returns their number."""
-        at, gone = self._wall(), 0
+        at, expired = self._wall(), 0
         while removed := await self._database.write(lambda connection: _expire(connection, before_ms, size_max, at)):
-            gone += removed
-        return gone
+            expired += removed
+        return expired
 
 
 def segments_of(connection: sa.Connection) -> list[Indexed[Segment]]:

@@ -138,8 +138,8 @@ def replace(
     """Within a transaction: replaces the last of `former` by `row` and deletes the others; their objects are deleted
     later. Returns False if one is already gone. An object that `row` still mentions stays."""
     numbers = [each.number for each in former]
-    there = sa.select(table.c.number, table.c.digest).where(table.c.number.in_(numbers))
-    digests = [digest for _number, digest in connection.execute(there)]
+    stored = sa.select(table.c.number, table.c.digest).where(table.c.number.in_(numbers))
+    digests = [digest for _number, digest in connection.execute(stored)]
     if len(digests) < len(numbers):
         return False
     take(connection, str(row["digest"]))
