@@ -1,4 +1,4 @@
-"""What a newcomer gets wrong first, said on stderr beside a function's error as the cloud words it.
+"""Hints for newcomers' most common mistakes, printed on stderr beside a function's error in the cloud's words.
 
 Called by `sesame invoke`, for local handlers and for deployed functions.
 """
@@ -14,11 +14,11 @@ import msgspec
 from sesame.cli import output
 
 _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
-# Python 2.7 has no quotes there.
+# Python 2.7 prints no quotes.
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
-# What newer Pythons have no longer, and since which.
+# Names that newer Pythons have removed, and the first version without them.
 _NO_NAME = re.compile(r"cannot import name '(\w+)' from '(\w+)'|module '(\w+)' has no attribute '(\w+)'")
-_GONE = {
+_REMOVED = {
     **{f"collections.{name}": "3.10" for name in collections.abc.__all__},
     "inspect.getargspec": "3.11", "asyncio.coroutine": "3.11", "time.clock": "3.8", "fractions.gcd": "3.9",
     "base64.encodestring": "3.9", "base64.decodestring": "3.9",
@@ -26,7 +26,7 @@ _GONE = {
     "formatter": "3.10", "parser": "3.10", "symbol": "3.10",
 }  # fmt: skip
 
-# What Python says where it is called as a handler is, with two arguments.
+# Python's message for an ASGI application called like a handler, with two arguments.
 _ASGI = "missing 1 required positional argument: 'send'"
 
 
@@ -36,7 +36,7 @@ class _Error(msgspec.Struct, rename="camel"):
 
 
 def of_names(code: Path, *handlers: str) -> Iterator[str]:
-    """For each handler or initializer: what its name should be like, or which file is not there. Skips empty ones."""
+    """Explains for each non-empty handler or initializer what form its name should have, or which file is missing."""
     for handler in filter(None, handlers):
         module, dot, name = handler.rpartition(".")
         if not (dot and module and name):
@@ -52,22 +52,22 @@ def of_names(code: Path, *handlers: str) -> Iterator[str]:
 
 
 def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
-    """What helps with the error that a function ended with; nothing of a missing `own_module`, the handler's own."""
+    """Hints for a function's error; none for a missing `own_module`, the handler's own."""
     try:
         error = msgspec.json.decode(payload, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
     if error.error_type == "TypeError" and _ASGI in error.error_message:
         yield (
-            "This is an ASGI application, such as FastAPI's, and handlers are WSGI applications or functions: run it "
-            "by a custom runtime (docs/custom-runtimes.md, Frameworks)."
+            "This is an ASGI application, such as FastAPI's, but handlers must be WSGI applications or functions: run "
+            "it in a custom runtime (docs/custom-runtimes.md, Frameworks)."
         )
     text = payload.decode("utf-8", "replace")
-    removed = _gone(text)
+    removed = _removed(text)
     if removed is not None:
         yield (
-            f"Python has {removed[0]} no longer since {removed[1]}: this code, or a package beside it, is for an older one. "
-            "Newer packages may do, or an older runtime (`--runtime` of `deploy`, or the template's runtime)."
+            f"Python {removed[1]} removed {removed[0]}: this code, or a package beside it, needs an older version. Use "
+            "newer packages, or an older runtime (`--runtime` of `deploy`, or the template's runtime)."
         )
         return
     missing = _NO_MODULE.search(text)
@@ -75,20 +75,20 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
         return
     command = output.own_name()
     yield (
-        f"There is no module '{missing[1]}' in the code or its runtime. Packages that the cloud ships come by "
-        f"`{command} runtimes install` on the server's machine, others by requirements.txt and `{command} build`."
+        f"There is no module '{missing[1]}' in the code or its runtime. Install packages that the cloud ships with "
+        f"`{command} runtimes install` on the server's machine, others with requirements.txt and `{command} build`."
     )
 
 
-def _gone(text: str) -> tuple[str, str] | None:
-    """The name of what an error says newer Pythons lack, and the first that lacks it."""
+def _removed(text: str) -> tuple[str, str] | None:
+    """The removed name in an error message, and the first Python version without it."""
     name = _NO_NAME.search(text)
     if name is not None:
         whole = f"{name[2]}.{name[1]}" if name[1] else f"{name[3]}.{name[4]}"
-        return (whole, _GONE[whole]) if whole in _GONE else None
+        return (whole, _REMOVED[whole]) if whole in _REMOVED else None
     missing = _NO_MODULE.search(text)
     if missing is None:
         return None
-    # Packages carry a copy of `six`, under a name of their own.
+    # Packages bundle a copy of `six` under their own names.
     known = "six.moves" if ".six.moves" in f".{missing[1]}" else missing[1]
-    return (known, _GONE[known]) if known in _GONE else None
+    return (known, _REMOVED[known]) if known in _REMOVED else None
