@@ -55,19 +55,28 @@ def test_those_that_run_the_version_are_left_alone() -> None:
 
 
 def test_a_node_of_the_same_version_and_another_build_is_upgraded() -> None:
-    """As after a wheel that was built anew, or of a version before builds were told."""
-    reports = [node("a", role=LEADS, build="1" * 64), node("b", build="2" * 64), node("c")]
-    found = planned(reports, {name: installed(OLD, build="2" * 64) for name in "abc"})
-    assert (names(found.upgraded), names(found.done), found.problems) == ("ca", "b", ())
-    assert [found.step(each) for each in found.upgraded] == [
-        "0.2.0 → 0.2.0, build 22222222",
-        "0.2.0, build 11111111 → 0.2.0, build 22222222",
-    ]
+    """As after a wheel that was built anew."""
+    reports = [node("a", role=LEADS, build="1" * 64), node("b", build="2" * 64)]
+    found = planned(reports, {name: installed(OLD, build="2" * 64) for name in "ab"})
+    assert (names(found.upgraded), names(found.done), found.problems) == ("a", "b", ())
+    assert found.step(found.upgraded[0]) == "0.2.0, build 11111111 → 0.2.0, build 22222222"
     there = {"a": installed(build="1" * 64), "b": installed(build="2" * 64), "c": installed(build="1" * 64)}
     assert planned(there=there).problems == (
         "different builds are installed: 10.0.0.1 (host-a) has 0.2.1, build 11111111; 10.0.0.2 (host-b) has 0.2.1, "
         "build 22222222; 10.0.0.3 (host-c) has 0.2.1, build 11111111. Install one build on every machine",
     )
+
+
+def test_where_builds_are_not_told_the_version_decides() -> None:
+    """Actors live on through an upgrade, and those of a version before leave out what they do not know."""
+    there = {name: installed(build="2" * 64) for name in "abc"}
+    assert names(planned(there=there).upgraded) == "bca"
+    upgraded = [node("a", role=LEADS, version=NEW), node("b", version=NEW), node("c", version=NEW)]
+    found = planned(upgraded, there)
+    assert (names(found.upgraded), names(found.done)) == ("", "abc")
+    cluster = Cluster(*upgraded)
+    upgrade(cluster).carry_out(plan(cluster.reports(), there, RAY, together=False, restart=True))
+    assert "".join(cluster.begun) == "bca"
 
 
 def test_all_are_started_again_if_that_is_asked_for() -> None:

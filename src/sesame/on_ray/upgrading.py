@@ -222,8 +222,8 @@ def standing_text(reports: Sequence[Report], plan: Plan, begun: Sequence[Report]
 
 
 def _runs_what(report: Report, version: str, build: str) -> bool:
-    """A node that does not say its build is of a version that knew of none, and so of another one."""
-    return report.version == version and report.standing.build == build
+    """By the version alone where the build is not told: an actor of an older version leaves it out, whatever runs."""
+    return report.version == version and (report.standing.build == build or "" in (report.standing.build, build))
 
 
 def _runs_now(report: Report) -> str:
