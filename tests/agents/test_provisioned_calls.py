@@ -70,6 +70,15 @@ def test_a_call_leaves_a_warm_instance_for_one_that_is_provisioned(machine: Requ
     assert at(machine, FOLLOWER) == [3]
 
 
+def test_a_call_takes_its_warm_instance_while_the_writer_is_replaced(machine: RequestsMachine) -> None:
+    machine.request(FOLLOWER, "a")
+    machine.answer(0)
+    provision(machine)
+    machine.followers[FOLLOWER].follower.writer.rests(60.0)
+    machine.request(FOLLOWER, "a")
+    assert (at(machine, WRITER), at(machine, FOLLOWER)) == ([0], [2])
+
+
 def test_what_is_provisioned_is_taken_also_where_others_run_and_there_is_room(machine: RequestsMachine) -> None:
     machine.call(WRITER, "a", 1)
     provision(machine)

@@ -167,7 +167,7 @@ class Calls:
     async def _find_provisioned(self, call: "_Call") -> bool:
         """For a call that has found an instance here, which may be used only where none is provisioned for it."""
         moves = _moves(call.exchange)
-        if moves or not self._writer.here.is_set():
+        if moves or not self._writer.takes_requests.is_set():
             return False
         try:
             async with asyncio.timeout(PROVISIONED_WITHIN_S):
