@@ -106,3 +106,13 @@ def test_tabs_are_no_indentation(text: str) -> None:
 )
 def test_a_place_names_what_is_known_of_it(place: Place, said: str) -> None:
     assert str(place) == said
+
+
+def test_a_placeholder_in_braces_is_told_as_one() -> None:
+    node = yaml_source.parse("name: {your trigger}\n", "s.yaml").mapping()["name"]
+    with pytest.raises(
+        TemplateError, match=r"found \{your trigger\}, expected text in place of what the braces stand for"
+    ):
+        node.text()
+    with pytest.raises(TemplateError, match=r"found a mapping, expected text$"):
+        yaml_source.parse("a: {b: 1}\n", "s.yaml").mapping()["a"].text()

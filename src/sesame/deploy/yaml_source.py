@@ -45,6 +45,9 @@ class Node(msgspec.Struct, frozen=True):
 
     def refuse(self, expected: str) -> TemplateError:
         found = repr(self.value) if isinstance(self.value, str | int | float | bool) else self.kind()
+        if isinstance(self.value, dict) and [each.value for each in self.value.values()] == [None]:
+            # `name: {TriggerName}`, as in the vendor's samples.
+            found, expected = f"{{{next(iter(self.value))}}}", f"{expected} in place of what the braces stand for"
         return TemplateError(self.place, f"found {found[:120]}, expected {expected}")
 
     def mapping(self, expected: str = "a mapping") -> dict[str, "Node"]:
