@@ -95,5 +95,5 @@ def test_two_programs_that_need_different_files_of_one_name_are_refused(tmp_path
     other = tmp_path / "libbz2.so.1.0"
     shutil.copy(ZIP, other)
     both = [("zip", programs.read(ZIP)), ("other", Program(other, {"libbz2.so.1.0": other}))]
-    with pytest.raises(ConfigurationError, match=r"would both be lib/libbz2.so.1.0"):
+    with pytest.raises(ConfigurationError, match=r"would both become lib/libbz2.so.1.0"):
         lay_out(both, tmp_path / "layer")

@@ -105,7 +105,7 @@ def test_headers_and_paths_in_any_encoding(publish: Callable[..., Site], runtime
     assert lone.status_code == (200 if runtime == "python2.7" else 502)
     injected = visit("/?newline")
     assert (injected.status_code, "Injected" in injected.headers) == (502, False)
-    assert "has characters that no header may have" in injected.json()["errorMessage"]
+    assert "has characters that are not allowed in headers" in injected.json()["errorMessage"]
     assert visit("/?number").headers["X-Text"] == "5"
 
 

@@ -221,7 +221,7 @@ def test_what_is_wrong_in_the_command_is_said(tmp_path: Path) -> None:
     for arguments, says in (
         (("get", "python4"), b"there is no runtime 'python4'"),
         (("get", "python3", "--all"), b"name runtimes, or give --all"),
-        (("pack",), b"only interpreters that Sesame brought itself can be packed"),
+        (("pack",), b"only interpreters that Sesame installed can be packed"),
     ):
         done = sesame(tmp_path, *arguments)
         assert done.returncode in (1, 2)

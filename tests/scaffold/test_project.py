@@ -103,4 +103,4 @@ def test_a_project_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     said = command_line.sesame("new", "--runtime", "python2.7")
     assert "+ code/index.py" in said.stdout
     assert "shop/hello for python2.7. Next: sesame deploy" in said.stderr
-    assert "already, and nothing is overwritten" in command_line.sesame("new", expect=1).stderr
+    assert "already, and files are never overwritten" in command_line.sesame("new", expect=1).stderr

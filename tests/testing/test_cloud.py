@@ -178,7 +178,7 @@ def test_what_is_not_a_function_of_a_file_is_refused_with_the_next_step(sesame: 
         def closure(event: bytes, context: Any) -> str:
             return secret
 
-    with pytest.raises(CloudError, match="expected functions written with def in one Python file"):
+    with pytest.raises(CloudError, match="expected functions defined with def in one Python file"):
         sesame.function(len)
     with pytest.raises(CloudError, match=r"the runtime 'python1\.5' has no interpreter here; there are python"):
         sesame.function(fail, runtime="python1.5")

@@ -137,9 +137,9 @@ def test_what_cannot_be_deployed_is_refused_with_the_reason() -> None:
     for given, says in (
         (closure, "closure .line [0-9]+. uses outer of the test around it"),
         (coroutine, "coroutine is a coroutine; the runtimes call plain functions"),
-        (Callable_(), "expected functions written with def in one Python file"),
+        (Callable_(), "expected functions defined with def in one Python file"),
         (lambda event, context: None, "<lambda> was not found"),
-        (eval("lambda e, c: 1"), "expected functions written with def in one Python file"),
+        (eval("lambda e, c: 1"), "expected functions defined with def in one Python file"),
     ):
         with pytest.raises(CloudError, match=says):
             source_of([given])

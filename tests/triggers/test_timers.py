@@ -157,7 +157,7 @@ async def test_ticks_missed_while_down_are_made_up_for_by_the_newest(place: Path
     assert len(interval) == 2
     assert (interval[1] - interval[0]) % timedelta(minutes=7) == timedelta()
     assert timedelta() <= later_now(later) - interval[1] < timedelta(minutes=7)
-    told = {entry["trigger"]: entry for entry in logs if "were missed" in entry["event"]}
+    told = {entry["trigger"]: entry for entry in logs if "missed ticks" in entry["event"]}
     assert told.keys() == {"s/f/often", "s/f/daily", "s/f/interval"}
     assert (told["s/f/daily"]["first"], told["s/f/daily"]["newest"]) == ("2027-01-16T04:00:00Z", "2027-01-18T04:00:00Z")
     await later.close()
@@ -351,6 +351,6 @@ async def test_a_timer_needs_no_role_and_one_that_has_a_role_needs_its_permissio
     with capture_logs() as logs:
         await work.clocks.pass_time(60)
     assert [len(await work.times(name)) for name in ("without", "may", "may-not")] == [1, 1, 0]
-    (told,) = [entry for entry in logs if "called no function" in entry["event"]]
+    (told,) = [entry for entry in logs if "did not call its function" in entry["event"]]
     assert told["trigger"] == "s/f/may-not"
     assert "fc:InvokeFunction" in told["reason"]

@@ -107,7 +107,9 @@ class Installer:
 
     def _with_uv(self, requirements: Requirements, runtime: str, target: Path) -> tuple[str, ...]:
         version = ".".join(map(str, MINOR_VERSIONS[runtime]))
-        self._progress(f"installing wheels of {requirements.path.name} for CPython {version}, which is not here …")
+        self._progress(
+            f"installing wheels of {requirements.path.name} for CPython {version}, whose interpreter is not installed …"
+        )
         command = [
             find_uv(), "pip", "install", "--python", sys.executable, "--python-version", version,
             "--target", str(target.absolute()), "--only-binary", ":all:", *requirements.arguments(),

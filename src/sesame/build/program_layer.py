@@ -48,5 +48,5 @@ def lay_out(programs: Iterable[tuple[str, Program]], folder: Path) -> LaidOut:
 def _put(sources: dict[str, Path], inside: str, source: Path) -> None:
     if sources.setdefault(inside, source) != source:
         raise ConfigurationError(
-            f"{sources[inside]} and {source} would both be {inside} of the layer: make a layer for each program"
+            f"{sources[inside]} and {source} would both become {inside} in the layer: make a layer for each program"
         )

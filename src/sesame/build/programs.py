@@ -66,9 +66,7 @@ def read(path: Path) -> Program:
     """
     main = _elf(path)
     if main is None:
-        raise ConfigurationError(
-            f"{path} is no ELF program{_script(path)}; a layer can be made from a program that was compiled"
-        )
+        raise ConfigurationError(f"{path} is no ELF program{_script(path)}; a layer needs a compiled program")
     system = list(_system_directories())
     libraries: dict[str, Path] = {}
     missing: dict[str, Path] = {}
@@ -90,7 +88,7 @@ def read(path: Path) -> Program:
     if missing:
         named = ", ".join(f"{name} (for {owner.name})" for name, owner in sorted(missing.items()))
         raise ConfigurationError(
-            f"{path} needs what is not on this machine: {named}; install the packages that have it"
+            f"{path} needs libraries that this machine lacks: {named}; install the packages that have it"
         )
     return Program(path, libraries)
 

@@ -81,7 +81,7 @@ def normalized(name: str) -> str:
 
 def _lines(path: Path, depth: int) -> Iterator[str]:
     if depth > INCLUDES_MAX:
-        raise ConfigurationError(f"{path}: requirements include each other more than {INCLUDES_MAX} deep")
+        raise ConfigurationError(f"{path}: requirements files include each other more than {INCLUDES_MAX} deep")
     try:
         with path.open("rb") as file:
             text = file.read(BYTES_MAX + 1).decode("utf-8-sig")

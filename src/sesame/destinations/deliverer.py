@@ -169,7 +169,7 @@ class Deliverer:
             for lease in leases:
                 self._take(lease)
         except Exception as error:  # noqa: BLE001 - any database error is retried
-            log.warning("no deliveries could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
+            log.warning("deliveries could not be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
             await self._needs.clocks.sleep(CLAIM_AGAIN_S)
         finally:
@@ -335,7 +335,7 @@ class Deliverer:
         await self._write(delivery, lambda lease: self._needs.queue.retry(lease, not_before, counted=False, error=""))
 
     async def _bury(self, delivery: _Delivery, error: str) -> None:
-        log.warning("a record was not delivered and is kept as a dead letter", error=error, **_shown(delivery.lease))
+        log.warning("a record was not delivered; it is now a dead letter", error=error, **_shown(delivery.lease))
         error = shortened(error, ERROR_CHARS_MAX)
         await self._write(delivery, lambda lease: self._needs.queue.bury(lease, error))
 
@@ -343,7 +343,7 @@ class Deliverer:
         """Returns when the queue has accepted or refused the write under the current lease."""
 
         def failed(error: Exception) -> None:
-            log.warning("what became of a delivery is kept until it can be written", error=str(error))
+            log.warning("the result of a delivery is held in memory until it can be written", error=str(error))
 
         lease, written = await write_until_taken(delivery, write, self._needs.clocks.sleep, failed)
         if written and delivery.lease is not lease:
@@ -355,7 +355,9 @@ class Deliverer:
             try:
                 await self._needs.queue.release(leases)
             except Exception as error:  # noqa: BLE001 - after any error the leases expire
-                log.warning("deliveries were not given back", count=len(leases), error=str(error))
+                log.warning(
+                    "leases of deliveries were not given back; they will expire", count=len(leases), error=str(error)
+                )
 
 
 def _cancel(task: "asyncio.Future[None]") -> None:

@@ -41,8 +41,8 @@ def _changed(change: Change, routes: Routes) -> None:
 def _tell(destination: str, functions: str, routes: Routes) -> None:
     if reason := routes.why_undelivered(destination):
         log.warning(
-            "a destination gets no records here", destination=destination, functions=functions, reason=reason,
-            next_step=NEXT_STEP,
+            "a destination cannot receive records from this server", destination=destination, functions=functions,
+            reason=reason, next_step=NEXT_STEP,
         )  # fmt: skip
 
 

@@ -45,13 +45,13 @@ class DebugBridge:
         task = asyncio.current_task()
         assert task is not None
         if self._serving:
-            self._say("A debugger is attached already: the second one was turned away.")
+            self._say("A debugger is already attached: the second one was refused.")
             writer.close()
             return
         self._serving.add(task)
         try:
             async with self._connect() as execution:
-                self._say("A debugger is attached: no call takes too long until it leaves.")
+                self._say("A debugger is attached: calls have no timeout until it disconnects.")
                 self.attached.set()
                 await _relay(reader, writer, execution)
         except asyncio.CancelledError:

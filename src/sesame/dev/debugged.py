@@ -76,7 +76,7 @@ class DebuggedFunction:
             self._port = await self._bridge.listen(self._port)
         except OSError as error:
             raise ConfigurationError(
-                f"the debugger cannot listen on {HOST}:{self._port}: {error.strerror}; --debug-port names another"
+                f"the debugger cannot listen on {HOST}:{self._port}: {error.strerror}; choose another with --debug-port"
             ) from error
         try:
             self._debugging = await self._sesame.debug(target, progress)
@@ -99,7 +99,7 @@ class DebuggedFunction:
             return
         self._say(f"Debugging {attach.function}: attach to {HOST}:{attach.port} ({attach.local} is {attach.remote}).")
         if why:
-            self._say(f"{why}. What belongs into it: {launch_json.configuration(self._folder, attach)}")
+            self._say(f"{why}. Add this configuration to it: {launch_json.configuration(self._folder, attach)}")
         else:
             self._say(f"In VS Code: Run and Debug, '{launch_json.name_of(attach.function)}'.")
 

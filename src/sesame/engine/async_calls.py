@@ -251,7 +251,7 @@ class AsyncCalls:
         def failed(error: Exception) -> None:
             nonlocal kept
             kept, self.kept = 1, self.kept + 1
-            log.warning("a result is kept until it can be written", error=str(error), **_shown(attempt.lease))
+            log.warning("a result is held in memory until it can be written", error=str(error), **_shown(attempt.lease))
 
         try:
             lease, written = await write_until_taken(attempt, write, self._given.clocks.sleep, failed)
@@ -267,7 +267,7 @@ class AsyncCalls:
         try:
             await self._given.queue.release([lease])
         except Exception as error:  # noqa: BLE001 - after any error the lease expires
-            log.warning("a lease was not given back and ends by itself", error=str(error), **_shown(lease))
+            log.warning("a lease was not given back; it will expire", error=str(error), **_shown(lease))
 
 
 def _result(

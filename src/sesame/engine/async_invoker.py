@@ -168,7 +168,7 @@ class AsyncInvoker:
             for lease in leases:
                 self._take(lease)
         except Exception as error:  # noqa: BLE001 - any database error is retried
-            log.warning("no asynchronous invocations could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
+            log.warning("asynchronous invocations could not be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
             await self._given.clocks.sleep(CLAIM_AGAIN_S)
         finally:
@@ -282,7 +282,7 @@ class AsyncInvoker:
             try:
                 await self._given.queue.release(leases)
             except Exception as error:  # noqa: BLE001 - any database error is retried
-                log.warning("leases were not given back and end by themselves", count=len(leases), error=str(error))
+                log.warning("leases were not given back; they will expire", count=len(leases), error=str(error))
 
     def _extend_later(self) -> None:
         delay_s = self._given.lease_s / EXTENSIONS_PER_LEASE

@@ -45,7 +45,7 @@ class Hooks:
         try:
             credentials = self._credentials(snapshot.role, snapshot.service, hook.timeout_s + CREDENTIALS_MARGIN_S, ())
         except SesameError as error:
-            log.warning("a hook was left out because it has no credentials", hook=_NAMES[kind], error=str(error))
+            log.warning("a hook was skipped because it has no credentials", hook=_NAMES[kind], error=str(error))
             return True
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         call = Invocation(str(uuid.uuid4()), target, b"")

@@ -87,7 +87,7 @@ class Startup:
                 if error.kind is StartFailure.CRASHED:
                     instance.write_output(f"[sesame] the function's process did not start: {error.cause}\n".encode())
                 if attempt < START_ATTEMPTS[error.kind]:
-                    log.warning("start failed, trying again", attempt=attempt, **_shown(snapshot, error))
+                    log.warning("an instance did not start; trying again", attempt=attempt, **_shown(snapshot, error))
                     continue
                 log.error("start failed", attempt=attempt, **_shown(snapshot, error))
                 if error.kind is StartFailure.LOST:

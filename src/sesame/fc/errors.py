@@ -64,10 +64,10 @@ class ErrorAnswers:
             refusal = self._form.worded(error)
             return refusal.status, Failure(refusal.code, _shortened(str(refusal)))
         if isinstance(error, StoreUnavailable):
-            log.error("code or an object cannot be reached", request_id=request_id, path=asked[1], error=str(error))
+            log.error("code or an object is not reachable", request_id=request_id, path=asked[1], error=str(error))
             return UNAVAILABLE, Failure(UNAVAILABLE_CODE, STORE_UNAVAILABLE_TEXT)
         if isinstance(error, Unavailable):
-            log.error("request refused for the moment", request_id=request_id, path=asked[1], error=str(error))
+            log.error("request refused temporarily", request_id=request_id, path=asked[1], error=str(error))
             return UNAVAILABLE, Failure(UNAVAILABLE_CODE, UNAVAILABLE_TEXT)
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         if full_disk_in(error) is not None:

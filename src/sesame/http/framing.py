@@ -58,19 +58,19 @@ def _frame(method: str, http_version: str, status: int, headers: Headers) -> Fra
         name, value = header[0].lower(), header[1]
         if name == _CODING:
             if value.lower() != b"chunked":
-                raise RuntimeError("the only Transfer-Encoding of an answer is chunked")
+                raise RuntimeError("the Transfer-Encoding of an answer must be chunked")
             chunked = True
             continue
         if name == _LENGTH:
             if length is not None or not (value.isascii() and value.isdigit()):
-                raise RuntimeError("an answer has one Content-Length, a number")
+                raise RuntimeError("an answer must have one Content-Length, which is a number")
             length = int(value)
             if status == NO_CONTENT:
                 # A length would be meaningless (RFC 9110 §8.6).
                 continue
         others.append(header)
     if chunked and length is not None:
-        raise RuntimeError("an answer has a Content-Length or a Transfer-Encoding, not both")
+        raise RuntimeError("an answer must not have both a Content-Length and a Transfer-Encoding")
     lines = header_lines(others)
     if status in BODILESS or method == "HEAD":
         return Framed(Framing.NONE, 0, lines)
@@ -88,7 +88,7 @@ def header_lines(headers: Headers) -> bytes:
     """Formats the header lines. Raises `RuntimeError` for characters that would end a line or the head."""
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
-        raise RuntimeError("a header has characters that no header may have")
+        raise RuntimeError("a header has characters that are not allowed in headers")
     return lines
 
 

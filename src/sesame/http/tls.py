@@ -82,7 +82,7 @@ async def _peeked(accepted: socket.socket) -> bytes:
         announced = _RECORD_HEAD_BYTES + int.from_bytes(found[3:5], "big")
         if len(found) < needed:
             if ended or not found:
-                raise ConnectionResetError("the client left before its handshake")
+                raise ConnectionResetError("the client disconnected before its handshake")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LOOK_AGAIN_MAX_S)
             continue

@@ -78,7 +78,7 @@ class AccessKeys:
         former, account = await self._catalog.edit(decide)
         if former is not None and former.account_id != account.account_id:
             log.warning(
-                "the account has another id than before: buckets and roles stay with the former one",
+                "the account id has changed: buckets and roles stay with the former one",
                 former=former.account_id,
                 now=account.account_id,
             )

@@ -53,9 +53,11 @@ class Authority:
             key_read = serialization.load_pem_private_key(key_file.read_bytes(), None)
             self._certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         except ValueError as error:
-            raise ValueError(f"{self._folder} holds no authority: {error}; remove it, and a new one is made") from error
+            raise ValueError(
+                f"{self._folder} does not contain an authority: {error}; remove it to have a new one created"
+            ) from error
         if not isinstance(key_read, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key_file} is no key of Sesame's authority; remove {self._folder} for a new one")
+            raise ValueError(f"{key_file} is not a key of Sesame's authority; remove {self._folder} for a new one")
         self._key = key_read
 
     def bundle(self) -> bytes:

@@ -62,7 +62,7 @@ class Certificates:
         asking = self._peer(peer)
         if asking.waiting >= WAITING_MAX:
             self._say(asking, name, peer)
-            raise ConnectionRefusedError(f"{peer} asks for more new names than certificates are made for")
+            raise ConnectionRefusedError(f"{peer} requests new names faster than certificates are created")
         asking.waiting += 1
         try:
             return await self._new(name, asking.share)
@@ -92,7 +92,7 @@ class Certificates:
         if made.cancelled():
             return
         if (error := made.exception()) is not None:
-            log.error("no certificate could be made for a name of the cloud", name=name, error=str(error))
+            log.error("no certificate could be created for a cloud name", name=name, error=str(error))
             return
         self._contexts[name] = made.result()
         if len(self._contexts) > CONTEXTS_MAX:

@@ -45,6 +45,6 @@ class Connections:
         host, port = writer.get_extra_info("sockname")[:2]
         if not self._rules.permit(ipaddress.ip_address(host), port):
             self._refusals.say(client.name, host, port)
-            raise ConnectionRefusedError(f"{host}:{port} may not be reached")
+            raise ConnectionRefusedError(f"{host}:{port} is not allowed")
         theirs = await connected(client, host, port, CONNECT_TIMEOUT_S)
         await closing(theirs[1], relay((reader, writer), theirs, client.passing))

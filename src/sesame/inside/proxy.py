@@ -118,7 +118,7 @@ class EgressProxy:
     async def _to_own(self, host: str, port: int, client: str) -> Streams:
         take = self._own.ports.get(port)
         if take is None:
-            raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: nothing listens on this port here")
+            raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: nothing listens on this port")
         ours, theirs = socket.socketpair()
         try:
             take(theirs, client)
@@ -157,7 +157,7 @@ def _read_head(head: bytes) -> tuple[bytes, str, int, bytes]:
         parts = urlsplit(target.decode("ascii"))
         host, port = parts.hostname, parts.port or 80
     except ValueError as error:
-        raise _Refused("400 Bad Request", f"the target is no address: {error}") from error
+        raise _Refused("400 Bad Request", f"the target is not an address: {error}") from error
     if parts.scheme != "http" or not host:
         raise _Refused(
             "400 Bad Request", "this is a proxy: expected CONNECT HOST:PORT, or a URL that begins with http://"

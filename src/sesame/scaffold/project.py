@@ -102,11 +102,12 @@ def _texts(wanted: Wanted, names: dict[str, str]) -> dict[str, str]:
 
 def _refuse_present(folder: Path, texts: dict[str, str]) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f"{folder} is a file: name a folder, which is made, or an empty one")
+        raise ConfigurationError(f"{folder} is a file: name a new or an empty folder")
     present = [name for name in dict.fromkeys((*_PROJECT_FILES, *texts)) if (folder / name).exists()]
     if present:
         raise ConfigurationError(
-            f"{folder} has {', '.join(present[:5])} already, and nothing is overwritten: name a new or an empty folder"
+            f"{folder} has {', '.join(present[:5])} already, and files are never overwritten: name "
+            "a new or an empty folder"
         )
 
 

@@ -53,7 +53,7 @@ class Bucket:
 
     def assert_no_object(self, key: str) -> None:
         if self._store.get(self.name, key) is not None:
-            raise AssertionError(f"there is an object {key!r} in bucket {self.name}")
+            raise AssertionError(f"object {key!r} exists in bucket {self.name}")
 
 
 def _difference(expected: bytes, found: bytes) -> str:

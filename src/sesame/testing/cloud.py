@@ -236,7 +236,7 @@ class Cloud:
         """A function that was deployed by other means; `name` is `service/function`."""
         service, slash, function = name.partition("/")
         if not (service and slash and function):
-            raise CloudError(f"'{name}' names no function; expected SERVICE/FUNCTION")
+            raise CloudError(f"'{name}' does not name a function; expected SERVICE/FUNCTION")
         return Function(self, self._api(), service, function)
 
     def bucket(self, name: str) -> Bucket:

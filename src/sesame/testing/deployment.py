@@ -62,7 +62,7 @@ def folder(cloud: Owner, api: Api, given: Found, options: FunctionOptions) -> Fu
         runtimes=given.runtimes,
     )
     if "initializer" in options:
-        raise CloudError("the initializer of a folder is named by its code: fields={'initializer': 'module.function'}")
+        raise CloudError("name the initializer of a folder's code by fields={'initializer': 'module.function'}")
     project = read_or_refuse(lambda: folders.read(path, wanted))
     (function,) = project.functions
     api.put_service(function.service, options.get("role", DEFAULT_ROLE))

@@ -129,7 +129,7 @@ class ServerProcess:
             if answer["id"] != number:
                 continue
             if "error" in answer:
-                raise CloudError(f"Sesame could not do this: {answer['error']}")
+                raise CloudError(f"Sesame could not do that: {answer['error']}")
             return answer["result"]
 
     def _ended(self) -> CloudError:

@@ -35,7 +35,7 @@ def source_of(functions: Iterable[Callable[..., Any]], *, new_python: bool = Tru
     path = next(iter(files), None)
     if len(files) != 1 or path is None or not Path(path).is_file():
         names = ", ".join(getattr(each, "__qualname__", repr(each)) for each in functions)
-        raise CloudError(f"{names}: expected functions written with def in one Python file, whose source can be read")
+        raise CloudError(f"{names}: expected functions defined with def in one Python file with readable source")
     text = Path(path).read_text("utf-8")
     module = _Module(ast.parse(text), text.splitlines())
     chosen = [module.function(each) for each in functions]

@@ -207,7 +207,7 @@ def _read(record: Record) -> _Watched | None:
 
 def _warn(watched: _Watched, reason: str) -> None:
     name = trigger_label(f"{watched.service}/{watched.function}", watched.trigger.trigger_name)
-    log.warning("logs called no function", trigger=name, reason=reason)
+    log.warning("a log trigger did not call its function", trigger=name, reason=reason)
 
 
 def _text(cursor: int) -> str:

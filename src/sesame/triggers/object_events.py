@@ -101,7 +101,7 @@ class ObjectEventTriggers:
         await database.write(commit, on_commit=queue.notify)
         for (subject, reason), count in dropped.items():
             trigger = trigger_label(*subject.rsplit("/", 1))
-            log.warning("events of objects called no function", trigger=trigger, events=count, reason=reason)
+            log.warning("object events did not call a function", trigger=trigger, events=count, reason=reason)
         return len(entries)
 
     def _invocation(self, entry: outbox.Entry) -> NewInvocation | str:

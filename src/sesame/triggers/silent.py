@@ -35,7 +35,9 @@ def tell_silent_triggers(catalog: Catalog, objection: Objection) -> None:
             by_reason.setdefault(reason, []).append(trigger_label(record.parent, record.name))
     for reason, names in by_reason.items():
         shown = ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else "")
-        log.warning("triggers do not fire here", count=len(names), triggers=shown, reason=reason, next_step=NEXT_STEP)
+        log.warning(
+            "triggers do not fire on this server", count=len(names), triggers=shown, reason=reason, next_step=NEXT_STEP
+        )
     catalog.on_change(lambda change: _tell(change, objection))
 
 
@@ -45,7 +47,7 @@ def _tell(change: Change, objection: Objection) -> None:
     if reason := _reason(change.record, objection):
         trigger: Trigger = change.record.document
         log.warning(
-            "a trigger does not fire here", trigger=trigger_label(change.parent, change.name),
+            "a trigger does not fire on this server", trigger=trigger_label(change.parent, change.name),
             type=trigger.trigger_type, reason=reason, next_step=NEXT_STEP,
         )  # fmt: skip
 

@@ -104,7 +104,7 @@ class TimerTriggers:
             self._wake.set()
 
     def _on_set_back(self, back_s: float) -> None:
-        log.warning("the clock was set back; timers follow it as docs/triggers.md says", seconds=round(back_s))
+        log.warning("the clock was set back; docs/triggers.md describes how timers follow it", seconds=round(back_s))
         self._was_set_back = True
         self._wake.set()
 
@@ -215,7 +215,7 @@ class TimerTriggers:
         service, _slash, function = timer.row.parent.partition("/")
         target = target_of(service, function, trigger)
         if reason := self._needs.roles.objection(service, function, trigger):
-            log.warning("a timer called no function", trigger=_name(timer.row.key), reason=reason)
+            log.warning("a timer did not call its function", trigger=_name(timer.row.key), reason=reason)
             return None
         event = tick_json(trigger.trigger_name, _config(trigger).payload, tick.at)
         return self._invocations.make(target, event, f"timer:{trigger.trigger_name}")
@@ -223,7 +223,7 @@ class TimerTriggers:
     def _tell_missed(self, timer: _Timer, tick: ticks.Tick) -> None:
         if tick.missed:
             log.warning(
-                "ticks of a timer were missed; the newest of them is made up for", trigger=_name(timer.row.key),
+                "a timer missed ticks; only the newest is made up for", trigger=_name(timer.row.key),
                 first=utc.text_of(timer.row.next_at), newest=utc.text_of(tick.at),
             )  # fmt: skip
 

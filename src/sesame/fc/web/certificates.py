@@ -50,7 +50,7 @@ class Certificates:
             connection.context = self._context_of(record.etag, domain, domain.cert_config)
         except Rejected as error:
             # An earlier version, with other libraries, accepted it. The owner must replace it.
-            log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
+            log.error("a stored certificate cannot be served", domain=domain.domain_name, error=str(error))
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
 

@@ -73,7 +73,7 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
         if not rules.own_cors and low.startswith(_CORS):
             continue
         if not _NAME.match(name) or _NO_VALUE.search(value):
-            raise _bad(f"the header {name[:64]!r} has characters that no header may have")
+            raise _bad(f"the header {name[:64]!r} has characters that are not allowed in headers")
         found.append((name.encode("ascii"), _wire(value)))
     size = sum(len(name) + len(value) for name, value in found)
     if size > HEADERS_BYTES_MAX:

@@ -45,5 +45,5 @@ def _compiled(document: str) -> CompiledPolicy:
     try:
         return parse(document, strict=False)
     except MalformedPolicy as error:
-        log.error("a kept policy cannot be read and denies everything: write it anew", error=str(error))
+        log.error("a stored policy cannot be read and denies everything: write it again", error=str(error))
         return UNREADABLE

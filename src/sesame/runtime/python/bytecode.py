@@ -40,13 +40,13 @@ class Archive(object):
         self._mapped = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) if _PY2 and size else None
         end = size - TRAILER.size - len(MAGIC)
         if end < len(MAGIC) or self._read(size - len(MAGIC), len(MAGIC)) != MAGIC:
-            raise ValueError("no archive of bytecode")
+            raise ValueError("not a bytecode archive")
         place, length = TRAILER.unpack(self._read(end, TRAILER.size))
         if place + length != end:
-            raise ValueError("an archive of bytecode that is cut")
+            raise ValueError("a truncated bytecode archive")
         magic, self.compiled_in, self._entries = marshal.loads(self._read(place, length))
         if magic != MAGIC_NUMBER:
-            raise ValueError("an archive of another interpreter")
+            raise ValueError("a bytecode archive of another interpreter")
 
     def code_of(self, path):
         """The code of the source at `path`; None if it was not compiled or has changed since."""

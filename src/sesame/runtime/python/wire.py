@@ -73,9 +73,9 @@ class Connection(object):
             if end_of_text != len(text):
                 raise ValueError("more than one value")
         except (ValueError, StopIteration) as error:
-            raise ProtocolError("a header that is not JSON: %s" % error)
+            raise ProtocolError("the header is not JSON: %s" % error)
         if not isinstance(header, dict):
-            raise ProtocolError("a header that is not an object")
+            raise ProtocolError("the header is not an object")
         return header, (bytes(data[start:end]) if end > start else b"")
 
     def send(self, header, payload=b""):

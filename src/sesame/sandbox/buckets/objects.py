@@ -106,7 +106,7 @@ class Bucket:
         try:
             root = ElementTree.fromstring(body)
         except ElementTree.ParseError as error:
-            raise OSError(errno.EIO, f"a listing is no XML: {error}") from error
+            raise OSError(errno.EIO, f"a listing is not XML: {error}") from error
         objects = {unquote(_text(each, "Key")): _listed(each) for each in root.iterfind("Contents")}
         prefixes = tuple(unquote(_text(each, "Prefix")) for each in root.iterfind("CommonPrefixes"))
         return Page(

@@ -236,10 +236,10 @@ class BucketServer:
             self._take(connection, CLIENT)
         except OSError as error:
             connection.close()
-            log.error("object storage takes no connection of mounted buckets", error=str(error))
+            log.error("object storage does not accept connections of mounted buckets", error=str(error))
 
     def _give_up(self, why: str) -> None:
-        log.error("the process that serves buckets is ended", why=why)
+        log.error("the process that serves mounted buckets is being ended", why=why)
         self._stop()
 
     def _stop(self) -> None:

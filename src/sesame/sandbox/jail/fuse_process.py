@@ -24,7 +24,7 @@ def main() -> None:
         refused = error
 
         def refuse(_read_only: bool) -> list[int]:
-            raise OSError(f"no user namespace can be made: {refused}")
+            raise OSError(f"a user namespace cannot be created: {refused}")
 
         answer(refuse)
     else:

@@ -31,7 +31,7 @@ def _namespace(unshare: "ctypes._NamedFuncPointer", uid_map: str, gid_map: str) 
     os.close(child_writes)
     try:
         if os.read(reads, 1) != b"0":
-            raise OSError("unshare: a user namespace cannot be made")
+            raise OSError("unshare: a user namespace cannot be created")
         for name, text in (("uid_map", uid_map), ("gid_map", gid_map)):
             with open(f"/proc/{pid}/{name}", "w") as file:
                 file.write(text)

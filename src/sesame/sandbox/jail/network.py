@@ -121,7 +121,7 @@ class InstanceNetwork:
                 os.close(fd)
             if fds or flags & socket.MSG_CTRUNC:
                 # The instance then has only its own loopback; the operator finds the reason in the log.
-                log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
+                log.error("an instance's network cannot be served: no descriptors left", instance=self._name)
         self._arrived.set()
 
     def _watch(self, sockets: list[socket.socket], watching: select.epoll) -> None:

@@ -86,7 +86,7 @@ class JailedProcess:
             return
         except BlockingIOError:
             # Hundreds of orders are queued, so process 1 does not run; but the latest order must not be lost.
-            log.error("an instance that obeys no orders is ended", pid=self.pid)
+            log.error("an instance does not obey orders and is ended", pid=self.pid)
             self.kill()
 
     def _send(self, number: signal.Signals) -> None:

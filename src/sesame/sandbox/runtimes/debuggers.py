@@ -35,7 +35,7 @@ class Debuggers:
         """The zip. Raises `ConfigurationError` if it is not installed."""
         if not self.installed(runtime):
             raise ConfigurationError(
-                f"the debugger of {runtime} is not installed: sesame runtimes install {runtime} brings it"
+                f"the debugger of {runtime} is not installed; install it: sesame runtimes install {runtime}"
             )
         return self._path(runtime).read_bytes()
 

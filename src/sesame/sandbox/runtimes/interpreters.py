@@ -171,7 +171,7 @@ class _Search:
             ) from error
         answer = self._ask(path)
         if answer is None:
-            raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which does not run as a Python")
+            raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which is not a working Python")
         if not answer.is_cpython(wanted):
             raise ConfigurationError(
                 f"interpreters: {runtime} is set to {path}, which is {answer.implementation} {answer.version}; "

@@ -269,7 +269,7 @@ def _connected(fd: int) -> socket.socket:
         raise
     if sock.family != socket.AF_INET or sock.type != socket.SOCK_STREAM:
         sock.close()
-        raise OSError("no stream socket of IPv4")
+        raise OSError("not an IPv4 stream socket")
     sock.setblocking(False)
     return sock
 

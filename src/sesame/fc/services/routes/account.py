@@ -74,7 +74,7 @@ class AccountRoutes:
 
     async def _lend(self, request: Request) -> Loan:
         if self._code_uploads is None:
-            raise ApiError(404, "BucketNotFound", "there is no object storage here: send the code as zipFile")
+            raise ApiError(404, "BucketNotFound", "this server has no object storage: send the code as zipFile")
         return await self._code_uploads.lend(requests.requester(request), self._arns.account_id)
 
 

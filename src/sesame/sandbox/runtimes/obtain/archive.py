@@ -68,8 +68,8 @@ def pack(own: Path, runtimes: Sequence[str], file: Path, progress: Progress) -> 
     if missing or not chosen:
         names = ", ".join(sorted(missing)) or "none"
         raise ConfigurationError(
-            f"only interpreters that Sesame brought itself can be packed; not among them: {names}. "
-            "Bring them first: sesame runtimes get"
+            f"only interpreters that Sesame installed can be packed, which these are not: {names}. "
+            "Install them first: sesame runtimes get"
         )
     packed = [
         Packed(str(folder.relative_to(own)), installed.machine(), manifest, tuple(_files(folder)))

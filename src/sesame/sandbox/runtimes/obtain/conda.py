@@ -134,7 +134,7 @@ def resolve(entry: Entry, channel: str, cache: Path) -> Entry:
 
 def _locked(record: Any) -> LockedPackage:
     if record.sha256 is None or record.size is None:
-        raise ConfigurationError(f"the channel's index gives no SHA-256 of {record.file_name}, so it is not taken")
+        raise ConfigurationError(f"the channel's index gives no SHA-256 of {record.file_name}, so it cannot be used")
     return LockedPackage(
         name=record.name.normalized,
         version=str(record.version),
@@ -192,7 +192,7 @@ def _rattler() -> Any:
         import rattler  # an extra, and 80 MB: only what brings interpreters needs it
     except ImportError as error:
         raise ConfigurationError(
-            "py-rattler is not installed, which brings CPython 2.7 and 3.6: pip install 'sesame-fc[runtimes]'"
+            "py-rattler, which installs CPython 2.7 and 3.6, is missing: pip install 'sesame-fc[runtimes]'"
         ) from error
     return rattler
 

@@ -69,7 +69,7 @@ def read(path: Path = COMMITTED) -> Lock:
         return msgspec.json.decode(path.read_bytes(), type=Lock)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigurationError(
-            f"{path} is no lock of interpreters: {error}; `sesame runtimes lock` makes one"
+            f"{path} is not a lock file of interpreters: {error}; create one with `sesame runtimes lock`"
         ) from error
 
 

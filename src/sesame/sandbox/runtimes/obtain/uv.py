@@ -49,7 +49,7 @@ class UvInterpreters:
         )
         folder = next(iter(newest_first(self._folder, f"cpython-{minor}.*")), None)
         if folder is None:
-            raise ConfigurationError(f"uv ended well but installed no CPython {minor} in {self._folder}")
+            raise ConfigurationError(f"uv succeeded but installed no CPython {minor} in {self._folder}")
         version = folder.name.split("-")[1]
         installed.finish(folder, installed.Manifest(runtime, version, installed.machine(), "uv", str(folder)))
         return folder
@@ -80,7 +80,7 @@ def find_uv() -> str:
     found = str(beside) if beside.exists() else shutil.which("uv")
     if found is None:
         raise ConfigurationError(
-            "uv was not found, which brings CPython 3.8 and later: pip install 'sesame-fc[runtimes]'"
+            "uv, which installs CPython 3.8 and later, was not found: pip install 'sesame-fc[runtimes]'"
         )
     return found
 
