@@ -41,7 +41,7 @@ class UsedNonces:
         self._noted: list[bytes] | None = None
 
     def remember(self, digests: Iterable[bytes]) -> None:
-        """Adds used nonces. From now on, new ones are noted."""
+        """Adds used nonces, and records new ones from now on."""
         for digest in digests:
             self.use_digest(digest)
         self._noted = []

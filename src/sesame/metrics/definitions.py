@@ -49,7 +49,7 @@ CALLS_IN_FLIGHT = Definition(
     "sesame_calls_in_flight", "gauge", (), "Calls that wait for an instance or run on one."
 )  # fmt: skip
 COLD_STARTS = Definition(
-    "sesame_cold_starts_total", "counter", _FUNCTION, "Calls that reached an instance which was started for them."
+    "sesame_cold_starts_total", "counter", _FUNCTION, "Calls that reached an instance started for them."
 )  # fmt: skip
 COLD_PHASE = Definition(
     "sesame_cold_start_phase_seconds", "histogram", ("phase",),
@@ -59,7 +59,7 @@ START_STEP = Definition(
     "sesame_start_step_seconds", "summary", ("step",), "Time of each step within a start, as the sandbox names them."
 )  # fmt: skip
 MEMORY_PEAK = Definition(
-    "sesame_function_memory_peak_bytes", "gauge", _FUNCTION, "Most memory that an instance of the function has used."
+    "sesame_function_memory_peak_bytes", "gauge", _FUNCTION, "Peak memory use of any instance of the function."
 )  # fmt: skip
 INSTANCES = Definition(
     "sesame_instances", "gauge", (*_FUNCTION, "state"),
@@ -69,17 +69,17 @@ PROVISIONED = Definition(
     "sesame_provisioned_instances", "gauge", _FUNCTION, "Provisioned instances that are ready for calls or serve one."
 )  # fmt: skip
 PROVISIONED_TARGET = Definition(
-    "sesame_provisioned_instances_target", "gauge", _FUNCTION, "Provisioned instances that are wanted now."
+    "sesame_provisioned_instances_target", "gauge", _FUNCTION, "The number of provisioned instances wanted now."
 )  # fmt: skip
 INSTANCE_MEMORY = Definition(
     "sesame_instance_memory_reserved_bytes", "gauge", (), "Sum of the memory limits of all instances."
 )  # fmt: skip
 INSTANCE_MEMORY_MAX = Definition(
-    "sesame_instance_memory_reserved_max_bytes", "gauge", (), "Most that the sum may be (`--max-memory-mb`)."
+    "sesame_instance_memory_reserved_max_bytes", "gauge", (), "The maximum of that sum (`--max-memory-mb`)."
 )  # fmt: skip
 LEASES = Definition(
     "sesame_instance_requests_total", "counter", ("result",),
-    "Requests of calls for an instance: `warm` and `cold` got one, `refused` met a cap, `failed` met a failed start.",
+    "Requests for an instance: `warm` and `cold` got one, `refused` met a cap, `failed` met a failed start.",
 )  # fmt: skip
 INSTANCES_ENDED = Definition(
     "sesame_idle_instances_ended_total", "counter", ("reason",),
@@ -91,49 +91,49 @@ QUEUE = Definition(
 )  # fmt: skip
 QUEUE_AGE = Definition(
     "sesame_async_oldest_age_seconds", "gauge", (),
-    "Age of the oldest asynchronous invocation that waits, delays and retries included; 0 where none waits.",
+    "Age of the oldest waiting asynchronous invocation, including delays and retries; 0 if none waits.",
 )  # fmt: skip
 DELIVERIES = Definition(
     "sesame_async_deliveries", "gauge", (), "Records of asynchronous invocations on their way to destinations."
 )  # fmt: skip
 DEAD_LETTERS = Definition("sesame_async_dead_letters", "gauge", (), "Records that could not be delivered.")
 LOG_WAITING = Definition(
-    "sesame_log_waiting_bytes", "gauge", (), "Output of functions that is not in the store of logs yet."
+    "sesame_log_waiting_bytes", "gauge", (), "Output of functions that is not stored yet."
 )  # fmt: skip
 LOG_LAG = Definition(
-    "sesame_log_lag_seconds", "gauge", (), "For how long the oldest output has waited to be in the store of logs."
+    "sesame_log_lag_seconds", "gauge", (), "How long the oldest output has been waiting to be stored."
 )  # fmt: skip
-SLS_LINES = Definition("sesame_log_service_lines", "gauge", (), "Logs that are kept in logstores.")
+SLS_LINES = Definition("sesame_log_service_lines", "gauge", (), "Logs stored in logstores.")
 SLS_UNSEALED = Definition(
     "sesame_log_service_unsealed_lines", "gauge", (),
-    "Those that are in no segment yet; each query over their time loads them by itself.",
+    "Logs that are not in a segment yet; each query over their time range has to load them.",
 )  # fmt: skip
 SLS_SEGMENTS = Definition("sesame_log_service_segments", "gauge", (), "Sealed segments of logs, which queries read.")
 SLS_BYTES = Definition(
     "sesame_log_service_bytes", "gauge", ("place",),
-    "What logstores take on the disk: `file` (logstores.db) and `segments`.",
+    "Disk space used by logstores: `file` (logstores.db) and `segments`.",
 )  # fmt: skip
 SLS_WRITTEN = Definition(
     "sesame_log_service_written_lines_total", "counter", (),
-    "Logs that were written through the Log Service's API and as metrics of functions; not their output.",
+    "Logs written through the Log Service's API and as metrics of functions, without functions' output.",
 )  # fmt: skip
 SLS_QUERY = Definition(
     "sesame_log_service_query_seconds", "histogram", ("outcome",),
-    "Time of queries, waiting for a process included: `answered`, `refused` (also for time or memory), `failed`.",
+    "Time of queries, including the wait for a process: `answered`, `refused` (also for time or memory), `failed`.",
 )  # fmt: skip
 SLS_DAMAGED = Definition(
     "sesame_log_service_damaged_segments_total", "counter", (), "Segments that queries found damaged or missing."
 )  # fmt: skip
-STORE_UP = Definition("sesame_store_up", "gauge", (), "1 where the database answered this scrape, else 0.")
+STORE_UP = Definition("sesame_store_up", "gauge", (), "1 if the database answered this scrape, else 0.")
 COMMIT = Definition(
-    "sesame_store_commit_seconds", "histogram", (), "Time of each commit of the database, until it is on the disk."
+    "sesame_store_commit_seconds", "histogram", (), "Time of each database commit, until it is on disk."
 )  # fmt: skip
-WRITES = Definition("sesame_store_writes_total", "counter", (), "Changes that were asked for; several share a commit.")
+WRITES = Definition("sesame_store_writes_total", "counter", (), "Changes to the database; several share a commit.")
 COMMITS_FAILED = Definition(
-    "sesame_store_commit_failures_total", "counter", (), "Commits that failed, with every change in them."
+    "sesame_store_commit_failures_total", "counter", (), "Failed commits; every change in them failed, too."
 )  # fmt: skip
 LOOP_LAG = Definition(
-    "sesame_event_loop_lag_seconds", "histogram", (), "By how much the event loop is late, four times a second."
+    "sesame_event_loop_lag_seconds", "histogram", (), "Delay of the event loop, measured four times a second."
 )  # fmt: skip
 BUILD = Definition("sesame_build_info", "gauge", ("version",), "1; the version is in the label.")
 LEADER = Definition(

@@ -1,8 +1,8 @@
 """Replaces the zygote's root with that of a container image, with a writable layer over it.
 
-Called by steps.py in process 1, while it has its privileges and before any user code runs. sandbox/jail/images.py makes
-the order. Never lets the kernel resolve a path within the image: links are read and followed only inside it, and
-whatever the instance needs is created in its own, initially empty, layer on top.
+Called by steps.py in process 1, while it has its privileges and before any user code runs. sandbox/jail/images.py
+creates the order. Never lets the kernel resolve a path within the image: links are read and followed only inside it,
+and whatever the instance needs is created in its own, initially empty, layer on top.
 """
 
 import errno

@@ -119,7 +119,7 @@ def _move_in(root, keep_host):
 
 
 def enter(new):
-    """Moves all processes of the instance to another root, mounted at `new`. The former root is gone."""
+    """Moves all processes of the instance to another root, mounted at `new`. The former root is detached."""
     os.chdir(new)
     linux.pivot_root(".", ".")
     # The former root is now mounted over the new one.

@@ -102,7 +102,10 @@ class Tracing(object):
 
 
 class FCContext(object):
-    """What a handler is told about its call. `logger` is a property, so that `__dict__` has only plain data."""
+    """The context that a handler receives with a call.
+
+    `logger` is a property, so that `__dict__` has only plain data.
+    """
 
     def __init__(self, account_id, request_id, credentials, function_meta, service_meta, region):
         self.request_id = request_id

@@ -30,7 +30,10 @@ class FunctionMeta(object):
 
 
 class FCContext(object):
-    """What a handler is told about its call. `logger` is a property, so that `__dict__` has only plain data."""
+    """The context that a handler receives with a call.
+
+    `logger` is a property, so that `__dict__` has only plain data.
+    """
 
     def __init__(self, account_id, request_id, function_meta, log_project, log_store, region):
         self.account_id = account_id

@@ -2,8 +2,8 @@
 
     python -S -E debug_relay.py PORT
 
-Run by engine/debugging.py as a command in an instance, so that a debugger on the host can reach debugpy whatever
-network the instance has; Python 2.7 and 3.6+.
+Run by engine/debugging.py as a command in an instance, so that a debugger on the host can reach debugpy in any instance
+network; Python 2.7 and 3.6+.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Turns exceptions into the error bodies that callers see, without the shim's frames (reference/runtime.md section 6).
 
-Used by bootstrap.py and handlers.py. Never raises, whatever the exception is like. Paths of the code are written as the
-function knows them (`/code`), wherever it really is.
+Used by bootstrap.py and handlers.py. Never raises, for any exception. Paths of the code are written as the function
+sees them (`/code`), wherever the code really is.
 """
 
 import linecache
@@ -25,7 +25,7 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class _Addresses(object):
-    """The real directory of the code, and the path by which the function knows it."""
+    """The real directory of the code, and its path as the function sees it."""
 
     real = ""
     shown = ""
@@ -152,7 +152,7 @@ def stack_text(frame):
 
 
 def shown(text):
-    """`text` with the code's real directory replaced by the one that the function knows."""
+    """`text` with the code's real directory replaced by the one that the function sees."""
     if _Addresses.real and _Addresses.real != _Addresses.shown:
         return text.replace(_Addresses.real, _Addresses.shown)
     return text

@@ -79,7 +79,7 @@ def write_line(text):
 
 
 def log(level, text):
-    """Writes one record in the layout of the root logger, whatever the user has done to `logging`."""
+    """Writes one record in the layout of the root logger, regardless of the user's changes to `logging`."""
     head = "%s %s [%s] " % (_timestamp(time.time()), state.request_id, level)
     write_line(to_bytes(head) + to_bytes(text))
 

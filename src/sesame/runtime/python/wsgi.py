@@ -55,7 +55,9 @@ def _headers(pairs):
     found = [[_on_the_wire(name), _on_the_wire(value)] for name, value in pairs]
     for name, value in found:
         if not _HEADER_NAME.match(name) or _NOT_IN_A_VALUE.search(value):
-            raise InvalidResponse("the response's header %s has characters that are not allowed in headers" % _shown(name))
+            raise InvalidResponse(
+                "the response's header %s has characters that are not allowed in headers" % _shown(name)
+            )
     size = sum(len(name) + len(value) for name, value in found)
     if size > _HEADERS_MAX_CHARACTERS:
         raise InvalidResponse("the response's headers have %d bytes, more than can be sent" % size)
