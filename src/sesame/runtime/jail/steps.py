@@ -131,8 +131,7 @@ def _enter(request, fds, inherited, run_init, shim):
     # SAFETY: 7. Sets the resource limits.
     set_limits(request["limits"])
 
-    # SAFETY: 8. Takes a scope, within which the function's process will take its own, and forks that process; what
-    # stays is process 1.
+    # SAFETY: 8. Takes a scope, within which the function's process will take its own, and forks that process; what stays is process 1.
     if "scope" not in without:
         linux.landlock_scope()
     reading, writing = linux.packet_pair()
@@ -189,8 +188,7 @@ def _guard(request, fds, lifeline, writing):
         # could not create the user namespace of step 9.
         _wait_for_walls(to_function)
 
-    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the
-    # host's tree, or for an image the zygote's root.
+    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree, or for an image the zygote's root.
     if order["image"] is not None:
         # The image's root replaces everything that the zygote's contains.
         _mount_image(order, given)
