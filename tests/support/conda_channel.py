@@ -9,12 +9,17 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.runtimes.obtain.lock import this_platform
 
+# Libraries from this size on are mostly what debuggers read, and take seconds to pack.
+STRIPPED_FROM_BYTES = 100_000
 PLACEHOLDER = "/opt/" + "placehold_" * 24
 DEPENDENCY = "made-up"
 _LEFT_OUT = {
@@ -48,14 +53,24 @@ def cut_files(python: Path, version: str) -> dict[str, tuple[bytes, int]]:
         "bin/a-tool": (f"#!{PLACEHOLDER}/bin/{name}\n".encode(), 0o755),
     }
     for library in (prefix / "lib").glob("libpython*.so.*"):
-        files[f"lib/{library.name}"] = (library.read_bytes(), 0o755)
+        files[f"lib/{library.name}"] = (_stripped(library), 0o755)
     standard = prefix / "lib" / name
     for path in standard.rglob("*"):
         parts = path.relative_to(standard).parts
         cut = _LEFT_OUT & set(parts) or (parts[0].startswith(("config-", "config", "plat-")) and len(parts) > 1)
         if path.is_file() and not cut and path.suffix in (".py", ".so") and "_codecs_" not in path.name:
-            files[f"lib/{name}/{'/'.join(parts)}"] = (path.read_bytes(), path.stat().st_mode & 0o777)
+            files[f"lib/{name}/{'/'.join(parts)}"] = (_stripped(path), path.stat().st_mode & 0o777)
     return files
+
+
+def _stripped(file: Path) -> bytes:
+    """As it is where it is no large library, or nothing here can take away what debuggers read."""
+    strip = shutil.which("strip")
+    if ".so" not in file.name or file.stat().st_size < STRIPPED_FROM_BYTES or strip is None:
+        return file.read_bytes()
+    with tempfile.NamedTemporaryFile() as made:
+        subprocess.run([strip, "--strip-debug", "-o", made.name, str(file)], check=True)
+        return Path(made.name).read_bytes()
 
 
 def _with_origin(program: bytes, library: bytes) -> bytes:
