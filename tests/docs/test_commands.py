@@ -20,7 +20,7 @@ from tests.journeys.conftest import Sesame
 MANY = 40
 # What tests/packaging runs, with nothing but the wheel.
 BY_THE_WHEEL = ("docs/tutorial.md",)
-FIRST_PAGES = ("README.md", "docs/deploy.md", "docs/http.md")
+FIRST_PAGES = ("README.md", "docs/deploy.md")
 
 
 def name_of(page: Path) -> str:

@@ -71,7 +71,6 @@ def test_after_a_failed_initializer_comes_a_new_instance(
     assert json.loads(again.content) == [again.headers["X-Fc-Request-Id"]]
 
 
-@THE_MANUALS
 def test_the_initializer_has_a_time_of_its_own(deploy: Deploy, client: fc2.Client, service: str, api: Api) -> None:
     slow = {"INITIALIZE_S": "1.5"}
     limits = {"timeout": 1, "initializationTimeout": 10}

@@ -90,6 +90,7 @@ def test_calls_during_an_upgrade_wait_and_none_fails_and_both_versions_are_named
     assert after["fc"] == before["fc"]
 
 
+@pytest.mark.thorough
 def test_a_version_that_does_not_know_the_database_is_refused_and_the_one_that_runs_goes_on(
     restarting: Sesame,
 ) -> None:
