@@ -126,9 +126,9 @@ PROBES = (
 )
 
 
-def one_of_each_set(probes: Iterable[Probe]) -> frozenset[str]:
+def one_of_each_set(probes: Iterable[Probe]) -> tuple[Probe, ...]:
     """Of each set of walls one attack on it; one that every kernel knows where there is any."""
     chosen: dict[frozenset[str], Probe] = {}
     for each in sorted(probes, key=lambda probe: bool(probe.needs)):
         chosen.setdefault(each.walls, each)
-    return frozenset(probe.attack for probe in chosen.values())
+    return tuple(chosen.values())

@@ -49,9 +49,7 @@ def attacks() -> Iterator[Any]:
     chosen = one_of_each_set(probe for probe in PROBES if probe.attack != OF_ITS_OWN)
     for attacker in ("program", "image-root", "image-user"):
         for probe in PROBES:
-            yield pytest.param(
-                attacker, probe, marks=tier(attacker, probe.attack in chosen), id=f"{attacker}-{probe.attack}"
-            )
+            yield pytest.param(attacker, probe, marks=tier(attacker, probe in chosen), id=f"{attacker}-{probe.attack}")
 
 
 def tier(attacker: str, for_its_set: bool) -> Any:
@@ -62,12 +60,6 @@ def tier(attacker: str, for_its_set: bool) -> Any:
     return pytest.mark.thorough if for_its_set else pytest.mark.torture
 
 
-@pytest.fixture(scope="module")
-def attacker(request: pytest.FixtureRequest) -> str:
-    """What attacks come from; an image's jail is also one that an ordinary user makes."""
-    return str(request.param)
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
     made = Scene(tmp_path, runtime)
@@ -75,19 +67,20 @@ async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
     made.close()
 
 
-HostOf = Callable[[Mapping[str, Any]], Awaitable[Host]]
+HostOf = Callable[[str, Mapping[str, Any]], Awaitable[Host]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host_of(
-    tmp_path_factory: pytest.TempPathFactory, runtime: str, root: Path, attacker: str
-) -> AsyncIterator[HostOf]:
-    """One host for each set of options, with one victim that has to survive every attack on it."""
+async def host_of(tmp_path_factory: pytest.TempPathFactory, runtime: str, root: Path) -> AsyncIterator[HostOf]:
+    """One host for each attacker and set of options, with one victim that has to survive every attack on it.
+
+    An image's jail is also one that an ordinary user makes.
+    """
     hosts: dict[str, Host] = {}
     async with AsyncExitStack() as drivers:
 
-        async def made(options: Mapping[str, Any]) -> Host:
-            key = str(sorted(options.items()))
+        async def made(attacker: str, options: Mapping[str, Any]) -> Host:
+            key = f"{attacker} {sorted(options.items())}"
             if key not in hosts:
                 grade = GRADES.get(attacker.removeprefix("image-"), {})
                 driver = await drivers.enter_async_context(jail(tmp_path_factory.mktemp("jail"), **options, **grade))
@@ -99,9 +92,9 @@ async def host_of(
         yield made
 
 
-@pytest.mark.parametrize(("attacker", "probe"), list(attacks()), indirect=["attacker"])
-async def test_the_attack_fails(probe: Probe, scene: Scene, host_of: HostOf) -> None:
+@pytest.mark.parametrize(("attacker", "probe"), list(attacks()))
+async def test_the_attack_fails(attacker: str, probe: Probe, scene: Scene, host_of: HostOf) -> None:
     require(probe)
     # Between the program and the instance's first process is what started the program.
     event = {**probe.event, "generations": 2}
-    assert await attack(await host_of(probe.options), replace(probe, event=event), scene) is not True
+    assert await attack(await host_of(attacker, probe.options), replace(probe, event=event), scene) is not True

@@ -154,7 +154,7 @@ def without_walls_in_turn() -> Iterator[Any]:
     """Those that need the same walls gone follow each other; one of each set in `make test`, all by `make test-all`."""
     chosen = one_of_each_set(PROBES)
     for probe in sorted(PROBES, key=_without):
-        marks = () if probe.attack in chosen else pytest.mark.thorough
+        marks = () if probe in chosen else pytest.mark.thorough
         yield pytest.param(probe, marks=marks, id=probe.attack)
 
 
@@ -194,7 +194,7 @@ def attacks() -> Iterator[Any]:
     from_the_oldest = one_of_each_set(PROBES)
     for runtime in (OLDEST, BETWEEN[0], interpreters.NEWEST):
         for probe in PROBES:
-            every_run = runtime == interpreters.NEWEST or (runtime == OLDEST and probe.attack in from_the_oldest)
+            every_run = runtime == interpreters.NEWEST or (runtime == OLDEST and probe in from_the_oldest)
             marks = () if every_run else pytest.mark.torture
             yield pytest.param(runtime, probe, marks=marks, id=f"{runtime}-{probe.attack}")
 
