@@ -198,7 +198,6 @@ def test_one_instance_serves_several_calls_that_come_to_any_agent(several: Sesam
             assert len(set(threads.map(calling(b"sleep 0.5"), range(THREADS)))) == 1
 
 
-@pytest.mark.thorough
 def test_instances_of_several_calls_are_on_every_agent(several: Sesame) -> None:
     calling = several_calls(several, "on-every-agent", instanceConcurrency=2)
     with concurrent.futures.ThreadPoolExecutor(2 * THREADS) as threads:
