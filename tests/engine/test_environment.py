@@ -17,7 +17,7 @@ from sesame.model import limits, records
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 from sesame.model.invocation import Credentials, Invocation, Target
 from sesame.model.later_settings import LaterSettings
-from sesame.model.service import LogConfig, Service, TracingConfig
+from sesame.model.service import LogConfig, OssMountConfig, OssMountPoint, Service, TracingConfig
 from sesame.model.snapshot import Snapshot
 from sesame.model.span_context import from_jaeger
 
@@ -129,6 +129,16 @@ def test_keys_are_withheld_where_the_function_says(
     meta = environment.call_meta(invocation, resolved(engine), Credentials("id", "secret", "token"))
     assert meta["credentials"]["access_key_id"] == in_requests
     assert meta.get("environment_credentials", {}).get("access_key_id") == in_environment
+
+
+@pytest.mark.parametrize("withheld", ["", "Env", "Request", "All"])
+async def test_mounted_buckets_get_keys_also_where_the_function_gets_none(engine: Engine, withheld: str) -> None:
+    mounts = OssMountConfig((OssMountPoint(bucket_name="b", bucket_path="/", mount_dir="/mnt/b"),))
+    engine.catalog.put(records.SERVICE, "", "s", Service(service_name="s", service_id="id", oss_mount_config=mounts))
+    engine.deploy(later=LaterSettings(disable_inject_credentials=withheld))
+    await engine.call()
+    (sandbox,) = engine.driver.made
+    assert {call.keys for call in sandbox.calls} == {Credentials("id", "secret", "token")}
 
 
 def test_without_tracing_of_the_service_the_callers_trace_is_passed_on(engine: Engine) -> None:

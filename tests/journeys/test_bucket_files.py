@@ -3,6 +3,8 @@
 Run by pytest, where FUSE can be used.
 """
 
+import base64
+import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from tests.journeys.conftest import run as command
 from tests.support.buckets import ROLE, Mounted, bucket_of, keys, new_name, text
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import buckets_only
+from tests.support.zips import zip_of
 
 pytestmark = buckets_only
 RUNTIMES = tuple(each for each in ("python2.7", "python3.12") if each in INTERPRETERS)
@@ -283,3 +286,22 @@ def test_a_template_mounts_a_bucket(server: Sesame, bucket: oss2.Bucket, runtime
     called = command(server, "invoke", f"{service}/f", "-e", "result = read('/mnt/oss/f')")
     assert called.stdout.strip() == '"deployed"'
     assert f"= service {service}" in command(server, "plan", tmp_path).stdout
+
+
+@ONE
+def test_functions_that_are_given_no_keys_have_their_bucket_all_the_same(
+    server: Sesame, bucket: oss2.Bucket, runtime: str
+) -> None:
+    bucket.put_object("f", b"there")
+    name, code = new_name(), (FUNCTIONS / "bucket_files" / "index.py").read_bytes()
+    points = [{"bucketName": bucket.bucket_name, "endpoint": "e", "mountDir": "/mnt/oss", "readOnly": True}]
+    function = {
+        "functionName": name, "runtime": runtime, "handler": "index.run", "role": ROLE,
+        "code": {"zipFile": base64.b64encode(zip_of({"index.py": code})).decode()},
+        "ossMountConfig": {"mountPoints": points}, "disableInjectCredentials": "All",
+    }  # fmt: skip
+    api, as_json = server.api(), {"content-type": "application/json"}
+    made = api.whole("POST", "/2023-03-30/functions", json.dumps(function), as_json)
+    assert made.status_code == 200, made.text
+    called = api.whole("POST", f"/2023-03-30/functions/{name}/invocations", "result = read('/mnt/oss/f')", {})
+    assert called.json() == "there"

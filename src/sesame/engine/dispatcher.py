@@ -98,7 +98,7 @@ class Dispatcher:
                 if snapshot.log_target.instance_metrics and self.watch_instances is not None:
                     self.watch_instances()
                 meta = call_meta(invocation, snapshot, credentials)
-                steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
+                steps = Steps(lease.instance, invocation.request_id, meta, credentials, self._clocks)
                 recorder = self.recorder
                 # A streamed call is passed through without being held, so it cannot be recorded.
                 recorded = recorder is not None and invocation.stream is None and recorder.wants(snapshot)

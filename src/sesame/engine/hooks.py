@@ -49,7 +49,8 @@ class Hooks:
             return True
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         call = Invocation(str(uuid.uuid4()), target, b"")
-        steps = Steps(instance, call.request_id, call_meta(call, snapshot, credentials), self._clocks)
+        meta = call_meta(call, snapshot, credentials)
+        steps = Steps(instance, call.request_id, meta, credentials, self._clocks)
         ended = await steps.run_hook(kind, _NAMES[kind], hook.command, hook.timeout_s)
         steps.log.line(ended.last_line)
         return is_usable_after(ended.error)

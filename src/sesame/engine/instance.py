@@ -17,7 +17,7 @@ from sesame.engine.invocation_log import InvocationLog, LogSink, LogSource, drop
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command, Execution
 from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
-from sesame.model.invocation import Target
+from sesame.model.invocation import Credentials, Target
 from sesame.model.snapshot import Snapshot
 from sesame.model.stream import Stream
 from sesame.model.usage import Usage
@@ -181,13 +181,19 @@ class Instance:
         return self._sandbox.phases if self._sandbox is not None else {}
 
     def call(
-        self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes | Stream, timeout_s: float
+        self,
+        kind: str,
+        request_id: str,
+        meta: Mapping[str, Any],
+        payload: bytes | Stream,
+        timeout_s: float,
+        keys: Credentials | None = None,
     ) -> Coroutine[Any, Any, Reply | CallFailed]:
         """Sends one request and returns the reply. After a `CallFailed` the caller must end the instance."""
         if isinstance(payload, bytes):
-            call = Call(kind, request_id, meta, payload)
+            call = Call(kind, request_id, meta, payload, keys=keys)
         else:
-            call = Call(kind, request_id, meta, stream=payload)
+            call = Call(kind, request_id, meta, stream=payload, keys=keys)
         return self._call_beside_others(call, timeout_s) if self.shared else self._call_alone(call, timeout_s)
 
     async def _call_alone(self, call: Call, timeout_s: float) -> Reply | CallFailed:

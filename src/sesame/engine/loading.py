@@ -47,9 +47,8 @@ class Loading:
                 if not lease.cold:
                     return None
                 instance = lease.instance
-                steps = Steps(
-                    instance, invocation.request_id, call_meta(invocation, snapshot, credentials), self._clocks
-                )
+                meta = call_meta(invocation, snapshot, credentials)
+                steps = Steps(instance, invocation.request_id, meta, credentials, self._clocks)
                 ended = await steps.run("load", "Load", b"", limit_s)
                 steps.log.line(ended.last_line)
                 phases = Phases(lease.queue_ms, lease.start_ms, 0.0, ended.duration_ms, instance.phases())

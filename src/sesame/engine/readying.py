@@ -51,7 +51,7 @@ class Readying:
             return
         instance.runs_idle = runs_idle
         try:
-            await self._load(instance, Steps(instance, invocation.request_id, meta, self._clocks))
+            await self._load(instance, Steps(instance, invocation.request_id, meta, credentials, self._clocks))
         except BaseException:
             await asyncio.shield(pool.end(instance, KillReason.FAILED))
             raise

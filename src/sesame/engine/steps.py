@@ -14,7 +14,7 @@ from sesame.engine.instance import CallFailed, Instance
 from sesame.engine.invocation_log import InvocationLog
 from sesame.model import limits
 from sesame.model.clocks import Clocks
-from sesame.model.invocation import FunctionError
+from sesame.model.invocation import Credentials, FunctionError
 from sesame.model.stream import Stream
 from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import Reply
@@ -42,20 +42,25 @@ def is_usable_after(error: FunctionError | None) -> bool:
 
 
 class Steps:
-    """The requests of one call on one instance, which share its request id, metadata and log."""
+    """The requests of one call on one instance, which share its request id, metadata, keys and log."""
 
-    __slots__ = ("_clocks", "_meta", "instance", "log", "request_id")
+    __slots__ = ("_clocks", "_keys", "_meta", "instance", "log", "request_id")
 
-    def __init__(self, instance: Instance, request_id: str, meta: Mapping[str, Any], clocks: Clocks) -> None:
+    def __init__(
+        self, instance: Instance, request_id: str, meta: Mapping[str, Any], keys: Credentials, clocks: Clocks
+    ) -> None:
         self.instance = instance
         self.request_id = request_id
         self.log: InvocationLog = instance.begin_log(request_id, meta["qualifier"])
         self._meta = meta
+        # Mounted buckets need them also if the function is not given any (`disableInjectCredentials`).
+        self._keys = keys if instance.snapshot.buckets else None
         self._clocks = clocks
 
     def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Coroutine[Any, Any, Ended]:
         """Sends a request. `kind` is as in `sandbox.interface.Call`; `name` appears in the log."""
-        return self._logged(name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s))
+        answer = self.instance.call(kind, self.request_id, self._meta, payload, timeout_s, self._keys)
+        return self._logged(name, timeout_s, answer)
 
     async def run_hook(self, kind: str, name: str, command: tuple[str, ...], timeout_s: float) -> Ended:
         """Like `run`, without a payload. A `command`, if given, is run instead (`Instance.run`)."""

@@ -101,6 +101,8 @@ class Call(msgspec.Struct, frozen=True):
     Web servers also accept health_check while other calls run; the reply's `ok` is the server's health.
 
     With a `stream`, accepted only by web servers, both bodies pass through it, and the reply's payload is empty.
+
+    `keys` are those with which mounted buckets are read and written from now on, whatever `meta` tells the function.
     """
 
     kind: str
@@ -108,6 +110,7 @@ class Call(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any]
     payload: bytes = b""
     stream: Stream | None = None
+    keys: Credentials | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sesame.model.command import Command
-from sesame.model.invocation import Credentials
 from sesame.model.usage import Usage
 from sesame.sandbox import stack_dump, usage
 from sesame.sandbox.addresses import CODE_ROOT, LAYER_ROOT
@@ -179,8 +178,8 @@ class JailSandbox:
     def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
         self._request_id = call.request_id or self._request_id
-        if self._spec.buckets and (keys := call.meta.get("credentials")) is not None:
-            self._buckets.use(Credentials(**keys))
+        if call.keys is not None:
+            self._buckets.use(call.keys)
         return self._life.run_call(self._channel.call(call))
 
     async def exec(self, command: Command) -> CommandExecution:
