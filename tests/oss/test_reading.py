@@ -112,7 +112,21 @@ def test_headers_of_the_writers_own_come_back(endpoint: RunningEndpoint, bucket:
             assert (found, "x-oss-persistent-headers" in headers) == (["myvalue1", "DENY", ""], False)
     bucket.copy_object("photos", "k", "copy", headers={"x-oss-metadata-directive": "REPLACE"})
     assert "myheader1" not in bucket.head_object("copy").headers
+    for name in ("Tenant", "Dated", "Locations"):
+        bucket.put_object("named", b"data", headers={"x-oss-persistent-headers": f"{name}:YQ=="})
+        assert bucket.head_object("named").headers[name] == "a"
     for wrong in ("a", "a:%", "a:/w==", "a b:YQ==", "a:YQpi", "Content-Length:OQ==", "x-oss-meta-a:YQ==", "Date:YQ=="):
         response = endpoint.request("PUT", "k", headers={"x-oss-persistent-headers": wrong}, body=b"other")
         assert (response.status_code, wrong) == (400, wrong)
     assert bucket.get_object("k").read() == b"data"
+
+
+def test_headers_of_the_writers_own_have_a_bound_also_where_an_upload_ends(bucket: oss2.Bucket) -> None:
+    upload = bucket.init_multipart_upload("big", headers={"x-oss-meta-a": "a" * 5000}).upload_id
+    parts = [oss2.models.PartInfo(1, bucket.upload_part("big", upload, 1, b"data").etag)]
+    own = {"x-oss-persistent-headers": "own:" + "YWFh" * 1000}
+    with pytest.raises(oss2.exceptions.ServerError) as refused:
+        bucket.complete_multipart_upload("big", upload, parts, headers=own)
+    assert (refused.value.status, refused.value.code) == (400, "InvalidArgument")
+    bucket.complete_multipart_upload("big", upload, parts)
+    assert bucket.get_object("big").read() == b"data"

@@ -33,12 +33,14 @@ USER_META_PREFIX = "x-oss-meta-"
 USER_META_BYTES_MAX = 8 * 1024
 PERSISTENT = "x-oss-persistent-headers"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
-# What a response says by itself, and what belongs to the connection.
-_NOT_PERSISTENT = (
-    "x-oss-", "content-", "cache-control", "expires", "etag", "last-modified", "accept-ranges", "date", "server",
-    "connection", "keep-alive", "transfer-encoding", "trailer", "upgrade", "te", "proxy-", "location", "vary",
-    "access-control-",
+# What a response says by itself, and what belongs to the connection: these names, and those that begin so.
+_NOT_PERSISTENT = frozenset(
+    {
+        "cache-control", "expires", "etag", "last-modified", "accept-ranges", "date", "server", "connection",
+        "keep-alive", "transfer-encoding", "trailer", "upgrade", "te", "location", "vary",
+    }
 )  # fmt: skip
+_NOT_PERSISTENT_PREFIXES = ("x-oss-", "content-", "proxy-", "access-control-")
 TAGS_MAX = 10
 _TAG_KEY = re.compile(r"[\w +=.:/-]{1,128}\Z")
 _TAG_VALUE = re.compile(r"[\w +=.:/-]{0,256}\Z")
@@ -67,15 +69,21 @@ def meta_of(request: Request, bucket: Bucket) -> ObjectMeta:
 
 def headers_of(request: Request) -> dict[str, str]:
     user = {name: value for name, value in request.headers.items() if name.startswith(USER_META_PREFIX)}
-    user |= persistent_of(request)
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in user.items())
+    said = {name: request.headers[name] for name in _STORED if request.header(name)}
+    return with_persistent({"content-type": DEFAULT_CONTENT_TYPE, **said, **user}, request)
+
+
+def with_persistent(headers: Mapping[str, str], request: Request) -> dict[str, str]:
+    """These headers of an object with the writer's own. Raises OssError InvalidArgument, also if they are too long."""
+    found = {**headers, **_persistent_of(request)}
+    user = [(name, value) for name, value in found.items() if name not in _STORED]
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in user)
     if size > USER_META_BYTES_MAX:
         raise invalid_argument(USER_META_PREFIX, str(size), "The size of user metadata exceeds 8 KB.")
-    said = {name: request.headers[name] for name in _STORED if request.header(name)}
-    return {"content-type": DEFAULT_CONTENT_TYPE, **said, **user}
+    return found
 
 
-def persistent_of(request: Request) -> dict[str, str]:
+def _persistent_of(request: Request) -> dict[str, str]:
     """The header with headers of the writer's own, as it is stored. Raises OssError InvalidArgument."""
     text = request.header(PERSISTENT)
     if not text:
@@ -85,7 +93,9 @@ def persistent_of(request: Request) -> dict[str, str]:
     except ValueError as error:
         raise invalid_argument(PERSISTENT, text[:256]) from error
     for name, value in named:
-        if not _HEADER_NAME.match(name) or name.lower().startswith(_NOT_PERSISTENT) or not value.isprintable():
+        low = name.lower()
+        own = low in _NOT_PERSISTENT or low.startswith(_NOT_PERSISTENT_PREFIXES)
+        if own or not _HEADER_NAME.match(name) or not value.isprintable():
             raise invalid_argument(PERSISTENT, f"{name}: {value}"[:256])
     return {PERSISTENT: text}
 

@@ -26,7 +26,7 @@ from sesame.oss.calls import Call
 from sesame.oss.copying import copy_byte_range
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import check_places, max_keys
-from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of, persistent_of
+from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of, with_persistent
 from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.objects.multipart import UploadQuery
@@ -106,7 +106,7 @@ async def complete(call: Call) -> Answer:
         raise OssError("EntityTooSmall")
     overwrite = may_overwrite(call) and not upload.meta.forbids_overwrite
     acl = one_of(call.request, "x-oss-object-acl", (upload.meta.acl, *OBJECT_ACLS))
-    headers = upload.meta.headers | persistent_of(call.request)
+    headers = with_persistent(upload.meta.headers, call.request)
     meta = msgspec.structs.replace(upload.meta, headers=headers, acl=acl, forbids_overwrite=False)
     stored = await call.dependencies.uploads.complete(
         msgspec.structs.replace(upload, meta=meta), chosen, call.cause(COMPLETE_UPLOAD), overwrite=overwrite
