@@ -229,7 +229,7 @@ def test_since_is_a_time(text: str, expected: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "m", "10 m", "-10m", "1.5h", "10w", "yesterday", "2023-13-01", "٣m"])
 def test_since_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected a number with s, m, h or d, as 10m, or an ISO time"):
+    with pytest.raises(ConfigurationError, match="expected a number with s, m, h or d, such as 10m, or an ISO time"):
         command.since_time(text, NOW)
 
 

@@ -114,7 +114,7 @@ def test_what_is_refused_says_what_to_do(data_dir: Path, tmp_path: Path) -> None
     bad = tmp_path / "bad.json"
     bad.write_text('{"Version": "1"}')
     assert "Statement" in refusal("add", "a", "--policy-file", str(bad), data_dir=data_dir)
-    assert "is no data directory" in refusal("list", data_dir=tmp_path / "none")
+    assert "is not a data directory" in refusal("list", data_dir=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

@@ -50,7 +50,7 @@ async def test_a_proxy_of_the_environment_is_not_asked(url: str, monkeypatch: py
 
 def test_what_is_no_metrics_is_told(url: str) -> None:
     _Answers.body = b"<html>"
-    assert "are no metrics of a Sesame" in sesame("top", "--once", "--url", url, expect=1).stderr
+    assert "does not return metrics of a Sesame" in sesame("top", "--once", "--url", url, expect=1).stderr
 
 
 @pytest.mark.parametrize(

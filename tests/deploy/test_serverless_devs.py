@@ -160,7 +160,7 @@ def test_variables_of_files_other_services_and_this(tmp_path: Path) -> None:
 
 def test_what_only_the_cloud_knows_is_noted_and_stays(tmp_path: Path) -> None:
     found = read(tmp_path, ONE.replace("of tests", "'${hello.output.url}'"))
-    assert "${hello.output.url} has its value in the cloud only" in found.notes[0].text
+    assert "${hello.output.url} has its value only in the cloud" in found.notes[0].text
 
 
 def test_a_handler_that_is_not_written_is_that_of_the_component(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_variable_of_the_cloud_stays_and_is_noted(tmp_path: Path) -> None:
     found = read(tmp_path, HEAD + "functions: {f: {handler: i.h, environment: {A: '${ssm:/a/b}'}}}\n")
     assert found.functions[0].fields["environmentVariables"] == {"A": "${ssm:/a/b}"}
     (note,) = notes(found)
-    assert "has its value in the cloud only" in note
+    assert "has its value only in the cloud" in note
     assert not found.errors
 
 

@@ -72,7 +72,7 @@ def test_packages_become_the_version_that_a_function_names(
     made = json.loads(run(sesame, "layers", "get", arn, "made-up", "--json").stdout)
     assert (made["layerName"], made["version"]) == ("Python310-PyTorch2x", 3)
     assert made["description"] == "made-up for python3.10"
-    assert "version 3  is there" in run(sesame, "layers", "get", arn).stdout
+    assert "version 3  already exists" in run(sesame, "layers", "get", arn).stdout
     run(sesame, "deploy", folder)
     assert run(sesame, "invoke", "packed").stdout.strip() == "made_up"
 

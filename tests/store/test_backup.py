@@ -206,7 +206,7 @@ def test_a_place_without_room_is_no_damage(whole: Path, tmp_path: Path, monkeypa
 
 def test_existing_targets_are_refused(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(ConfigurationError, match="is there already"):
+    with pytest.raises(ConfigurationError, match="already exists"):
         back_up(DataDir(whole), tmp_path / "there")
     with pytest.raises(ConfigurationError, match="inside the data directory"):
         back_up(DataDir(whole), whole / "copy")
@@ -235,7 +235,7 @@ def rewritten(copy: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda copy: (copy / MANIFEST).unlink(), "no complete backup"),
+        (lambda copy: (copy / MANIFEST).unlink(), "not a complete backup"),
         (lambda copy: (copy / MANIFEST).write_text("{"), "cannot be read"),
         (lambda copy: rewritten(copy, format=9), "in format 9"),
         (lambda copy: rewritten(copy, files=[]), "lists no sesame.db"),
@@ -257,7 +257,7 @@ def test_a_damaged_backup_leaves_nothing(copy: Path, tmp_path: Path, damage: obj
 def test_a_backup_cannot_write_elsewhere(copy: Path, tmp_path: Path, path: str) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
     rewritten(copy, files=[*manifest.files, CopiedFile(path, 0, "0" * 64)])
-    with pytest.raises(ConfigurationError, match="no part of a backup"):
+    with pytest.raises(ConfigurationError, match="not part of a backup"):
         restore_from(copy, DataDir(tmp_path / "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 

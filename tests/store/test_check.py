@@ -54,7 +54,7 @@ def test_a_directory_of_others_is_no_sound_data_directory(tmp_path: Path) -> Non
     assert [each.harmless for each in found(other)] == [True]
     (other / "passwd").touch()
     (line,) = found(other)
-    assert "is no data directory" in line.what
+    assert "is not a data directory" in line.what
     assert not line.harmless
     done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(other)])
     assert done.exit_code == 1, done.output
@@ -128,7 +128,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "an object in the wrong folder": (
         lambda d: move(blob(d, "small"), d / "objects" / "data" / "zz" / "x"), "object 'small'.*is missing",
     ),
-    "an object that is a folder": (lambda d: (p := blob(d, "small")).unlink() or p.mkdir(), "is no file"),
+    "an object that is a folder": (lambda d: (p := blob(d, "small")).unlink() or p.mkdir(), "is not a file"),
     "a file of no row": (lambda d: stray(d, "abc").touch(), "no row of the database mentions"),
     "the md5 of a row": (lambda d: sql(d, "UPDATE objects SET etag = 'X' WHERE key = x'736d616c6c'"), "MD5 differs"),
     "the size of a row": (lambda d: sql(d, "UPDATE objects SET size = 7 WHERE size = 5"), "has 5 bytes instead of 7"),
@@ -321,7 +321,7 @@ def test_a_pipe_in_a_files_place_does_not_block_the_check(data: Path) -> None:
     os.mkfifo(path)
     told = [damage.what for damage in found(data)]
     assert any("its archive cannot be read: Is no file" in what for what in told)
-    assert any("is no file" in what for what in told)
+    assert any("is not a file" in what for what in told)
 
 
 def test_the_command_says_what_it_looked_at(data: Path) -> None:

@@ -278,7 +278,7 @@ async def test_what_is_damaged_is_refused(store: Store) -> None:
         with pytest.raises(ImageUnavailable, match="expected"):
             await store.images.lease(store.url(name))
     (store.root / "file").write_bytes(b"no tar")
-    with pytest.raises(ImageUnavailable, match="a file that is no tar"):
+    with pytest.raises(ImageUnavailable, match="a file that is not a tar archive"):
         await store.images.lease(store.url("file"))
     assert (store.kept(), store.staged()) == ([], [])
 

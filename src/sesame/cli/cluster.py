@@ -57,7 +57,7 @@ def run(settings: Settings, asked: Asked) -> int:
             output.note("Stopped, by another command.")
             return 0
         except Elsewhere as elsewhere:
-            output.note(f"Beginning anew: {elsewhere}.")
+            output.note(f"Starting over: {elsewhere}.")
             sys.stdout.flush()
             sys.stderr.flush()
             # Ray's connection to a vanished head never ends. Re-executing keeps the process id that a supervisor knows.
@@ -70,7 +70,7 @@ def run(settings: Settings, asked: Asked) -> int:
 
 def _drained(left: list[Report]) -> int:
     for report in left:
-        output.note(f"{report.address} ({report.host}): did not say that it has ended, and was given up.")
+        output.note(f"{report.address} ({report.host}): did not report its end; no longer waiting for it.")
     output.note("Stopped.")
     return 1 if left else 0
 
@@ -96,7 +96,7 @@ def key(path: Path | None, as_json: bool, **flags: Any) -> None:
     make_key(path)
     if as_json:
         output.json_document({"path": str(path)})
-    output.note(f"The key is in {path}. Whoever has it is taken for a node of the cluster: keep it as a password.")
+    output.note(f"The key is in {path}. It authenticates the cluster's nodes: keep it secret like a password.")
 
 
 @cluster.command()

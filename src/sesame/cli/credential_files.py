@@ -64,7 +64,7 @@ def _credentials_path(environ: Mapping[str, str]) -> Path | None:
     if named := environ.get(CREDENTIALS_NAME):
         path = Path(named)
         if not path.exists():
-            raise ConfigurationError(f"{CREDENTIALS_NAME} is {named}, and there is no such file")
+            raise ConfigurationError(f"{CREDENTIALS_NAME} is {named}, but that file does not exist")
         return path
     return _home(environ, CREDENTIALS)
 
@@ -109,7 +109,7 @@ def _ini_key(path: Path, environ: Mapping[str, str]) -> FileKey | None:
     profile = environ.get(PROFILE_NAME, "") or "default"
     if profile not in parser:
         if profile != "default":
-            raise ConfigurationError(f"{path}: {PROFILE_NAME} is {profile}, and there is no section [{profile}]")
+            raise ConfigurationError(f"{path}: {PROFILE_NAME} is {profile}, but the file has no section [{profile}]")
         return None
     said = parser[profile]
     if said.get("enable", "true").strip().lower() == "false":

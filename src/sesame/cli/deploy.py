@@ -90,7 +90,7 @@ def plan(session: Session, **options: Any) -> None:
     _report_notes(made.notes)
     session.show(_document(made, {}), lambda: map(_line, made.steps))
     if project.errors:
-        raise ConfigurationError(f"{_errors(project)}: it cannot be deployed as it is")
+        raise ConfigurationError(f"{_errors(project)}: it cannot be deployed")
     sys.exit(EXIT_CHANGES if made.changing() else 0)
 
 
@@ -128,7 +128,7 @@ def _built(project: Project, session: Session, options: dict[str, Any]) -> Proje
     try:
         return build_project(project, session.settings)[0]
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}\n    --no-build deploys the code as it is") from error
+        raise ConfigurationError(f"{error}\n    --no-build deploys the code without building it") from error
 
 
 def _region(session: Session) -> str:

@@ -91,7 +91,9 @@ def get(session: Session, layer: str, packages: tuple[str, ...], runtime: str | 
     session.announce(f"Making the layer {wanted.name}")
     versions = _versions(session, wanted.name)
     if wanted.version in versions:
-        session.show(versions[wanted.version], lambda: iter([f"{wanted.name}  version {wanted.version}  is there"]))
+        session.show(
+            versions[wanted.version], lambda: iter([f"{wanted.name}  version {wanted.version}  already exists"])
+        )
         return
     with tempfile.TemporaryDirectory(prefix="sesame-layer-") as scratch:
         folder = Path(scratch) / "layer"

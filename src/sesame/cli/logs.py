@@ -69,7 +69,7 @@ def logs(
     if function is None and request_id is None:
         raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
     if sql is not None and (follow or lines is not None):
-        raise click.UsageError(f"--sql looks at what is there: leave out {'--follow' if follow else '--lines'}")
+        raise click.UsageError(f"--sql queries existing lines: leave out {'--follow' if follow else '--lines'}")
     if until is not None and follow:
         raise click.UsageError("--follow goes on: leave out --until")
     if request_id == "":
@@ -220,7 +220,7 @@ def time_of(text: str, now: float, option: str) -> float:
         when = datetime.datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"{option} '{text}' is no time: expected a number with s, m, h or d, as 10m, or an ISO time, as "
+            f"{option} '{text}' is no time: expected a number with s, m, h or d, such as 10m, or an ISO time, such as "
             "2024-05-01T12:30:00Z"
         ) from error
     if when.tzinfo is None:

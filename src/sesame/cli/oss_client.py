@@ -86,7 +86,7 @@ class OssClient:
         try:
             return ElementTree.fromstring(data) if data.strip() else Element("Empty")
         except ElementTree.ParseError as error:
-            raise Unreachable(f"{self._endpoint} answered with what is no XML: {error}") from error
+            raise Unreachable(f"{self._endpoint} answered with invalid XML: {error}") from error
 
     def _send(
         self,

@@ -74,7 +74,7 @@ def show(name: str, as_json: bool, **flags: Any) -> None:
     for line in lines:
         _print(line)
     for policy in role.policies:
-        document = policy.document or "(there is no policy of this name: it grants nothing)"
+        document = policy.document or "(no policy has this name: it grants nothing)"
         _print(f"  policy       {policy.policy_name} ({policy.policy_type}): {document}")
 
 
@@ -186,7 +186,7 @@ class _Directory:
         require_own_database(self._data_dir.path, self._data_dir.database)
         if backend_of(self._data_dir.database).absent():
             raise ConfigurationError(
-                f"{self._data_dir.path} is no data directory: start Sesame on it once, or name another with --data-dir"
+                f"{self._data_dir.path} is not a data directory: start Sesame on it, or name another with --data-dir"
             )
         with self._data_dir:
             return asyncio.run(self._opened(work))

@@ -110,7 +110,7 @@ def _read(url: str) -> Samples:
     try:
         return reading.samples_of(text)
     except reading.NoMetrics as error:
-        raise Unread(f"what {url} answers are no metrics of a Sesame: {error}; name another with --url") from error
+        raise Unread(f"{url} does not return metrics of a Sesame: {error}; name another URL with --url") from error
 
 
 def _print(look: Look, *, as_json: bool) -> None:

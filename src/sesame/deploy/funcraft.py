@@ -93,7 +93,7 @@ class _Template:
     def resource(self, name: str, node: Node, place: Place) -> None:
         if not _NAME.match(name):
             raise TemplateError(
-                place, f"'{name[:80]}' is no name of a resource: expected letters, digits, '.', '_', '-'"
+                place, f"'{name[:80]}' is not a valid name of a resource: expected letters, digits, '.', '_', '-'"
             )
         kind = yaml_source.require(node, "Type", f"the resource '{name}'")
         match kind.text():

@@ -110,9 +110,7 @@ class Intrinsics:
                     path = argument.text("RESOURCE.ATTRIBUTE").split(".")
                 return self._ref(path[0] if path else "", argument)
             case _:
-                raise TemplateError(
-                    argument.place, f"'!{function[:40]}' is no function that is known: {', '.join(_LONG)}"
-                )
+                raise TemplateError(argument.place, f"'!{function[:40]}' is not a known function: {', '.join(_LONG)}")
 
     def _ref(self, name: str, at: Node) -> Any:
         if name in self._values:

@@ -74,9 +74,7 @@ def read(path: Path, options: Options) -> Project:
         # Comes after the note on the missing value, which may have caused it.
         notes.append(Note(error.place, error.text, error=True))
     for expression, node in variables.unresolved:
-        notes.append(
-            Note(node.place, f"${{{expression[:80]}}} has its value in the cloud only, and stands here as it is")
-        )
+        notes.append(Note(node.place, f"${{{expression[:80]}}} has its value only in the cloud, and stays unresolved"))
     return made.project(path)
 
 

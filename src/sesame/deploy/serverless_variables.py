@@ -78,7 +78,7 @@ class Variables:
         if alternatives[0] == "opt:stage":
             return Node(self._known.stage, at.place)
         if first is None:
-            text = f"${{{expression[:80]}}} has its value in the cloud only, and stands here as it is"
+            text = f"${{{expression[:80]}}} has its value only in the cloud, and stays unresolved"
             self.notes.append(Note(at.place, text))
         else:
             text = f"${{{expression[:80]}}} has no value: {_next_step(first[1], first[3])}"

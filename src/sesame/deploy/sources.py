@@ -38,7 +38,7 @@ def read(path: Path, context: Context) -> Project:
     template = _template(path)
     if template is None:
         if context.parameters:
-            raise TemplateError(Place(str(path)), "there is no template whose parameters could be given")
+            raise TemplateError(Place(str(path)), "it has no template, so it has no parameters")
         try:
             return folder.read(path, context.wanted())
         except TemplateError as error:

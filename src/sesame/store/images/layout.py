@@ -136,7 +136,7 @@ def read(path: Path, reference: str) -> tuple[Image, Source] | Bundle:
             # Written by `podman save --format oci-archive` and `skopeo copy … oci-archive:`.
             return _layout(source, reference), source
         except tarfile.TarError as error:
-            raise _refused(reference, f"a file that is no tar ({error})") from error
+            raise _refused(reference, f"a file that is not a tar archive ({error})") from error
     if (path / "index.json").is_file():
         source = Folder(path)
         return _layout(source, reference), source

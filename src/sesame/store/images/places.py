@@ -20,7 +20,7 @@ class ImagePlaces:
     def __init__(self, root: Path | None, named: Mapping[str, Path]) -> None:
         """Raises `ConfigurationError` for a path that does not exist."""
         if root is not None and not root.is_dir():
-            raise ConfigurationError(f"image_root is '{root}', which is no directory; make it, or name another")
+            raise ConfigurationError(f"image_root is '{root}', which is not a directory; make it, or name another")
         for reference, path in named.items():
             if not path.exists():
                 raise ConfigurationError(

@@ -49,7 +49,7 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
     change faster than they can be copied; then no `target` exists.
     """
     if os.path.lexists(target):
-        raise ConfigurationError(f"{target} is there already: name a directory that does not exist yet")
+        raise ConfigurationError(f"{target} already exists: name a directory that does not exist yet")
     if target.is_relative_to(paths.path):
         raise ConfigurationError(f"{target} lies inside the data directory {paths.path}: name a place outside")
     if backend_of(paths.database).absent():
@@ -345,4 +345,4 @@ def _place(file: CopiedFile, partial: Path, packages: PackageFolder) -> Path:
             return partial / "objects" / "data" / shard / blob
         case ("packages", name) if name == f"{file.sha256}.zip":
             return packages.scratch()
-    raise ConfigurationError(f"{MANIFEST} lists '{file.path}', which is no part of a backup")
+    raise ConfigurationError(f"{MANIFEST} lists '{file.path}', which is not part of a backup")

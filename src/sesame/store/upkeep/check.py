@@ -69,7 +69,9 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     after a clean stop. Its interrupted requests may have left files without a row, which is not damage.
     """
     if _is_foreign(paths.path):
-        yield Damage(f"{paths.path} is no data directory: nothing in it is Sesame's", "name another with --data-dir")
+        yield Damage(
+            f"{paths.path} is not a data directory: it has no files of Sesame's", "name another with --data-dir"
+        )
         return
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
@@ -232,7 +234,7 @@ def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
     path = blob_path(paths, row.blob)
     try:
         if not path.is_file() or path.is_symlink():
-            return "is missing" if not path.exists() else "is no file"
+            return "is missing" if not path.exists() else "is not a file"
         if what := wrong_size(row, path.stat().st_size):
             return what
         found = sums(path, row.size)

@@ -50,7 +50,7 @@ def read_manifest(source: Path) -> Manifest:
         if not source.exists():
             raise ConfigurationError(f"{source} does not exist: name a directory that `sesame backup` made") from error
         raise ConfigurationError(
-            f"{source} is no complete backup: it has no {MANIFEST}, which `sesame backup` writes last"
+            f"{source} is not a complete backup: it has no {MANIFEST}, which `sesame backup` writes last"
         ) from error
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}; restore another backup") from error
@@ -65,5 +65,5 @@ def read_manifest(source: Path) -> Manifest:
             f"{newest_migration()} or older): restore it with that version, or an older backup with this one"
         )
     if DATABASE not in {file.path for file in manifest.files}:
-        raise ConfigurationError(f"{source} is no backup of a data directory: it lists no {DATABASE}")
+        raise ConfigurationError(f"{source} is not a backup of a data directory: it lists no {DATABASE}")
     return manifest
