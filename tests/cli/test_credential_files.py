@@ -60,7 +60,9 @@ def test_a_named_file_and_a_named_profile(tmp_path: Path) -> None:
     named.write_text(INI + "[prod]\naccess_key_id = p\naccess_key_secret = q%s\n")
     environ = {"HOME": "", "ALIBABA_CLOUD_CREDENTIALS_FILE": str(named), "ALIBABA_CLOUD_PROFILE": "prod"}
     assert choose(Named(tmp_path / "none", endpoint=CLOUD), environ).key.secret == "q%s"
-    with pytest.raises(ConfigurationError, match=r"keys.ini: ALIBABA_CLOUD_PROFILE is dev, but the file has no section"):
+    with pytest.raises(
+        ConfigurationError, match=r"keys.ini: ALIBABA_CLOUD_PROFILE is dev, but the file has no section"
+    ):
         choose(Named(tmp_path / "none", endpoint=CLOUD), environ | {"ALIBABA_CLOUD_PROFILE": "dev"})
     named.unlink()
     with pytest.raises(ConfigurationError, match="but that file does not exist"):
