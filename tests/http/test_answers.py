@@ -157,7 +157,6 @@ async def test_the_grace_of_a_stop_ends_when_somebody_hurries() -> None:
             ended.set()
 
     async with serving(serve) as server:
-        server.hurry()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(GET)
         async with asyncio.timeout(30):

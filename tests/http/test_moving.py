@@ -145,6 +145,30 @@ async def test_what_was_adopted_since_a_server_has_stopped_is_answered_before_it
     assert said.endswith(b"answered")
 
 
+async def test_who_hurries_while_a_server_awaits_last_requests_waits_for_none_of_them() -> None:
+    came, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def serve(exchange: Exchange) -> None:
+        settle(exchange)
+        came.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with serving(serve, keeps=lambda _request: True) as server:
+        await server.stop(TIMEOUT_S)
+        ours, theirs = socket.socketpair()
+        server.adopt(theirs, Arrived(GET % b"a", 0, way=Way(CLIENT, THERE, 1)))
+        await asyncio.wait_for(came.wait(), TIMEOUT_S)
+        ending = asyncio.ensure_future(server.stop_again(3600.0))
+        await asyncio.sleep(0)
+        server.hurry()
+        await asyncio.wait_for(ending, TIMEOUT_S)
+        ours.close()
+    assert cancelled.is_set()
+
+
 async def addresses(exchange: Exchange) -> None:
     settle(exchange)
     request, proven = exchange.request, is_proven(exchange)

@@ -58,6 +58,7 @@ class HttpServer:
         self._shared: Shared | None = None
         # The timeout of a `stop` that waits for requests.
         self._grace: asyncio.Timeout | None = None
+        self._hurried = False
         self._listeners: set[Listener] = set()
         self._listener: Listener | None = None
         # Connections of the predecessor that have not been taken over yet.
@@ -236,7 +237,7 @@ class HttpServer:
         for connection in list(shared.connections):
             connection.stop()
         try:
-            async with asyncio.timeout(grace_s) as self._grace:
+            async with asyncio.timeout(0.0 if self._hurried else grace_s) as self._grace:
                 await shared.quiet()
             return
         except TimeoutError:
@@ -270,7 +271,8 @@ class HttpServer:
         await self.stop(grace_s)
 
     def hurry(self) -> None:
-        """Ends the grace of a `stop` under way: cancels running requests now."""
+        """Ends the grace of a `stop` under way, which cancels running requests now, and gives later ones none."""
+        self._hurried = True
         if self._grace is not None and not self._grace.expired():
             self._grace.reschedule(asyncio.get_running_loop().time())
 
