@@ -29,6 +29,10 @@ names = st.sampled_from(sorted(MEMORY_MB))
 indexes = st.integers(0, 9)
 
 
+# Names of the errors that a call may fail with, none of its subclasses.
+_EXPECTED = {"Exhausted", "PlatformError", "Unavailable"}
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Starts and ends take as long as the search likes. The fake itself refuses a second call at a time."""
 
@@ -191,7 +195,7 @@ class PoolMachine(RuleBasedStateMachine):
     def failures_are_of_the_expected_kinds(self) -> None:
         for task in self.tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
-                assert type(task.exception()).__name__ in {"Exhausted", "PlatformError"}, task.exception()
+                assert type(task.exception()).__name__ in _EXPECTED, task.exception()
 
     def teardown(self) -> None:
         """Either all calls are served before the end, or it comes in the middle of them."""
