@@ -1,7 +1,7 @@
-"""Copies of a database file as it was before the migrations of a newer version: made, kept for a while, taken back.
+"""Copies of a database file from before the migrations of a newer version: makes, keeps and restores them.
 
-Made by `store.sql.sqlite` when a file is opened that lacks migrations; taken back by `sesame db back`. A copy lies
-beside the database and has its name, with the revision at which it stands: `sesame.db.0013`.
+`store.sql.sqlite` makes a copy when it opens a file that lacks migrations; `sesame db back` restores one. A copy is
+beside the database and has its name with the revision of its schema appended: `sesame.db.0013`.
 """
 
 import glob
@@ -18,9 +18,9 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.durable import sync_file, sync_folder
 from sesame.store.sql.migrate import VERSION_TABLE, known_migrations, newest_migration
 
-# POLICY: of so many upgrades, the last ones.
+# POLICY: keeps the copies of this number of latest upgrades.
 KEPT = 2
-# The copy, and what the migrations write before they take its place.
+# Room for the copy, and for what the migrations write before they are committed.
 _TIMES_ITS_SIZE = 2
 _PARTIAL = ".partial"
 
@@ -28,9 +28,9 @@ log = structlog.get_logger("sesame.store")
 
 
 def keep(path: Path) -> None:
-    """Copies a database that lacks migrations; on return the copy survives a power cut. Nobody else may use the file.
+    """Copies a database that lacks migrations; on return the copy survives a power cut. Nothing else may use the file.
 
-    Raises `ConfigurationError`, with nothing changed, where its disk has no room; `sqlite3.Error` for what is damaged.
+    Raises `ConfigurationError`, with nothing changed, if the disk lacks room, and `sqlite3.Error` for a damaged file.
     """
     for left in _beside(path, _PARTIAL):
         left.unlink()
@@ -45,25 +45,25 @@ def keep(path: Path) -> None:
         partial.touch(0o600)
         with closing(sqlite3.connect(path)) as reader, closing(sqlite3.connect(partial)) as writer:
             reader.backup(writer)
-            # Of a single file.
+            # Makes the copy a single file, without a write-ahead log.
             writer.execute("PRAGMA journal_mode=DELETE").fetchall()
         sync_file(partial)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    # A former attempt at the same upgrade may have left one: what is there now is as old or newer.
+    # An earlier attempt at the same upgrade may have left a copy: the current contents are as old or newer.
     partial.replace(copy)
     sync_folder(path.parent)
 
 
 def forget(path: Path) -> None:
-    """Removes all copies but the newest, once the database is as this version has it."""
+    """Removes all but the newest copies, after the database has been upgraded."""
     for copy in copies(path)[:-KEPT]:
         copy.unlink(missing_ok=True)
 
 
 def require_room(path: Path) -> None:
-    """Raises `ConfigurationError` where a database lacks migrations and its disk has no room for its upgrade."""
+    """Raises `ConfigurationError` if a database lacks migrations and its disk has no room for the upgrade."""
     if revision := _lacks_migrations(path, "ro"):
         _require_room(path, revision)
 
@@ -79,22 +79,22 @@ def _require_room(path: Path, revision: str) -> None:
 
 
 def copies(path: Path) -> list[Path]:
-    """Those that are complete, the oldest first."""
+    """The complete copies, the oldest first."""
     return sorted(each for each in _beside(path) if revision_of(each).isdecimal())
 
 
 def revision_of(copy: Path) -> str:
-    """That of a copy, by its name."""
+    """The revision in a copy's name."""
     return copy.name.rpartition(".")[2]
 
 
 def take_back(path: Path, copy: Path) -> Path:
-    """Puts a copy in the place of the database, which nobody may use, and keeps that; where it then is.
+    """Replaces the database, which nothing may use, by a copy; returns where the replaced database is kept.
 
-    Killed at any moment, either one or the other is there, whole. Raises `sqlite3.Error` and `OSError`.
+    If the process is killed, either one or the other is in place, intact. Raises `sqlite3.Error` and `OSError`.
     """
     with closing(sqlite3.connect(path)) as connection:
-        # What its log holds is in the file from here on.
+        # Moves the contents of the write-ahead log into the file.
         connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     now = _place(path, revision_in(path, "rw"))
     now.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def take_back(path: Path, copy: Path) -> Path:
 
 
 def _lacks_migrations(path: Path, mode: str) -> str:
-    """At which revision it stands; "" for one that is new, as this version has it, or of a newer version."""
+    """The revision of a database that lacks migrations; "" if it is new, current, or of a newer version."""
     if not path.exists() or not path.stat().st_size:
         return ""
     revision = revision_in(path, mode)
@@ -114,7 +114,7 @@ def _lacks_migrations(path: Path, mode: str) -> str:
 
 
 def revision_in(path: Path, mode: str = "ro") -> str:
-    """At which revision a database stands; "" for one without tables. With "rw", nobody else may use it."""
+    """The revision of a database's schema; "" for one without tables. With "rw", nothing else may use it."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as connection:
         if not list(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,))):
             return ""

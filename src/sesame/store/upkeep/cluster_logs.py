@@ -1,6 +1,6 @@
-"""The logs that a cluster has in its bucket: checks them against their rows, and adds them to a copy of a node's files.
+"""A cluster's logs in its bucket: checks them against their rows, and adds them to a copy of a node's files.
 
-Used by checks of a bucket and by backups. Only the leading node has all lines, a while after it began to lead.
+Used by checks of a bucket and by backups. Only the leader has all lines, some time after it became the leader.
 """
 
 import time
@@ -26,17 +26,17 @@ from sesame.store.upkeep.contents import BucketContents
 from sesame.store.upkeep.damage import Checked, Damage
 from sesame.store.upkeep.inventory import DataPaths
 
-# POLICY: the node that leads brings logs each 5 s. One that has told nothing for so long is gone, or cannot.
+# POLICY: the leader uploads logs every 5 s. One that has recorded nothing for this time is dead or unable to upload.
 BROUGHT_WITHIN_S, LOOKS_EVERY_S = 30.0, 0.25
-# At first, and twice since.
+# The first reading of a recorded time, and two changes since.
 TOLD_TIMES = 3
 pause = time.sleep
 LOST = "nodes that have its lines keep them; others show a note in their place until they are too old"
 
 
 class Brought(NamedTuple):
-    """`until`: logs from before are in the bucket, or in the node's own file (Unix seconds, by the clock of the node
-    that leads; 0 where it never told). `late`: that node has brought none since this was asked, or none leads.
+    """`until`: earlier logs are in the bucket, or in the node's own file (Unix seconds by the leader's clock; 0 if
+    never recorded). `late`: the leader has uploaded none since the call, or there is no leader.
     """
 
     until: float
@@ -44,7 +44,7 @@ class Brought(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """`on_the_way`: digests of objects that have no row yet, or none any more."""
+    """`on_the_way`: digests of objects that have no row yet, or no longer have one."""
 
     lines: list[Segment]
     groups: list[GroupSegment]
@@ -104,7 +104,7 @@ def _damage(contents: BucketContents, segment: Segment | GroupSegment) -> str:
 
 
 def _described(segment: Segment | GroupSegment, names: Mapping[int, str]) -> str:
-    """`names` of logstores, by their numbers."""
+    """Describes a segment; `names` are those of logstores, by number."""
     if isinstance(segment, Segment):
         of = ", ".join("/".join(filter(None, owner)) for owner in segment.owners)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(segment.first_ms / 1000))
@@ -130,20 +130,21 @@ def add_missing(paths: DataPaths, contents: BucketContents, logs: Path, logstore
 
 
 def until_brought(paths: DataPaths) -> Brought | None:
-    """Waits until the node that leads has brought into the bucket what it had when this was called.
+    """Waits until the leader has uploaded the logs that it had when this was called.
 
-    Not where this node leads, or none does, and not for ever where that node does not bring it. None for no cluster.
+    Returns at once if this node is the leader or there is none, and after a time limit if the leader uploads nothing.
+    Returns None outside a cluster.
     """
     backend = backend_of(paths.database)
     seen = backend.follow(_progress)
     if not seen.epoch:
         return None
     if seen.leader and seen.leader == paths.standing().node:
-        # What it has not brought is in its own file.
+        # Logs that this node has not uploaded are in its own file.
         return Brought(time.time(), late=False)
     told = [[each] for each in seen.told]
     ends_at = time.monotonic() + BROUGHT_WITHIN_S
-    # What is told first may have begun before, and what is told after that has not.
+    # The first recorded time after the call may belong to an upload that started before; the next ones do not.
     while seen.leader and not all(len(each) >= TOLD_TIMES for each in told):
         if time.monotonic() >= ends_at:
             break
@@ -156,7 +157,7 @@ def until_brought(paths: DataPaths) -> Brought | None:
 
 
 class _Progress(NamedTuple):
-    """`leader` is "" where nobody leads; `epoch` 0 where nobody ever did."""
+    """`leader` is "" if there is none; `epoch` is 0 if there never was one."""
 
     epoch: int
     leader: str
@@ -190,7 +191,7 @@ def _add_groups(
         with sqlite_file.transaction(db):
             bucket_groups.begin(db)
             here = bucket_groups.here(db)
-        # The Sesame that starts with the copy deletes logs that are too old.
+        # Zero keeps everything: the Sesame that starts with the copy deletes logs that are too old.
         names = service.names
         everything = dict.fromkeys(names, 0)
         for each in segments:

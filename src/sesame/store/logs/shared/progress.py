@@ -1,7 +1,7 @@
-"""Up to when the logs of a cluster are in its bucket: told in the database by the node that leads, after each attempt
-that left nothing behind.
+"""Records in the database up to which time a cluster's logs are in its bucket.
 
-Used by `loops`; read by backups at other nodes. Times are of that node's clock.
+The leader records it after each upload that left nothing behind (`loops`); backups on other nodes read it. Times are
+by the leader's clock.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import upsert
 from sesame.store.sql.schema import counters
 
-# In ms since 1970.
+# The names of the counters, whose values are Unix milliseconds.
 LINES, GROUPS = "log_lines_brought_ms", "log_groups_brought_ms"
 
 Tell = Callable[[float], Awaitable[None]]
@@ -28,7 +28,7 @@ def teller(database: Database, name: str) -> Tell:
 
 
 def brought(connection: sa.Connection) -> tuple[float, float]:
-    """For lines, and for logs of logstores; 0 where it was never told."""
+    """The times for lines and for logs of logstores, in Unix seconds; 0 if never recorded."""
     chosen = sa.select(counters.c.name, counters.c.value).where(counters.c.name.in_((LINES, GROUPS)))
     found = {name: value / 1000 for name, value in connection.execute(chosen)}
     return found.get(LINES, 0.0), found.get(GROUPS, 0.0)
