@@ -18,7 +18,8 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.domains import Domains
 from sesame.control.inputs import CustomDomainInput, Listing
 from sesame.control.own_hosts import OwnHosts
-from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RewriteRule, RouteConfig, TlsConfig
+from sesame.model import records
+from sesame.model.domain import CertConfig, CustomDomain, PathConfig, RewriteConfig, RewriteRule, RouteConfig, TlsConfig
 
 NAME = "pythonSDK.cn-hongkong.123.cname-test.fc.aliyun-inc.com"
 
@@ -208,3 +209,16 @@ async def test_absences_and_preconditions(domains: Domains) -> None:
         with refused("PreconditionFailed"):
             await step
     await domains.delete(NAME, etag)
+
+
+async def test_a_cors_config_from_before_it_was_checked_stays_while_others_change(
+    domains: Domains, account: Account
+) -> None:
+    await domains.create(CustomDomainInput(domain_name=NAME), by=THE_ACCOUNT)
+    kept = {"allowOrigins": ["example.com"], "maxAge": 10**6}
+    stored = CustomDomain(domain_name=NAME, cors_config=kept)
+    await account.catalog.edit(lambda tx: tx.put(records.CUSTOM_DOMAIN, "", NAME, stored))
+    renewed = await domains.update(NAME, CustomDomainInput(protocol="HTTP,HTTPS", cert_config=PAIR), by=THE_ACCOUNT)
+    assert (renewed.document.cert_config, renewed.document.cors_config) == (PAIR, kept)
+    with refused("InvalidArgument", match="example.com"):
+        await domains.update(NAME, CustomDomainInput(cors_config=kept), by=THE_ACCOUNT)

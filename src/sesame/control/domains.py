@@ -50,6 +50,7 @@ class Domains:
             raise Invalid("domain_name", "a name that is not the server's own, and no address", name)
         domain = _merged(CustomDomain(domain_name=name), sent)
         _check(domain)
+        _check_cors(sent)
         await _check_certificate(sent)
         await _check_tokens(sent)
         if self.find(name) is not None:
@@ -77,6 +78,7 @@ class Domains:
         """
         require_pass_role(by, sent)
         name = (await self.get(domain)).name
+        _check_cors(sent)
         await _check_certificate(sent)
         await _check_tokens(sent)
 
@@ -140,6 +142,12 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
     return msgspec.structs.replace(domain, **changes)
 
 
+def _check_cors(sent: CustomDomainInput) -> None:
+    """Only if it is sent: what was stored before it was checked must not stop the renewal of a certificate."""
+    if sent.cors_config is not UNSET:
+        cors_checks.check("cors_config", rules_of(sent.cors_config))
+
+
 async def _check_certificate(sent: CustomDomainInput) -> None:
     if sent.cert_config is not UNSET and sent.cert_config != CertConfig():
         # Imported here because few requests need it, and every start would wait for x.509.
@@ -158,7 +166,6 @@ def _check(domain: CustomDomain) -> None:
     _check_routes(domain.route_config.routes)
     if domain.cert_config is None and "HTTPS" in domain.protocol:
         raise Missing("cert_config")
-    cors_checks.check("cors_config", rules_of(domain.cors_config))
     if domain.tls_config is not None:
         checks.one_of("tls_config.min_version", domain.tls_config.min_version, TLS_VERSIONS)
         checks.one_of("tls_config.max_version", domain.tls_config.max_version, TLS_VERSIONS)
