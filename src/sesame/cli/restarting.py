@@ -65,7 +65,7 @@ async def why_not(module: str = TRIAL) -> str:
         trying = await asyncio.create_subprocess_exec(
             *trial(module),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            process_group=0,
+            start_new_session=True,  # uvloop knows no `process_group`.
         )  # fmt: skip
     except OSError as error:
         return not_started(error)
