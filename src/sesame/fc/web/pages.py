@@ -23,6 +23,8 @@ def is_answered(rules: CorsRules, exchange: Exchange, own: Headers) -> bool:
     request = exchange.request
     origin = request.header(_ORIGIN)
     if origin is None:
+        # Caches must not give this answer to a page, whose browser would miss the page's origin in it.
+        exchange.add_headers(_vary(rules))
         return False
     if asks := is_preflight(request):
         exchange.send_whole(204, [*own, *_allowed(rules, origin, request), *_vary(rules)], b"", b"")
