@@ -1,6 +1,6 @@
-"""What the host answers inside the networks of a follower's instances: the writer does, on sockets that it is handed.
+"""Has the writer answer inside the networks of a follower's instances, on sockets that the follower hands to it.
 
-Used by a follower's sandbox driver in the place of `sandbox.network.HostAnswers`.
+A follower's sandbox driver uses this instead of `sandbox.network.HostAnswers`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Send = Callable[[m.Message, tuple[int, ...]], None]
 
 
 class FollowersAnswers(Answers, Protocol):
-    """What a follower's driver asks, and what the writer says of it."""
+    """The driver's `Answers`, plus what the follower reports about the writer."""
 
     def offered(self, inside: Inside, taken: Sequence[Listen] = ()) -> None: ...
 
@@ -25,7 +25,7 @@ class FollowersAnswers(Answers, Protocol):
 
 
 class WritersAnswers:
-    """As `sandbox.network.Answers`. Sockets stay open here, so that another writer can be handed them."""
+    """Implements `sandbox.network.Answers`. Sockets stay open here, so that they can be handed to the next writer."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -36,7 +36,7 @@ class WritersAnswers:
         self._numbers = itertools.count(1)
 
     def offered(self, inside: Inside, taken: Sequence[Listen] = ()) -> None:
-        """The writer can answer from here on, also in the networks that there are from the time of another."""
+        """The writer can answer from now on; it also gets the sockets that a previous writer served."""
         self._inside = inside
         self._complete.set()
         if not self._has_writer:
@@ -45,7 +45,7 @@ class WritersAnswers:
                 self._hand(number)
 
     def writer_gone(self) -> None:
-        """What comes in waits, until the next one offers."""
+        """The writer has ended: connections wait on the sockets until the next writer calls `offered`."""
         self._has_writer = False
 
     async def inside(self) -> Inside:
@@ -67,7 +67,7 @@ class WritersAnswers:
         return end
 
     async def object_storage(self) -> Take | None:
-        """None: functions with buckets run on the writer."""
+        """Returns None: functions with mounted buckets run only on the writer."""
         return None
 
     def _hand(self, number: int) -> None:

@@ -1,6 +1,6 @@
-"""The followers as places that run asynchronous calls for the writer, which keeps their leases and records their ends.
+"""Lets followers run asynchronous calls for the writer, which keeps the invocations' leases and records their results.
 
-Used by `engine.async_places` through `_async`, where there are several agents.
+Used by `engine.async_places` through `_async`, if there are several agents.
 """
 
 import os
@@ -16,12 +16,13 @@ from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformErro
 from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.snapshot import Snapshot
 
-# Of another machine: a little longer than it takes until its follower tells again (`follower.TELLS_EVERY_S`).
+# How often another machine's load is considered: slightly less often than its follower reports it
+# (`follower.TELLS_EVERY_S`).
 LOOKS_EVERY_S = 0.3
 
 
 class AsyncPlaces:
-    """As `engine.async_work.OtherPlaces`."""
+    """Implements `engine.async_work.OtherPlaces`."""
 
     def __init__(self, writer: Writer, engine: CallEngine, load: Load) -> None:
         self.writer = writer
@@ -76,11 +77,11 @@ class AsyncPlaces:
         return [each for each in self.writer.followers.values() if self.writer.machine_of(each.agent) == machine]
 
     def snapshot(self, target: Target) -> Snapshot | None:
-        """What a call of it runs, where followers run it."""
+        """The snapshot that a call of `target` runs; None if followers do not run it."""
         return self.writer.needs.served.of(target)
 
     async def handed_to(self, snapshot: Snapshot, chosen: Followed, target: Target) -> tuple[Followed | None, str]:
-        """As `WritersCalls.handed_to`, of this one and of those beside it on its machine."""
+        """See `WritersCalls.handed_to`. Considers `chosen` first, then the other followers on its machine."""
         there = self.on(self.writer.machine_of(chosen.agent))
         beside = [each for each in there if each is not chosen and self._may_run(each, target)]
         return await self.writer.calls.handed_to(snapshot, [chosen, *beside])
@@ -97,7 +98,7 @@ def _takes_calls(followed: Followed) -> bool:
 
 
 class _Calls(CallsOfEngine):
-    """Of all agents on one machine; what followers serve themselves is as they told last."""
+    """The calls of all agents on one machine. Calls that followers serve by themselves are as of their last report."""
 
     def __init__(self, places: AsyncPlaces, machine: int) -> None:
         self._places = places
@@ -121,7 +122,7 @@ class _Calls(CallsOfEngine):
 
 
 class _Load(Load):
-    """That of the busiest agent of one machine. What a follower told some time ago says nothing about now."""
+    """The load of one machine: the highest that its agents report. Reports older than STALE_AFTER_S are ignored."""
 
     def __init__(self, places: AsyncPlaces, machine: int) -> None:
         self._places = places
@@ -140,10 +141,10 @@ class _Load(Load):
 
 
 class _Follower:
-    """As `engine.async_work.Place`."""
+    """Implements `engine.async_work.Place`."""
 
     def __init__(self, places: AsyncPlaces, followed: Followed, snapshot: Snapshot) -> None:
-        """`snapshot` is what a call runs now; by the time that it is made there may be another."""
+        """`snapshot` is what a call would run now; `invoke` resolves it again, as the function may change meanwhile."""
         self._places = places
         self._followed = followed
         self._snapshot = snapshot
@@ -151,7 +152,10 @@ class _Follower:
         self.machine = places.writer.machine_of(followed.agent)
 
     def idle(self, target: Target) -> int:
-        """Of instances that serve several calls, what those take that have been handed over; not knowing of others."""
+        """How many more calls the follower's instances can take.
+
+        For instances that serve several calls this is an upper bound: only calls handed over by the writer are known.
+        """
         key, concurrency = self._snapshot.key, self._snapshot.limits.concurrency
         if concurrency == 1:
             return self._idle(key)
@@ -196,7 +200,7 @@ class _Follower:
             handed_over.avoid(called, places.writer.needs.clocks.monotonic())
             raise
         except CallerError:
-            # The writer says itself what is wrong.
+            # Call it here, so that the writer determines the error.
             pass
         return await self._here(here(invocation, began), entered)
 

@@ -1,7 +1,7 @@
-"""Calls that wait on a follower while there is no writer, and how they go on.
+"""Holds back a follower's calls while there is no writer, and resumes them gradually.
 
-Used by `agents.follower`. As in `http.slow_start`, all at once would be a burst of calls that nobody has made, each of
-which needs an instance of its own.
+Used by `agents.follower` and `agents.calls`. Resuming all of them at once would be a burst that no client caused, in
+which each call needs an instance of its own; compare `http.slow_start`.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-# POLICY: as many calls may run as did when the writer went, at least so many, and one more for each second since.
+# POLICY: as many calls may run as ran when the writer was lost, but at least AT_FIRST, and MORE_PER_S more for each
+# second since then.
 AT_FIRST, MORE_PER_S = 8, 1.0
 
 
 class Backlog:
-    """Each waits until an instance here is free for it, or until a writer is there that can say where it goes."""
+    """A call waits until an instance here is free for it, or until a writer can decide where it runs."""
 
     def __init__(self, has_writer: Callable[[], bool], running: Callable[[], int], clock: Callable[[], float]) -> None:
         """`running` gives how many calls run on this agent."""
@@ -23,17 +24,18 @@ class Backlog:
         self._clock = clock
         self._waiting: deque[tuple[Callable[[], bool], asyncio.Future[None]]] = deque()
         self._at_once, self._since = AT_FIRST, 0.0
-        # Those that go on, and do not run yet.
+        # Calls that have been resumed but do not run yet.
         self._between = 0
 
     def writer_goes(self) -> None:
+        """The writer has been lost: records how many calls were running."""
         self._at_once, self._since = max(AT_FIRST, self._running()), self._clock()
 
     @asynccontextmanager
     async def turn(self, has_room: Callable[[], bool], within_s: float) -> AsyncIterator[None]:
-        """Entered when the call goes on; to be left when it runs, or moves. Raises `TimeoutError`.
+        """Entered when the call may go on; leave it once the call is running or has a place to move to.
 
-        `has_room` says whether there is an instance for it here.
+        `has_room` tells whether there is an instance for the call here. Raises `TimeoutError` after `within_s` seconds.
         """
         if self._waiting or not (has_room() or self._has_writer()):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +54,7 @@ class Backlog:
             self._between -= 1
 
     def step(self) -> None:
-        """Something may have changed: an instance is free, which one call takes, or a writer has come."""
+        """Resumes calls as permitted. Called when an instance may have become free, or a writer may have come."""
         if not self._waiting:
             return
         room = True
@@ -60,7 +62,7 @@ class Backlog:
         left: deque[tuple[Callable[[], bool], asyncio.Future[None]]] = deque()
         for has_room, turn in self._waiting:
             if turn.done():
-                # Its client has gone, or its time has passed.
+                # The client has disconnected, or the call has waited too long.
                 continue
             took = room and has_room()
             if took or (self._has_writer() and self._running() + self._between < at_once):

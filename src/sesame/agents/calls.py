@@ -1,6 +1,7 @@
-"""Where a follower's calls go: to an instance that it has or may start, to one of another agent, or to the writer.
+"""Decides where a follower's calls run: in an instance that it has or may start, at another agent, or at the writer.
 
-Made by `agents.follower`, whose endpoint asks it (`fc.placement`), and whose engine has it around each call.
+Created by `agents.follower`. The follower's endpoint uses it as its `fc.placement.Placement`; its engine wraps each
+call with `serve`.
 """
 
 import asyncio
@@ -32,12 +33,12 @@ from sesame.model.invocation import Invocation, Outcome, Target, of_version
 from sesame.model.snapshot import Snapshot
 
 TO_WRITER = m.Place(0, "", WRITER)
-# The writer went while others asked it.
+# The writer was lost while the call waited for its turn to ask: look for a place again.
 UNKNOWN = m.Place(0, "", 0)
-# A call of a function that changes is tried so often by what it has become.
+# How many times a call is tried if its function keeps changing before the call has begun.
 CHANGES_MAX = 3
-# POLICY: a call that has a warm instance here waits so long to hear of one that is provisioned; it takes well below a
-# millisecond, where the writer is there.
+# POLICY: how long a call with a warm instance here waits for the writer to name a provisioned one instead. The answer
+# normally takes well below a millisecond.
 PROVISIONED_WITHIN_S = 0.5
 
 
@@ -61,11 +62,14 @@ class OfFollower(Protocol):
 
 
 class Changed(Unavailable):
-    """The writer has a newer snapshot of the function than a call that asks for an instance, or none any more."""
+    """A call asked for an instance of a snapshot that, at the writer, has been replaced or deleted meanwhile."""
 
 
 class OwnInstances(msgspec.Struct, frozen=True):
-    """Those that the follower has or may start, and of which functions. A function `starts` unless it failed to."""
+    """The instances that the follower has or may start, and the functions that it serves.
+
+    `starts` returns False for a function whose instances failed to start here recently.
+    """
 
     credits: CreditCapacity
     served: Served
@@ -75,7 +79,7 @@ class OwnInstances(msgspec.Struct, frozen=True):
 
 
 class Calls:
-    """A `fc.placement.Placement`."""
+    """A follower's `fc.placement.Placement`; methods without a docstring follow that protocol."""
 
     def __init__(self, follower: OfFollower, own: OwnInstances) -> None:
         self.nonces = follower.nonces
@@ -85,7 +89,7 @@ class Calls:
         self._credits, self._served, self._idle, self._held = own.credits, own.served, own.idle, own.held
         self._starts = own.starts
         self._nonces_of_all = NoncesOfAll(follower.ask)
-        # Of calls whose instance may serve several, by snapshot; each is there while somebody waits.
+        # By snapshot key, for functions whose instances serve several calls; a lock exists while calls wait for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         own.credits.ask = self._lend
 
@@ -131,13 +135,16 @@ class Calls:
             self._credits.comes_for(snapshot.key, this_task())
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """All but what names an instance that is here."""
+        """Moves every request except one whose path names an instance of this agent."""
         if self._follower.keeps(exchange.request):
             return None
         return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=False))
 
     async def serve(self, invoke: Invoke, invocation: Invocation, *others: Any) -> Outcome:
-        """`invoke`, unless the call may not be served here any more."""
+        """Calls `invoke`, again for the new snapshot if the function changes before the call has begun.
+
+        Raises `Unavailable` if this agent may not serve the call, or if the function changes CHANGES_MAX times.
+        """
         if not self._may_serve():
             raise Unavailable("this node has not heard from the writer of its cluster for too long: call again")
         target = of_version(invocation.target, invocation.version)
@@ -150,7 +157,7 @@ class Calls:
             try:
                 return await invoke(invocation, *others)
             except Changed:
-                # It has not begun, and the change has come here with the writer's answer.
+                # The call has not begun, and the writer sent the change before its answer: the catalog here shows it.
                 continue
             except BaseException:
                 self._credits.not_needed(snapshot.key)
@@ -165,7 +172,10 @@ class Calls:
         return life is None or life.lasts()
 
     async def _find_provisioned(self, call: "_Call") -> bool:
-        """For a call that has found an instance here, which may be used only where none is provisioned for it."""
+        """For a call that has found a warm instance here: moves it to an idle provisioned instance if there is one.
+
+        Only the writer has provisioned instances. False if the call is served here.
+        """
         moves = _moves(call.exchange)
         if moves or not self._writer.takes_requests.is_set():
             return False
@@ -205,17 +215,17 @@ class Calls:
             return await self._move(place, exchange, proven=True)
 
     async def _place(self, call: "_Call", moves: int) -> m.Place | None:
-        """Another agent's, or `UNKNOWN`; None for one here, which the call is counted in for."""
+        """Returns the place at another agent, `UNKNOWN`, or None for a place here; the call then counts as coming."""
         snapshot = call.snapshot
         if snapshot.limits.concurrency == 1:
             place = await self._asked(call.target, snapshot, moves)
         else:
-            # One call asks at a time: what it gets may have room for those behind it.
+            # One call asks at a time: the instance that it gets may have room for the calls that wait.
             async with self._turns.setdefault(snapshot.key, asyncio.Lock()):
                 if self._idle.joins(snapshot, call.task):
                     return None
                 if not self._writer.here.is_set():
-                    # Whoever asks now waits for the next writer, and those behind it once more each.
+                    # Asking would wait for the next writer while holding the lock, so waits would add up.
                     return UNKNOWN
                 place = await self._asked(call.target, snapshot, moves)
         if place.instance_id:
@@ -225,7 +235,7 @@ class Calls:
         return None
 
     async def _lend(self, snapshot: Snapshot) -> None:
-        """As `credits.Ask`: what a call has found may be taken, or have failed to start, since its place was found."""
+        """Used as `credits.Ask`: another call may have taken the place that was found, or the start may have failed."""
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         place = await self._asked(target, snapshot, MOVES_MAX)
         if place.instance_id:
@@ -242,14 +252,14 @@ class Calls:
         return place
 
     async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
-        """Raises `Unavailable` where the request cannot move, and so is not answered here."""
+        """Moves the connection to `place`; returns True. Raises `Unavailable` if it cannot move."""
         follower, writer = self._follower, self._writer
         await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)
         moved = await move(exchange, proven=proven)
         if moved is None:
             raise Unavailable("this agent cannot serve the request, and the connection cannot move to another")
         if follower.link is None:
-            # It has ended in this moment: back here, and then to the next one.
+            # The writer has just ended: take the connection back; it moves again once there is a next writer.
             follower.adopt(socket.socket(fileno=moved.fd), moved.arrived)
         elif follower.carry is not None:
             follower.carry(place.address, moved)
@@ -259,7 +269,7 @@ class Calls:
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """A request that looks for its place; `task` answers it, and ends with it."""
+    """A request for which a place is sought. `task` answers the request."""
 
     target: Target
     snapshot: Snapshot

@@ -1,6 +1,7 @@
-"""The follower's catalog: a copy in memory of the writer's, which tells of each change before it is answered.
+"""The follower's catalog: a read-only copy of the writer's, in memory.
 
-Filled by `agents.follower`. Read by everything above as `store.catalog.Catalog`; nothing is edited through it.
+`agents.follower` applies the changes that the writer sends. The writer confirms a change to its client only after all
+followers show it. Everything above uses the copy as a `store.catalog.Catalog`.
 """
 
 import os
@@ -26,7 +27,7 @@ log = structlog.get_logger("sesame.agents")
 
 
 class CatalogCopy(Catalog):
-    """Has no database: that is the writer's."""
+    """A catalog without a database; only the writer has one."""
 
     def __init__(self, never_opened: Database) -> None:
         super().__init__(never_opened)
@@ -34,13 +35,16 @@ class CatalogCopy(Catalog):
         self._loading: list[CatalogRecord] | None = None
 
     async def open(self) -> None:
-        """Nothing to do: the writer sends everything."""
+        """Does nothing: the writer sends the records."""
 
     async def edit(self, fn: Callable[[Transaction], T]) -> T:
         raise PlatformError("a follower was asked to change the catalog; that is for the writer alone")
 
     def take(self, records: tuple[CatalogRecord, ...], *, first: bool, last: bool) -> bool:
-        """Shows the changes, or with `first` keeps them until all have come. Whether memory shows them now."""
+        """Applies changes; those from `first` to `last` form a complete catalog and are applied together at the end.
+
+        Returns whether the changes are visible now.
+        """
         if first:
             self._loading = []
         if self._loading is None:
@@ -61,14 +65,14 @@ class CatalogCopy(Catalog):
 
 
 def has_taken(catalog: CatalogCopy, changed: Records, ask_again: Callable[[], None] | None) -> bool:
-    """As `CatalogCopy.take`. A catalog that lacks a change takes none behind it: all of it is asked for again.
+    """Calls `CatalogCopy.take`. If that fails the copy has a gap, so the whole catalog must be sent again.
 
-    Where nobody can be asked, this process ends, and its supervisor starts it anew.
+    `ask_again` requests that. If it is None, kills this process; its supervisor starts it again.
     """
     try:
         return catalog.take(changed.records, first=changed.first, last=changed.last)
     except Exception:
-        log.exception("changes of the catalog cannot be taken", revision=changed.revision)
+        log.exception("changes of the catalog could not be applied; a new copy is needed", revision=changed.revision)
     if ask_again is None:
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -78,7 +82,7 @@ def has_taken(catalog: CatalogCopy, changed: Records, ask_again: Callable[[], No
 
 
 class CatalogFeed:
-    """What the writer's catalog sends to followers."""
+    """Encodes the writer's records for followers."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog

@@ -1,13 +1,10 @@
-"""A record of the catalog as the writer sends it to followers.
-
-Sent in `agents.messages.Records`.
-"""
+"""A record of the catalog as the writer sends it to followers, in `agents.messages.Records`."""
 
 import msgspec
 
 
 class CatalogRecord(msgspec.Struct, frozen=True, array_like=True):
-    """With no `document`, the record was deleted. `document` is its JSON."""
+    """`document` is the record's JSON, None if the record was deleted. Times are in seconds since the epoch."""
 
     kind: str
     parent: str

@@ -1,27 +1,29 @@
-"""Calls that have found their place on this agent and have not asked for an instance yet: their bodies are being read.
+"""Coming calls: those that have found a place on this agent but have not asked the pool for an instance yet.
 
-Used by `agents.kept_idle`, which counts them in, and by `agents.credits`.
+Typically their bodies are still being read. Used by `agents.kept_idle`, which subtracts them from the free places, and
+by `agents.credits`.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-# The task that answers a request, or runs a call that was handed over.
+# The task that answers a request or runs an asynchronous call that the writer handed over.
 Caller = asyncio.Task[Any]
 
 
 def this_task() -> Caller:
+    """The current task. Must be called from within one."""
     task = asyncio.current_task()
     assert task is not None
     return task
 
 
 class Coming:
-    """By snapshot. A caller that has ended is coming no more."""
+    """The callers that are coming, by snapshot key. A caller is removed when its task ends."""
 
     def __init__(self, refused: Callable[[str], None] = lambda _key: None) -> None:
-        """`refused` is told the snapshot of each whose caller has ended without having asked for an instance."""
+        """`refused` is called with the snapshot key of each caller that ends before it has asked for an instance."""
         self._refused = refused
         self._there: dict[str, set[Caller]] = {}
 
@@ -36,7 +38,7 @@ class Coming:
         caller.add_done_callback(lambda _task: self._ended(key, caller))
 
     def forget(self, key: str, caller: Caller) -> bool:
-        """Whether it was there."""
+        """Removes the caller. Returns whether it was coming for this snapshot."""
         there = self._there.get(key, set())
         if caller not in there:
             return False
@@ -46,7 +48,7 @@ class Coming:
         return True
 
     def leaves(self, caller: Caller) -> None:
-        """Of whatever snapshot."""
+        """Removes the caller, whatever snapshot it was coming for, without calling `refused`."""
         for key in list(self._there):
             self.forget(key, caller)
 

@@ -1,6 +1,6 @@
-"""What has happened in a follower's pool since its writer was told last.
+"""Computes what a follower's pool has counted since its last report to the writer.
 
-Used by `agents.follower`; `agents.followed` adds it to what the writer has counted itself.
+Used by `agents.follower`; `agents.followed` adds the reports to the writer's own counts.
 """
 
 import msgspec
@@ -16,11 +16,14 @@ class Untold:
         self._calls = 0
 
     def another_writer(self) -> None:
-        """It has heard of no calls in flight yet."""
+        """A new writer does not know of any calls in flight yet."""
         self._calls = 0
 
     def take(self, now: Counts, calls: int | None = None) -> Counted | None:
-        """What is to be told, and is not given again; None for nothing. `calls` are those in flight, if looked at."""
+        """Returns the report that is due, None if nothing changed. Each difference is returned once.
+
+        `now` are the pool's counts, `calls` the calls in flight; None leaves that number as last reported.
+        """
         grown = {
             name: more for name in now.__struct_fields__ if (more := getattr(now, name) - getattr(self._told, name))
         }
@@ -31,7 +34,7 @@ class Untold:
         return Counted(grown, calls)
 
     def tell_end(self, link: Link, now: Counts, ended: Ended) -> None:
-        """The call and its instance are counted at the same time."""
+        """Reports the end of a call together with the counts, so that the writer sees both at the same time."""
         if (counted := self.take(now)) is not None:
             link.send(counted, soon=False)
         link.send(ended, soon=False)

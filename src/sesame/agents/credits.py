@@ -1,6 +1,6 @@
-"""The instances that a follower may start: one for each credit that the writer has granted.
+"""Credits: each permits a follower to start one instance, whose id it names. Granted by the writer.
 
-`CreditCapacity` stands in the follower's pool for the caps, which the writer alone decides about.
+A follower's pool uses `CreditCapacity` as its capacity, because only the writer applies the caps.
 """
 
 from collections import deque
@@ -15,11 +15,11 @@ from sesame.engine.policies import Caps
 from sesame.model.errors import Exhausted
 from sesame.model.snapshot import Snapshot
 
-# POLICY: a credit that no call has used for so long is given back.
+# POLICY: a credit that has been unused for this long is given back.
 UNUSED_S = 10.0
 
 Ask = Callable[[Snapshot], Awaitable[None]]
-"""Has one granted for the snapshot. Raises `Exhausted` where the writer grants none."""
+"""Obtains a credit for the snapshot, added with `CreditCapacity.spare`. Raises `Exhausted` if the writer has none."""
 
 
 class _Credit(msgspec.Struct, frozen=True):
@@ -28,63 +28,64 @@ class _Credit(msgspec.Struct, frozen=True):
 
 
 class CreditCapacity(Capacity):
-    """Holds on every step: instances that are not gone, and credits that are unused, are what the writer counts."""
+    """Invariant: the writer counts exactly the instances here that are not gone, plus the unused credits."""
 
     def __init__(
         self, caps: Caps, shortage: Callable[[], str], clock: Callable[[], float], give_back: Callable[[str], None]
     ) -> None:
         super().__init__(caps, shortage)
-        # How the writer is asked for one more, by a call that finds none.
+        # Asks the writer for a credit if a call finds none here.
         self.ask: Ask | None = None
         self._clock = clock
         self._give_back = give_back
         self._unused: dict[str, deque[_Credit]] = {}
-        # Those whose calls were granted a credit are among them. One that has ended may need its credit no more.
+        # Includes the callers for which credits were granted. If one ends, its credit may no longer be needed.
         self.coming = Coming(self.not_needed)
 
     def grant(self, key: str, instance_id: str, caller: Caller) -> None:
-        """For the call of this `caller`, whose end gives it back where nobody else needs it."""
+        """Adds a credit for the call of `caller`. If that ends without using it, unneeded credits are given back."""
         self.coming.add(key, caller)
         self.spare(key, instance_id)
 
     def spare(self, key: str, instance_id: str) -> None:
-        """A credit ahead of the call that will need it."""
+        """Adds a credit that any call of the snapshot may use."""
         self._unused.setdefault(key, deque()).append(_Credit(instance_id, self._clock()))
 
     def has_credit(self, key: str) -> bool:
         return key in self._unused
 
     def unused_of(self, key: str) -> int:
-        """How many instances calls of it may start here."""
+        """How many instances of the snapshot may be started here."""
         return len(self._unused.get(key, ()))
 
     def begun(self, key: str, caller: Caller, *, warm: bool) -> None:
-        """A call asks for an instance. A credit that nobody needs any more, as it finds a warm one, is given back."""
+        """A call asks for its instance. If it finds a `warm` one, a credit may no longer be needed."""
         if self.coming:
             self.coming.forget(key, caller)
         if warm:
             self.not_needed(key)
 
     def leaves(self, caller: Caller) -> None:
-        """Its call goes on as another one's: the credit is kept for that (`comes_for`)."""
+        """The caller's call continues in another task; its credit is kept for that one (see `comes_for`)."""
         self.coming.leaves(caller)
 
     def comes_for(self, key: str, caller: Caller) -> None:
-        """The call that one is kept for, if any is."""
+        """Assigns a credit that `leaves` has kept, if there is one, to the call's new task."""
         if self.unused_of(key) > self.coming.count(key):
             self.coming.add(key, caller)
 
     def not_needed(self, key: str) -> None:
-        """A call needs none, as it found a warm instance or is refused: one that nobody comes for is given back."""
+        """A call found a warm instance or was refused: gives back a credit unless a coming call still needs it."""
         credits = self._unused.get(key)
         if credits is not None and len(credits) > self.coming.count(key):
             self.revoke(credits[-1].instance_id)
 
     def unused(self) -> list[str]:
+        """The instance ids of all unused credits."""
         return [credit.instance_id for credits in self._unused.values() for credit in credits]
 
     def revoke(self, instance_id: str) -> bool:
-        """Gives a credit back that is unused. False for one that is used, or unknown."""
+        """Gives an unused credit back. Returns False if it is already used or unknown."""
         for key, credits in self._unused.items():
             for credit in credits:
                 if credit.instance_id == instance_id:
@@ -96,6 +97,7 @@ class CreditCapacity(Capacity):
         return False
 
     def give_back_old(self) -> None:
+        """Gives back every credit that has been unused for UNUSED_S."""
         now = self._clock()
         for credit in [each for credits in self._unused.values() for each in credits]:
             if now - credit.granted_at >= UNUSED_S:
@@ -116,7 +118,7 @@ class CreditCapacity(Capacity):
         return []
 
     def take(self, instance: Instance, leaving: Sequence[Instance] = (), *, was_there: bool = False) -> None:
-        """The writer has counted it."""
+        """See `Capacity.take`; never refused, because the writer has counted the instance already."""
         super().take(instance, leaving, was_there=True)
 
     def name(self, snapshot: Snapshot) -> str:

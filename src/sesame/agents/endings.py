@@ -1,4 +1,4 @@
-"""How a call of a follower ended, on its way to the writer, which counts it and writes its line.
+"""Converts the result of a follower's call into a message and back; the writer counts the call and logs it.
 
 Used by `agents.follower` and `agents.followed`.
 """
@@ -11,14 +11,14 @@ from sesame.agents import messages as m
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
 from sesame.model.invocation import Invocation, Outcome
 
-# What the writer tells apart; any other error of the caller is a refusal, and anything else our own failure.
+# The errors that the writer distinguishes. Any other `CallerError` is sent as such, anything else as `PlatformError`.
 _KINDS: dict[str, type[BaseException]] = {
     each.__name__: each for each in (Exhausted, NotStarted, CallerError, asyncio.CancelledError, PlatformError)
 }
 
 
 def told(invocation: Invocation, outcome: Outcome | BaseException) -> m.Ended:
-    """Without the call's event, and without what an HTTP function answered."""
+    """The message for an ended call, without its event and stream and without HTTP response parameters."""
     call = msgspec.structs.replace(invocation, event=b"", stream=None)
     if isinstance(outcome, Outcome):
         if outcome.http_params is not None:
@@ -28,15 +28,15 @@ def told(invocation: Invocation, outcome: Outcome | BaseException) -> m.Ended:
 
 
 def heard(message: m.Ended) -> Outcome | BaseException:
-    """What `told` was given, as far as the writer tells it apart."""
+    """The inverse of `told`: returns the outcome, or an error of the same kind with the same text."""
     return message.outcome or error_of(message.kind, message.text)
 
 
 def kind_of(error: BaseException) -> str:
-    """By which the other agent tells it apart."""
+    """The name in `_KINDS` for an error."""
     return next((name for name, each in _KINDS.items() if isinstance(error, each)), PlatformError.__name__)
 
 
 def error_of(kind: str, text: str) -> BaseException:
-    """An error of this kind."""
+    """Creates an error of a kind that `kind_of` returned."""
     return _KINDS[kind](text)

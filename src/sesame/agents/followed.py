@@ -1,6 +1,6 @@
-"""One follower, as the writer sees it: what it holds, what its catalog shows, and what it asks for.
+"""The writer's view of one follower: the instances it holds, the catalog changes it has applied, and its questions.
 
-Made by `agents.writer` for each follower that the supervisor introduces.
+Created by `agents.writer` for each follower that the supervisor introduces.
 """
 
 import socket
@@ -40,40 +40,46 @@ from sesame.store.logs.logstores.metric_rows import Rows
 RECORDS_TOGETHER = 200
 
 Measured = Callable[[str, Rows], None]
-"""Takes rows of metrics, by their topic."""
+"""Stores rows of metrics under the given topic."""
 
 log = structlog.get_logger("sesame.agents")
 
 
 def not_measured(_topic: str, _rows: Rows) -> None:
-    """As `Measured`, where nothing is written."""
+    """A `Measured` that discards the rows."""
 
 
 class Lives(Protocol):
-    """How the writer knows that nothing is left of a follower whose link has ended."""
+    """Only in a cluster: decides how long a follower may serve, and when one whose link has ended is gone.
+
+    On one machine a follower dies with its link; on another machine it may live on.
+    """
 
     def answers(self, followed: "Followed") -> bool:
-        """Whether a follower that asks is told that its writer is there: it may answer calls from then on."""
+        """Whether to answer a follower that asks for its writer. The answer extends its right to serve calls."""
 
     def arrived(self, followed: "Followed") -> bool:
-        """It has said what it holds. Whether it may answer calls already, by what it was told before."""
+        """The follower has listed what it holds. Whether an earlier answer still permits it to serve calls."""
 
     def lost(self, followed: "Followed") -> None:
-        """Its link has ended. Calls `shows_nothing` when it answers no call any more, and `ended` in the end."""
+        """The follower's link has ended. Calls `followed.shows_nothing` once it can no longer serve calls, and
+        `followed.ended` once nothing is left of its instances.
+        """
 
 
 class EarlyLink(msgspec.Struct, frozen=True):
-    """A follower that came before there was a writer, and what it has said since."""
+    """The link of a follower that connected before there was a writer, with the messages received since."""
 
     link: Link
     messages: tuple[m.Message, ...]
 
 
 class WriterNeeds(msgspec.Struct, frozen=True):
-    """What followers use of the writer. `trusted` is the file of certificates for functions, "" for none.
+    """The parts of the writer's process that serve followers.
 
-    Without `lives`, followers die with their link: the kernel closes it. Calls have `drain_s` to end when the writer is
-    replaced.
+    `trusted` is the path of the certificates that functions trust, "" for none. Without `lives` all followers are on
+    this machine, and a link ends only with its process. `drain_s` is how long (in seconds) running calls get to end
+    when the writer is replaced.
     """
 
     catalog: Catalog
@@ -110,22 +116,22 @@ class Others(Protocol):
     def pass_on(self, request: m.Request, fd: int, sender: "Followed") -> None: ...
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """In a task of its own."""
+        """Runs `work` in a separate task."""
 
 
 class Followed:
     def __init__(self, others: Others, agent: int, connected: "socket.socket | EarlyLink") -> None:
         self.agent = agent
-        # By their ids: for each instance that the follower has, or may start, what counts in its place.
+        # By id: the stand-in for each instance that the follower has or holds a credit to start (`stand_in`).
         self.instances: dict[str, Instance] = {}
-        # In flight there.
+        # Calls in flight on the follower.
         self.calls = 0
-        # Whether its catalog has been sent, over the link that there is; and whether it may answer calls by it still.
+        # `follows`: the catalog has been sent over the current link. `serves`: it may still serve calls by its catalog.
         self.follows = False
         self.serves = False
-        # Whether another process comes in its place: it takes no more requests.
+        # Whether another process is replacing the follower; it accepts no more requests then.
         self.leaving = False
-        # How often it was looked at without an answer, nor taking what is sent to it.
+        # Counts checks in a row during which it neither answered nor read what was sent to it.
         self.silence = Silence()
         self._pid = 0
         self._waiting_bytes = 0
@@ -151,17 +157,17 @@ class Followed:
             link.given_to(self._take, lambda: self._lost(link), connected.messages)
 
     def relink(self, connected: "socket.socket | EarlyLink") -> None:
-        """The same follower is there again, or another process in its place: it says what it holds."""
+        """Takes a new connection from the follower, or from the process that replaced it. It lists what it holds."""
         former = self.link
         self._unlinked()
         self.silence.answered()
         self._linked(connected)
         former.close()
 
-    # What the writer asks.
+    # Questions and messages to the follower.
 
     def look(self) -> None:
-        """Asks whether it is there."""
+        """Asks whether the follower is alive, and counts a check to which it has not reacted."""
         if not self.silence.times:
             self.owed.looked()
             self.link.send(m.AreYouThere())
@@ -170,29 +176,29 @@ class Followed:
         self._waiting_bytes = self.link.waiting_bytes
 
     async def shows(self, revision: int) -> None:
-        """Returns when its catalog shows the change, or when it answers no call by it any more."""
+        """Returns when the follower's catalog shows the change, or when it can no longer serve calls."""
         if self.serves:
             await self.owed.shown(revision)
 
     def tell(self, changed: m.Records) -> None:
-        """Its catalog is to show these."""
+        """Sends catalog changes that the follower must apply."""
         self.owed.sent(changed.revision)
         self.link.send(changed)
 
     @property
     def open(self) -> bool:
-        """Whether it can be asked, and told."""
+        """Whether the link is open, so that messages can be sent."""
         return self.link.open
 
     def takes(self, key: str) -> bool:
-        """Whether it may have an idle instance for a call that is elsewhere."""
+        """Whether a call could move to an instance of this snapshot at the follower."""
         return self.link.open and not self.leaving and self.has(key)
 
     def has(self, key: str) -> bool:
         return any(each.snapshot.key == key for each in self.instances.values())
 
     def hold(self, instance: Instance) -> None:
-        """The follower has the credit for this instance from here on."""
+        """Records that the follower holds the credit for this instance from now on."""
         instance_id = instance.instance_id
         self.instances[instance_id] = instance
         instance.elsewhere = True
@@ -201,7 +207,7 @@ class Followed:
         self._sandboxes[instance_id] = sandbox
         instance.started(sandbox)
 
-    # What it says.
+    # Messages from the follower.
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
@@ -272,11 +278,11 @@ class Followed:
                 self._hold_again(held)
                 continue
             if instance.state is State.IDLE:
-                # As it says next of those that are.
+                # Assume that it is busy; the follower reports next which of its instances are idle.
                 instance.move(State.BUSY)
             self._sandboxes[held.instance_id].ask_again()
         if (former := self._lent.taken_out()) is not None:
-            # Those that it still has are leased again by what comes behind this.
+            # The follower leases the packages that it still uses again, in its next messages.
             self._others.run(self._release_later(former))
         self.link.send(m.Welcome(needs.trusted, needs.observer.ended is not None))
         everything, revision = list(self._others.feed.everything()), needs.catalog.revision
@@ -289,7 +295,7 @@ class Followed:
         self._others.arrived(self)
 
     def _answer(self) -> None:
-        """That its writer is there: from then on it may answer calls, for a while."""
+        """Answers the follower's questions whether its writer is there; each answer permits it to serve for a while."""
         lives = self._others.needs.lives
         for _ in range(self.owed.to_answer()):
             if lives is not None and lives.answers(self):
@@ -297,12 +303,12 @@ class Followed:
                 self.link.send(m.Here())
 
     def _hold_again(self, held: m.Held) -> None:
-        """An instance that the follower has by the word of the writer before."""
+        """Counts an instance that the follower has started with a credit of a previous writer."""
         needs = self._others.needs
         try:
             snapshot = needs.resolver.resolve(held.target)
         except CallerError:
-            # It was deleted: the follower ends it when it hears so.
+            # The function was deleted: the follower ends the instance when it receives that change.
             return
         instance = Instance(bare_of(snapshot, held), held.instance_id, needs.sink, needs.clocks)
         instance.machine = self._others.machine_of(self.agent)
@@ -335,7 +341,7 @@ class Followed:
         await self._others.needs.clocks.sleep(LINGER_S)
         lent.release_all()
 
-    # Its end.
+    # When the link ends.
 
     def _lost(self, link: Link) -> None:
         if link is not self.link:
@@ -359,7 +365,7 @@ class Followed:
         self._inside.clear()
 
     def shows_nothing(self) -> None:
-        """It answers no call any more."""
+        """The follower can no longer serve calls: whoever waits for its catalog goes on."""
         self.serves = False
         self.owed.nothing()
 
@@ -368,7 +374,7 @@ class Followed:
         self.ended()
 
     def ended(self) -> None:
-        """Nothing is left of its instances."""
+        """Nothing is left of the follower's instances: frees their capacity, its calls and its packages."""
         for instance_id in list(self.instances):
             self._gone(instance_id)
         self.handed_over.lost()

@@ -1,8 +1,8 @@
-"""A follower's side of agents: its link to the writer, and what it has by the writer's word.
+"""A follower's side of agents: its link to the writer, and the state that the writer has sent it.
 
-Serves synchronous calls by itself (`agents.calls`), of the API and of HTTP functions, and moves every other request to
-the writer. While the writer is away it goes on with the instances that it has: nothing can change in the catalog then.
-Built by `_follower`.
+A follower serves synchronous calls of the API and of HTTP functions (`agents.calls`) and moves every other request to
+the writer. While there is no writer it keeps serving with the instances that it has; this is safe because the catalog
+cannot change then. Built by `_follower`.
 """
 
 import asyncio
@@ -41,21 +41,24 @@ from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import Unavailable
 from sesame.model.invocation import Invocation, Outcome
 
-# So often the writer is told which instances are idle. It need not be exact: the writer asks before it relies on it.
+# How often the writer is told which instances are idle. Reports may lag: the writer asks before it relies on one.
 TELLS_EVERY_S = 0.25
 LEAVES_WITHIN_S = 5.0
 
 
 class Follower:
-    """`meet` the writer, and each that is started in its place; `use` what was built once `followed` has returned."""
+    """Call `meet` for each writer. Once `followed` has returned, build the engine and pass it to `use`."""
 
     def __init__(
         self, agent: int, catalog: CatalogCopy, clocks: Clocks, life: Life | None = None, away_s: float = AWAY_S
     ) -> None:
-        """Without a `life` it serves as long as it lives. Requests wait for a writer for up to `away_s`."""
+        """`life` limits how long calls are served without hearing from a writer; None sets no limit.
+
+        Requests that need the writer wait up to `away_s` seconds for one.
+        """
         self.agent = agent
         self.life = life
-        # Where no descriptors go to other agents.
+        # Only in a cluster, where descriptors cannot be sent to other agents: moves a connection to another node.
         self.carry: Carry | None = None
         self.catalog = catalog
         self.answers: FollowersAnswers = WritersAnswers(self.send)
@@ -64,7 +67,7 @@ class Follower:
         self._clocks = clocks
         self._link: Link | None = None
         self.writer = Presence(away_s)
-        # Whether another process comes in the place of this one.
+        # Whether another process is replacing this one.
         self._rests = False
         self._followed = asyncio.Event()
         self._questions = Questions(self.send, self._unclaimed)
@@ -77,21 +80,22 @@ class Follower:
         self._held: HeldInstances | None = None
         self._timer: Timer | None = None
         self._idle: KeptIdle | None = None
-        # There is one from `use` on.
+        # Set by `use`.
         self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
         self.runs = Runs(clocks)
         self.backlog = Backlog(self.writer.here.is_set, self._running, clocks.monotonic)
 
     async def followed(self) -> None:
-        """Returns when the catalog is there."""
+        """Returns once the writer has sent the whole catalog."""
         await self._followed.wait()
 
     async def trusted_file(self) -> Path | None:
-        """The file of certificates that functions trust."""
+        """The file with the certificates that functions shall trust; None if the writer named none."""
         return Path(self.trusted) if self.trusted else None
 
     def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served) -> None:
+        """Connects this agent's engine, whose capacity is `credits`. From now on calls can be served."""
         self._pool, self._credits = engine.pool, credits
         self._idle = KeptIdle(engine.pool, self._clocks.monotonic, credits)
         self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
@@ -101,16 +105,16 @@ class Follower:
         self._tick()
 
     def listens(self, server: HttpServer) -> None:
-        """What takes in connections that come from other agents."""
+        """Sets the server that adopts connections passed on by other agents."""
         self._server = server
 
     def keeps(self, request: Request) -> bool:
-        """Whether a websocket is served here: a command in an instance that is here."""
+        """Whether a websocket request is always served here: it runs a command in an instance of this agent."""
         named = named_instance(request.raw_path)
         return named != "" and self._pool is not None and self._pool.instance(named) is not None
 
     def close(self) -> None:
-        """The last step of the end: nothing runs any more."""
+        """The last step of shutting down. No call may be running."""
         if self._timer is not None:
             self._timer.cancel()
         if self._link is not None:
@@ -127,12 +131,12 @@ class Follower:
         return self._link is not None
 
     def unlink(self) -> None:
-        """The writer does not answer."""
+        """Closes the link, for example because the writer does not answer."""
         if self._link is not None:
             self._link.close()
 
     def meet(self, connected: socket.socket) -> None:
-        """A writer is there."""
+        """Takes the connection to a writer: reports what this agent holds, and leases its packages again."""
         if self._link is not None:
             self._link.close()
         link = Link(connected, self._take, lambda: self._lost(link))
@@ -154,12 +158,15 @@ class Follower:
         self._questions.lost()
 
     def send(self, message: m.Message, fds: tuple[int, ...] = ()) -> None:
-        """Nothing happens while the writer is away."""
+        """Sends `message` to the writer. Does nothing while there is none; a caller that needs an answer uses `ask`."""
         if self._link is not None:
             self._link.send(message, fds)
 
     async def ask(self, question: Callable[[int], m.Message]) -> m.Message:
-        """The answer of the writer, or of the one that is started in its place. Raises `Unavailable`."""
+        """Returns the writer's answer. If the writer ends first, asks the next one; `question` gets a new number then.
+
+        Raises `Unavailable` if no writer comes within the time that requests wait.
+        """
         while True:
             await self.until_followed()
             with contextlib.suppress(ConnectionResetError):
@@ -167,7 +174,7 @@ class Follower:
                 return answer
 
     async def until_followed(self) -> None:
-        """Returns when there is a writer, whose catalog is here. Raises `Unavailable`."""
+        """Returns once there is a writer and its catalog has arrived. Raises `Unavailable` if none comes in time."""
         await self.writer.waited(self.writer.here)
 
     def _take(self, message: m.Message, fds: list[int]) -> None:
@@ -182,7 +189,7 @@ class Follower:
                 assert self.life is not None
                 self.life.answered()
             case m.CanTake():
-                # Whoever was granted a credit by a message before goes on first, and is counted in.
+                # Answer after the calls that earlier messages have granted credits have resumed, so they are counted.
                 asyncio.get_running_loop().call_soon(self._answer_whether, message, self._link)
             case m.GiveUp():
                 given_up = () if self._held is None else self._held.give_up(message.instance_ids)
@@ -212,7 +219,7 @@ class Follower:
                 raise AssertionError(f"the writer sent {type(message).__name__}")
 
     def _unclaimed(self, answer: m.Message) -> None:
-        """The call that asked has been cancelled: what it was given is nobody's."""
+        """Returns what the writer gave in answer to a question whose asker has been cancelled meanwhile."""
         if isinstance(answer, m.Place) and answer.instance_id:
             self.send(m.Gone(answer.instance_id))
         elif isinstance(answer, m.Leased):
@@ -228,11 +235,14 @@ class Follower:
         self.backlog.step()
 
     def rest(self) -> None:
-        """Another process comes in the place of this agent: no more calls of other agents."""
+        """Another process replaces this one: from now on no calls are accepted from other agents."""
         self._rests = True
 
     async def left(self) -> None:
-        """Where it rests, returns when no request of other agents is under way to it, or the writer does not say so."""
+        """After `rest`, waits until no request from other agents is in transit to this one.
+
+        Returns without that certainty if the writer does not confirm it within LEAVES_WITHIN_S.
+        """
         if self._rests and self.writer.here.is_set():
             with contextlib.suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(LEAVES_WITHIN_S):
@@ -256,12 +266,12 @@ class Follower:
         return m.Takes(asked.n, kept, left)
 
     def end_instances(self) -> None:
-        """At once, whatever they do, and starts none before another credit comes."""
+        """Ends all instances at once, including their calls. None starts again until the writer grants a credit."""
         if self._held is not None:
             self._held.end_all()
 
     def holds_any(self) -> bool:
-        """Whether anything is left of an instance."""
+        """Whether this agent still has any instance, even one that is ending."""
         return self._held is not None and self._held.any()
 
     def _tick(self) -> None:
@@ -280,7 +290,7 @@ class Follower:
     # Where calls go.
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
-        """Goes on with a connection of another agent, or with one that cannot go there."""
+        """Continues a connection from another agent, or one that cannot be passed on to another agent."""
         not_here = self._rests or self._server is None
         if not_here and self._link is not None and self.carry is None:
             self._link.send(m.Request(WRITER, arrived), [connected.detach()])
@@ -290,7 +300,7 @@ class Follower:
             self._server.adopt(connected, arrived)
 
     def around(self, invoke: Invoke) -> Invoke:
-        """As `calls.Calls.serve`, which is there once the engine is."""
+        """Wraps `invoke` in `calls.Calls.serve`, which does not exist yet when the engine is built."""
 
         async def served(*call: Any) -> Outcome:
             assert self.calls is not None
@@ -301,14 +311,15 @@ class Follower:
     # What is told to the writer.
 
     def give_back(self, instance_id: str) -> None:
+        """Tells the writer that the instance is gone or will not be started: its credit is free."""
         if self._held is not None:
             self._held.forget(instance_id)
         self.send(m.Gone(instance_id))
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
-        """As `engine.interface.Observer.ended`."""
+        """See `engine.interface.Observer.ended`."""
         if isinstance(outcome, Changed):
-            # It is called again.
+            # The call has not begun; `Calls.serve` tries it again.
             return
         if self._tells_ends and self._link is not None and self._pool is not None:
             self._untold.tell_end(self._link, self._pool.counts, told(invocation, outcome))

@@ -1,7 +1,7 @@
-"""The asynchronous calls that one follower runs for the writer, and what it has told of its load.
+"""The asynchronous calls that one follower runs for the writer, and the load that it has reported.
 
-Made by `agents.followed`; `agents.async_places` hands calls over. A call of which the follower has not told the end is
-in flight until nothing is left of it there: so no invocation runs at two agents at a time.
+Created by `agents.followed`; `agents.async_places` hands calls over. If the follower does not report the end of a call,
+the call counts as in flight until nothing is left of it there, so that no invocation ever runs at two agents at once.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from sesame.engine.steps import STOPPED
 from sesame.model.errors import Unavailable
 from sesame.model.invocation import Invocation, Outcome, Target, of_version
 
-# POLICY: what could not be run by an agent is tried elsewhere for so long. One that runs nothing has the most room, and
-# would be given every call again.
+# POLICY: a function that an agent failed to run is not handed to that agent for this long. Otherwise the agent, which
+# looks free because nothing runs on it, would be given every further call.
 AVOIDED_S = 60.0
 
 
 class NotHere(Exception):
-    """The follower does not run this function, or ends."""
+    """The follower declined the call: it does not run this function, or is shutting down."""
 
 
 class CutOff(Unavailable):
-    """The follower has ended, or its link, or it has cut the call off as it ends."""
+    """The call did not complete because the follower or its link ended, or because it shut down."""
 
 
 class _Run(msgspec.Struct, eq=False):
@@ -39,23 +39,23 @@ class _Run(msgspec.Struct, eq=False):
 
 class HandedOver:
     def __init__(self, send: Callable[[m.Message], None], rests: Callable[[m.Rests], None]) -> None:
-        """`rests` is told which instances are idle, and which are not, because of these calls."""
+        """`rests` is called with instances that become idle or busy because of these calls."""
         self._send = send
         self._rests = rests
         self._numbers = itertools.count(1)
         self._runs: dict[int, _Run] = {}
-        # Calls that an idle instance is expected to take, by snapshot.
+        # By snapshot key: calls handed over without a credit that have not got their instance yet.
         self.promised: Counter[str] = Counter()
-        # In flight, by snapshot.
+        # By snapshot key: calls in flight.
         self.running: Counter[str] = Counter()
-        # Since the link began, how many have ended.
+        # How many of these calls have returned an outcome.
         self.ended = 0
-        # What it told last, over the link that there is; None before.
+        # The last report over the current link; None before the first.
         self.loaded: m.Loaded | None = None
         self.loaded_at = 0.0
-        # What it has refused since the catalog changed.
+        # The functions that the follower has declined since the last change of the catalog.
         self.declined: set[Target] = set()
-        # What could not be run there, and until when it is tried elsewhere.
+        # Functions that failed to run there, with the monotonic time until which they are not handed over.
         self.avoided: dict[Target, float] = {}
 
     @property
@@ -63,9 +63,10 @@ class HandedOver:
         return len(self._runs)
 
     async def run(self, invocation: Invocation, key: str, instance_id: str, began: Callable[[str], None]) -> Outcome:
-        """`instance_id` is a credit for the call; "" where it finds an idle instance.
+        """Has the follower run the call. `instance_id` is a credit for it, "" if an idle instance should be there.
 
-        Raises `NotHere` where the follower does not run it, else as `engine.async_work.Place.invoke`.
+        Raises `NotHere` if the follower declines, `CutOff` if the call was lost, else as
+        `engine.async_work.Place.invoke`. If cancelled, returns only after the call's instance has ended.
         """
         n = next(self._numbers)
         run = _Run(key, began, asyncio.get_running_loop().create_future(), "" if instance_id else key)
@@ -77,8 +78,8 @@ class HandedOver:
             self._send(m.Run(n, key, instance_id, invocation))
             await asyncio.wait({run.answer})
         except asyncio.CancelledError as cancelled:
-            # On return its instance has ended, as that of a call in this process has: the follower says so, or it is
-            # killed as one that hangs, and `lost` says it.
+            # As with a call in this process, its instance must have ended before this returns. Either the follower
+            # confirms that, or it is killed because it hangs, and `lost` is called.
             self._send(m.EndRun(n, stopped=cancelled.args == (STOPPED,)))
             await asyncio.wait({run.answer})
             raise
@@ -88,7 +89,7 @@ class HandedOver:
             self._keeps_promise(run)
         answer = run.answer.result()
         if answer is None:
-            raise CutOff("the agent that ran it has ended")
+            raise CutOff("the agent that ran the call has ended")
         if answer.outcome is not None:
             self.ended += 1
             return answer.outcome
@@ -99,7 +100,7 @@ class HandedOver:
         raise CutOff(answer.text) if isinstance(error, asyncio.CancelledError) else error
 
     def took(self, message: m.Began | m.Ran) -> None:
-        """What the follower says of a call."""
+        """Handles the follower's message about a call."""
         run = self._runs.get(message.n)
         if isinstance(message, m.Began):
             self._rests(m.Rests((), (message.instance_id,)))
@@ -113,21 +114,21 @@ class HandedOver:
             run.answer.set_result(message)
 
     def avoid(self, target: Target, now: float) -> None:
-        """It cannot run it, as a call has shown."""
+        """A call has shown that the follower cannot run `target`: hands it over to others for AVOIDED_S."""
         self.avoided[target] = now + AVOIDED_S
 
     def unlinked(self) -> None:
-        """What runs there is in flight still: the follower ends it."""
+        """The link has ended. Calls stay in flight until the follower, which ends them, confirms that none is left."""
         self.loaded = None
 
     def has_loaded(self, message: m.Loaded, now: float) -> None:
-        """The first over a link says that nothing is left of what came over the one before."""
+        """Takes a report. The first over a new link also confirms that no call of the previous link is left."""
         if self.loaded is None:
             self.lost()
         self.loaded, self.loaded_at = message, now
 
     def lost(self) -> None:
-        """Nothing is left of what was handed over."""
+        """Nothing is left of the calls in flight: they end with `CutOff`."""
         for run in self._runs.values():
             if not run.answer.done():
                 run.answer.set_result(None)

@@ -1,6 +1,6 @@
-"""A follower's instances, as far as the writer knows of them: which it has, which are idle, which are to end.
+"""Keeps the writer informed about a follower's instances, and ends those that the writer revokes.
 
-Used by `agents.follower`, once its pool is there.
+Used by `agents.follower` once its pool exists.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,21 +15,21 @@ from sesame.sandbox.interface import KillReason
 
 class HeldInstances:
     def __init__(self, pool: Pool, credits: CreditCapacity, gone: Callable[[str], None]) -> None:
-        """`gone` tells the writer of an instance that it asks for and that is not here."""
+        """`gone` tells the writer that an instance which it wants to end does not exist here."""
         self._pool = pool
         self._credits = credits
         self._gone = gone
         self._told_idle: set[str] = set()
-        # To be ended when their calls have ended.
+        # Instances that must end once their calls have ended.
         self._revoked: set[str] = set()
 
     def any(self) -> bool:
         return bool(self._pool.instances())
 
     def all(self) -> tuple[m.Held, ...]:
-        """For another writer, or over another link."""
+        """Lists all instances for a new link. Gives unused credits back, which the next writer does not know."""
         self._revoke_unused()
-        # That one has heard of none.
+        # Nothing has been reported as idle over the new link.
         self._told_idle = set()
         return tuple(
             m.Held(
@@ -43,6 +43,7 @@ class HeldInstances:
         )
 
     def end(self, asked: m.EndInstance) -> None:
+        """Ends an instance, or gives its credit back if it is unused. See `messages.EndInstance`."""
         instance = self._pool.instance(asked.instance_id)
         if instance is None:
             if not self._credits.revoke(asked.instance_id):
@@ -50,14 +51,14 @@ class HeldInstances:
         elif asked.abort:
             instance.abort()
         elif instance.state is State.IDLE:
-            # With its hook, as any that is not wanted any more.
+            # Runs its PreStop hook, as for every instance that is no longer needed.
             self._pool.release_provisioned(instance)
         else:
             self._pool.shared.close(instance)
             self._revoked.add(asked.instance_id)
 
     def give_up(self, asked: Iterable[str]) -> tuple[str, ...]:
-        """Ends those of them that are idle, and says which. The others count as told busy."""
+        """Ends the idle ones of these instances and returns their ids. The writer considers the others busy."""
         given_up = tuple(each for each in asked if self._gives_up(each))
         self.are_busy(asked)
         return given_up
@@ -71,7 +72,7 @@ class HeldInstances:
         return idle
 
     def end_all(self) -> None:
-        """At once, whatever they do, and none starts before another credit comes."""
+        """Ends all instances at once, including their calls. None starts again until the writer grants a credit."""
         self._revoke_unused()
         for instance in self._pool.instances():
             if instance.state is State.IDLE:
@@ -80,7 +81,10 @@ class HeldInstances:
                 instance.abort()
 
     def look(self, *, has_writer: bool) -> m.Rests | None:
-        """What has changed since it was looked last, for the writer."""
+        """Returns which instances became idle or busy since the last report; None if none did.
+
+        Also ends revoked instances that are idle now and, with `has_writer`, gives old unused credits back.
+        """
         if has_writer:
             self._credits.give_back_old()
         self.end_revoked()
@@ -92,7 +96,7 @@ class HeldInstances:
         return m.Rests(tuple(resting), tuple(busy)) if resting or busy else None
 
     def end_revoked(self) -> None:
-        """Those that were to end, and are idle now."""
+        """Ends the revoked instances that are idle now."""
         for instance_id in list(self._revoked):
             instance = self._pool.instance(instance_id)
             if instance is None:
@@ -101,11 +105,11 @@ class HeldInstances:
                 self._pool.release_provisioned(instance)
 
     def are_busy(self, instance_ids: Iterable[str]) -> None:
-        """The writer has been told so."""
+        """Records that the writer considers these instances busy."""
         self._told_idle.difference_update(instance_ids)
 
     def is_idle(self, instance_id: str) -> None:
-        """The writer is told so."""
+        """Records that the writer is told that this instance is idle."""
         self._told_idle.add(instance_id)
 
     def forget(self, instance_id: str) -> None:
@@ -113,6 +117,6 @@ class HeldInstances:
         self._told_idle.discard(instance_id)
 
     def _revoke_unused(self) -> None:
-        """Of a writer that is gone, and the credits with it."""
+        """Gives back all unused credits: the writer that granted them is gone."""
         for unused in self._credits.unused():
             self._credits.revoke(unused)

@@ -1,7 +1,6 @@
-"""Which instances are idle at one follower, as far as the writer knows of it, and how it makes sure.
+"""Tracks which instances of one follower are idle, and asks the follower before the writer relies on it.
 
-Made by `agents.followed`, whose instances these are. A follower tells by itself of what has changed, a few times a
-second.
+Created by `agents.followed`, which has the instances. A follower reports changes by itself a few times a second.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from sesame.engine.instance import Instance, State
 from sesame.model.clocks import Clocks
 from sesame.model.snapshot import Snapshot
 
-# A follower that does not answer a question for so long is passed over.
+# A follower that does not answer a question within this time is skipped.
 ANSWERS_WITHIN_S = 2.0
 
 Answer = m.Takes | m.Looked | m.GivenUp
@@ -25,36 +24,36 @@ class IdleThere:
         self, instances: Mapping[str, Instance], send: Callable[[m.Message], None], clocks: Clocks,
         told_free: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`instances` are those that the follower has by now, by their ids."""
+        """`instances` are the follower's current instances by id; `told_free` is called when one becomes idle."""
         self._instances = instances
         self._questions = Questions(send)
         self._clocks = clocks
         self._told_free = told_free
 
     async def keeps(self, snapshot: Snapshot, *, room: bool) -> bool:
-        """Whether it keeps an idle instance for a call; not where it does not say so in time."""
+        """Whether the follower has reserved a place for a call. False if it does not answer in time."""
         key, concurrency = snapshot.key, snapshot.limits.concurrency
         said = await self._asked(lambda n: m.CanTake(n, key, concurrency, room))
         if not isinstance(said, m.Takes):
             return False
         if not said.idle:
-            # Newer than what it told by itself: these are not to be ended in the place of others now.
+            # The answer is newer than the last report: these instances must not be evicted for others now.
             for each in self._instances.values():
                 if each.snapshot.key == key and each.state is State.IDLE:
                     each.move(State.BUSY)
         return said.kept
 
     async def tell(self) -> None:
-        """Returns when it has told which instances are idle now, or does not say so in time."""
+        """Returns when the follower has reported which instances are idle now, or has not answered in time."""
         await self._asked(m.LookIdle)
 
     async def give_up(self, instance_ids: tuple[str, ...]) -> tuple[str, ...]:
-        """Which of them end, as they are idle; none where it does not say so in time."""
+        """Has the follower end the idle ones of these instances. Returns their ids; none if it does not answer."""
         said = await self._asked(lambda n: m.GiveUp(n, instance_ids))
         return said.instance_ids if isinstance(said, m.GivenUp) else ()
 
     def rests(self, message: m.Rests) -> None:
-        """Those that are idle may be ended for others, as the writer's own."""
+        """Applies a report. Idle instances may be evicted for others, like the writer's own."""
         for instance_id in message.idle:
             instance = self._instances.get(instance_id)
             if instance is not None and instance.state is State.BUSY:
@@ -70,7 +69,7 @@ class IdleThere:
         self._questions.answered(answer.n, answer)
 
     def lost(self) -> None:
-        """The link has ended."""
+        """The link has ended: pending questions get no answer."""
         self._questions.lost()
 
     async def _asked(self, question: Callable[[int], m.Message]) -> Answer | None:
@@ -94,29 +93,30 @@ class Follower(Protocol):
 
 
 async def hear_idle(followers: Iterable[Follower]) -> None:
-    """Returns when each has told which instances are idle now, or does not say so in time."""
+    """Returns when each follower has reported which instances are idle now, or has not answered in time."""
     await asyncio.gather(*(each.idle.tell() for each in followers if each.open))
 
 
 class IdleOfAll:
-    """The same of all followers together."""
+    """Asks all followers together."""
 
     def __init__(self, followers: Mapping[int, Follower]) -> None:
-        """`followers` are those that there are by now."""
+        """`followers` is the writer's current mapping, which it keeps up to date."""
         self._followers = followers
         self._hearing: asyncio.Future[None] | None = None
 
     async def hear(self) -> None:
-        """As `hear_idle`. All who wait for it ask once."""
+        """Runs `hear_idle` for all followers; concurrent callers share one round of questions."""
         if self._hearing is None:
             self._hearing = asyncio.ensure_future(hear_idle(list(self._followers.values())))
             self._hearing.add_done_callback(self._heard)
         await asyncio.shield(self._hearing)
 
     async def give_up(self, instance_ids: Collection[str]) -> set[str]:
-        """As `engine.capacity.Capacity.give_up`. Whoever is cancelled meanwhile: what followers say is heard.
+        """See `engine.capacity.Capacity.give_up`. Also returns the instances of followers that have ended.
 
-        What a follower had that has ended serves no call any more, and is waited for as what another has given up.
+        Those serve no calls any more, and their end is awaited like that of instances that were given up. If the
+        caller is cancelled, the answers of the followers are still received.
         """
         of_gone, asked = set(instance_ids), []
         for each in list(self._followers.values()):

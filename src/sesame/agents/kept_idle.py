@@ -1,6 +1,7 @@
-"""The room in the instances of one agent: what its own calls find, and what is kept for calls on their way from others.
+"""Counts the free places in one agent's instances: for its own calls, and for calls that move here from other agents.
 
-Used by `agents.writer` and `agents.follower`, each for its own pool.
+A place is an idle instance, or a free slot in an instance that serves several calls. Used by `agents.writers_calls`
+and `agents.follower`, each for its own pool.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +17,13 @@ from sesame.model.snapshot import Snapshot
 
 
 class KeptIdle:
-    """Of instances that serve several calls at a time, those that start have room, too: a call is neither refused nor
-    has another one started before they are there.
+    """`keep` reserves a place for a call of another agent; `joins` takes one for a call of this agent.
+
+    Instances that serve several calls count as soon as they start: calls wait for them rather than start more.
     """
 
     def __init__(self, pool: Pool, clock: Callable[[], float], credits: CreditCapacity | None = None) -> None:
-        """`credits` are a follower's; the writer has none, and starts what its calls need by itself."""
+        """`credits` is given on followers only: the writer needs none to start an instance."""
         self._pool = pool
         self._promises = Promises(clock)
         self._credits = credits
@@ -29,14 +31,18 @@ class KeptIdle:
 
     @property
     def keeps_any(self) -> bool:
+        """Whether any place is reserved for a call of another agent."""
         return bool(self._promises)
 
     def of(self, key: str) -> list[Instance]:
-        """The instances here that were made from this snapshot."""
+        """This agent's instances of the snapshot."""
         return [each for each in self._pool.instances() if each.snapshot.key == key and not each.elsewhere]
 
     def finds(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """As `joins`, of the call of this task that comes: a place may have been kept for it. To be asked once."""
+        """Like `joins`, for the arriving call of the current task. Must be called once per call.
+
+        If the call has moved here, it first redeems the place that was reserved for it.
+        """
         if self._promises:
             connection = connection_of(exchange)
             if connection is not None and connection.moves:
@@ -44,7 +50,7 @@ class KeptIdle:
         return self.has(snapshot) if snapshot.limits.concurrency == 1 else self.joins(snapshot, this_task())
 
     def joins(self, snapshot: Snapshot, caller: Caller) -> bool:
-        """As `has`. Of an instance that serves several calls, the place is the caller's from here on."""
+        """Whether there is a place for the call. If instances serve several calls, the caller counts as coming then."""
         if not self.has(snapshot):
             return False
         if snapshot.limits.concurrency > 1:
@@ -52,30 +58,32 @@ class KeptIdle:
         return True
 
     def came(self, key: str) -> None:
-        """A call that one was kept for is here."""
+        """A call has arrived for which a place may have been reserved: the reservation ends."""
         self._promises.redeem(key)
 
     def has(self, snapshot: Snapshot) -> bool:
-        """Whether a call has an idle instance here, or a place in one, beside those that are kept for others."""
+        """Whether there is a place that is not reserved for a call of another agent."""
         key, concurrency = snapshot.key, snapshot.limits.concurrency
         if not self._promises and (concurrency == 1 or not self.coming):
             return self.has_now(snapshot)
         return self.places(snapshot) > self._promises.count(key)
 
     def places(self, snapshot: Snapshot) -> int:
-        """How many calls its instances take now, or once they are ready, beside those that are coming."""
+        """How many more calls its instances can take now, or once they have started; coming calls are subtracted."""
         return self._places(snapshot.key, snapshot.limits.concurrency, self.of(snapshot.key))
 
     def has_now(self, snapshot: Snapshot) -> bool:
-        """The same of a call that asks for an instance, whatever is kept for others."""
+        """Whether a call that asks the pool now finds a place; reservations for other calls do not count."""
         if self._pool.has_idle(snapshot):
             return True
         return snapshot.limits.concurrency > 1 and self._pool.shared.places(snapshot.key) > 0
 
     def keep(self, key: str, concurrency: int, *, room: bool) -> tuple[bool, bool]:
-        """Whether one is kept for a call of another agent from here on, and whether a further one would be left.
+        """Reserves a place for a call of another agent if `policies.takes_in` permits it.
 
-        Instances of it serve so many calls at a time.
+        Returns whether one is reserved, and whether an idle instance remains besides all that are reserved.
+        `concurrency` is the number of calls that each instance serves at a time; `room` is whether another instance
+        could be started.
         """
         own, promised = self.of(key), self._promises.count(key)
         kept = takes_in(
@@ -88,23 +96,23 @@ class KeptIdle:
         )
         if kept:
             self._promises.add(key)
-        # Each that is kept may be a place in another instance.
+        # Each reservation may come to take a different instance, so all are subtracted.
         return kept, sum(each.state is State.IDLE for each in own) - promised - kept > 0
 
     def has_provisioned(self, snapshot: Snapshot) -> bool:
-        """Whether one is idle that is provisioned, and kept for nobody."""
+        """Whether there is an idle provisioned instance that is not reserved."""
         free = snapshot.limits.concurrency * _provisioned(self.of(snapshot.key))
         return free > self._promises.count(snapshot.key)
 
     def keeps_provisioned(self, snapshot: Snapshot) -> bool:
-        """Whether an idle instance that is provisioned is kept for a call of another agent from here on."""
+        """Reserves an idle provisioned instance for a call of another agent. Returns whether there was one."""
         kept = self.has_provisioned(snapshot)
         if kept:
             self._promises.add(snapshot.key)
         return kept
 
     def _places(self, key: str, concurrency: int, own: list[Instance]) -> int:
-        """How many calls they take now, or once they are ready, beside those that are coming."""
+        """See `places`; `own` are the instances of the snapshot."""
         places = concurrency * sum(each.state is State.IDLE for each in own) + self._pool.shared.places(key)
         if concurrency == 1:
             return places
@@ -112,7 +120,10 @@ class KeptIdle:
         return max(places + concurrency * started_soon - self.coming.count(key), 0)
 
     def starts(self, snapshot: Snapshot) -> bool:
-        """Whether calls that are coming find no place here, and so are about to start an instance."""
+        """Whether more calls are coming than there are places, so that one of them is about to start an instance.
+
+        Only for instances that serve several calls; otherwise False.
+        """
         key, concurrency = snapshot.key, snapshot.limits.concurrency
         coming = self.coming.count(key)
         if concurrency == 1 or not coming:
@@ -122,5 +133,5 @@ class KeptIdle:
 
 
 def _provisioned(instances: Sequence[Instance]) -> int:
-    """How many of them are idle and were started ahead of calls."""
+    """How many of `instances` are idle and provisioned."""
     return sum(each.state is State.IDLE and each.provisioned_for is not None for each in instances)

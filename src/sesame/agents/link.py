@@ -1,7 +1,7 @@
-"""A connection between two processes of one Sesame: messages in order, some with descriptors.
+"""A connection between two processes of one Sesame that carries messages in order, some with file descriptors.
 
-Used by every agent and by the supervisor, on one end of a pair of sockets that has no name, so that nobody else can
-connect. The end of either process ends it.
+Used by every agent, on one end of an unnamed pair of sockets, so that no other process can connect. The supervisor
+uses the framing without an event loop (`supervised`). A link ends when either process ends.
 """
 
 import asyncio
@@ -17,29 +17,32 @@ import structlog
 from sesame.agents.messages import Connections, Message, Peer, Request, ServeInside
 from sesame.http.moving import Moved
 
-# Of a frame: the length of what follows, and how many descriptors come with it.
+# A frame's head: the length of the message (4 bytes, big-endian) and the number of descriptors (1 byte).
 _HEAD_BYTES = 5
 _READ_BYTES = 256 * 1024
-# The kernel takes up to 253 descriptors with one message.
+# The kernel passes at most 253 descriptors with one message (SCM_MAX_FD).
 FDS_READ = 253
-# Messages without descriptors leave together, up to so many bytes.
+# Messages without descriptors are joined into one write, up to about this many bytes.
 _JOIN_BYTES = 64 * 1024
 
-# So long messages that nobody waits for are gathered: each that leaves by itself wakes another process.
+# How long messages that nobody waits for are collected before they are sent together: each write wakes a process.
 GATHERED_S = 0.005
 
-# Above the largest message: RECORDS_TOGETHER records of `limits.DOCUMENT_BYTES` each.
+# Larger than the largest message, which has RECORDS_TOGETHER records of `limits.DOCUMENT_BYTES` each.
 FRAME_BYTES_MAX = 256 * 1024 * 1024
-# What msgspec's decoders raise for bytes that are no message.
+# The errors that msgspec's decoders raise for invalid bytes.
 GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# What comes with one descriptor; Connections come with any number of them, and all else with none.
+# Messages with exactly one descriptor. `Connections` has any number; all other messages have none.
 _WITH_ONE = (Peer, ServeInside, Request)
 
 Take = Callable[[Message, list[int]], None]
-"""Takes a message and its descriptors, which are the taker's."""
+"""Receives a message and its descriptors, which the receiver must close."""
 
 Carry = Callable[[str, Moved], None]
-"""Takes a connection to an agent on another machine, where no descriptor goes: at this address, "" for the writer."""
+"""Moves a connection to an agent on another machine, given its address or "" for the writer.
+
+Descriptors cannot be sent to another machine.
+"""
 
 log = structlog.get_logger("sesame.agents")
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,20 +50,17 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 
 
 def framed(message: Message, fds: int) -> bytes:
-    """A message as it travels, beside so many descriptors."""
+    """Encodes a message as a frame that is sent with `fds` descriptors."""
     body = _encode(message)
     return len(body).to_bytes(4, "big") + bytes((fds,)) + body
 
 
 class Garbled(Exception):
-    """What came is no message of an agent's: where the next one begins is not known either."""
+    """The received bytes are not a valid message. The link is unusable, as the next frame's start is unknown."""
 
 
 def unframed(data: bytearray) -> Iterator[tuple[Message, int]]:
-    """The messages that have come completely, each with how many descriptors belong to it; they leave `data`.
-
-    Raises `Garbled`.
-    """
+    """Removes complete messages from `data` and yields each with its number of descriptors. Raises `Garbled`."""
     while len(data) >= _HEAD_BYTES:
         if (size := int.from_bytes(data[:4], "big")) > FRAME_BYTES_MAX:
             raise Garbled(f"{size} bytes are announced, expected at most {FRAME_BYTES_MAX}")
@@ -77,7 +77,7 @@ def unframed(data: bytearray) -> Iterator[tuple[Message, int]]:
 
 
 def with_own(received: Iterable[tuple[Message, int]], fds: deque[int]) -> Iterator[tuple[Message, list[int]]]:
-    """Each message with its descriptors, which leave `fds`. Raises `Garbled`."""
+    """Yields each message with its descriptors, which are removed from `fds`. Raises `Garbled` if too few came."""
     for message, count in received:
         if count > len(fds):
             raise Garbled(f"{type(message).__name__} names {count} descriptors, and {len(fds)} came")
@@ -85,7 +85,11 @@ def with_own(received: Iterable[tuple[Message, int]], fds: deque[int]) -> Iterat
 
 
 class Link:
-    """Belongs to the event loop that is running. `take` is called for each message, `lost` once at the end."""
+    """One end of a connection, used in the running event loop.
+
+    `take` is called for each message, `lost` once when the link ends, be it by `close`. `waiting_bytes` is the size of
+    the messages that the kernel has not accepted yet.
+    """
 
     def __init__(self, connected: socket.socket, take: Take, lost: Callable[[], None]) -> None:
         connected.setblocking(False)
@@ -103,9 +107,10 @@ class Link:
         self._loop.add_reader(connected.fileno(), self._read)
 
     def send(self, message: Message, fds: Sequence[int] = (), *, soon: bool = True) -> None:
-        """Leaves in this turn of the event loop, or within GATHERED_S together with others: always in order.
+        """Queues a message. Messages are always sent in order.
 
-        The descriptors are closed here once they have left, or cannot. Nothing happens on a link that has ended.
+        It is sent in the next turn of the event loop or, without `soon`, within GATHERED_S together with others. The
+        link closes `fds` after sending them, or if they cannot be sent. On a link that has ended, nothing is sent.
         """
         if not self.open:
             _close_all(fds)
@@ -123,15 +128,14 @@ class Link:
             self._loop.call_soon(self._flush)
 
     def given_to(self, take: Take, lost: Callable[[], None], messages: Iterable[Message]) -> None:
-        """Another takes what comes from here on, and first these `messages`, which have come before."""
+        """Replaces the callbacks. `take` first gets `messages`, which were received earlier."""
         self._take, self._lost = take, lost
         for message in messages:
             self._hand(message, [])
 
     def close(self) -> None:
-        """Idempotent; `lost` is called."""
+        """Sends what the kernel accepts at once, closes the socket and calls `lost`. Idempotent."""
         if self.open and self._outgoing:
-            # As much as the kernel takes.
             self._flush()
         if not self.open:
             return
@@ -204,8 +208,8 @@ class Link:
         try:
             self._take_all()
         except Garbled as garbled:
-            # As if the other process had ended: nothing that it says can be read any more.
-            log.error("another agent sent what is no message", why=str(garbled))
+            # Treat it as if the other process had ended: nothing it sends can be decoded any more.
+            log.error("received an invalid message from another agent; the link is closed", why=str(garbled))
             self.close()
 
     def _take_all(self) -> None:
@@ -218,7 +222,7 @@ class Link:
         try:
             self._take(message, fds)
         except Exception:
-            # What one message asks for must not end what all others are about.
+            # A failure of one message must not end the link.
             log.exception("a message of another agent failed", kind=type(message).__name__)
 
 
@@ -229,5 +233,5 @@ def _close_all(fds: Sequence[int] | deque[int]) -> None:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a new connection, each for a process of its own."""
+    """Creates a connected pair of sockets, one for each of two processes."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

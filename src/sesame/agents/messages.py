@@ -1,6 +1,6 @@
-"""What agents of one machine say to each other, and to the supervisor that started them.
+"""The messages between the agents of one Sesame, and between an agent and the supervisor that started it.
 
-Carried by `agents.link`, descriptors beside their message. A field `n` numbers a question; its answer repeats it.
+Carried by `agents.link`, with descriptors next to their message. A field `n` numbers a question; its answer repeats it.
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.network import Inside, Listen
 from sesame.store.logs.logstores.metric_rows import Row
 
-# The kind of a call that the follower does not run.
+# The `kind` of a `Ran` whose call the follower declined to run.
 NOT_HERE = "NotHere"
 
 
@@ -24,42 +24,42 @@ class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Peer(_Message, frozen=True):
-    """With a descriptor: the connection to another agent. `held` agents have lived before, and may hold instances."""
+    """With a descriptor: the connection to another agent. With `held`, that agent may hold instances already."""
 
     agent: int
     held: bool = False
 
 
 class Ready(_Message, frozen=True):
-    """The agent answers requests."""
+    """The agent serves requests."""
 
 
 class Hangs(_Message, frozen=True):
-    """From the writer: this follower does not answer any more, and is to be killed."""
+    """From the writer: the follower `agent` hangs and must be killed."""
 
     agent: int
 
 
 class Stop(_Message, frozen=True):
-    """No new calls; the agent ends when those under way have ended, or after `drain_s`.
+    """Accept no new calls; end once the running ones have ended, or after `drain_s`.
 
-    With `replaced`, another process comes in its place: the agent leaves its connections to others (`Connections`).
+    With `replaced`, another process takes the agent's place: it leaves its connections to others (`Connections`).
     """
 
     replaced: bool = False
 
 
 class Connections(_Message, frozen=True):
-    """With descriptors: connections of an endpoint that wait for a request.
+    """With descriptors: idle connections of the endpoint `name`.
 
-    To the supervisor they are left, and from it they come to an agent that goes on with them.
+    An agent that ends sends them to the supervisor, which passes them on to an agent that continues them.
     """
 
     name: str
 
 
 class RestartRefused(_Message, frozen=True):
-    """To the writer: a restart was asked for, and does not come."""
+    """To the writer: a restart was requested but does not take place, for the reason `why`."""
 
     why: str
 
@@ -68,9 +68,9 @@ class RestartRefused(_Message, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """An instance that a follower has, under a credit of the writer before.
+    """An instance that a follower started with a credit of a previous writer.
 
-    It is of the snapshot `key` of `target`, which may have another one by now, and has so much memory and disk.
+    It runs the snapshot `key`, even if `target` resolves to another one by now. Sizes are in MB.
     """
 
     instance_id: str
@@ -81,7 +81,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(_Message, frozen=True):
-    """The first message of a follower, with all that it holds; on the writer's machine with its process, else 0."""
+    """The first message of a follower: all instances it holds. `pid` is 0 if the writer is on another machine."""
 
     agent: int
     holds: tuple[Held, ...]
@@ -89,15 +89,15 @@ class Hello(_Message, frozen=True):
 
 
 class Seen(_Message, frozen=True):
-    """The follower's catalog shows every change up to this one."""
+    """The follower's catalog shows every change up to and including `revision`."""
 
     revision: int
 
 
 class Ask(_Message, frozen=True):
-    """For a credit to start one more of `key`, made from `target`; without `starts`, for an idle one elsewhere.
+    """Asks where a call of `target`, snapshot `key`, shall run. Without `starts` it cannot start an instance here.
 
-    `warm`: the call has an instance where it is, and goes only to one that is provisioned.
+    `moves` is how often the call has moved. With `warm` it has an instance, and moves only to a provisioned one.
     """
 
     n: int
@@ -109,9 +109,9 @@ class Ask(_Message, frozen=True):
 
 
 class Place(_Message, frozen=True):
-    """Answers `Ask`. With an `instance_id` the call has a credit, and starts that instance where it is.
+    """Answers `Ask`. An `instance_id` is a credit: the asking follower starts that instance for the call.
 
-    Else it goes to `agent`, on another machine at this `address`; 1: the writer, -1: who asks. `full`: why it has none.
+    Otherwise the call moves to `agent` (1 the writer, -1 the asker), in a cluster at `address`. `full`: why no credit.
     """
 
     n: int
@@ -122,15 +122,15 @@ class Place(_Message, frozen=True):
 
 
 class Leaving(_Message, frozen=True):
-    """Another process comes in the follower's place: no more requests. Answered by `Looked`, after the last of them."""
+    """Another process replaces the follower: send it no more requests. Answered by `Looked` after the last of them."""
 
     n: int
 
 
 class UseNonces(_Message, frozen=True):
-    """Of requests that came to the follower, which has not seen them before: digests of `identity.nonces` in a row.
+    """Records nonces that are new to the follower, as concatenated digests (`identity.nonces`).
 
-    Answered by `NoncesUsed`. With `again`, the answer may have been given, and was lost with the link.
+    Answered by `NoncesUsed`. With `again`, the same question was sent before and its answer may have been lost.
     """
 
     n: int
@@ -139,29 +139,29 @@ class UseNonces(_Message, frozen=True):
 
 
 class NoncesUsed(_Message, frozen=True):
-    """Which of them were used before, by their numbers."""
+    """The indexes of those nonces that had been used before."""
 
     n: int
     used: tuple[int, ...]
 
 
 class Gone(_Message, frozen=True):
-    """Nothing is left of the instance, or it never was: its credit is given back."""
+    """Nothing is left of the instance, or it was never started: its credit is given back."""
 
     instance_id: str
 
 
 class Rests(_Message, frozen=True):
-    """Which instances are idle that were not, and the other way round."""
+    """The instances that have become idle, and those that have become busy, since the previous report."""
 
     idle: tuple[str, ...]
     busy: tuple[str, ...]
 
 
 class Counted(_Message, frozen=True):
-    """What has happened in the follower's pool since it told last, by the fields of `engine.pool_parts.Counts`.
+    """What the follower's pool has counted since its previous report, by the fields of `engine.pool_parts.Counts`.
 
-    `calls` wait there for an instance or run on one.
+    `calls` is how many calls are in flight there now, waiting for an instance or running.
     """
 
     counts: dict[str, int]
@@ -169,7 +169,7 @@ class Counted(_Message, frozen=True):
 
 
 class Wrote(_Message, frozen=True):
-    """What a function wrote, as a log sink takes it."""
+    """Output of a function, with the parameters of a log sink."""
 
     source: LogSource
     request_id: str
@@ -178,7 +178,7 @@ class Wrote(_Message, frozen=True):
 
 
 class Ended(_Message, frozen=True):
-    """A call that ended, as an observer takes it, without its event. `kind` and `text` are of one that was not run."""
+    """A call that ended, without its event. If it could not be run, `kind` and `text` say why instead of `outcome`."""
 
     invocation: Invocation
     outcome: Outcome | None
@@ -187,14 +187,14 @@ class Ended(_Message, frozen=True):
 
 
 class Measured(_Message, frozen=True):
-    """Rows of metrics of the follower's calls or instances, which logstores get under this topic."""
+    """Rows of metrics about the follower's calls or instances, to be written to logstores under `topic`."""
 
     topic: str
     rows: tuple[Row, ...]
 
 
 class LeasePackages(_Message, frozen=True):
-    """Answered by `Leased`, or by `NotLeased`."""
+    """Asks for a lease of these packages, for this runtime. Answered by `Leased` or `NotLeased`."""
 
     n: int
     sha256s: tuple[str, ...]
@@ -214,7 +214,7 @@ class NotLeased(_Message, frozen=True):
 
 
 class Release(_Message, frozen=True):
-    """Of what was leased under this number."""
+    """Ends the lease that was granted under the number `n`."""
 
     n: int
 
@@ -232,16 +232,16 @@ class EndInside(_Message, frozen=True):
 
 
 class Began(_Message, frozen=True):
-    """The call `n` goes to this instance now, which is idle no more."""
+    """The call `n` now runs in this instance, which is no longer idle."""
 
     n: int
     instance_id: str
 
 
 class Ran(_Message, frozen=True):
-    """How the call `n` ended, as `Ended` says it; `idle` is whether its instance is so now.
+    """How the call `n` ended, with the fields of `Ended`. `idle` is whether its instance is idle now.
 
-    With the kind NOT_HERE nothing was called, as the follower does not run the function.
+    With the kind NOT_HERE the follower declined the call; the function was not called.
     """
 
     n: int
@@ -252,9 +252,9 @@ class Ran(_Message, frozen=True):
 
 
 class Loaded(_Message, frozen=True):
-    """How busy the follower is: its load as `engine.host_load` has it, on a machine with so many `cores`.
+    """How busy the follower is: the load as in `engine.host_load`, on a machine with `cores` processors.
 
-    `others` are the calls in flight that the writer has not handed over, and `ended` those that have ended.
+    `others` is how many calls are in flight that the writer did not hand over, `ended` how many of that kind ended.
     """
 
     load: float
@@ -267,9 +267,9 @@ class Loaded(_Message, frozen=True):
 
 
 class Run(_Message, frozen=True):
-    """An asynchronous call of what `key` was made from. `instance_id` is a credit for it; "" where one is idle.
+    """Run an asynchronous call of snapshot `key`. `instance_id` is a credit, "" if an instance there should have room.
 
-    Answered by `Began`, once an instance is found, and by `Ran`.
+    Answered by `Began` once the call has an instance, and by `Ran`.
     """
 
     n: int
@@ -279,29 +279,29 @@ class Run(_Message, frozen=True):
 
 
 class EndRun(_Message, frozen=True):
-    """The call `n` is to end at once, and its instance with it; `stopped` where its invocation is stopped."""
+    """End the call `n` and its instance at once. `stopped` says that the reason is its invocation being stopped."""
 
     n: int
     stopped: bool
 
 
 class Rest(_Message, frozen=True):
-    """The writer is replaced: requests wait for the next one, for so long at most. It still answers questions."""
+    """The writer is being replaced: requests wait up to `within_s` for the next. This one still answers questions."""
 
     within_s: float
 
 
 class Spare(_Message, frozen=True):
-    """A credit that was not asked for: so that calls of the snapshot find an instance while there is no writer."""
+    """A credit that was not asked for, so that a call of the snapshot can be served while there is no writer."""
 
     key: str
     instance_id: str
 
 
 class Welcome(_Message, frozen=True):
-    """The first message of the writer. `trusted` is the file of certificates that functions trust, "" for none.
+    """The first message of the writer. `trusted` is the path of the certificates that functions trust, "" for none.
 
-    With `ends`, it wants to be told of calls that ended.
+    With `ends`, the follower must report calls that ended (`Ended`).
     """
 
     trusted: str
@@ -309,7 +309,7 @@ class Welcome(_Message, frozen=True):
 
 
 class Records(_Message, frozen=True):
-    """Changes of the catalog in order. With `first`, all records follow, up to the message with `last`."""
+    """Changes of the catalog, in order. `first` begins a complete copy of the catalog, `last` ends it."""
 
     records: tuple[CatalogRecord, ...]
     revision: int
@@ -318,14 +318,14 @@ class Records(_Message, frozen=True):
 
 
 class Offered(_Message, frozen=True):
-    """What every network of an instance has. Connections to `taken` may come from other machines through tunnels."""
+    """What every instance's network offers. Connections to `taken` may come from other machines through tunnels."""
 
     inside: Inside
     taken: tuple[Listen, ...] = ()
 
 
 class CanTake(_Message, frozen=True):
-    """Whether a place in an instance of this snapshot is kept for a call (`policies.takes_in`). Answered by `Takes`."""
+    """Asks to reserve a place in an instance of this snapshot (`kept_idle.KeptIdle.keep`). Answered by `Takes`."""
 
     n: int
     key: str
@@ -334,7 +334,7 @@ class CanTake(_Message, frozen=True):
 
 
 class Takes(_Message, frozen=True):
-    """With `kept`, an instance is kept for the call. `idle`: there is one besides those that are kept."""
+    """Whether a place is reserved for the call, and whether an idle instance remains besides those reserved."""
 
     n: int
     kept: bool
@@ -342,33 +342,33 @@ class Takes(_Message, frozen=True):
 
 
 class LookIdle(_Message, frozen=True):
-    """For `Rests` now, which is else told four times a second, and then `Looked`."""
+    """Asks for `Rests` now, which is otherwise sent every `follower.TELLS_EVERY_S`, followed by `Looked`."""
 
     n: int
 
 
 class Looked(_Message, frozen=True):
-    """From either side: what was sent before has come."""
+    """From either side: everything sent before question `n` has been received."""
 
     n: int
 
 
 class GiveUp(_Message, frozen=True):
-    """Of these instances, those that are idle end, for others that start in their place. Answered by `GivenUp`."""
+    """End those of these instances that are idle, so that others can start. Answered by `GivenUp`."""
 
     n: int
     instance_ids: tuple[str, ...]
 
 
 class GivenUp(_Message, frozen=True):
-    """Those that end. The others serve calls, and are told of once they are idle again."""
+    """The instances that end. The others are busy; `Rests` reports them once they are idle again."""
 
     n: int
     instance_ids: tuple[str, ...]
 
 
 class AreYouThere(_Message, frozen=True):
-    """Answered by `Here`, in order, which follows all that was done with what was sent before."""
+    """Answered by `Here`, after everything that was sent before has been handled."""
 
 
 class Here(_Message, frozen=True):
@@ -376,7 +376,7 @@ class Here(_Message, frozen=True):
 
 
 class EndInstance(_Message, frozen=True):
-    """The credit is revoked: the instance ends when its call has ended, or at once where that is to be aborted."""
+    """Revokes a credit: its instance ends once its calls have ended, or with `abort` at once."""
 
     instance_id: str
     abort: bool
@@ -386,7 +386,7 @@ class EndInstance(_Message, frozen=True):
 
 
 class Request(_Message, frozen=True):
-    """With a descriptor: a connection in the midst of a request, for `to`; 1 is the writer."""
+    """With a descriptor: a connection, in the middle of a request, for the agent `to`; 1 is the writer."""
 
     to: int
     arrived: Arrived

@@ -1,6 +1,6 @@
-"""Which nonces any agent has seen: the writer remembers those of all, and followers ask it.
+"""Rejects replayed nonces across agents: the writer remembers the nonces of all, and followers ask it.
 
-Used by `agents.follower` and `agents.followed`, each for its side.
+Used by `agents.calls` (`NoncesOfAll`) and `agents.followed` (`NoncesOfOne`).
 """
 
 import asyncio
@@ -15,16 +15,16 @@ Ask = Callable[[Callable[[int], m.Message]], Awaitable[m.Message]]
 
 
 class NoncesOfAll:
-    """A follower's side. There is one question at a time; nonces that come meanwhile are in the next one."""
+    """A follower's side. Asks one question at a time; nonces that arrive meanwhile go into the next one."""
 
     def __init__(self, ask: Ask) -> None:
-        """`ask` gives the answer of the writer, or raises `Unavailable` where there is none."""
+        """`ask` returns the writer's answer, or raises `Unavailable` if there is no writer."""
         self._ask = ask
         self._waiting: list[tuple[bytes, asyncio.Future[bool]]] = []
         self._asking: asyncio.Task[None] | None = None
 
     def first_use(self, nonce: bytes) -> "asyncio.Future[bool]":
-        """Whether no agent has used it. Raises as `ask`."""
+        """Resolves to whether no agent has seen the nonce (a digest) before, or to the error of `ask`."""
         first: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((nonce, first))
         if self._asking is None:
@@ -51,7 +51,7 @@ class NoncesOfAll:
         assert isinstance(answer, m.NoncesUsed)
         used = frozenset(answer.used)
         for number, (_nonce, first) in enumerate(asked):
-            # Unless its client has gone.
+            # Done already if the request was cancelled.
             if not first.done():
                 first.set_result(number not in used)
 
@@ -60,12 +60,13 @@ class NoncesOfOne:
     """The writer's side, for one follower."""
 
     def __init__(self, nonces: UsedNonces) -> None:
-        """`nonces` are those of all agents."""
+        """`nonces` are those that any agent has seen."""
         self._nonces = nonces
         self._last = m.UseNonces(0, b"", again=False)
         self._used: tuple[int, ...] = ()
 
     def use(self, asked: m.UseNonces) -> m.NoncesUsed:
+        """Records the nonces and says which were used before. Repeats its last answer if asked `again` for the same."""
         if not (asked.again and asked.nonces == self._last.nonces):
             self._last, sent = asked, asked.nonces
             each = (sent[at : at + DIGEST_BYTES] for at in range(0, len(sent), DIGEST_BYTES))

@@ -1,7 +1,7 @@
-"""What a follower owes its writer: that its catalog shows the changes that it was sent.
+"""Tracks which of the catalog changes sent to a follower its catalog shows, and who waits for that.
 
-Used by `agents.followed`. On several machines whoever does not show a change is not told that its writer is there: so
-its right to answer calls ends in its time, and nothing waits for it any longer.
+Used by `agents.followed`. In a cluster, a follower that does not show a change gets no answer to its question whether
+its writer is there. Its right to serve calls then expires, after which nothing waits for it any longer.
 """
 
 import asyncio
@@ -10,18 +10,19 @@ from collections import deque
 
 class Owed:
     def __init__(self) -> None:
-        # The newest change that was sent, and that is shown.
+        # The newest revision that was sent, and the newest that the follower shows.
         self._sent = self._seen = 0
         self._waiting_for: list[tuple[int, asyncio.Future[None]]] = []
-        # For each question whether the writer is there: the change that must be shown before it is answered.
+        # For each of the follower's unanswered questions: the revision that it must show before it gets the answer.
         self._questions: deque[int] = deque()
-        # For each time that it was asked whether it is there: what it was sent before that.
+        # For each unanswered check of the follower: the newest revision sent before it.
         self._looks: deque[int] = deque()
-        # Whether it has answered, and does not show what it was sent before it was asked: it never will.
+        # Whether the follower answered a check without showing what was sent before it. It never will: messages are
+        # handled in order.
         self.fails = False
 
     def another_link(self) -> None:
-        """What was asked is not answered, and everything is sent again."""
+        """Starts over for a new link: old questions stay unanswered, and the whole catalog is sent again."""
         self._questions.clear()
         self._looks.clear()
         self._sent = self._seen = 0
@@ -38,11 +39,11 @@ class Owed:
         self._waiting_for = [each for each in self._waiting_for if not each[1].done()]
 
     def asked(self) -> None:
-        """Whether the writer is there."""
+        """The follower asks whether its writer is there."""
         self._questions.append(self._sent)
 
     def to_answer(self) -> int:
-        """How many questions may be answered now. They are forgotten here."""
+        """Removes the questions that may be answered now and returns their number."""
         count = 0
         while self._questions and self._questions[0] <= self._seen:
             self._questions.popleft()
@@ -50,24 +51,24 @@ class Owed:
         return count
 
     async def shown(self, revision: int) -> None:
-        """Returns when that is shown, or when it shows `nothing`."""
+        """Returns when the follower shows `revision`, or when `nothing` is called."""
         if self._seen < revision:
             shown = asyncio.get_running_loop().create_future()
             self._waiting_for.append((revision, shown))
             await shown
 
     def nothing(self) -> None:
-        """It answers no call any more."""
+        """The follower can no longer serve calls: nothing waits for it any longer."""
         for _wanted, shown in self._waiting_for:
             if not shown.done():
                 shown.set_result(None)
         self._waiting_for.clear()
 
     def looked(self) -> None:
-        """It is asked whether it is there."""
+        """The follower has been sent a check (`AreYouThere`)."""
         self._looks.append(self._sent)
 
     def here(self) -> None:
-        """It has answered, as always after all that it did with what was sent before."""
+        """The follower has answered a check, after handling everything that was sent before it."""
         if self._looks and self._seen < self._looks.popleft():
             self.fails = True

@@ -1,6 +1,6 @@
-"""Code packages on the disk, leased of the writer, which alone removes them.
+"""Leases code packages on disk from the writer, which alone unpacks and removes them.
 
-`LeasedPackages` is used by a follower's launcher in the place of `store.packages`, `LentPackages` by `agents.followed`.
+A follower's launcher uses `LeasedPackages` instead of `store.packages`; `agents.followed` uses `LentPackages`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ Send = Callable[[m.Message], None]
 
 
 class Lease:
-    """As `sandbox.launch.PackageLease`."""
+    """Implements `sandbox.launch.PackageLease`."""
 
     def __init__(self, leased: m.Leased, end: Callable[[], None]) -> None:
         self.code_dirs = tuple(map(Path, leased.code_dirs))
@@ -29,7 +29,7 @@ class Lease:
 
 
 class LeasedPackages:
-    """As `sandbox.launch.Packages`."""
+    """Implements `sandbox.launch.Packages`."""
 
     def __init__(self, ask: Ask, send: Send) -> None:
         self._ask = ask
@@ -37,6 +37,7 @@ class LeasedPackages:
         self._held: dict[int, tuple[tuple[str, ...], str]] = {}
 
     async def lease(self, sha256s: Sequence[str], runtime: str) -> Lease:
+        """Raises `StoreUnavailable` if a retry may help, `Unavailable` without a writer, else `PlatformError`."""
         named = tuple(sha256s)
         said = await self._ask(lambda n: m.LeasePackages(n, named, runtime))
         if isinstance(said, m.NotLeased):
@@ -52,20 +53,20 @@ class LeasedPackages:
         return Lease(said, end)
 
     def lease_again(self, send: Send) -> None:
-        """Of another writer, what is held."""
+        """Leases everything that is in use here again, from a new writer."""
         for number, (named, runtime) in self._held.items():
             send(m.LeasePackages(number, named, runtime))
 
 
 class LentPackages:
-    """What one follower has leased, by the numbers of its questions."""
+    """The leases of one follower, by the number of the question that asked for each."""
 
     def __init__(self, packages: Packages) -> None:
         self._packages = packages
         self._leases: dict[int, PackageLease] = {}
 
     async def lend(self, asked: m.LeasePackages, link: Link) -> None:
-        """Answers over the link."""
+        """Takes the lease and answers over `link`. Releases it if `link` has ended meanwhile."""
         try:
             lease = await self._packages.lease(asked.sha256s, asked.runtime)
         except SesameError as error:
@@ -87,7 +88,7 @@ class LentPackages:
         self._leases.clear()
 
     def taken_out(self) -> "LentPackages | None":
-        """All of them, to be released by themselves; None where there are none."""
+        """Moves all leases into a new object, to be released later; None if there are none."""
         if not self._leases:
             return None
         taken = LentPackages(self._packages)

@@ -1,7 +1,7 @@
-"""What an agent is told by the supervisor that started it, and its link to that supervisor.
+"""What the supervisor passes to an agent that it starts, and the agent's link to the supervisor.
 
-Made by `agents.supervisor` in the agent's process. An agent whose supervisor is gone ends at once, as if it had been
-killed with it: a Sesame that nobody supervises would keep the data directory.
+Created by `agents.supervisor` in the agent's process. An agent whose supervisor has ended kills itself at once:
+otherwise an unsupervised Sesame would keep the data directory in use.
 """
 
 import mmap
@@ -17,26 +17,26 @@ from sesame.agents.link import Link
 from sesame.agents.policies import WRITER
 from sesame.http.handover import Handed, Handover
 
-# Of a C double.
+# The size of a C double.
 _TIME_BYTES = 8
-# The kernel takes up to 253 descriptors with one message.
+# Fewer than the kernel passes with one message (`link.FDS_READ`).
 CONNECTIONS_TOGETHER = 200
 
 Meet = Callable[[int, socket.socket, bool], None]
-"""Takes the number of another agent, the connection to it, and whether it may hold instances."""
+"""Called with the number of another agent, the connection to it, and whether it may hold instances."""
 
 
 class LivesUntil:
-    """Until when each agent may be alive, by its own word: memory that the supervisor shares with all of them.
+    """The time until which each agent may live, set by the agent itself in memory that the supervisor shares.
 
-    A message would have to wait until the agent's event loop sends it.
+    A message would not do: it is sent only when the agent's event loop runs, which may be blocked.
     """
 
     def __init__(self, agents: int) -> None:
         self._times = memoryview(mmap.mmap(-1, agents * _TIME_BYTES)).cast("d")
 
     def set(self, agent: int, until: float) -> None:
-        """By the machine's monotonic clock; 0 for no end."""
+        """`until` is in seconds of the machine's monotonic clock; 0 means no limit."""
         self._times[agent - 1] = until
 
     def of(self, agent: int) -> float:
@@ -44,10 +44,11 @@ class LivesUntil:
 
 
 class Told(msgspec.Struct, frozen=True):
-    """`control` and `listening` are descriptors; those that listen by the names that `_endpoints` has for them.
+    """What an agent needs to know. `agent` is its number, from 1 to `agents`.
 
-    `agent` is one of so many `agents`. `held` are followers that may hold instances from the time of a writer before.
-    `restarts` says that the supervisor has them replaced where it is asked to.
+    `control` (the link to the supervisor) and `listening` are descriptors, the latter by the names that `_endpoints`
+    uses. `supervisor` is a process id. `held` are the followers that may hold instances granted by a previous writer.
+    `restarts` is whether the supervisor can replace agents on request.
     """
 
     agent: int
@@ -65,12 +66,12 @@ def _unmet(_agent: int, connected: socket.socket, _held: bool) -> None:
 
 
 class Place:
-    """This process among the agents."""
+    """This process as one of the agents."""
 
     def __init__(self, told: Told) -> None:
         self.told = told
         self.agent = told.agent
-        # Which of how many.
+        # This agent's number, and the number of agents.
         self.number_of = told.agent, told.agents
         self.is_writer = told.agent == WRITER
         self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()], self._leave)
@@ -82,36 +83,37 @@ class Place:
         self._refuse: Callable[[str], None] = lambda _why: None
 
     def attend(self, meet: Meet = _unmet, rest: Callable[[], None] = lambda: None) -> None:
-        """From here on other agents are met. Called once, in the event loop. `rest` is called before this agent is
-        stopped because another process comes in its place.
+        """Starts listening to the supervisor. Must be called once, in the event loop.
+
+        `meet` is called for each other agent; `rest` before this agent is stopped because another process replaces it.
         """
         self._meet, self._rest = meet, rest
         self._control = Link(socket.socket(fileno=self.told.control), self._take, self._alone)
 
     def stop_by(self, stop: Callable[[], None]) -> None:
-        """What ends this agent in peace."""
+        """Sets the function that shuts this agent down gracefully."""
         self._stop = stop
 
     def refuse_by(self, refuse: Callable[[str], None]) -> None:
-        """What tells whoever asked for a restart why it does not come."""
+        """Sets the function that reports why a requested restart does not take place."""
         self._refuse = refuse
 
     def ready(self) -> None:
-        """It answers requests."""
+        """Tells the supervisor that this agent serves requests."""
         if self._control is not None:
             self._control.send(m.Ready())
 
     def hangs(self, agent: int) -> None:
-        """The supervisor kills it, and starts it again."""
+        """Has the supervisor kill the given agent and start it again."""
         if self._control is not None:
             self._control.send(m.Hangs(agent))
 
     def lives(self, until: float) -> None:
-        """The supervisor kills it at this time of the machine's monotonic clock; not at all for 0. From any thread."""
+        """Has the supervisor kill this agent at `until` (monotonic clock, seconds); 0 means never. Thread-safe."""
         self.told.lives.set(self.agent, until)
 
     def end(self) -> None:
-        """The supervisor may go from here on."""
+        """This agent ends by itself: from now on, the end of the supervisor does not kill it."""
         self._ended = True
         if self._control is not None:
             self._control.close()
@@ -134,7 +136,7 @@ class Place:
 
     def _stop_or_be_replaced(self, *, replaced: bool) -> None:
         if self.handover.begun:
-            # It ends already, and nobody comes in its place now. Running calls keep their time.
+            # The agent is already ending to be replaced, and now nobody replaces it. Running calls keep their time.
             self.handover.give_up()
             return
         if replaced:

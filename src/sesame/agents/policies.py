@@ -1,4 +1,4 @@
-"""Which agent a call goes to, and which functions followers serve: pure functions of plain values.
+"""Decides which agent a call goes to, and which functions followers serve. Pure functions of plain values.
 
 Called by `agents.writer` and `agents.follower`, which act on the answers.
 """
@@ -8,35 +8,38 @@ from collections.abc import Callable
 
 from sesame.model.snapshot import Snapshot
 
-# Agent 1 is the writer, and decides what no other agent does.
+# Agent 1 is the writer, which decides for all agents.
 WRITER = 1
-# In the place of an agent: the one that asked, which the writer of a cluster may know by another number than itself.
+# Stands for the agent that asked. In a cluster the writer may know a node by another number than the node itself.
 HERE = -1
-# POLICY: a request moves so often at most. Then it stays with the writer, which answers it, be it with a refusal.
+# POLICY: a request moves at most this often. Then it stays at the writer, which answers it, if need be with a refusal.
 MOVES_MAX = 4
-# POLICY: a call that an idle instance is kept for is expected within so long; it takes well below a millisecond.
+# POLICY: how long a reservation for a call that moves here lasts. Moving normally takes well below a millisecond.
 PROMISED_S = 0.5
-# POLICY: instances of a follower that has ended die with it, by the kernel; so long later their capacity is free.
+# POLICY: when a follower ends, the kernel kills its instances; their capacity is released this much later.
 LINGER_S = 1.0
 
 
 def takes_in(*, idle: int, promised: int, running: int, room: bool, shared: bool = False, provisioned: int = 0) -> bool:
-    """Whether an agent keeps one of its idle instances for a call that came to another agent.
+    """Whether an agent reserves one of its `idle` instances for a call that arrived at another agent.
 
-    Of instances that serve several calls at a time (`shared`), each such place counts as an idle one.
+    `promised` is how many are reserved already, `running` how many calls of the function run on the agent, `room`
+    whether another instance could be started, `provisioned` how many of the idle ones are provisioned. If instances
+    serve several calls at a time (`shared`), all numbers count places for calls.
 
-    POLICY: a function that is called now and then has one warm instance, wherever its calls come in: an idle instance
-    of an agent on which nothing else of the function runs is taken rather than another one started. Where calls of it
-    run, instances on several agents are what spreads them; an idle one is then taken only where there is no `room` for
-    another. One that is promised to a call that is on its way is not there for the next. Instances that are shared are
-    filled first, as on one agent: what comes to them together may be about the same. Those that are `provisioned` of
-    the idle ones are taken before any other.
+    POLICY: a function that is called rarely keeps one warm instance, wherever its calls arrive: an idle instance is
+    used if nothing else of the function runs on its agent. A busy function spreads over the agents: an idle instance is
+    then used only if there is no `room` to start another. Shared instances are filled first, as on a single agent,
+    because calls that arrive together often need the same data. Provisioned instances are used before all others.
     """
     return idle > promised and (shared or not room or running + promised == 0 or provisioned > promised)
 
 
 class Promises:
-    """Idle instances that are kept for calls on their way from other agents, by snapshot; each for a while."""
+    """Reservations of idle instances for calls that move here from other agents, by snapshot key.
+
+    Each expires after PROMISED_S.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -49,7 +52,7 @@ class Promises:
         self._until.setdefault(key, deque()).append(self._clock() + PROMISED_S)
 
     def count(self, key: str) -> int:
-        """Those that have not passed."""
+        """How many reservations have not expired."""
         until = self._until.get(key)
         if until is None:
             return 0
@@ -60,7 +63,7 @@ class Promises:
         return len(until)
 
     def redeem(self, key: str) -> None:
-        """A call that was on its way is here."""
+        """A call has moved here: removes the oldest reservation, if there is one."""
         if self.count(key):
             until = self._until[key]
             until.popleft()
@@ -69,9 +72,10 @@ class Promises:
 
 
 def followers_serve(snapshot: Snapshot) -> bool:
-    """Whether an agent beside the writer may serve calls of it.
+    """Whether agents other than the writer may serve calls of the snapshot.
 
-    POLICY: the writer alone has what these need: sessions, buckets that are mounted, images.
+    POLICY: only the writer serves functions with sessions, mounted buckets, container images or a debugger, and
+    trial instances.
     """
     return not (
         snapshot.affinity is not None
@@ -83,7 +87,7 @@ def followers_serve(snapshot: Snapshot) -> bool:
 
 
 def named_instance(raw_path: bytes) -> str:
-    """The id of the instance in which a path asks for a command, by any version of the API; "" for other paths."""
+    """The id of the instance in which a path of any API version asks to run a command; "" for all other paths."""
     before, _slash, last = raw_path.rpartition(b"/")
     folder, _slash, instance_id = before.rpartition(b"/")
     named = last == b"exec" and folder.endswith(b"/instances")

@@ -1,4 +1,4 @@
-"""Whether a follower has a writer, whether that takes requests, and how long the follower goes on without one.
+"""Tracks whether a follower has a writer and whether that accepts requests, and how long requests wait for one.
 
 Used by `agents.follower`.
 """
@@ -8,15 +8,15 @@ from typing import Protocol
 
 from sesame.model.errors import Unavailable
 
-# On one machine. Where the writer is replaced, requests wait for the next one as long as it says (`messages.Rest`).
+# How long requests wait for a writer on one machine. A writer that is being replaced sets the time (`messages.Rest`).
 AWAY_S = 15.0
 
 
 class Life(Protocol):
-    """How long a follower may serve that does not hear from a writer."""
+    """Limits how long a follower may serve calls without hearing from a writer. Used in a cluster."""
 
     def lasts(self) -> bool:
-        """Asked before each call."""
+        """Whether the follower may still serve calls. Checked before each call."""
 
     def answered(self) -> None:
         """The writer has answered `AreYouThere`."""
@@ -24,15 +24,15 @@ class Life(Protocol):
 
 class Presence:
     def __init__(self, away_s: float = AWAY_S) -> None:
-        """A writer that is started again is waited for so long."""
+        """`away_s` is how many seconds requests wait for a writer that is started again."""
         self._away_s = away_s
-        # It answers questions.
+        # Set while there is a writer that answers questions.
         self.here = asyncio.Event()
         self.takes_requests = asyncio.Event()
         self.patience_s = away_s
 
     def came(self) -> bool:
-        """Its catalog is there. False where that was so before."""
+        """The writer's catalog has arrived. Returns False if there was a writer already."""
         if self.here.is_set():
             return False
         self.here.set()
@@ -41,16 +41,17 @@ class Presence:
         return True
 
     def rests(self, within_s: float) -> None:
-        """Another one comes in its place."""
+        """The writer is being replaced: requests wait up to `within_s` seconds for the next one."""
         self.takes_requests.clear()
         self.patience_s = within_s
 
     def lost(self) -> None:
+        """The link to the writer has ended."""
         self.here.clear()
         self.takes_requests.clear()
 
     async def waited(self, event: asyncio.Event) -> None:
-        """Returns when one of the two is set. Raises `Unavailable`."""
+        """Waits for `here` or `takes_requests`. Raises `Unavailable` if no writer comes in time."""
         try:
             async with asyncio.timeout(self.patience_s):
                 await event.wait()

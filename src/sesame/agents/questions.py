@@ -1,6 +1,6 @@
-"""Questions over a link that are not answered yet.
+"""Matches answers that arrive over a link to the questions that wait for them.
 
-Used by `agents.follower` and `agents.followed`, each for what it asks the other.
+Used by `agents.follower` and `agents.idle_there`, each for what one side asks the other.
 """
 
 import asyncio
@@ -15,14 +15,17 @@ class Questions:
     def __init__(
         self, send: Callable[[Message], None], unclaimed: Callable[[Any], None] = lambda _answer: None
     ) -> None:
-        """`unclaimed` gets each answer whose asker was cancelled meanwhile."""
+        """`unclaimed` is called with each answer whose asker has been cancelled meanwhile."""
         self._send = send
         self._unclaimed = unclaimed
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
     async def ask(self, question: Callable[[int], Message]) -> Any:
-        """The answer. Raises `ConnectionResetError` when the link ends before."""
+        """Sends the question with a new number and returns the answer.
+
+        Raises `ConnectionResetError` if the link ends first.
+        """
         n = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[n] = answer
@@ -44,7 +47,7 @@ class Questions:
             answer.set_result(message)
 
     def lost(self) -> None:
-        """The link has ended."""
+        """The link has ended: every question fails with `ConnectionResetError`."""
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the other agent has ended"))

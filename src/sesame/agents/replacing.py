@@ -1,9 +1,9 @@
-"""Which agents are replaced when: what `agents.supervisor` decides after it was started anew, without any process."""
+"""Decides in which order `agents.supervisor` replaces its agents after a restart of its program. Touches no process."""
 
 import enum
 from collections.abc import Iterable
 
-# POLICY: where the process in an agent's place has failed to start so often, the others stay as they are.
+# POLICY: if an agent's replacement fails to start this often, the remaining agents are not replaced.
 FAILURES_MAX = 3
 
 
@@ -14,10 +14,10 @@ class Next(enum.Enum):
 
 
 class Replacing:
-    """Of agents that the supervisor's program before has started.
+    """Replaces the agents that the previous program of the supervisor started.
 
-    One at a time, while all others serve: followers first, then the writer, whose start is the end of it. All
-    `together` where old and new ones could not be of one Sesame (`succession.spoken`).
+    Agents are replaced one at a time while all others serve: followers first, the writer last. With `together` all are
+    stopped at once, because old and new agents would not understand each other (`succession.spoken`).
     """
 
     def __init__(self, numbers: Iterable[int], *, together: bool) -> None:
@@ -31,7 +31,10 @@ class Replacing:
         return not self._left and not self._under_way
 
     def step(self, *, all_ready: bool, failures: int) -> tuple[Next, list[int]]:
-        """What is to be done. `failures` is how often an agent has failed to start again, of all the most."""
+        """Returns the next step and the numbers of the agents to stop.
+
+        `failures` is how often in a row an agent has failed to start: the maximum of all agents.
+        """
         if self._left and failures >= FAILURES_MAX:
             self._left.clear()
             self._under_way.clear()
@@ -42,7 +45,7 @@ class Replacing:
         return (Next.STOP, stopped) if stopped else (Next.WAIT, [])
 
     def ended(self, number: int, *, comes_again: bool = True) -> None:
-        """The old process has ended, also by itself. Where none `comes_again` in its place, that was all."""
+        """An agent's old process has ended, possibly by itself. Without `comes_again`, nothing replaces it."""
         if number in self._left:
             self._left.remove(number)
             self._under_way.add(number)
@@ -50,5 +53,5 @@ class Replacing:
             self._under_way.discard(number)
 
     def replaced(self, number: int) -> None:
-        """Its next process is ready."""
+        """The agent's new process is ready."""
         self._under_way.discard(number)

@@ -1,7 +1,7 @@
-"""Asynchronous calls that the writer has handed over to a follower, which runs each as one of its own calls.
+"""Runs the asynchronous calls that the writer hands over to a follower, each like one of the follower's own calls.
 
-Used by `agents.follower`. A call belongs to the link that it came over: it ends with that, and nothing is told of it to
-another writer, which may have given the invocation to somebody else by then.
+Used by `agents.follower`. A call belongs to the link that it came over and is cancelled when that ends. Its result is
+never reported to a later writer, which may have started the invocation elsewhere by then.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sesame.model.invocation import Outcome, of_version
 from sesame.model.last_wait import LastWait
 from sesame.model.snapshot import Snapshot
 
-# After the patience of `close`, calls that are cut get so long to end their instances.
+# How long calls that `close` has cancelled get to end their instances.
 CUT_WITHIN_S = 5.0
 
 log = structlog.get_logger("sesame.agents")
@@ -46,11 +46,11 @@ class RunsEngine(Protocol):
 
 
 class Runs:
-    """Belongs to one event loop. `use` what was built, before the writer is there."""
+    """Must be used in one event loop. Before `use`, every call is declined."""
 
     def __init__(self, clocks: Clocks) -> None:
         self._running: dict[int, asyncio.Task[m.Ran]] = {}
-        # Of links before: they have been cancelled, and their instances end.
+        # Calls of previous links: they have been cancelled, and their instances are ending.
         self._ending: set[asyncio.Task[m.Ran]] = set()
         self._wait = LastWait(clocks, lambda: self._running or self._ending)
         self._link: Link | None = None
@@ -58,7 +58,7 @@ class Runs:
         self._own: OwnInstances | None = None
         self._load = HostLoad()
         self._cores = psutil.cpu_count() or 1
-        # Of what has ended, how many were of these calls.
+        # How many of these calls have returned an outcome.
         self._ended = 0
         self._told = (0, 0)
         self._is_new = True
@@ -68,11 +68,11 @@ class Runs:
         self._engine, self._own = engine, own
 
     def met(self, link: Link) -> None:
-        """There is a new link."""
+        """There is a new link to a writer."""
         self._link, self._is_new = link, True
 
     def lost(self) -> None:
-        """The link has ended. The next one counts from one again."""
+        """The link has ended: cancels its calls. Numbers over the next link start from 1 again."""
         self._link = None
         for task in self._running.values():
             task.cancel()
@@ -97,7 +97,7 @@ class Runs:
         if run.instance_id:
             own.credits.grant(run.key, run.instance_id, task)
         elif snapshot.limits.concurrency > 1:
-            # A place was kept for it.
+            # A place was reserved for the call.
             own.idle.came(run.key)
             own.idle.joins(snapshot, task)
         self._running[run.n] = task
@@ -108,10 +108,10 @@ class Runs:
             del self._running[n]
         self._ending.discard(task)
         try:
-            # One that is cancelled before its first step says nothing.
+            # A task cancelled before its first step has no result.
             link.send(_cut(n) if task.cancelled() else self._with_rest(task.result()))
         except Exception as error:
-            # The writer waits for an answer as long as this agent lives.
+            # Send an answer in any case: the writer waits for one as long as this agent lives.
             log.exception("what came of an asynchronous invocation cannot be told")
             link.send(
                 m.Ran(n, None, kind_of(error), "its agent cannot tell what came of it; its log says why", idle=False)
@@ -119,9 +119,9 @@ class Runs:
         self._wait.look()
 
     def tell(self) -> None:
-        """Has the writer know how busy it is here, where anything is.
+        """Reports this agent's load to the writer, unless it is idle and nothing has changed.
 
-        The first that is told over a new link says that nothing is left of what came over the one before.
+        The first report over a new link also confirms that no call of the previous link is left.
         """
         engine = self._engine
         if engine is None or self._link is None or self._ending:
@@ -133,7 +133,7 @@ class Runs:
             self._link.send(m.Loaded(self._load.sample(), self._cores, *told))
 
     async def close(self, patience_s: float) -> None:
-        """No further ones from here on; those that run have `patience_s` to end, and are cut then."""
+        """Declines further calls. Running ones have `patience_s` seconds to end and are then cancelled."""
         self._closed = True
         await self._wait.patiently(patience_s)
         for task in list(self._running.values()):
@@ -141,11 +141,11 @@ class Runs:
         await self._wait.at_most(CUT_WITHIN_S)
 
     def hurry(self) -> None:
-        """Ends the patience of `close`; also before it comes to that."""
+        """Ends the waiting of `close` at once, also if called before it."""
         self._wait.hurry()
 
     def _served(self, run: m.Run) -> Snapshot | None:
-        """None for what is not run here; nor is anything while this agent ends, which may take as long as its calls."""
+        """The call's snapshot if it is run here. None if not, and while this agent shuts down."""
         called = of_version(run.invocation.target, run.invocation.version)
         snapshot = None if self._closed or self._own is None else self._own.served.of(called)
         return snapshot if snapshot is not None and snapshot.key == run.key else None
@@ -165,14 +165,14 @@ class Runs:
             return _cut(run.n)
         except Exception as error:
             if not isinstance(error, SesameError):
-                # The writer is told no more than its text.
+                # The writer gets only the error's text, so log the traceback here.
                 log.exception("an asynchronous invocation was not run", request_id=run.invocation.request_id)
             return m.Ran(run.n, None, kind_of(error), str(error), idle=False)
         self._ended += 1
         return m.Ran(run.n, outcome, "", "", idle=False)
 
     def _with_rest(self, ran: m.Ran) -> m.Ran:
-        """With whether its instance is idle now: another call may have taken it since this one ended."""
+        """Adds whether the instance is idle now: another call may have taken it since this one ended."""
         assert self._engine is not None
         assert self._own is not None
         instance = None if ran.outcome is None else self._engine.pool.instance(ran.outcome.instance_id)
@@ -183,4 +183,4 @@ class Runs:
 
 
 def _cut(n: int) -> m.Ran:
-    return m.Ran(n, None, kind_of(asyncio.CancelledError()), "the agent that ran it has cut it off", idle=False)
+    return m.Ran(n, None, kind_of(asyncio.CancelledError()), "the agent that ran the call has cut it off", idle=False)

@@ -1,6 +1,6 @@
-"""Which functions followers serve: the one rule, for each follower and for the writer, which hands calls over to them.
+"""Decides which functions followers serve. Followers and the writer, which hands calls over to them, share this rule.
 
-Used by `agents.follower`, `agents.writer` and `agents.async_places`.
+Used by `agents.calls`, `agents.runs`, `agents.writers_calls` and `agents.async_places`.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,21 @@ KNOWN_MAX = 4096
 
 
 class Served:
-    """Remembers what each target is until the catalog changes."""
+    """Caches what each target resolves to, until the catalog changes."""
 
     def __init__(
         self, resolver: Snapshots, catalog: Catalog, *, recorded: bool, lacks: Callable[[Snapshot], bool] | None = None
     ) -> None:
-        """`recorded`: calls of every function are. `lacks` says of what this agent lacks the means to run."""
+        """`recorded` is whether calls of every function are recorded.
+
+        `lacks` returns whether this agent lacks the means to run a snapshot; None means that it can run all.
+        """
         self._resolver = resolver
         self._catalog = catalog
         self._recorded = recorded
         self._lacks = lacks
         self._known: dict[Target, Snapshot | None] = {}
-        # By service and function.
+        # By service name and function name.
         self._provisioned: dict[tuple[str, str], bool] = {}
         catalog.on_change(lambda _change: self._forget())
 
@@ -40,7 +43,10 @@ class Served:
         self._provisioned.clear()
 
     def of(self, target: Target) -> Snapshot | None:
-        """What a call of `target` runs, where followers serve it."""
+        """The snapshot that a call of `target` runs; None if followers do not serve it.
+
+        Always None for an alias with a canary, because the version must be drawn first (`drawn`).
+        """
         if target in self._known:
             return self._known[target]
         if len(self._known) >= KNOWN_MAX:
@@ -49,17 +55,17 @@ class Served:
         return found
 
     def serves_calls_of(self, target: Target) -> bool:
-        """Whether a synchronous call of it runs where it comes to, whichever version chance decides for."""
+        """Whether followers may serve a synchronous call of `target`, whichever version is drawn."""
         if self.of(target) is not None:
             return True
         split = self._split(target)
         return bool(split) and all(map(self.serves, split))
 
     def drawn(self, target: Target, exchange: Exchange) -> Target:
-        """What a synchronous call of it calls: of an alias with a canary one version, for which chance decides once.
+        """The target that a synchronous call runs: for an alias with a canary, with the version that is drawn for it.
 
-        That stays with the request where it moves: decided anew by each agent, versions that start where they are
-        called would have a larger share than is theirs.
+        The version is drawn once and stays with the connection if the request moves. If each agent drew again, versions
+        that are served where a call arrives would get more than their share.
         """
         connection = connection_of(exchange)
         version = self.version_drawn(target, "" if connection is None else connection.drawn)
@@ -68,17 +74,20 @@ class Served:
         return of_version(target, version)
 
     def version_drawn(self, target: Target, before: str = "") -> str:
-        """The version that chance decides for, or has decided for `before`; "" where there is nothing to decide."""
+        """The version id drawn for a call: `before` if that is still one of the alias's versions, else a new draw.
+
+        "" if no version needs to be drawn.
+        """
         if self.of(target) is not None or not (split := self._split(target)):
             return ""
         if any(each.affinity is not None for each in split):
-            # For those its session decides.
+            # With session affinity, the session decides about the version.
             return ""
         known = any(each.version_id == before for each in split)
         return before if known else self._resolver.resolve(target).version_id
 
     def _split(self, target: Target) -> list[Snapshot]:
-        """The versions of an alias with a canary, none for anything else."""
+        """The snapshots of both versions of an alias with a canary; empty for any other target."""
         try:
             snapshots = [snapshot for snapshot, _share in self._resolver.shares(target)]
         except CallerError:
@@ -86,24 +95,28 @@ class Served:
         return snapshots if len(snapshots) > 1 else []
 
     def changed(self, target: Target) -> Snapshot:
-        """What a call of it is to run that came when it was served here, and that `of` does not know any more.
+        """What a call runs if `target` was served here when the call arrived, but `of` returns None now.
 
-        A version of an alias that has a canary since. Raises as `Snapshots.resolve` for what is no more.
+        The alias may have got a canary since then, so a version is drawn. Raises as `Snapshots.resolve` if the target
+        no longer exists, and `Unavailable` if only the writer serves it now.
         """
         snapshot = self._resolver.resolve(target)
         if self.serves_calls_of(target):
             return snapshot
-        raise Unavailable("the function is one of the writer's since the call came: call it again")
+        raise Unavailable("the function changed, and only the writer serves it now: call it again")
 
     def serves(self, snapshot: Snapshot) -> bool:
-        """POLICY: beside those that `followers_serve` excludes, calls that are recorded are the writer's."""
+        """Whether this agent, as a follower, serves the snapshot.
+
+        POLICY: besides what `followers_serve` excludes, only the writer serves functions whose calls are recorded.
+        """
         if self._recorded or not followers_serve(snapshot) or (self._lacks is not None and self._lacks(snapshot)):
             return False
         catalog, service, function = self._catalog, snapshot.service, snapshot.function
         return catalog.get(records.RECORDING_CONFIG, service, function) is None
 
     def may_be_provisioned(self, snapshot: Snapshot) -> bool:
-        """Whether the writer may have instances of it that were started ahead of calls, which take these first."""
+        """Whether the writer may have provisioned instances of the function; calls use those before any others."""
         named = snapshot.service, snapshot.function
         if named not in self._provisioned:
             self._provisioned[named] = self._has_provisioned(*named)
@@ -118,7 +131,7 @@ class Served:
         try:
             shares = self._resolver.shares(target)
         except CallerError:
-            # The writer confirms it, and says so.
+            # Not served here, so the call moves to the writer, which answers with the error.
             return None
         snapshot = shares[0][0]
         return snapshot if len(shares) == 1 and self.serves(snapshot) else None

@@ -1,6 +1,6 @@
-"""What the writer has in the place of an instance that runs on a follower: it counts, is listed, and can be ended.
+"""Stand-ins: the writer's representation of instances on followers, which it counts, lists and can end.
 
-Made by `agents.writer` for each credit; its capacity is what the credit is.
+Created for each credit by `agents.writer` and `agents.writers_calls`; a credit is the capacity that its stand-in holds.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from sesame.sandbox.interface import Call, Death, KillReason, Reply, SandboxDied
 
 
 async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
-    """Capacity for an instance that another agent starts, on its machine, if need be in place of idle ones.
+    """Reserves capacity on `machine` for an instance that another agent will start, evicting idle ones if necessary.
 
-    Raises `Exhausted` as a call would.
+    Raises `Exhausted` without capacity, as for a call.
     """
     while True:
         leaving = await pool.capacity.granted(snapshot, machine=machine)
@@ -39,9 +39,9 @@ async def set_aside(pool: Pool, snapshot: Snapshot, machine: int) -> Instance:
 
 
 def with_room(pool: Pool, machines: Mapping[int, int], snapshot: Snapshot) -> int:
-    """Of these agents, each on its machine, one that may start one more instance; 0 for none.
+    """The number of an agent whose machine has capacity for one more instance; 0 if there is none.
 
-    POLICY: the one on the machine that has the most memory left.
+    `machines` maps agents to machines. POLICY: chooses the machine with the most memory left.
     """
     capacity = pool.capacity
     roomy = [
@@ -53,28 +53,28 @@ def with_room(pool: Pool, machines: Mapping[int, int], snapshot: Snapshot) -> in
 
 
 def bare(snapshot: Snapshot) -> Snapshot:
-    """Without hooks, which are run where the instance is."""
+    """A copy of the snapshot without hooks: the agent that has the instance runs them."""
     launch = msgspec.structs.replace(snapshot.launch, pre_freeze=None, pre_stop=None)
     return msgspec.structs.replace(snapshot, launch=launch)
 
 
 def bare_of(snapshot: Snapshot, held: Held) -> Snapshot:
-    """As `bare`, of what the instance was started with: the function may have changed since."""
+    """Like `bare`, with the key and sizes that the instance was started with: the function may have changed since."""
     limits = msgspec.structs.replace(snapshot.limits, memory_mb=held.memory_mb, disk_mb=held.disk_mb)
     return msgspec.structs.replace(bare(snapshot), key=held.key, limits=limits)
 
 
 class ElsewhereSandbox:
-    """A `sandbox.interface.Sandbox` that is on another agent."""
+    """The `sandbox.interface.Sandbox` of a stand-in; the real sandbox is at another agent."""
 
     death: SandboxDied | None = None
 
     def __init__(self, instance_id: str, end: Callable[[bool], None]) -> None:
-        """`end` has it ended; with True, the call that runs on it too."""
+        """`end` asks the agent to end the instance; with True it does not wait for running calls."""
         self.instance_id = instance_id
         self._end = end
         self._gone = asyncio.Event()
-        # What it was asked last to do, None for nothing.
+        # What `end` was last called with; None if it was not called.
         self._asked: bool | None = None
 
     @property
@@ -85,19 +85,19 @@ class ElsewhereSandbox:
         raise SandboxDied(Death.EXIT, "the instance is on another agent, which alone can call it")
 
     async def kill(self, reason: KillReason) -> None:
-        """Its call ends first, unless that is what is to be ended."""
+        """Returns when the agent has ended the instance; with ABORTED its calls are ended too."""
         if not self._gone.is_set():
             self._asked = bool(self._asked) or reason is KillReason.ABORTED
             self._end(self._asked)
             await self._gone.wait()
 
     def ask_again(self) -> None:
-        """Of an agent that may not have heard it, what it was asked to do."""
+        """Repeats the request to end, if any, over a new link: the agent may not have received it."""
         if self._asked is not None:
             self._end(self._asked)
 
     def gone(self) -> None:
-        """Nothing of it is left."""
+        """Nothing is left of the instance."""
         self._gone.set()
 
     async def exec(self, command: Command) -> Execution:
@@ -110,10 +110,10 @@ class ElsewhereSandbox:
         return None
 
     def freeze(self) -> None:
-        """The agent that has it does so."""
+        """Does nothing: the agent that has the instance freezes it."""
 
     def thaw(self) -> None:
-        """The agent that has it does so."""
+        """Does nothing: the agent that has the instance thaws it."""
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """Nobody asks for it: what the instance is made of is leased by the agent that has it."""
+        """Never called: the agent that has the instance holds its leases and releases them."""

@@ -1,6 +1,6 @@
-"""What a supervisor that starts anew in its process keeps: the agents that live, and the sockets.
+"""What a supervisor keeps when it replaces its own program in place (`exec`): the living agents and the sockets.
 
-Made by `agents.supervisor` before the `exec`, carried by `cli.restarting`, and given to the next one.
+Created by `agents.supervisor`, passed on by `cli.restarting` to the supervisor of the new program.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from sesame.model.kinds import KINDS
 
 
 class KeptAgent(msgspec.Struct, frozen=True):
-    """`link` is a descriptor, and `unread` what has come on it."""
+    """`link` is a descriptor, -1 for none; `unread` are bytes received on it that are no complete message yet."""
 
     number: int
     pid: int
@@ -25,7 +25,7 @@ class KeptAgent(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """`speaks` is what `spoken` gave the supervisor that started these agents. `handed` has the sockets."""
+    """`speaks` is the value of `spoken` in the program that started these agents. `handed` has the sockets."""
 
     speaks: str
     agents: tuple[KeptAgent, ...]
@@ -37,28 +37,28 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Trial(Protocol):
-    """The program as it is installed by now, which is tried in a process of its own."""
+    """Tests in a separate process whether the program, as it is installed now, can start."""
 
     def problem(self) -> str | None:
-        """Why it cannot start, with the next step; "" where it can, None while that is not known."""
+        """Why it cannot start, with the next step to take; "" if it can start, None while the result is pending."""
 
     def close(self) -> None:
         """Ends the process."""
 
 
 class Anew(Protocol):
-    """How the supervisor's program starts again."""
+    """Starts the supervisor's program again in the same process."""
 
     def attempt(self) -> Trial: ...
 
     def begin(self, kept: Kept) -> NoReturn:
-        """Raises `OSError` where it cannot."""
+        """Replaces this program. Raises `OSError` if the new one cannot be executed."""
 
 
 def spoken(agents: int, *others: Any) -> str:
-    """What agents must have in common to be of one Sesame: their messages, the catalog's records, how many they are.
+    """A digest of what agents must have in common to work together: their number, messages and catalog records.
 
-    `others` are what they say beside it.
+    `others` are the types of further messages. SHA-256, in hexadecimal.
     """
     kinds = [Message, *KINDS.values(), *others]
     schema = msgspec.json.schema_components(kinds, schema_hook=lambda kind: {"title": str(kind)})

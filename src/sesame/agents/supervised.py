@@ -1,6 +1,6 @@
-"""One agent as its supervisor has it: its process, if there is one, and the link to it.
+"""One agent from its supervisor's view: its process, if there is one, and the link to it.
 
-Made by `agents.supervisor`, which has neither threads nor an event loop: nothing here waits.
+Created by `agents.supervisor`, which has neither threads nor an event loop: nothing here blocks.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from sesame.agents.link import FDS_READ, Garbled, framed, unframed, with_own
 from sesame.agents.silence import Silence
 from sesame.agents.succession import KeptAgent
 
-# POLICY: an agent that is ready is asked so often whether it is there. One that has not answered when it would be asked
-# for the eleventh time is killed: its event loop has stood still for ten seconds, and every caller of it waits.
+# POLICY: an agent that is ready is checked once per LOOKS_EVERY_S. One that leaves more than LOOKS_MAX checks in a row
+# unanswered is killed: its event loop has been blocked for ten seconds, and all its callers wait.
 LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 10
-# Agents that are apart are looked after so often: until when each may be alive.
+# With agents that are apart, how often the times until which each may live are checked.
 APART_LOOKS_EVERY_S = 0.1
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 # What `sesame restart` sends (`cli.restarting`).
 ASKED_BY = signal.SIGUSR2
 _READ_BYTES = 64 * 1024
-# What agents say to their supervisor.
+# The messages that agents send to their supervisor.
 _HEARD = (m.Ready, m.Here, m.Hangs, m.Connections)
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -40,22 +40,22 @@ class Supervised:
         self.number = number
         self.pid = 0
         self.link: socket.socket | None = None
-        # Whether it has been introduced to a writer, and so may hold instances.
+        # Whether the agent has been introduced to a writer and so may hold instances.
         self.held = False
         self.ready = False
-        # Whether it was told to end because another process comes in its place.
+        # Whether it was told to end because another process replaces it.
         self.rests = False
         self.failures = 0
         self.silence = Silence()
         self.due_at: float | None = 0.0
-        # Why nothing that it says can be read any more, "" while it can.
+        # Why its messages can no longer be decoded; "" while they can.
         self.garbled = ""
         self._unread = bytearray()
         self._fds: deque[int] = deque()
 
     @classmethod
     def of(cls, kept: KeptAgent) -> "Supervised":
-        """One that the program before has started."""
+        """An agent that the previous program of this supervisor started."""
         made = cls(kept.number)
         made.pid, made.held, made.ready = kept.pid, kept.held, kept.ready
         made._unread += kept.unread
@@ -78,7 +78,7 @@ class Supervised:
         self._unread.clear()
 
     def ended(self) -> bool:
-        """Whether it had been ready."""
+        """Its process has ended. Returns whether it had been ready."""
         was_ready, self.pid, self.ready, self.held = self.ready, 0, False, False
         self.disconnect()
         return was_ready
@@ -91,7 +91,7 @@ class Supervised:
             os.close(self._fds.popleft())
 
     def send(self, message: m.Message, *fds: int) -> bool:
-        """False where it takes none: it has ended, which is heard of in a moment, or hangs."""
+        """Returns False if the message could not be sent: the agent has ended, or hangs and its buffer is full."""
         if self.link is None:
             return False
         with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ class Supervised:
         return False
 
     def hear(self) -> list[tuple[m.Message, list[int]]] | None:
-        """What it has said, with descriptors that are the caller's; None where that was the end."""
+        """The messages received, each with descriptors that the caller must close; None once the link has ended."""
         if self.link is None:
             return None
         try:
@@ -128,7 +128,7 @@ class Supervised:
             os.kill(self.pid, signal.SIGKILL)
 
     def look(self) -> bool:
-        """Asks whether it is there. False where that was asked in vain too often."""
+        """Checks whether the agent is alive. Returns False if too many checks in a row were not answered."""
         if not self.ready or self.link is None:
             return True
         if not self.silence.times:
@@ -138,13 +138,16 @@ class Supervised:
 
 
 def sleeps_s(now: float, due: Iterable[float | None], looks_at: float | None) -> float:
-    """How long a supervisor may sleep that starts agents when they are due, and looks at them then; None: all apart."""
+    """Seconds until the supervisor must act: `due` are times to start agents, `looks_at` is that of the next check.
+
+    `looks_at` is None if the agents are apart.
+    """
     looks_at = now + APART_LOOKS_EVERY_S if looks_at is None else looks_at
     return max(min([looks_at, *(each for each in due if each is not None)]) - now, 0.0)
 
 
 def live(number: int, let_go: Callable[[], None], run: Callable[[], int]) -> NoReturn:
-    """The life of an agent, in its process, which was forked from the supervisor's, and ends here."""
+    """Runs an agent in the process that was just forked from the supervisor. Never returns: ends the process."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -152,7 +155,7 @@ def live(number: int, let_go: Callable[[], None], run: Callable[[], int]) -> NoR
         be_named(f"sesame-agent-{number}")
         for each in (*STOPPED_BY, signal.SIGCHLD, ASKED_BY):
             signal.signal(each, signal.SIG_DFL)
-        # So that Ctrl-C comes to the supervisor alone.
+        # In a process group of its own, so that Ctrl-C reaches only the supervisor.
         os.setpgid(0, 0)
         let_go()
         nowhere = os.open(os.devnull, os.O_RDONLY)
@@ -166,13 +169,13 @@ def live(number: int, let_go: Callable[[], None], run: Callable[[], int]) -> NoR
 
 
 def end_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends; elsewhere, the end of its link tells it."""
+    """On Linux, has the kernel kill this process when its parent ends. Elsewhere the end of the link does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def be_named(name: str) -> None:
-    """As operators see it in `ps` and `top`, where the kernel keeps a name for each thread."""
+    """On Linux, sets the name that `ps` and `top` show for this thread."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 

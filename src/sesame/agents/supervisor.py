@@ -1,9 +1,9 @@
-"""Starts the agents of one machine, introduces them to each other, starts again what dies or hangs, ends them together.
+"""Supervises the agents of one machine: starts and introduces them, restarts those that die or hang, stops them.
 
-Run by `sesame start --agents N`. Has the listening sockets, so that a connection waits while an agent is started again;
-serves nothing itself. Agents are forked from it, with all that they need imported, so that one is back in half a
-second; so it has neither threads nor an event loop. At `sesame restart` its program starts anew in its process, and
-then has the agents replaced.
+Run by `sesame start --agents N`. It keeps the listening sockets, so that connections wait while an agent restarts, but
+serves nothing itself. It forks agents with everything they need already imported, so that one is back in half a
+second; forking is why it has neither threads nor an event loop. On `sesame restart` it replaces its own program in
+place, and then its agents.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 
-# POLICY: an agent that ends is started again at once; one that was not ready yet, after 0.5 s, 1 s, … up to 30 s.
+# POLICY: an agent that ends is restarted at once; one that ended before it was ready, after 0.5 s, 1 s, … up to 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """`run` is an agent's whole life, in its own process, and gives its exit code.
+    """What to supervise. `run` is the whole life of an agent, in its own process; it returns the exit code.
 
-    `listening` by the names that `_endpoints` has for the addresses, that of Function Compute first. `waiting` are
-    descriptors of connections from before, by the same names. `anew` is None where the program cannot start anew. What
-    the program before has `kept` is None where there was none. Agents that are `apart` find each other by themselves,
-    and each has all that listens.
+    `listening` has sockets by the names that `_endpoints` uses, Function Compute's first; `waiting` has descriptors of
+    connections from the previous program, by the same names. `anew` is None if the program cannot replace itself.
+    `kept` is what the previous program kept; None if there was none. Agents that are `apart` are the nodes of a
+    cluster: they find each other by themselves, and each gets all listening sockets.
     """
 
     agents: int
@@ -53,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Supervisor:
-    """`run` once: it returns when every agent has ended."""
+    """Call `run` once; it returns when every agent has ended."""
 
     def __init__(self, wanted: Wanted, note: Callable[[str], None]) -> None:
         self._wanted = wanted
@@ -61,19 +61,19 @@ class Supervisor:
         kept = () if wanted.kept is None else wanted.kept.agents
         there = {each.number: Supervised.of(each) for each in kept}
         self._agents = [there.get(number) or Supervised(number) for number in range(1, wanted.agents + 1)]
-        # More than are wanted now.
+        # Agents of the previous program beyond the number that is wanted now.
         self._agents += [each for each in there.values() if each.pid and each.number > wanted.agents]
         self._writer = self._agents[WRITER - 1]
         self._waiting = Waiting(wanted.waiting)
         self._stops = self._asked = False
         self._began = self._told_ready = wanted.kept is not None
         self._trial: Trial | None = None
-        # Whether all agents end, so that the program starts anew with none of them.
+        # Whether all agents are being stopped before the program replaces itself.
         self._leaves = False
         self._replacing = self._of_before()
         self._looks_at = 0.0
         self._code = 0
-        # One that is stopped does not end by itself.
+        # Needed because a stopped process (SIGSTOP) cannot end itself in time.
         self._lives = LivesUntil(wanted.agents)
         self._selector = selectors.DefaultSelector()
         self._wakes, self._woken = os.pipe()
@@ -89,7 +89,7 @@ class Supervisor:
         return replacing
 
     def run(self) -> int:
-        """The exit code. SIGTERM and SIGINT end all agents in peace; a second one ends them at once."""
+        """Returns the exit code. SIGTERM or SIGINT stops all agents gracefully; a second signal kills them."""
         for fd in (self._wakes, self._woken):
             os.set_blocking(fd, False)
         self._selector.register(self._wakes, selectors.EVENT_READ)
@@ -102,9 +102,9 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         if self._wanted.anew is not None:
             signal.signal(ASKED_BY, self._on_restart)
-        # Those that came while the program started anew.
+        # Delivers signals that arrived while the program was being replaced.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
-        # What is there is shared with the agents, and never searched for garbage.
+        # Existing objects are shared with the agents; exclude them from garbage collection so that pages stay shared.
         gc.collect()
         gc.freeze()
         while True:
@@ -133,7 +133,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stops = True
-        # Agents have closed theirs in a moment; then nobody can connect.
+        # The agents close their copies next; then nobody can connect any more.
         for each in self._wanted.listening.values():
             each.close()
         self._waiting.close()
@@ -157,7 +157,7 @@ class Supervisor:
                 self._hear(key.data)
 
     def _hear(self, agent: Supervised) -> None:
-        """The end of its link says that it ends."""
+        """Handles what the agent has sent. The end of its link means that it is ending."""
         heard = agent.hear()
         if heard is None:
             self._unlink(agent)
@@ -174,7 +174,7 @@ class Supervisor:
                     self._left(message.name, fds)
         if agent.garbled:
             self._unlink(agent)
-            self._kill(agent, f"sent what is no message: {agent.garbled}")
+            self._kill(agent, f"sent an invalid message ({agent.garbled})")
 
     def _kill_overdue(self) -> None:
         for agent in self._agents[: self._wanted.agents]:
@@ -220,7 +220,7 @@ class Supervisor:
                 self._ended(agent, os.waitstatus_to_exitcode(status))
 
     def _ended(self, agent: Supervised, code: int) -> None:
-        # What it has said last, such as the connections that it leaves.
+        # Read its last messages, for example the connections that it leaves.
         while agent.link is not None and readable(agent.link):
             self._hear(agent)
         self._unlink(agent)
@@ -232,7 +232,7 @@ class Supervisor:
         if self._stops or self._leaves:
             return
         if agent is self._writer and not self._began:
-            # It has said itself why it cannot start.
+            # The writer has printed why it cannot start.
             self._code = code if code > 0 else 1
             self._stop()
             return
@@ -249,7 +249,7 @@ class Supervisor:
             self._note(f"Agent {agent.number} has ended ({how(code)}): it is started again.")
 
     def _due_together(self) -> None:
-        """New agents start once none is left of the old ones, which could not speak to them."""
+        """Starts new agents only once all old ones have ended, because they do not understand each other."""
         old = any(agent.pid and agent.rests for agent in self._agents)
         for agent in self._agents:
             if not agent.pid:
@@ -286,7 +286,7 @@ class Supervisor:
         self._introduce(agent)
 
     def _let_go(self) -> None:
-        """In an agent's process, of what is the supervisor's."""
+        """In an agent's process, closes what belongs to the supervisor."""
         self._selector.close()
         close((self._wakes, self._woken))
         self._waiting.close()
@@ -296,7 +296,7 @@ class Supervisor:
             each.close()
 
     def _introduce(self, agent: Supervised) -> None:
-        """A new agent to the writer, or the new writer to all."""
+        """Connects a new follower with the writer, or a new writer with all followers."""
         if self._writer.link is None or self._wanted.apart:
             return
         followers = [each for each in self._agents if each is not self._writer and each.link is not None]
@@ -307,7 +307,7 @@ class Supervisor:
                 follower.send(m.Peer(WRITER), to_writer.fileno())
             follower.held = True
 
-    # Connections that an agent leaves when it ends for another one.
+    # Connections that an agent leaves when it is replaced.
 
     def _left(self, name: str, fds: list[int]) -> None:
         names = list(self._wanted.listening)[: 1 if self._wanted.apart else None]
@@ -318,16 +318,16 @@ class Supervisor:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """Followers have the first endpoint alone. Of agents that are apart, the candidate answers nobody yet."""
+        """Passes on left connections. Followers have only the first endpoint; apart, the candidate serves nobody."""
         there, apart = [each for each in self._agents if each.ready and not each.rests], self._wanted.apart
         for number, name in enumerate(self._wanted.listening):
             takers = [each for each in there if (each is self._writer) != apart or not (number or apart)]
             self._waiting.pass_on(name, takers)
 
-    # Starting anew.
+    # Replacing the supervisor's own program.
 
     def _try_and_begin_anew(self) -> None:
-        """A step of it, where it was asked for."""
+        """Takes the next step of a requested restart, if there is one."""
         anew = self._wanted.anew
         if self._stops or anew is None:
             return
@@ -351,7 +351,7 @@ class Supervisor:
         self._begin(anew, tuple(each.kept() for each in self._agents))
 
     def _leave(self) -> None:
-        """Has all agents end; whoever connects meanwhile waits in the kernel."""
+        """Stops all agents. Clients that connect meanwhile wait in the kernel's queue."""
         self._note("Restarting: new calls wait; running ones get their time to end …")
         self._leaves = True
         for agent in self._agents:
@@ -374,21 +374,21 @@ class Supervisor:
             signal.set_wakeup_fd(self._woken)
             signal.signal(ASKED_BY, self._on_restart)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
-            self._refuse(f"{sys.executable} cannot be started: {error.strerror}; mend the installation, and try again")
+            self._refuse(f"{sys.executable} cannot be started: {error.strerror}; repair the installation and try again")
 
     def _refuse(self, why: str) -> None:
         self._note(f"Not restarted: {why}")
         (self._agents[-1] if self._wanted.apart else self._writer).send(m.RestartRefused(why))
 
     def _replace(self) -> None:
-        """A step of it, where the program has started anew."""
+        """Takes the next step of replacing the agents of the previous program, if there is one."""
         if self._stops or self._replacing is None:
             return
         failures = max(each.failures for each in self._agents)
         done, numbers = self._replacing.step(all_ready=all(each.ready for each in self._agents), failures=failures)
         if done is Next.GIVE_UP:
             self._replacing = None
-            self._refuse("an agent does not start again, and those before it stay as they are; its log says why")
+            self._refuse("an agent does not start again, so the remaining ones are not replaced; its log says why")
             return
         for agent in [each for each in self._agents if each.number in numbers]:
             agent.rests = True

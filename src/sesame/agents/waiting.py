@@ -1,6 +1,6 @@
-"""Connections that wait for a request, and that the agent which had them has left: they go to others.
+"""Idle connections that an ending agent has left, to be passed on to other agents.
 
-Used by `agents.supervisor`. They wait here, in the kernel, while no agent takes them.
+Used by `agents.supervisor`. While no agent can take them they stay open here, and the kernel queues what clients send.
 """
 
 import os
@@ -13,7 +13,7 @@ from sesame.agents.supervised import Supervised
 
 class Waiting:
     def __init__(self, fds: Mapping[str, Sequence[int]]) -> None:
-        """Descriptors by the name of their endpoint."""
+        """`fds` are descriptors by the name of their endpoint."""
         self._fds = {name: list(those) for name, those in fds.items()}
 
     def of(self, name: str) -> tuple[int, ...]:
@@ -23,7 +23,7 @@ class Waiting:
         self._fds.setdefault(name, []).extend(fds)
 
     def pass_on(self, name: str, takers: Sequence[Supervised]) -> None:
-        """As many to each of these."""
+        """Distributes the endpoint's connections evenly over `takers`. Those that cannot be sent stay here."""
         fds = self._fds.get(name, [])
         for number, taker in enumerate(takers):
             part = fds[: -(-len(fds) // (len(takers) - number))]

@@ -1,7 +1,7 @@
-"""The writer's side of agents: grants credits, sends the catalog, takes in what followers do not serve.
+"""The writer's side of agents: grants credits, sends the catalog, and serves the requests that followers do not serve.
 
-Agent 1 is what a Sesame of one agent is, and alone has the data directory. Built by `_agents`; belongs to its event
-loop.
+The writer is agent 1. It does everything that a single Sesame process does, and is the only agent that opens the data
+directory. Built by `_agents`; must be used from its event loop only.
 """
 
 import asyncio
@@ -26,26 +26,34 @@ from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Timer
 from sesame.store.catalog import Change
 
-# POLICY: followers are asked so often whether they are there. One that has not answered when it would be asked for the
-# sixth time is killed: a change of the catalog waits for it, and so do instances that it is to end.
+# POLICY: each follower is checked once per LOOKS_EVERY_S. One that leaves LOOKS_MAX checks in a row unanswered is
+# killed at the next, because catalog changes wait for it, and so does whatever needs an instance that it shall end.
 LOOKS_EVERY_S = 1.0
 LOOKS_MAX = 5
-# Requests wait so long for the next writer once the calls of this one have had their time to end.
+# How long requests wait for the next writer, in addition to the time that running calls get to end (`drain_s`).
 NEXT_WITHIN_S = 60.0
 
 log = structlog.get_logger("sesame.agents")
 
 
 class Writer:
-    """`meet` each follower; `open` before anything else runs, and `offer` once the endpoints are there."""
+    """Call `meet` for each follower, `open` before anything else runs, and `offer` once the endpoints accept requests.
+
+    A `stand_in` counts in the writer's pool for every instance that a follower has or may start, so the writer's caps
+    apply to all agents together.
+    """
 
     def __init__(self, needs: WriterNeeds, hangs: Callable[[int], None], held: Iterable[int] = ()) -> None:
-        """`hangs` has a follower killed. `held` are from the time of a writer before, and may hold instances."""
+        """`hangs` kills the follower with the given number.
+
+        `held` are the numbers of followers that were introduced to a previous writer and so may hold instances.
+        """
         self.is_web: Callable[[Request], bool] = lambda _request: False
-        # Where no descriptors go to followers, and where each of them is reached.
+        # Only in a cluster, where descriptors cannot be sent to followers: moves a connection to another node, and the
+        # address of each follower.
         self.carry: Carry | None = None
         self.addresses: Mapping[int, str] = {}
-        # On which of several machines each is, as `engine.capacity` counts them; all on this one where it has none.
+        # Each follower's machine, numbered as in `engine.capacity`. Empty if all agents are on this machine.
         self.machines: Mapping[int, int] = {}
         # All endpoints, by the settings of their ports.
         self.servers: dict[str, HttpServer] = {}
@@ -53,37 +61,37 @@ class Writer:
         self._timer: Timer | None = None
         self.needs = needs
         self.feed = CatalogFeed(needs.catalog)
-        # How many instances of each snapshot followers have, or may start.
+        # By snapshot key: how many instances the followers have or hold a credit to start.
         self.held: Counter[str] = Counter()
-        # Those that any agent has seen.
+        # The nonces that any agent has seen.
         self.nonces = UsedNonces(needs.clocks.wall)
         self.followers: dict[int, Followed] = {}
         self._awaited = set(held)
         self._changed = asyncio.Event()
-        # What takes in connections that come from other agents.
+        # Adopts connections that other agents pass on.
         self.server: HttpServer | None = None
         self._offers = self._rests = False
         self._idle_there = IdleOfAll(self.followers)
         self.calls = WritersCalls(self, self._idle_there)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared: asyncio.Future[None] | None = None
-        # Requests that have come before the endpoints are there.
+        # Connections that followers passed on before the endpoints were ready.
         self._early: list[tuple[socket.socket, Arrived]] = []
         needs.pool.capacity.give_up = self._idle_there.give_up
         needs.catalog.on_change(self._tell)
         needs.catalog.confirm = self._confirmed
 
     async def open(self) -> None:
-        """On return nothing is held by followers that is not counted here, and their catalogs show all changes."""
+        """On return every instance that a follower holds is counted here, and their catalogs show all changes."""
         self.watch()
         await self.gather()
         await self._confirmed(self.needs.catalog.revision)
 
     def watch(self) -> None:
-        """Has followers that hang killed, from here until `close`."""
+        """Checks the followers every LOOKS_EVERY_S until `close`, and kills those that hang."""
         self._timer = self.needs.clocks.call_later(LOOKS_EVERY_S, self.watch)
         for each in list(self.followers.values()):
-            # One that was started anew serves nothing before it has the catalog, and nothing waits for it.
+            # Skip a newly started follower without the catalog: it serves nothing, and nothing waits for it.
             if not each.link.open or (not each.follows and each.agent not in self._awaited):
                 continue
             hangs = each.silence.times >= LOOKS_MAX
@@ -94,7 +102,10 @@ class Writer:
             each.look()
 
     def meet(self, agent: int, connected: socket.socket | EarlyLink, *, held: bool) -> None:
-        """A follower is there, by the supervisor's word. One that `held` instances must say which (`gather`)."""
+        """Takes the connection to a follower that the supervisor introduces.
+
+        With `held`, the follower was introduced before and may hold instances; `gather` waits until it lists them.
+        """
         former = self.followers.get(agent)
         if former is not None and self.needs.lives is not None:
             former.relink(connected)
@@ -102,31 +113,34 @@ class Writer:
         if former is not None:
             former.link.close()
         if not held:
-            # Started anew since.
+            # Its process is new since the previous writer, so it holds nothing.
             self.released(agent)
         self.followers[agent] = Followed(self, agent, connected)
 
     def released(self, agent: int) -> None:
-        """Nothing is left of what it held in the time of a writer before."""
+        """Stops waiting for the instances that a follower held under a previous writer: they are counted, or gone."""
         self._awaited.discard(agent)
         self._changed.set()
 
     async def gather(self) -> None:
-        """Returns when every follower that may hold instances has said which, or has ended."""
+        """Returns when every follower that may hold instances has listed them or has ended."""
         while self._awaited:
             self._changed.clear()
             await self._changed.wait()
 
     def serves(self, server: HttpServer) -> None:
-        """What takes in connections that come from other agents."""
+        """Sets the server that adopts connections passed on by other agents."""
         self.server = server
 
     def keeps(self, request: Request) -> bool:
-        """Whether a websocket is served here whatever runs elsewhere: not one of an HTTP function (`is_web`)."""
+        """Whether a websocket request is always served here.
+
+        False if it names an instance of a follower or is for an HTTP function (`is_web`), which may run elsewhere.
+        """
         return self.calls.holder(request) == 0 and not self.is_web(request)
 
     async def offer(self) -> None:
-        """The endpoints are there: functions of followers reach them from here on."""
+        """The endpoints accept requests now: adopts early connections, and lets followers' functions reach them."""
         self._offers = True
         for connected, arrived in self._early:
             self.adopt(connected, arrived)
@@ -136,10 +150,12 @@ class Writer:
                 await self._offer_to(each)
 
     def rest(self) -> None:
-        """Another writer comes in its place: requests of followers wait for that one. Theirs is still counted here.
+        """Prepares the followers for the writer's replacement: their requests wait for the next writer from now on.
 
-        POLICY: each follower can start an instance of every function that has one anywhere, as far as nothing has to go
-        for it: so calls are served while there is no writer.
+        What followers report is still counted here.
+
+        POLICY: each follower gets a credit for every function that has an instance anywhere, as long as no other
+        instance must be evicted for it, so that followers can serve calls while there is no writer.
         """
         self._rests = True
         self._prepared = asyncio.ensure_future(self._prepare())
@@ -155,7 +171,7 @@ class Writer:
                     each.hold(instance)
                     each.link.send(m.Spare(key, instance.instance_id))
             self._tell_rest(each)
-        # Until none of their requests is under way.
+        # Messages arrive in order: once each follower has answered, no request that it passed on is in transit.
         await self._idle_there.hear()
 
     def _tell_rest(self, followed: Followed) -> None:
@@ -208,7 +224,7 @@ class Writer:
                 each.tell(sent)
 
     async def _confirmed(self, revision: int) -> None:
-        """Returns when no follower answers any more as before the change. One that hangs is killed (`watch`)."""
+        """Returns when no follower serves calls by an older catalog. One that hangs is killed by `watch`."""
         for each in list(self.followers.values()):
             if each.serves:
                 await each.shows(revision)
@@ -216,15 +232,18 @@ class Writer:
     # Where calls and connections go.
 
     def machine_of(self, agent: int) -> int:
-        """As `engine.capacity` counts them: 0, this one, where there are no others."""
+        """The agent's machine, numbered as in `engine.capacity`; 0 is this machine."""
         return self.machines.get(agent, 0)
 
     def calls_elsewhere(self) -> int:
-        """Those in flight on followers, as they told last."""
+        """How many calls are in flight on followers, by their last reports."""
         return sum(each.calls for each in self.followers.values())
 
     def pass_on(self, request: m.Request, fd: int, sender: Followed) -> None:
-        """To the agent that it is for; to the writer where that one has gone; back where the writer takes none."""
+        """Sends a follower's request to the agent it is for, or serves it here if that agent has gone.
+
+        While this writer is being replaced, the second case returns the request to its sender instead.
+        """
         to = self.followers.get(request.to)
         if self._rests and (to is None or to.leaving):
             sender.link.send(request, [fd])
@@ -239,13 +258,13 @@ class Writer:
         self.adopt(socket.socket(fileno=fd), request.arrived)
 
     async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
-        """As `WritersCalls.place`."""
+        """See `WritersCalls.place`."""
         return await self.calls.place(asker, asked)
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
-        """Goes on with a connection of another agent, or with one that cannot go there."""
+        """Continues a connection from another agent, or one that cannot be passed on to another agent."""
         if self.server is None or not self._offers:
-            # Followers have heard of this writer before its endpoints are there.
+            # Followers can pass on requests before this writer's endpoints are ready.
             self._early.append((connected, arrived))
         else:
             self.server.adopt(connected, arrived)

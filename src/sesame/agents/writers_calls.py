@@ -1,6 +1,7 @@
-"""Where calls go that come to the writer, and those for which followers ask it: to an instance, or to a new one.
+"""Decides where calls run: those that arrive at the writer, and those for which a follower asks the writer.
 
-Made by `agents.writer`, whose endpoint asks it (`fc.placement`), and whose engine has it around each call.
+Created by `agents.writer`. The writer's endpoint uses it as its `fc.placement.Placement`; its engine wraps each call
+with `around`.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ class OfWriter(Protocol):
 
 
 class WritersCalls:
-    """A `fc.placement.Placement`."""
+    """The writer's `fc.placement.Placement`; methods without a docstring of their own follow that protocol."""
 
     def __init__(self, writer: OfWriter, idle_there: IdleOfAll) -> None:
         self._writer = writer
@@ -58,27 +59,27 @@ class WritersCalls:
         self._pool = writer.needs.pool
         self._idle_there = idle_there
         self._idle = KeptIdle(writer.needs.pool, writer.needs.clocks.monotonic)
-        # Of calls whose instance may serve several, by snapshot; each is there while a place is looked for.
+        # By snapshot key, for functions whose instances serve several calls; a lock exists while a place is sought.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def nonces(self) -> UsedNonces:
-        """As `fc.placement.Placement`: those that any agent has seen."""
+        """The nonces that any agent has seen."""
         return self._writer.nonces
 
     def first_use(self, _nonce: bytes) -> None:
-        """As `fc.placement.Placement`."""
+        """Returns None: the writer has seen the nonces of all agents."""
 
     def serves_calls_of(self, _target: Target) -> bool:
-        """As `fc.placement.Placement`."""
+        """Returns True: the writer may serve every call."""
         return True
 
     def drawn(self, target: Target, exchange: Exchange) -> Target:
-        """As `fc.placement.Placement`."""
+        """See `fc.placement.Placement.drawn`."""
         return self._needs.served.drawn(target, exchange)
 
     def moves(self, called: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`, for a call that came to the writer."""
+        """Decides where a call that arrived at the writer runs. See `fc.placement.Placement.moves`."""
         served = self._needs.served.of(called)
         if served is not None and served.limits.concurrency > 1:
             if self._idle.finds(served, exchange):
@@ -97,7 +98,7 @@ class WritersCalls:
         return asyncio.ensure_future(self._move_to_idle(snapshot, exchange))
 
     def around(self, invoke: Invoke) -> Invoke:
-        """`invoke`, before which the call that asks for an instance is no longer one that comes."""
+        """Wraps `invoke`: a call that reaches the engine asks for its instance and no longer counts as coming."""
 
         def invoked(*call: Any) -> Awaitable[Outcome]:
             if self._idle.coming and (task := asyncio.current_task()) is not None:
@@ -107,15 +108,15 @@ class WritersCalls:
         return invoked
 
     def proven(self, exchange: Exchange) -> bool:
-        """As `fc.placement.Placement`."""
+        """See `fc.placement.Placement.proven`."""
         return is_proven(exchange)
 
     async def opens_here(self, exchange: Exchange) -> bool:
-        """As `fc.placement.Placement`."""
+        """See `fc.placement.Placement.opens_here`."""
         return await comes_anew(exchange, self._writer.adopt)
 
     def came(self, target: Target, *, moved: bool) -> None:
-        """As `fc.placement.Placement`."""
+        """See `fc.placement.Placement.came`."""
         with contextlib.suppress(CallerError):
             snapshot = self._needs.resolver.shares(target)[0][0]
             if moved:
@@ -124,13 +125,13 @@ class WritersCalls:
                 self._idle.joins(snapshot, this_task())
 
     def to_writer(self, exchange: Exchange) -> "asyncio.Future[bool] | None":
-        """As `fc.placement.Placement`: it is here already, and stays unless an instance of a follower is named."""
+        """Moves the request only if its path names an instance of a follower; otherwise returns None."""
         connection = connection_of(exchange) if self._writer.held else None
         agent = 0 if connection is None or connection.moves >= MOVES_MAX else self.holder(exchange.request)
         return asyncio.ensure_future(self._send_to(agent, exchange)) if agent else None
 
     def holder(self, request: Request) -> int:
-        """The follower of whose instance the path speaks; 0 for none."""
+        """The number of the follower that has the instance named in the request's path; 0 if there is none."""
         instance_id = named_instance(request.raw_path)
         return next((each.agent for each in self._writer.followers.values() if instance_id in each.instances), 0)
 
@@ -151,14 +152,14 @@ class WritersCalls:
         if await self._moved_to_idle(snapshot, exchange, room=room):
             return True
         if not room:
-            # One that has become idle on a follower in this moment may have to go for it.
+            # The call needs another instance evicted: learn which instances of followers have become idle just now.
             await self._idle_there.hear()
         return False
 
     async def _move_to_room(self, snapshot: Snapshot, exchange: Exchange, caller: Caller) -> bool:
-        """As `_move_to_idle`, of a call whose instance may serve several. One that stays is counted in."""
+        """Like `_move_to_idle`, for instances that serve several calls. A call that stays here counts as coming."""
         async with self._turn(snapshot.key):
-            # What was looked for before may have room for it.
+            # The instance that the previous call is about to start may have room for this one.
             if self._idle.joins(snapshot, caller):
                 return False
             if await self._move_to_idle(snapshot, exchange):
@@ -167,7 +168,7 @@ class WritersCalls:
             return False
 
     def _turn(self, key: str) -> asyncio.Lock:
-        """One place is looked for at a time: it may have room for those who look behind."""
+        """Serializes the search for places of one snapshot: an instance found for one call may serve the next too."""
         return self._turns.setdefault(key, asyncio.Lock())
 
     async def _moved_to_idle(self, snapshot: Snapshot, exchange: Exchange, *, room: bool) -> bool:
@@ -177,10 +178,10 @@ class WritersCalls:
         agent = await self._idle_at(WRITER, snapshot, room=room)
         return await self._send_to(agent, exchange, proven=True)
 
-    # Of followers.
+    # For followers.
 
     async def place(self, asker: Followed, asked: m.Ask) -> m.Place:
-        """Where a call goes that has found no idle instance on the follower that asks."""
+        """Answers a follower that asks where a call shall run. Never raises a `SesameError`: such calls come here."""
         nowhere = m.Place(asked.n, "", WRITER)
         link = asker.link
         await self._writer.gather()
@@ -195,7 +196,7 @@ class WritersCalls:
             async with self._turn(snapshot.key):
                 return await self._placed(asker, asked, snapshot, link)
         except SesameError:
-            # The writer says to the caller itself what is wrong.
+            # Send the call to the writer, which then answers the caller with the error.
             return nowhere
 
     async def _placed(self, asker: Followed, asked: m.Ask, snapshot: Snapshot, link: Link) -> m.Place:
@@ -217,10 +218,11 @@ class WritersCalls:
         return m.Place(asked.n, instance_id, asker.agent)
 
     async def handed_to(self, snapshot: Snapshot, able: Sequence[Followed]) -> tuple[Followed | None, str]:
-        """Which of these followers runs an asynchronous call, with the credit that it needs, "" for none.
+        """Chooses which follower of `able` runs an asynchronous call; for instances that serve several calls.
 
-        None for the writer itself, if it is on the same machine. Of a snapshot whose instances serve several calls:
-        where there is a place, else where a new instance starts, at the first of them. Raises `Exhausted`.
+        Returns the follower and the id of its credit; the id is "" if one of its instances has a free place. Without
+        any free place the first follower gets a credit for a new instance. Returns None and "" if the writer itself
+        shall run the call, which it does only if it is on the same machine. Raises `Exhausted` without capacity.
         """
         async with self._turn(snapshot.key):
             first = able[0]
@@ -233,11 +235,11 @@ class WritersCalls:
             return first, await self.credit_for(first, snapshot, first.link)
 
     def has_provisioned(self, snapshot: Snapshot) -> bool:
-        """Whether this agent has an idle instance that was started ahead of calls, which take it first."""
+        """Whether this agent has an idle provisioned instance of the snapshot; calls use it before any other."""
         return self._needs.served.may_be_provisioned(snapshot) and self._idle.has_provisioned(snapshot)
 
     def places(self, snapshot: Snapshot) -> int:
-        """How many more calls the instances of this agent take, beside those that are coming."""
+        """How many more calls the instances of this agent can take, not counting places for calls that are coming."""
         return self._idle.places(snapshot)
 
     def _roomy(self, but: int, snapshot: Snapshot) -> int:
@@ -247,7 +249,10 @@ class WritersCalls:
         return with_room(self._pool, {a: on for a, on in there.items() if on != but}, snapshot)
 
     async def credit_for(self, followed: Followed, snapshot: Snapshot, link: Link) -> str:
-        """The id of an instance that it may start, by what is sent over this link. Raises as a call would."""
+        """Grants the follower a credit and returns the instance's id, for a message over `link`.
+
+        Raises `Exhausted` without capacity, and `Unavailable` if `link` has ended meanwhile.
+        """
         instance = await self._set_aside(snapshot, self._writer.machine_of(followed.agent))
         if followed.link is not link or not link.open:
             self._pool.capacity.free(instance)
@@ -256,7 +261,7 @@ class WritersCalls:
         return instance.instance_id
 
     async def _set_aside(self, snapshot: Snapshot, machine: int) -> Instance:
-        """As `set_aside`: one that has become idle on a follower in this moment may have to go."""
+        """Like `set_aside`, but before failing asks followers which instances are idle now and could be evicted."""
         with contextlib.suppress(Exhausted):
             return await set_aside(self._pool, snapshot, machine)
         await self._idle_there.hear()
@@ -266,7 +271,7 @@ class WritersCalls:
         return m.Place(asked.n, "", agent, self._writer.addresses.get(agent, ""), full)
 
     async def _idle_at(self, asker: int, snapshot: Snapshot, *, room: bool) -> int:
-        """The agent that keeps an idle instance for a call, other than the one that asks; 0 for none."""
+        """Reserves an idle instance for a call at an agent other than `asker`. Returns its number, or 0 for none."""
         key = snapshot.key
         if asker != WRITER and self._idle.keep(key, snapshot.limits.concurrency, room=room)[0]:
             return WRITER

@@ -1,6 +1,6 @@
-"""What functions of a follower write, and rows of its metrics, on the way to the writer; kept while there is none.
+"""Sends the output of a follower's functions and its metrics rows to the writer; keeps them while there is none.
 
-Used by `agents.follower`, for which it is a log sink, and by `_follower`.
+Created by `agents.follower`; `_follower` uses it as a log sink and to write metrics.
 """
 
 from collections import deque
@@ -13,8 +13,8 @@ from sesame.agents.link import Link
 from sesame.engine.invocation_log import LogSource
 from sesame.store.logs.logstores.metric_rows import Row
 
-# POLICY: of what functions write, so much waits for the writer; what is more is counted and dropped, as a log must not
-# hold up calls.
+# POLICY: at most about this much output waits for the writer. What exceeds it is dropped and counted, because logging
+# must not delay calls.
 BYTES_MAX = 16 * 1024 * 1024
 ROWS_TOGETHER = 200
 
@@ -23,17 +23,17 @@ log = structlog.get_logger("sesame.agents")
 
 class Written:
     def __init__(self, link: Callable[[], Link | None]) -> None:
-        """`link` gives the way to a writer that takes logs, None while there is none."""
+        """`link` returns the link to a writer that accepts logs, None while there is none."""
         self._link = link
         self._kept: deque[m.Wrote | m.Measured] = deque()
         self._kept_bytes = self._lost_bytes = 0
 
     def wrote(self, source: LogSource, request_id: str, data: bytes, more: bool) -> None:
-        """As a log sink."""
+        """A log sink (`engine.invocation_log.LogSink`)."""
         self._send(m.Wrote(source, request_id, data, more), len(data))
 
     async def write(self, topic: str, rows: Iterable[Row]) -> None:
-        """As `store.logs.logstores.metric_rows.Writing`."""
+        """Implements `store.logs.logstores.metric_rows.Writing`."""
         there = tuple(rows)
         for at in range(0, len(there), ROWS_TOGETHER):
             some = there[at : at + ROWS_TOGETHER]
@@ -46,7 +46,7 @@ class Written:
             self._lost_bytes += size_bytes
             return
         if self._lost_bytes:
-            log.error("of functions' logs some was lost while the writer was away", bytes=self._lost_bytes)
+            log.error("some output of functions was dropped while the writer was away", bytes=self._lost_bytes)
             self._lost_bytes = 0
         if link is None:
             self._kept.append(message)
@@ -55,7 +55,7 @@ class Written:
             link.send(message, soon=False)
 
     def send_kept(self, link: Link) -> None:
-        """A writer takes logs again."""
+        """Sends everything that was kept to a writer that accepts logs again."""
         while self._kept:
             link.send(self._kept.popleft(), soon=False)
         self._kept_bytes = 0
