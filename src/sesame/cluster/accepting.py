@@ -1,4 +1,4 @@
-"""Accepts the connections that come to one socket of a node, and tries again later where it may not, or cannot.
+"""Accepts the connections to one listening socket of a node, pausing while it may not or cannot accept more.
 
 Used by the agent port, by the writer's endpoints on other nodes, and in instances' networks.
 """
@@ -12,25 +12,27 @@ import structlog
 
 from sesame.model.seldom import Seldom
 
-# Without descriptors nothing is accepted for so long.
+# How long to wait after accepting has failed, for example for want of file descriptors.
 PAUSE_S = 0.2
 
 Take = Callable[[socket.socket, Any], None]
-"""Takes a connection that does not block, and where it comes from, as `socket.accept` says it."""
+"""Called with a non-blocking connection and its peer address, as `socket.accept` returns it."""
 
 Gate = Callable[[Callable[[], None]], Callable[[], object] | None]
-"""None where one more may be accepted. Else its argument is called, later, once one may; the answer ends the wait."""
+"""Returns None if a connection may be accepted now. Otherwise it calls its argument once one may be, and returns a
+function that cancels this.
+"""
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class Accepting:
-    """Belongs to the event loop that is running. `start` once, then `close` once."""
+    """Used in the running event loop. Call `start` once, later `close`."""
 
     def __init__(
         self, listening: socket.socket, take: Take, whose: str, at_once: int, gate: Gate = lambda _resume: None
     ) -> None:
-        """`whose` connections they are, for the log. At most so many are accepted in one turn of the event loop."""
+        """`whose` describes the clients in the log. At most `at_once` connections are accepted per event loop turn."""
         listening.setblocking(False)
         self._socket = listening
         self._take = take
@@ -46,7 +48,7 @@ class Accepting:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """Idempotent. What was accepted is the taker's."""
+        """Closes the listening socket; accepted connections stay open. Idempotent."""
         if self._end_wait is not None:
             self._end_wait()
         if self._socket.fileno() >= 0:

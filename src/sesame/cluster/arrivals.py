@@ -1,7 +1,7 @@
-"""Takes tunnels of other nodes in, and hands each to what answers here, as if its client had connected to this node.
+"""Receives tunnels from other nodes and hands each to an endpoint, as if its client had connected to this node.
 
-The taker of `port` for tunnels, in each process of a node; `tunnels` is the other side. Nothing is copied here: the
-tunnel's own connection is what the endpoint answers on.
+Registered with `port` for tunnels in each process of a node; `tunnels` is the sending side. No bytes are copied here:
+the endpoint answers on the tunnel's connection itself.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from sesame.http.server import HttpServer
 from sesame.model.errors import PlatformError
 from sesame.sandbox.network import Listen
 
-# From a node that has proven itself: it sends the head together with its proof.
+# How long an authenticated node gets to send the head, which it sends right after its proof.
 HEAD_WITHIN_S = 10.0
-# A tunnel waits so long for a process that starts, among so many.
+# How long a tunnel waits while this process starts, and how many may wait.
 WAITS_S = 15.0
 WAITING_MAX = 2048
 
 TakeInside = Callable[[Listen, socket.socket, str], bool]
-"""Takes a connection of an instance of another node to what was made for `listen`. False where there is none such."""
+"""Hands a connection from an instance on another node to what serves `listen` here. Returns False if nothing does."""
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class Arrivals:
-    """Belongs to the event loop that is running. `open` once what answers is there."""
+    """Used in the running event loop. Tunnels wait until `open` is called."""
 
     def __init__(self) -> None:
         self._servers: Mapping[str, HttpServer] = {}
@@ -45,34 +45,37 @@ class Arrivals:
         servers: Mapping[str, HttpServer] | None = None,
         take_inside: TakeInside | None = None,
     ) -> None:
-        """`movable` takes requests of Function Compute over. The writer alone has `servers`, by their settings."""
+        """`movable` continues requests of Function Compute.
+
+        The writer also passes its other `servers`, by the names of their settings, and `take_inside`.
+        """
         self._movable = movable
         self._servers = servers or {}
         self._take_inside = take_inside or self._take_inside
         self._is_open.set()
 
     async def rest(self, port: AgentPort, servers: Iterable[HttpServer], grace_s: float) -> None:
-        """Once the servers have stopped: nothing comes in any more, and what came meanwhile gets `grace_s` to end.
+        """Called once the servers have stopped: closes the port, and gives requests that came since `grace_s` to end.
 
-        Other nodes look for another one that answers from then on. Until here, they have brought what running calls
-        ask for.
+        Until then, other nodes could still send requests that running calls make. From now on they look for another
+        node.
         """
         port.close()
         await self._handed_on()
         await asyncio.gather(*(server.stop_again(grace_s) for server in servers))
 
     async def _handed_on(self) -> None:
-        """Waits until everything is that was taken."""
+        """Waits until every tunnel that was received has been handed on."""
         if self._tasks and self._is_open.is_set():
             await asyncio.wait(self._tasks)
 
     def close(self) -> None:
-        """What has not been handed on is closed. Idempotent."""
+        """Closes the tunnels that have not been handed on. Idempotent."""
         for task in self._tasks:
             task.cancel()
 
     def take(self, connected: socket.socket, address: Address) -> None:
-        """As `port.Take`."""
+        """A `port.Take` for tunnels."""
         if len(self._tasks) >= WAITING_MAX:
             connected.close()
             log.warning("a tunnel of another node is refused: too many wait", node=address[0], waiting=WAITING_MAX)

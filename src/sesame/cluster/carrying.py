@@ -1,6 +1,6 @@
-"""Moves requests between nodes: a connection in the midst of a request goes on at another node, through a tunnel.
+"""Moves requests between nodes: a connection in the middle of a request continues at another node through a tunnel.
 
-Used by a follower, and by the writer, in the place of a link that takes descriptors (`agents.link.Carry`).
+Used by followers and the writer of a cluster as `agents.link.Carry`, where a link cannot pass descriptors.
 """
 
 import socket
@@ -20,7 +20,7 @@ log = structlog.get_logger("sesame.cluster")
 
 
 class Carrier:
-    """As `agents.link.Carry`."""
+    """Implements `agents.link.Carry`."""
 
     def __init__(
         self,
@@ -29,7 +29,10 @@ class Carrier:
         adopt: Callable[[socket.socket, Arrived], None],
         away_s: float = AWAY_S,
     ) -> None:
-        """`writer` waits until there is one, up to `away_s`. `adopt` goes on here with what cannot go elsewhere."""
+        """`writer` returns the writer's address, waiting up to `away_s` seconds for a writer.
+
+        `adopt` continues here a connection that could not be moved.
+        """
         self._away_s = away_s
         self._tunnels = tunnels
         self._writer = writer
@@ -41,13 +44,13 @@ class Carrier:
         try:
             way = arrived.way or way_of(connected)
         except OSError:
-            # The client has left.
+            # The client has disconnected.
             connected.close()
             return
         head = heads.Request(arrived.moves, arrived.proven, onward(way), arrived.drawn)
 
         def failed(back: socket.socket, why: str) -> None:
-            # The writer serves what was for another, or finds one.
+            # If another agent was the goal, let the request go to the writer instead. If the writer was, refuse it.
             moves, refusal = (MOVES_MAX, "") if to else (arrived.moves, why)
             self._adopt(back, msgspec.structs.replace(arrived, moves=moves, way=way, refusal=refusal))
 
@@ -64,11 +67,11 @@ class Carrier:
 
 
 def way_of(connected: socket.socket) -> Way:
-    """Of a connection that its client has made to this machine. Raises `OSError` where the client has left."""
+    """The addresses of a connection that a client made to this machine. Raises `OSError` if the client has left."""
     client, own = connected.getpeername(), connected.getsockname()
     return Way((str(client[0]), int(client[1])), (str(own[0]), int(own[1])), 0)
 
 
 def onward(way: Way) -> Way:
-    """The way of the same connection on the next machine."""
+    """The same connection's way as seen on the next machine: one machine more."""
     return Way(way.client, way.server, way.machines + 1)

@@ -1,8 +1,8 @@
-"""Passes bytes between two connected sockets until both sides have said all, or one of them breaks.
+"""Copies bytes between two connected sockets until both sides have finished sending or one of them breaks.
 
-Made by `tunnels` for each tunnel. Holds at most PIECE_BYTES for each direction, and only while the other side does not
-take them: then nothing more is read. What ends on one side ends on the other in the same way: the end of what is said,
-or a reset.
+Created by `tunnels` for each tunnel. Buffers at most PIECE_BYTES for each direction, and only while the receiver does
+not accept them; meanwhile it reads nothing more from the sender. The end of one side is passed on as it was: end of
+data as end of data, a reset as a reset.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import socket
 import struct
 from collections.abc import Callable
 
-# What a turn of the event loop passes on: 42 µs of processor time, the kernel's included (2026-11).
+# How much is copied per turn of the event loop: 42 µs of processor time, including the kernel's (2026-11).
 PIECE_BYTES = 64 * 1024
-# POLICY: once the answering side has said all, the other has so long, since the last byte, to end too. The answering
-# side has waited itself for a client that was still sending (`http.limits.linger_s`).
+# POLICY: once the answering side has finished, the client has this long, since the last byte, to finish too. The
+# answering side has already waited for a client that was still sending (`http.limits.linger_s`).
 HALF_CLOSED_S = 15.0
-# On, and for no time: a reset.
+# The value for SO_LINGER, on with a time of 0: closing the socket sends a reset.
 _NO_LINGERING = struct.pack("ii", 1, 0)
 
 
@@ -25,17 +25,17 @@ class _Direction:
     def __init__(self, source: socket.socket, target: socket.socket) -> None:
         self.source = source
         self.target = target
-        # What the target has not taken yet. The source is not read meanwhile.
+        # Bytes that the target has not accepted yet. The source is not read meanwhile.
         self.held = memoryview(b"")
-        # Whether the source says nothing more, and the target has been told so.
+        # Whether the source has finished sending and this has been passed on to the target.
         self.ended = False
 
 
 class Copying:
-    """Owns both sockets, which do not block. `ended` is called once, when both are closed."""
+    """Owns both sockets, which must be non-blocking. `ended` is called once, when both are closed."""
 
     def __init__(self, near: socket.socket, far: socket.socket, buffer: bytearray, ended: Callable[[], None]) -> None:
-        """`near` is the client, `far` what answers. `buffer` of PIECE_BYTES may be shared on one event loop."""
+        """`near` is the client, `far` the answering side. `buffer` has PIECE_BYTES; one event loop may share it."""
         self._near = near
         self.far = far
         self._buffer = memoryview(buffer)
@@ -45,17 +45,17 @@ class Copying:
         self._lingering: asyncio.TimerHandle | None = None
         self.open = True
         self.bytes_passed = 0
-        # When something was read last, by the event loop's clock, and whether the answering side has said it.
+        # When bytes passed last, by the event loop's clock, and whether the answering side sent the last bytes read.
         self.active_at = self._loop.time()
         self.answered_last = False
 
     @property
     def held_bytes(self) -> int:
-        """What was read and is not passed on yet."""
+        """How many bytes have been read but not passed on yet."""
         return len(self._asking.held) + len(self._answering.held)
 
     def start(self, first: bytes = b"") -> None:
-        """`first` was read of the client before."""
+        """Starts copying. `first` are bytes that have already been read from the client."""
         self._loop.add_reader(self.far.fileno(), self._read, self._answering)
         if first:
             self._pass(self._asking, memoryview(first), reads=False)
@@ -63,10 +63,10 @@ class Copying:
             self._loop.add_reader(self._near.fileno(), self._read, self._asking)
 
     def abort(self) -> None:
-        """Both sides see a reset: nobody takes what has come so far for all there is. Idempotent."""
+        """Resets both connections, so that neither side mistakes what it has received for everything. Idempotent."""
         if self.open:
             for each in (self._near, self.far):
-                # Refused where the other side has gone already.
+                # Fails if the other side has gone already.
                 try:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
                 except OSError:
@@ -74,7 +74,7 @@ class Copying:
             self._close()
 
     def close(self) -> None:
-        """For a tunnel on which nothing is under way. Idempotent."""
+        """Closes both connections. For tunnels without a request in progress. Idempotent."""
         if self.open:
             self._close()
 
@@ -105,7 +105,7 @@ class Copying:
             self._end(direction)
 
     def _pass(self, direction: _Direction, piece: memoryview, *, reads: bool) -> None:
-        """`reads` says whether the source is being read."""
+        """Sends `piece` to the target. `reads` is whether the event loop watches the source at present."""
         try:
             sent = direction.target.send(piece)
         except (BlockingIOError, InterruptedError):
@@ -115,7 +115,7 @@ class Copying:
             return
         self.bytes_passed += sent
         if sent < len(piece):
-            # Not of the buffer, which is filled again.
+            # Copied, because the buffer is reused.
             direction.held = memoryview(bytes(piece[sent:]))
             if reads:
                 self._loop.remove_reader(direction.source.fileno())
@@ -139,7 +139,7 @@ class Copying:
             self._loop.add_reader(direction.source.fileno(), self._read, direction)
 
     def _end(self, direction: _Direction) -> None:
-        """The source has said all, and the target has taken it: nothing is read while something is held."""
+        """The source has finished. The target has accepted everything, as nothing is read while bytes are held."""
         direction.ended = True
         try:
             direction.target.shutdown(socket.SHUT_WR)

@@ -1,6 +1,6 @@
-"""A follower's side of links between nodes: finds the writer, asks whether it is there, and ends what it may not use.
+"""A follower's side of links between nodes: finds the writer, sends it beats, and ends instances in time.
 
-Built by `_node` for a node's follower, in the place of what a supervisor says where all agents are on one machine.
+Built by `_node` for a node's follower. It takes the place of the supervisor, which introduces agents on one machine.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from sesame.model.seldom import Seldom
 from sesame.model.standing import FOLLOWS, LEADS, WAITS, Standing
 from sesame.store.sql.leadership import Leadership, Seen
 
-# So often it is looked whether its life is over.
+# How often the follower's right to serve is checked.
 LOOKS_EVERY_S = 0.25
 CONNECTS_WITHIN_S = 3.0
 NO_WORD = "the node that led is not heard of any more"
@@ -34,10 +34,11 @@ log = structlog.get_logger("sesame.cluster")
 
 
 class Own(msgspec.Struct, frozen=True):
-    """What a node says of itself: `node` is new with each start, `address` is where others reach its follower.
+    """What a node tells others about itself.
 
-    Its instances may have so much memory, and as much disk, None for any. `settings` are those that every node has in
-    common. `version` is that of the Sesame that runs, of this `build`.
+    `node` is its name, new with each start; `address` is where others reach its follower; `key` is the cluster's.
+    `memory_mb` and `disk_mb` bound its instances, None for no bound. `settings` must be the same on every node.
+    `version` and `build` are those of the Sesame that runs.
     """
 
     node: str
@@ -51,7 +52,7 @@ class Own(msgspec.Struct, frozen=True):
 
 
 class FollowerLife:
-    """As `agents.follower.Life`, over the rule."""
+    """Implements `agents.presence.Life` with the rule `rules.Life`, and keeps the supervisor informed."""
 
     def __init__(self, lives: Callable[[float], None], clocks: Clocks) -> None:
         self.rule = Life()
@@ -64,23 +65,23 @@ class FollowerLife:
     def answered(self) -> None:
         self.rule.answered()
         if self.lasts():
-            # Now, and not with the next look: this process may be stopped in between.
+            # Not only at the next check: this process may be suspended before that.
             self._lives(self.rule.until + GRACE_S)
 
 
 class Following:
-    """`begin` once, and `close` once nothing is left here."""
+    """Call `begin` once, and `close` once no instance is left on this node."""
 
     def __init__(self, own: Own, leadership: Leadership, lives: Callable[[float], None], clocks: Clocks) -> None:
-        """`lives` is told until when this process may be alive."""
+        """`lives` is called with the monotonic time at which the supervisor shall kill this process, 0 for never."""
         self.life = FollowerLife(lives, clocks)
-        # The epoch of the newest writer that it was linked to; an older one is never followed again.
+        # The epoch of the newest writer that this node was linked to; it never follows an older one.
         self.epoch = 0
         self.writer: Address | None = None
         self.is_writers_node = False
-        # Told of the address of a writer that another has taken the place of.
+        # Called with the address of a writer that has been succeeded by another.
         self.moved: Callable[[Address], None] = lambda _former: None
-        # Told of each change of what this node is.
+        # Called when the role or state of this node changes.
         self.stands: Callable[[Standing], None] = lambda _standing: None
         self._standing = Standing(node=own.node, version=own.version, build=own.build, speaks=speaks())
         self._own = own
@@ -93,7 +94,7 @@ class Following:
         self._says = Seldom(clocks.monotonic)
 
     def begin(self, follower: Follower, ended: Callable[[asyncio.Task[None]], None]) -> None:
-        """From here on a writer is looked for. `ended` is told should that end by itself."""
+        """Starts looking for a writer. `ended` is called when the task that does so ends, which it never should."""
         self._follower = follower
         self._running = asyncio.get_running_loop().create_task(self._run(follower))
         self._running.add_done_callback(ended)
@@ -106,7 +107,7 @@ class Following:
         self._lives(0.0)
 
     async def _run(self, follower: Follower) -> None:
-        # What the process before this one has left has ended by then.
+        # By then, whatever a previous process of this node has left has ended.
         await self._clocks.sleep(LINGER_S)
         self._look()
         while True:
@@ -141,9 +142,9 @@ class Following:
         log.info("this node is linked to the writer", epoch=seen.epoch, writer=seen.node, address=seen.address)
 
     def _forget_epoch(self, seen: Seen, follower: Follower) -> None:
-        """The database knows less than it did: it was taken back from a copy, or another server has its place.
+        """Accepts an older epoch: the database was restored from a copy, or another server has taken its place.
 
-        Raises `PlatformError` while this node may still use what a newer writer has granted.
+        Raises `PlatformError` while this node may still use what the writer of the newer epoch granted.
         """
         what = f"epoch {seen.epoch} is older than {self.epoch}, which this node has followed"
         if self.life.lasts() or follower.holds_any():
@@ -171,7 +172,10 @@ class Following:
         return connected
 
     def _look(self) -> None:
-        """Lives end by themselves; the supervisor is told when it has to end this process in the place of that."""
+        """Ends instances when this node may no longer use them, and tells the supervisor when to kill this process.
+
+        The kill is the fallback for a process that cannot act in time.
+        """
         follower = self._follower
         assert follower is not None
         rule, now = self.life.rule, self._clocks.monotonic()
@@ -190,7 +194,7 @@ class Following:
             log.warning("no writer of the cluster can be reached; trying again", why=why)
 
     def _stand(self, role: str, why: str = "", writer: str = "") -> None:
-        """Why it waits is known once it was tried; what was known of that stays until then."""
+        """Updates the node's standing. While it waits, a known reason is kept until another attempt gives a new one."""
         before = self._standing
         if role == before.role == WAITS and why in ("", NO_WORD):
             return

@@ -4,9 +4,9 @@
                                                            ←   line, challenge, proof      who was connected to
                               proof                        →
 
-A proof is an HMAC-SHA256 of everything that was said before it, with the side that makes it: it fits no other
-connection, so nothing that was overheard can be used again, and not what the other side has said either. What follows
-the handshake is neither signed nor encrypted. Used by `port`; knows no sockets.
+A proof is an HMAC-SHA256 of everything sent before it and of the name of the side that makes it. It is therefore valid
+for one connection and one side only: an overheard proof cannot be replayed, nor can one be reflected to its sender.
+What follows the handshake is neither signed nor encrypted. Used by `port`; knows no sockets.
 """
 
 import enum
@@ -15,7 +15,7 @@ import secrets
 
 from sesame.model.errors import PlatformError
 
-# Everything up to the number is the same in all versions, and so is its length.
+# In all versions, the text before the number is the same and the line has the same length.
 _NAME = b"sesame-cluster "
 VERSION = 1
 LINE = b"%s%03d\n" % (_NAME, VERSION)
@@ -37,14 +37,14 @@ class NotOfCluster(PlatformError):
 
 
 class Opening:
-    """The side that connects: sends `first`, reads ANSWER_BYTES, sends what `answered` returns."""
+    """The connecting side: sends `first`, reads ANSWER_BYTES, sends what `answered` returns."""
 
     def __init__(self, key: bytes, purpose: Purpose) -> None:
         self._key = key
         self.first = LINE + bytes((purpose,)) + secrets.token_bytes(CHALLENGE_BYTES)
 
     def answered(self, answer: bytes) -> bytes:
-        """The proof; the other side has proven itself from here on. Raises `NotOfCluster`."""
+        """Returns the proof to send. On return the other side has proven itself. Raises `NotOfCluster`."""
         _check_line(answer)
         said, proof = answer[:-PROOF_BYTES], answer[-PROOF_BYTES:]
         if len(answer) != ANSWER_BYTES or not hmac.compare_digest(proof, _proof(self._key, _ANSWERS, self.first, said)):
@@ -53,14 +53,14 @@ class Opening:
 
 
 class Answering:
-    """The other side: reads OPENING_BYTES, sends what `opened` returns, reads PROOF_BYTES and has them `proved`."""
+    """The accepting side: reads OPENING_BYTES, sends what `opened` returns, passes PROOF_BYTES to `proved`."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._first = self._answer = b""
 
     def opened(self, first: bytes) -> bytes:
-        """The answer. Raises `NotOfCluster`; to a node of another version, LINE may be said before the end."""
+        """Returns the answer to send. Raises `NotOfCluster`; LINE may then be sent to a node of another version."""
         _check_line(first)
         if len(first) != OPENING_BYTES or first[len(LINE)] not in tuple(Purpose):
             raise NotOfCluster("it wants what this version of Sesame does not know")
@@ -69,14 +69,14 @@ class Answering:
         return self._answer
 
     def proved(self, proof: bytes) -> Purpose:
-        """What the connection is for; the other side has proven itself from here on. Raises `NotOfCluster`."""
+        """Returns what the connection is for. On return the other side has proven itself. Raises `NotOfCluster`."""
         if not self._answer or not hmac.compare_digest(proof, _proof(self._key, _CONNECTS, self._first, self._answer)):
             raise NotOfCluster("it has not proven that it has the key of the cluster")
         return Purpose(self._first[len(LINE)])
 
 
 def is_sesame(said: bytes) -> bool:
-    """Whether this is the beginning of a handshake, of whatever version."""
+    """Whether these bytes begin a handshake of any version."""
     return said.startswith(_NAME)
 
 
@@ -91,5 +91,5 @@ def _check_line(said: bytes) -> None:
 
 
 def _proof(key: bytes, side: bytes, first: bytes, answer: bytes) -> bytes:
-    # All of fixed sizes but the name of the side, which comes first and of which none begins another.
+    # Unambiguous: all parts have fixed sizes except the side's name, and neither name is a prefix of the other.
     return hmac.digest(key, side + first + answer, "sha256")

@@ -1,6 +1,6 @@
-"""The first message of a tunnel: what comes behind it, and for whom.
+"""The head of a tunnel: its first message, which says what the connection is and whom it is for.
 
-Written by `tunnels`, read by `arrivals`. Everything behind it is what the client says, byte for byte.
+Written by `tunnels`, read by `arrivals`. Everything after the head is the client's data, unchanged.
 """
 
 import socket
@@ -22,7 +22,7 @@ class _Head(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Request(_Head, frozen=True):
-    """A connection to the endpoint of Function Compute from the beginning of a request on, as `http.moving.Arrived`."""
+    """A connection to the Function Compute endpoint, from the start of a request. See `http.moving.Arrived`."""
 
     moves: int
     proven: bool
@@ -31,14 +31,14 @@ class Request(_Head, frozen=True):
 
 
 class Endpoint(_Head, frozen=True):
-    """A connection to another endpoint of the writer, by the name of its setting, from its first byte on."""
+    """A connection to another endpoint of the writer, from its first byte. `name` is the setting of its port."""
 
     name: str
     way: Way
 
 
 class Inside(_Head, frozen=True):
-    """A connection to what an instance's network has of the writer, from its first byte on."""
+    """A connection from an instance to something that the writer serves in its network, from its first byte."""
 
     listen: Listen
     instance: str
@@ -50,7 +50,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class UnreadableHead(PlatformError):
-    """What came is no head of this version."""
+    """The received bytes are not a head of this version."""
 
 
 def framed(head: Head) -> bytes:
@@ -60,7 +60,7 @@ def framed(head: Head) -> bytes:
 
 
 async def read_head(connected: socket.socket) -> Head:
-    """Reads the head, and nothing behind it. Raises `OSError` for a connection that ends, and `UnreadableHead`."""
+    """Reads the head and nothing after it. Raises `OSError` if the connection ends, and `UnreadableHead`."""
     size = int.from_bytes(await read_exactly(connected, LENGTH_BYTES), "big")
     if size > HEAD_BYTES_MAX:
         raise UnreadableHead(f"a tunnel begins with {size} bytes of head; expected at most {HEAD_BYTES_MAX}")

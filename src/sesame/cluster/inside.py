@@ -1,7 +1,8 @@
-"""What the host answers inside the networks of a node's instances: the writer's endpoints by tunnels, the rest here.
+"""Answers inside the networks of a node's instances: the writer's endpoints through tunnels, everything else locally.
 
-Used by a follower's sandbox driver in the place of `agents.answers`. Names and the way out are this machine's own; a
-connection to an endpoint, or to a name of the cloud, is led to the writer unread, with the instance's name.
+A follower's sandbox driver uses this instead of `agents.answers` in a cluster. Name resolution and the way out are this
+machine's own. Connections to an endpoint, or to a name of the cloud, are tunnelled to the writer unread, with the
+instance's name.
 """
 
 import asyncio
@@ -20,10 +21,10 @@ ACCEPTED_AT_ONCE = 16
 
 
 class NodeAnswers:
-    """As `sandbox.network.Answers`. Belongs to the event loop that is running."""
+    """Implements `agents.answers.FollowersAnswers`. Used in the running event loop."""
 
     def __init__(self, tunnels: Tunnels, writer: Where, node: str, arrivals: FairRate, away_s: float) -> None:
-        """`arrivals` bounds how many connections of each instance are taken a second."""
+        """`arrivals` limits how many connections per second are accepted from each instance."""
         self._tunnels = tunnels
         self._writer = writer
         self._node = node
@@ -35,18 +36,19 @@ class NodeAnswers:
         self._known = asyncio.Event()
 
     def offered(self, inside: Inside, taken: Sequence[Listen] = ()) -> None:
-        """The writer takes connections that came to `taken`. The first one's are what networks of this node have."""
+        """The writer accepts connections made to `taken`. Only the first offer counts for this node's networks."""
         if not self._known.is_set():
             self._inside, self._taken = inside, taken
             self._known.set()
 
     def writer_gone(self) -> None:
-        """Connections wait for the next one."""
+        """Does nothing: connections wait for the next writer in their tunnels."""
 
     async def complete(self, offer_own: Callable[[HostAnswers, Mapping[int, Take]], None]) -> None:
-        """Waits for a writer's offer, then has `offer_own` add what this machine answers by itself.
+        """Waits for the first offer, then has `offer_own` add what this machine answers by itself.
 
-        It is also given what takes connections to the writer, by the ports of those that are at one address alone.
+        `offer_own` also gets functions that tunnel a connection to the writer, by port, for those services that are
+        offered at one address only.
         """
         await self._known.wait()
         for listen in self._taken:
@@ -66,7 +68,7 @@ class NodeAnswers:
         return self._answers.serve(listen, socket, instance)
 
     async def object_storage(self) -> Take | None:
-        """None: functions with buckets run on the writer."""
+        """Returns None: functions with mounted buckets run only on the writer."""
         return None
 
     def _taking(self, listen: Listen) -> Take:
@@ -92,7 +94,7 @@ class NodeAnswers:
 
             accepting = Accepting(listening, take_counted, instance, ACCEPTED_AT_ONCE, gate)
             accepting.start()
-            # What was accepted ends with the instance.
+            # Accepted connections end with the instance.
             return accepting.close
 
         return serve

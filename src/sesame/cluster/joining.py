@@ -1,6 +1,6 @@
-"""The first words on a link between nodes, before its messages: which node it is, and in which epoch.
+"""The exchange that opens a link between nodes, before its messages: a node asks to join, the writer answers.
 
-Said by `cluster.following`, answered by `cluster.members`, on a connection that has proven itself (`cluster.port`).
+`cluster.following` asks, `cluster.members` answers, on an authenticated connection (`cluster.port`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sesame.cluster.reading import read_exactly
 from sesame.cluster.sameness import Told
 from sesame.model.errors import PlatformError
 
-# Of what is said before there is a link.
+# How long this exchange may take.
 JOINS_WITHIN_S = 3.0
 _SIZE_BYTES = 4
 _BYTES_MAX = 64 * 1024
@@ -27,11 +27,12 @@ Said = TypeVar("Said")
 
 
 class Joins(msgspec.Struct, frozen=True, array_like=True):
-    """`node` is new with each start of its supervisor; `address` is the agent port of its follower.
+    """A node's request to join.
 
-    Its instances may have so much memory, and as much disk, None for any. `sesame` is its version of Sesame, `settings`
-    are those that every node has in common. One that `only_asks` is told whether it would be refused, and not linked.
-    `speaks` as of `speaks`.
+    `node` is its name, new with each start of its supervisor; `address` is the agent port of its follower. `epoch` is
+    that of the writer which it expects. `memory_mb` and `disk_mb` bound its instances, None for no bound. `sesame` is
+    its version, `settings` are those that must be the same on every node. With `only_asks` it is told whether it would
+    be refused, and is not linked. `speaks` is the value of the function of that name.
     """
 
     node: str
@@ -47,14 +48,15 @@ class Joins(msgspec.Struct, frozen=True, array_like=True):
 
 @functools.cache
 def speaks() -> str:
-    """What nodes must have in common to be linked, whatever their versions."""
+    """A digest of the messages and records that two nodes must have in common to be linked, whatever their versions."""
     return spoken(0, Head)
 
 
 def other_version(joins: Joins) -> str:
-    """Why the node cannot be linked, "" where it can: the messages and records of both must be the same.
+    """Why the node cannot be linked to this one, "" if it can: messages and records of both must be the same.
 
-    A digest of them, and not the version, so that one node after the other can be upgraded where nothing of it changed.
+    Compares digests, not versions, so that nodes can be upgraded one after the other if messages and records are
+    unchanged.
     """
     if joins.speaks == speaks():
         return ""
@@ -65,14 +67,14 @@ def other_version(joins: Joins) -> str:
 
 
 class Joined(msgspec.Struct, frozen=True, array_like=True):
-    """`agent` is the follower's number with this writer. `refused` says why there is none; "" where there is."""
+    """The writer's answer: `agent` is the follower's number; `refused` says why it is not linked, "" if it is."""
 
     agent: int
     refused: str = ""
 
 
 async def join(connected: socket.socket, joins: Joins) -> Joined:
-    """Raises `OSError`, among them `TimeoutError`, and `PlatformError` where the other side refuses."""
+    """Asks the writer to link this node. Raises `OSError`, `TimeoutError`, and `PlatformError` if it refuses."""
     async with asyncio.timeout(JOINS_WITHIN_S):
         await _say(connected, msgspec.msgpack.encode(joins))
         joined = await _hear(connected, Joined)
@@ -82,12 +84,13 @@ async def join(connected: socket.socket, joins: Joins) -> Joined:
 
 
 async def hear(connected: socket.socket) -> Joins:
-    """Raises as `join`."""
+    """Reads a node's request. Raises `OSError`, `TimeoutError`, and `PlatformError` if it cannot be read."""
     async with asyncio.timeout(JOINS_WITHIN_S):
         return await _hear(connected, Joins)
 
 
 async def answer(connected: socket.socket, joined: Joined) -> None:
+    """Sends the writer's answer. Raises `OSError` and `TimeoutError`."""
     async with asyncio.timeout(JOINS_WITHIN_S):
         await _say(connected, msgspec.msgpack.encode(joined))
 

@@ -1,6 +1,6 @@
-"""The key of a cluster: a file that its nodes have in common, and by which each proves to the others that it is one.
+"""The key of a cluster: a file shared by its nodes, with which each proves to the others that it belongs to them.
 
-Made by `sesame cluster key`, read by every process of a node; `handshake` uses the key.
+Created by `sesame cluster key`, read by every process of a node, used by `handshake`.
 """
 
 import os
@@ -17,7 +17,7 @@ _READ_BYTES = 4096
 
 
 def make_key(path: Path) -> None:
-    """Writes a new key, for the owner alone. Raises `ConfigurationError` where something has the name already."""
+    """Writes a new key, readable only by its owner. Raises `ConfigurationError` if `path` exists or cannot be made."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -28,7 +28,7 @@ def make_key(path: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"cannot make {path}: {error.strerror}; choose another file") from error
     with os.fdopen(descriptor, "w") as file:
-        # Whatever the process's umask takes away.
+        # Exactly this mode, whatever the process's umask.
         os.fchmod(file.fileno(), 0o600)
         file.write(secrets.token_hex(KEY_BYTES) + "\n")
         file.flush()
@@ -36,7 +36,7 @@ def make_key(path: Path) -> None:
 
 
 def read_key(path: Path) -> bytes:
-    """Raises `ConfigurationError` for a file that is no key, or that others than its owner may read."""
+    """Returns the key. Raises `ConfigurationError` if the file is no key or is readable by others than its owner."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:

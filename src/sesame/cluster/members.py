@@ -1,6 +1,6 @@
-"""The writer's side of links to other nodes: who may hold instances, and when nothing is left of them.
+"""The writer's side of links to other nodes: which nodes may hold instances, and when none of theirs are left.
 
-Built by `_node` for the writer, in the place of what a supervisor says where all agents are on one machine.
+Built by `_node` for the writer. It takes the place of the supervisor, which introduces agents on one machine.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
 
 LOOKS_EVERY_S = 0.25
-# The row of holders is read so often while a writer waits for those of the time before.
+# How often the row of holders is read while a writer waits for holders from before its epoch.
 ROWS_EVERY_S = 1.0
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class _Early:
-    """A link before there is a `Writer`. What a follower says is kept for it; that there is one is answered."""
+    """A link before there is a `Writer`: keeps the follower's messages, but answers its beats at once."""
 
     def __init__(self, connected: socket.socket, answers: Callable[[], bool]) -> None:
         self.messages: list[m.Message] = []
@@ -54,7 +54,7 @@ class _Early:
 
 
 class Members:
-    """`agents.followed.Lives`. `begin` once, as soon as the seat is taken, and `serve` once there is a `Writer`."""
+    """Implements `agents.followed.Lives`. Call `begin` once the seat is taken, `serve` once there is a `Writer`."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Members:
         clocks: Clocks,
         agent_ports: frozenset[int] = frozenset(),
     ) -> None:
-        """`listening` is the port on which other nodes link. `agent_ports` are this node's two."""
+        """`listening` accepts links from other nodes. `agent_ports` are the two port numbers of this node."""
         self.key = key
         self.agent_ports = agent_ports
         self._arrivals = Arrivals()
@@ -79,7 +79,7 @@ class Members:
         self._linked: dict[str, Followed] = {}
         self._heard_at: dict[str, float] = {}
         self._linked_at: dict[str, float] = {}
-        # Of whose instances nothing is left, and which have not been answered since.
+        # Nodes whose instances have all ended and whose beats have not been answered since.
         self._without_right: set[str] = set()
         self._early: dict[str, _Early] = {}
         self._holds = Holds(seat.inherited, clocks.monotonic())
@@ -90,9 +90,9 @@ class Members:
         self._says = Seldom(clocks.monotonic)
         self._rows_at = clocks.monotonic()
         self._reads_rows = False
-        # Where each follower's agent port is, by its number.
+        # The address of each follower's agent port, by the follower's number.
         self.addresses: dict[int, str] = {}
-        # On which machine each is, 0 for the writer's own, and what instances may have on each.
+        # Each follower's machine, 0 for the writer's own, and the caps of each machine.
         self.machines: dict[int, int] = {}
         self._caps: dict[int, Caps] = {}
         self.awaited = tuple(self._agent(each) for each in seat.inherited)
@@ -103,15 +103,15 @@ class Members:
 
     @property
     def leader(self) -> tuple[str, str, str]:
-        """This node, where others reach it, and the epoch."""
+        """This node's name, the address where others reach it, and the epoch."""
         return self._seat.node, self._seat.address, str(self.epoch)
 
     def begin(self) -> None:
-        """From here on other nodes are linked, and told that there is a writer: what they have goes on meanwhile."""
+        """Starts linking other nodes and answering their beats: they keep serving while the writer starts."""
         self.port.start()
 
     def serve(self, writer: Writer) -> None:
-        """From here on they are answered."""
+        """Hands the links, with the messages received so far, to the writer."""
         self._writer = writer
         capacity = writer.needs.pool.capacity
         self._caps[0], capacity.machines, writer.machines = capacity.caps, self._caps, self.machines
@@ -122,17 +122,17 @@ class Members:
         self._look()
 
     def open(self, writer: Writer) -> None:
-        """The endpoints are there: connections of other nodes are answered."""
+        """The endpoints are ready: accepts connections that other nodes tunnel here."""
         assert writer.server is not None
         self._answering = frozenset({writer.server, *writer.servers.values()})
         self._arrivals.open(writer.server, writer.servers, writer.needs.answers.take)
 
     async def rest(self, grace_s: float) -> None:
-        """As `Arrivals.rest`."""
+        """See `Arrivals.rest`."""
         await self._arrivals.rest(self.port, self._answering, grace_s)
 
     def hurry(self) -> None:
-        """Ends the grace of `rest`."""
+        """Ends the grace time of `rest` at once."""
         for server in self._answering:
             server.hurry()
 
@@ -147,13 +147,13 @@ class Members:
             task.cancel()
 
     def give_up(self, agent: int) -> None:
-        """It does not answer."""
+        """Closes the link to a follower that does not answer."""
         followed = self._linked.get(self._names[agent])
         if followed is not None:
             followed.link.close()
 
     def take(self, connected: socket.socket, _address: Address) -> None:
-        """As `cluster.port.Take`: a node that wants a link."""
+        """A `cluster.port.Take` for nodes that want a link."""
         self._run(self._joined(connected))
 
     async def _joined(self, connected: socket.socket) -> None:
@@ -162,7 +162,7 @@ class Members:
 
     @contextlib.contextmanager
     def _joins(self, name: str) -> Iterator[None]:
-        """Its row is not removed meanwhile, by what is known of the time before."""
+        """While a holder joins, its row is not removed on account of what it held before."""
         self._joining[name] += 1
         try:
             yield
@@ -184,7 +184,7 @@ class Members:
                 await answer(connected, Joined(0, why))
                 connected.close()
                 return
-            # The row comes first: from here on a writer after this one waits for it.
+            # Write the row before answering: from now on, a later writer waits for this node.
             name = holder_of_follower(joins.node)
             joining.enter_context(self._joins(name))
             if not await self._seat.leadership.hold(self._seat.epoch, name):
@@ -212,14 +212,17 @@ class Members:
         self._early[name] = _Early(connected, lambda: self._answers_early(name))
 
     def _answers_early(self, name: str) -> bool:
-        """What it has may be used for longer then, and is waited for so much longer."""
+        """Whether to answer a beat before there is a `Writer`. If so, the node may use its instances longer.
+
+        Accordingly the writer waits longer for it.
+        """
         if not self._seat.leads():
             return False
         now = self._heard_at[name] = self._clocks.monotonic()
         self._holds.silent(name, now)
         return True
 
-    # As `agents.followed.Lives`.
+    # See `agents.followed.Lives`.
 
     def answers(self, followed: Followed) -> bool:
         if not self._seat.leads():
@@ -242,12 +245,12 @@ class Members:
         log.warning("a node is not linked any more", node=name, agent=followed.agent)
         self._holds.silent(name, self._heard_at[name])
 
-    # What time brings.
+    # What happens as time passes.
 
     def _look(self) -> None:
         now = self._clocks.monotonic()
         for name, followed in self._linked.items():
-            # It is linked, and yet not answered: it does not take what it is sent.
+            # The node is linked but its beats are not answered, because it does not apply what it is sent.
             if followed.link.open and now - max(self._linked_at[name], self._heard_at[name]) >= HOLD_S:
                 self._holds.silent(name, self._heard_at[name])
         for name in self._holds.over(now):
@@ -258,7 +261,7 @@ class Members:
         self._timer = self._clocks.call_later(LOOKS_EVERY_S, self._look)
 
     async def _read_rows(self) -> None:
-        """A writer's process of a node, which was restarted, has told there that nothing is left of it."""
+        """Stops waiting for holders that are no longer in the database: a restarted node removes those that ended."""
         try:
             rows = await self._seat.leadership.holders()
         except PlatformError as error:
@@ -277,7 +280,7 @@ class Members:
         if followed is None:
             self._writer.released(self._agents[name])
         else:
-            # One that has come back, and has not said yet what it holds.
+            # A node that has come back may be linked again; drop that link, it has not listed what it holds yet.
             followed.link.close()
             self._holds.told(name)
             followed.shows_nothing()
@@ -293,7 +296,7 @@ class Members:
             if name not in self._linked and name not in self._joining:
                 await self._seat.leadership.release(self._seat.epoch, name)
         except PlatformError as error:
-            # The next writer waits for it in vain.
+            # Harmless: the next writer waits for this node in vain, for a bounded time.
             log.warning("a node that has gone is still named as a member", node=name, error=str(error))
 
     def _agent(self, name: str) -> int:

@@ -1,7 +1,7 @@
-"""Code packages on a node without the writer: fetched by their digests from the cluster's bucket, unpacked once a node.
+"""Code packages on a node without the writer: fetched by digest from the cluster's bucket, unpacked once per node.
 
-Used by a follower's launcher in the place of `agents.packages`. The writer's lease keeps a package in the bucket, this
-node's own keeps it on the disk.
+A follower's launcher uses this instead of `agents.packages`. A lease of the writer keeps a package in the bucket, and
+one of this node keeps it on the disk.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ log = structlog.get_logger("sesame.cluster")
 
 
 class FetchedOnly:
-    """As `store.packages.Archives`: the writer alone puts archives into the bucket, and removes them."""
+    """`store.packages.Archives` for followers: only the writer adds archives to the bucket and removes them."""
 
     def __init__(self, archives: Archives) -> None:
         self._archives = archives
@@ -35,11 +35,11 @@ class FetchedOnly:
         return await self._archives.get(sha256)
 
     async def delete(self, sha256: str) -> None:
-        """Of this node's copy alone."""
+        """Does nothing: a follower removes only its unpacked copy."""
 
 
 class _Lease:
-    """As `sandbox.launch.PackageLease`."""
+    """A `sandbox.launch.PackageLease` that combines this node's lease and the writer's."""
 
     def __init__(self, own: PackageLease, writers: PackageLease) -> None:
         self.code_dirs: tuple[Path, ...] = own.code_dirs
@@ -52,17 +52,17 @@ class _Lease:
 
 
 class NodePackages:
-    """As `sandbox.launch.Packages`."""
+    """Implements `sandbox.launch.Packages`."""
 
     def __init__(
         self, writers: LeasedPackages, own: Packages, writer_is_here: Callable[[], bool], clocks: Clocks
     ) -> None:
-        """What the writer has unpacked is used where it is on this node; nobody else removes it there."""
+        """If the writer is on this node, the packages that it has unpacked are used; only the writer removes those."""
         self._writers = writers
         self._own = own
         self._writer_is_here = writer_is_here
         self._clocks = clocks
-        # Since when nothing names them, of those that are here.
+        # By package here that the catalog does not name: since when, by the monotonic clock.
         self._unnamed_at: dict[str, float] = {}
 
     async def lease(self, sha256s: Sequence[str], runtime: str) -> PackageLease:
@@ -82,7 +82,7 @@ class NodePackages:
             raise
 
     async def collect(self, named: Collection[str]) -> int:
-        """Removes what the catalog has not named for COLLECT_GRACE_S and no instance has. How many that were."""
+        """Removes packages not in `named` for COLLECT_GRACE_S that no instance uses. Returns how many."""
         here, now, removed = await asyncio.to_thread(self._own.folder.all), self._clocks.monotonic(), 0
         unnamed = {each: self._unnamed_at.get(each, now) for each in here if each not in named}
         self._unnamed_at = unnamed

@@ -1,7 +1,7 @@
-"""The agent port of a process: accepts connections of other nodes, and hands those that prove themselves on by purpose.
+"""The agent port of a process: accepts and authenticates connections of other nodes, and hands them on by purpose.
 
-Used by every process of a node, for links and tunnels; `connect` is the other side. Whoever has not proven itself has
-`HANDSHAKE_S` and the bytes of a handshake, and waits among at most `UNPROVEN_MAX`.
+Used by every process of a node, for links and tunnels; `connect` is the connecting side. An unauthenticated peer is
+limited to `HANDSHAKE_S` seconds and the bytes of a handshake, and there are at most `UNPROVEN_MAX` of them.
 """
 
 import asyncio
@@ -28,33 +28,33 @@ from sesame.cluster.reading import read_exactly
 from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
 
-# One round trip between machines that share a network.
+# The handshake is one round trip between machines on one network.
 HANDSHAKE_S = 5.0
-# POLICY: of so many, those that have waited longer than nodes take for their round trip make place for others; while
-# there are none such, further ones wait in the kernel.
+# POLICY: at UNPROVEN_MAX handshakes, the oldest is dropped for a new one if it has lasted longer than UNPROVEN_S, which
+# nodes do not need. If it has not, further connections wait in the kernel.
 UNPROVEN_MAX, UNPROVEN_S = 1024, 1.0
 ACCEPTED_AT_ONCE = 64
-# Without place it is tried again after so long.
+# How long to wait for a place before trying again.
 PLACE_PAUSE_S = 0.05
-# A connection on which nothing is under way is looked after: the other machine may be gone without a word.
+# TCP keep-alive for idle connections: the other machine may have vanished without closing them.
 KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 10, 5, 3
 
 Address = tuple[str, int]
 Take = Callable[[socket.socket, Address], None]
-"""Takes a connection of another node and its address there. The socket is the taker's, and does not block."""
+"""Called with an authenticated connection and its peer address. The socket is non-blocking; the callee owns it."""
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class AgentPort:
-    """Belongs to the event loop that is running. `start` once, then `close` once."""
+    """Used in the running event loop. Call `start` once, later `close`."""
 
     def __init__(self, listening: socket.socket, key: bytes, takers: Mapping[Purpose, Take]) -> None:
         self._socket = listening
         self._key = key
         self._takers = takers
         self._loop = asyncio.get_running_loop()
-        # And since when, the oldest first.
+        # Handshakes in progress and when each began, the oldest first.
         self._unproven: dict[asyncio.Task[None], float] = {}
         self._accepting = Accepting(listening, self._accepted, "other nodes", ACCEPTED_AT_ONCE, self._for_place)
         self._says = Seldom(self._loop.time)
@@ -68,7 +68,7 @@ class AgentPort:
         self._accepting.start()
 
     def close(self) -> None:
-        """Idempotent. Handshakes under way are broken off; what was taken is the takers'."""
+        """Stops accepting and aborts handshakes; connections that were handed on stay open. Idempotent."""
         self._accepting.close()
         for task in self._unproven:
             task.cancel()
@@ -79,7 +79,7 @@ class AgentPort:
         task.add_done_callback(lambda task: self._ended(task, accepted))
 
     def _for_place(self, resume: Callable[[], None]) -> Callable[[], object] | None:
-        """As `accepting.Gate`."""
+        """An `accepting.Gate`."""
         return None if self._has_place() else self._loop.call_later(PLACE_PAUSE_S, resume).cancel
 
     def _has_place(self) -> bool:
@@ -95,7 +95,7 @@ class AgentPort:
     def _ended(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         self._unproven.pop(task, None)
         if task.cancelled():
-            # Also where it was cancelled before its first step.
+            # Closed here because the task may have been cancelled before its first step.
             accepted.close()
 
     async def _admit(self, accepted: socket.socket, address: Address) -> None:
@@ -123,7 +123,7 @@ class AgentPort:
             answer = answering.opened(first)
         except NotOfCluster:
             if is_sesame(first):
-                # So that a node of another version can say what is wrong.
+                # Lets a node of another version report what is wrong.
                 with contextlib.suppress(OSError):
                     accepted.send(LINE)
             raise
@@ -136,9 +136,10 @@ class AgentPort:
 
 
 async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: float = HANDSHAKE_S) -> socket.socket:
-    """A connection to the agent port of another node, which has proven itself; it does not block.
+    """Returns an authenticated, non-blocking connection to the agent port of another node.
 
-    Raises `OSError`, among them `TimeoutError`, where nobody answers, and `PlatformError`, such as `NotOfCluster`.
+    Raises `OSError` or `TimeoutError` if the node does not answer within `within_s` seconds, and `PlatformError`, such
+    as `NotOfCluster`, if it is not a node of this cluster.
     """
     loop = asyncio.get_running_loop()
     host, port = address
@@ -165,12 +166,12 @@ async def connect(address: Address, key: bytes, purpose: Purpose, *, within_s: f
 
 async def _read_answer(connected: socket.socket) -> bytes:
     line = await read_exactly(connected, len(LINE))
-    # A node of another version says no more than that.
+    # A node of another version sends only its line.
     return line if line != LINE else line + await read_exactly(connected, ANSWER_BYTES - len(LINE))
 
 
 def _watch(connected: socket.socket) -> None:
-    """Nothing waits for more to be sent with it, and the end of the other machine is found."""
+    """Sends small messages at once (TCP_NODELAY), and has the kernel detect that the other machine has vanished."""
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -178,13 +179,13 @@ def _watch(connected: socket.socket) -> None:
         ("TCP_KEEPINTVL", KEEPALIVE_EVERY_S),
         ("TCP_KEEPCNT", KEEPALIVE_TIMES),
     ):
-        # POSIX has no name for them.
+        # Not defined by POSIX, so a platform may lack them.
         if (option := getattr(socket, name, None)) is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def address_of(text: str) -> Address:
-    """Of HOST:PORT, as `model.host_and_port` writes it. Raises `PlatformError`."""
+    """Parses HOST:PORT as written by `model.host_and_port`. Raises `PlatformError`."""
     host, _colon, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit()):
         raise PlatformError(f"a node is said to be at '{text}'; expected HOST:PORT")

@@ -1,11 +1,11 @@
-"""Reads what comes before a connection of another node belongs to somebody: so many bytes, and none of those behind."""
+"""Reads an exact number of bytes from another node's connection, leaving the rest for whoever gets the connection."""
 
 import asyncio
 import socket
 
 
 async def read_exactly(connected: socket.socket, count: int) -> bytes:
-    """Raises `ConnectionResetError` where there are fewer. The socket does not block."""
+    """Reads `count` bytes from a non-blocking socket. Raises `ConnectionResetError` if the connection ends before."""
     loop, data = asyncio.get_running_loop(), b""
     while len(data) < count:
         part = await loop.sock_recv(connected, count - len(data))

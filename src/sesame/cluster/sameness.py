@@ -1,7 +1,7 @@
-"""What must be the same on every node: told without secrets, compared, and said in words where it is not.
+"""Compares the settings that must be the same on every node, without revealing secrets, and describes differences.
 
-Made by `_node` of a node's settings; compared by the writer with what a node says that joins, and by a candidate with
-what the database has of the node that led last.
+`_node` describes a node's settings with `told`. The writer compares them with those of a node that joins; a candidate
+compares them with those that the database has of the last leader.
 """
 
 import hmac
@@ -16,34 +16,34 @@ _NAMED_MAX = 5
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """A value as it may be `shown`, "" for a secret; two are the same where their digests are."""
+    """A setting's value: as it may be `shown`, "" for a secret, and a digest. Values are equal if their digests are."""
 
     shown: str
     digest: str
 
 
 Same = Mapping[str, Told]
-"""By the names of settings."""
+"""Values by the name of their setting."""
 
 _codec = dict[str, Told]
 
 
 def told(key: bytes, name: str, value: Any, *, shown: str | None = None) -> Told:
-    """Of the setting `name`. Without the key of the cluster, the digest says nothing of the value."""
+    """Describes the value of setting `name`. The digest reveals nothing about it without `key`, the cluster's."""
     text = msgspec.json.encode(value, order="deterministic", enc_hook=str)
     digest = hmac.digest(key, b"setting " + name.encode() + b"\0" + text, "sha256")
     return Told((text.decode() if shown is None else shown)[:_SHOWN_MAX], digest.hex())
 
 
 def key_digest(key: bytes) -> str:
-    """By which a database knows its cluster, and nobody the key."""
+    """Identifies the cluster in its database, without revealing the key."""
     return hmac.digest(key, b"sesame cluster", "sha256").hex()
 
 
 def difference(own: Same, others: Same, node: str, leader: str) -> str:
-    """In what `own`, of `node`, differs from `others`, of the `leader`, and what to do; "" where it does not.
+    """How `own`, the settings of `node`, differ from `others`, those of `leader`, and what to do; "" if they do not.
 
-    A setting that one of them does not know is one of another version of Sesame, and no difference.
+    Ignores settings that only one side knows: it runs another version of Sesame.
     """
     names = [name for name in sorted(own.keys() & others.keys()) if own[name].digest != others[name].digest]
     if not names:
@@ -62,7 +62,7 @@ def encoded(same: Same) -> str:
 
 
 def decoded(text: str) -> Same | None:
-    """None where nothing was kept, or not by this version."""
+    """The inverse of `encoded`. None if `text` is empty or was written by an incompatible version."""
     try:
         return msgspec.json.decode(text, type=_codec) if text else None
     except msgspec.DecodeError:

@@ -1,8 +1,8 @@
-"""A candidate's way to the leadership, and the writer's hold on it: it renews its row, or ends.
+"""Takes and keeps the leadership of a cluster: a candidate waits for it, the leader renews its row or ends.
 
-Used by a node's process that is to be the writer. Whoever has not renewed for too long ends at once, by its own clock:
-by then another may lead. A thread of its own renews, so that a start or a call that holds up the event loop does not
-cost the leadership; one that holds it up for good does.
+Used by the process of a node that is to become the writer. A leader that could not renew in time, by its own clock,
+ends at once, because another may lead by then. A separate thread renews, so that the leadership is not lost if the
+event loop is blocked for a while; if it is blocked for HANGS_S, the thread stops renewing.
 """
 
 import asyncio
@@ -18,19 +18,20 @@ from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.leadership import Leadership, Seen
 from sesame.store.sql.migrate import known_migrations
 
-# So often the writer looks whether it still leads.
+# How often the writer checks whether it still leads.
 LOOKS_EVERY_S = 0.25
-# POLICY: a writer whose event loop stands still for so long does not renew any more: another one leads then.
+# POLICY: a writer whose event loop has been blocked for this long stops renewing, so that another node can lead.
 HANGS_S = 15.0
 
-# POLICY: settings of a leader that was not renewed for so long are no reason against others: no node takes its place.
+# POLICY: the settings of a leader that has not renewed for this long no longer bind others, as no node with the same
+# settings has taken its place.
 FORGOTTEN_S = 3 * EXPIRED_S
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class OtherSettings(ConfigurationError):
-    """Another node leads, with other settings, by this row."""
+    """Another node leads with different settings; `leader` is its row."""
 
     def __init__(self, why: str, leader: Seen) -> None:
         super().__init__(why)
@@ -38,12 +39,15 @@ class OtherSettings(ConfigurationError):
 
 
 class Seat:
-    """`belong`, then `wait` once; `leads` from then on, until `leave` or the end of the process."""
+    """Call `belong`, then `wait`, once each. From then on this process leads, until `leave` or until it ends."""
 
     def __init__(
         self, connect: Callable[[], Leadership], node: str, address: str, clocks: Clocks, same: Same | None = None
     ) -> None:
-        """`address` is where other nodes reach this process once it leads. `same` are settings of every node."""
+        """`address` is where other nodes reach this process once it leads.
+
+        `same` has the settings that must be the same on every node.
+        """
         self.same = same or {}
         self._of_others: Seen | None = None
         self._outdated = ""
@@ -53,7 +57,7 @@ class Seat:
         self.address = address
         self.holder = holder_of_writer(node)
         self.epoch = 0
-        # Who may have instances from before, besides this process.
+        # The holders, other than this process, that may have instances from before its epoch.
         self.inherited: list[str] = []
         self._clocks = clocks
         self._unrenewed = Unrenewed()
@@ -66,7 +70,7 @@ class Seat:
         self._lives: Callable[[float], None] = lambda _until: None
 
     async def belong(self, key_digest: str) -> None:
-        """Returns when nothing speaks against that this node leads. Raises `ConfigurationError`, then another leads."""
+        """Returns once this node may become the leader. Raises `ConfigurationError` if it does not fit the cluster."""
         await self.leadership.require_free()
         if await self.leadership.know(key_digest) != key_digest:
             raise ConfigurationError(
@@ -78,9 +82,9 @@ class Seat:
             await self._clocks.sleep(BEAT_S)
 
     async def wait(self, end: Callable[[str], None], lives: Callable[[float], None]) -> None:
-        """Returns once this process leads. From then on `end`, which does not return, is called when it does not.
+        """Returns once this process leads. If it later loses the leadership, `end` is called, which must not return.
 
-        `lives` is told until when, by the monotonic clock, it can be alive at all.
+        `lives` is called with the monotonic time at which the supervisor shall kill this process.
         """
         self._end, self._lives = end, lives
         while not self.epoch:
@@ -95,7 +99,7 @@ class Seat:
         return self._lead is not None and self._lead.lasts(self._clocks.monotonic())
 
     async def leave(self) -> None:
-        """The last step of an end in peace: nothing runs here any more. Idempotent."""
+        """The last step of a graceful shutdown, when nothing runs any more: gives the leadership back. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
         self._left = True
@@ -115,7 +119,7 @@ class Seat:
         if self._is_of_others(seen):
             return
         unrenewed_s = self._unrenewed.for_s(seen.epoch, seen.renewed_at, self._clocks.monotonic())
-        # At once, while another node leads: operators should not have to wait for its end.
+        # Report this at once, even while another node leads, so that operators need not wait until it ends.
         if self._is_outdated(seen):
             return
         if seen.node not in ("", self.node) and unrenewed_s < EXPIRED_S:
@@ -137,7 +141,7 @@ class Seat:
         self._renewing.start()
 
     def _is_outdated(self, seen: Seen) -> bool:
-        """Whether a newer Sesame has changed the database: this one could not use it, and leaves the lead to others."""
+        """Whether a newer Sesame has migrated the database, so that this one cannot use it and must not lead."""
         if not seen.schema or seen.schema in known_migrations():
             return False
         if self._outdated != seen.schema:
@@ -150,7 +154,10 @@ class Seat:
         return True
 
     def _is_of_others(self, seen: Seen) -> bool:
-        """Whether one with other settings may lead; raises `OtherSettings` where it does. Not one that resigned."""
+        """Whether a node with other settings may still be leading. Raises `OtherSettings` once it is seen to renew.
+
+        A node that has resigned does not count.
+        """
         others = decoded(seen.settings)
         if seen.node in ("", self.node) or others is None:
             return False
@@ -164,13 +171,13 @@ class Seat:
         return True
 
     async def _renew(self, lead: Lead) -> None:
-        """On the thread."""
+        """Renews the leadership every BEAT_S. Runs in the thread, with a connection of its own."""
         leadership = self._connect()
         while not self._left:
             await self._clocks.sleep(BEAT_S)
             sent_at = self._clocks.monotonic()
             if sent_at - self._looked_at > HANGS_S:
-                log.error("the event loop stands still: the leadership is not renewed", epoch=self.epoch)
+                log.error("the event loop is blocked: the leadership is not renewed", epoch=self.epoch)
                 continue
             try:
                 renewed = await leadership.renew(self.epoch)
@@ -192,9 +199,10 @@ class Seat:
 
 
 def holder_of_writer(node: str) -> str:
-    """The name by which the row knows that the writer's process of this node may have instances."""
+    """The holder's name, in the database, for the process of this node that is the writer."""
     return f"writer {node}"
 
 
 def holder_of_follower(node: str) -> str:
+    """The holder's name, in the database, for the follower of this node."""
     return f"follower {node}"

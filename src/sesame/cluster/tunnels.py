@@ -1,7 +1,7 @@
-"""Leads connections of this node's clients to other nodes, each through a connection of its own to their agent port.
+"""Tunnels connections of this node's clients to other nodes, each over its own connection to their agent port.
 
-One for each process that takes connections which others answer; `arrivals` is the other side. A client's connection is
-not read before the other node has proven itself, and belongs to `copying` from there on.
+One `Tunnels` for each process that accepts connections for others; `arrivals` is the receiving side. A client's
+connection is read only after the other node has proven itself; from then on `copying` owns it.
 """
 
 import asyncio
@@ -25,37 +25,37 @@ from sesame.http.limits import PEER_SHARE
 from sesame.model.errors import PlatformError
 from sesame.model.seldom import Seldom
 
-# One round trip for the connection, one for the handshake; a node that is gone says nothing.
+# Covers one round trip for the connection and one for the handshake. A node that has vanished does not answer at all.
 CONNECTS_WITHIN_S = 2.0
-# A client waits so long for somebody who answers, in all: for a writer that another takes the place of.
+# How long a client waits in all for a node that answers, for example while another node becomes the writer.
 AWAY_S = 15.0
 RETRIES_EVERY_S = 0.2
-# So that the handshakes of one burst do not use up the time of each other.
+# Limits concurrent handshakes, so that those of a burst do not make each other time out.
 CONNECTING_AT_ONCE = 64
-# POLICY: a tunnel on which nothing has passed for so long, and the last of it an answer if anything was asked, may be
-# closed for another.
+# POLICY: a tunnel may be closed in favour of a new one if nothing has passed for this long and no request is open: the
+# last bytes were from the answering side, or there were none.
 IDLE_S = 1.0
-# POLICY: a node that has acknowledged nothing for so long, of what was sent or of what asks for room, is gone. TCP by
-# itself would try for a quarter of an hour.
+# POLICY: a node that has not acknowledged sent data or window probes for this long is gone. TCP itself would try for a
+# quarter of an hour.
 GONE_S, LOOKS_EVERY_S = 20.0, 5.0
-# From linux/tcp.h: where `struct tcp_info` has what is looked at, and how much of it that takes.
+# From linux/tcp.h: the offsets of the fields used in `struct tcp_info`, and how many bytes of it are read.
 _PROBES, _UNACKNOWLEDGED, _LAST_ACK_MS, _TCP_INFO_BYTES = 3, 24, 56, 60
 
-# To clients, who need not know the nodes.
+# Messages for clients, which need not know about nodes.
 STOPS = "this node stops; try again later"
 AWAY = "the node that serves this does not answer; try again later"
 
 Where = Callable[[], Awaitable[Address]]
-"""Whom a tunnel leads to: waits until it is known. Asked again where that node does not answer."""
+"""Returns the address of the node that a tunnel leads to, waiting until it is known. Called again if it fails."""
 
 log = structlog.get_logger("sesame.cluster")
 
 
 class Client(msgspec.Struct, frozen=True):
-    """A connection that is to be led on, and what was read of it. `peer` is the client, as bounds count it.
+    """A connection to tunnel, with the data read from it so far.
 
-    With `most`, the client may have so many at a time.
-    `failed` gets the socket back, unread, with the reason why there is nobody who answers.
+    `peer` is the client by which connections are counted; it may have `most` at a time, by default a share of all.
+    `failed` gets the socket back, with nothing more read from it, and the reason why no node answers.
     """
 
     connected: socket.socket
@@ -66,15 +66,15 @@ class Client(msgspec.Struct, frozen=True):
 
 
 def close_unheard(connected: socket.socket, _why: str) -> None:
-    """For `Client.failed`: nobody knows what the client speaks, and so how to tell it."""
+    """A `Client.failed` that closes the connection: the client's protocol is unknown, so no error can be sent."""
     connected.close()
 
 
 class Tunnels:
-    """Belongs to the event loop that is running. `close` once."""
+    """Used in the running event loop. Call `close` once."""
 
     def __init__(self, key: bytes, most: int) -> None:
-        """`most` tunnels at a time."""
+        """`key` is the cluster's. At most `most` tunnels are open at a time."""
         self._key = key
         self._most = most
         self._most_of_peer = max(int(most * PEER_SHARE), 1)
@@ -93,7 +93,7 @@ class Tunnels:
         return len(self._open) + len(self._opening)
 
     def lead(self, client: Client, head: Head, where: Where, *, away_s: float = AWAY_S) -> None:
-        """Connects the client to the node that `where` says, which has `away_s` to be there. The socket is taken."""
+        """Connects the client to the node at `where`, trying for `away_s` seconds. Takes the client's socket over."""
         if self._closed:
             client.failed(client.connected, STOPS)
             return
@@ -106,13 +106,13 @@ class Tunnels:
         task.add_done_callback(self._opened)
 
     def end(self, address: Address) -> None:
-        """The node is gone: what leads there is reset, as nobody else would tell its clients."""
+        """The node is gone: resets the tunnels to it, so that their clients learn of it."""
         for copying, (to, _peer) in list(self._open.items()):
             if to == address:
                 copying.abort()
 
     async def close(self, grace_s: float) -> None:
-        """Leads nobody on from here. What is under way gets `grace_s` to end, then is reset."""
+        """Opens no more tunnels. Those with a request in progress get `grace_s` seconds to end, then are reset."""
         self._closed = True
         for task in list(self._opening):
             task.cancel()
@@ -149,7 +149,7 @@ class Tunnels:
             log.error("a connection could not be led to another node", why=why, exc_info=error)
 
     async def _lead(self, client: Client, head: bytes, where: Where, away_s: float) -> None:
-        """Raises `OSError` and `PlatformError`; then nothing was read of the client, nor said by it."""
+        """Raises `OSError` or `PlatformError` if no node answers; the client was then neither read nor sent to."""
         address, far = await self._reach(where, away_s)
         try:
             async with asyncio.timeout(CONNECTS_WITHIN_S):
@@ -172,13 +172,13 @@ class Tunnels:
                 async with self._connecting:
                     return address, await connect(address, self._key, Purpose.TUNNEL, within_s=CONNECTS_WITHIN_S)
             except OSError:
-                # Another may have taken its place meanwhile.
+                # Another node may have taken over meanwhile: look up the address again.
                 if self._loop.time() + RETRIES_EVERY_S >= until:
                     raise
             await asyncio.sleep(RETRIES_EVERY_S)
 
     def _look(self) -> None:
-        """Resets what leads to nodes that are gone."""
+        """Resets the tunnels to nodes that are gone."""
         for copying in [each for each in self._open if _is_gone(each.far)]:
             copying.abort()
         self._looking = self._loop.call_later(LOOKS_EVERY_S, self._look) if self._open else None
@@ -194,7 +194,7 @@ class Tunnels:
             del self._of_peer[peer]
 
     def _has_place(self, peer: str, most: int) -> bool:
-        """POLICY: as `http.admission`: at a bound, those that have been idle longest make place."""
+        """POLICY: as in `http.admission`: at a bound, the tunnels idle longest are closed for new ones."""
         if self._of_peer.get(peer, 0) >= most:
             return self._evict(peer, most)
         return len(self) < self._most or self._evict(None, self._most)
@@ -219,7 +219,7 @@ class Tunnels:
 
 
 def _is_gone(far: socket.socket) -> bool:
-    """Never where the kernel does not say."""
+    """Whether the other machine has vanished, from the kernel's TCP state. False where that is not available."""
     if sys.platform != "linux":
         return False
     info = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
