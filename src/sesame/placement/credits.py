@@ -1,11 +1,11 @@
-"""What one home has granted of one function: how many instances each agent may have, and until when.
+"""The home's ledger of one function: how many instances each agent may have, and until when.
 
-Pure: no clock and no network. Called by `placement.home`; `placement.holding` is the agent's side. Their sum never
-exceeds a cap, whatever messages are lost, late or out of order, and whichever agent was home before.
+Pure: uses no clock and no network. Called by `placement.home`; `placement.holding` is the agent's side. The sum of all
+credits never exceeds a cap, even if messages are lost, late or out of order, and whichever agent was home before.
 
-An agent asks for what it wants *in all*, and numbers its asks. The home records at least what the agent may use: it
-lowers a record only because the agent asked for less, or because the credit has ended. So a lost answer costs a credit
-that nobody uses until it ends, and never one that two agents use.
+An agent asks for the total that it wants, and numbers its requests. The home never records less than the agent may use:
+it lowers a record only if the agent asked for less or the credit has ended. A lost answer therefore leaves a credit
+unused until it ends, but never lets two agents use the same one.
 """
 
 import enum
@@ -15,13 +15,13 @@ import msgspec
 
 from sesame.placement.policies import share
 
-# A holder counts the life of a credit from when it sent its ask, the home from when the ask came. Both count on clocks
-# of their own, which may differ in speed, so the home waits longer.
+# A credit lasts LIFE_S at its holder, from when it sent the request, and HOLD_S at the home, from when the request
+# arrived. The home waits longer because the rates of their clocks may differ.
 LIFE_S = 15.0
 HOLD_S = 16.5
-# POLICY: an agent renews three times within the life of a credit, so that one lost message ends none.
+# POLICY: an agent renews three times within the life of a credit, so that a single lost message does not end it.
 RENEW_S = 5.0
-# The life of an agent's membership: an agent that has not learned of a change for so long decides nothing any more.
+# The life of an agent's membership: an agent whose knowledge of the members is older than this decides nothing.
 MEMBERSHIP_S = 5.0
 
 
@@ -33,11 +33,11 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """The caps of one function, as the catalog has them now.
+    """The current caps of one function, from the catalog.
 
-    `function` bounds all of its instances: the least of its reserved concurrency and the cap of every function.
-    `on_demand` bounds those of a version; versions that are not in it are not bounded. Memory is no part of it: each
-    agent's engine keeps its own.
+    `function` bounds all of its instances: the lower of its reserved concurrency and the cap that applies to every
+    function. `on_demand` bounds the on-demand instances of a version; versions not listed are unbounded. Memory is not
+    included: each agent's engine enforces its own.
     """
 
     function: int
@@ -45,10 +45,10 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """`wanted` is what the agent wants in all, by line; `held` what it may use now, which is never more than `wanted`.
+    """A request for credits. `wanted` is the total per line; `held` is what the agent may use now, at most `wanted`.
 
-    `number` grows with each ask of this agent for this function. `epoch` is the membership revision that it knows: it
-    takes nothing that was granted to asks which it made before it knew it.
+    `number` increases with each request of this agent for this function. `epoch` is the membership revision that the
+    agent knows: it accepts no answers to requests that it made before knowing it.
     """
 
     agent: str
@@ -59,10 +59,10 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Credit(msgspec.Struct, frozen=True):
-    """The answer to the ask of this number: what the agent has in all, for LIFE_S from when it asked.
+    """The answer to request `number`: the agent's total per line, valid for LIFE_S from when it sent the request.
 
-    `surplus` instances of the function are more than its caps allow, because a cap was lowered: the agent gives back
-    what is idle of its own, up to so many.
+    `surplus` is by how many instances the function exceeds its caps after a cap was lowered: the agent gives back up to
+    that many of its own that are idle.
     """
 
     number: int
@@ -71,22 +71,22 @@ class Credit(msgspec.Struct, frozen=True):
 
 
 class Refused(enum.Enum):
-    """Why an ask has no answer. What the agent holds is as it was."""
+    """Why a request was refused. What the agent holds is unchanged."""
 
-    # The agent does not know yet since when this agent is home: it reads the membership and asks again.
+    # The requesting agent's membership is older than this home: it must read the membership and ask again.
     BEHIND = "behind"
-    # The agent knows a newer membership than this one, which reads it before it is asked again.
+    # The requesting agent knows a newer membership than this one, which must read it first.
     AHEAD = "ahead"
-    # A later ask of this agent has been answered.
+    # A later request of the same agent has been answered already.
     OVERTAKEN = "overtaken"
     # Another agent is home.
     NOT_HOME = "not home"
-    # The agent is no member (any more): it stops, and joins under another name.
+    # The agent is not a member (any more): it must stop, and join under another name.
     NO_MEMBER = "no member"
 
 
 class Account(msgspec.Struct):
-    """What one agent holds, as far as the home knows: never less than what it may use."""
+    """What one agent holds according to the home: never less than it may use."""
 
     number: int
     counts: dict[Line, int]
@@ -94,7 +94,7 @@ class Account(msgspec.Struct):
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """All that a home knew when it stopped granting, for the next one."""
+    """Everything that a home knew about a function when it stopped granting, for the next home."""
 
     accounts: Mapping[str, Account]
     unheard: Mapping[str, float]
@@ -103,9 +103,9 @@ class Handed(msgspec.Struct, frozen=True):
 class Ledger:
     """`since` is the membership revision with which this agent became home of the function.
 
-    A home that was handed nothing by the one before it does not know what that one had granted. `unheard` are the
-    agents that may hold something of it, each with the time from which on it certainly does not. Until each has said
-    what it holds, or its time has come, nothing is granted.
+    A home without a handover does not know what the previous home granted. `unheard` are the agents that may hold
+    credits of that one, each with the time after which it certainly holds none. Nothing is granted until each of them
+    has reported what it holds or its time has passed.
     """
 
     def __init__(self, since: int, unheard: Mapping[str, float] | None = None) -> None:
@@ -114,12 +114,12 @@ class Ledger:
         self._accounts: dict[str, Account] = {}
         self._of_line: dict[Line, int] = {}
         self._granted = 0
-        # Nothing ends before it.
+        # The earliest time at which an account or the wait for an agent can end.
         self._next_end = min(self._unheard.values(), default=float("inf"))
 
     @classmethod
     def handed(cls, since: int, by: Handed, now: float) -> "Ledger":
-        """Goes on with what the home before knew, on this agent's clock."""
+        """Continues with what the previous home knew; all times restart on this agent's clock."""
         ledger = cls(since, dict.fromkeys(by.unheard, now + HOLD_S + MEMBERSHIP_S))
         for agent, account in by.accounts.items():
             ledger._set(agent, Account(account.number, {}, now + HOLD_S), account.counts)
@@ -127,27 +127,27 @@ class Ledger:
 
     @property
     def granted(self) -> int:
-        """Instances that agents may have, of every line."""
+        """How many instances all agents may have, over all lines."""
         return self._granted
 
     def is_hearing(self, now: float) -> bool:
-        """Whether agents may hold something that is not known here, so that nothing is granted."""
+        """Whether agents may hold credits that are not known here, so that nothing can be granted yet."""
         self._end(now)
         return bool(self._unheard)
 
     def is_empty(self, now: float) -> bool:
-        """Whether nothing is lost by forgetting this ledger."""
+        """Whether the ledger can be discarded without losing anything."""
         self._end(now)
         return not self._accounts and not self._unheard
 
     def free(self, line: Line, bounds: Bounds, now: float) -> int:
-        """How many instances of this line may be there beyond those granted."""
+        """How many more instances of this line could be granted."""
         self._end(now)
         free = min(bounds.function - self._granted, self._free_of_version(line, bounds))
         return 0 if self._unheard else max(free, 0)
 
     def answer(self, ask: Ask, bounds: Bounds, now: float) -> Credit | Refused:
-        """Grants what the bounds leave, and renews what the agent has."""
+        """Renews what the agent has, and grants more as far as the bounds allow."""
         if ask.epoch < self._since:
             return Refused.BEHIND
         self._end(now)
@@ -164,21 +164,21 @@ class Ledger:
         return Credit(ask.number, dict(account.counts), max(self._granted - bounds.function, 0))
 
     def told(self, agent: str) -> None:
-        """All that the agent holds of the function has been asked for since this home became it."""
+        """The agent has reported everything that it holds of the function since this agent became home."""
         self._unheard.pop(agent, None)
 
     def gone(self, agent: str) -> None:
-        """This agent's process and all of its instances are known to have ended: what it held is free at once."""
+        """The agent's process and all its instances have certainly ended: frees what it held at once."""
         self._unheard.pop(agent, None)
         if (account := self._accounts.get(agent)) is not None:
             self._set(agent, account, {})
 
     def hand_over(self) -> Handed:
-        """The last thing that is asked of this ledger."""
+        """Returns everything that is known. Must be the last use of this ledger."""
         return Handed(dict(self._accounts), dict(self._unheard))
 
     def _decided(self, current: Mapping[Line, int], wanted: Mapping[Line, int], bounds: Bounds) -> dict[Line, int]:
-        """What an agent has from now on. What it gives back of one line is free for its others."""
+        """What the agent has from now on. What it gives back of one line can be granted to it for another."""
         counts = {line: min(current.get(line, 0), count) for line, count in wanted.items()}
         if self._unheard:
             return counts
@@ -195,7 +195,7 @@ class Ledger:
         return bounds.function if cap is None else cap - self._of_line.get(line, 0)
 
     def _set(self, agent: str, account: Account, counts: Mapping[Line, int]) -> None:
-        """The one place where records change."""
+        """Replaces an agent's record. Records change only here, so the sums stay consistent."""
         for line in {*account.counts, *counts}:
             more = counts.get(line, 0) - account.counts.get(line, 0)
             self._granted += more
@@ -210,7 +210,7 @@ class Ledger:
             self._accounts.pop(agent, None)
 
     def _end(self, now: float) -> None:
-        """Forgets what has ended by `now`."""
+        """Removes what has ended by `now`."""
         if now < self._next_end:
             return
         for agent in [each for each, until in self._unheard.items() if until <= now]:

@@ -1,7 +1,7 @@
 """What one agent may use of one function: the holder's side of `placement.credits`.
 
-Called by the agent that runs the instances. Uses nothing after the end of its credit, by its own monotonic clock, and
-nothing that a home granted which is not home any more.
+Called by the agent that runs the instances. Permits nothing after its credit has ended, by the agent's own monotonic
+clock, and accepts no answer to a request that was made under an older membership.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from sesame.placement.credits import LIFE_S, Ask, Credit, Line
 
 
 class Holding:
-    """`agent` is the name of this process, which no other process ever has; `epoch` the membership that it knows."""
+    """`agent` is the name of this process, never used by another; `epoch` is the membership revision that it knows."""
 
     def __init__(self, agent: str, epoch: int) -> None:
         self._agent = agent
@@ -21,16 +21,16 @@ class Holding:
         self._until = 0.0
 
     def usable(self, line: Line, now: float) -> int:
-        """How many instances the agent may have. Asked before each start, and before each call on an instance."""
+        """How many instances the agent may have. Must be checked before each start and each call on an instance."""
         return self._usable.get(line, 0) if now < self._until else 0
 
     @property
     def until(self) -> float:
-        """When the instances have to be gone, unless an answer comes before."""
+        """When all instances must have ended, unless an answer arrives before."""
         return self._until
 
     def ask(self, wanted: Mapping[Line, int], now: float) -> Ask:
-        """The ask for `wanted` in all. What is more than that may not be used from here on."""
+        """Creates the request for a total of `wanted`. Anything beyond that may not be used from now on."""
         self._number += 1
         self._asked_at = now
         alive = self._usable if now < self._until else {}
@@ -38,18 +38,21 @@ class Holding:
         return Ask(self._agent, self._epoch, self._number, wanted, dict(self._usable))
 
     def take(self, credit: Credit) -> bool:
-        """Whether it answers the latest ask. Any other one changes nothing; one that comes late has ended already."""
+        """Applies an answer to the latest request and returns True; ignores any other and returns False.
+
+        An answer that arrives too late has already ended.
+        """
         if credit.number != self._number:
             return False
         self._usable, self._until = dict(credit.counts), self._asked_at + LIFE_S
         return True
 
     def learn(self, epoch: int) -> None:
-        """The membership has changed, and with it the home, perhaps: an answer to what was asked before is not taken.
+        """The membership has changed, and possibly the home: answers to earlier requests are no longer accepted.
 
-        The agent asks the home of the function anew, whichever it is, and so tells it what it holds.
+        The agent must ask the function's home again, whichever it is now, and thereby reports what it holds.
         """
         if epoch > self._epoch:
             self._epoch = epoch
-            # No answer has this number.
+            # No request was sent with this number, so no answer can match it.
             self._number += 1

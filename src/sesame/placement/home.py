@@ -1,6 +1,6 @@
-"""What one agent decides as the home of functions: who may start how many instances, and where a call runs.
+"""The decisions of one agent as the home of functions: who may start how many instances, and where a call runs.
 
-Called for other agents and for this one. Sends nothing, waits for nothing and knows no clock.
+Called on behalf of other agents and of this one. Pure: sends nothing, waits for nothing and reads no clock.
 """
 
 import enum
@@ -13,18 +13,18 @@ from sesame.placement.credits import HOLD_S, MEMBERSHIP_S, Ask, Bounds, Credit, 
 from sesame.placement.homes import Homes
 from sesame.placement.policies import DRAWN, idle_elsewhere
 
-# After a change of the membership, what a home before has granted may hold for so long.
+# How long after a change of the membership credits of a previous home may still be valid.
 UNSURE_S = MEMBERSHIP_S + HOLD_S
 
 
 class Answer(enum.Enum):
-    # An instance is idle at the agent that is named.
+    # The named agent has an idle instance.
     IDLE = "idle"
-    # One more may be started, where memory is.
+    # One more instance may be started, on an agent with enough memory.
     START = "start"
-    # Nothing may be started before it is known what agents hold from another home: the call waits, and asks again.
+    # It is not known yet what agents hold from a previous home: the call must wait and ask again.
     WAIT = "wait"
-    # The function has as many instances as it may have, and none is idle.
+    # The function is at its cap, and no instance is idle.
     FULL = "full"
 
 
@@ -37,9 +37,9 @@ _START, _WAIT, _FULL = Decision(Answer.START), Decision(Answer.WAIT), Decision(A
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """All that an agent knows of the functions whose home another has become.
+    """Everything that an agent knows about the functions whose home another agent has become.
 
-    What homes granted that knew no membership as new as `past` has ended.
+    Credits granted by homes that knew only memberships older than `past` have ended.
     """
 
     agent: str
@@ -48,20 +48,20 @@ class Handover(msgspec.Struct, frozen=True):
 
 
 class _Function:
-    """What is known of one function here."""
+    """What this agent, as its home, knows about one function."""
 
     __slots__ = ("idle", "ledger")
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        # Instances that wait for calls, by version and agent.
+        # How many instances are idle, by version and agent.
         self.idle: dict[str, dict[str, int]] = {}
 
 
 class Home:
-    """`agent` is this agent's name. `homes` knows the membership that this agent knows.
+    """`agent` is this agent's name. `homes` has the membership that this agent knows.
 
-    The caller asks only while this agent's own membership lasts, by its own clock.
+    Must be used only while this agent's own membership lasts, by its own clock.
     """
 
     def __init__(self, agent: str, homes: Homes, chance: random.Random, now: float) -> None:
@@ -70,19 +70,19 @@ class Home:
         self._chance = chance
         self._functions: dict[str, _Function] = {}
         self._names: list[str] = []
-        # What was learned when, of the last UNSURE_S, and the newest revision that is older.
+        # The revisions learned within the last UNSURE_S, each with its time, and the newest revision before those.
         self._learned: list[tuple[float, int]] = []
         self._past = -1
         self._handed_by: set[str] = set()
-        # Who has told all that it holds since the newest revision, and functions of which that is not known of all.
+        # Agents that have reported everything they hold since the newest revision; functions that still need reports.
         self._told: set[str] = set()
         self._hearing: set[str] = set()
         self._know_members(now)
 
     def place(self, function: str, version: str, bounds: Bounds, now: float) -> Decision | Refused:
-        """Where a call runs, of an agent that has neither an idle instance nor a credit for it.
+        """Decides where a call runs if its agent has neither an idle instance nor a credit for it.
 
-        The idle instance that is named counts as taken from here on.
+        An idle instance that the answer names counts as busy from now on.
         """
         if self._homes.home(function) != self._agent:
             return Refused.NOT_HOME
@@ -125,15 +125,16 @@ class Home:
                 known.ledger.told(agent)
 
     def gone(self, agent: str) -> None:
-        """This agent's process and all of its instances are known to have ended."""
+        """The agent's process and all its instances have certainly ended."""
         for known in self._functions.values():
             known.ledger.gone(agent)
             self._forget(known, agent)
 
     def learned(self, now: float) -> Mapping[str, Handover]:
-        """`homes` has learned a newer membership. What this agent is not home of any more is to be sent to whom is.
+        """`homes` has learned a newer membership. Returns the handovers to send, by the name of the receiving agent.
 
-        Each agent that has joined gets a handover, if only to know that there is nothing.
+        They contain the functions that this agent is no longer home of. Every agent that has joined gets one, even an
+        empty one, so that it knows that there is nothing to come.
         """
         before = set(self._names)
         self._know_members(now)
@@ -152,7 +153,7 @@ class Home:
         return {agent: Handover(self._agent, functions, self._past_at(now)) for agent, functions in moved.items()}
 
     def receive(self, handover: Handover, now: float) -> None:
-        """What another agent was home of. A function that was asked for here already goes on hearing from agents."""
+        """Takes a handover from another agent. Ignored for functions that were already opened here by a request."""
         if handover.agent in self._handed_by:
             return
         self._handed_by.add(handover.agent)
@@ -165,18 +166,18 @@ class Home:
                     self._hearing.add(function)
 
     def clear(self, now: float) -> None:
-        """Forgets functions of which no agent holds anything. Called now and then."""
+        """Discards functions of which no agent holds anything. Called periodically."""
         for function in [name for name, known in self._functions.items() if known.ledger.is_empty(now)]:
             del self._functions[function]
         self._hearing = {each for each in self._hearing if each in self._functions}
 
     def _open(self, function: str, now: float) -> _Function:
-        """A function of which nothing is known here: whether another home can have granted anything of it."""
+        """Begins to keep a function, and determines whether a previous home may have granted credits for it."""
         members = self._homes.members
         others = self._homes.others_since(function, self._past_at(now))
         unheard: dict[str, float] = {}
         if any(each.name not in self._handed_by or each.name not in members.agents for each in others):
-            # Who is no member any more has granted nothing since.
+            # An agent that is no longer a member has granted nothing since it left.
             wait_s = UNSURE_S if any(each.name in members.agents for each in others) else HOLD_S
             until = self._learned[-1][0] + wait_s
             unheard = {each: until for each in (*members.agents, *members.left) if each not in self._told}
@@ -190,7 +191,7 @@ class Home:
         self._learned.append((now, self._homes.members.revision))
 
     def _past_at(self, now: float) -> int:
-        """What homes granted that knew no membership as new as this revision has ended."""
+        """The newest revision such that credits of homes that knew only older memberships have ended by `now`."""
         while self._learned and self._learned[0][0] + UNSURE_S <= now:
             self._past = max(self._past, self._learned.pop(0)[1])
         return self._past

@@ -1,7 +1,7 @@
-"""Which agent is home of a function: rendezvous hashing over the members, weighted by their memory.
+"""Determines which agent is home of a function: rendezvous hashing over the members, weighted by their memory.
 
-Every agent that knows the same members finds the same home. When an agent comes, only what it becomes home of moves;
-when one goes, only what it was home of does. Called by `placement.home` and by whoever has to find a home.
+All agents that know the same members find the same home. When an agent joins, only the functions that it becomes home
+of move; when one leaves, only those that it was home of. Called by `placement.home` and by whoever looks up a home.
 """
 
 import math
@@ -10,16 +10,16 @@ from hashlib import blake2b
 
 import msgspec
 
-# Homes that are kept, each some 200 bytes. Beyond that all are found anew.
+# How many homes are cached, about 200 bytes each. When the cache is full it is cleared.
 KNOWN_MAX = 200_000
 _SCALE = 2.0**-64
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One agent from its start to its end: a process that starts again has another `name`, but stays in its `place`.
+    """One agent, from its start to its end: a restarted process has another `name` but keeps its `place`.
 
-    Homes go by the place, so that they return to an agent that was restarted. `joined` is the revision with which this
-    one became a member.
+    Homes are determined by the place, so that they return to a restarted agent. `joined` is the membership revision
+    with which this process became a member.
     """
 
     name: str
@@ -29,10 +29,9 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Members(msgspec.Struct, frozen=True):
-    """The agents that live, by name, and the revision of the membership, which is the epoch of homes.
+    """The living agents by name, and the membership's revision, which is the epoch of homes.
 
-    `left` are agents that are members no more, each with the revision of that, for longer than anything lasts that a
-    home has granted.
+    `left` are former members, each with the revision of its leaving, kept longer than any credit of a home lasts.
     """
 
     revision: int
@@ -41,10 +40,10 @@ class Members(msgspec.Struct, frozen=True):
 
 
 def score(member: Member, function: str) -> float:
-    """The least of all members' is the home's.
+    """The member's score for a function; the member with the lowest score is its home.
 
-    An exponential variate whose rate is the member's memory: of independent ones, each is the least with a probability
-    in proportion to its rate. The hash is stable over processes, versions and machines.
+    It is an exponential variate whose rate is the member's memory: among independent ones, each is the lowest with a
+    probability proportional to its rate. The hash is the same in all processes, versions and machines.
     """
     digest = blake2b(f"{member.place}\0{function}".encode(), digest_size=8).digest()
     return -math.log((int.from_bytes(digest) + 1) * _SCALE) / member.memory_mb
@@ -53,16 +52,16 @@ def score(member: Member, function: str) -> float:
 class _Known(msgspec.Struct):
     home: Member
     score: float
-    # With how many of the agents that have joined it was compared.
+    # With how many of `Homes._joined` it has been compared.
     joins: int
     revision: int
 
 
 class Homes:
-    """Remembers homes, and brings them up to date by what has changed.
+    """Caches homes and updates them incrementally.
 
-    To find a home takes a hash for each member. To bring a known one up to date takes one for each agent that has
-    joined since, and nothing for those that have left, unless the home is one of them.
+    Finding a home takes one hash per member. Updating a cached one takes one hash per agent that has joined since, and
+    none for agents that have left, unless the home is one of them.
     """
 
     def __init__(self, members: Members) -> None:
@@ -71,24 +70,24 @@ class Homes:
         self._joined: list[Member] = []
 
     def learn(self, members: Members) -> None:
-        """`members` is newer than those known."""
+        """Takes a newer membership."""
         assert members.revision > self.members.revision, "the membership went back"
         old = self.members.agents
         self._joined += [each for name, each in members.agents.items() if old.get(name) != each]
         self.members = members
         if len(self._joined) > len(members.agents):
-            # To compare with all of them would cost as much as to find homes anew.
+            # Comparing with all of them would cost as much as finding the homes again.
             self._forget_all()
 
     def home(self, function: str) -> str:
-        """The home's name. There must be a member."""
+        """The name of the function's home. There must be at least one member."""
         known = self._known.get(function)
         if known is not None and known.revision == self.members.revision:
             return known.home.name
         return self._current(function, known).home.name
 
     def others_since(self, function: str, revision: int) -> list[Member]:
-        """Which other agents may have been its home at this revision or later; some of them may have left."""
+        """The other agents that may have been the function's home at `revision` or later; some may have left."""
         now = self._current(function, self._known.get(function))
         if now.home.joined <= revision:
             bound = now.score
@@ -98,7 +97,7 @@ class Homes:
         left = [each for each, left in self.members.left.values() if left > revision]
         candidates = left if bound == now.score else [*left, *self.members.agents.values()]
         scores = ((score(each, function), each) for each in candidates if each.name != now.home.name)
-        # One that came later than the home of now, and is no match for it, never was home.
+        # An agent that joined after the current home and scores worse was never home.
         return [
             each
             for scored, each in scores
@@ -127,7 +126,7 @@ class Homes:
 
 
 def _best(members: Iterable[Member], function: str) -> tuple[float, Member]:
-    """Of equal ones the first by name."""
+    """The member with the lowest score; of equal ones the first by name."""
     least, best = math.inf, None
     for each in members:
         scored = score(each, function)
