@@ -1,6 +1,6 @@
-"""Ray's actors of a cluster: one on each machine, which keeps a node of Sesame there, and one that places them.
+"""The Ray actors of a cluster: one on each machine, which keeps a node of Sesame running, and one that places them.
 
-Made by `on_ray.cluster`; run in Ray's own processes on machines where the same Sesame is installed.
+Created by `on_ray.cluster`; they run in Ray's processes, on machines where Sesame is installed.
 """
 
 import glob
@@ -29,15 +29,15 @@ from sesame.on_ray.order import LOST, STARTING, Order, Ran, Report, filled
 from sesame.on_ray.policies import Machine, Turn, machines, missing
 from sesame.sandbox.disk_reserve import DiskReserve
 
-# How often machines are looked at.
+# How often the placer looks for new and lost machines.
 LOOK_S = 1.0
-# An actor that does not say how its node is within so long counts as lost.
+# An actor that does not report on its node within this time counts as lost.
 REPORT_S = 5.0
-# Beyond the time that calls get to end.
+# How long a drain may take in addition to the time that calls get to end.
 DRAIN_MORE_S = 30.0
 PLACER = "placer"
 NEVER_GIVE_UP = -1
-# A report, a drain, and the threads of Ray's own need not wait for each other.
+# Lets reports, drains and commands run at the same time.
 CONCURRENCY = 4
 
 log = structlog.get_logger("sesame.on_ray")
@@ -48,14 +48,14 @@ def actor_name(machine_id: str) -> str:
 
 
 def reached(url: str, address: str) -> str:
-    """Where others reach what listens on all interfaces of a machine, or on one."""
+    """The URL with a wildcard host replaced by the machine's `address`, so that other machines can use it."""
     for everywhere in ("0.0.0.0", "[::]"):
         url = url.replace(f"://{everywhere}:", f"://{bracketed(address)}:")
     return url
 
 
 class Refused:
-    """In the place of a `NodeProcess` where none can be started, until the machine is set up otherwise."""
+    """Used instead of a `NodeProcess` if no node may be started until the machine's setup has been changed."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -67,14 +67,14 @@ class Refused:
         return {}
 
     def stop(self, within_s: float) -> bool:
-        """Nothing runs."""
+        """Returns True: no process runs."""
         return True
 
 
 class Node:
-    """The actor of one machine. Made again by Ray when its process ends, and the node with it.
+    """The actor of one machine. If its process ends, its node ends too, and Ray creates both again.
 
-    Takes and gives plain values (`on_ray.order`).
+    Parameters and results are plain values (`on_ray.order`).
     """
 
     def __init__(self, machine: dict[str, Any], order: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Node:
         return told
 
     def run(self, arguments: list[str], within_s: float) -> dict[str, Any]:
-        """How a command of the Sesame that is installed by now ends, with the node's settings, and what it says."""
+        """Runs a command of the Sesame that is installed now, with the node's settings. Returns a `Ran`."""
         if isinstance(self._process, Refused):
             return {"code": 1, "out": "", "err": self._process.seen()[2]}
         command = [sys.executable, *self._order.program, *arguments]
@@ -117,7 +117,7 @@ class Node:
         return told
 
     def drain(self) -> bool:
-        """Ends the node in peace; false if it did not end in time. It is started no more."""
+        """Shuts the node down gracefully and for good. Returns False if it did not end in time."""
         ended = self._process.stop(self._order.drain_s + DRAIN_MORE_S)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -128,7 +128,7 @@ class Node:
         mode = os.environ.get(AUTH_MODE)
         if mode != TOKEN:
             return Refused(f"Ray was started there with {AUTH_MODE}={mode}; expected {AUTH_MODE}={TOKEN}")
-        # Ray's variables, its token among them, are none of the node's business; settings are those of the order.
+        # The node must not see Ray's variables, which include its token; its settings come from the order only.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SESAME_"))}
         environment |= {name: filled(value, machine.name, machine.address) for name, value in order.environment.items()}
         if order.files:
@@ -144,30 +144,30 @@ class Node:
 
 
 def _short(data_dir: Path) -> str:
-    """What there is too little of for instances to start."""
+    """Which resource is too short on this machine for instances to start; "" if none is."""
     try:
         return DiskReserve(data_dir).shortage()
     except OSError as error:
-        # The node makes it, or says why it cannot.
+        # A missing directory is no shortage: the node creates it, or reports why it cannot.
         return "" if isinstance(error, FileNotFoundError) else f"{data_dir} cannot be looked at: {error.strerror}"
 
 
 def _folder_of(machine: Machine) -> Path:
-    """For what holds secrets. That of an actor before this one, which was killed, goes here."""
+    """Creates a private folder for files with secrets. Removes folders left by previous actors that were killed."""
     prefix = f"sesame-node-{machine.name}-"
-    # Eight characters by chance follow: one more hyphen and a name would be another machine's.
+    # The pattern matches mkdtemp's eight random characters only, so that no other machine's folder is removed.
     for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}{'?' * 8}"):
         shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=prefix))
 
 
 class Placer:
-    """The actor that sees to it that each machine has its `Node`, also those that come later. One in a cluster."""
+    """The actor that ensures that each machine has its `Node`, including machines added later. One per cluster."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._order = msgspec.convert(order, Order)
         self._nodes: dict[Machine, Any] = {}
-        # When each was heard of last.
+        # When each machine's actor last reported.
         self._known: dict[Machine, float] = {}
         self._turn = Turn()
         self._draining = False
@@ -175,14 +175,17 @@ class Placer:
         threading.Thread(target=self._look, name="placer", daemon=True).start()
 
     def digest(self) -> str:
-        """Of the order that the cluster runs by."""
+        """The digest of the order that the cluster was started with."""
         return self._order.digest
 
     def drains(self) -> bool:
         return self._draining
 
     def upgrades(self, who: str, *, ends: bool = False) -> str:
-        """Why `who` may not upgrade nodes now, "" where it may: nobody else does, for a while, unless that ends."""
+        """Takes, renews or, with `ends`, gives back the exclusive right to upgrade nodes.
+
+        Returns why `who` does not get it, "" if it does.
+        """
         with self._changing:
             if self._draining:
                 return "the cluster is being stopped"
@@ -190,7 +193,7 @@ class Placer:
             return f"{other} upgrades the cluster: wait until that has ended" if other else ""
 
     def reports(self) -> list[dict[str, Any]]:
-        """Of each machine, by address."""
+        """The `Report` of each machine."""
         with self._changing:
             nodes = dict(self._nodes)
         asked = {machine: node.report.remote() for machine, node in nodes.items()}
@@ -199,7 +202,7 @@ class Placer:
         return reports
 
     def drain(self) -> list[dict[str, Any]]:
-        """Ends every node in peace, all at once; returns those that did not end."""
+        """Shuts all nodes down gracefully at the same time. Returns reports of those that did not end."""
         with self._changing:
             self._draining = True
             nodes = dict(self._nodes)
@@ -235,10 +238,10 @@ class Placer:
             try:
                 self._place()
             except (RayError, ValueError, RuntimeError, ConnectionError) as error:
-                # Ray's head is away; what runs goes on running.
+                # Ray's head is unreachable; nodes that run keep running.
                 log.warning("machines cannot be looked at", error=str(error))
             except Exception:
-                # Nobody else places nodes: this thread goes on.
+                # This thread must not end, because nothing else places nodes.
                 log.exception("machines cannot be looked at")
             pause.wait(LOOK_S)
 
@@ -248,7 +251,7 @@ class Placer:
             if self._draining:
                 return
             for gone in self._nodes.keys() - set(wanted):
-                # Its name is free again, and nobody waits for it.
+                # Frees the actor's name, so that nothing waits for the lost actor.
                 ray.kill(self._nodes.pop(gone))
             for machine in missing(wanted, {each.id for each in self._nodes}):
                 self._nodes[machine] = _placed(machine, self._order)
@@ -260,13 +263,13 @@ def _unheard(machine: Machine, state: str, **known: Any) -> dict[str, Any]:
 
 
 def _wait(asked: dict[Machine, Any], within_s: float) -> None:
-    """Until each has answered, or so long."""
+    """Returns when every actor has answered, or after `within_s` seconds."""
     if asked:
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=within_s)
 
 
 def _placed(machine: Machine, order: Order) -> Any:
-    """The actor of a machine, which is there already where the placer is the one that was made again."""
+    """The actor of a machine, created if it does not exist. It does exist if only the placer was restarted."""
     there = NodeAffinitySchedulingStrategy(machine.id, soft=False)
     return _lasting(Node, actor_name(machine.id), scheduling_strategy=there).remote(
         msgspec.to_builtins(machine), msgspec.to_builtins(order)
@@ -274,12 +277,12 @@ def _placed(machine: Machine, order: Order) -> Any:
 
 
 def placer(order: Order) -> Any:
-    """The cluster's placer, made if there is none."""
+    """The cluster's placer, created if there is none."""
     return _lasting(Placer, PLACER).remote(msgspec.to_builtins(order))
 
 
 def _lasting(actor: type, name: str, **options: Any) -> Any:
-    """How to make an actor that outlives whoever makes it, and is made again when its process ends; one of a name."""
+    """Options for an actor that is unique by name, outlives its creator, and is restarted when its process ends."""
     return ray.remote(actor).options(
         name=name,
         namespace=NAMESPACE,

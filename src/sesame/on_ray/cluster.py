@@ -1,6 +1,6 @@
-"""A cluster of Sesame on a running Ray, as its commands see it: begun, watched, asked how it is, drained.
+"""Controls a cluster of Sesame on a running Ray: starts it, watches it, queries it, drains it.
 
-Used by the command line. Nothing of a call goes through here, or through Ray.
+Used by the command line. Calls of functions never pass through here, nor through Ray.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ from sesame.model.errors import ConfigurationError
 from sesame.on_ray.library import NAMESPACE, connected, reached
 from sesame.on_ray.order import LOST, Order, Ran, Report
 
-# A new actor first imports what it needs: seconds, and more than a minute on a machine that is busy.
+# A new actor first imports its modules, which takes seconds, and more than a minute on a busy machine.
 ANSWER_S = 180.0
 WATCHED_EVERY_S = 1.0
-# Ray forgets the name of an actor that was ended within so long.
+# How long to wait before trying again whether Ray has freed the name of an actor that was ended.
 NAME_FREE_S = 0.5
-# POLICY: asked in vain so often, each time for a second at least, whoever watches looks whether there is another head.
+# POLICY: after this many failed queries in a row, at least a second apart, check whether there is another head.
 UNHEARD_MAX = 30
 
 
 class Stopped(ConfigurationError):
-    """Somebody else has drained the cluster meanwhile."""
+    """The cluster has been drained by someone else meanwhile."""
 
 
 class Elsewhere(ConfigurationError):
-    """Nothing is heard of the placer for long, though something answers where Ray's head was: it may be a new one."""
+    """The placer has not answered for long although something answers at the head's address: possibly a new head."""
 
 
 class Cluster:
@@ -40,18 +40,18 @@ class Cluster:
 
     @property
     def ray_version(self) -> str:
-        """That of the Ray that runs, as others are not connected to."""
+        """The version of the Ray that runs, which is this process's too: Ray refuses any other."""
         return str(self._ray.__version__)
 
     def reports(self) -> list[Report]:
-        """How each machine's node is. Raises `ConfigurationError` where Ray does not answer."""
+        """A report for each machine's node. Raises `ConfigurationError` if Ray does not answer."""
         told = self._asked(self._placer.reports.remote(), ANSWER_S)
         wall = time.time()
         found = msgspec.convert(told, list[Report])
         return [msgspec.structs.replace(each, ahead_s=each.wall - wall if each.wall else 0.0) for each in found]
 
     def begin(self, machine: str, arguments: Sequence[str], within_s: float) -> Any:
-        """Begins a command of Sesame's on the machine of this id, with what is installed there; see `outcome`."""
+        """Starts a command of the Sesame installed on the machine with this id. Pass the result to `outcome`."""
         # It imports Ray, which is there from here on.
         from sesame.on_ray.actors import actor_name
 
@@ -62,7 +62,7 @@ class Cluster:
         return node.run.remote(list(arguments), within_s)
 
     def outcome(self, begun: Any, within_s: float) -> Ran | None:
-        """How a command that was begun has ended; None where it has not within so long."""
+        """The result of a command from `begin`; None if it has not ended within `within_s` seconds."""
         if isinstance(begun, Ran):
             return begun
         try:
@@ -121,14 +121,14 @@ class Cluster:
             before = {report.machine: report for report in reports}
 
     def drains(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether the cluster is being drained, or has been stopped."""
         try:
             return bool(self._asked(self._placer.drains.remote(), ANSWER_S))
         except Stopped:
             return True
 
     def runs_by(self, order: Order) -> bool:
-        """Whether it was begun with this order."""
+        """Whether the cluster was started with this order."""
         return bool(self._asked(self._placer.digest.remote(), ANSWER_S) == order.digest)
 
     def _asked(self, reference: Any, within_s: float | None) -> Any:
@@ -142,14 +142,14 @@ class Cluster:
 
 @contextlib.contextmanager
 def begun(address: str | None, order: Order) -> Iterator[Cluster]:
-    """The cluster, made where there is none; raises `ConfigurationError` where one runs by another order."""
+    """The cluster, started if there is none. Raises `ConfigurationError` if one runs with another order."""
     with connected(address) as ray:
         # It imports Ray, which is there from here on.
         from sesame.on_ray import actors
 
         cluster = Cluster(ray, actors.placer(order))
         while cluster.drains():
-            # Whoever asked for that has left, or is about to end the placer.
+            # A drain was requested; complete it, in case whoever requested it has left.
             with contextlib.suppress(Stopped):
                 cluster.drain()
             time.sleep(NAME_FREE_S)
@@ -164,7 +164,7 @@ def begun(address: str | None, order: Order) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def running(address: str | None) -> Iterator[Cluster | None]:
-    """The cluster that runs on this Ray, if there is one."""
+    """The cluster that runs on this Ray; None if there is none."""
     with connected(address) as ray:
         from sesame.on_ray import actors
 
@@ -177,7 +177,7 @@ def running(address: str | None) -> Iterator[Cluster | None]:
 
 @contextlib.contextmanager
 def required(address: str | None) -> Iterator[Cluster]:
-    """As `running`, where there must be one. Raises `ConfigurationError`."""
+    """Like `running`, but raises `ConfigurationError` if there is no cluster."""
     with running(address) as found:
         if found is None:
             raise ConfigurationError("no cluster of Sesame runs on this Ray; `sesame start --cluster` starts one")
@@ -185,7 +185,7 @@ def required(address: str | None) -> Iterator[Cluster]:
 
 
 def changes(before: dict[str, Report], now: list[Report]) -> Iterator[str]:
-    """A line for each machine that came, went, or whose node is otherwise than before."""
+    """Yields a line for each machine that was added or removed, or whose node's state has changed."""
     for report in now:
         was = before.get(report.machine)
         if was is None or (was.state, was.starts, was.url) != (report.state, report.starts, report.url):
@@ -195,7 +195,7 @@ def changes(before: dict[str, Report], now: list[Report]) -> Iterator[str]:
 
 
 def described(report: Report) -> str:
-    """One line, and below it what the node said when it ended."""
+    """One line about the node, followed by what it wrote when it ended."""
     again = f", start {report.starts}" if report.starts > 1 else ""
     state = "its actor is not heard of" if report.state == LOST else report.state
     state = f"serves at {report.url}" if report.url else state

@@ -1,7 +1,8 @@
-"""Runs a command that ends when whoever holds the other end of a pipe does, however that ends.
+"""Runs a command that is killed when the process at the other end of a pipe ends, however that happens.
 
-Run by `on_ray.node_process` as `python -m sesame.on_ray.lifeline FD COMMAND …`. Reads the pipe: a byte asks the command
-to end in peace (SIGTERM), the pipe's end kills it. Exits with the command's code, or 128 and the signal that ended it.
+Run by `on_ray.node_process` as `python -m sesame.on_ray.lifeline FD COMMAND …`. A byte in the pipe asks the command to
+shut down gracefully (SIGTERM); the pipe's end kills it. Exits with the command's code, or 128 plus the signal that
+ended it.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 
 from sesame.model.exit_codes import EXIT_SIGNALLED
 
-# Any byte does.
+# Any byte would do.
 ASKS_TO_END = b"T"
-# As a shell says that a program could not be started.
+# The exit code with which a shell reports that a program could not be started.
 EXIT_NOT_STARTED = 127
 TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # From linux/prctl.h.
@@ -24,13 +25,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run(pipe: int, command: Sequence[str]) -> int:
-    """The exit code. The command leads a process group of its own, which is killed with it."""
+    """Runs the command and returns its exit code. Its process group is killed when it has ended."""
     wakes, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    # Ctrl-C and the like are for whoever holds the pipe, and come here through it. They are held back meanwhile, as one
-    # that came to the command before it has its own way with signals would be lost.
+    # Ctrl-C and similar signals are handled by the process at the other end of the pipe. They are blocked during the
+    # fork, because one that arrived before the command has set up its handlers would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, TO_END)
     child = _start(command)
     for number in TO_END:
@@ -50,7 +51,7 @@ def run(pipe: int, command: Sequence[str]) -> int:
                     os.read(wakes, 64)
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
-                # What it left behind.
+                # Kills whatever the command left running.
                 _signal(child, signal.SIGKILL)
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else EXIT_SIGNALLED - code
@@ -69,7 +70,7 @@ def _start(command: Sequence[str]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # Ray starts what it runs with a low priority; an ordinary user may not raise it again (docs/cluster.md).
+        # Ray lowers the priority of what it runs; only a privileged user may raise it again (docs/cluster.md).
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, 0)
         if os.getppid() == parent:
@@ -82,7 +83,7 @@ def _start(command: Sequence[str]) -> int:
 
 
 def _signal(child: int, number: signal.Signals) -> None:
-    """To the group when it is killed; in peace to the command alone, which ends what it has started."""
+    """Sends SIGKILL to the whole group, any other signal only to the command, which ends its own children."""
     try:
         if number == signal.SIGKILL:
             os.killpg(child, number)

@@ -1,6 +1,6 @@
-"""Keeps a node of Sesame running as a process on this machine: starts it, starts it again when it ends, drains it.
+"""Keeps a node of Sesame running as a process on this machine: starts it, restarts it when it ends, drains it.
 
-Used by the actor of a machine, in threads; knows nothing of Ray. The process dies with this one (`on_ray.lifeline`).
+Used by a machine's actor, in threads; independent of Ray. The node's process ends with this one (`on_ray.lifeline`).
 """
 
 import collections
@@ -20,15 +20,15 @@ from sesame.model.exit_codes import EXIT_SIGNALLED
 from sesame.on_ray.lifeline import ASKS_TO_END
 from sesame.on_ray.policies import RAN_S, backoff_s
 
-# Of what the process writes to its stderr, so many lines are kept to tell why it ended.
+# How many of the last lines of the process's stderr are kept to tell why it ended.
 LINES_KEPT = 20
-# Whoever holds the stderr of a process that has ended gets so long to say the rest.
+# How long to read the rest of stderr after the process has ended: a child may still have it open.
 REST_S = 1.0
 
 
 class State(enum.StrEnum):
     RUNNING = "running"
-    # It ended, and is started again in a moment.
+    # Not running; it is started again after a pause.
     WAITING = "waiting"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -43,9 +43,9 @@ LEGAL: dict[State, frozenset[State]] = {
 
 
 class NodeProcess:
-    """Runs from the moment when it is made, with no other `environment`. `stop` may be called by several threads.
+    """Starts the process on creation, with exactly the given `environment`. Thread-safe.
 
-    `tells` are files of JSON that the process writes; those of a process before it are removed.
+    `tells` are JSON files that the process writes; those of a previous process are removed before each start.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], tells: Sequence[Path] = ()) -> None:
@@ -63,13 +63,13 @@ class NodeProcess:
         threading.Thread(target=self._keep, name="node", daemon=True).start()
 
     def seen(self) -> tuple[State, int, str]:
-        """The state, how often it was started, and how it ended last with what it said then, else nothing."""
+        """The state, the number of starts, and how the process last ended, with its last lines unless it runs again."""
         with self._changed:
             said = "\n".join((self._how, *self._lines)) if self._how and self._state is not State.RUNNING else self._how
             return self._state, self._starts, said
 
     def told(self, path: Path) -> dict[str, Any]:
-        """What it tells by now in one of its files; nothing while none runs."""
+        """The current content of one of its JSON files; empty while the process does not run."""
         with self._changed:
             if self._state is not State.RUNNING:
                 return {}
@@ -80,12 +80,12 @@ class NodeProcess:
             return told if isinstance(told, dict) else {}
 
     def stop(self, within_s: float) -> bool:
-        """Asks it to end in peace, and waits; False if it still runs after so long. Idempotent."""
+        """Asks the process to end gracefully and waits. False if it still runs after `within_s` seconds. Idempotent."""
         with self._changed:
             self._asked = True
             if self._state is State.RUNNING:
                 self._move(State.STOPPING)
-                # One that is being killed has no pipe any more, and one that has just ended no reader.
+                # After `kill` there is no pipe; if the process has just ended, the pipe has no reader.
                 if self._asks >= 0:
                     with contextlib.suppress(BrokenPipeError):
                         os.write(self._asks, ASKS_TO_END)
@@ -93,7 +93,7 @@ class NodeProcess:
             return self._changed.wait_for(lambda: self._state is State.STOPPED, within_s)
 
     def kill(self) -> None:
-        """Ends it at once, and starts it no more."""
+        """Kills the process at once; it is not started again."""
         with self._changed:
             self._asked = True
             if self._asks >= 0:
@@ -112,7 +112,7 @@ class NodeProcess:
                 self._changed.wait_for(lambda: self._asked, backoff_s(max(failures, 1)))
 
     def _run(self) -> bool:
-        """One life of the process; whether there is to be another."""
+        """Runs the process once. Returns False if it shall not run any more."""
         with self._changed:
             if self._asked:
                 if self._state is not State.STOPPED:
@@ -123,7 +123,7 @@ class NodeProcess:
             try:
                 process = self._started()
             except OSError as error:
-                # As with too little memory, or a data directory that this user may not write.
+                # For example for want of memory, or if this user may not write to the data directory.
                 self._how = f"could not be started: {error}"
                 return True
             self._move(State.RUNNING)
@@ -158,7 +158,7 @@ class NodeProcess:
         return process
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
-        """Passes on what it says, to where Ray keeps what actors say."""
+        """Copies its stderr to this process's, which Ray keeps in the actor's log."""
         assert process.stderr is not None
         for line in process.stderr:
             text = line.decode(errors="replace")

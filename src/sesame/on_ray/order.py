@@ -1,8 +1,8 @@
-"""What is run on every machine of a cluster, and what is told of each: values that actors and the command exchange.
+"""The values that actors and the command line exchange: what to run on every machine, and reports on each.
 
-They travel as plain values, as who sends them may be of another version than who reads them: what one of both does not
-know is left out. An `Order` holds secrets: Ray keeps it for as long as the actors live, and shows it to nobody without
-Ray's token.
+They are sent as plain values, because sender and receiver may run different versions: fields that one side does not
+know are ignored. An `Order` contains secrets: Ray keeps it as long as the actors live, and reveals it only to those
+who have Ray's token.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def digest(self) -> str:
-        """Tells two orders apart without telling what they hold. The version may change while the cluster runs."""
+        """Identifies the order without revealing it. Ignores the version, which may change while the cluster runs."""
         same = msgspec.structs.replace(self, version="")
         return hashlib.sha256(msgspec.msgpack.encode(same, order="deterministic")).hexdigest()
 
 
-# What stands for the node's name, and for the address at which other machines reach it.
+# Placeholders for the node's name and for the address at which other machines reach it.
 NODE, ADDRESS = "{node}", "{address}"
 
 
@@ -76,7 +76,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """How a command of Sesame's ended on a machine, and what it said."""
+    """The exit code and output of a Sesame command that was run on a machine."""
 
     code: int
     out: str

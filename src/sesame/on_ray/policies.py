@@ -1,6 +1,6 @@
-"""Where nodes of Sesame belong and when one is started again: pure functions of plain values.
+"""Decides which machines get a node of Sesame and when one is restarted. Pure functions of plain values.
 
-Called by the actors and by the command, which act on the answers.
+Called by the actors, which act on the answers.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,14 +11,14 @@ import msgspec
 # POLICY: a node of Sesame that ended is started again after 0.5 s; one that never ran for 10 s, after 0.5, 1, … up to
 # 30 s.
 BACKOFF_FIRST_S, BACKOFF_MAX_S, RAN_S = 0.5, 30.0, 10.0
-# Ray's own word for what a machine offers; `ray start --num-cpus 0` says that nothing is to run there.
+# Ray's name for the resource; with `ray start --num-cpus 0` a machine offers none, and nothing shall run there.
 _CPU = "CPU"
-# POLICY: who upgrades says so every second; one that has not said so for so long does not any more.
+# POLICY: whoever upgrades the nodes renews its turn every second; a turn not renewed for this long has ended.
 TURN_S = 15.0
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """One of Ray's nodes that lives. A machine that comes back after Ray gave it up has another `id`."""
+    """A living node of Ray. A machine that returns after Ray has declared it dead gets another `id`."""
 
     id: str
     address: str
@@ -26,14 +26,14 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """That of its node of Sesame: short, and as good as unique."""
+        """The name of its Sesame node: short, and unique in practice."""
         return self.id[:12]
 
 
 def machines(told: Iterable[dict[str, Any]]) -> tuple[Machine, ...]:
-    """Of what `ray.nodes()` tells, those where Sesame runs, by address.
+    """The machines on which Sesame runs, sorted by address; `told` is the result of `ray.nodes()`.
 
-    POLICY: every living one that offers processors: a head with `--num-cpus 0` is left alone.
+    POLICY: every living machine that offers processors. A head started with `--num-cpus 0` gets no node.
     """
     found = (
         Machine(each["NodeID"], each["NodeManagerAddress"], each["NodeManagerHostname"])
@@ -49,18 +49,21 @@ def missing(wanted: Iterable[Machine], placed: Collection[str]) -> list[Machine]
 
 
 def backoff_s(failures: int) -> float:
-    """`failures` is how many in a row did not run for `RAN_S`, at least one."""
+    """The pause before the next start, in seconds. `failures` (at least 1) counts runs in a row shorter than RAN_S."""
     return min(BACKOFF_FIRST_S * 2.0 ** (failures - 1), BACKOFF_MAX_S)
 
 
 class Turn:
-    """Who upgrades the nodes: one at a time. One that ends without a word is forgotten."""
+    """The exclusive right to upgrade the nodes. It expires if its owner stops renewing it."""
 
     def __init__(self) -> None:
         self._who, self._until = "", 0.0
 
     def taken(self, who: str, now: float, *, ends: bool = False) -> str:
-        """Takes it, keeps it, or gives it back where it `ends`. Whose it is; "" where it is that one's who asks."""
+        """Takes or renews the turn for `who`, or gives it back with `ends`.
+
+        Returns the current owner if that is another, else "".
+        """
         if self._who != who and now < self._until:
             return self._who
         self._who, self._until = ("", 0.0) if ends else (who, now + TURN_S)
