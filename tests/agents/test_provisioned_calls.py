@@ -8,9 +8,11 @@ from tests.agents.requests_at_agents import RequestsMachine, moving_requests
 from tests.agents.test_credits_machine import FOLLOWERS, WRITER
 from tests.support.fakes import FakeSandbox
 
+from sesame.agents.calls import Calls
 from sesame.engine.readying import Readying
 from sesame.model import records
 from sesame.model.configs import ProvisionConfig, provision_config_name
+from sesame.model.errors import Unavailable
 from sesame.model.invocation import Credentials, Target
 from sesame.sandbox.interface import Call, Reply
 
@@ -93,3 +95,19 @@ def test_asynchronous_calls_take_it_too(machine: RequestsMachine) -> None:
     assert at(machine, WRITER) == [1]
     machine.call_asynchronously("a", 1)
     assert (at(machine, WRITER), at(machine, FOLLOWER)) == ([1], [1])
+
+
+def test_a_call_whose_connection_cannot_move_takes_its_warm_instance(
+    machine: RequestsMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.request(FOLLOWER, "a")
+    machine.answer(0)
+    provision(machine)
+
+    async def stays(*_asked: Any, **_how: Any) -> bool:
+        raise Unavailable("the connection cannot move")
+
+    monkeypatch.setattr(Calls, "_move", stays)
+    machine.request(FOLLOWER, "a")
+    assert (at(machine, WRITER), at(machine, FOLLOWER)) == ([0], [2])
+    assert machine.refusals() == []

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.http.harness import TIMEOUT_S, serving, until
@@ -10,6 +11,7 @@ from tests.http.harness import TIMEOUT_S, serving, until
 from sesame.http.interface import Exchange
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
+from sesame.http.unsent import Unsent
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 # Far more than the kernel holds for a connection.
@@ -85,3 +87,33 @@ async def test_who_takes_his_answer_is_not_cut_off(server: Server) -> None:
         reading.close()
     assert await taken(silent) < len(ANSWER)
     silent.close()
+
+
+class Slow:
+    """A client that takes nothing; counts how often it is looked at."""
+
+    taken_bytes_per_s = 0.0
+
+    def __init__(self) -> None:
+        self.transport: Any = self
+        self.looks = self.held = 0
+
+    def get_write_buffer_size(self) -> int:
+        self.looks += 1
+        return self.held
+
+    def abort(self) -> None:
+        self.held = 0
+
+
+def test_near_the_bound_clients_are_not_looked_through_at_each_write() -> None:
+    unsent, clients = Unsent(1000), [Slow() for _ in range(10)]
+    for client in clients:
+        client.held = 100
+        unsent.begins(client)
+        unsent.grows(100)
+    for _ in range(500):
+        # Taken at once.
+        unsent.grows(1)
+    assert clients[0].looks <= 500 / (1000 / 16) + 1
+    assert all(client.held for client in clients)

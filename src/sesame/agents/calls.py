@@ -5,6 +5,7 @@ call with `serve`.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -185,7 +186,9 @@ class Calls:
         except (TimeoutError, Unavailable):
             return False
         if place.agent != HERE:
-            return await self._move(place, call.exchange, proven=True)
+            # A connection that cannot move is served here, by the warm instance.
+            with contextlib.suppress(Unavailable):
+                return await self._move(place, call.exchange, proven=True)
         return not self._idle.has_now(call.snapshot) and await self._find_place(call)
 
     async def _find_place(self, call: "_Call") -> bool:

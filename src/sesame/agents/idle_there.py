@@ -13,7 +13,7 @@ from sesame.engine.instance import Instance, State
 from sesame.model.clocks import Clocks
 from sesame.model.snapshot import Snapshot
 
-# A follower that does not answer a question within this time is skipped.
+# A follower that does not answer a question within this time is skipped, and is asked nothing more until it answers.
 ANSWERS_WITHIN_S = 2.0
 
 Answer = m.Takes | m.Looked | m.GivenUp
@@ -29,6 +29,8 @@ class IdleThere:
         self._questions = Questions(send)
         self._clocks = clocks
         self._told_free = told_free
+        # Whether a question has been waiting for longer than `ANSWERS_WITHIN_S`.
+        self._hangs = False
 
     async def keeps(self, snapshot: Snapshot, *, room: bool) -> bool:
         """Whether the follower has reserved a place for a call. False if it does not answer in time."""
@@ -66,18 +68,26 @@ class IdleThere:
                 instance.move(State.BUSY)
 
     def answered(self, answer: Answer) -> None:
+        self._hangs = False
         self._questions.answered(answer.n, answer)
 
     def lost(self) -> None:
         """The link has ended: pending questions get no answer."""
+        self._hangs = False
         self._questions.lost()
 
     async def _asked(self, question: Callable[[int], m.Message]) -> Answer | None:
+        if self._hangs:
+            return None
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
                 answer: Answer = await self._questions.ask(question)
                 return answer
-        except (TimeoutError, ConnectionResetError):
+        except TimeoutError:
+            # Calls ask one after another: each would wait as long.
+            self._hangs = True
+            return None
+        except ConnectionResetError:
             return None
 
 

@@ -11,6 +11,8 @@ from weakref import WeakValueDictionary
 
 # Smaller writes are not counted: the bound on connections bounds their sum.
 COUNTED_BYTES = 64 * 1024
+# All clients are looked through again once this share of the bound has been written, and not at each write near it.
+SLACK = 1 / 16
 
 
 class Taker(Protocol):
@@ -25,7 +27,8 @@ class Taker(Protocol):
 
 class Unsent:
     """POLICY: beyond the bound, the clients that read most slowly are disconnected, among equals those that began
-    first. An answer is never refused for lack of memory: it was computed, and a client that reads it gets it.
+    first. An answer is never refused for lack of memory: it was computed, and a client that reads it gets it. The
+    transports may hold `SLACK` more than the bound.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -35,6 +38,7 @@ class Unsent:
         self._numbers = count()
         # At least what their transports hold.
         self._bytes = 0
+        self._settles_at = limit_bytes
 
     def begins(self, taker: Taker) -> None:
         """Large writes to this client come."""
@@ -43,8 +47,9 @@ class Unsent:
     def grows(self, size: int) -> None:
         """`size` bytes were written to one of them; its transport may hold a part of them."""
         self._bytes += size
-        if self._bytes > self._limit_bytes:
+        if self._bytes > self._settles_at:
             self._settle()
+            self._settles_at = max(self._limit_bytes, self._bytes + int(self._limit_bytes * SLACK))
 
     def _settle(self) -> None:
         held = [(taker, taker.transport.get_write_buffer_size()) for taker in self._takers.values()]
