@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sesame.agents import messages as m
 from sesame.identity.nonces import DIGEST_BYTES, UsedNonces
-from sesame.model.errors import Unavailable
+from sesame.model.errors import PlatformError
 
 Ask = Callable[[Callable[[int], m.Message]], Awaitable[m.Message]]
 
@@ -18,7 +18,7 @@ class NoncesOfAll:
     """A follower's side. Asks one question at a time; nonces that arrive meanwhile go into the next one."""
 
     def __init__(self, ask: Ask) -> None:
-        """`ask` returns the writer's answer, or raises `Unavailable` if there is no writer."""
+        """`ask` returns the writer's answer, or raises `PlatformError` if there is none."""
         self._ask = ask
         self._waiting: list[tuple[bytes, asyncio.Future[bool]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -43,7 +43,7 @@ class NoncesOfAll:
         nonces, tries = b"".join(nonce for nonce, _first in asked), itertools.count()
         try:
             answer = await self._ask(lambda n: m.UseNonces(n, nonces, next(tries) > 0))
-        except Unavailable as error:
+        except PlatformError as error:
             for _nonce, first in asked:
                 if not first.done():
                     first.set_exception(error)
