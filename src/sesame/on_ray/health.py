@@ -1,4 +1,4 @@
-"""What is wrong with the nodes of a cluster, and what to do about each: of what their actors report, and nothing else.
+"""Finds what is wrong with the nodes of a cluster, and what to do about it, from the reports of their actors alone.
 
 Used by `sesame cluster status`, and by `on_ray.upgrading` before it begins.
 """
@@ -11,14 +11,14 @@ from sesame.model.standing import LEADS, WAITS
 from sesame.on_ray.node_process import State
 from sesame.on_ray.order import LOST, STARTING, Report
 
-# Signatures are good for a quarter of an hour; clocks that are looked after agree within a second.
+# Signatures are valid for 15 minutes; synchronized clocks agree within a second.
 AHEAD_MAX_S = 30.0
 BUILD_SHOWN = 8
 _LOGS = "what it wrote is in Ray's folder there (/tmp/ray/session_latest/logs/worker-*.err)"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Of one machine, by its id, or of the cluster, by "": what is wrong, and the next step."""
+    """What is wrong and the next step. `machine` is an id, or "" if it concerns the whole cluster."""
 
     machine: str
     wrong: str
@@ -26,36 +26,36 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def findings(reports: Sequence[Report]) -> list[Finding]:
-    """In the order of the reports, those of the whole cluster last."""
+    """All findings, in the order of the reports; those about the whole cluster are last."""
     found = [finding for report in reports for finding in _of_node(report, reports)]
     return found + list(_of_cluster(reports))
 
 
 def serves(report: Report) -> bool:
-    """Whether it answers, and is linked to a node that leads."""
+    """Whether the node answers requests and is linked to a node that leads."""
     return bool(report.url) and report.standing.role != WAITS
 
 
 def shown_build(build: str) -> str:
-    """As much of the digest as tells two apart."""
+    """The beginning of a build's digest, long enough to tell builds apart."""
     return build[:BUILD_SHOWN]
 
 
 def leaders(reports: Sequence[Report]) -> list[Report]:
-    """The nodes that say that they lead; those of an older epoch are about to notice that they do not."""
+    """The nodes that report that they lead. Excludes those of an older epoch, which are about to notice their loss."""
     leading = [each for each in reports if serves(each) and each.standing.role == LEADS]
     newest = max((each.standing.epoch for each in leading), default=0)
     return [each for each in leading if each.standing.epoch == newest]
 
 
 def speaks_otherwise(report: Report, reports: Sequence[Report]) -> bool:
-    """Whether it cannot be linked to the node that leads, as its messages or records are others."""
+    """Whether the node cannot be linked to the leader because its messages or records differ."""
     spoken = {each.standing.speaks for each in leaders(reports)}
     return bool(spoken and report.standing.speaks) and report.standing.speaks not in spoken
 
 
 def ails(report: Report, reports: Sequence[Report]) -> Finding | None:
-    """Why the node there serves nothing, or without one that leads; None where it serves."""
+    """Why the node does not serve, or has no leader; None if it serves."""
     if report.state == State.RUNNING and serves(report):
         return None
     standing = report.standing

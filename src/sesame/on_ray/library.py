@@ -1,6 +1,6 @@
-"""Ray itself, as this package uses it: imported without statistics, with its token, and with its errors in our words.
+"""Imports Ray and connects to it: without usage statistics, with a token, and with errors translated into our own.
 
-Called by `on_ray.cluster`. Ray connects a whole process; one connection at a time.
+Called by `on_ray.cluster`. Ray connects the whole process, so there is one connection at a time.
 """
 
 import contextlib
@@ -12,19 +12,22 @@ from typing import Any
 
 from sesame.model.errors import ConfigurationError
 
-# Ray itself tries for 20 s to reach what is not there.
+# Checked first, because Ray itself tries for 20 s to reach an address that does not answer.
 REACHED_S = 5.0
 AUTH_MODE, TOKEN = "RAY_AUTH_MODE", "token"
 ADDRESS = "RAY_ADDRESS"
-# Names of actors are within it.
+# Ray's namespace for the names of our actors.
 NAMESPACE = "sesame"
-# Of the machine's running Ray, as Ray calls it.
+# Ray's word for the Ray that runs on this machine.
 _OWN = "auto"
 _START = "start it on each machine: `ray start --head`, then `ray start --address HOST:PORT` (docs/cluster.md)"
 
 
 def quiet() -> None:
-    """Before Ray is imported: it tells nobody that it is used, and demands the token of those who connect."""
+    """Must be called before Ray is imported: turns usage statistics off and token authentication on.
+
+    Raises `ConfigurationError` if the environment sets another authentication mode.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     mode = os.environ.setdefault(AUTH_MODE, TOKEN)
     if mode != TOKEN:
@@ -36,9 +39,10 @@ def quiet() -> None:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """The module `ray`, connected; `address` as of `--ray-address`, else `RAY_ADDRESS`, else this machine's Ray.
+    """Yields the module `ray`, connected to `address`, by default to `RAY_ADDRESS` or this machine's Ray.
 
-    Raises `ConfigurationError`: the extra is not installed, Ray does not answer, refuses, or is of other versions.
+    Raises `ConfigurationError` if the extra is not installed, or if Ray does not answer, refuses, or runs another
+    version.
     """
     quiet()
     try:
@@ -68,7 +72,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def why_not(where: str, error: Exception) -> str:
-    """What to say of a Ray that could not be connected to."""
+    """The error message for a Ray that could not be connected to."""
     said = " ".join(str(error).split())
     if "Version mismatch" in said:
         return f"Ray at {where} is of other versions; expected the same ones of Ray and Python everywhere: {said}"
@@ -82,7 +86,7 @@ def why_not(where: str, error: Exception) -> str:
 
 
 def reached(head: str) -> bool:
-    """Whether something answers at the address of a head."""
+    """Whether something accepts connections at the address of a head."""
     try:
         _reach(head)
     except ConfigurationError:
@@ -91,7 +95,7 @@ def reached(head: str) -> bool:
 
 
 def _reach(where: str) -> None:
-    """Refuses soon what is certainly no Ray."""
+    """Raises `ConfigurationError` quickly if the address is malformed or nothing accepts connections there."""
     if where == _OWN:
         return
     host, colon, port = where.rpartition(":")

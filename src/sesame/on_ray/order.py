@@ -13,13 +13,14 @@ from sesame.model.standing import Standing
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`command` follows the interpreter. `environment` is added to Ray's own.
+    """How to run a node. `command` are the interpreter's arguments; `environment` is added to that of Ray's process.
 
-    `files` are written on each machine into a folder that only its user may read; the variable that each is named by
-    gets its path. In `command`, `environment` and `files`, NODE and ADDRESS stand for the node's name and the machine's
-    address. `version` is the version of Sesame that gave the order. `tells` is a file of JSON that the node
-    writes once it serves, with its URL as `fc`; `stands` one that it writes from its start on, a `Standing`. `program`
-    follows the interpreter where another of Sesame's commands is run beside the node.
+    `files` are written on each machine into a folder that only its user may read; the environment variable with the
+    name of each gets its path. In `command`, `environment` and `files`, NODE and ADDRESS stand for the node's name and
+    the machine's address. `version` is that of the Sesame that gave the order. `tells` is the path of a JSON file that
+    the node writes once it serves, with its URL as `fc`; `stands` that of a `Standing`, which it writes from its start.
+    `program` are the interpreter's first arguments for other Sesame commands. `drain_s` is how long (in seconds)
+    running calls get to end.
     """
 
     version: str
@@ -47,12 +48,13 @@ def filled(text: str, node: str, address: str) -> str:
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of one node: `state` is one of `node_process.State`; STARTING before its actor is heard of, then LOST.
+    """A report on one node.
 
-    `starts` counts how often the process was started; `said` is how it ended last and what it said then; `url` is where
-    it serves, if it does, `version` the Sesame that does, and `since` when that began (Unix seconds). `standing` is
-    what the node says of itself. `short` says what its machine is short of. `ahead_s` is its clock, beyond that of
-    whoever reads this; `heard_s` how long ago its actor was heard of.
+    `state` is a `node_process.State` or "refused"; if its actor does not answer, STARTING if it never did, else LOST.
+    `starts` counts the starts of its process; `said` is how that last ended and what it wrote then. `url` is where it
+    serves, if it does, `version` its Sesame, `since` when it began to serve (Unix seconds). `standing` is what the node
+    reports about itself. `short` names a resource that its machine is short of. `wall` is its clock, `ahead_s` by how
+    much that is ahead of the reader's, `heard_s` how long ago its actor last answered, all in seconds.
     """
 
     machine: str
@@ -84,10 +86,11 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is installed on a machine by now, as it says itself: a new start of the node would run that.
+    """What is installed on a machine now, as it describes itself; the node's next start would run it.
 
-    `build` and `speaks` as in `Standing`. It `knows` migrations of the database, which stands at `database`, "" where
-    it has no tables yet. `problem` is why a start would be refused, with the next step.
+    `build` and `speaks` are as in `Standing`. `knows` are the database migrations that it knows; `database` is the
+    newest one that the database has, "" if it has no tables yet. `problem` is why a start would be refused, with the
+    next step.
     """
 
     version: str

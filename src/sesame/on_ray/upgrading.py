@@ -1,7 +1,7 @@
-"""A rolling upgrade of a cluster's nodes: what is known before it, in which order they go, and the way through it.
+"""Plans and carries out a rolling upgrade of a cluster's nodes.
 
-Used by `sesame cluster upgrade`. What a node does is `sesame upgrade` on its machine, run there by its actor: nothing
-is kept here, so that one that was broken off goes on from what the nodes say.
+Used by `sesame cluster upgrade`. Each node is upgraded by `sesame upgrade` on its machine, run by the machine's actor.
+No state is kept here, so an interrupted upgrade continues from what the nodes report.
 """
 
 import time
@@ -14,12 +14,12 @@ from sesame.on_ray import health
 from sesame.on_ray.node_process import State
 from sesame.on_ray.order import Installed, Ran, Report
 
-# What is asked on each machine, of the Sesame that is installed there by now; and by what it takes the node's place.
+# The commands run on each machine, with the Sesame installed there now: one describes it, one upgrades the node.
 ASKS, ASKED_S = ("node", "--tell"), 180.0
 UPGRADES = ("upgrade", "--json")
 # Longer than `sesame upgrade` itself waits.
 UPGRADED_S = 660.0
-# So often it is looked whether one has ended; and so long a node has to be linked again once it has said that it is.
+# How often to check whether a node's upgrade has ended, and how long all nodes may take to serve again after it.
 LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
 
 AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
@@ -28,7 +28,7 @@ _OVER = "Nodes start with what is installed: those that were not upgraded run it
 
 
 class Nodes(Protocol):
-    """As `on_ray.cluster.Cluster`."""
+    """The part of `on_ray.cluster.Cluster` that is used here."""
 
     def reports(self) -> list[Report]: ...
 
@@ -40,9 +40,10 @@ class Nodes(Protocol):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`upgraded` are the nodes that run another `version`, or `build`, than what is installed, in their order.
+    """What to upgrade. `upgraded` are the nodes that run another `version` or `build` than installed, in their order.
 
-    All nodes if `restart`. All at once if `together`, else one after the other. Not at all where there are `problems`.
+    With `restart` they are all nodes. With `together` they are upgraded at once, otherwise one after the other. If
+    there are `problems`, nothing may be upgraded.
     """
 
     version: str
@@ -60,14 +61,14 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def again(self) -> str:
-        """What to do where it stopped."""
+        """The next step after an upgrade that stopped."""
         return AGAIN_ALL if self.restart else AGAIN
 
     def runs_on(self, report: Report) -> bool:
         return _runs_what(report, self.version, self.build)
 
     def step(self, report: Report) -> str:
-        """What becomes of one of `upgraded`."""
+        """Describes what changes for one of `upgraded`."""
         if self.runs_on(report):
             return f"{self.shown}, starts again"
         if report.version != self.version:
@@ -76,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Broken(Exception):
-    """It stopped: what has happened, and the next `step` where that is not to mend it. What stands is told beside."""
+    """The upgrade stopped: what happened, and the next `step` if that is not simply to repair it."""
 
     def __init__(self, what: str, step: str = "") -> None:
         super().__init__(what.rstrip("."))
@@ -84,7 +85,7 @@ class Broken(Exception):
 
 
 def asked(nodes: Nodes, reports: Sequence[Report]) -> dict[str, Installed | str]:
-    """What is installed on each machine, by its id; a text where it does not say so."""
+    """What is installed on each machine, by its id; a text that says why if that is unknown."""
     begun = {each.machine: nodes.begin(each.machine, ASKS, ASKED_S) for each in reports if _runs(each)}
     return {machine: _told(nodes.outcome(each, ASKED_S)) for machine, each in begun.items()}
 
@@ -93,7 +94,10 @@ def plan(
     reports: Sequence[Report], installed: Mapping[str, Installed | str], ray: str, *, together: bool,
     restart: bool = False,
 ) -> Plan:  # fmt: skip
-    """`ray` is the version of Ray that runs. `together` is whether calls may wait. All nodes go if `restart`."""
+    """Plans the upgrade. `ray` is the version of Ray that runs.
+
+    `together` is whether calls may wait. With `restart` all nodes are restarted.
+    """
     problems = list(_of_machines(reports, installed, ray))
     found = {machine: each for machine, each in installed.items() if isinstance(each, Installed)}
     kinds = {(each.version, each.build) for each in found.values()}
@@ -113,7 +117,7 @@ def plan(
     differs = any(each.standing.speaks not in ("", new.speaks) for each in left)
     for each in reports:
         ailment = health.ails(each, reports)
-        # But for one that was upgraded before the others, and waits for a node of its own version to lead.
+        # Except for a node that was upgraded before the others and waits until a node of its own version leads.
         if ailment and not (differs and each in others and health.speaks_otherwise(each, reports)):
             problems.append(f"{each.where}: {ailment.wrong}. {_sentence(ailment.step)}")
     leading = health.leaders(reports)
@@ -132,7 +136,7 @@ def plan(
 
 
 class Upgrade:
-    """`carry_out` once. `stops` says that no further node is to begin; `note` is told what happens."""
+    """Call `carry_out` once. `stops` returns whether no further node shall begin; `note` is called with progress."""
 
     def __init__(
         self, nodes: Nodes, who: str, note: Callable[[str], None], stops: Callable[[], bool],
@@ -146,7 +150,7 @@ class Upgrade:
         self.upgraded: list[Report] = []
 
     def carry_out(self, plan: Plan) -> None:
-        """On return every node runs the version and serves. Raises `Broken`."""
+        """On return every node runs what is installed, and serves. Raises `Broken`."""
         if plan.together:
             self._all(plan)
             return
@@ -189,7 +193,7 @@ class Upgrade:
             raise Broken(why, _OVER)
 
     def _until_all_serve(self, plan: Plan, begun: Sequence[Report]) -> None:
-        """Each of those that are reported; and those that were begun run what is installed."""
+        """Waits until every reported node serves and the `begun` ones run what is installed. Raises `Broken`."""
         machines = {each.machine for each in begun}
         looks = int(SERVES_S / LOOKS_EVERY_S)
         for look in range(looks + 1):
@@ -208,7 +212,10 @@ class Upgrade:
 
 
 def standing_text(reports: Sequence[Report], plan: Plan, begun: Sequence[Report]) -> list[str]:
-    """What stands after it stopped, in lines: who runs which version; and who of all has started again (`begun`)."""
+    """Lines that describe the state after an upgrade stopped: which nodes run what is installed.
+
+    For a restart, which nodes (`begun`) have started again.
+    """
     if not reports:
         return []
     if plan.restart:
@@ -222,7 +229,7 @@ def standing_text(reports: Sequence[Report], plan: Plan, begun: Sequence[Report]
 
 
 def _runs_what(report: Report, version: str, build: str) -> bool:
-    """By the version alone where the build is not told: an actor of an older version leaves it out, whatever runs."""
+    """Compares by version alone if a build is unknown: actors of older versions do not report it."""
     return report.version == version and (report.standing.build == build or "" in (report.standing.build, build))
 
 
