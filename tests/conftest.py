@@ -37,6 +37,7 @@ ALONE = (
 # waits more than it works: where all processes run such files at the same time, the processors have nothing to do.
 # `make test` keeps this order (`--no-loadscope-reorder`).
 LONGEST = (
+    "journeys/test_cluster_metrics.py",
     "journeys/test_cluster_faults.py",
     "journeys/test_cluster_upgrade.py",
     "journeys/test_s.py",
@@ -46,6 +47,9 @@ LONGEST = (
     "journeys/test_cluster.py",
     "security/test_custom_walls.py",
     "journeys/test_queue_faults.py",
+    "cluster/test_tunnels.py",
+    "journeys/test_agents_metrics.py",
+    "journeys/test_web_streams.py",
     "sandbox/test_obtain.py",
     "security/test_walls.py",
     "store/test_objects_elsewhere.py",
