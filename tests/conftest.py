@@ -37,7 +37,6 @@ ALONE = (
 # waits more than it works: where all processes run such files at the same time, the processors have nothing to do.
 # `make test` keeps this order (`--no-loadscope-reorder`).
 LONGEST = (
-    "journeys/test_cluster_metrics.py",
     "journeys/test_cluster_faults.py",
     "journeys/test_cluster_upgrade.py",
     "journeys/test_s.py",
@@ -50,6 +49,19 @@ LONGEST = (
     "cluster/test_tunnels.py",
     "journeys/test_agents_metrics.py",
     "journeys/test_web_streams.py",
+    "test_timed_programs.py",
+    "fc/test_invoke.py",
+    "journeys/test_drain.py",
+    "cli/test_dev.py",
+    "store/test_leadership.py",
+    "http/test_answers.py",
+    "store/test_kill_elsewhere.py",
+    "torture/test_oss_kill.py",
+    "journeys/test_exec_idle.py",
+    "journeys/test_layers_of_cloud.py",
+    "on_ray/test_node_process.py",
+    "test_servers_of_tests.py",
+    "test_async_virtual_time.py",
     "sandbox/test_obtain.py",
     "security/test_walls.py",
     "store/test_objects_elsewhere.py",

@@ -61,6 +61,7 @@ def test_every_agent_runs_some_of_many(several: Sesame) -> None:
     assert len({each["instanceId"] for each in ended}) >= AGENTS
 
 
+@pytest.mark.thorough
 def test_versions_of_a_canary_run_on_every_agent(several: Sesame) -> None:
     deployed(several, "canary")
     client, versions = several.client(), []

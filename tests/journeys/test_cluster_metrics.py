@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from tests.journeys.conftest import FUNCTIONS, run, wait_until
@@ -20,6 +21,7 @@ def scraped(node: Node) -> dict[str, tuple[float, dict[str, str]]]:
     return {sample.name: (sample.value, sample.labels) for family in families for sample in family.samples}
 
 
+@pytest.mark.thorough
 def test_every_node_shows_the_metrics_of_the_one_that_leads_and_names_it(tmp_path: Path) -> None:
     with running(tmp_path, "one", "two", runtime=RUNTIME, flags=("--metrics-port", "0")) as cluster:
         leader, [other] = cluster.leader(), cluster.others()

@@ -46,6 +46,7 @@ def letters(size: int) -> bytes:
     return (b"abcdefghijklmnopqrstuvwxyz0123456789" * (size // 36 + 1))[:size]
 
 
+@pytest.mark.thorough
 def test_objects_of_every_kind_are_read_back(bucket: oss2.Bucket) -> None:
     large = letters(2 * SEGMENT_BYTES + 5)
     for key, data in (("empty", b""), ("small", b"small"), ("large", large)):

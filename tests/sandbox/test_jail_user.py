@@ -89,6 +89,7 @@ def test_the_way_out_as_nobody(folder: Path) -> None:
         as_nobody({WAY_OUT: "python3.12"}, folder, {GIVEN: msgspec.json.encode(made).decode()})
 
 
+@pytest.mark.thorough
 @buckets_only
 @pytest.mark.parametrize("file", [FILES, pytest.param(FAILURES, marks=pytest.mark.thorough)])
 def test_buckets_as_nobody(file: str, folder: Path) -> None:

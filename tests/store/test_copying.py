@@ -85,6 +85,7 @@ def test_there_and_back_every_row_is_the_same(whole: Path, postgresql_url: str, 
     assert numbers[0] > max(number for number, *_ in rows_of(whole, outbox_table))
 
 
+@pytest.mark.thorough
 def test_one_server_to_another(whole: Path, postgresql_url: str, postgresql_server: Server) -> None:
     copy_database(whole, postgresql_url)
     other = postgresql_server.create("template0")
