@@ -146,7 +146,8 @@ def test_where_old_and_new_nodes_cannot_be_linked_all_are_upgraded_at_once(tmp_p
         with calls.at(CALLS_A_SECOND, other) as callers:
             Upgrade(nodes, "me", lambda _line: None, lambda: False).carry_out(planned)
             seen = callers.stop()
-        assert seen.failed == {}, cluster.said()[-6000:]
+        # A call that comes to a node between the end of the leading node and its own may be refused, to be sent again.
+        assert all(answer.startswith("503 ") for answer in seen.failed), cluster.said()[-6000:]
         assert [each.standing.speaks for each in nodes.reports()] == ["1.0.1", "1.0.1"]
         calls.settled(seen.accepted)
 
