@@ -19,17 +19,20 @@ from sesame.cli.restart import restart, upgrade
 from sesame.data_dir import ENDPOINTS_FILE, Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
 
-# One that ends by the signal, and one that answers nowhere any more.
-ENDS = ""
+# One that ends by the signal, and one that answers nowhere any more. `sigwait` takes also a signal that came before it;
+# a handler runs too late if its signal comes just before a `sleep`.
+ENDS = "signal.pause()"
 AWAY = """
-import os, signal, sys
-signal.signal(signal.SIGUSR2, lambda *_: os.unlink(sys.argv[1]))
+signal.sigwait({signal.SIGUSR2})
+os.unlink(sys.argv[1])
+signal.pause()
 """
 
 
 @contextlib.contextmanager
 def posing(data_dir: Path, program: str, *, restarts: bool = True, environment: str = "") -> Iterator[DataDir]:
-    program += "import time; print('up', flush=True)\nwhile True: time.sleep(600)"
+    blocked = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})\n" if program == AWAY else ""
+    program = f"import os, signal, sys\n{blocked}print('up', flush=True)\n{program}"
     command = [sys.executable, "-c", program, str(data_dir / ENDPOINTS_FILE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:

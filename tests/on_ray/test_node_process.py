@@ -13,17 +13,15 @@ import pytest
 from sesame.on_ray.node_process import NodeProcess, State
 
 PATIENCE_S = 60.0
-# Says where it runs, and that it is asked to end, which it does.
+# Says where it runs, and that it is asked to end, which it does. `sigwait` takes also a signal that came before it.
 STEADY = """
-import os, pathlib, signal, sys, time
-def end(*_):
-    print("asked", file=sys.stderr)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
+import os, pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 path = pathlib.Path(sys.argv[1])
 path.with_suffix(".new").write_text(str(os.getpid()))
 path.with_suffix(".new").rename(path)
-while True: time.sleep(60)
+signal.sigwait({signal.SIGTERM})
+print("asked", file=sys.stderr)
 """
 KEEPER = """
 import os, sys, time
@@ -73,7 +71,7 @@ def test_asked_to_end_as_soon_as_it_is_made_it_ends(kept: Callable[..., NodeProc
 
 
 def test_one_that_does_not_end_is_said_to_run_still(kept: Callable[..., NodeProcess], tmp_path: Path) -> None:
-    deaf = STEADY.replace("sys.exit(0)", "pass")
+    deaf = STEADY + "signal.sigwait({signal.SIGUSR1})"
     node = kept(deaf, str(tmp_path / "pid"))
     process = psutil.Process(pid_in(tmp_path / "pid"))
     assert not node.stop(0.0)

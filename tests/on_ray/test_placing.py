@@ -38,14 +38,12 @@ elif what == "upgrade":
         sys.exit('{{"error": {{"message": "Sesame goes on as it is: no such module"}}}}')
     serve()
 else:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})
     path = own / "node"
     path.write_text(" ".join(rest))
     serve()
-    def end(*_):
-        path.unlink()
-        sys.exit(0)
-    signal.signal(signal.SIGTERM, end)
-    while True: time.sleep(60)
+    signal.sigwait({{signal.SIGTERM}})
+    path.unlink()
 """
 # Stands for `sesame start --cluster`: says what changes until it is asked to end, and drains.
 STARTS = """

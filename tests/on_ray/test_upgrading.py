@@ -205,6 +205,57 @@ def test_it_stops_at_the_first_that_fails_and_goes_on_when_it_is_run_again() -> 
     assert "".join(cluster.begun) == "bcca"
 
 
+class Draining(Cluster):
+    """The upgrade of a node that `drains` so many looks ends two looks after it accepts no more calls."""
+
+    def __init__(self, *reports: Report, **drains: int) -> None:
+        super().__init__(*reports)
+        self.drains = drains
+        self.accepting: list[str] = []
+
+    def begin(self, machine: str, arguments: Sequence[str], within_s: float) -> Any:
+        if tuple(arguments) == UPGRADES and machine in self.drains and machine not in self.fails:
+            self.begun.append(machine)
+            return machine
+        if tuple(arguments) == UPGRADES:
+            self.accepting = [each.machine for each in self.reports() if each.url and each.version == OLD]
+        return super().begin(machine, arguments, within_s)
+
+    def outcome(self, begun: Any, within_s: float) -> Ran | None:
+        if begun not in self.drains:
+            return super().outcome(begun, within_s)
+        self.look()
+        return Ran(0, "{}", "") if self.drains[begun] < -1 else None
+
+    def look(self) -> None:
+        for machine in set(self.begun) & set(self.drains):
+            self.drains[machine] -= 1
+            if not self.drains[machine]:
+                self.nodes[machine] = msgspec.structs.replace(self.nodes[machine], url="")
+            if self.drains[machine] == -1:
+                up = msgspec.structs.replace(self.nodes[machine], url="http://10.0.0.9:9000", version=NEW)
+                self.nodes[machine] = up
+
+
+def at_once(cluster: Cluster) -> None:
+    there = {name: installed(speaks="two") for name in "abc"}
+    upgrade(cluster).carry_out(plan(cluster.reports(), there, RAY, together=True))
+
+
+def test_of_nodes_upgraded_at_once_the_leading_one_begins_when_the_others_accept_no_more_calls() -> None:
+    cluster = Draining(*THREE, b=3, c=8)
+    at_once(cluster)
+    assert (cluster.begun, cluster.accepting) == (["b", "c", "a"], ["a"])
+
+
+def test_a_node_whose_upgrade_is_refused_does_not_keep_the_leading_one_from_its_own() -> None:
+    cluster = Draining(*THREE, c=8)
+    cluster.fails["b"] = "Sesame goes on as it is: no such module"
+    with pytest.raises(Broken, match=r"10.0.0.2 \(host-b\) was not upgraded: Sesame goes on as it is"):
+        at_once(cluster)
+    assert (cluster.begun, cluster.accepting) == (["b", "c", "a"], ["a", "b"])
+
+
 def test_one_that_is_not_linked_again_holds_up_the_others() -> None:
     cluster = Cluster(*THREE)
     cluster.unlinked_for = 1000

@@ -21,6 +21,11 @@ UPGRADES = ("upgrade", "--json")
 UPGRADED_S = 660.0
 # How often to check whether a node's upgrade has ended, and how long all nodes may take to serve again after it.
 LOOKS_EVERY_S, SERVES_S = 1.0, 120.0
+# For how long the leading node is left as it is until the others, which are upgraded at once with it, accept no call. A
+# command takes seconds to start on a busy machine.
+TRIED_S = 60.0
+# How long to wait for the outcome of an upgrade that has probably not ended.
+OUTCOME_S = 0.1
 
 AGAIN = "run `sesame cluster upgrade` again: it goes on with the nodes that are left"
 AGAIN_ALL = "run `sesame cluster upgrade --restart` again: it begins with all nodes"
@@ -169,12 +174,34 @@ class Upgrade:
     def _all(self, plan: Plan) -> None:
         self._keep_turn()
         self._note(f"{len(plan.upgraded)} nodes at once: calls wait …")
-        begun = [(each, self._begin(each)) for each in plan.upgraded]
+        # The leading node is the last of the plan. If it ended first, calls that the others still accept would find no
+        # node that leads, and be refused.
+        *others, last = plan.upgraded
+        begun = [(each, self._begin(each)) for each in others]
+        self._until_none_accepts(begun)
+        begun.append((last, self._begin(last)))
         ended = [(each, self._ended(each_begun)) for each, each_begun in begun]
         for each, ran in ended:
             self._judge(each, ran)
             self.upgraded.append(each)
         self._until_all_serve(plan, plan.upgraded)
+
+    def _until_none_accepts(self, begun: Sequence[tuple[Report, Any]]) -> None:
+        """Waits until no node of `begun` accepts calls with what it ran before, for at most TRIED_S.
+
+        One whose upgrade has ended, for example as it was refused, is not waited for.
+        """
+        for _look in range(int(TRIED_S / LOOKS_EVERY_S)):
+            accepts = {(each.machine, each.since) for each in self._nodes.reports() if each.url}
+            begun = [
+                (each, upgrade)
+                for each, upgrade in begun
+                if (each.machine, each.since) in accepts and self._nodes.outcome(upgrade, OUTCOME_S) is None
+            ]
+            if not begun:
+                return
+            self._keep_turn()
+            self._pause(LOOKS_EVERY_S)
 
     def _ended(self, begun: Any) -> Ran:
         while (ran := self._nodes.outcome(begun, LOOKS_EVERY_S)) is None:
