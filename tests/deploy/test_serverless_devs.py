@@ -332,6 +332,8 @@ def test_a_variable_of_the_environment_that_is_not_set_is_an_error(tmp_path: Pat
         ("env('SESAME_SET', env('SESAME_NOT_SET'))", "set"),
         ("env(SESAME_NOT_SET, config('AccountID'))", "123"),
         ("file(path('words.txt'))", "words"),
+        ("str(env('SESAME_NOT_SET', 7))", "7"),
+        ("yaml(file('words.txt'))", "words"),
     ],
 )
 def test_arguments_may_be_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, value: str) -> None:
@@ -341,6 +343,26 @@ def test_arguments_may_be_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not found.notes
     expected = str((tmp_path / value).resolve()) if value == "code" else value
     assert found.functions[0].fields["environmentVariables"]["WHO"] == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("env('SESAME_NOT_SET', 512)", 512), ("env.init('SESAME_SET')", 256), ("yaml('512')", 512)],
+)
+def test_a_call_may_give_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, value: int) -> None:
+    monkeypatch.setenv("SESAME_SET", "256")
+    found = read(tmp_path, THREE.replace("memorySize: 512", f'memorySize: "${{{expression}}}"'))
+    assert (found.functions[0].fields["memorySize"], found.notes) == (value, ())
+
+
+def test_text_is_no_number_of_fc3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME_SET", "256")
+    text = THREE.replace("memorySize: 512", "memorySize: \"${env('SESAME_SET', 512)}\"")
+    (error,) = read(tmp_path, text).errors
+    assert error.text == (
+        "found '256', expected a number: leave out the quotes, or write ${env.init('NAME')} where it is a variable's"
+    )
+    assert error.place.line == 4
 
 
 def test_calls_within_calls_are_bounded(tmp_path: Path) -> None:

@@ -35,15 +35,23 @@ def _unless_auto(node: Node) -> Any:
     return {} if isinstance(node.value, str) else node.plain()
 
 
+def _number(node: Node) -> Any:
+    """Refuses text, as the API does, with the place and the call that makes a number of a variable."""
+    if isinstance(node.value, str):
+        raise node.refuse("a number: leave out the quotes, or write ${env.init('NAME')} where it is a variable's")
+    return node.plain()
+
+
+_NUMBERS = ("memorySize", "cpu", "diskSize", "timeout", "instanceConcurrency", "idleTimeout")
 _PLAIN = (
-    "runtime", "handler", "description", "memorySize", "cpu", "diskSize", "timeout", "instanceConcurrency",
-    "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig", "customRuntimeConfig",
+    "runtime", "handler", "description", "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig", "customRuntimeConfig",
     "customContainerConfig", "sessionAffinity", "sessionAffinityConfig", "instanceIsolationMode", "enableLongLiving",
-    "disableOndemand", "idleTimeout", "polarFsConfig", "resourceGroupId", "tracingConfig",
+    "disableOndemand", "polarFsConfig", "resourceGroupId", "tracingConfig",
 )  # fmt: skip
 _KEYS: dict[str, Key] = {
     **{name: Key() for name in _READ},
     **{name: Key(name, Node.plain) for name in _PLAIN},
+    **{name: Key(name, _number) for name in _NUMBERS},
     **{name: Key(name, _unless_auto) for name in ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig")},
     "layers": Key("layers", events.texts),
     "environmentVariables": Key("environmentVariables", events.environment),

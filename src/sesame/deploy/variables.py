@@ -1,4 +1,4 @@
-"""Resolves `${…}` in `s.yaml` (reference/conventions.md §4.4): vars, env, file, json, path, config, this, services.
+"""Resolves `${…}` in `s.yaml` (reference/conventions.md §4.4): vars, services, this, and calls such as env and json.
 
 Used by `deploy.serverless_devs`. Limits the depth, so that variables that refer to each other are an error.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sesame.deploy import yaml_source
 from sesame.deploy.project import Note, TemplateError
 from sesame.deploy.yaml_source import Node
 
@@ -21,9 +22,10 @@ FILE_BYTES_MAX = 1024 * 1024
 REPLACED_MAX = 2_000_000
 _WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
 _PART = re.compile(r"\$\{([^{}]*)\}")
-_FUNCTIONS = ("env", "config", "path", "file", "json")
+_FUNCTIONS = ("env", "env.init", "config", "path", "file", "json", "yaml", "str")
 _HEADS = ("vars", "env", "config", "this", "resources", "services")
-_CALL = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
+_CALL = re.compile(r"(\w+(?:\.init)?)\((.*)\)\Z", re.DOTALL)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,15})?")
 # `customDomains[0].domainName` equals `customDomains.0.domainName`; keys with dots need brackets and quotes.
 _STEP = re.compile(r"""\[\s*(?:'([^']*)'|"([^"]*)"|([^\]'"]*?))\s*\]|([^.\[]+)""")
 
@@ -91,7 +93,7 @@ class Variables:
             if isinstance(found, Unresolved):
                 self.unresolved.append((found.name, node))
                 return match[0]
-            text = found.text("text within text") if isinstance(found, Node) else str(found)
+            text = (found if isinstance(found, Node) else Node(found, node.place)).text("text within text")
             self._bound.take(node, len(text))
             return text
 
@@ -147,22 +149,35 @@ class Variables:
         if function not in _FUNCTIONS:
             return Unresolved(f"{function}({argument})")
         values: list[str] = []
+        default: Any = None
         for each in _arguments(argument):
-            if function == "env" and values and values[0] in self._known.environ:
-                break  # A default is resolved only if it is needed.
+            if function == "env" and values:
+                if values[0] in self._known.environ:
+                    break  # A default is resolved only if it is needed.
+                default = _literal(each)
             found = self._argument(each, at, this, depth)
             if isinstance(found, Unresolved):
                 return found
             values.append(found)
         match function:
             case "env":
-                return self._environment(values[0] if values else "", values[1] if len(values) > 1 else None, at)
+                default = values[1] if default is None and len(values) > 1 else default
+                return self._environment(values[0] if values else "", default, at)
+            case "env.init":
+                return Node(self._environment(values[0] if values else "", None, at), at.place).integer()
+            case "str":
+                return values[0] if values else ""
             case "config":
                 return self._config(values[0] if values else "", at)
             case "path":
                 return str((self._known.folder / (values[0] if values else ".")).resolve())
             case "file":
                 return self._file(values[0] if values else "", at)
+            case "yaml":
+                try:
+                    return _node_of(yaml_source.parse(values[0] if values else "", at.place.file).plain(), at)
+                except TemplateError as error:
+                    raise TemplateError(at.place, f"${{yaml(…)}}: {error.text}") from error
             case _:
                 try:
                     # Unquoted text may contain commas, as JSON does.
@@ -181,9 +196,9 @@ class Variables:
         found = self._value(text, at, this, depth + 1)
         if isinstance(found, Unresolved):
             return found
-        return found.text("an argument") if isinstance(found, Node) else str(found)
+        return (found if isinstance(found, Node) else Node(found, at.place)).text("an argument")
 
-    def _environment(self, name: str, default: str | None, at: Node) -> str:
+    def _environment(self, name: str, default: Any, at: Node) -> Any:
         found = self._known.environ.get(name, default)
         if found is None:
             text = f"the environment variable {name[:80]} is not set: set it, or give a default"
@@ -229,6 +244,13 @@ def _arguments(text: str) -> list[str]:
 def _unquoted(text: str) -> str:
     text = text.strip()
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _literal(text: str) -> bool | int | float | None:
+    """The number, or true or false, that an argument without quotes is; None for any other."""
+    if text in ("true", "false"):
+        return text == "true"
+    return None if _NUMBER.fullmatch(text) is None else json.loads(text)
 
 
 def _node_of(value: Any, at: Node) -> Node:
