@@ -44,9 +44,10 @@ def _number(node: Node) -> Any:
 
 _NUMBERS = ("memorySize", "cpu", "diskSize", "timeout", "instanceConcurrency", "idleTimeout")
 _PLAIN = (
-    "runtime", "handler", "description", "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig", "customRuntimeConfig",
-    "customContainerConfig", "sessionAffinity", "sessionAffinityConfig", "instanceIsolationMode", "enableLongLiving",
-    "disableOndemand", "polarFsConfig", "resourceGroupId", "tracingConfig",
+    "runtime", "handler", "description", "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig",
+    "customRuntimeConfig", "customContainerConfig", "sessionAffinity", "sessionAffinityConfig",
+    "instanceIsolationMode", "enableLongLiving", "disableOndemand", "polarFsConfig", "resourceGroupId",
+    "tracingConfig",
 )  # fmt: skip
 _KEYS: dict[str, Key] = {
     **{name: Key() for name in _READ},
