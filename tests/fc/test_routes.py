@@ -99,6 +99,22 @@ async def test_limits_of_lists(endpoint: Endpoint, limit: str) -> None:
     assert "Limit" in answer.json()["ErrorMessage"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/2016-08-15/services/demo/functions/f/instances", "/2023-03-30/functions/f/instances", "/sesame/recordings"],
+)
+@pytest.mark.parametrize("limit", ["0", "1001"])
+async def test_limits_of_lists_with_a_maximum_of_their_own(
+    demo: Endpoint, function_body: dict[str, Any], path: str, limit: str
+) -> None:
+    await demo.call("POST", FUNCTIONS, function_body)
+    await demo.call("POST", "/2023-03-30/functions", function_body, whole_path=True)
+    answer = await demo.call("GET", f"{path}?limit={limit}", whole_path=True)
+    assert answer.status == 400
+    assert b"InvalidArgument" in answer.body
+    assert b"Limit" in answer.body
+
+
 async def test_a_function_as_it_is_answered(demo: Endpoint, function_body: dict[str, Any]) -> None:
     answer = await demo.call("POST", FUNCTIONS, function_body, {"content-type": "application/octet-stream"})
     assert answer.status == 200, answer.body

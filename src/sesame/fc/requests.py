@@ -123,6 +123,17 @@ def number(request: Request, item: str, allowed: str) -> int | None:
     return int(text)
 
 
+def limit(request: Request, most: int, default: int) -> int:
+    """The `limit` of a list that has a maximum of its own."""
+    allowed = f"1 to {most}"
+    found = number(request, "limit", allowed)
+    if found is None:
+        return default
+    if not 1 <= found <= most:
+        raise InvalidArgument.of("Limit", allowed, found)
+    return found
+
+
 def repeated(request: Request, item: str) -> list[str]:
     """The values of a repeatable parameter, sent as `item=a&item=b` or `item.1=a&item.2=b`."""
     return [text for key, text in request.query_params.multi_items() if key == item or _numbered(key, item)]

@@ -14,11 +14,14 @@ from sesame.store.sql.queue_schema import deliveries
 
 columns = deliveries.c
 BURIED = columns.buried_at.is_not(None)
+# Of the largest number that fits into 64 bits.
+_DIGITS = 19
 
 
 def page(connection: sa.Connection, start: str, limit: int) -> DeadLetterPage:
     """As `DeliveryQueue.dead_letters`."""
-    if start and not (start.isascii() and start.isdigit() and int(start) < 1 << 63):
+    # Counted first, because `int` raises for thousands of digits.
+    if start and not (start.isascii() and start.isdigit() and len(start) <= _DIGITS and int(start) < 1 << 63):
         raise Invalid("next_token", "a token of the page before", start)
     chosen = sa.select(deliveries).where(BURIED).order_by(columns.seq.desc()).limit(limit + 1)
     if start:

@@ -34,9 +34,7 @@ class InstanceRoutes:
         wanted = requests.repeated(request, "instanceIds")
         start = request.query_params.get("nextToken", "")
         names = sorted(name for name in found if name >= start and (not wanted or name in wanted))
-        limit = requests.number(request, "limit", f"1 to {LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
-        if not 1 <= limit <= LIMIT_MAX:
-            raise InvalidArgument.of("Limit", f"1 to {LIMIT_MAX}", limit)
+        limit = requests.limit(request, LIMIT_MAX, limits.LIST_LIMIT_DEFAULT)
         page = Page((), names[limit] if len(names) > limit else None)
         items = [InstanceAnswer(name, found[name]) for name in names[:limit]]
         return requests.page_answer("instances", items, page)

@@ -40,9 +40,8 @@ class OwnRecordingRoutes:
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
-        limit = requests.number(request, "limit", f"1 to {LIST_MAX}") or LIST_MAX
+        limit = requests.limit(request, LIST_MAX, LIST_MAX)
         before = requests.number(request, "nextToken", "the nextToken of an answer")
-        limit = min(max(limit, 1), LIST_MAX)
         found = await self._recorder.list(query.get("service", ""), query.get("function", ""), before, limit + 1)
         answer: dict[str, object] = {"recordings": found[:limit]}
         if len(found) > limit:

@@ -156,9 +156,7 @@ class InstanceRoutes:
         if until_ms is not None and not requests.flag(request, "withAllActive"):
             running = {name: each for name, each in running.items() if milliseconds(each.created_at) <= until_ms}
         start = request.query_params.get("startKey", "")
-        limit = requests.number(request, "limit", f"1 to {INSTANCES_LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
-        if not 1 <= limit <= INSTANCES_LIMIT_MAX:
-            raise InvalidArgument.of("Limit", f"1 to {INSTANCES_LIMIT_MAX}", limit)
+        limit = requests.limit(request, INSTANCES_LIMIT_MAX, limits.LIST_LIMIT_DEFAULT)
         names = sorted(name for name in running if name >= start and (not wanted or name in wanted))
         items = [shapes_settings.instance(running[name], qualifier or limits.LATEST) for name in names[:limit]]
         return requests.answer({"instances": items, "requestId": request.scope[REQUEST_ID]})
