@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 
+from sesame.agents.succession import Kept
 from sesame.cli import agents, restarting
 from sesame.cli.restarting import VARIABLE, begin_anew, received
 from sesame.http.handover import Handed, Handover
@@ -43,17 +44,18 @@ async def test_what_does_not_load_is_told(
 ) -> None:
     (tmp_path / "broken.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    told = f"what is installed cannot be loaded: {said}; mend the installation, and restart again"
+    told = f"what is installed cannot be loaded: {said}; repair the installation, and restart again"
     assert await restarting.why_not("broken") == told
 
 
 async def test_an_interpreter_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    told = "/nowhere/python cannot be started: No such file or directory; mend the installation, and restart again"
+    told = "/nowhere/python cannot be started: No such file or directory; repair the installation, and restart again"
     assert await restarting.why_not() == told
     trial = agents.Trial()
     assert trial.problem() == told
     trial.close()
+    assert restarting.begin_anew(Handover()) == agents.Anew().begin(Kept("", (), ())) == told
 
 
 async def test_what_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

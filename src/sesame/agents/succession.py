@@ -4,7 +4,7 @@ Created by `agents.supervisor`, passed on by `cli.restarting` to the supervisor 
 """
 
 import hashlib
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -51,8 +51,8 @@ class Anew(Protocol):
 
     def attempt(self) -> Trial: ...
 
-    def begin(self, kept: Kept) -> NoReturn:
-        """Replaces this program. Raises `OSError` if the new one cannot be executed."""
+    def begin(self, kept: Kept) -> str:
+        """Replaces this program. Returns only if the new one cannot be executed: why, with the next step."""
 
 
 def spoken(agents: int, *others: Any) -> str:

@@ -365,16 +365,14 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPED_BY)
         signal.signal(ASKED_BY, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        try:
-            anew.begin(Kept(spoken(self._wanted.agents), agents, handed))
-        except OSError as error:
-            for agent in self._agents if self._leaves else ():
-                agent.due_at = 0.0
-            self._leaves = False
-            signal.set_wakeup_fd(self._woken)
-            signal.signal(ASKED_BY, self._on_restart)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
-            self._refuse(f"{sys.executable} cannot be started: {error.strerror}; repair the installation and try again")
+        not_begun = anew.begin(Kept(spoken(self._wanted.agents), agents, handed))
+        for agent in self._agents if self._leaves else ():
+            agent.due_at = 0.0
+        self._leaves = False
+        signal.set_wakeup_fd(self._woken)
+        signal.signal(ASKED_BY, self._on_restart)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPED_BY)
+        self._refuse(not_begun)
 
     def _refuse(self, why: str) -> None:
         self._note(f"Not restarted: {why}")

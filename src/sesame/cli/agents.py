@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 import msgspec
 
@@ -86,8 +85,8 @@ class Anew:
     def attempt(self) -> "Trial":
         return Trial()
 
-    def begin(self, kept: Kept) -> NoReturn:
-        restarting.begin(restarting.AGENTS_KEPT, msgspec.json.encode(kept), kept.descriptors())
+    def begin(self, kept: Kept) -> str:
+        return restarting.begin(restarting.AGENTS_KEPT, msgspec.json.encode(kept), kept.descriptors())
 
 
 class Trial:

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
-from typing import IO, NoReturn
+from typing import IO
 
 import msgspec
 
@@ -27,7 +27,7 @@ _RUN = (
 )
 # The exit code of `cli.trial` for a refusal, in the version now installed.
 _REFUSES = 4
-_NEXT = "; mend the installation, and restart again"
+_NEXT = "; repair the installation, and restart again"
 LATE = f"what is installed did not load within {TRIAL_TIMEOUT_S:g} s{_NEXT}"
 
 # The signal sent by `sesame restart`. Not SIGHUP, which a closing terminal sends.
@@ -96,7 +96,7 @@ def problem(code: int, said: bytes) -> str:
 
 
 def not_started(error: OSError) -> str:
-    """Like `why_not`, if the interpreter itself cannot run."""
+    """Like `why_not`, if the interpreter itself cannot be executed."""
     return f"{sys.executable} cannot be started: {error.strerror}{_NEXT}"
 
 
@@ -111,13 +111,16 @@ def _first_place() -> list[str]:
     return [] if sys.flags.safe_path else sys.path[:1]
 
 
-def begin_anew(handover: Handover) -> NoReturn:
-    """Restarts the program with its own command line. Everything else in the process must have ended."""
-    begin(VARIABLE, msgspec.json.encode(handover.handed), _descriptors(handover.handed))
+def begin_anew(handover: Handover) -> str:
+    """Like `begin`, with the state of one agent. Everything else in the process must have ended."""
+    return begin(VARIABLE, msgspec.json.encode(handover.handed), _descriptors(handover.handed))
 
 
-def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> NoReturn:
-    """Restarts the program, which finds `written` through this variable. Raises `OSError`."""
+def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> str:
+    """Restarts the program with its own command line; it finds `written` through this variable.
+
+    Returns only if the program cannot be executed: why, with the next step.
+    """
     for each in descriptors:
         os.set_inheritable(each, True)
     with _unnamed_file() as file:
@@ -127,7 +130,10 @@ def begin(variable: str, written: bytes, descriptors: Iterable[int]) -> NoReturn
         sys.stdout.flush()
         sys.stderr.flush()
         environment = {**os.environ, variable: f"{os.getpid()}:{file.fileno()}"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+        except OSError as error:
+            return not_started(error)
 
 
 def _unnamed_file() -> IO[bytes]:

@@ -27,6 +27,7 @@ from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
 from sesame.http.handover import Handover
 from sesame.model.clocks import SystemClocks
+from sesame.model.errors import ConfigurationError
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
@@ -71,7 +72,7 @@ def start(**flags: Any) -> None:
         output.note("Stopped at once.")
         sys.exit(EXIT_INTERRUPTED)
     if handover is not None and handover.begun:
-        restarting.begin_anew(handover)
+        raise ConfigurationError(restarting.begin_anew(handover))
 
 
 def prepare() -> None:
