@@ -25,12 +25,13 @@ class Compiler:
         self.result: bool | Exception = True
 
     async def __call__(self, runtime: str, code_dir: Path, output: Path) -> bool:
+        result = self.result
         self.asked.append(runtime)
         await self.may_go_on.wait()
         await asyncio.to_thread(output.write_bytes, f"{runtime} {code_dir.name}".encode())
-        if isinstance(self.result, Exception):
-            raise self.result
-        return self.result
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class Stage:

@@ -17,6 +17,8 @@ from sesame.store.logs.logstores.metric_rows import Row
 # must not delay calls.
 BYTES_MAX = 16 * 1024 * 1024
 ROWS_TOGETHER = 200
+# What a message takes besides its text, so that many short ones are bounded too.
+MESSAGE_BYTES = 512
 
 log = structlog.get_logger("sesame.agents")
 
@@ -50,7 +52,7 @@ class Written:
             self._lost_bytes = 0
         if link is None:
             self._kept.append(message)
-            self._kept_bytes += size_bytes
+            self._kept_bytes += size_bytes + MESSAGE_BYTES
         else:
             link.send(message, soon=False)
 

@@ -253,6 +253,7 @@ class Placer:
             for gone in self._nodes.keys() - set(wanted):
                 # Frees the actor's name, so that nothing waits for the lost actor.
                 ray.kill(self._nodes.pop(gone))
+                self._known.pop(gone, None)
             for machine in missing(wanted, {each.id for each in self._nodes}):
                 self._nodes[machine] = _placed(machine, self._order)
 

@@ -5,7 +5,6 @@ for ticks missed while Sesame was down.
 """
 
 import asyncio
-import heapq
 from typing import Protocol
 
 import msgspec
@@ -27,6 +26,7 @@ from sesame.store.catalog import Catalog, Change
 from sesame.store.sql.database import Database
 from sesame.store.timers import Key, TimerRow
 from sesame.triggers import ticks
+from sesame.triggers.due_times import DueTimes
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
 # A thousand timers due at once should neither block the writer for long nor take one commit each.
@@ -62,7 +62,7 @@ class TimerTriggers:
         self._needs = needs
         self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
         self._timers: dict[Key, _Timer] = {}
-        self._due: list[tuple[float, Key]] = []
+        self._due = DueTimes()
         # Triggers changed since their rows were written.
         self._changed: dict[Key, None] = {}
         self._was_set_back = False
@@ -84,8 +84,7 @@ class TimerTriggers:
 
     async def run(self) -> None:
         """Never returns. May be run again after an error: due ticks stay due."""
-        self._due = [(timer.row.next_at, key) for key, timer in self._timers.items()]
-        heapq.heapify(self._due)
+        self._due = DueTimes((key, timer.row.next_at) for key, timer in self._timers.items())
         self._wake.set()
         while True:
             await self._wake.wait()
@@ -96,7 +95,7 @@ class TimerTriggers:
                 await self._turn_back()
             while due := self._take_due():
                 await self._fire(due)
-            self._alarm.set(self._next_at())
+            self._alarm.set(self._due.next_at())
 
     def _on_change(self, change: Change) -> None:
         if change.kind == records.TRIGGER:
@@ -128,6 +127,7 @@ class TimerTriggers:
         for key, timer in wanted.items():
             if timer is None:
                 self._timers.pop(key, None)
+                self._due.forget(key)
             else:
                 self._put(key, timer)
 
@@ -163,24 +163,10 @@ class TimerTriggers:
 
     def _put(self, key: Key, timer: _Timer) -> None:
         self._timers[key] = timer
-        heapq.heappush(self._due, (timer.row.next_at, key))
-
-    def _next_at(self) -> float | None:
-        """The earliest due time; discards entries of replaced rows."""
-        while self._due and not self._holds(*self._due[0]):
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
-
-    def _holds(self, at: float, key: Key) -> bool:
-        timer = self._timers.get(key)
-        return timer is not None and timer.row.next_at == at
+        self._due.put(key, timer.row.next_at)
 
     def _take_due(self) -> dict[Key, _Timer]:
-        now, due = self._needs.clocks.wall(), dict[Key, _Timer]()
-        while len(due) < TICKS_AT_ONCE and (at := self._next_at()) is not None and at <= now:
-            _at, key = heapq.heappop(self._due)
-            due[key] = self._timers[key]
-        return due
+        return {key: self._timers[key] for key in self._due.take(self._needs.clocks.wall(), TICKS_AT_ONCE)}
 
     async def _fire(self, due: dict[Key, _Timer]) -> None:
         """Advances each tick's row and queues its invocation, in one transaction."""
@@ -236,6 +222,7 @@ class TimerTriggers:
             if row is None or row == timer.row:
                 self._changed[key] = None
                 self._timers.pop(key)
+                self._due.forget(key)
                 self._wake.set()
             else:
                 self._put(key, _Timer(row, timer.schedule, timer.record))

@@ -12,7 +12,7 @@ from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, 
 from sesame.model.logstore import LogRecord
 from sesame.model.snapshot import LaunchConfig, Limits, LogTarget, Snapshot
 from sesame.store.logs.file import SourceKey
-from sesame.store.logs.logstores import request_metrics
+from sesame.store.logs.logstores import metric_rows
 from sesame.store.logs.logstores.metric_rows import MetricRows, Row
 from sesame.store.logs.logstores.request_metrics import TOPIC, RequestMetrics, fields_of
 from sesame.store.logs.logstores.store import LogStorage
@@ -119,7 +119,7 @@ async def test_rows_of_other_agents_are_counted_where_all_instances_are_known(st
 
 
 async def test_no_more_rows_wait_than_may(storage: LogStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_metrics, "WAITING_MAX", 2)
+    monkeypatch.setattr(metric_rows, "WAITING_MAX", 2)
     rows = MetricRows(storage, lambda _source: Route(1, multi_line=False))
     metrics = RequestMetrics(rows, list, FakeClocks())
     source = SourceKey("s", "f", "1", "c-1", "p", "l")

@@ -15,6 +15,8 @@ from sesame.sandbox.jail.idmaps import IdMaps
 
 # The first Linux version in which overlayfs accepts an id-mapped mount as a layer.
 _OVER_EXCHANGED = (5, 19)
+# Of this many images it is remembered that they were mentioned in the log; beyond that, all are forgotten.
+TOLD_MAX = 1000
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 log = structlog.get_logger("sesame.sandbox")
@@ -48,6 +50,8 @@ class ImageMounts:
     def _tell(self, image: ImageRoot, why: str) -> None:
         """POLICY: an image runs even if its files cannot be mapped, but can then only change what all users may."""
         if image.name not in self._told:
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
             self._told.add(image.name)
             log.warning("files of an image stay those of its own users", image=image.name, why=why)
 

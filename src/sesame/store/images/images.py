@@ -101,8 +101,10 @@ class Images:
                 if digest in wanted or digest in self._leases or self._is_fresh(digest):
                     continue
                 await to_the_end(asyncio.to_thread(self._remove, self._folder / digest))
-                self._used_at.pop(digest, None)
                 removed += 1
+        # Images that could not be unpacked have no folder.
+        for digest in [each for each in self._used_at if each not in self._leases and not self._is_fresh(each)]:
+            del self._used_at[digest]
         return removed
 
     def _read(self, reference: str) -> "tuple[layout.Image, layout.Source] | layout.Bundle":

@@ -54,7 +54,12 @@ class Shares:
     def removed(self, rows: Iterable[Stored]) -> None:
         if self._bytes is not None:
             for row in rows:
-                self._bytes[Owner(row.service, row.function)] -= row.length
+                owner = Owner(row.service, row.function)
+                self._bytes[owner] -= row.length
+                if self._bytes[owner] <= 0:
+                    # Nothing of the function is left.
+                    del self._bytes[owner]
+                    self._begins.pop(owner, None)
 
     def oldest(self, count: int) -> list[Stored]:
         """Of all functions."""
@@ -63,7 +68,7 @@ class Shares:
     def oldest_of_the_largest(self, count: int) -> list[Stored]:
         """Part of the rows of the function with the most bytes, as others may have as much; none in an empty file."""
         counted = self._counted().most_common(1)
-        if not counted or counted[0][1] <= 0:
+        if not counted:
             return []
         largest, held = counted[0]
         where = "WHERE chunks.id >= ? AND service = ? AND function = ?"

@@ -20,6 +20,10 @@ from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.shards import ranges_of, require_shard
 from sesame.store.sql import sqlite_file
 
+# POLICY: as many consumers of one group are known at a time; further ones get no shards, like any beyond the number of
+# shards.
+CONSUMERS_MAX = 1000
+
 
 class Membership:
     """The live consumers of one group. A shard that moves is free only once its holder no longer reports to hold it."""
@@ -37,6 +41,8 @@ class Membership:
     ) -> list[int]:
         """Those of these shards that the consumer may read from now on."""
         self._seen_s = {name: at for name, at in self._seen_s.items() if now_s - at <= timeout_s}
+        if consumer not in self._seen_s and len(self._seen_s) >= CONSUMERS_MAX:
+            return []
         self._seen_s[consumer] = now_s
         holding = set(held) & set(shards)
         for shard, owner in list(self._owners.items()):

@@ -15,7 +15,7 @@ from sesame.model.snapshot import Snapshot
 from sesame.model.usage import Usage
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
-from sesame.store.logs.logstores.metric_rows import Row, Rows, Writing
+from sesame.store.logs.logstores.metric_rows import Row, Rows, WaitingRows, Writing
 
 TOPIC = "FCInstanceMetrics"
 EVERY_S = 10.0
@@ -43,7 +43,7 @@ class InstanceMetrics:
         self._host = socket.gethostname()
         self._wanted = asyncio.Event()
         # What others have measured.
-        self._taken: list[Row] = []
+        self._taken = WaitingRows("instance metrics")
         # By instance: the processor time at the last sample, and its time (monotonic).
         self._before: dict[str, tuple[float, float]] = {}
 
@@ -81,12 +81,11 @@ class InstanceMetrics:
 
     def add(self, rows: Rows) -> None:
         """Rows of instances that others have, to be written with the next look. Never blocks and raises nothing."""
-        self._taken += rows
+        self._taken.add(rows)
         self.wake()
 
     async def write_taken(self) -> None:
-        taken, self._taken = self._taken, []
-        if taken:
+        if taken := self._taken.take():
             await self._rows.write(TOPIC, taken)
 
     def _row(self, instance: Measurable, usage: Usage, cpu_percent: float | None) -> Row:

@@ -21,6 +21,33 @@ Rows = Sequence[Row]
 log = structlog.get_logger(__name__)
 
 
+# POLICY: rows beyond this number that wait to be written are dropped, and Sesame's log says how many.
+WAITING_MAX = 50_000
+
+
+class WaitingRows:
+    """Rows that wait to be written together. `what` names them in messages."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._rows: list[Row] = []
+        self._dropped = 0
+
+    def add(self, rows: Rows) -> None:
+        """Never blocks and raises nothing."""
+        room = WAITING_MAX - len(self._rows)
+        self._dropped += max(len(rows) - room, 0)
+        self._rows += rows[:room]
+
+    def take(self) -> Rows:
+        """Removes and returns all of them; logs how many were dropped since the last call."""
+        if self._dropped:
+            what = self._what
+            log.warning(f"rows of {what} were dropped: they came faster than they were written", rows=self._dropped)
+        taken, self._rows, self._dropped = self._rows, [], 0
+        return taken
+
+
 class Writing(Protocol):
     """Where rows go: into logstores, or to the agent that has these."""
 

@@ -8,8 +8,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import structlog
-
 from sesame.model.clocks import Clocks, pause
 from sesame.model.invocation import Invocation, Outcome
 from sesame.model.logstore import LogRecord
@@ -17,20 +15,16 @@ from sesame.model.owner import service_of
 from sesame.model.snapshot import Snapshot
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
-from sesame.store.logs.logstores.metric_rows import Row, Rows, Writing
+from sesame.store.logs.logstores.metric_rows import Row, Rows, WaitingRows, Writing
 
 TOPIC = "FCRequestMetrics"
 WRITTEN_TOGETHER_S = 0.15
-# POLICY: waiting rows beyond this number are dropped, and Sesame's log says how many.
-WAITING_MAX = 50_000
 _ERROR_TYPES = {"out_of_memory": "FunctionOOMError", "timeout": "FunctionTimeoutError"}
 _UNHANDLED = "FunctionUnhandledError"
 
 # Service and function of each running instance.
 Instances = Callable[[], Iterable[tuple[str, str]]]
 Fields = tuple[tuple[str, str], ...]
-
-log = structlog.get_logger(__name__)
 
 
 class RequestMetrics:
@@ -42,8 +36,7 @@ class RequestMetrics:
         self._instances = instances
         self._clocks = clocks
         self._host = socket.gethostname()
-        self._waiting: list[Row] = []
-        self._dropped = 0
+        self._waiting = WaitingRows("request metrics")
         self._came = asyncio.Event()
 
     def take(self, invocation: Invocation, snapshot: Snapshot, outcome: Outcome) -> None:
@@ -60,9 +53,7 @@ class RequestMetrics:
 
     def add(self, rows: Rows) -> None:
         """Rows that lack nothing but the number of instances. Never blocks and raises nothing."""
-        room = WAITING_MAX - len(self._waiting)
-        self._dropped += max(len(rows) - room, 0)
-        self._waiting += rows[:room]
+        self._waiting.add(rows)
         self._came.set()
 
     async def run(self) -> None:
@@ -75,12 +66,7 @@ class RequestMetrics:
     async def write(self) -> None:
         """Writes the waiting rows."""
         self._came.clear()
-        waiting, self._waiting = self._waiting, []
-        if self._dropped:
-            log.warning(
-                "rows of request metrics were dropped: they came faster than they were written", rows=self._dropped
-            )
-            self._dropped = 0
+        waiting = self._waiting.take()
         counted = waiting if self._instances is None else self._counted(waiting, Counter(self._instances()))
         await self._rows.write(TOPIC, counted)
 

@@ -15,6 +15,8 @@ _PART = ".part"
 # The first and last bytes of a Parquet file.
 _MAGIC = b"PAR1"
 _READ_BYTES = 1024 * 1024
+# How many files that were found intact are remembered; beyond that, all are forgotten and read again when needed.
+_INTACT_MAX = 10_000
 
 
 class SegmentFiles:
@@ -60,6 +62,8 @@ class SegmentFiles:
             return True
         if checksum_of(path) != checksum:
             return False
+        if len(self._intact) >= _INTACT_MAX:
+            self._intact.clear()
         self._intact[path] = state
         return True
 

@@ -89,7 +89,9 @@ class Merging(Generic[S]):
 
     async def merge(self) -> int:
         """Merges what is due; returns the number of merged segments. Raises `PlatformError`."""
-        known = [each for each in await self._index.all() if each.segment.digest not in self._damaged]
+        there = await self._index.all()
+        self._damaged &= {each.segment.digest for each in there}
+        known = [each for each in there if each.segment.digest not in self._damaged]
         count = 0
         for run in to_join(known, self._how):
             if await self._join(run):
