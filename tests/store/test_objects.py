@@ -489,6 +489,38 @@ async def test_of_appends_at_the_same_place_one_succeeds(shelf: Shelf) -> None:
     assert await shelf.read("log") == done[0] * 1000
 
 
+async def test_an_append_waits_for_the_end_of_one_whose_caller_is_gone(
+    file_shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def append(piece: bytes, position: int) -> StoredObject:
+        written = await file_shelf.write([piece])
+        at = as_object("photos", "log", written, ObjectKind.APPENDABLE)
+        return await file_shelf.objects.append(written, at, position)
+
+    await append(b"begin", 0)
+    extend, began, may_go_on = file_shelf.files_kept.extend, asyncio.Event(), asyncio.Event()
+
+    async def slow(blob: str, size: int, crc64: int, addition: Written) -> int:
+        monkeypatch.setattr(file_shelf.files_kept, "extend", extend)
+        began.set()
+        await may_go_on.wait()
+        return await extend(blob, size, crc64, addition)
+
+    monkeypatch.setattr(file_shelf.files_kept, "extend", slow)
+    given_up = asyncio.create_task(append(b"+one", 5))
+    await began.wait()
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    second = asyncio.create_task(append(b"+second", 5))
+    # Time enough for the second to end, if it did not wait.
+    await asyncio.wait({second}, timeout=0.1)
+    may_go_on.set()
+    await asyncio.wait({second})
+    stored = await file_shelf.objects.head("photos", "log")
+    assert stored is not None
+    assert fastcrc.crc64.xz(await file_shelf.read("log")) == stored.crc64
+
+
 async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(file_shelf: Shelf) -> None:
     written = await file_shelf.write([b"begin"])
     at = as_object("photos", "log", written, ObjectKind.APPENDABLE)

@@ -52,16 +52,13 @@ class Uploads:
     async def begin(self, upload: PendingUpload, cause: Cause | None = None) -> None:
         """Raises NotFound for the bucket."""
 
-        def commit(connection: sa.Connection) -> None:
+        def act(connection: sa.Connection) -> tuple[None, list[str]]:
             require_bucket(connection, upload.bucket, cause)
             connection.execute(sa.insert(uploads).values(upload_row(upload)))
             self._events.note(connection, cause, [_about(upload)])
+            return None, []
 
-        async def write() -> None:
-            await self._database.write(commit)
-            self._events.announce(upload.bucket)
-
-        await self._objects.settle(write())
+        await self._objects.commit(upload.bucket, act)
 
     async def get(self, bucket: str, key: str, upload_id: str) -> PendingUpload:
         """Raises NotFound, also if the id belongs to an upload of another object."""
@@ -154,17 +151,12 @@ class Uploads:
     async def abort(self, upload: PendingUpload, cause: Cause | None = None) -> None:
         """Raises NotFound."""
 
-        def commit(connection: sa.Connection) -> list[str]:
+        def act(connection: sa.Connection) -> tuple[None, list[str]]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             self._events.note(connection, cause, [_about(upload)])
-            return self._removals.note(connection, _forget(connection, upload.upload_id))
+            return None, self._removals.note(connection, _forget(connection, upload.upload_id))
 
-        async def forget() -> None:
-            blobs = await self._database.write(commit)
-            self._events.announce(upload.bucket)
-            await self._removals.act(blobs)
-
-        await self._objects.settle(forget())
+        await self._objects.commit(upload.bucket, act)
 
     async def abort_old(self, age_s: float = UPLOAD_AGE_S) -> int:
         """Aborts uploads that were initiated more than `age_s` seconds ago; returns the number aborted."""

@@ -151,7 +151,7 @@ class Objects:
     ) -> StoredObject:
         """Changes an object's row but not its bytes. Raises NotFound. Without a difference there is no event."""
 
-        def commit(connection: sa.Connection) -> StoredObject:
+        def act(connection: sa.Connection) -> tuple[StoredObject, list[str]]:
             former = find(connection, bucket, key)
             if former is None:
                 raise NotFound(OBJECT, key, (bucket,))
@@ -159,53 +159,37 @@ class Objects:
             if stored != former:
                 write_row(connection, stored)
                 self.events.note(connection, cause, [created(stored, former)])
-            return stored
+            return stored, []
 
-        async def write() -> StoredObject:
-            stored = await self.database.write(commit)
-            self.events.announce(bucket)
-            return stored
-
-        return await self.settle(write())
+        return await self.commit(bucket, act)
 
     async def delete(self, bucket: str, keys: Iterable[str], cause: Cause | None = None) -> None:
         """Deletes objects; ignores keys that do not exist, and raises no event for them."""
         wanted = [key.encode() for key in keys]
 
-        def commit(connection: sa.Connection) -> list[str]:
+        def act(connection: sa.Connection) -> tuple[None, list[str]]:
             these = sa.and_(objects.c.bucket == bucket, objects.c.key.in_(wanted))
             found = connection.execute(sa.select(objects).where(these)).all()
             connection.execute(sa.delete(objects).where(these))
             if self.events.watched(bucket):
                 self.events.note(connection, cause, [removed(object_of(row)) for row in found])
-            return self.removals.note(connection, [row.blob for row in found])
+            return None, self.removals.note(connection, [row.blob for row in found])
 
-        async def delete_and_remove() -> None:
-            blobs = await self.database.write(commit)
-            self.events.announce(bucket)
-            await self.removals.act(blobs)
-
-        await self.settle(delete_and_remove())
+        await self.commit(bucket, act)
 
     async def delete_unchanged(self, bucket: str, found: Sequence[StoredObject], cause: Cause | None = None) -> int:
         """Deletes those objects whose rows still equal `found`; returns the number deleted."""
         if not found:
             return 0
 
-        def commit(connection: sa.Connection) -> tuple[int, list[str]]:
+        def act(connection: sa.Connection) -> tuple[int, list[str]]:
             same = [stored for stored in found if find(connection, bucket, stored.key) == stored]
             keys = [stored.key.encode() for stored in same]
             connection.execute(sa.delete(objects).where(objects.c.bucket == bucket, objects.c.key.in_(keys)))
             self.events.note(connection, cause, [removed(stored) for stored in same])
             return len(same), self.removals.note(connection, [stored.blob for stored in same])
 
-        async def delete_and_remove() -> int:
-            deleted, blobs = await self.database.write(commit)
-            self.events.announce(bucket)
-            await self.removals.act(blobs)
-            return deleted
-
-        return await self.settle(delete_and_remove())
+        return await self.commit(bucket, act)
 
     async def page(self, query: ListQuery) -> ObjectPage:
         return await self.database.read(lambda connection: list_objects(connection, query))
@@ -238,8 +222,13 @@ class Objects:
         Raises NotFound for the bucket, NotAppendable, PositionMismatch.
         """
         lock = self._appending.setdefault((at.bucket, at.key), asyncio.Lock())
-        async with lock:
-            return await self.settle(self._append(written, at, position, cause))
+
+        async def append() -> StoredObject:
+            # Taken here, because this goes on if the caller is cancelled: the next append must not write beside it.
+            async with lock:
+                return await self._append(written, at, position, cause)
+
+        return await self.settle(append())
 
     async def settle(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` to its end even if the caller is cancelled, so that blob and row stay consistent."""
@@ -247,6 +236,20 @@ class Objects:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return await asyncio.shield(task)
+
+    async def commit(self, bucket: str, act: Callable[[sa.Connection], tuple[T, list[str]]]) -> T:
+        """Changes rows of the bucket, announces its events, and deletes the blobs that `act` returns with its result.
+
+        Goes on to its end even if the caller is cancelled.
+        """
+
+        async def change() -> T:
+            result, unused = await self.database.write(act)
+            self.events.announce(bucket)
+            await self.removals.act(unused)
+            return result
+
+        return await self.settle(change())
 
     async def _delete_unclaimed(self, age_s: float) -> int:
         """Deletes blobs that this process finished at least `age_s` ago and that no row mentions."""
@@ -286,13 +289,10 @@ class Objects:
             await self._drop(row.blob)
             raise
         self.events.announce(row.bucket)
-        self._claimed(row.blob)
-        await self.removals.act(unused)
-
-    def _claimed(self, blob: str) -> None:
-        self.blobs.claim(blob)
+        self.blobs.claim(row.blob)
         if self._announcements is not None:
-            self._announcements.ended([blob])
+            self._announcements.ended([row.blob])
+        await self.removals.act(unused)
 
     async def _drop(self, blob: str) -> None:
         if not blob:
