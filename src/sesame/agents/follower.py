@@ -219,11 +219,11 @@ class Follower:
                 raise AssertionError(f"the writer sent {type(message).__name__}")
 
     def _unclaimed(self, answer: m.Message) -> None:
-        """Returns what the writer gave in answer to a question whose asker has been cancelled meanwhile."""
+        """Returns what the writer gave in answer to a question for which nobody waits here (any more)."""
         if isinstance(answer, m.Place) and answer.instance_id:
             self.send(m.Gone(answer.instance_id))
         elif isinstance(answer, m.Leased):
-            self.send(m.Release(answer.n))
+            self.packages.unclaimed(answer)
 
     def _is_here(self) -> None:
         if not self.writer.came():

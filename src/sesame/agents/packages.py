@@ -57,6 +57,11 @@ class LeasedPackages:
         for number, (named, runtime) in self._held.items():
             send(m.LeasePackages(number, named, runtime))
 
+    def unclaimed(self, leased: m.Leased) -> None:
+        """Releases a lease for which nobody waits, unless it is one of `lease_again` that is still in use."""
+        if leased.n not in self._held:
+            self._send(m.Release(leased.n))
+
 
 class LentPackages:
     """The leases of one follower, by the number of the question that asked for each."""

@@ -15,7 +15,7 @@ class Questions:
     def __init__(
         self, send: Callable[[Message], None], unclaimed: Callable[[Any], None] = lambda _answer: None
     ) -> None:
-        """`unclaimed` is called with each answer whose asker has been cancelled meanwhile."""
+        """`unclaimed` is called with each answer for which nobody waits, as after a cancellation."""
         self._send = send
         self._unclaimed = unclaimed
         self._numbers = itertools.count(1)
