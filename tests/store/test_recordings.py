@@ -1,5 +1,6 @@
 """Recordings are found again, listed, bounded by bytes and age, and dropped rather than piled up; on each database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -92,3 +93,14 @@ async def test_what_would_pile_up_is_dropped(store: Recordings, monkeypatch: pyt
     assert (kept + store.dropped, store.dropped > 0, kept > 0) == (6, True, True)
     store.take(recording("later"))
     assert (await store.find("later")).request_id == "later"
+
+
+async def test_a_reader_that_leaves_while_recordings_are_written_does_not_stop_the_writing(store: Recordings) -> None:
+    written = store.take(recording("r-1"))
+    reading = asyncio.create_task(store.find("r-1"))
+    # Now it waits for the writing.
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait({reading})
+    await asyncio.wait_for(written, 60.0)
+    assert (await store.find("r-1")).request_id == "r-1"

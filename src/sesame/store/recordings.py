@@ -72,7 +72,8 @@ class Recordings:
     async def close(self) -> None:
         """On return all recordings that were taken are written."""
         if self._writing is not None:
-            await self._writing
+            # Not awaited itself: a caller that is cancelled would cancel the writing.
+            await asyncio.wait({self._writing})
 
     def take(self, recording: Recording) -> "asyncio.Future[None]":
         """Returns at once; call on the event loop. The future is done when the recording is written or given up."""
