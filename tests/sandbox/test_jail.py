@@ -18,6 +18,7 @@ from sesame.model.command import Command
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
+from sesame.sandbox.jail.instance import JailSandbox
 from sesame.sandbox.jail.isolation import Isolation
 from sesame.sandbox.launch import Launch
 
@@ -234,6 +235,26 @@ async def test_a_cancelled_start_leaves_nothing(stage: Any, driver: JailDriver, 
         await asyncio.wait([starting])
         if starting.cancelled():
             assert driver.sandboxes() == before
+
+
+async def test_a_cancelled_start_that_hangs_ends_with_its_time_limit(
+    stage: Any, driver: JailDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = asyncio.Event()
+
+    async def hang(_sandbox: JailSandbox, *_rest: Any) -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(JailSandbox, "start", hang)
+    monkeypatch.setattr("sesame.sandbox.jail.driver.start_timeout_s", lambda _spec: 0.05)
+    before = driver.sandboxes()
+    starting = asyncio.create_task(stage.start("hello"))
+    await hangs.wait()
+    starting.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.wait({starting})
+    assert (starting.cancelled(), driver.sandboxes()) == (True, before)
 
 
 async def test_a_start_that_fails_says_why(stage: Any, tmp_path: Path) -> None:

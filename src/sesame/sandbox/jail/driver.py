@@ -237,18 +237,23 @@ class JailDriver:
         sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, self._buckets, on_death)
         self._sandboxes.add(sandbox)
         sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
-        starting = asyncio.create_task(self._prewarmed_pool.undisturbed(zygote, sandbox.start, output))
-        try:
+
+        async def start() -> None:
             async with asyncio.timeout(start_timeout_s(spec)):
-                await asyncio.shield(starting)
+                await self._prewarmed_pool.undisturbed(zygote, sandbox.start, output)
+
+        starting = asyncio.create_task(start())
+        try:
+            await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # Let the start complete: only then is it known what must be killed.
-            await _settled(starting)
+            # Let the start complete, within its time limit: only then is it known what must be killed.
+            await asyncio.wait([starting])
+            if not starting.cancelled():
+                # Retrieved here, because the caller gets the cancellation.
+                starting.exception()
             await sandbox.kill(KillReason.CANCELED)
             raise
         except (TimeoutError, SandboxDied, SandboxStartFailed, OSError) as error:
-            starting.cancel()
-            await _settled(starting)
             how = await sandbox.exited_by_itself()
             await sandbox.kill(KillReason.FAILED)
             raise SandboxStartFailed.of(
@@ -392,9 +397,3 @@ def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
         yield executor
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-
-
-async def _settled(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
