@@ -51,7 +51,7 @@ class VolumeMounts:
         if self._policy.user_namespace:
             for volume in volumes:
                 # The instance opens the path again; opening it here reports what is wrong.
-                os.close(await asyncio.to_thread(_opened, volume))
+                os.close(await opened(partial(_opened, volume), os.close))
             return [(each.target, -1, str(each.base), each.parts) for each in volumes]
         orders: list[tuple[str, int, str, Sequence[str]]] = []
         for volume in volumes:

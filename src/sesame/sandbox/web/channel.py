@@ -193,9 +193,10 @@ class WebChannel:
         return None
 
     async def _new_connection(self) -> Connection:
+        # First, because answers come in the order of what was sent: nothing may wait for one that was not.
+        self._connector.send(ONE_CONNECTION)
         request = self._loop.create_future()
         self._asked.append(request)
-        self._connector.send(ONE_CONNECTION)
         try:
             sock = await asyncio.shield(request)
         except asyncio.CancelledError:
