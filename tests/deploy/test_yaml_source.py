@@ -64,6 +64,20 @@ def test_quotes_may_be_left_out_as_people_leave_them_out() -> None:
     assert [root[name].text() for name in "bcd"] == ["true", "1.5", "2020-01-01"]
 
 
+@pytest.mark.parametrize("text", ["--5", "'--5'", "9" * 5000, "0x" + "f" * 5000, f"'{'9' * 30}'", "٣", "''"])
+def test_what_is_no_whole_number_of_64_bits_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(TemplateError, match=r"t.yml:1:4: found .*, expected a whole number"):
+        yaml_source.parse(f"a: {text}\n", "t.yml").mapping()["a"].integer()
+
+
+def test_a_long_number_without_quotes_keeps_its_digits_as_a_text() -> None:
+    root = yaml_source.parse(f"a: {'9' * 5000}\nb: {'9' * 30}\n", "t.yml").mapping()
+    assert (root["a"].text(), root["b"].text()) == ("9" * 5000, "9" * 30)
+    for node in (root["a"], yaml_source.parse("1e999", "t.yml"), yaml_source.parse(".nan", "t.yml")):
+        with pytest.raises(TemplateError, match="expected a number"):
+            node.number()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

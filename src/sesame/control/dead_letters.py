@@ -10,9 +10,7 @@ from sesame.control.listing import fitting
 from sesame.model import limits
 from sesame.model.async_invocation import DeadLetter, DeadLetterPage
 from sesame.model.errors import DEAD_LETTER, NotFound
-
-# No database assigns a larger number.
-_NUMBER_DIGITS = 18
+from sesame.model.natural import natural
 
 
 class Deliveries(Protocol):
@@ -55,6 +53,7 @@ class DeadLetters:
 
 
 def _number(name: str) -> int:
-    if not (name.isascii() and name.isdigit() and len(name) <= _NUMBER_DIGITS):
-        raise NotFound(DEAD_LETTER, name)
-    return int(name)
+    number = natural(name)
+    if number is None:
+        raise NotFound(DEAD_LETTER, checks.shown(name))
+    return number

@@ -14,12 +14,12 @@ from sesame.control.listing import limit_of
 from sesame.control.views import existing
 from sesame.model import records
 from sesame.model.errors import Invalid, NotFound, Unchanged
+from sesame.model.natural import natural
 from sesame.model.records import Record
 from sesame.model.version import FrozenFunction, Version, VersionCounter, frozen_parent
 from sesame.store.catalog import Catalog, Transaction
 
 FORWARD, BACKWARD = "FORWARD", "BACKWARD"
-VERSION_DIGITS = 18
 
 
 class Versions:
@@ -59,9 +59,9 @@ class Versions:
         versions = sorted(self._catalog.children(records.VERSION, owner), key=_number, reverse=backward)
         start = wanted.next_token or wanted.start_key
         if start:
-            if not (start.isascii() and start.isdecimal() and len(start) <= VERSION_DIGITS):
+            first = natural(start)
+            if first is None:
                 raise Invalid("start_key", "the number of a version", checks.shown(start))
-            first = int(start)
             versions = [v for v in versions if (_number(v) <= first if backward else _number(v) >= first)]
         return Page(tuple(versions[:limit]), versions[limit].name if len(versions) > limit else None)
 

@@ -3,6 +3,7 @@
 Used by `deploy.serverless_framework`. Limits the depth, so that variables that refer to each other are an error.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from sesame.deploy import yaml_source
 from sesame.deploy.project import Note, TemplateError
 from sesame.deploy.variables import DEPTH_MAX, Bound
 from sesame.deploy.yaml_source import Node
+from sesame.model.natural import natural, whole
 
 _SOURCE = re.compile(r"(env|self|opt|sls|file\(([^)]*)\)):?(.*)\Z", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?\Z")
@@ -96,7 +98,8 @@ class Variables:
         if text in _WORDS:
             return Node(_WORDS[text], at.place)
         if _NUMBER.match(text):
-            return Node(float(text) if "." in text else int(text), at.place)
+            number = float(text) if "." in text else whole(text)
+            return Node(text if number is None or math.isinf(number) else number, at.place)
         match = _SOURCE.match(text)
         if match is None:
             return None
@@ -119,8 +122,8 @@ class Variables:
         for step in address.split(".") if address else []:
             if isinstance(found.value, str) and "${" in found.value:
                 found = self.resolve(found, depth)
-            if isinstance(found.value, list) and step.isdecimal() and int(step) < len(found.value):
-                found = found.value[int(step)]
+            if isinstance(found.value, list) and (index := natural(step, len(found.value) - 1)) is not None:
+                found = found.value[index]
             elif isinstance(found.value, dict) and step in found.value:
                 found = found.value[step]
             else:

@@ -15,6 +15,7 @@ import msgspec
 from sesame.deploy import yaml_source
 from sesame.deploy.project import Note, TemplateError
 from sesame.deploy.yaml_source import Node
+from sesame.model.natural import natural
 
 DEPTH_MAX = 16
 FILE_BYTES_MAX = 1024 * 1024
@@ -136,8 +137,8 @@ class Variables:
         found = start
         for match in _STEP.finditer(path):
             step = next(filter(None, match.groups()), "")
-            if isinstance(found.value, list) and step.isdecimal() and int(step) < len(found.value):
-                found = found.value[int(step)]
+            if isinstance(found.value, list) and (index := natural(step, len(found.value) - 1)) is not None:
+                found = found.value[index]
             elif isinstance(found.value, dict) and step in found.value:
                 found = found.value[step]
             else:

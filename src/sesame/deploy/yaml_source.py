@@ -4,6 +4,7 @@ Used by the readers of templates. Limits the file's size, the depth, and what al
 """
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import yaml
 
 from sesame.deploy import yaml_tabs
 from sesame.deploy.project import Note, Place, TemplateError
+from sesame.model.natural import LARGEST, whole
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 NODES_MAX = 200_000
 DEPTH_MAX = 64
+_INTEGER = "tag:yaml.org,2002:int"
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -80,17 +83,21 @@ class Node(msgspec.Struct, frozen=True):
             raise self.refuse("a whole number")
         if isinstance(self.value, int):
             return self.value
-        if isinstance(self.value, str) and self.value.strip().lstrip("-").isdecimal():
-            return int(self.value)
-        raise self.refuse("a whole number")
+        number = whole(self.value.strip()) if isinstance(self.value, str) else None
+        if number is None:
+            raise self.refuse("a whole number")
+        return number
 
     def number(self) -> float:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float | str):
             raise self.refuse("a number")
         try:
-            return float(self.value)
+            number = float(self.value)
         except ValueError as error:
             raise self.refuse("a number") from error
+        if not math.isfinite(number):
+            raise self.refuse("a number")
+        return number
 
     def boolean(self) -> bool:
         if isinstance(self.value, str) and self.value.lower() in ("true", "false"):
@@ -293,5 +300,10 @@ class _Reader:
         try:
             value = self._values.construct_object(found)
         except (yaml.YAMLError, ValueError) as error:
+            if found.tag == _INTEGER:
+                return found.value
             raise TemplateError(place, f"cannot be read: {error}") from error
+        if isinstance(value, int) and abs(value) > LARGEST:
+            # No field takes such a number, and a text keeps its digits.
+            return found.value
         return value if isinstance(value, str | bool | int | float | type(None)) else found.value

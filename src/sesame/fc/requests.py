@@ -21,6 +21,7 @@ from sesame.fc.targets import Naming, segment
 from sesame.http.interface import Exchange
 from sesame.identity.authorization import Requester
 from sesame.model import limits
+from sesame.model.natural import whole
 from sesame.model.records import Record
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -117,10 +118,10 @@ def number(request: Request, item: str, allowed: str) -> int | None:
     text = request.query_params.get(item, "")
     if not text:
         return None
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+    found = whole(text)
+    if found is None:
         raise InvalidArgument.of(item[0].upper() + item[1:], allowed, text[:64])
-    return int(text)
+    return found
 
 
 def limit(request: Request, most: int, default: int) -> int:

@@ -12,9 +12,10 @@ from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication, Cal
 from sesame.identity.signatures import sign_v1, sign_v4, v4_time
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
+from sesame.model.natural import natural
 from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
 from sesame.oss.errors import OssError, invalid_argument
-from sesame.oss.request import LARGEST_NUMBER, Request, natural
+from sesame.oss.request import Request
 from sesame.oss.signature import (
     UNSIGNED_PAYLOAD,
     sign_v2,
@@ -65,7 +66,7 @@ class Authenticator:
     def _check_expiry(self, request: Request, proof: Presented) -> None:
         """V1 and V2 links contain their end; V4 links contain when they were made and for how long they are valid."""
         now = self._clock()
-        expires = natural(proof.expires, LARGEST_NUMBER)
+        expires = natural(proof.expires)
         if expires is None:
             raise OssError("AccessDenied", "Invalid date (should be seconds since epoch).")
         if proof.scheme is Scheme.V4:

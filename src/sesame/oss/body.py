@@ -10,8 +10,9 @@ import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from sesame.model.natural import natural
 from sesame.oss.errors import OssError
-from sesame.oss.request import LARGEST_NUMBER, Request, natural
+from sesame.oss.request import Request
 
 MD5_BYTES = 16
 
@@ -48,7 +49,7 @@ class Body:
             raise OssError("MissingContentLength")
 
     def declared_length(self) -> int | None:
-        return natural(self._request.header("content-length"), LARGEST_NUMBER)
+        return natural(self._request.header("content-length"))
 
     def expected_md5(self) -> bytes | None:
         """The digest in Content-MD5; None without the header. Raises OssError InvalidDigest."""

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from xml.etree.ElementTree import Element
 
 from sesame.model.bucket import CorsRule
+from sesame.model.natural import natural
 from sesame.oss import xml
 from sesame.oss.access_settings import change_bucket
 from sesame.oss.answers import Answer, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.object_properties import tag_set
-from sesame.oss.request import natural
 
 TAGS_MAX, TAG_NAME_CHARS_MAX, TAG_VALUE_CHARS_MAX = 20, 64, 128
 CORS_RULES_MAX, CORS_MAX_AGE_S_MAX = 10, 999_999_999

@@ -12,13 +12,14 @@ from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from sesame.model.lifecycle import Due, DueKind, Excluded, LifecycleRule, Transition
+from sesame.model.natural import natural
 from sesame.oss import xml
 from sesame.oss.access_settings import change_bucket
 from sesame.oss.answers import Answer, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.metadata import STORAGE_CLASSES
-from sesame.oss.request import KEY_BYTES_MAX, LARGEST_NUMBER, natural
+from sesame.oss.request import KEY_BYTES_MAX
 
 RULES_MAX, RULE_ID_CHARS_MAX, TAGS_MAX, DAYS_MAX = 1000, 255, 100, 2**31 - 1
 OVERLAP_HEADER = "x-oss-allow-same-action-overlap"
@@ -138,7 +139,7 @@ def _tag(element: Element) -> tuple[str, str]:
 def _size(conditions: Element | None, name: str) -> int | None:
     if conditions is None or conditions.find(name) is None:
         return None
-    size = natural(xml.text(conditions, name), LARGEST_NUMBER)
+    size = natural(xml.text(conditions, name))
     if size is None:
         raise invalid_argument(name, xml.text(conditions, name)[:64])
     return size

@@ -7,12 +7,13 @@ untrusted: it only names the key to continue after.
 import base64
 import binascii
 
+from sesame.model.natural import natural
 from sesame.model.object import StoredObject
 from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
-from sesame.oss.request import KEY_BYTES_MAX, NULL_VERSION, Request, natural
+from sesame.oss.request import KEY_BYTES_MAX, NULL_VERSION, Request
 from sesame.oss.restore import restore_state
 from sesame.store.objects.listing import ListQuery, ObjectPage
 

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
+from sesame.model.natural import LARGEST, natural
 from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload
 from sesame.model.object_event import (
     ABORT_UPLOAD,
@@ -27,7 +28,6 @@ from sesame.oss.copying import copy_byte_range
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import check_places, max_keys
 from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of, with_persistent
-from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.objects.multipart import UploadQuery
 
@@ -201,7 +201,7 @@ async def list_uploads(call: Call) -> Answer:
 
 
 async def append_object(call: Call) -> Answer:
-    position = _number(call, "position", 0, LARGEST_NUMBER)
+    position = _number(call, "position", 0, LARGEST)
     # Only the first append sets metadata.
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)

@@ -19,8 +19,6 @@ _PORT = re.compile(r":[0-9]*\Z")
 # Public, internal and acceleration hosts, and IPv6 hosts, whose region is a separate label.
 _CLOUD_HOST = re.compile(r"(oss(-[a-z0-9-]{1,62})?|[a-z]{2}-[a-z0-9-]{1,62}\.oss)\.aliyuncs\.com\Z")
 QUERY_PARAMETERS_MAX = 1000
-NUMBER_DIGITS_MAX = 19
-LARGEST_NUMBER = 2**63 - 1
 # The only version of an object in a bucket without versioning.
 NULL_VERSION = "null"
 
@@ -95,13 +93,6 @@ def check_key(key: str) -> None:
     """
     if not key or key[0] in "/\\" or len(key.encode()) > KEY_BYTES_MAX:
         raise OssError("InvalidObjectName", details={"ObjectName": key})
-
-
-def natural(text: str, most: int) -> int | None:
-    """Parses decimal digits up to `most`; returns None for anything else, of any length."""
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
-        return None
-    return number if (number := int(text)) <= most else None
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

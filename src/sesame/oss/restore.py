@@ -7,12 +7,12 @@ before reading sees the same states as in the cloud.
 import msgspec
 
 from sesame.model.bucket import Bucket
+from sesame.model.natural import natural
 from sesame.model.object import ObjectKind, Restore, StoredObject
 from sesame.oss import xml
 from sesame.oss.answers import Answer, http_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
-from sesame.oss.request import natural
 
 # The cloud takes this long for Archive, and hours for the colder classes, which would serve no purpose in Sesame.
 RESTORE_S = 60.0

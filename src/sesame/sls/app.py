@@ -19,13 +19,14 @@ from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.errors import CallerError, StoreUnavailable
 from sesame.model.full_disk import full_disk_in
+from sesame.model.natural import natural
 from sesame.sls.answers import Answer, error_answer
 from sesame.sls.auth import Authenticator, check_body
 from sesame.sls.bodies import off_loop, too_large, unpacked
 from sesame.sls.calls import Call, Dependencies
 from sesame.sls.errors import SlsError, as_sls_error
 from sesame.sls.permissions import Permissions
-from sesame.sls.request import Request, natural, parse
+from sesame.sls.request import Request, parse
 from sesame.sls.routes import Route, route
 from sesame.store.logs.logstores.interface import Logstores, StorageFull
 

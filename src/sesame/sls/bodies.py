@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import lz4.block
 
+from sesame.model.natural import natural
 from sesame.sls.errors import SlsError
-from sesame.sls.request import Request, natural
+from sesame.sls.request import NUMBER_MAX, Request
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def _raw_size(request: Request) -> int:
     text = request.header("x-log-bodyrawsize")
     if not text:
         raise SlsError("MissingBodyRawSize")
-    size = natural(text)
+    size = natural(text, NUMBER_MAX)
     if size is None:
         raise SlsError("InvalidBodyRawSize", f"x-log-bodyrawsize '{text[:64]}' is invalid: expected a number of bytes")
     return size

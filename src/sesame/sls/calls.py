@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from sesame.identity.authentication import Caller
+from sesame.model.natural import natural
 from sesame.sls.errors import SlsError, parameter_invalid
 from sesame.sls.permissions import Permissions
-from sesame.sls.request import Request, natural
+from sesame.sls.request import NUMBER_MAX, Request
 from sesame.store.logs.logstores.interface import Logstores
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Call(msgspec.Struct, frozen=True):
         sent = self.request.query.get(name)
         if not sent:
             return default
-        found = natural(sent)
+        found = natural(sent, NUMBER_MAX)
         if found is None:
             raise parameter_invalid(name, "a number", sent[:64], code)
         return found

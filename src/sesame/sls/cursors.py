@@ -6,8 +6,9 @@ Used by `sls.shards` and `sls.consumer_groups`. The official clients decode the 
 import base64
 import binascii
 
+from sesame.model.natural import natural
 from sesame.sls.errors import SlsError
-from sesame.sls.request import natural
+from sesame.sls.request import NUMBER_MAX
 
 CURSOR_CHARS_MAX = 64
 
@@ -19,7 +20,7 @@ def cursor_text(cursor: int) -> str:
 def read_cursor(text: str, code: str = "InvalidCursor") -> int:
     """Raises SlsError with `code` for an invalid cursor."""
     try:
-        cursor = natural(base64.b64decode(text[:CURSOR_CHARS_MAX].strip(), validate=True).decode())
+        cursor = natural(base64.b64decode(text[:CURSOR_CHARS_MAX].strip(), validate=True).decode(), NUMBER_MAX)
     except (binascii.Error, ValueError):
         cursor = None
     if cursor is None:

@@ -13,7 +13,7 @@ from sesame.http.request import Request as HttpRequest
 from sesame.sls.errors import SlsError
 
 QUERY_PARAMETERS_MAX = 100
-NUMBER_DIGITS_MAX = 18
+NUMBER_MAX = 10**18 - 1
 HASH_KEY = re.compile(r"[0-9a-fA-F]{32}\Z")
 _PORT = re.compile(r":[0-9]*\Z")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{1,126}[a-z0-9]\Z")
@@ -87,13 +87,6 @@ def check_project_name(name: str) -> None:
             f"projectName '{name}' is invalid: expected 3 to 128 lower-case letters, digits, '-' or '_', with a letter "
             "or a digit at both ends",
         )
-
-
-def natural(text: str) -> int | None:
-    """Parses decimal digits; returns None for anything else, of any length."""
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
-        return None
-    return int(text)
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:

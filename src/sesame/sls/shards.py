@@ -6,13 +6,14 @@ Called by `sls.app` through the table of operations.
 from collections.abc import Sequence
 from typing import Literal
 
+from sesame.model.natural import natural
 from sesame.sls import protobuf
 from sesame.sls.answers import Answer, json_answer
 from sesame.sls.bodies import off_loop, packed
 from sesame.sls.calls import Call
 from sesame.sls.cursors import cursor_text, read_cursor
 from sesame.sls.errors import SlsError, parameter_invalid
-from sesame.sls.request import HASH_KEY, natural
+from sesame.sls.request import HASH_KEY, NUMBER_MAX
 from sesame.store.logs.logstores.interface import Shard
 
 GROUPS_MAX = 1000
@@ -45,7 +46,7 @@ async def merge_shards(call: Call) -> Answer:
 async def get_cursor(call: Call) -> Answer:
     sent = call.text("from")
     at: Literal["begin", "end"] | int | None
-    at = sent if sent in ("begin", "end") else natural(sent)  # type: ignore[assignment]
+    at = sent if sent in ("begin", "end") else natural(sent, NUMBER_MAX)  # type: ignore[assignment]
     if at is None:
         raise parameter_invalid("from", "begin, end or Unix seconds", sent[:64])
     cursor = await call.store.cursor(call.project, call.logstore, shard_of(call), at)
@@ -98,7 +99,7 @@ def _shards_answer(shards: Sequence[Shard]) -> Answer:
 
 
 def shard_of(call: Call) -> int:
-    shard = natural(call.names["shard"])
+    shard = natural(call.names["shard"], NUMBER_MAX)
     if shard is None:
         raise SlsError("ShardNotExist", f"Shard {call.names['shard'][:64]} does not exist: expected a number")
     return shard

@@ -17,6 +17,7 @@ from sesame.identity.policy.evaluator import MalformedPolicy, parse
 from sesame.identity.roles import parse_role_arn
 from sesame.model import utc
 from sesame.model.errors import NotFound
+from sesame.model.natural import natural
 from sesame.model.role import PrincipalKind
 from sesame.sts.errors import StsError, shown, with_details
 from sesame.sts.request import Request
@@ -110,9 +111,10 @@ def _of_form(request: Request, name: str, form: re.Pattern[str]) -> str:
 
 def _valid_s(request: Request) -> int:
     text = request.parameters.get("DurationSeconds", "") or str(VALID_S_DEFAULT)
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and VALID_S_MIN <= int(text) <= VALID_S_MAX):
+    valid_s = natural(text, VALID_S_MAX)
+    if valid_s is None or valid_s < VALID_S_MIN:
         raise StsError("InvalidParameter.DurationSeconds")
-    return int(text)
+    return valid_s
 
 
 def _policy(request: Request) -> str | None:

@@ -228,6 +228,11 @@ def test_a_result_of_empty_texts_is_limited_too(queries: LogQueries) -> None:
         queries.select(search_of("* | select '' from log limit 2000"), source, Interrupt())
 
 
+def test_a_limit_of_thousands_of_digits_is_refused(queries: LogQueries) -> None:
+    with pytest.raises(QueryRefused, match=r"LIMIT is 9{100}, and may be"):
+        queries.select(search_of(f"* | select 1 from log limit {'9' * 5000}"), Source(), Interrupt())
+
+
 def test_memory_and_result_are_limited(queries: LogQueries) -> None:
     source = Source(tail=tuple(log(number, n=str(number)) for number in range(1_000)))
     with pytest.raises(QueryRefused, match="Query exceeded max memory size of 256MB"):

@@ -147,7 +147,9 @@ async def test_pages_stay_in_order_while_invocations_go_on(queue: InvocationQueu
     assert len(seen) == 9, "what comes later is on no later page"
 
 
-@pytest.mark.parametrize("token", ["x", "1.0", "_", "0x1p+3_x", "0x1p+3_99999999999999999999", "nan_1", "é_1"])
+@pytest.mark.parametrize(
+    "token", ["x", "1.0", "_", "0x1p+3_x", "0x1p+3_99999999999999999999", "nan_1", "é_1", "1_1_1", "1_٣"]
+)
 async def test_refuses_a_token_that_it_did_not_give(queue: InvocationQueue, token: str) -> None:
     with pytest.raises(Invalid, match="next_token"):
         await queue.page(AsyncQuery(start=token))

@@ -24,6 +24,7 @@ from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, NotFound
+from sesame.model.natural import natural
 
 NOT_A_WEBSOCKET = (
     "a command in an instance takes a websocket: send the headers of an upgrade (version 13), on a connection without "
@@ -121,6 +122,7 @@ def _flag(items: dict[str, Any], name: str, *, absent: bool) -> bool:
 def _idle_timeout(text: str) -> int:
     if not text:
         return IDLE_TIMEOUT_S
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= IDLE_TIMEOUT_MAX_S):
+    timeout_s = natural(text, IDLE_TIMEOUT_MAX_S)
+    if not timeout_s:
         raise InvalidArgument.of("IdleTimeout", f"1 to {IDLE_TIMEOUT_MAX_S} seconds", text[:64])
-    return int(text)
+    return timeout_s

@@ -10,22 +10,21 @@ import sqlalchemy as sa
 from sesame.model.async_invocation import DeadLetter, DeadLetterPage
 from sesame.model.errors import Invalid
 from sesame.model.invocation import Target
+from sesame.model.natural import natural
 from sesame.store.sql.queue_schema import deliveries
 
 columns = deliveries.c
 BURIED = columns.buried_at.is_not(None)
-# Of the largest number that fits into 64 bits.
-_DIGITS = 19
 
 
 def page(connection: sa.Connection, start: str, limit: int) -> DeadLetterPage:
     """As `DeliveryQueue.dead_letters`."""
-    # Counted first, because `int` raises for thousands of digits.
-    if start and not (start.isascii() and start.isdigit() and len(start) <= _DIGITS and int(start) < 1 << 63):
+    before = natural(start)
+    if start and before is None:
         raise Invalid("next_token", "a token of the page before", start)
     chosen = sa.select(deliveries).where(BURIED).order_by(columns.seq.desc()).limit(limit + 1)
-    if start:
-        chosen = chosen.where(columns.seq < int(start))
+    if before is not None:
+        chosen = chosen.where(columns.seq < before)
     rows = connection.execute(chosen).all()
     items = tuple(_dead_letter(row) for row in rows[:limit])
     return DeadLetterPage(items, str(items[-1].id) if len(rows) > limit else None)

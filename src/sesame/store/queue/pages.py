@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sesame.model.async_invocation import FINAL, AsyncInvocation, AsyncPage, AsyncQuery, State
 from sesame.model.errors import Invalid
 from sesame.model.invocation import Target
+from sesame.model.natural import natural
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.rows import RECORD_COLUMNS, is_storable, record_of
 from sesame.store.sql.queue_schema import STATEFUL, invocations
@@ -117,14 +118,15 @@ def _token(last: AsyncInvocation) -> str:
 
 def _position(token: str) -> tuple[float, int]:
     """The last position of the previous page."""
-    at, _, seq = token.partition("_")
+    text, _, number = token.partition("_")
+    seq = natural(number)
     try:
-        position = float.fromhex(at), int(seq)
+        at = float.fromhex(text)
     except (ValueError, OverflowError):
-        raise Invalid("next_token", "a token of the page before", token) from None
-    if not (math.isfinite(position[0]) and abs(position[1]) < 1 << 63):
+        at = math.nan
+    if seq is None or not math.isfinite(at):
         raise Invalid("next_token", "a token of the page before", token)
-    return position
+    return at, seq
 
 
 def functions(connection: sa.Connection, start: tuple[str, str, str], limit: int) -> list[Target]:

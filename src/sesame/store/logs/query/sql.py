@@ -14,6 +14,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.dialects.presto import Presto
 from sqlglot.errors import SqlglotError
 
+from sesame.model.natural import natural
 from sesame.store.logs.query import functions
 from sesame.store.logs.query.macros import ZONE
 from sesame.store.logs.query.refusals import QueryRefused, sql_error, unresolved_column
@@ -240,8 +241,8 @@ def bound_rows(tree: exp.Query) -> None:
         tree.limit(DEFAULT_LIMIT, copy=False)
     elif limit.expression.is_string or not limit.expression.this.isdigit():
         raise sql_error(f"Invalid limit: {limit.expression.sql()[:100]}")
-    elif int(limit.expression.this) > LIMIT_MAX:
-        raise sql_error(f"LIMIT is {limit.expression.this}, and may be {LIMIT_MAX} at most")
+    elif natural(limit.expression.this, LIMIT_MAX) is None:
+        raise sql_error(f"LIMIT is {limit.expression.this[:100]}, and may be {LIMIT_MAX} at most")
 
 
 def name_columns(tree: exp.Query) -> None:
