@@ -219,6 +219,15 @@ async def test_the_account_itself(cloud: Cloud, ask: Ask) -> None:
     assert "Roles may not be assumed by root accounts." in text
 
 
+async def test_a_session_of_a_role_that_was_deleted_is_nobody(cloud: Cloud) -> None:
+    caller = await cloud.function("caller", MAY_ASSUME)
+    await cloud.roles.delete(ACCOUNT, "caller")
+    for again in (False, True):
+        if again:
+            await cloud.role("caller", MAY_ASSUME)
+        assert (await refused(by_acs, cloud, caller, "GetCallerIdentity"))[0] == "EntityNotExist.Role"
+
+
 @pytest.mark.parametrize(
     ("rights", "trusted", "code"),
     [

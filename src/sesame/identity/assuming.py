@@ -66,6 +66,10 @@ class Assuming:
         self._tokens = tokens
         self._clock = clock
 
+    def has_role(self, caller: Caller) -> bool:
+        """Whether the caller is a session of a role that still exists."""
+        return self._roles.of_session(caller.principal) is not None
+
     def assume(self, caller: Caller, wish: Wish, facts: RequestFacts) -> AssumedRole:
         """Creates a session if both the caller's policies and the role's trust policy allow it.
 

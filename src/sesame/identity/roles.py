@@ -55,10 +55,15 @@ class Roles:
         record = self._catalog.get(records.ROLE, account_id, role_name.lower())
         return record.document if record else None
 
-    def documents_of(self, principal: Principal) -> list[str]:
-        """The policies of a role's session; none if the role was deleted, even if it has been recreated since."""
+    def of_session(self, principal: Principal) -> Role | None:
+        """The role of a session; None if it was deleted, even if it has been recreated since."""
         role = self.get(principal.account_id, principal.role)
-        if principal.kind is not PrincipalKind.ROLE or role is None or role.role_id != principal.role_id:
+        return role if principal.kind is PrincipalKind.ROLE and role and role.role_id == principal.role_id else None
+
+    def documents_of(self, principal: Principal) -> list[str]:
+        """The policies of a role's session; none if the role was deleted."""
+        role = self.of_session(principal)
+        if role is None:
             return []
         attached = (self._attached(principal.account_id, name).document for name in role.policies)
         return [document for document in attached if document]

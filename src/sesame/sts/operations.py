@@ -134,6 +134,8 @@ def _get_caller_identity(call: Call) -> Mapping[str, Any]:
     _refuse_unknown(call.request, frozenset())
     principal = call.caller.principal
     if principal.kind is PrincipalKind.ROLE:
+        if not call.assuming.has_role(call.caller):
+            raise StsError("EntityNotExist.Role")
         return {
             "IdentityType": "AssumedRoleUser",
             "AccountId": principal.account_id,

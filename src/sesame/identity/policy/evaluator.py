@@ -5,6 +5,7 @@ it. Pure: reads neither the catalog nor the clock (reference/companions.md §3).
 """
 
 import enum
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -94,8 +95,9 @@ def strongest(decisions: Iterable[Decision]) -> Decision:
 def parse(document: str, *, strict: bool = True) -> CompiledPolicy:
     """Compiles an identity or session policy. Raises MalformedPolicy.
 
-    `strict=False`, for stored policies, accepts unknown condition keys: a Deny that tests one applies, an Allow does
-    not.
+    `strict=False`, for stored policies, accepts what earlier versions stored: unknown condition keys, where a Deny that
+    tests one applies and an Allow does not; names that are repeated, of which the last counts; and resources of which
+    parts are missing, which match nothing.
     """
     return _compile(document, names_principals=False, strict=strict)
 
@@ -116,6 +118,8 @@ def _compile(text: str, *, names_principals: bool, strict: bool) -> CompiledPoli
         raise MalformedPolicy(f"the policy has {len(text)} characters (allowed: {DOCUMENT_CHARS_MAX})")
     try:
         document = msgspec.json.decode(text)
+        if strict:
+            json.loads(text, object_pairs_hook=_without_repetition)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
         raise MalformedPolicy(f"the policy is not JSON: {exc}") from exc
     if not isinstance(document, dict):
@@ -135,6 +139,17 @@ def _compile(text: str, *, names_principals: bool, strict: bool) -> CompiledPoli
     return CompiledPolicy(compiled, frozenset(c.key for statement in compiled for c in statement.conditions))
 
 
+def _without_repetition(pairs: list[tuple[str, Any]]) -> None:
+    """Refuses an object with a repeated name, of which decoders keep one: a condition or a Deny would be lost."""
+    seen = set()
+    for name, _value in pairs:
+        if name in seen:
+            raise MalformedPolicy(
+                f"the policy has {name!r} twice in one object: put the values into one list or object"
+            )
+        seen.add(name)
+
+
 def _statement(where: str, statement: Any, *, names_principals: bool, strict: bool) -> Statement:
     if not isinstance(statement, dict):
         raise MalformedPolicy(f"{where} is not an object")
@@ -146,10 +161,11 @@ def _statement(where: str, statement: Any, *, names_principals: bool, strict: bo
     conditions = _conditions(where, statement, strict=strict)
     # A trust policy refers to the role it belongs to, so it needs no Resource.
     resource_optional = names_principals and "Resource" not in statement and "NotResource" not in statement
+    resource_pattern = _whole_resource_pattern if strict else _resource_pattern
     return Statement(
         allows=effect == "Allow",
         action=_either(where, statement, "Action", _action_pattern),
-        resource=_always if resource_optional else _either(where, statement, "Resource", _resource_pattern),
+        resource=_always if resource_optional else _either(where, statement, "Resource", resource_pattern),
         principal=_principals(where, statement) if names_principals else _always,
         conditions=conditions,
     )
@@ -202,16 +218,21 @@ def _action_pattern(pattern: str) -> Callable[[str], bool]:
     return glob(pattern, ignore_case=True)
 
 
-def _resource_pattern(pattern: str) -> Callable[[str], bool]:
-    """Compares segment by segment up to the fourth colon, so that `*` in one cannot match into the next.
+def _whole_resource_pattern(pattern: str) -> Callable[[str], bool]:
+    """Refuses a pattern that could match no resource, because a Deny of it would never apply."""
+    parts = _resource_parts(pattern)
+    if len(parts) < ARN_SEGMENTS or not parts[1] or not parts[-1]:
+        raise MalformedPolicy(
+            f"resource {pattern!r} is not written as acs:service:region:account:name, nor does it end early with ':*'"
+        )
+    return _resource_pattern(pattern)
 
-    A pattern that ends early with `*` (`*`, `acs:oss:*`) matches anything that follows.
-    """
-    parts = pattern.split(":", ARN_SEGMENTS - 1)
+
+def _resource_pattern(pattern: str) -> Callable[[str], bool]:
+    """Compares segment by segment up to the fourth colon, so that `*` in one cannot match into the next."""
+    parts = _resource_parts(pattern)
     if not glob(parts[0])("acs"):
         raise MalformedPolicy(f"resource {pattern!r} is not written as acs:service:region:account:name, nor is it '*'")
-    if parts[-1] == "*":
-        parts += ["*"] * (ARN_SEGMENTS - len(parts))
     tests = tuple(glob(part) for part in parts)
     # Role ARNs have names in lower case (reference/companions.md §2.2), while policies often use their original
     # spelling.
@@ -226,6 +247,14 @@ def _resource_pattern(pattern: str) -> Callable[[str], bool]:
         return last(segments[-1]) and all(test(segment) for test, segment in zip(tests[:-1], segments, strict=False))
 
     return matches
+
+
+def _resource_parts(pattern: str) -> list[str]:
+    """A pattern that ends early with `*` (`*`, `acs:oss:*`) matches anything that follows."""
+    parts = pattern.split(":", ARN_SEGMENTS - 1)
+    if parts[-1] and not parts[-1].strip("*"):
+        parts += ["*"] * (ARN_SEGMENTS - len(parts))
+    return parts
 
 
 def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[tuple[str, str], ...]], bool]:
