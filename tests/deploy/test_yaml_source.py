@@ -53,6 +53,25 @@ def test_aliases_that_multiply_are_refused() -> None:
         yaml_source.parse("\n".join(lines), "t.yml")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("on", "on"), ("no", "no"), ("12:30", "12:30"), ("=", "="), ("2020-01-01", "2020-01-01"), ("1_000", "1_000"),
+        ("True", True), ("Null", None), ("", None), ("017", 17), ("08", 8), ("0o17", 15), ("-0x1F", -31), ("0b11", 3),
+        ("1.0", 1), ("128.0", 128), ("1e3", 1000), ("1.5e-3", 0.0015), (".5", 0.5), ("3.10", 3.1), ("'1.0'", "1.0"),
+        ("!!str 1.0", "1.0"), ("!!int '7'", 7),
+    ],
+)  # fmt: skip
+def test_scalars_are_what_the_templates_own_tools_read(text: str, value: Any) -> None:
+    found = yaml_source.parse(f"a: {text}\n", "t.yml").plain()["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_scalar_that_is_not_what_its_tag_says_is_refused_with_its_place() -> None:
+    with pytest.raises(TemplateError, match=r"t\.yml:1:4: cannot be read: 'on' is neither true nor false"):
+        yaml_source.parse("a: !!bool on\n", "t.yml")
+
+
 def test_merged_keys_are_outweighed_by_own_ones() -> None:
     root = yaml_source.parse("base: &b {x: 1, y: 2}\nown:\n  <<: *b\n  y: 3\n", "t.yml")
     assert root.mapping()["own"].plain() == {"x": 1, "y": 3}

@@ -12,14 +12,13 @@ from typing import Any
 import msgspec
 import yaml
 
-from sesame.deploy import yaml_tabs
+from sesame.deploy import yaml_scalars, yaml_tabs
 from sesame.deploy.project import Note, Place, TemplateError
-from sesame.model.natural import LARGEST, whole
+from sesame.model.natural import whole
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 NODES_MAX = 200_000
 DEPTH_MAX = 64
-_INTEGER = "tag:yaml.org,2002:int"
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -250,7 +249,6 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._count = 0
-        self._values = yaml.constructor.SafeConstructor()
 
     def node(self, found: yaml.Node, depth: int) -> Node:
         place = Place(self._file, found.start_mark.line + 1, found.start_mark.column + 1)
@@ -295,15 +293,7 @@ class _Reader:
                     yield from fresh
 
     def _scalar(self, found: yaml.ScalarNode, place: Place) -> Any:
-        if found.tag.startswith("!") or found.tag == "tag:yaml.org,2002:timestamp":
-            return found.value
         try:
-            value = self._values.construct_object(found)
-        except (yaml.YAMLError, ValueError) as error:
-            if found.tag == _INTEGER:
-                return found.value
+            return yaml_scalars.value(found)
+        except ValueError as error:
             raise TemplateError(place, f"cannot be read: {error}") from error
-        if isinstance(value, int) and abs(value) > LARGEST:
-            # No field takes such a number, and a text keeps its digits.
-            return found.value
-        return value if isinstance(value, str | bool | int | float | type(None)) else found.value

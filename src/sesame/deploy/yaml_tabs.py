@@ -7,10 +7,14 @@ from typing import Any
 
 import yaml
 
+from sesame.deploy import yaml_scalars
+
 _BREAKS = "\r\n\x85\u2028\u2029"
 
 
 class Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = yaml_scalars.resolvers()
+
     def scan_to_next_token(self) -> None:
         line, inside = self.line, self.column > 0
         while True:
