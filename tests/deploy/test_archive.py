@@ -38,6 +38,12 @@ def test_ignored_files_stay_out_and_exceptions_come_in(tmp_path: Path) -> None:
     assert names(packed(Code(path=root, ignore_file=root / ".fcignore"))) == ["index.py", "keep.log"]
 
 
+def test_what_was_built_for_a_template_inside_the_code_stays_out(tmp_path: Path) -> None:
+    root = tree(tmp_path / "code", "index.py", "infra/s.yaml", "infra/.s/build/artifacts/f/x.py", "a/.fun/build/x.py")
+    (root / ".fcignore").write_text("!*.py\n")
+    assert names(packed(Code(path=root, ignore_file=root / ".fcignore"))) == ["index.py", "infra/s.yaml"]
+
+
 def test_packages_of_node_belong_to_all_code_but_python_s(tmp_path: Path) -> None:
     root = tree(tmp_path / "code", "index.js", "node_modules/co/index.js", "a/node_modules/x.js")
     everything = ["a/node_modules/x.js", "index.js", "node_modules/co/index.js"]

@@ -355,6 +355,11 @@ def test_a_call_may_give_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (found.functions[0].fields["memorySize"], found.notes) == (value, ())
 
 
+def test_a_key_of_the_other_component_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="lacks the key 'code'; codeUri is a key of the component fc"):
+        read(tmp_path, THREE.replace("code: ./code", "codeUri: ./code"))
+
+
 def test_text_is_no_number_of_fc3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME_SET", "256")
     text = THREE.replace("memorySize: 512", "memorySize: \"${env('SESAME_SET', 512)}\"")
@@ -363,6 +368,23 @@ def test_text_is_no_number_of_fc3(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "found '256', expected a number: leave out the quotes, or write ${env.init('NAME')} where it is a variable's"
     )
     assert error.place.line == 4
+
+
+def test_unknown_keys_are_only_notes_wherever_they_stand(tmp_path: Path) -> None:
+    text = ONE.replace("service: ${vars.service}", "service: {name: demo, vpcConfig: {role: '', vpcId: vpc-1}}")
+    text += (
+        "        instanceLifecycleConfig: {preStart: {}}\n"
+        "        asyncConfiguration: {destination: {onStart: x}, retries: 3}\n"
+        "      triggers:\n"
+        "        - {name: t, type: timer, config: {cronExpression: '@every 5m', cron: x}}\n"
+        "      customDomains:\n"
+        "        - {domainName: a.b.c, protocol: HTTP, port: 80, routeConfigs: [{path: /, version: 1}]}\n"
+    )
+    found = read(tmp_path, text)
+    unknown = [note.text.partition("has no key '")[2].partition("'")[0] for note in found.notes]
+    assert sorted(filter(None, unknown)) == ["cron", "onStart", "port", "preStart", "retries", "role", "version"]
+    assert not found.errors
+    assert found.services[0].fields["vpcConfig"] == {"vpcId": "vpc-1"}
 
 
 def test_calls_within_calls_are_bounded(tmp_path: Path) -> None:

@@ -93,8 +93,12 @@ def files(root: Path, code: Code) -> Iterator[tuple[str, Path]]:
     for folder, folders, names in os.walk(root):
         below = Path(folder).relative_to(root)
         # A negated pattern may include a file of an ignored folder, so only folders that are always ignored are
-        # skipped.
-        folders[:] = sorted(name for name in folders if name not in (*ALWAYS_IGNORED, *code.left_out))
+        # skipped. A template in a folder of its code has what is built for it below that folder.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in (*ALWAYS_IGNORED, *code.left_out) and f"{below.name}/{name}" not in ALWAYS_IGNORED
+        )
         for name in sorted(names):
             inside = (below / name).as_posix()
             if ignored.match_file(inside):

@@ -156,7 +156,8 @@ def _code(props: Node, fields: dict[str, Any], what: str, at: At) -> Code:
     if code is None or code.value is None:
         if fields.get("runtime") == _IMAGE:
             return Code()
-        raise TemplateError(props.place, f"{what} lacks the key 'code'")
+        of_fc = "; codeUri is a key of the component fc" if "codeUri" in props.mapping() else ""
+        raise TemplateError(props.place, f"{what} lacks the key 'code'{of_fc}")
     if isinstance(code.value, dict):
         given = code.mapping()
         if "ossBucketName" in given and "ossObjectName" in given:

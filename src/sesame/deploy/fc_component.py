@@ -186,7 +186,7 @@ def _function(service: str, node: Node, made: Parts, at: At) -> str:
     )
     settings = node.mapping().get("asyncConfiguration")
     if settings is not None and settings.value is not None:
-        wanted = yaml_source.fields(settings, fc_keys.ASYNC_KEYS, made.notes, "asyncConfiguration")
+        wanted = yaml_source.fields(settings, fc_keys.ASYNC_KEYS, made.notes, "asyncConfiguration", ignores=True)
         wanted.pop("qualifier", None)
         qualifier = settings.mapping().get("qualifier")
         made.async_configs.append(
@@ -240,7 +240,7 @@ def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> No
         )
     table, source = reader
     given = node.mapping().get("config", Node({}, node.place))
-    config = yaml_source.fields(given, table, made.notes, what)
+    config = yaml_source.fields(given, table, made.notes, what, ignores=True)
     fields = trigger_keys.api_fields(kind.text(), config, source, at)
     for key, field in (("qualifier", "qualifier"), ("sourceArn", "sourceArn"), ("description", "description")):
         value = node.mapping().get(key)
@@ -258,7 +258,7 @@ def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> No
 
 def _domain(service: str, function: str, node: Node, made: Parts, at: At) -> None:
     name = yaml_source.require(node, "domainName", "a custom domain").text()
-    fields = yaml_source.fields(node, fc_keys.DOMAIN_KEYS, made.notes, f"the domain '{name}'")
+    fields = yaml_source.fields(node, fc_keys.DOMAIN_KEYS, made.notes, f"the domain '{name}'", ignores=True)
     for route in fields.get("routeConfig", {}).get("routes", []):
         route.setdefault("serviceName", service)
         route.setdefault("functionName", function)

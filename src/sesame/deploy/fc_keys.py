@@ -3,12 +3,14 @@
 Used by `deploy.fc_component`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sesame.deploy import events, trigger_keys, yaml_source
+from sesame.deploy.project import Note
 from sesame.deploy.yaml_source import Key, Node
 
 NOT_IN_THE_CLOUD = "is a setting of the tool and not of a function"
@@ -22,7 +24,11 @@ class At(msgspec.Struct, frozen=True):
     region: str
 
 
-def _log(node: Node) -> dict[str, Any]:
+def _inside(node: Node, table: Mapping[str, Key], notes: list[Note], what: str) -> dict[str, Any]:
+    return yaml_source.fields(node, table, notes, what, ignores=True)
+
+
+def _log(node: Node, notes: list[Note]) -> dict[str, Any]:
     if isinstance(node.value, str) and node.value.lower() == "auto":
         return {}
     table = {
@@ -32,10 +38,10 @@ def _log(node: Node) -> dict[str, Any]:
         "enableInstanceMetrics": Key("enableInstanceMetrics", Node.boolean),
         "logBeginRule": Key("logBeginRule", Node.text),
     }
-    return yaml_source.fields(node, table, None, "logConfig")
+    return _inside(node, table, notes, "logConfig")
 
 
-def _vpc(node: Node) -> dict[str, Any]:
+def _vpc(node: Node, notes: list[Note]) -> dict[str, Any]:
     if isinstance(node.value, str):
         return {}
     table = {
@@ -44,10 +50,10 @@ def _vpc(node: Node) -> dict[str, Any]:
         "vswitchIds": Key("vSwitchIds", events.texts),
         "vSwitchIds": Key("vSwitchIds", events.texts),
     }
-    return yaml_source.fields(node, table, None, "vpcConfig")
+    return _inside(node, table, notes, "vpcConfig")
 
 
-def _nas(node: Node) -> dict[str, Any]:
+def _nas(node: Node, notes: list[Note]) -> dict[str, Any]:
     if isinstance(node.value, str):
         return {}
     point = {
@@ -56,7 +62,7 @@ def _nas(node: Node) -> dict[str, Any]:
     }  # fmt: skip
 
     def points(each: Node) -> list[dict[str, Any]]:
-        found = [yaml_source.fields(one, point, None, "a mount point") for one in each.items()]
+        found = [_inside(one, point, notes, "a mount point") for one in each.items()]
         for one in found:
             if directory := one.pop("nasDir", ""):
                 one["serverAddr"] = f"{one.get('serverAddr', '')}:{directory}"
@@ -66,10 +72,10 @@ def _nas(node: Node) -> dict[str, Any]:
         "userId": Key("userId", Node.integer), "groupId": Key("groupId", Node.integer),
         "mountPoints": Key("mountPoints", points),
     }  # fmt: skip
-    return yaml_source.fields(node, table, None, "nasConfig")
+    return _inside(node, table, notes, "nasConfig")
 
 
-def _buckets(node: Node) -> dict[str, Any]:
+def _buckets(node: Node, notes: list[Note]) -> dict[str, Any]:
     if isinstance(node.value, str):
         return {}
     point = {
@@ -79,17 +85,17 @@ def _buckets(node: Node) -> dict[str, Any]:
     }  # fmt: skip
 
     def points(each: Node) -> list[dict[str, Any]]:
-        return [yaml_source.fields(one, point, None, "a mount point") for one in each.items()]
+        return [_inside(one, point, notes, "a mount point") for one in each.items()]
 
-    return yaml_source.fields(node, {"mountPoints": Key("mountPoints", points)}, None, "ossMountConfig")
+    return _inside(node, {"mountPoints": Key("mountPoints", points)}, notes, "ossMountConfig")
 
 
-def _destinations(node: Node) -> dict[str, Any]:
+def _destinations(node: Node, notes: list[Note]) -> dict[str, Any]:
     table = {"onSuccess": Key("onSuccess", events.destination), "onFailure": Key("onFailure", events.destination)}
-    return yaml_source.fields(node, table, None, "destination")
+    return _inside(node, table, notes, "destination")
 
 
-def _routes(node: Node) -> dict[str, Any]:
+def _routes(node: Node, notes: list[Note]) -> dict[str, Any]:
     table = {
         "path": Key("path", Node.text),
         "serviceName": Key("serviceName", Node.text),
@@ -98,12 +104,12 @@ def _routes(node: Node) -> dict[str, Any]:
         "methods": Key("methods", events.methods),
         "rewriteConfig": Key("rewriteConfig", Node.plain),
     }
-    return {"routes": [yaml_source.fields(each, table, None, "a route") for each in node.items("routes")]}
+    return {"routes": [_inside(each, table, notes, "a route") for each in node.items("routes")]}
 
 
-def _lifecycle(node: Node) -> dict[str, Any]:
+def _lifecycle(node: Node, notes: list[Note]) -> dict[str, Any]:
     table = {"preFreeze": Key("preFreeze", events.hook), "preStop": Key("preStop", events.hook)}
-    return yaml_source.fields(node, table, None, "instanceLifecycleConfig")
+    return _inside(node, table, notes, "instanceLifecycleConfig")
 
 
 def _cdn_filter(node: Node) -> dict[str, Any]:
@@ -117,10 +123,10 @@ SERVICE_KEYS = {
     "vpcBinding": Key(),
     "description": Key("description", Node.text),
     "internetAccess": Key("internetAccess", Node.boolean),
-    "logConfig": Key("logConfig", _log),
-    "vpcConfig": Key("vpcConfig", _vpc),
-    "nasConfig": Key("nasConfig", _nas),
-    "ossMountConfig": Key("ossMountConfig", _buckets),
+    "logConfig": Key("logConfig", within=_log),
+    "vpcConfig": Key("vpcConfig", within=_vpc),
+    "nasConfig": Key("nasConfig", within=_nas),
+    "ossMountConfig": Key("ossMountConfig", within=_buckets),
     "tracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {
@@ -146,7 +152,7 @@ FUNCTION_KEYS = {
     "gpuMemorySize": Key("gpuMemorySize", Node.integer),
     "layers": Key("layers", events.texts),
     "environmentVariables": Key("environmentVariables", events.environment),
-    "instanceLifecycleConfig": Key("instanceLifecycleConfig", _lifecycle),
+    "instanceLifecycleConfig": Key("instanceLifecycleConfig", within=_lifecycle),
     "customDNS": Key("customDNS", Node.plain),
     "customRuntimeConfig": Key("customRuntimeConfig", Node.plain),
     "customContainerConfig": Key("customContainerConfig", Node.plain),
@@ -155,7 +161,7 @@ FUNCTION_KEYS = {
     "protect": Key(why=NOT_IN_THE_CLOUD),
 }
 ASYNC_KEYS = {
-    "destination": Key("destinationConfig", _destinations),
+    "destination": Key("destinationConfig", within=_destinations),
     "maxAsyncEventAgeInSeconds": Key("maxAsyncEventAgeInSeconds", Node.integer),
     "maxAsyncRetryAttempts": Key("maxAsyncRetryAttempts", Node.integer),
     "statefulInvocation": Key("statefulInvocation", Node.boolean),
@@ -167,7 +173,7 @@ TRIGGER_KEYS = dict.fromkeys(
 DOMAIN_KEYS = {
     "domainName": Key(),
     "protocol": Key("protocol", Node.text),
-    "routeConfigs": Key("routeConfig", _routes),
+    "routeConfigs": Key("routeConfig", within=_routes),
     "certConfig": Key("certConfig", Node.plain),
     "certId": Key(why="certificates of the cloud's store are not here: give certConfig"),
     "tlsConfig": Key("tlsConfig", Node.plain),
@@ -176,7 +182,7 @@ DOMAIN_KEYS = {
 }
 _HTTP = trigger_keys.HTTP | {"disableURLInternet": Key("disableURLInternet", Node.boolean)}
 _LOG = {
-    "logConfig": Key("logConfig", _log), "jobConfig": Key("jobConfig", Node.plain),
+    "logConfig": Key("logConfig", within=_log), "jobConfig": Key("jobConfig", Node.plain),
     "sourceConfig": Key("sourceConfig", Node.plain), "functionParameter": Key("functionParameter", Node.plain),
     "enable": Key("enable", Node.boolean),
 }  # fmt: skip

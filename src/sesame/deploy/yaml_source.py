@@ -119,11 +119,15 @@ Read = Callable[[Node], Any]
 
 
 class Key(msgspec.Struct, frozen=True):
-    """`name` is the API's field; "" for a key that is read elsewhere or has no effect, as `why` then explains."""
+    """`name` is the API's field; "" for a key that is read elsewhere or has no effect, as `why` then explains.
+
+    `within` reads a value that has keys of its own, in place of `read`, and is given the notes.
+    """
 
     name: str = ""
     read: Read = Node.plain
     why: str = ""
+    within: Callable[[Node, list[Note]], Any] | None = None
 
 
 def fields(
@@ -149,7 +153,11 @@ def fields(
                 if notes is not None:
                     notes.append(Note(place, f"{name}: {key.why}"))
             elif key.name and value.value is not None:
-                found[key.name] = key.read(value)
+                if key.within is None:
+                    found[key.name] = key.read(value)
+                else:
+                    assert notes is not None, "keys within keys need notes"
+                    found[key.name] = key.within(value, notes)
         except TemplateError as error:
             if notes is None:
                 raise
