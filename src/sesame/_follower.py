@@ -132,8 +132,8 @@ class FollowerSesame:
         )
         if (of_cluster := self._of_cluster) is not None:
             # Between the end of the endpoint and that of the engine.
-            rest = functools.partial(of_cluster.rest, server)
-            teardown.push_async_callback(self._patience.end, rest, server.hurry)
+            rest, hurry = functools.partial(of_cluster.rest, server), functools.partial(of_cluster.hurry, server)
+            teardown.push_async_callback(self._patience.end, rest, hurry)
         end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
         await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
         follower.listens(server)

@@ -372,6 +372,24 @@ async def test_what_comes_to_a_node_that_has_stopped_is_answered_and_what_comes_
             each.close()
 
 
+@pytest.mark.parametrize("patient", [True, False])
+async def test_a_tunnel_that_says_nothing_does_not_hold_up_a_node_that_hurries(patient: bool) -> None:
+    async with Node(echo) as stops:
+        silent, received = socket.socketpair()
+        with silent:
+            received.setblocking(False)
+            stops.arrivals.take(received, ("127.0.0.1", 1))
+            resting = asyncio.ensure_future(stops.arrivals.rest(stops.port, (stops.server,), 60.0 if patient else 0.0))
+            if patient:
+                await asyncio.sleep(0.01)
+                assert not resting.done()
+                stops.arrivals.close()
+            async with asyncio.timeout(2.0):
+                await resting
+                silent.setblocking(False)
+                assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
+
+
 async def test_a_client_that_has_asked_nothing_does_not_hold_up_the_end_of_a_node() -> None:
     async with Node(whole(b"")) as here, Node(echo) as there:
         here.led_by(there.port.address)

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 from tests.http.harness import TIMEOUT_S, serving
 
+from sesame.http import half_closed
 from sesame.http.interface import Disconnected, Exchange
 from sesame.http.limits import Limits
 
@@ -141,6 +142,78 @@ async def test_who_has_gone_in_the_midst_of_an_answer_is_noticed_though_nothing_
         await asyncio.wait_for(reader.readuntil(b"begun.\r\n"), TIMEOUT_S)
         writer.close()
         await asyncio.wait_for(left.wait(), TIMEOUT_S)
+
+
+async def stream_of_two_chunks(exchange: Exchange, more: asyncio.Event, left: asyncio.Event) -> None:
+    exchange.on_disconnect(left.set)
+    exchange.begin(200, ())
+    with contextlib.suppress(Disconnected):
+        await exchange.send(b"begun.")
+        await more.wait()
+        await exchange.send(b"more.", last=True)
+
+
+@pytest.mark.parametrize("goes", [True, False])
+async def test_who_has_gone_in_the_midst_of_chunks_is_told_from_who_waits(
+    goes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one is noticed long before the other would count as gone."""
+    monkeypatch.setattr(half_closed, "LOOKS_EVERY_S", 0.01)
+    more, left = asyncio.Event(), asyncio.Event()
+    async with serving(
+        lambda exchange: stream_of_two_chunks(exchange, more, left), Limits(half_closed_s=60.0 if goes else 0.03)
+    ) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(SECOND)
+        async with asyncio.timeout(TIMEOUT_S):
+            await reader.readuntil(b"begun.\r\n")
+            if goes:
+                writer.close()
+                await left.wait()
+                return
+            writer.write_eof()
+            zeros = await reader.readexactly(3)
+            more.set()
+            rest = zeros + await reader.read()
+        size, chunk, end = rest.split(b"\r\n", 2)
+        assert (zeros, int(size, 16), chunk, int(end.partition(b"\r")[0], 16)) == (b"000", 5, b"more.", 0)
+        assert not left.is_set()
+        writer.close()
+
+
+async def test_who_waits_in_the_midst_of_chunks_gets_few_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients accept sizes of some digits; after that, a silent answer ends as any that cannot be probed."""
+    monkeypatch.setattr(half_closed, "LOOKS_EVERY_S", 0.005)
+    more, left = asyncio.Event(), asyncio.Event()
+    async with serving(
+        lambda exchange: stream_of_two_chunks(exchange, more, left), Limits(half_closed_s=0.01)
+    ) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(SECOND)
+        async with asyncio.timeout(TIMEOUT_S):
+            await reader.readuntil(b"begun.\r\n")
+            writer.write_eof()
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b"0" * half_closed.ZEROS_MAX
+            await left.wait()
+        writer.close()
+
+
+async def test_a_refusal_of_who_sends_nothing_more_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: there is nothing to drop."""
+    monkeypatch.setattr(half_closed, "LOOKS_EVERY_S", TIMEOUT_S)
+    answers = Answers()
+    async with serving(answers.serve, Limits(half_closed_s=TIMEOUT_S)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(FIRST + b"nonsense\r\n\r\n")
+        writer.write_eof()
+        await asyncio.wait_for(answers.begun.wait(), TIMEOUT_S)
+        answers.may.set()
+        assert b"HTTP/1.1 400 " in await asyncio.wait_for(reader.read(), TIMEOUT_S)
+        async with asyncio.timeout(2.0):
+            while server.connections:  # noqa: ASYNC110 - nothing tells the end of a connection
+                await asyncio.sleep(0.005)
+        writer.close()
 
 
 async def test_http_1_0_has_no_interim_answer() -> None:

@@ -58,16 +58,13 @@ class Arrivals:
         """Called once the servers have stopped: closes the port, and gives requests that came since `grace_s` to end.
 
         Until then, other nodes could still send requests that running calls make. From now on they look for another
-        node.
+        node. Tunnels have as long to be handed on; `close` ends this wait.
         """
         port.close()
-        await self._handed_on()
+        if self._tasks and self._is_open.is_set() and grace_s > 0:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        self.close()
         await asyncio.gather(*(server.stop_again(grace_s) for server in servers))
-
-    async def _handed_on(self) -> None:
-        """Waits until every tunnel that was received has been handed on."""
-        if self._tasks and self._is_open.is_set():
-            await asyncio.wait(self._tasks)
 
     def close(self) -> None:
         """Closes the tunnels that have not been handed on. Idempotent."""

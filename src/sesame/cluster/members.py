@@ -133,6 +133,7 @@ class Members:
 
     def hurry(self) -> None:
         """Ends the grace time of `rest` at once."""
+        self._arrivals.close()
         for server in self._answering:
             server.hurry()
 

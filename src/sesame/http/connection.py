@@ -268,26 +268,26 @@ class Connection(asyncio.Protocol):
     def _say_last_word(self) -> None:
         refusal, self._last_word = self._last_word, None
         assert refusal is not None
-        if self.transport.is_closing():
-            return
-        self.write(closing_answer(self._shared.refuse(refusal)))
-        self._linger()
+        if not self.transport.is_closing():
+            self.write(closing_answer(self._shared.refuse(refusal)))
+            self._linger()
 
     # Closing.
 
     def _end_after(self, exchange: Exchange) -> None:
         """The answer was the last on this connection."""
         self._queue.clear()
-        self._unparsed = b""
+        self._unparsed, self._reading = b"", None
         if exchange.body_ended:
             self._close()
         else:
-            self._reading = None
             self._linger()
 
     def _linger(self) -> None:
         """Signals the end of the answers, and drops what the client still sends until it has read them."""
-        if self._lost:
+        if self._lost or self._half_closed is not None:
+            # A client that has ended its side sends nothing more.
+            self._close()
             return
         self._discarding = True
         self._since, self._received = self._shared.now, 0

@@ -60,28 +60,10 @@ class Exchange:
     """The head of the answer is sent with the first piece of its body."""
 
     __slots__ = (
-        "_added",
-        "_arrived_at",
-        "_buffered",
-        "_callback",
-        "_cancelled",
-        "_framing",
-        "_head",
-        "_left",
-        "_pieces",
-        "_reserved",
-        "_waiter",
-        "begun",
-        "body_ended",
-        "complete",
-        "disconnected",
-        "expects_continue",
-        "keep_alive",
-        "owner",
-        "request",
-        "status",
-        "task",
-    )
+        "_added", "_arrived_at", "_buffered", "_callback", "_cancelled", "_framing", "_head", "_left", "_pieces",
+        "_reserved", "_waiter", "begun", "body_ended", "complete", "disconnected", "expects_continue", "keep_alive",
+        "owner", "request", "status", "task",
+    )  # fmt: skip
 
     task: asyncio.Task[None]
 
@@ -384,6 +366,11 @@ class Exchange:
                 raise RuntimeError("the answer is longer than its Content-Length")
             self._left -= len(piece)
         return piece
+
+    @property
+    def between_chunks(self) -> bool:
+        """Whether the client of an answer in chunks expects the size of the next one."""
+        return self._framing is Framing.CHUNKED and not self._head
 
     def _settle_keep_alive(self) -> None:
         """Answering without waiting for a long rest of the body ends the connection (RFC 9112 §9.6)."""
