@@ -229,11 +229,11 @@ async def test_settings_that_cannot_be_followed_are_refused(sdk: Client) -> None
     refused: list[tuple[str, dict[str, Any], str]] = [
         ("MCP_SSE", {}, "NONE | HEADER_FIELD | GENERATED_COOKIE"),
         ("GENERATED_COOKIE", {"affinityHeaderFieldName": HEADER}, "affinityHeaderFieldName"),
-        ("HEADER_FIELD", {}, "affinityHeaderFieldName"),
-        ("HEADER_FIELD", {"affinityHeaderFieldName": "x-fc-mine"}, "affinityHeaderFieldName"),
-        ("HEADER_FIELD", {"affinityHeaderFieldName": "mine"}, "affinityHeaderFieldName"),
-        ("HEADER_FIELD", {"affinityHeaderFieldName": HEADER, "sessionTTLInSeconds": 0}, "sessionTTLInSeconds"),
-        ("HEADER_FIELD", {"affinityHeaderFieldName": HEADER, "sessionConcurrencyPerInstance": 201}, "<= 200"),
+        ("HEADER_FIELD", {}, "AffinityHeaderFieldName"),
+        ("HEADER_FIELD", {"affinityHeaderFieldName": "x-fc-mine"}, "SessionAffinityConfig.AffinityHeaderFieldName"),
+        ("HEADER_FIELD", {"affinityHeaderFieldName": "mine"}, "AffinityHeaderFieldName"),
+        ("HEADER_FIELD", {"affinityHeaderFieldName": HEADER, "sessionTTLInSeconds": 0}, "SessionTTLInSeconds"),
+        ("HEADER_FIELD", {"affinityHeaderFieldName": HEADER, "sessionConcurrencyPerInstance": 201}, "at most 200"),
         ("HEADER_FIELD", {"affinityHeaderFieldName": HEADER, "sseEndpointPath": "/sse"}, "sseEndpointPath"),
     ]
     for affinity, config, said in refused:

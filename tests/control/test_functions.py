@@ -353,10 +353,13 @@ async def test_packages_of_deleted_functions_are_garbage(account: Account) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"custom_runtime_config": {"command": "python3"}}, "CustomRuntimeConfig .*command"),
-        ({"custom_runtime_config": {"args": ["a\0b"]}}, "CustomRuntimeConfig .*args"),
-        ({"custom_health_check_config": {"periodSeconds": 0}}, "CustomHealthCheckConfig .*periodSeconds"),
-        ({"custom_health_check_config": {"httpGetUrl": "no path"}}, "CustomHealthCheckConfig .*httpGetUrl"),
+        ({"custom_runtime_config": {"command": "python3"}}, "CustomRuntimeConfig.Command .*array"),
+        ({"custom_runtime_config": {"args": ["a\0b"]}}, "CustomRuntimeConfig.Args.0. .*text that matches"),
+        ({"custom_health_check_config": {"periodSeconds": 0}}, "CustomHealthCheckConfig.PeriodSeconds .*at least 1"),
+        (
+            {"custom_health_check_config": {"httpGetUrl": "no path"}},
+            "CustomHealthCheckConfig.HttpGetUrl .*text that matches",
+        ),
     ],
 )
 async def test_what_starts_a_custom_runtime_is_checked(

@@ -127,7 +127,11 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
     [
         ("oss", {}, "TriggerConfig.Events is required"),
         ("oss", OSS | {"events": ["cdn:x"]}, "TriggerConfig.Events"),
-        ("oss", OSS | {"events": "oss:x"}, "TriggerConfig is set to an invalid value: Expected `array`"),
+        (
+            "oss",
+            OSS | {"events": "oss:x"},
+            r"TriggerConfig.Events is set to an invalid value \(allowed: array, actual: '\"oss:x\"'\)",
+        ),
         ("log", LOG | {"sourceConfig": {}}, "TriggerConfig.SourceConfig.Logstore is required"),
         ("log", LOG | {"jobConfig": {"triggerInterval": 0}}, "TriggerInterval"),
         ("log", LOG | {"jobConfig": {"maxRetryTime": -1}}, "MaxRetryTime"),
@@ -138,7 +142,7 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
         ("timer", {"cronExpression": "0 0 0 31 2 ?"}, "TriggerConfig.CronExpression"),
         ("timer", TIMER | {"payload": "x" * 131_072}, "TriggerConfig.Payload"),
         ("timer", TIMER | {"payload": '"' * 65_536}, "allowed: a payload that makes events of at most 131072 bytes"),
-        ("timer", TIMER | {"enable": "yes"}, "TriggerConfig is set to an invalid value"),
+        ("timer", TIMER | {"enable": "yes"}, "TriggerConfig.Enable is set to an invalid value .allowed: boolean"),
         ("http", {}, "TriggerConfig.AuthType is required"),
         ("http", {"authType": "anonymous"}, "TriggerConfig.Methods is required"),
         ("http", {"authType": "open", "methods": ["GET"]}, "TriggerConfig.AuthType"),

@@ -73,13 +73,13 @@ async def test_what_a_version_cannot_say_stays(endpoint: Endpoint) -> None:
     [
         ({}, "CustomContainerConfig.Image is required"),
         ({"command": "[]"}, "CustomContainerConfig.Image is required"),
-        ({"image": 5}, "Expected `str`"),
-        ({"image": "a b"}, "regex"),
+        ({"image": 5}, "CustomContainerConfig.Image is set to an invalid value (allowed: string, actual: '5')"),
+        ({"image": "a b"}, "text that matches"),
         ({"image": "x" * 1025}, "1024"),
         ({"image": "a", "command": "/server"}, "the JSON text of a list of texts"),
         ({"image": "a", "args": "[" * 100_000}, "the JSON text of a list of texts"),
-        ({"image": "a", "command": "[1]"}, "Expected `str`"),
-        ({"image": "a", "args": '["a\\u0000"]'}, "regex"),
+        ({"image": "a", "command": "[1]"}, "Entrypoint[0] is set to an invalid value (allowed: string"),
+        ({"image": "a", "args": '["a\\u0000"]'}, "text that matches"),
         ({"image": "a", "args": json.dumps(["a"] * 65)}, "64"),
     ],
 )
@@ -91,7 +91,10 @@ async def test_settings_that_no_image_has_are_refused(endpoint: Endpoint, settin
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"image": IMAGE, "port": 70_000}, "65535"), ({"image": IMAGE, "entrypoint": "/server"}, "Expected `array")],
+    [
+        ({"image": IMAGE, "port": 70_000}, "65535"),
+        ({"image": IMAGE, "entrypoint": "/server"}, "Entrypoint is set to an invalid value (allowed: array"),
+    ],
 )
 async def test_settings_of_2023_03_30_that_no_image_has_are_refused(sdk: Client, settings: Any, said: str) -> None:
     body = {**FUNCTION, "customContainerConfig": settings}

@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.fc.conftest import Answer, Endpoint, request_of, scope
 from tests.fc.test_http_functions import WEB, response, trigger, visit, web
 from tests.support.exchanges import FakeExchange
 
 from sesame.control import cors_checks
 from sesame.fc.web import pages
-from sesame.model.cors_rules import NONE, CorsRules, allows, rules_of
-from sesame.model.errors import Invalid
+from sesame.model import records
+from sesame.model.cors_rules import CorsRules, allows
+from sesame.store.catalog import Transaction
 
 __all__ = ["web"]
 
@@ -135,7 +138,42 @@ def test_origins(pattern: str, origin: str, allowed: bool) -> None:
     assert allows(CorsRules(allow_origins=(pattern,)), origin) == allowed
 
 
-def test_what_was_stored_before_it_was_checked_allows_nothing() -> None:
-    assert rules_of({"allowOrigins": 5}) == NONE
-    with pytest.raises(Invalid, match="at most one"):
-        cors_checks.check("cors_config", CorsRules(allow_origins=("a",)))
+@pytest.mark.parametrize(
+    "stored", [{"allowOrigins": 5}, {"allowOrigins": ["*"], "exposeHeaders": ["X\r\nY: 1"]}, "all", {"maxAge": -1}]
+)
+async def test_what_was_stored_before_it_was_checked_allows_nothing(web: Endpoint, stored: Any) -> None:
+    """And is logged once, however many pages ask."""
+    web.engine.then = response(200)
+    kept = {"authType": "anonymous", "methods": ["GET"], "corsConfig": stored, "disableURLInternet": "no"}
+    await changed(web, (records.TRIGGER, "demo/f", "web"), trigger_config=kept)
+    with capture_logs() as logged:
+        for _ in range(3):
+            answer = await visit(web, WEB, headers={"origin": PAGE})
+            assert (answer.status, of_pages(answer)) == (200, {})
+            # An entry is made anew when another record changes.
+            await web.call("PUT", "/services/demo/functions/f", {"description": "d"})
+    assert [(line["log_level"], line["name"]) for line in logged] == [("error", "demo/f/web")]
+    assert "corsConfig" in logged[0]["reason"]
+    if isinstance(stored, dict):
+        routes = [{"path": "/*", "functionName": "demo$f"}]
+        made = {"domainName": "e.com", "routeConfig": {"routes": routes}}
+        assert (await web.call("POST", DOMAINS, made, whole_path=True)).status == 200
+        await changed(web, (records.CUSTOM_DOMAIN, "", "e.com"), cors_config=stored)
+        with capture_logs() as logged:
+            for _ in range(3):
+                answer = await visit(web, "/", headers={"host": "e.com", "origin": PAGE})
+                assert (answer.status, of_pages(answer)) == (200, {})
+        assert [line["name"] for line in logged] == ["e.com"]
+        assert (await web.call("PUT", f"{DOMAINS}/e.com", {"corsConfig": RULES}, whole_path=True)).status == 200
+        assert of_pages(await visit(web, "/", headers={"host": "e.com", "origin": PAGE}))
+
+
+async def changed(endpoint: Endpoint, path: tuple[str, str, str], **values: Any) -> None:
+    """Writes these values into a record as an earlier version may have, past all checks."""
+
+    def edit(tx: Transaction) -> None:
+        record = tx.get(*path)
+        assert record is not None
+        tx.put(*path, msgspec.structs.replace(record.document, **values))
+
+    await endpoint.catalog.edit(edit)

@@ -6,10 +6,11 @@ Called by the endpoints; returns records. The engine decides which version a cal
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks
+from sesame.control import checks, rules
 from sesame.control.dependents import forget_qualifier
 from sesame.control.inputs import AliasInput, Listing, Page
 from sesame.control.listing import page_of
+from sesame.control.rules import Rule
 from sesame.control.views import existing
 from sesame.model import limits, records
 from sesame.model.alias import Alias
@@ -60,7 +61,7 @@ class Aliases:
             former = _existing(tx, owner, alias)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
-            _check(tx, owner, merged, moved=merged.version_id != former.document.version_id)
+            _check(tx, owner, merged, former.document)
             return tx.put(records.ALIAS, owner, alias, merged)
 
         return await self._catalog.edit(edit)
@@ -105,17 +106,27 @@ def _merged(alias: Alias, sent: AliasInput) -> Alias:
     return msgspec.structs.replace(alias, **changes)
 
 
-def _check(tx: Transaction, owner: str, alias: Alias, *, moved: bool = True) -> None:
-    """The current version may have been deleted; only the version that the alias is moved to must exist."""
+def _check(tx: Transaction, owner: str, alias: Alias, former: Alias | None = None) -> None:
+    """Only versions that the alias did not name before must exist: those that it names may have been deleted."""
     existing(tx, owner)
-    checks.description(alias.description)
-    if moved and tx.get(records.VERSION, owner, alias.version_id) is None:
-        raise NotFound(records.VERSION, alias.version_id, (owner,))
-    weights = alias.additional_version_weight or {}
-    for version, weight in weights.items():
-        # The alias's own version is accepted, too (reference/api.md §3.4, §8.6).
-        checks.between("additional_version_weight", weight, 0, 1)
-        if version != alias.version_id and tx.get(records.VERSION, owner, version) is None:
+    rules.apply(_RULES, alias, former)
+    before = () if former is None else _versions(former)
+    for version in _versions(alias):
+        if version not in before and tx.get(records.VERSION, owner, version) is None:
             raise NotFound(records.VERSION, version, (owner,))
-    if sum(weights.values()) > 1:
-        raise Invalid("additional_version_weight", "weights of at most 1 in all", sum(weights.values()))
+
+
+def _versions(alias: Alias) -> tuple[str, ...]:
+    """Its own version may have a weight, too (reference/api.md §3.4, §8.6)."""
+    return alias.version_id, *(alias.additional_version_weight or {})
+
+
+def _check_weights(weights: dict[str, float] | None) -> None:
+    shares = (weights or {}).values()
+    for share in shares:
+        checks.between("additional_version_weight", share, 0, 1)
+    if sum(shares) > 1:
+        raise Invalid("additional_version_weight", "weights of at most 1 in all", sum(shares))
+
+
+_RULES = (Rule(("description",), checks.description), Rule(("additional_version_weight",), _check_weights))

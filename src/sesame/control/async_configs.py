@@ -4,10 +4,12 @@ Called by the endpoints, and returns records. `control.async_policies` reads the
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from sesame.control import checks
+from sesame.control import checks, rules
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
 from sesame.control.listing import page_of, page_of_all, page_of_function
+from sesame.control.rules import Rule
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
@@ -21,7 +23,7 @@ from sesame.store.catalog import Catalog, Transaction
 class AsyncConfigs:
     def __init__(self, catalog: Catalog, arns: Arns) -> None:
         self._catalog = catalog
-        self._arns = arns
+        self._rules = (*_RULES, *(_destination_rule(name, arns) for name in ("on_success", "on_failure")))
 
     async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
         """Replaces the whole configuration: fields that are not sent become unset."""
@@ -36,12 +38,13 @@ class AsyncConfigs:
             max_async_retry_attempts=sent.max_async_retry_attempts,
             stateful_invocation=sent.stateful_invocation,
         )
-        _check(config, self._arns)
         name = async_config_name(function, qualifier)
 
         def edit(tx: Transaction) -> Record:
             # Checked again: the function may have been deleted meanwhile, and a configuration must not outlive it.
             function_view(tx, service, function, qualifier)
+            former = tx.get(records.ASYNC_CONFIG, service, name)
+            rules.apply(self._rules, config, None if former is None else former.document)
             return tx.put(records.ASYNC_CONFIG, service, name, config)
 
         return await self._catalog.edit(edit)
@@ -99,16 +102,24 @@ def _set(sent: Destination | None) -> Destination | None:
     return None if sent is None or not sent.destination else sent
 
 
-def _check(config: AsyncConfig, arns: Arns) -> None:
-    for label, destination in (
-        ("on_success", config.destination_config.on_success),
-        ("on_failure", config.destination_config.on_failure),
-    ):
-        if destination is not None and (expected := expected_instead(destination.destination, arns)):
-            shown = checks.shown(without_password(destination.destination))
-            raise Invalid(f"destination_config.{label}.destination", expected, shown)
-    if config.max_async_event_age_in_seconds is not None:
-        age = config.max_async_event_age_in_seconds
+def _destination_rule(name: str, arns: Arns) -> Rule:
+    return Rule((f"destination_config.{name}",), partial(_check_destination, name, arns))
+
+
+def _check_destination(name: str, arns: Arns, sent: Destination | None) -> None:
+    if sent is not None and (expected := expected_instead(sent.destination, arns)):
+        shown = checks.shown(without_password(sent.destination))
+        raise Invalid(f"destination_config.{name}.destination", expected, shown)
+
+
+def _check_age(age: int | None) -> None:
+    if age is not None:
         checks.between("max_async_event_age_in_seconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
-    if config.max_async_retry_attempts is not None:
-        checks.between("max_async_retry_attempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)
+
+
+def _check_retries(attempts: int | None) -> None:
+    if attempts is not None:
+        checks.between("max_async_retry_attempts", attempts, 0, limits.ASYNC_RETRIES_MAX)
+
+
+_RULES = (Rule(("max_async_event_age_in_seconds",), _check_age), Rule(("max_async_retry_attempts",), _check_retries))

@@ -4,18 +4,21 @@ Called by the endpoints; returns records. `fc.web` serves the domains and their 
 """
 
 import re
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, cors_checks, jwt_auth, rewrites
+from sesame.control import checks, cors_checks, jwt_auth, rewrites, rules
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.own_hosts import OwnHosts
 from sesame.control.requester import Requester, require_pass_role
+from sesame.control.rules import Rule
+from sesame.control.stored_cors import StoredCors
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.model import limits, records
-from sesame.model.cors_rules import rules_of
+from sesame.model.cors_rules import CorsRules
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
 from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
@@ -32,6 +35,7 @@ class Domains:
     def __init__(self, catalog: Catalog, own_hosts: OwnHosts) -> None:
         self._catalog = catalog
         self._own_hosts = own_hosts
+        self._cors = StoredCors("a custom domain")
         self._names = {record.name.lower(): record.name for record in catalog.of_kind(records.CUSTOM_DOMAIN)}
         catalog.on_change(self._note)
 
@@ -49,8 +53,7 @@ class Domains:
         if self._own_hosts.owns(name):
             raise Invalid("domain_name", "a name that is not the server's own, and no address", name)
         domain = _merged(CustomDomain(domain_name=name), sent)
-        _check(domain)
-        _check_cors(sent)
+        rules.apply(_RULES, domain)
         await _check_certificate(sent)
         await _check_tokens(sent)
         if self.find(name) is not None:
@@ -77,10 +80,12 @@ class Domains:
         Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
-        name = (await self.get(domain)).name
-        _check_cors(sent)
-        await _check_certificate(sent)
-        await _check_tokens(sent)
+        record = await self.get(domain)
+        name, present = record.name, record.document
+        if sent.cert_config != present.cert_config:
+            await _check_certificate(sent)
+        if sent.auth_config != present.auth_config:
+            await _check_tokens(sent)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.CUSTOM_DOMAIN, "", name)
@@ -88,7 +93,7 @@ class Domains:
                 raise NotFound(records.CUSTOM_DOMAIN, domain)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
-            _check(merged)
+            rules.apply(_RULES, merged, former.document)
             return tx.put(records.CUSTOM_DOMAIN, "", name, merged)
 
         return await self._catalog.edit(edit)
@@ -116,9 +121,14 @@ class Domains:
         record = self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(host.lower(), host))
         return None if record is None or self._own_hosts.owns(record.name) else record
 
+    def cors_of(self, domain: CustomDomain) -> CorsRules:
+        """Which web pages may read answers of this domain's functions; called for every request."""
+        return self._cors.of(domain.domain_name, domain.cors_config)
+
     def _note(self, change: Change) -> None:
         if change.kind != records.CUSTOM_DOMAIN:
             return
+        self._cors.forget(change.name)
         if change.record is None:
             self._names.pop(change.name.lower(), None)
         else:
@@ -142,12 +152,6 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
     return msgspec.structs.replace(domain, **changes)
 
 
-def _check_cors(sent: CustomDomainInput) -> None:
-    """Only if it is sent: what was stored before it was checked must not stop the renewal of a certificate."""
-    if sent.cors_config is not UNSET:
-        cors_checks.check("cors_config", rules_of(sent.cors_config))
-
-
 async def _check_certificate(sent: CustomDomainInput) -> None:
     if sent.cert_config is not UNSET and sent.cert_config != CertConfig():
         # Imported here because few requests need it, and every start would wait for x.509.
@@ -161,14 +165,20 @@ async def _check_tokens(sent: CustomDomainInput) -> None:
         await jwt_auth.read_in_thread(sent.auth_config.get("authInfo"), "auth_config.auth_info")
 
 
-def _check(domain: CustomDomain) -> None:
-    checks.one_of("protocol", domain.protocol, limits.DOMAIN_PROTOCOLS)
-    _check_routes(domain.route_config.routes)
-    if domain.cert_config is None and "HTTPS" in domain.protocol:
+def _check_cors(config: dict[str, Any] | None) -> None:
+    if config is not None:
+        cors_checks.read("cors_config", config)
+
+
+def _check_has_certificate(protocol: str, certificate: CertConfig | None) -> None:
+    if certificate is None and "HTTPS" in protocol:
         raise Missing("cert_config")
-    if domain.tls_config is not None:
-        checks.one_of("tls_config.min_version", domain.tls_config.min_version, TLS_VERSIONS)
-        checks.one_of("tls_config.max_version", domain.tls_config.max_version, TLS_VERSIONS)
+
+
+def _check_tls(config: TlsConfig | None) -> None:
+    if config is not None:
+        checks.one_of("tls_config.min_version", config.min_version, TLS_VERSIONS)
+        checks.one_of("tls_config.max_version", config.max_version, TLS_VERSIONS)
 
 
 def _check_routes(routes: tuple[PathConfig, ...]) -> None:
@@ -188,3 +198,12 @@ def _check_routes(routes: tuple[PathConfig, ...]) -> None:
             checks.one_of("route_config.routes.methods", method, HTTP_METHODS)
         if route.rewrite_config is not None:
             rewrites.check(route.rewrite_config)
+
+
+_RULES = (
+    Rule(("protocol",), lambda protocol: checks.one_of("protocol", protocol, limits.DOMAIN_PROTOCOLS)),
+    Rule(("route_config.routes",), _check_routes),
+    Rule(("protocol", "cert_config"), _check_has_certificate),
+    Rule(("tls_config",), _check_tls),
+    Rule(("cors_config",), _check_cors),
+)

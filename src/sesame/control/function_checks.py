@@ -4,55 +4,44 @@ Called by `control.functions` with the function as it would be stored.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from sesame.control import checks
+from sesame.control import checks, rules
+from sesame.control.rules import Rule
 from sesame.model import container, limits
-from sesame.model.errors import Invalid, Missing, Unusable
-from sesame.model.function import Function, LifecycleHook
-from sesame.model.later_settings import WITHHELD, LaterSettings
+from sesame.model.conversion import converted, reworded
+from sesame.model.errors import Invalid, Missing
+from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook
+from sesame.model.later_settings import WITHHELD
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
-from sesame.model.session_affinity import AFFINITIES, ISOLATION_MODES, NONE, affinity_of
-from sesame.model.web_server import ARGUMENTS_MAX, Arguments, config_of, health_check_of, is_custom
+from sesame.model.session_affinity import AFFINITIES, CONFIGS, ISOLATION_MODES, NONE
+from sesame.model.web_server import Arguments, config_of, health_check_of, is_custom
 
 LAYERS_MAX = 5
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
+_KEPT_SETTINGS = (
+    "custom_container_config", "custom_runtime_config", "custom_health_check_config", "custom_dns",
+    "later.juice_fs_config", "later.polar_fs_config", "later.micro_sandbox_config",
+)  # fmt: skip
 
 
-def check_function(function: Function) -> None:
-    """Raises `Rejected` for the first violated rule."""
-    checks.one_of("runtime", function.runtime, limits.RUNTIMES)
-    _check_callables(function)
-    checks.description(function.description)
-    checks.between("timeout", function.timeout, limits.TIMEOUT_S_MIN, limits.TIMEOUT_S_MAX)
-    checks.between(
-        "initialization_timeout",
-        function.initialization_timeout,
-        limits.INITIALIZATION_TIMEOUT_S_MIN,
-        limits.INITIALIZATION_TIMEOUT_S_MAX,
-    )
-    _check_environment(function.environment_variables)
-    _check_resources(function)
-    _check_concurrency(function)
-    _check_layers(function.layers)
-    _check_kept_settings(function)
-    _check_sessions(function)
-    _check_later(function.later)
-    if is_custom(function.runtime):
-        _check_web_server(function)
-    _check_commands(function)
+def check_function(function: Function, former: Function | None = None) -> None:
+    """Raises `Rejected` for the first violated rule; for a changed function, only of what differs from `former`."""
+    rules.apply(RULES, function, former)
 
 
-def _check_callables(function: Function) -> None:
+def _check_handler(handler: str) -> None:
     # A handler without a dot is stored: the cloud reports `Invalid handler` at the call (reference/runtime.md §6.2).
-    if not function.handler:
+    if not handler:
         raise Missing("handler")
-    checks.length("handler", function.handler, limits.HANDLER_CHARS)
-    checks.length("initializer", function.initializer, limits.HANDLER_CHARS)
-    hooks = function.instance_lifecycle_config
+    checks.length("handler", handler, limits.HANDLER_CHARS)
+
+
+def _check_hooks(hooks: InstanceLifecycleConfig | None) -> None:
     if hooks is not None:
         _check_hook("instance_lifecycle_config.pre_freeze", hooks.pre_freeze)
         _check_hook("instance_lifecycle_config.pre_stop", hooks.pre_stop)
@@ -64,25 +53,21 @@ def _check_hook(label: str, hook: LifecycleHook | None) -> None:
         checks.between(f"{label}.timeout", hook.timeout, 1, limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)
 
 
-def _check_commands(function: Function) -> None:
-    later = function.later
-    for name, command in (("initializer", later.initializer_command), ("pre_stop", later.pre_stop_command)):
-        label = f"instance_lifecycle_config.{name}.command"
-        if not command:
-            continue
-        if not is_custom(function.runtime):
-            raise Invalid(label, f"a handler, as a function of {function.runtime} has", checks.shown(command[0]))
-        try:
-            msgspec.convert(list(command), Arguments)
-        except msgspec.ValidationError as error:
-            raise Invalid(
-                label, f"at most {ARGUMENTS_MAX} texts of at most 4096 characters without NUL", str(error)
-            ) from error
-        if not command[0]:
-            raise Invalid(label, "a program, and its arguments", checks.shown(command[0]))
-    if later.pre_stop_command:
+def _check_command(name: str, runtime: str, command: tuple[str, ...]) -> None:
+    label = f"instance_lifecycle_config.{name}.command"
+    if not command:
+        return
+    if not is_custom(runtime):
+        raise Invalid(label, f"a handler, as a function of {runtime} has", checks.shown(command[0]))
+    converted(list(command), Arguments, label)
+    if not command[0]:
+        raise Invalid(label, "a program, and its arguments", checks.shown(command[0]))
+
+
+def _check_command_timeout(command: tuple[str, ...], timeout: int) -> None:
+    if command:
         label = "instance_lifecycle_config.pre_stop.timeout"
-        checks.between(label, later.pre_stop_timeout, 1, limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)
+        checks.between(label, timeout, 1, limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)
 
 
 def _check_environment(variables: dict[str, str]) -> None:
@@ -107,32 +92,28 @@ def _check_environment(variables: dict[str, str]) -> None:
         )
 
 
-def _check_resources(function: Function) -> None:
-    memory = function.memory_size
+def _check_memory(memory: int) -> None:
     if not limits.MEMORY_MB_MIN <= memory <= limits.MEMORY_MB_MAX or memory % limits.MEMORY_MB_STEP:
         allowed = f"{limits.MEMORY_MB_MIN} to {limits.MEMORY_MB_MAX} in steps of {limits.MEMORY_MB_STEP}"
         raise Invalid("memory_size", allowed, memory)
-    checks.one_of("disk_size", function.disk_size, limits.DISK_MB_CHOICES)
-    if not _INSTANCE_TYPE.match(function.instance_type):
-        raise Invalid("instance_type", "e1 | c1 | g1", checks.shown(function.instance_type))
-    if function.ca_port is not None:
-        checks.between("ca_port", function.ca_port, limits.PORT_MIN, limits.PORT_MAX)
-    if function.gpu_memory_size is not None:
-        checks.between("gpu_memory_size", function.gpu_memory_size, 0, 1024 * 1024)
-    if function.cpu is not None:
-        steps = function.cpu / limits.CPU_STEP
-        if not limits.CPU_MIN <= function.cpu <= limits.CPU_MAX or abs(steps - round(steps)) > 1e-6:
+
+
+def _check_instance_type(instance_type: str) -> None:
+    if not _INSTANCE_TYPE.match(instance_type):
+        raise Invalid("instance_type", "e1 | c1 | g1", checks.shown(instance_type))
+
+
+def _check_cpu(cpu: float | None) -> None:
+    if cpu is not None:
+        steps = cpu / limits.CPU_STEP
+        if not limits.CPU_MIN <= cpu <= limits.CPU_MAX or abs(steps - round(steps)) > 1e-6:
             allowed = f"{limits.CPU_MIN} to {limits.CPU_MAX} in steps of {limits.CPU_STEP}"
-            raise Invalid("cpu", allowed, function.cpu)
+            raise Invalid("cpu", allowed, cpu)
 
 
-def _check_concurrency(function: Function) -> None:
-    low, high = limits.INSTANCE_CONCURRENCY_MIN, limits.INSTANCE_CONCURRENCY_MAX
-    checks.between("instance_concurrency", function.instance_concurrency, low, high)
-    if function.instance_soft_concurrency is not None:
-        checks.between(
-            "instance_soft_concurrency", function.instance_soft_concurrency, low, function.instance_concurrency
-        )
+def _check_soft_concurrency(soft: int | None, concurrency: int) -> None:
+    if soft is not None:
+        checks.between("instance_soft_concurrency", soft, limits.INSTANCE_CONCURRENCY_MIN, concurrency)
 
 
 def _check_layers(layers: tuple[str, ...]) -> None:
@@ -149,56 +130,104 @@ def _check_layers(layers: tuple[str, ...]) -> None:
         raise Invalid("layers", "every layer once", ", ".join(layers))
 
 
-def _check_kept_settings(function: Function) -> None:
-    for label, settings in (
-        ("custom_container_config", function.custom_container_config),
-        ("custom_runtime_config", function.custom_runtime_config),
-        ("custom_health_check_config", function.custom_health_check_config),
-        ("custom_dns", function.custom_dns),
-        ("juice_fs_config", function.later.juice_fs_config),
-        ("polar_fs_config", function.later.polar_fs_config),
-        ("micro_sandbox_config", function.later.micro_sandbox_config),
-    ):
-        size = len(msgspec.json.encode(settings))
-        if size > limits.KEPT_SETTINGS_BYTES:
-            raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
+def _check_kept_settings(label: str, settings: Mapping[str, Any] | None) -> None:
+    size = len(msgspec.json.encode(settings))
+    if size > limits.KEPT_SETTINGS_BYTES:
+        raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
 
 
-def _check_sessions(function: Function) -> None:
-    affinity = function.later.session_affinity
+def _check_sessions(affinity: str, config: str) -> None:
     if affinity not in ("", NONE, *AFFINITIES):
         # Sessions of the Model Context Protocol are not supported.
         raise Invalid("session_affinity", " | ".join((NONE, *AFFINITIES)), checks.shown(affinity))
-    try:
-        affinity_of(function)
-    except msgspec.ValidationError as error:
-        raise Unusable(
-            f"cannot be used with sessionAffinity {affinity}: {error}", field="session_affinity_config"
-        ) from error
-
-
-def _check_later(later: LaterSettings) -> None:
-    if later.idle_timeout is not None:
-        checks.between("idle_timeout", later.idle_timeout, 0, limits.IDLE_TIMEOUT_S_MAX)
-    if later.instance_isolation_mode:
-        checks.one_of("instance_isolation_mode", later.instance_isolation_mode, ISOLATION_MODES)
-    if later.disable_inject_credentials:
-        checks.one_of("disable_inject_credentials", later.disable_inject_credentials, WITHHELD)
-    checks.length("gpu_config.gpu_type", later.gpu_type, limits.HANDLER_CHARS)
-
-
-def _check_web_server(function: Function) -> None:
-    is_image = function.runtime == limits.IMAGE_RUNTIME
-    if is_image and not (function.custom_container_config or {}).get("image"):
-        raise Missing("custom_container_config.image")
-    checked: tuple[tuple[str, dict[str, Any] | None, Callable[[dict[str, Any] | None], object]], ...] = (
-        ("custom_container_config", function.custom_container_config, container.config_of)
-        if is_image
-        else ("custom_runtime_config", function.custom_runtime_config, config_of),
-        ("custom_health_check_config", function.custom_health_check_config, health_check_of),
-    )
-    for label, settings, read in checked:
+    if affinity in AFFINITIES:
         try:
-            read(settings)
-        except msgspec.ValidationError as error:
-            raise Unusable(f"is set to a value that custom runtimes cannot have: {error}", field=label) from error
+            found = msgspec.json.decode(config or "{}")
+        except msgspec.DecodeError as error:
+            raise Invalid("session_affinity_config", "the JSON text of an object", checks.shown(config)) from error
+        converted(found, CONFIGS[affinity], "session_affinity_config")
+
+
+def _check_isolation(mode: str) -> None:
+    if mode:
+        checks.one_of("instance_isolation_mode", mode, ISOLATION_MODES)
+
+
+def _check_withheld(where: str) -> None:
+    if where:
+        checks.one_of("disable_inject_credentials", where, WITHHELD)
+
+
+def _check_container(runtime: str, settings: dict[str, Any] | None) -> None:
+    if runtime == limits.IMAGE_RUNTIME:
+        if not (settings or {}).get("image"):
+            raise Missing("custom_container_config.image")
+        _check_web_server("custom_container_config", container.config_of, container.kept_form(settings or {}))
+
+
+def _check_runtime_config(runtime: str, settings: dict[str, Any] | None) -> None:
+    if is_custom(runtime) and runtime != limits.IMAGE_RUNTIME:
+        _check_web_server("custom_runtime_config", config_of, settings)
+
+
+def _check_health_check(runtime: str, settings: dict[str, Any] | None) -> None:
+    if is_custom(runtime):
+        _check_web_server("custom_health_check_config", health_check_of, settings)
+
+
+def _check_web_server(label: str, read: Callable[[Any], object], settings: Mapping[str, Any] | None) -> None:
+    try:
+        read(settings)
+    except msgspec.ValidationError as error:
+        raise reworded(error, settings or {}, label) from error
+
+
+def _between(label: str, low: float, high: float) -> Rule:
+    """A number in this range, or none."""
+
+    def check(value: float | None) -> None:
+        if value is not None:
+            checks.between(label.rpartition(".")[2], value, low, high)
+
+    return Rule((label,), check)
+
+
+def _kept(field: str) -> Rule:
+    return Rule((field,), partial(_check_kept_settings, field.rpartition(".")[2]))
+
+
+def _at_most(label: str, field: str, chars: int) -> Rule:
+    return Rule((field,), lambda value: checks.length(label, value, chars))
+
+
+RULES = (
+    Rule(("runtime",), lambda runtime: checks.one_of("runtime", runtime, limits.RUNTIMES)),
+    Rule(("handler",), _check_handler),
+    _at_most("initializer", "initializer", limits.HANDLER_CHARS),
+    Rule(("instance_lifecycle_config",), _check_hooks),
+    _at_most("description", "description", limits.DESCRIPTION_CHARS),
+    _between("timeout", limits.TIMEOUT_S_MIN, limits.TIMEOUT_S_MAX),
+    _between("initialization_timeout", limits.INITIALIZATION_TIMEOUT_S_MIN, limits.INITIALIZATION_TIMEOUT_S_MAX),
+    Rule(("environment_variables",), _check_environment),
+    Rule(("memory_size",), _check_memory),
+    Rule(("disk_size",), lambda size: checks.one_of("disk_size", size, limits.DISK_MB_CHOICES)),
+    Rule(("instance_type",), _check_instance_type),
+    _between("ca_port", limits.PORT_MIN, limits.PORT_MAX),
+    _between("gpu_memory_size", 0, 1024 * 1024),
+    Rule(("cpu",), _check_cpu),
+    _between("instance_concurrency", limits.INSTANCE_CONCURRENCY_MIN, limits.INSTANCE_CONCURRENCY_MAX),
+    Rule(("instance_soft_concurrency", "instance_concurrency"), _check_soft_concurrency),
+    Rule(("layers",), _check_layers),
+    *map(_kept, _KEPT_SETTINGS),
+    Rule(("later.session_affinity", "later.session_affinity_config"), _check_sessions),
+    _between("later.idle_timeout", 0, limits.IDLE_TIMEOUT_S_MAX),
+    Rule(("later.instance_isolation_mode",), _check_isolation),
+    Rule(("later.disable_inject_credentials",), _check_withheld),
+    _at_most("gpu_config.gpu_type", "later.gpu_type", limits.HANDLER_CHARS),
+    Rule(("runtime", "custom_container_config"), _check_container),
+    Rule(("runtime", "custom_runtime_config"), _check_runtime_config),
+    Rule(("runtime", "custom_health_check_config"), _check_health_check),
+    Rule(("runtime", "later.initializer_command"), partial(_check_command, "initializer")),
+    Rule(("runtime", "later.pre_stop_command"), partial(_check_command, "pre_stop")),
+    Rule(("later.pre_stop_command", "later.pre_stop_timeout"), _check_command_timeout),
+)

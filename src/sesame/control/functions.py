@@ -99,7 +99,7 @@ class Functions:
         present = function_view(self._catalog, service, function)
         checks.precondition(present, if_match)
         draft = _merged(present.document, sent)
-        check_function(draft)
+        check_function(draft, present.document)
         package = await self._package(draft, sent, by)
         if package is None and draft.runtime != present.document.runtime and draft.package != NO_PACKAGE:
             package = await self._code.for_runtime(draft.package, draft.runtime)
@@ -110,7 +110,7 @@ class Functions:
             former = function_view(tx, service, function)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
-            check_function(merged)
+            check_function(merged, former.document)
             given = tuple(arn for arn in merged.layers if arn not in former.document.layers)
             check_layers_exist(tx, merged.runtime, given, by.principal.account_id)
             if package is not None:

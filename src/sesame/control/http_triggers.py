@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sesame.control.stored_cors import StoredCors
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.control.views import function_view
 from sesame.model import limits, records
@@ -14,7 +15,8 @@ from sesame.model import trigger_configs as configs
 from sesame.model.errors import HTTP_TRIGGER, NotFound
 from sesame.model.function import Function
 from sesame.model.invocation import Target
-from sesame.model.owner import stands_alone
+from sesame.model.owner import label, stands_alone
+from sesame.model.records import Record
 from sesame.model.trigger import Trigger, parts_of_parent, trigger_parent
 from sesame.model.web_server import is_custom
 from sesame.store.catalog import Catalog, Change
@@ -43,6 +45,7 @@ class HttpTriggers:
         self._by_labels: dict[tuple[str, ...], list[Target]] | None = None
         # Entries requested since the records they are made from last changed.
         self._entries: dict[tuple[Target, bool], HttpEntry] = {}
+        self._cors = StoredCors("an HTTP trigger")
         catalog.on_change(self._forget)
 
     def at(self, labels: tuple[str, ...]) -> Target | None:
@@ -73,12 +76,20 @@ class HttpTriggers:
         for record in self._catalog.children(records.TRIGGER, trigger_parent(target.service, target.function)):
             trigger: Trigger = record.document
             if trigger.trigger_type == configs.HTTP and (trigger.qualifier or limits.LATEST) == target.qualifier:
-                config = _read(trigger.trigger_config)
+                config = self._read(record)
                 return HttpEntry(config, trigger.trigger_id, takes_events=self._takes_events(target))
         function_view(self._catalog, target.service, target.function, target.qualifier)
         if on_domain and stands_alone(target.service):
             return HttpEntry(_ANYBODY, "", takes_events=self._takes_events(target))
         raise NotFound(HTTP_TRIGGER, target.qualifier, (target.service, target.function))
+
+    def _read(self, record: Record) -> configs.HttpConfig:
+        """POLICY: settings that were stored before they were checked count as not set, so that they admit nobody."""
+        stored: dict[str, Any] = record.document.trigger_config
+        plain = {key: value for key, value in stored.items() if key != "corsConfig"}
+        config = msgspec.convert(configs.readable(configs.HTTP, plain), configs.HttpConfig)
+        rules = self._cors.of(_label(record.parent, record.name), stored.get("corsConfig"))
+        return msgspec.structs.replace(config, cors_config=rules)
 
     def _takes_events(self, target: Target) -> bool:
         if not stands_alone(target.service):
@@ -101,6 +112,7 @@ class HttpTriggers:
     def _forget(self, change: Change) -> None:
         if change.kind == records.TRIGGER:
             self._by_labels = None
+            self._cors.forget(_label(change.parent, change.name))
         if change.kind in _SOURCES:
             self._entries.clear()
 
@@ -110,12 +122,8 @@ def local_label(function: str, qualifier: str) -> str:
     return function if qualifier in ("", limits.LATEST) else f"{function}--{qualifier}"
 
 
-def _read(config: dict[str, Any]) -> configs.HttpConfig:
-    """POLICY: a `corsConfig` that was stored before it was checked allows no page anything; the trigger stays."""
-    try:
-        return msgspec.convert(config, configs.HttpConfig)
-    except msgspec.ValidationError:
-        return msgspec.convert({**config, "corsConfig": {}}, configs.HttpConfig)
+def _label(parent: str, trigger: str) -> str:
+    return f"{label(*parts_of_parent(parent))}/{trigger}"
 
 
 def _labels(target: Target) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.nas import SERVER_ADDRESS_FORM, normalized_directory, parse_server_address
-from sesame.model.service import NasConfig, Service
+from sesame.model.service import NasConfig, OssMountConfig
 
 MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
@@ -36,11 +36,9 @@ def check_nas_config(config: NasConfig) -> None:
     check_mount_dirs("nas_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
 
 
-def check_oss_mount_config(service: Service, no_buckets: str) -> None:
-    """Raises `Rejected` for the first violated rule. `no_buckets` is why none can be mounted here, or ""."""
-    points = service.oss_mount_config.mount_points
-    if not points:
-        return
+def check_oss_mount_config(config: OssMountConfig) -> None:
+    """Raises `Rejected` for the first violated rule."""
+    points = config.mount_points
     if len(points) > MOUNT_POINTS_MAX:
         raise Invalid("oss_mount_config.mount_points", f"at most {MOUNT_POINTS_MAX}", len(points))
     for point in points:
@@ -57,13 +55,25 @@ def check_oss_mount_config(service: Service, no_buckets: str) -> None:
                 "a directory of the bucket, such as /data, without '.' and '..'",
                 checks.shown(point.bucket_path),
             )
-    directories = [point.mount_dir for point in points]
-    directories += [point.mount_dir for point in service.nas_config.mount_points]
-    check_mount_dirs("oss_mount_config.mount_points.mount_dir", directories)
-    if not service.role:
+
+
+def check_every_mount_dir(buckets: OssMountConfig, nas: NasConfig) -> None:
+    """Buckets and file systems may not be mounted in each other either."""
+    if buckets.mount_points:
+        directories = [point.mount_dir for point in buckets.mount_points]
+        directories += [point.mount_dir for point in nas.mount_points]
+        check_mount_dirs("oss_mount_config.mount_points.mount_dir", directories)
+
+
+def check_role_of_mounts(config: OssMountConfig, role: str) -> None:
+    if config.mount_points and not role:
         raise Missing("role", needed_by="oss_mount_config")
-    if no_buckets:
-        names = ", ".join(sorted({point.bucket_name for point in points}))
+
+
+def check_can_mount(no_buckets: str, config: OssMountConfig) -> None:
+    """`no_buckets` is why none can be mounted here, or ""."""
+    if config.mount_points and no_buckets:
+        names = ", ".join(sorted({point.bucket_name for point in config.mount_points}))
         raise Unusable(f"ossMountConfig mounts the bucket '{names}', and no bucket can be mounted here: {no_buckets}")
 
 

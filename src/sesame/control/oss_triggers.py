@@ -15,6 +15,8 @@ from sesame.model.records import Record
 from sesame.model.trigger import Trigger, bucket_of
 from sesame.store.catalog import Transaction
 
+# The settings that select a bucket's events.
+SELECTING = ("events", "filter")
 _SUBSCRIBE = "oss:PutBucketEventNotification"
 
 
@@ -62,4 +64,4 @@ def _overlap(trigger: Trigger, record: Record) -> bool:
 
 
 def _config(trigger: Trigger) -> configs.OssConfig:
-    return msgspec.convert(trigger.trigger_config, configs.OssConfig)
+    return msgspec.convert(configs.readable(configs.OSS, trigger.trigger_config), configs.OssConfig)

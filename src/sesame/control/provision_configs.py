@@ -4,13 +4,15 @@ Called by the endpoints; returns records. The engine starts the instances.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks
+from sesame.control import checks, rules
 from sesame.control.inputs import Listing, Page, ProvisionInput
 from sesame.control.listing import limit_of, page_of_function
+from sesame.control.rules import Rule
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
 from sesame.model.configs import (
@@ -63,8 +65,9 @@ class ProvisionConfigs:
             if former is not None:
                 checks.precondition(former, if_match)
             blank = ProvisionConfig(service=service, function=function, qualifier=qualifier)
-            config = _merged(blank if former is None else former.document, sent)
-            check_config(config)
+            before = None if former is None else former.document
+            config = _merged(before or blank, sent)
+            rules.apply(_RULES, config, before)
             record = tx.put(records.PROVISION_CONFIG, service, name, config)
             if config == blank:
                 tx.delete(records.PROVISION_CONFIG, service, name)
@@ -126,19 +129,25 @@ def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
     return msgspec.structs.replace(config, **changes)
 
 
-def check_config(config: ProvisionConfig, words: Words = PROVISION_WORDS) -> None:
-    """Raises errors that name the wrong field as it is called in the configuration that was sent."""
-    checks.between(words.target, config.target, 0, limits.PROVISION_TARGET_MAX)
-    _check_rules(words.actions, config.scheduled_actions)
-    for action in config.scheduled_actions:
+def check_target(words: Words, target: int) -> None:
+    """Names a wrong field as it is called in the configuration that was sent, as the checks below do."""
+    checks.between(words.target, target, 0, limits.PROVISION_TARGET_MAX)
+
+
+def check_actions(words: Words, actions: Sequence[ScheduledAction]) -> None:
+    _check_rules(words.actions, actions)
+    for action in actions:
         checks.between(f"{words.actions}.target", action.target, 0, limits.PROVISION_TARGET_MAX)
         try:
             schedules.action(action.schedule_expression, action.time_zone or "")
         except schedules.NotASchedule as error:
             expression = checks.shown(action.schedule_expression)
             raise Malformed(f"{words.actions}.schedule_expression", SCHEDULE, expression) from error
-    _check_rules(words.policies, config.target_tracking_policies)
-    for policy in config.target_tracking_policies:
+
+
+def check_policies(words: Words, policies: Sequence[TargetTrackingPolicy]) -> None:
+    _check_rules(words.policies, policies)
+    for policy in policies:
         checks.one_of(f"{words.policies}.metric_type", policy.metric_type, METRIC_TYPES)
         if not 0 < policy.metric_target <= 1:
             raise Invalid(f"{words.policies}.metric_target", "above 0, at most 1", policy.metric_target)
@@ -171,3 +180,10 @@ def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPol
                 raise Malformed(f"{label}.{field}", UTC_TIME, checks.shown(value)) from error
         if moments[1] <= moments[0]:
             raise Invalid(f"{label}.end_time", f"a time after {rule.start_time}", rule.end_time)
+
+
+_RULES = (
+    Rule(("target",), partial(check_target, PROVISION_WORDS)),
+    Rule(("scheduled_actions",), partial(check_actions, PROVISION_WORDS)),
+    Rule(("target_tracking_policies",), partial(check_policies, PROVISION_WORDS)),
+)

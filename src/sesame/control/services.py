@@ -5,15 +5,23 @@ Called by the endpoints; returns records. The engine sees the catalog change.
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, listing
+from sesame.control import checks, listing, rules
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
-from sesame.control.mount_checks import check_nas_config, check_oss_mount_config
+from sesame.control.mount_checks import (
+    check_can_mount,
+    check_every_mount_dir,
+    check_nas_config,
+    check_oss_mount_config,
+    check_role_of_mounts,
+)
 from sesame.control.requester import Requester, require_pass_role
+from sesame.control.rules import Rule
 from sesame.control.tags import has_tags
 from sesame.control.views import existing, service_view
 from sesame.model import limits, records
@@ -36,8 +44,8 @@ class Services:
 
     def __init__(self, catalog: Catalog, check_role: CheckRole, no_buckets: str = "") -> None:
         self._catalog = catalog
-        self._no_buckets = no_buckets
         self._check_role = check_role
+        self._rules = (*_RULES, Rule(("oss_mount_config",), partial(check_can_mount, no_buckets)))
 
     async def create(self, sent: ServiceInput, *, by: Requester) -> Record:
         """Raises `Forbidden` for a role that may not be passed, `Rejected` or `AlreadyExists`."""
@@ -63,12 +71,11 @@ class Services:
         Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
-        self.changed(service_view(self._catalog, service).document, sent)
 
         def edit(tx: Transaction) -> Record:
             former = existing(tx, service)
             checks.precondition(former, if_match)
-            return tx.put(records.SERVICE, "", service, merged(former.document, sent))
+            return tx.put(records.SERVICE, "", service, self.changed(former.document, sent))
 
         return await self._catalog.edit(edit)
 
@@ -92,20 +99,18 @@ class Services:
 
     def made(self, name: str, sent: ServiceInput) -> Service:
         """A new service, or a new owner of one function. Raises `Rejected`."""
-        return self.changed(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
-
-    def changed(self, service: Service, sent: ServiceInput) -> Service:
-        """The service with the sent changes. Raises `Rejected`."""
-        service = merged(service, sent)
+        service = merged(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
         self._check(service, sent)
         return service
 
-    def _check(self, service: Service, sent: ServiceInput) -> None:
-        checks.description(service.description)
-        _check_log_config(service.log_config)
-        check_nas_config(service.nas_config)
-        check_oss_mount_config(service, self._no_buckets)
-        _check_tracing_config(service.tracing_config)
+    def changed(self, service: Service, sent: ServiceInput) -> Service:
+        """The service with the sent changes. Raises `Rejected` for what they make invalid."""
+        changed = merged(service, sent)
+        self._check(changed, sent, service)
+        return changed
+
+    def _check(self, service: Service, sent: ServiceInput, former: Service | None = None) -> None:
+        rules.apply(self._rules, service, former)
         if sent.role is not UNSET and service.role:
             self._check_role(service.role)
 
@@ -146,3 +151,14 @@ def _check_tracing_config(config: TracingConfig) -> None:
     endpoint = (config.params or {}).get("endpoint")
     if not isinstance(endpoint, str) or not endpoint:
         raise Missing("tracing_config.params.endpoint")
+
+
+_RULES = (
+    Rule(("description",), checks.description),
+    Rule(("log_config",), _check_log_config),
+    Rule(("nas_config",), check_nas_config),
+    Rule(("oss_mount_config",), check_oss_mount_config),
+    Rule(("oss_mount_config", "nas_config"), check_every_mount_dir),
+    Rule(("oss_mount_config", "role"), check_role_of_mounts),
+    Rule(("tracing_config",), _check_tracing_config),
+)

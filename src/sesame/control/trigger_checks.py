@@ -3,15 +3,20 @@
 Called by `control.triggers`; pure functions. Adds no keys: the stored configuration is what was sent (api.md §3.5).
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from sesame.control import checks, cors_checks, jwt_auth
+from sesame.control import checks, cors_checks, jwt_auth, rules
+from sesame.control.rules import Rule
 from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
-from sesame.model.errors import Invalid, Missing, Unusable
+from sesame.model.conversion import converted
+from sesame.model.errors import Invalid, Missing
 from sesame.model.tick_json import tick_json
+from sesame.model.trigger import Trigger
 
 HTTP_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
 AUTH_TYPES = ("anonymous", "function", jwt_auth.JWT)
@@ -33,77 +38,69 @@ def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
     return spelled
 
 
-def check_config(trigger_type: str, trigger_name: str, config: dict[str, Any]) -> None:
-    """Raises `Rejected` for the first setting that is missing or invalid."""
-    try:
-        read = msgspec.convert(config, configs.CONFIGS[trigger_type])
-    except msgspec.ValidationError as error:
-        raise Unusable(f"is set to an invalid value: {error}", field="trigger_config") from error
-    match read:
-        case configs.OssConfig():
-            _check_oss(read)
-        case configs.LogTriggerConfig():
-            _check_log(read)
-        case configs.TimerConfig():
-            _check_timer(trigger_name, read)
-        case configs.HttpConfig():
-            _check_http(read)
-        case configs.CdnEventsConfig():
-            _require("event_name", read.event_name)
-            _require("event_version", read.event_version)
-        case configs.MnsTopicConfig():
-            checks.one_of("trigger_config.notify_content_format", read.notify_content_format, NOTIFY_FORMATS)
-            checks.one_of("trigger_config.notify_strategy", read.notify_strategy, NOTIFY_STRATEGIES)
-        case configs.EventBridgeConfig():
-            _require("event_source_config.event_source_type", read.event_source_config.event_source_type)
+def check_config(trigger: Trigger, former: Trigger | None = None) -> None:
+    """Raises `Rejected` for the first setting that is missing or invalid, for a changed trigger only of those that
+    differ from `former`.
+    """
+    before = {} if former is None else former.trigger_config
+    config = trigger.trigger_config
+    changed = {key: value for key, value in config.items() if key not in before or value != before[key]}
+    kept = configs.readable(trigger.trigger_type, {key: config[key] for key in config.keys() - changed.keys()})
+    shape = configs.CONFIGS[trigger.trigger_type]
+    read = converted({**kept, **changed}, shape, "trigger_config")
+    present = None
+    if former is not None:
+        present = msgspec.convert(configs.readable(trigger.trigger_type, before), shape)
+    rules.apply(_rules(trigger), read, present)
 
 
-async def check_tokens(trigger_type: str, config: dict[str, Any]) -> None:
-    """Raises `Rejected` if an HTTP trigger's configuration for verifying tokens is invalid."""
-    if trigger_type == configs.HTTP and config.get("authType") == jwt_auth.JWT:
-        await jwt_auth.read_in_thread(config.get("authConfig"), "trigger_config.auth_config")
+async def check_tokens(trigger: Trigger, former: Trigger | None = None) -> None:
+    """Raises `Rejected` if an HTTP trigger's configuration for verifying tokens is invalid, and not the former one."""
+    if former is not None and _tokens(trigger) == _tokens(former):
+        return
+    if trigger.trigger_type == configs.HTTP and trigger.trigger_config.get("authType") == jwt_auth.JWT:
+        await jwt_auth.read_in_thread(trigger.trigger_config.get("authConfig"), "trigger_config.auth_config")
 
 
-def _check_oss(config: configs.OssConfig) -> None:
-    if not config.events:
+def _tokens(trigger: Trigger) -> tuple[Any, Any]:
+    return trigger.trigger_config.get("authType"), trigger.trigger_config.get("authConfig")
+
+
+def _check_events(events: tuple[str, ...]) -> None:
+    if not events:
         raise Missing("trigger_config.events")
-    for event in config.events:
+    for event in events:
         if not object_event.named_by(event):
             names = ", ".join(f"oss:{name}" for name in (*object_event.RAISED, *object_event.NOT_RAISED))
             raise Invalid("trigger_config.events", f"{names}, or `*` for a part of them", checks.shown(event))
 
 
-def _check_log(config: configs.LogTriggerConfig) -> None:
-    _require("source_config.logstore", config.source_config.logstore)
-    job = config.job_config
-    checks.between("trigger_config.job_config.max_retry_time", job.max_retry_time, 0, LOG_RETRIES_MAX)
-    checks.between(
-        "trigger_config.job_config.trigger_interval", job.trigger_interval, LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX
-    )
-
-
-def _check_timer(name: str, config: configs.TimerConfig) -> None:
-    _require("cron_expression", config.cron_expression)
+def _check_cron(expression: str) -> None:
+    _require("cron_expression", expression)
     try:
-        schedules.timer(config.cron_expression)
+        schedules.timer(expression)
     except schedules.NotASchedule as error:
-        shown = checks.shown(config.cron_expression)
-        raise Invalid("trigger_config.cron_expression", str(error), shown) from error
+        raise Invalid("trigger_config.cron_expression", str(error), checks.shown(expression)) from error
+
+
+def _check_payload(name: str, payload: str) -> None:
     # All events have the same size, because their times have the same length.
-    size = len(tick_json(name, config.payload, 0.0))
+    size = len(tick_json(name, payload, 0.0))
     if size > limits.ASYNC_PAYLOAD_BYTES:
         allowed = f"a payload that makes events of at most {limits.ASYNC_PAYLOAD_BYTES} bytes"
         raise Invalid("trigger_config.payload", allowed, f"events of {size} bytes")
 
 
-def _check_http(config: configs.HttpConfig) -> None:
-    _require("auth_type", config.auth_type)
-    checks.one_of("trigger_config.auth_type", config.auth_type, AUTH_TYPES)
-    if not config.methods:
+def _check_auth_type(auth_type: str) -> None:
+    _require("auth_type", auth_type)
+    checks.one_of("trigger_config.auth_type", auth_type, AUTH_TYPES)
+
+
+def _check_methods(methods: tuple[str, ...]) -> None:
+    if not methods:
         raise Missing("trigger_config.methods")
-    for method in config.methods:
+    for method in methods:
         checks.one_of("trigger_config.methods", method, HTTP_METHODS)
-    cors_checks.check("trigger_config.cors_config", config.cors_config)
 
 
 def _require(label: str, value: str) -> None:
@@ -124,3 +121,43 @@ def _spelled(shape: Any, value: Any) -> Any:
         field = fields.get(key.lower())
         spelled[key if field is None else field.encode_name] = _spelled(None if field is None else field.type, inner)
     return spelled
+
+
+def _required(field: str) -> Rule:
+    return Rule((field,), partial(_require, field))
+
+
+def _between(field: str, low: int, high: int) -> Rule:
+    return Rule((field,), lambda value: checks.between(f"trigger_config.{field}", value, low, high))
+
+
+def _one_of(field: str, allowed: tuple[str, ...]) -> Rule:
+    return Rule((field,), lambda value: checks.one_of(f"trigger_config.{field}", value, allowed))
+
+
+def _rules(trigger: Trigger) -> tuple[Rule, ...]:
+    if trigger.trigger_type == configs.TIMER:
+        return (*_RULES[configs.TIMER], Rule(("payload",), partial(_check_payload, trigger.trigger_name)))
+    return _RULES.get(trigger.trigger_type, ())
+
+
+_RULES: Mapping[str, tuple[Rule, ...]] = {
+    configs.OSS: (Rule(("events",), _check_events),),
+    configs.LOG: (
+        _required("source_config.logstore"),
+        _between("job_config.max_retry_time", 0, LOG_RETRIES_MAX),
+        _between("job_config.trigger_interval", LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX),
+    ),
+    configs.TIMER: (Rule(("cron_expression",), _check_cron),),
+    configs.HTTP: (
+        Rule(("auth_type",), _check_auth_type),
+        Rule(("methods",), _check_methods),
+        Rule(("cors_config",), partial(cors_checks.check, "trigger_config.cors_config")),
+    ),
+    configs.CDN_EVENTS: (_required("event_name"), _required("event_version")),
+    configs.MNS_TOPIC: (
+        _one_of("notify_content_format", NOTIFY_FORMATS),
+        _one_of("notify_strategy", NOTIFY_STRATEGIES),
+    ),
+    configs.EVENTBRIDGE: (_required("event_source_config.event_source_type"),),
+}

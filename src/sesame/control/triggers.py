@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks
+from sesame.control import checks, rules
 from sesame.control.inputs import Listing, Page, TriggerInput
 from sesame.control.listing import page_of
-from sesame.control.oss_triggers import require_no_overlap, require_source
+from sesame.control.oss_triggers import SELECTING, require_no_overlap, require_source
 from sesame.control.requester import Requester, require_pass_role
+from sesame.control.rules import Rule
 from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config, check_tokens
 from sesame.control.views import function_view
 from sesame.model import limits, records
@@ -31,6 +32,7 @@ class Triggers:
     def __init__(self, catalog: Catalog, arns: Arns) -> None:
         self._catalog = catalog
         self._arns = arns
+        self._rules = (Rule(("description",), checks.description), Rule(("invocation_role",), self._check_role))
 
     async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
         """Raises `Forbidden` for a role that the caller may not pass, `Rejected`, the errors of a missing function,
@@ -40,7 +42,7 @@ class Triggers:
         function_view(self._catalog, service, function)
         trigger = self._new(service, function, sent)
         require_source(trigger, self._arns, by)
-        await check_tokens(trigger.trigger_type, trigger.trigger_config)
+        await check_tokens(trigger)
         function_view(self._catalog, service, function, trigger.qualifier)
         parent = trigger_parent(service, function)
 
@@ -73,10 +75,11 @@ class Triggers:
         name = "" if sent.trigger_name is UNSET else sent.trigger_name
         former = await self.get(service, function, name)
         wanted = _merged(former.document, sent)
-        function_view(self._catalog, service, function, wanted.qualifier)
+        if wanted.qualifier != former.document.qualifier:
+            function_view(self._catalog, service, function, wanted.qualifier)
         if sent.trigger_config is not UNSET:
             require_source(wanted, self._arns, by)
-            await check_tokens(wanted.trigger_type, wanted.trigger_config)
+            await check_tokens(wanted, former.document)
         parent = trigger_parent(service, function)
 
         def edit(tx: Transaction) -> Record:
@@ -84,10 +87,12 @@ class Triggers:
             if record is None:
                 raise NotFound(records.TRIGGER, name, (service, function))
             checks.precondition(record, if_match)
-            merged = _merged(record.document, sent)
-            self._check(merged)
-            _check_only_http(tx, parent, merged)
-            if sent.trigger_config is not UNSET:
+            present: Trigger = record.document
+            merged = _merged(present, sent)
+            self._check(merged, present)
+            if _state(merged) != _state(present):
+                _check_only_http(tx, parent, merged)
+            if any(merged.trigger_config.get(key) != present.trigger_config.get(key) for key in SELECTING):
                 require_no_overlap(tx, parent, merged, self._arns.account_id)
             return tx.put(records.TRIGGER, parent, name, merged)
 
@@ -116,25 +121,25 @@ class Triggers:
         if sent.trigger_type is UNSET or not sent.trigger_type:
             raise Missing("trigger_type")
         config = canonical(sent.trigger_type, {} if sent.trigger_config is UNSET else sent.trigger_config)
-        check_config(sent.trigger_type, name, config)
         trigger = Trigger(
             trigger_name=name,
             trigger_id=str(uuid.uuid4()),
             trigger_type=sent.trigger_type,
             trigger_config=config,
-            source_arn=self._source((service, function, name), sent, config),
         )
         trigger = msgspec.structs.replace(trigger, **_plain_changes(sent))
         self._check(trigger)
-        return trigger
+        return msgspec.structs.replace(trigger, source_arn=self._source((service, function, name), sent, config))
 
-    def _check(self, trigger: Trigger) -> None:
-        """Raises `Rejected` for invalid settings, whatever the former ones were."""
-        checks.description(trigger.description)
-        check_config(trigger.trigger_type, trigger.trigger_name, trigger.trigger_config)
-        if trigger.invocation_role and parse_role_arn(trigger.invocation_role) is None:
+    def _check(self, trigger: Trigger, former: Trigger | None = None) -> None:
+        """Raises `Rejected` for invalid settings, of a changed trigger only for those that differ from `former`."""
+        rules.apply(self._rules, trigger, former)
+        check_config(trigger, former)
+
+    def _check_role(self, role: str) -> None:
+        if role and parse_role_arn(role) is None:
             allowed = f"the ARN of a role, such as {role_arn(self._arns.account_id, 'name')}, or nothing"
-            raise Invalid("invocation_role", allowed, checks.shown(trigger.invocation_role))
+            raise Invalid("invocation_role", allowed, checks.shown(role))
 
     def _source(self, path: tuple[str, str, str], sent: TriggerInput, config: dict[str, Any]) -> str | None:
         """The event source; `path` is service, function and trigger."""

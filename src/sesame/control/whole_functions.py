@@ -14,7 +14,7 @@ from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput, Listing, ServiceInput
 from sesame.control.listing import limit_of, records_from
 from sesame.control.requester import Requester, require_pass_role
-from sesame.control.services import Services, delete_owner, merged
+from sesame.control.services import Services, delete_owner
 from sesame.control.tags import add_tags, check_tags
 from sesame.control.views import existing, function_view, service_view
 from sesame.model import records
@@ -87,7 +87,7 @@ class WholeFunctions:
 
         def change_owner(tx: Transaction) -> None:
             former = existing(tx, owner)
-            now = merged(former.document, of_owner)
+            now = self._services.changed(former.document, of_owner)
             if now != former.document:
                 tx.put(records.SERVICE, "", owner, now)
 

@@ -235,7 +235,7 @@ class FcEndpoint:
             return None
         domain = ways.domain_of(self._domains.find, request)
         if domain is not None:
-            return await ways.domain_way(domain, request)
+            return await ways.domain_way(domain, self._domains.cors_of(domain), request)
         if request.raw_path.startswith(_OWN_PREFIX):
             return None
         target = ways.local_target(self._http_triggers, request)

@@ -4,7 +4,6 @@ Called by the routes for every request with a JSON body (reference/api.md §0, r
 and names; text that no API may contain, and nesting that could not be stored, are rejected here.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import UnionType
@@ -13,20 +12,15 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from sesame.fc.refusals import InvalidArgument
+from sesame.fc.wording import spelled, worded
+from sesame.model.conversion import converted, shown
+from sesame.model.errors import Rejected
 
 T = TypeVar("T", bound=msgspec.Struct)
 Fold = Callable[[Any], Any]
 
-_ACTUAL_CHARS = 64
 # Deeper documents could be decoded here but not encoded, or not be decoded at the next start.
 NESTING_MAX = 64
-_JSON_NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "null": "null"}
-_COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
-_TYPES = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`\Z")
-_PART = re.compile(r"\[\.\.\.\]|\[\d+\]|\.?[^.\[\]]+")
-_FIELD = re.compile(r"(?:^|(?<=\.))[^.\[\]]+")
-_TYPE_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "array", dict: "object"}
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
 
 
 def decode(body: bytes, shape: type[T]) -> T:
@@ -43,13 +37,13 @@ def decode(body: bytes, shape: type[T]) -> T:
     except RecursionError as error:
         raise InvalidArgument("the request body is not accepted: its JSON is nested too deeply") from error
     if not isinstance(document, dict):
-        raise InvalidArgument.of("the request body", "a JSON object", _shown(document))
+        raise InvalidArgument.of("the request body", "a JSON object", shown(document))
     folded = _struct_fold(shape)(document)
     check_values(folded)
     try:
-        return msgspec.convert(folded, shape)
-    except msgspec.ValidationError as error:
-        raise _complaint(str(error), folded) from error
+        return converted(folded, shape, "")
+    except Rejected as error:
+        raise worded(error) from error
 
 
 def check_values(document: dict[str, Any]) -> None:
@@ -62,10 +56,10 @@ def check_values(document: dict[str, Any]) -> None:
         field, depth, value = left.pop()
         if isinstance(value, str):
             if "\0" in value:
-                raise InvalidArgument.of(_spelled(field), "text without NUL characters", _shown(value))
+                raise InvalidArgument.of(spelled(field), "text without NUL characters", shown(value))
         elif isinstance(value, dict | list):
             if depth > NESTING_MAX:
-                raise InvalidArgument.of(_spelled(field), f"values nested at most {NESTING_MAX} deep", "deeper ones")
+                raise InvalidArgument.of(spelled(field), f"values nested at most {NESTING_MAX} deep", "deeper ones")
             left += [(field, depth + 1, item) for item in value]
             if isinstance(value, dict):
                 left += [(field, depth + 1, item) for item in value.values()]
@@ -120,53 +114,3 @@ def _values(fold: Fold | None) -> Fold:
         return {key: fold(item) if fold else item for key, item in value.items() if item is not None}
 
     return fold_values
-
-
-def _complaint(text: str, document: Any) -> InvalidArgument:
-    """Rewords the decoder's error in the API's terms, in which fields are capitalized."""
-    found = _COMPLAINT.match(text)
-    assert found is not None
-    problem, path = found["what"], found["path"] or ""
-    missing = _MISSING.match(problem)
-    if missing:
-        return InvalidArgument.missing(_spelled(f"{path}.{missing['field']}".lstrip(".")))
-    types = _TYPES.match(problem)
-    if types:
-        expected = " or ".join(_JSON_NAMES.get(name, name) for name in types["expected"].split(" | "))
-        place, actual = _at(path, document, types["found"])
-        return InvalidArgument.of(_spelled(place), expected, _shown(actual))
-    return InvalidArgument(f"{_spelled(path)} is set to an invalid value: {problem}")
-
-
-def _spelled(path: str) -> str:
-    """`nasConfig.userId` → `NasConfig.UserId`; the keys of maps, in brackets, stay as sent."""
-    return _FIELD.sub(lambda found: found[0][0].upper() + found[0][1:], path) if path else "the request body"
-
-
-def _at(path: str, document: Any, found: str) -> tuple[str, Any]:
-    """The value at `a.b[0].c`, and its path, in which map keys replace the decoder's `[...]`."""
-    value, place = document, ""
-    for part in _PART.findall(path):
-        if part == "[...]":
-            key = next((key for key, inner in value.items() if _json_type(inner) == found), None)
-            if key is None:
-                return path, _JSON_NAMES.get(found, found)
-            value, part = value[key], f"[{key}]"
-        else:
-            value = value[int(part[1:-1]) if part.startswith("[") else part.removeprefix(".")]
-        place += part
-    return place, value
-
-
-def _json_type(value: Any) -> str:
-    """The decoder's name for the type of a value."""
-    return _TYPE_NAMES.get(type(value), "null")
-
-
-def _shown(value: Any) -> str:
-    """A value as an error may repeat it: JSON, shortened."""
-    try:
-        text = msgspec.json.encode(value).decode()
-    except RecursionError:
-        return "a deeply nested value"
-    return text if len(text) <= _ACTUAL_CHARS else text[: _ACTUAL_CHARS - 1] + "…"

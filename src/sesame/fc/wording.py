@@ -4,9 +4,10 @@ Called by `fc.errors` for every refusal raised below the endpoints. The tables a
 2023-03-30 uses them, too, except for what `fc.v2023.errors` lists.
 """
 
+import re
 from collections.abc import Mapping
 
-from sesame.fc.refusals import ApiError
+from sesame.fc.refusals import ApiError, InvalidArgument
 from sesame.model import errors, records
 from sesame.model.owner import spoken_owner, stands_alone
 from sesame.model.recursion import LIMIT_EXCEEDED
@@ -115,6 +116,8 @@ _OVERLAPPING = (
     "event source 'oss' returned error: Cannot specify overlapping prefix and suffix with same event type. Trigger "
     "'{1}' on bucket '{0}' has events, prefix and suffix in common with this one: change one of them"
 )
+# A key in brackets, or the name of a field.
+_FIELD = re.compile(r"(\[[^\]]*\])|[^.\[\]]+")
 _CODE = "code"
 _NO_CODE = "Either ossBucketName/ossObjectName or zipFile must be set"
 _MALFORMED = {
@@ -165,7 +168,7 @@ def worded(error: errors.CallerError) -> ApiError:
         case errors.NotStarted():
             return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
         case _:
-            return ApiError(400, "InvalidArgument", _rejection(error))
+            return InvalidArgument(_rejection(error))
 
 
 def _of(status: int, row: Row, *names: str) -> ApiError:
@@ -196,7 +199,14 @@ def _rejection(error: errors.CallerError) -> str:
 
 
 def spelled(field: str) -> str:
-    """`log_config.project` → `LogConfig.Project`."""
+    """`log_config.project` → `LogConfig.Project`, `nasConfig.userId` → `NasConfig.UserId`.
+
+    What stands in brackets, such as the key of a map, stays as it is; no field is the whole body.
+    """
     if field in _SPELLED:
         return _SPELLED[field]
-    return ".".join(_SPELLED.get(part) or "".join(map(str.capitalize, part.split("_"))) for part in field.split("."))
+    return _FIELD.sub(lambda found: found[1] or _pascal(found[0]), field) if field else "the request body"
+
+
+def _pascal(part: str) -> str:
+    return _SPELLED.get(part) or "".join(word[:1].upper() + word[1:] for word in part.split("_"))

@@ -3,8 +3,6 @@
 Checked by `control` when it is set; obeyed by `fc.web`. Browsers ask and obey (Fetch standard, CORS protocol).
 """
 
-from typing import Any
-
 import msgspec
 
 ANY = "*"
@@ -25,14 +23,6 @@ class CorsRules(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 NONE = CorsRules()
-
-
-def rules_of(sent: dict[str, Any] | None) -> CorsRules:
-    """What was stored for a domain. POLICY: what was stored before it was checked allows no page anything."""
-    try:
-        return NONE if sent is None else msgspec.convert(sent, CorsRules)
-    except msgspec.ValidationError:
-        return NONE
 
 
 def allows(rules: CorsRules, origin: str) -> bool:

@@ -33,8 +33,8 @@ class _HeaderConfig(_Config, frozen=True, kw_only=True, rename="camel", forbid_u
     affinity_header_field_name: Annotated[str, msgspec.Meta(pattern=r"^(?![Xx]-[Ff][Cc]-)[A-Za-z][A-Za-z0-9_-]{4,39}$")]
 
 
-_CONFIGS: Mapping[str, type[_Config]] = {HEADER_FIELD: _HeaderConfig, GENERATED_COOKIE: _Config}
-AFFINITIES = tuple(_CONFIGS)
+CONFIGS: Mapping[str, type[_Config]] = {HEADER_FIELD: _HeaderConfig, GENERATED_COOKIE: _Config}
+AFFINITIES = tuple(CONFIGS)
 
 
 class SessionAffinity(msgspec.Struct, frozen=True):
@@ -62,14 +62,7 @@ def affinity_of(function: Function) -> SessionAffinity | None:
     later = function.later
     if later.session_affinity in ("", NONE):
         return None
-    if later.session_affinity not in AFFINITIES:
-        raise msgspec.ValidationError(
-            f"sessionAffinity is '{later.session_affinity}', expected {NONE} | {' | '.join(AFFINITIES)}"
-        )
-    try:
-        config = msgspec.json.decode(later.session_affinity_config or "{}", type=_CONFIGS[later.session_affinity])
-    except msgspec.DecodeError as error:
-        raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error
+    config = _config_of(later.session_affinity, later.session_affinity_config)
     concurrency = function.instance_concurrency if is_web_server(function.runtime) else 1
     alone = later.instance_isolation_mode == ONE_SESSION_AN_INSTANCE
     return SessionAffinity(
@@ -81,3 +74,12 @@ def affinity_of(function: Function) -> SessionAffinity | None:
         header=config.affinity_header_field_name if isinstance(config, _HeaderConfig) else "",
         isolated=alone,
     )
+
+
+def _config_of(affinity: str, text: str) -> _Config:
+    if affinity not in AFFINITIES:
+        raise msgspec.ValidationError(f"sessionAffinity is '{affinity}', expected {NONE} | {' | '.join(AFFINITIES)}")
+    try:
+        return msgspec.json.decode(text or "{}", type=CONFIGS[affinity])
+    except msgspec.DecodeError as error:
+        raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error

@@ -122,3 +122,17 @@ CONFIGS: Mapping[str, type[msgspec.Struct]] = {
     RDS: RdsConfig,
     EVENTBRIDGE: EventBridgeConfig,
 }
+
+
+def readable(trigger_type: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those of another type than today's, which an earlier version stored unchecked."""
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(CONFIGS[trigger_type])}
+    return {key: value for key, value in config.items() if key not in kinds or _is(value, kinds[key])}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from sesame.identity.authentication import Caller
+from sesame.model.conversion import converted
+from sesame.model.errors import Rejected
 from sesame.model.natural import natural
 from sesame.sls.errors import SlsError, parameter_invalid
 from sesame.sls.permissions import Permissions
@@ -88,9 +90,13 @@ class Call(msgspec.Struct, frozen=True):
     def json(self, kind: type[T], code: str = "ParameterInvalid") -> T:
         """Decodes the body as `kind`. Raises SlsError with `code`."""
         try:
-            return msgspec.json.decode(self.body, type=kind)
+            found = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SlsError(code, f"the body is not valid json string: {error}") from error
+        try:
+            return converted(found, kind, "the body")
+        except Rejected as error:
+            raise SlsError(code, str(error)) from error
 
     def page(self, names: list[T], *, size_max: int = 500) -> list[T]:
         """The page of `names` that the `offset` and `size` parameters select."""

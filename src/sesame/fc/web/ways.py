@@ -22,7 +22,7 @@ from sesame.fc.web.local_hosts import local_labels
 from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
 from sesame.http.request import Request
 from sesame.model import limits
-from sesame.model.cors_rules import NONE, CorsRules, rules_of
+from sesame.model.cors_rules import NONE, CorsRules
 from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Target
 from sesame.model.records import Record
@@ -131,7 +131,7 @@ def local_way(target: Target, request: Request) -> Way:
     )
 
 
-async def domain_way(domain: CustomDomain, request: Request) -> Way:
+async def domain_way(domain: CustomDomain, cors: CorsRules, request: Request) -> Way:
     """Raises `AccessDenied` if the domain does not serve the protocol, `NotFound` for a path without a route,
     `InvalidArgument` for an oversized URL or headers, and an error with status 405 for a method that is not allowed.
     """
@@ -146,7 +146,6 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
     if route is None:
         text = f"domain name '{domain.domain_name}' has no route for the path '{request.path}'"
         raise ApiError(404, "RouteNotFound", text)
-    cors = rules_of(domain.cors_config)
     if route.methods and request.method not in route.methods and not (cors.allow_origins and is_preflight(request)):
         raise not_allowed(request.method, route.methods)
     rewritten = await rewrites.rewrite(route.rewrite_config, path)
