@@ -192,16 +192,18 @@ def serve(descriptor: int) -> None:
 
 
 def _preload() -> None:
-    """Imports every command, and has `re` keep the routes of the API, which every server compiles."""
+    """Imports every command, and makes what every server makes first: its routes and what converts to its Structs."""
     from starlette.routing import compile_path
 
     from sesame.cli.main import COMMANDS
     from sesame.fc.v2016.operations import OPERATIONS
+    from sesame.model.prepared import prepare_all
 
     for name in {*IMPORTED_LATE, *(module for module, _line in COMMANDS.values())}:
         importlib.import_module(name)
     for operation in OPERATIONS:
         compile_path(operation.route)
+    prepare_all()
 
 
 def _fork_and_wait(order: dict[str, Any], descriptors: list[int]) -> NoReturn:

@@ -7,9 +7,12 @@ make and to remove one takes longer than most tests.
 
 import asyncio
 import atexit
+import base64
 import contextlib
 import fcntl
 import functools
+import hashlib
+import hmac
 import itertools
 import os
 import shutil
@@ -37,6 +40,8 @@ START_PATIENCE_S = 30.0
 # Names, in each process of a parallel run, the folder that all of them share; set by `tests/conftest.py`.
 SHARED = "SESAME_TEST_SHARED"
 DONE = "-- done --"
+# How `psql` ends where its connection was ended.
+CONNECTION_LOST = 2
 # Sorts as a language does, so that nothing is sorted right by chance. Every kill here is one of processes, which costs
 # nothing that the kernel has; fsync would only slow the tests.
 INITDB = ("--locale-provider=icu", "--icu-locale=en", "--locale=C.UTF-8", "--encoding=UTF8", "--no-sync")
@@ -100,7 +105,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
-        self._psql: subprocess.Popen[str] | None = None
+        self._psqls: dict[str, subprocess.Popen[str]] = {}
         self._idle: list[str] = []
         # Of the template: `SHAPE`, and what puts its rows into an emptied database.
         self._shape, self._refill = "", ""
@@ -110,8 +115,8 @@ class Server:
             for path in (folder, password):
                 os.chown(path, NOBODY, NOBODY)
         if made is None:
-            pwfile = f"--pwfile={password}"
-            self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", pwfile, *INITDB)
+            how = ("--auth-host=scram-sha-256", "--auth-local=trust", f"--pwfile={password}")
+            self._run("initdb", "-D", str(self._data), "-U", USER, *how, *INITDB)
         else:
             # With its owner and its modes.
             subprocess.run(["cp", "-a", str(made), str(self._data)], check=True)
@@ -206,46 +211,62 @@ class Server:
     def create(self, template: str = TEMPLATE, options: str = "") -> str:
         """A new database; returns its name."""
         name = f"d{os.getpid()}_{next(_NAMES)}"
+        # Nobody else may be connected to what is copied.
+        self._end_psql(template)
         self._do(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
         return name
 
     def drop(self, name: str) -> None:
+        self._end_psql(name)
         self._do(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _do(self, statement: str, database: str = "postgres") -> str:
-        """For what most tests need: by one `psql` that stays, as to start one takes longer than the statement."""
-        if self._psql is None:
-            self._psql = subprocess.Popen(
-                [*self._psql_command, self.url("postgres")],
+        """By a `psql` that stays with its database, as to connect takes longer than most statements."""
+        said, code = self._ask(statement, database)
+        if code == CONNECTION_LOST:
+            # A test may end every connection to its database.
+            said, code = self._ask(statement, database)
+        assert code is None, f"{statement}: {said}"
+        return said.strip()
+
+    def _ask(self, statement: str, database: str) -> tuple[str, int | None]:
+        """What it prints, and how it ended if it did, as it does at the first error."""
+        if database not in self._psqls:
+            self._psqls[database] = subprocess.Popen(
+                [*self._psql_command, self._local_url(database)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
-        assert self._psql.stdin is not None
-        assert self._psql.stdout is not None
-        there = f"\\connect {database}\n" if database != "postgres" else ""
-        back = "\\connect postgres\n" if there else ""
-        self._psql.stdin.write(f"{there}{statement};\n{back}\\echo {DONE}\n")
-        self._psql.stdin.flush()
+        psql = self._psqls[database]
+        assert psql.stdin is not None
+        assert psql.stdout is not None
+        psql.stdin.write(f"{statement};\n\\echo {DONE}\n")
+        psql.stdin.flush()
         said: list[str] = []
-        for line in self._psql.stdout:
+        for line in psql.stdout:
             if line == f"{DONE}\n":
-                return "".join(said).strip()
+                return "".join(said), None
             said.append(line)
-        # It ends at the first error.
-        self._end_psql()
-        raise AssertionError(f"{statement}: {''.join(said)}")
+        code = psql.wait()
+        self._end_psql(database)
+        return "".join(said), code
 
-    def _end_psql(self) -> None:
-        if self._psql is not None:
-            self._psql.kill()
-            self._psql.communicate()
-            self._psql = None
+    def _end_psql(self, *databases: str) -> None:
+        """Those of these databases, or all."""
+        for each in databases or list(self._psqls):
+            if psql := self._psqls.pop(each, None):
+                psql.kill()
+                psql.communicate()
+
+    def _local_url(self, database: str) -> str:
+        """By its socket, where it asks for no password, which takes longer to check than most statements."""
+        return f"postgresql://{USER}@/{database}?host={self.folder}&port={self.port}"
 
     @property
     def _psql_command(self) -> list[str]:
         return [str(self._bin / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1"]
 
     def _try(self, statement: str, database: str = "postgres") -> str | None:
-        command = [*self._psql_command, "-c", statement, self.url(database)]
+        command = [*self._psql_command, "-c", statement, self._local_url(database)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
@@ -292,6 +313,7 @@ def _made_data(bin_folder: Path) -> Path:
             server = Server(folder, bin_folder)
             server.start()
             try:
+                server.sql(f"ALTER ROLE {USER} PASSWORD '{_verifier()}'")
                 server.sql(f"CREATE DATABASE {TEMPLATE}")
                 # In a thread, as the test that asks may have a loop of its own.
                 with ThreadPoolExecutor(1) as thread:
@@ -300,6 +322,15 @@ def _made_data(bin_folder: Path) -> Path:
                 server.stop()
             (shared / "postgresql.made").touch()
     return folder / "data"
+
+
+def _verifier() -> str:
+    """What the server keeps of the password (RFC 5803): of one round, where each connection computes 4,096."""
+    salt, rounds = b"of tests", 1
+    salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, rounds)
+    client, server = (hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key"))
+    kept = [base64.b64encode(each).decode() for each in (salt, hashlib.sha256(client).digest(), server)]
+    return f"SCRAM-SHA-256${rounds}:{kept[0]}${kept[1]}:{kept[2]}"
 
 
 async def _make_tables(url: str) -> None:
