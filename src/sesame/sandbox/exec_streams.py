@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sesame.model.command import Command
-from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
 
 STDOUT, STDERR = 1, 2
 PIECE_BYTES = 32 * 1024
@@ -30,19 +30,18 @@ class Streams:
     """The streams of one command. Until `started`, `lent` are the command's ends of stdin, stdout and stderr."""
 
     def __init__(self, command: Command) -> None:
+        """Raises `SandboxStartFailed` if this process has too few descriptors left."""
         self._outputs: dict[int, int] = {}
         self._exited = False
         self._waiting: asyncio.Future[None] | None = None
         if command.tty:
-            ours, theirs = pty.openpty()
+            ((ours, theirs),) = _pairs(pty.openpty, 1)
             self._input = self._terminal = ours
             self._outputs = {STDOUT: ours}
             self.lent: tuple[int, int, int] = (theirs, theirs, theirs)
         else:
             self._terminal = -1
-            theirs, self._input = os.pipe()
-            reading, out = os.pipe()
-            reading_errors, errors = os.pipe()
+            (theirs, self._input), (reading, out), (reading_errors, errors) = _pairs(os.pipe, 3)
             self._outputs = {STDOUT: reading, STDERR: reading_errors}
             self.lent = (theirs, out, errors)
             if not command.stdin:
@@ -154,6 +153,19 @@ class Streams:
     def _wake(self) -> None:
         if self._waiting is not None:
             _resolve(self._waiting)
+
+
+def _pairs(make: Callable[[], tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """All of them, or none."""
+    made: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            made.append(make())
+    except OSError as error:
+        for fd in (fd for pair in made for fd in pair):
+            os.close(fd)
+        raise SandboxStartFailed(f"a command gets no input and output: {error}") from error
+    return made
 
 
 def _read(fd: int) -> bytes | None:

@@ -213,9 +213,9 @@ class ZygoteClient:
         async with self._in_flight:
             if self._control is None:
                 raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
-            forked = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             self._control.sendmsg([json.dumps(request).encode()], rights)
+            forked = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
             try:
                 return await asyncio.shield(forked)
             except asyncio.CancelledError:

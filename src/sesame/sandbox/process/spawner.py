@@ -155,11 +155,12 @@ class Spawner:
         """
         if self._control is None:
             raise SandboxStartFailed("the spawner process is not running")
+        # The caller may be cancelled before the message is written, so the message has its own duplicates.
+        lent = _duplicates(fds)
         process = Process(self, start.instance_id, on_exit)
         self._processes[start.instance_id] = process
         spawned = self._spawning[start.instance_id] = asyncio.get_running_loop().create_future()
-        # The caller may be cancelled before the message is written, so the message has its own duplicates.
-        self._post({"op": "spawn", "id": start.instance_id, **_fields(start)}, tuple(os.dup(fd) for fd in fds))
+        self._post({"op": "spawn", "id": start.instance_id, **_fields(start)}, lent)
         try:
             await spawned
         except asyncio.CancelledError:
@@ -263,6 +264,19 @@ class Spawner:
         processes, self._processes = list(self._processes.values()), {}
         for process in processes:
             process.has_gone()
+
+
+def _duplicates(fds: tuple[int, ...]) -> tuple[int, ...]:
+    """All of them, or none: then raises `SandboxStartFailed`."""
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))
+    except OSError as error:
+        for fd in made:
+            os.close(fd)
+        raise SandboxStartFailed(f"the descriptors of a process cannot be sent: {error}") from error
+    return tuple(made)
 
 
 def _fields(start: Start) -> dict[str, Any]:
