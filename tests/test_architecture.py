@@ -26,7 +26,7 @@ LAYERS: dict[str, int] = {
     "_triggers": 5, "_agents": 5, "_follower": 5, "_node": 5, "_sandbox": 5, "_logs": 5, "_network": 5, "_cloud": 5,
     "_function_metrics": 5,
     "_provided_layers": 5, "_patience": 5, "_tunnels": 5, "_node_packages": 5, "_shared_settings": 5,
-    "_own_logs": 5, "_shared_logs": 5, "_nonces": 5, "_unlinked": 5, "_installed": 5,
+    "_own_logs": 5, "_listening": 5, "_shared_logs": 5, "_nonces": 5, "_unlinked": 5, "_installed": 5,
     "settings": 5, "settings_file": 5, "settings_fields": 5, "settings_checks": 5,
     "data_dir": 5, "cli": 5, "dev": 5, "deploy": 5, "build": 5, "testing": 5,
     "scaffold": 5,

@@ -3,19 +3,18 @@
 Called last by `app`: when an endpoint answers, everything behind it is ready.
 """
 
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
-import psutil
 
 from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
 from sesame._engine import EngineParts
 from sesame._identity import Identity
+from sesame._listening import Serving, own_tls, serve, share_of_limits
 from sesame._network import OwnNetworks, offer_endpoint, offer_network
 from sesame._patience import Patience
 from sesame._storage import Storage
@@ -36,8 +35,6 @@ from sesame.fc.web.certificates import Certificates
 from sesame.http.asgi import AsgiEndpoint
 from sesame.http.handover import Handover
 from sesame.http.interface import Endpoint
-from sesame.http.limits import Limits
-from sesame.http.limits import for_host as limits_for_host
 from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.inside import cloud_names
@@ -45,13 +42,10 @@ from sesame.inside.bounds import for_descriptors
 from sesame.inside.proxy import Take
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
-from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import FairRate
-from sesame.model.host_and_port import bracketed
 from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
-from sesame.sandbox import descriptors
 from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
@@ -65,10 +59,6 @@ CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
-# Users that share the process's descriptors equally: Function Compute with and without TLS, object storage for clients
-# and for mounted buckets, the Log Service, STS, the names of the cloud with and without TLS, and the forwarding of
-# instances' connections.
-SHARES_OF_DESCRIPTORS = 9
 
 
 class EndpointNeeds(msgspec.Struct, frozen=True):
@@ -149,42 +139,6 @@ async def open_endpoints(
     if needs.writer is not None:
         await needs.writer.offer()
     return urls
-
-
-def exposure(settings: Settings) -> str:
-    """A warning for operators whose server other machines can reach without TLS; otherwise ""."""
-    if settings.tls_cert is not None or _is_loopback(settings.host):
-        return ""
-    return (
-        f"WARNING: --host {settings.host} is reached from other machines without TLS: events, code and credentials "
-        "pass in the clear. Give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS."
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def own_tls(settings: Settings) -> ssl.SSLContext | None:
-    """A context with the certificate of the settings, or None. Raises `ConfigurationError` if it cannot be used."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        # Without an explicit password, OpenSSL would ask for the key's on the terminal.
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=b"")
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"TLS cannot be served with the certificate {settings.tls_cert} and the key {settings.tls_key}: {error}; "
-            "expected two PEM files: a certificate chain that begins with the server's own, and its key without a "
-            "password"
-        ) from error
-    return context
 
 
 def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
@@ -297,11 +251,6 @@ def _sts(needs: EndpointNeeds, identity: Identity) -> Endpoint:
     )
 
 
-def share_of_limits() -> Limits:
-    """Limits from this process's open files and the machine's memory, in equal parts for each endpoint."""
-    return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, SHARES_OF_DESCRIPTORS)
-
-
 async def _listen(
     needs: EndpointNeeds,
     endpoint: Endpoint,
@@ -339,49 +288,3 @@ def _offer_object_storage(needs: EndpointNeeds, oss: Endpoint) -> None:
     server.open()
     needs.teardown.push_async_callback(needs.patience.end, server.stop, server.hurry)
     needs.answers.offer_object_storage(server.take)
-
-
-class Serving(NamedTuple):
-    """How a server ends: by `teardown`, waiting as `patience` allows, leaving its sockets to the `handover`, if any."""
-
-    teardown: AsyncExitStack
-    patience: Patience
-    handover: Handover | None
-
-
-def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Host and port of each endpoint, by the name under which `serve` takes its socket; Function Compute is first."""
-    found: dict[str, tuple[str, int]] = {}
-    for setting in ("port", "https_port", "oss_port", "sls_port", "sts_port", "metrics_port"):
-        if setting in ("https_port", "metrics_port") and getattr(settings, setting) is None:
-            continue
-        host = settings.metrics_host if setting == "metrics_port" else settings.host
-        port, scheme = settings.resolved_port(setting), "https" if setting == "https_port" else "http"
-        shown = bracketed(host)
-        found[f"{TABLE[setting].flag} {port} {scheme}://{shown}:{port}"] = (host, port)
-    return found
-
-
-async def serve(server: HttpServer, asked: str, serving: Serving) -> str:
-    """Makes a server listen and returns its URL.
-
-    Raises `ConfigurationError`, which begins with the flag that was `asked` for, if the address is not available.
-    """
-    handover, name = serving.handover, f"{asked} {server.url}"
-    handed = None if handover is None else handover.take(name)
-    if handover is not None and handed is None:
-        handover.make_room(server.port)
-    try:
-        await server.start(handed)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{asked}: {error}") from error
-    if handover is not None:
-        handover.serves(name, server.go_on_with)
-
-    async def stop() -> None:
-        if handover is not None and handover.begun:
-            handover.leave(await server.hand_over(name))
-        await serving.patience.end(server.stop, server.hurry)
-
-    serving.teardown.push_async_callback(stop)
-    return server.local_url

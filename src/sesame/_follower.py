@@ -8,10 +8,11 @@ import functools
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sesame._endpoints import Serving, account_settings, addresses, own_hosts, serve, share_of_limits
+from sesame._endpoints import account_settings, own_hosts
 from sesame._engine import caps
 from sesame._function_metrics import FunctionMetricsNeeds, open_function_metrics
 from sesame._identity import Identity, identity_of
+from sesame._listening import Serving, addresses, serve, share_of_limits
 from sesame._network import listens_max
 from sesame._patience import Patience
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
@@ -120,12 +121,11 @@ class FollowerSesame:
         )
         teardown.push_async_callback(engine.drain, 0.0)
         endpoint = self._endpoint(identity, engine, resolver)
-        (name, (host, port)), *_others = addresses(settings).items()
-        asked, _space, _url = name.rpartition(" ")
+        address = addresses(settings)[0]
         server = HttpServer(
             endpoint if tracers is None else tracers.around_endpoint(endpoint),
-            host=host,
-            port=port,
+            host=address.host,
+            port=address.port,
             limits=share_of_limits(),
             clocks=clocks,
             keeps=follower.keeps,
@@ -135,7 +135,7 @@ class FollowerSesame:
             rest, hurry = functools.partial(of_cluster.rest, server), functools.partial(of_cluster.hurry, server)
             teardown.push_async_callback(self._patience.end, rest, hurry)
         end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
-        await serve(server, asked, Serving(teardown, self._patience, self._place.handover))
+        await serve(server, address.asked, Serving(teardown, self._patience, self._place.handover))
         follower.listens(server)
         teardown.callback(end_runs)
         teardown.push_async_callback(follower.left)
@@ -145,8 +145,7 @@ class FollowerSesame:
 
     async def _linked(self) -> None:
         """Waits for the writer's catalog; on a node, callers get an answer if that takes too long."""
-        of_cluster, (name, *_others) = self._of_cluster, addresses(self._settings)
-        listening = self._place.handover.listening(name)
+        of_cluster, listening = self._of_cluster, self._place.handover.listening(addresses(self._settings)[0].name)
         if of_cluster is None or listening is None:
             await self._follower.followed()
         else:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sesame._endpoints import Serving, serve
 from sesame._engine import EngineParts
+from sesame._listening import Serving, serve
 from sesame._patience import Patience
 from sesame._storage import Storage
 from sesame.engine.instance import Instance, State

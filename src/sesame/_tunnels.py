@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from sesame._cloud import add_trust
-from sesame._endpoints import addresses, share_of_limits
+from sesame._listening import addresses, share_of_limits
 from sesame._network import OwnNetworks, add_host, offer_network
 from sesame.agents.follower import Follower
 from sesame.agents.place import Place
@@ -32,7 +32,7 @@ from sesame.model.errors import PlatformError
 from sesame.model.fair_rate import FairRate
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.network import HostAnswers
-from sesame.settings import TABLE, Settings
+from sesame.settings import Settings
 
 # The endpoint of Function Compute, which followers serve themselves.
 SERVED_HERE = "port"
@@ -86,10 +86,9 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
     follower.carry = Carrier(tunnels, writer, follower.adopt, needs.away_s)
     # Closed after the endpoint has stopped, which forwards requests until then.
     teardown.push_async_callback(tunnels.close, needs.settings.drain_s)
-    for name in addresses(needs.settings):
-        setting = _setting_of(name)
-        if setting != SERVED_HERE and (listening := place.handover.take(name)) is not None:
-            led = LedEndpoint(setting, socket.socket(fileno=listening.listening), tunnels, writer, needs.away_s)
+    for each in addresses(needs.settings):
+        if each.setting != SERVED_HERE and (listening := place.handover.take(each.name)) is not None:
+            led = LedEndpoint(each.setting, socket.socket(fileno=listening.listening), tunnels, writer, needs.away_s)
             teardown.callback(led.close)
             led.start()
     answers = NodeAnswers(tunnels, writer, needs.node, FairRate(), needs.away_s)
@@ -133,9 +132,3 @@ def tunnels_of_writer(members: Members, writer: Writer, teardown: AsyncExitStack
         raise PlatformError("the writer leads nothing to itself")
 
     writer.carry = Carrier(tunnels, itself, writer.adopt)
-
-
-def _setting_of(name: str) -> str:
-    """The setting that belongs to a socket's name from `_endpoints.addresses`."""
-    flag = name.partition(" ")[0]
-    return next(setting for setting, field in TABLE.items() if field.flag == flag)

@@ -16,11 +16,12 @@ import msgspec
 
 from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
-from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
+from sesame._endpoints import EndpointNeeds, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisioned
 from sesame._function_metrics import FunctionMetricsNeeds, open_function_metrics
 from sesame._identity import Identity, open_identity
 from sesame._installed import ENVIRONMENT, VERSION
+from sesame._listening import exposure
 from sesame._logs import open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._network import OwnNetworks

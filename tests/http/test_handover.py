@@ -14,7 +14,7 @@ from tests.http.harness import TIMEOUT_S, Endpoint, until
 from tests.support import certificates
 from tests.support.fakes import FakeClocks
 
-from sesame._endpoints import Serving, serve
+from sesame._listening import Serving, serve
 from sesame._patience import Patience
 from sesame.http import server
 from sesame.http.handover import AT_ONCE, Handed, Handover

@@ -15,7 +15,7 @@ from tests.support import jails
 from tests.support.jails import jail, jail_only
 
 from sesame._cloud import HTTP_PORT, HTTPS_PORT
-from sesame._endpoints import SHARES_OF_DESCRIPTORS
+from sesame._listening import SHARES_OF_DESCRIPTORS
 from sesame._network import OwnNetworks, listens_max, offer_endpoint, offer_network
 from sesame.http.interface import Exchange
 from sesame.http.limits import CONNECTIONS_SHARE, for_host

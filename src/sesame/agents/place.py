@@ -46,7 +46,7 @@ class LivesUntil:
 class Told(msgspec.Struct, frozen=True):
     """What an agent needs to know. `agent` is its number, from 1 to `agents`.
 
-    `control` (the link to the supervisor) and `listening` are descriptors, the latter by the names that `_endpoints`
+    `control` (the link to the supervisor) and `listening` are descriptors, the latter by the names that `_listening`
     uses. `supervisor` is a process id. `held` are the followers that may hold instances granted by a previous writer.
     `restarts` is whether the supervisor can replace agents on request.
     """

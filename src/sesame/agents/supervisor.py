@@ -37,7 +37,7 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 class Wanted(msgspec.Struct, frozen=True):
     """What to supervise. `run` is the whole life of an agent, in its own process; it returns the exit code.
 
-    `listening` has sockets by the names that `_endpoints` uses, Function Compute's first; `waiting` has descriptors of
+    `listening` has sockets by the names that `_listening` uses, Function Compute's first; `waiting` has descriptors of
     connections from the previous program, by the same names. `anew` is None if the program cannot replace itself.
     `kept` is what the previous program kept; None if there was none. Agents that are `apart` are the nodes of a
     cluster: they find each other by themselves, and each gets all listening sockets.

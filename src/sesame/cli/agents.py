@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from sesame import _agents, _follower  # noqa: F401 - agents are forked from here, and find them imported
-from sesame._endpoints import addresses
+from sesame._listening import addresses
 from sesame.agents.place import Place
 from sesame.agents.succession import Kept
 from sesame.agents.supervisor import Supervisor, Wanted
@@ -54,16 +54,15 @@ def listening(settings: Settings, handover: Handover) -> tuple[dict[str, socket.
     """
     found: dict[str, socket.socket] = {}
     waiting: dict[str, tuple[int, ...]] = {}
-    for name, (host, port) in addresses(settings).items():
-        if (handed := handover.take(name)) is not None:
-            found[name], waiting[name] = socket.socket(fileno=handed.listening), handed.connections
+    for each in addresses(settings):
+        if (handed := handover.take(each.name)) is not None:
+            found[each.name], waiting[each.name] = socket.socket(fileno=handed.listening), handed.connections
             continue
-        handover.make_room(port)
+        handover.make_room(each.port)
         try:
-            found[name] = listening_socket(host, port)
+            found[each.name] = listening_socket(each.host, each.port)
         except ConfigurationError as error:
-            asked, _space, _url = name.rpartition(" ")
-            raise ConfigurationError(f"{asked}: {error}") from error
+            raise ConfigurationError(f"{each.asked}: {error}") from error
     handover.forget_rest()
     return found, waiting
 

@@ -16,8 +16,8 @@ import click
 import uvloop
 
 from sesame import _agents, _follower, _node  # noqa: F401 - processes are forked from here, and find them imported
-from sesame._endpoints import addresses
 from sesame._installed import build_of
+from sesame._listening import addresses
 from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
@@ -31,7 +31,7 @@ from sesame.http.listener import listening_socket
 from sesame.model.clocks import SystemClocks
 from sesame.model.exit_codes import EXIT_INTERRUPTED
 from sesame.model.host_and_port import text_of
-from sesame.settings import TABLE, Settings
+from sesame.settings import Settings
 
 # The candidate, which becomes the writer, and the follower.
 PROCESSES = 2
@@ -150,13 +150,11 @@ async def _follow(settings: Settings, this: _node.Node, place: Place, clocks: Sy
 
 
 def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[str, str]:
-    """The URLs of the listening sockets, by field of `data_dir.Endpoints`. Keys are as in `_endpoints.addresses`."""
-    named = {TABLE[setting].flag: field for setting, field in _FIELDS.items()}
-    urls: dict[str, str] = {}
-    for name, (host, _port) in addresses(settings).items():
-        flag, _port_asked, url = name.split(" ")
-        if flag in named:
-            urls[named[flag]] = f"{url.partition(':')[0]}://{text_of(host, listening[name].getsockname()[1])}"
+    """The URLs of the listening sockets, by field of `data_dir.Endpoints`. Keys are the names of the addresses."""
+    urls = {
+        _FIELDS[each.setting]: f"{each.scheme}://{text_of(each.host, listening[each.name].getsockname()[1])}"
+        for each in addresses(settings)
+    }
     if "metrics" in urls:
         # Imported late: most nodes serve no metrics.
         from sesame.metrics.endpoint import PATH

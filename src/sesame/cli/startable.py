@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame._endpoints import own_tls
+from sesame._listening import own_tls
 from sesame.data_dir import DataDir
 from sesame.settings import Settings
 from sesame.store.sql.backends import backend_of

@@ -1,6 +1,6 @@
 """What a server passes to its successor: its listening socket, and the connections that wait for a request.
 
-Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_endpoints`. When
+Filled by `http.server` when Sesame restarts, carried over an `exec` by `cli.restarting`, taken by `_listening`. When
 one of several agents is replaced, `agents.supervisor` passes it to another one. Clients notice nothing: data that
 arrives in between waits in the kernel.
 """

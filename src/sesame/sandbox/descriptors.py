@@ -1,6 +1,6 @@
 """How many instances this process's limit on open files (RLIMIT_NOFILE) allows.
 
-Used by `_engine` for admission, by `_endpoints` and by `sesame doctor`.
+Used by `_engine` for admission, by `_listening` and by `sesame doctor`.
 """
 
 import resource
