@@ -57,7 +57,8 @@ def calls_of(follower: Asking, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Of requests that have not moved."""
     monkeypatch.setattr(calls, "connection_of", lambda _exchange: SimpleNamespace(moves=0))
     credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
-    own = OwnInstances(credits, cast(Any, follower), cast(Any, follower), cast(Any, None), lambda _snapshot: True)
+    pool = SimpleNamespace(startup=SimpleNamespace(may_start=lambda _snapshot: True))
+    own = OwnInstances(cast(Any, pool), credits, cast(Any, follower), cast(Any, follower), cast(Any, None))
     return Calls(cast(Any, follower), own)
 
 

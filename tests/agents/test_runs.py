@@ -81,7 +81,7 @@ class Both:
         self.engine = FollowersEngine()
         self.runs = Runs(FakeClocks())
         engine = cast(Any, self.engine)
-        self.runs.use(engine, OwnInstances(engine, engine, engine, engine, lambda _snapshot: True))
+        self.runs.use(engine, OwnInstances(engine, engine, engine, engine, engine))
         self.rests: list[m.Rests] = []
         self.handed_over = HandedOver(lambda message: self.writers.send(message), self.rests.append)
         self.gone: list[str] = []

@@ -25,6 +25,7 @@ from sesame.agents.policies import HERE, MOVES_MAX, WRITER
 from sesame.agents.presence import Life, Presence
 from sesame.agents.served import Served
 from sesame.engine.interface import Invoke
+from sesame.engine.pool import Pool
 from sesame.http.interface import Exchange
 from sesame.http.moving import Arrived, comes_anew, connection_of, is_proven, move
 from sesame.http.request import Request
@@ -67,16 +68,13 @@ class Changed(Unavailable):
 
 
 class OwnInstances(msgspec.Struct, frozen=True):
-    """The instances that the follower has or may start, and the functions that it serves.
+    """The instances that the follower has or may start, and the functions that it serves."""
 
-    `starts` returns False for a function whose instances failed to start here recently.
-    """
-
+    pool: Pool
     credits: CreditCapacity
     served: Served
     idle: KeptIdle
     held: HeldInstances
-    starts: Callable[[Snapshot], bool]
 
 
 class Calls:
@@ -88,7 +86,8 @@ class Calls:
         self._writer = follower.writer
         self._backlog = follower.backlog
         self._credits, self._served, self._idle, self._held = own.credits, own.served, own.idle, own.held
-        self._starts = own.starts
+        # False for a function whose instances failed to start here recently.
+        self._starts = own.pool.startup.may_start
         self._nonces_of_all = NoncesOfAll(follower.ask)
         # By snapshot key, for functions whose instances serve several calls; a lock exists while calls wait for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -32,7 +32,6 @@ from sesame.agents.runs import Runs, RunsEngine
 from sesame.agents.served import Served
 from sesame.agents.written import Written
 from sesame.engine.interface import Invoke
-from sesame.engine.pool import Pool
 from sesame.http.moving import Arrived
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
@@ -73,14 +72,11 @@ class Follower:
         self._questions = Questions(self.send, self._unclaimed)
         self._tells_ends = False
         self.written = Written(lambda: self._link if self.writer.takes_requests.is_set() else None)
-        self._pool: Pool | None = None
-        self._credits: CreditCapacity | None = None
         self._server: HttpServer | None = None
         self._untold = Untold()
-        self._held: HeldInstances | None = None
         self._timer: Timer | None = None
-        self._idle: KeptIdle | None = None
         # Set by `use`.
+        self._own: OwnInstances | None = None
         self.calls: Calls | None = None
         self.nonces = UsedNonces(clocks.wall)
         self.runs = Runs(clocks)
@@ -96,10 +92,10 @@ class Follower:
 
     def use(self, engine: RunsEngine, credits: CreditCapacity, served: Served) -> None:
         """Connects this agent's engine, whose capacity is `credits`. From now on calls can be served."""
-        self._pool, self._credits = engine.pool, credits
-        self._idle = KeptIdle(engine.pool, self._clocks.monotonic, credits)
-        self._held = HeldInstances(engine.pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
-        own = OwnInstances(credits, served, self._idle, self._held, engine.pool.startup.may_start)
+        pool = engine.pool
+        idle = KeptIdle(pool, self._clocks.monotonic, credits)
+        held = HeldInstances(pool, credits, lambda instance_id: self.send(m.Gone(instance_id)))
+        own = self._own = OwnInstances(pool, credits, served, idle, held)
         self.runs.use(engine, own)
         self.calls = Calls(self, own)
         self._tick()
@@ -111,7 +107,7 @@ class Follower:
     def keeps(self, request: Request) -> bool:
         """Whether a websocket request is always served here: it runs a command in an instance of this agent."""
         named = named_instance(request.raw_path)
-        return named != "" and self._pool is not None and self._pool.instance(named) is not None
+        return named != "" and self._own is not None and self._own.pool.instance(named) is not None
 
     def close(self) -> None:
         """The last step of shutting down. No call may be running."""
@@ -143,7 +139,7 @@ class Follower:
         self._link = link
         self._untold.another_writer()
         pid = os.getpid() if self.carry is None else 0
-        link.send(m.Hello(self.agent, () if self._held is None else self._held.all(), pid))
+        link.send(m.Hello(self.agent, () if self._own is None else self._own.held.all(), pid))
         self.runs.met(link)
         self.packages.lease_again(self.send)
 
@@ -192,7 +188,7 @@ class Follower:
                 # Answer after the calls that earlier messages have granted credits have resumed, so they are counted.
                 asyncio.get_running_loop().call_soon(self._answer_whether, message, self._link)
             case m.GiveUp():
-                given_up = () if self._held is None else self._held.give_up(message.instance_ids)
+                given_up = () if self._own is None else self._own.held.give_up(message.instance_ids)
                 self.send(m.GivenUp(message.n, given_up))
             case m.LookIdle():
                 self._tell_rests()
@@ -204,13 +200,13 @@ class Follower:
             case m.Rest():
                 self.writer.rests(message.within_s)
             case m.Spare():
-                if self._credits is not None:
-                    self._credits.spare(message.key, message.instance_id)
+                if self._own is not None:
+                    self._own.credits.spare(message.key, message.instance_id)
             case m.Run() | m.EndRun():
                 self.runs.take(message)
             case m.EndInstance():
-                assert self._held is not None
-                self._held.end(message)
+                assert self._own is not None
+                self._own.held.end(message)
             case m.Offered():
                 self.answers.offered(message.inside, message.taken)
             case m.Welcome():
@@ -251,40 +247,43 @@ class Follower:
     # Instances.
 
     def _running(self) -> int:
-        return 0 if self._pool is None else self._pool.calls
+        return 0 if self._own is None else self._own.pool.calls
 
     def _answer_whether(self, asked: m.CanTake, link: Link | None) -> None:
         if link is not None and link.open:
             link.send(self._takes(asked))
 
     def _takes(self, asked: m.CanTake) -> m.Takes:
-        if self._idle is None or self._rests:
+        own = self._own
+        if own is None or self._rests:
             return m.Takes(asked.n, False, False)
-        kept, left = self._idle.keep(asked.key, asked.concurrency, room=asked.room)
-        if not left and self._held is not None:
-            self._held.are_busy(each.instance_id for each in self._idle.of(asked.key))
+        kept, left = own.idle.keep(asked.key, asked.concurrency, room=asked.room)
+        if not left:
+            own.held.are_busy(each.instance_id for each in own.idle.of(asked.key))
         return m.Takes(asked.n, kept, left)
 
     def end_instances(self) -> None:
         """Ends all instances at once, including their calls. None starts again until the writer grants a credit."""
-        if self._held is not None:
-            self._held.end_all()
+        if self._own is not None:
+            self._own.held.end_all()
 
     def holds_any(self) -> bool:
         """Whether this agent still has any instance, even one that is ending."""
-        return self._held is not None and self._held.any()
+        return self._own is not None and self._own.held.any()
 
     def _tick(self) -> None:
         self._timer = self._clocks.call_later(TELLS_EVERY_S, self._tick)
-        assert self._pool is not None
+        assert self._own is not None
+        pool = self._own.pool
         self.backlog.step()
         self._tell_rests()
-        if self._link is not None and (counted := self._untold.take(self._pool.counts, self._pool.calls)) is not None:
+        if self._link is not None and (counted := self._untold.take(pool.counts, pool.calls)) is not None:
             self.send(counted)
         self.runs.tell()
 
     def _tell_rests(self) -> None:
-        if self._held is not None and (rests := self._held.look(has_writer=self.writer.takes_requests.is_set())):
+        own, has_writer = self._own, self.writer.takes_requests.is_set()
+        if own is not None and (rests := own.held.look(has_writer=has_writer)):
             self.send(rests)
 
     # Where calls go.
@@ -312,8 +311,8 @@ class Follower:
 
     def give_back(self, instance_id: str) -> None:
         """Tells the writer that the instance is gone or will not be started: its credit is free."""
-        if self._held is not None:
-            self._held.forget(instance_id)
+        if self._own is not None:
+            self._own.held.forget(instance_id)
         self.send(m.Gone(instance_id))
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
@@ -321,5 +320,5 @@ class Follower:
         if isinstance(outcome, Changed):
             # The call has not begun; `Calls.serve` tries it again.
             return
-        if self._tells_ends and self._link is not None and self._pool is not None:
-            self._untold.tell_end(self._link, self._pool.counts, told(invocation, outcome))
+        if self._tells_ends and self._link is not None and self._own is not None:
+            self._untold.tell_end(self._link, self._own.pool.counts, told(invocation, outcome))
