@@ -76,7 +76,7 @@ def test_a_call_takes_its_warm_instance_while_the_writer_is_replaced(machine: Re
     machine.request(FOLLOWER, "a")
     machine.answer(0)
     provision(machine)
-    machine.followers[FOLLOWER].follower.writer.rests(60.0)
+    machine.followers[FOLLOWER].follower.writer.replaced(60.0)
     machine.request(FOLLOWER, "a")
     assert (at(machine, WRITER), at(machine, FOLLOWER)) == ([0], [2])
 

@@ -82,8 +82,8 @@ class Both:
         self.runs = Runs(FakeClocks())
         engine = cast(Any, self.engine)
         self.runs.use(engine, OwnInstances(engine, engine, engine, engine, engine))
-        self.rests: list[m.Rests] = []
-        self.handed_over = HandedOver(lambda message: self.writers.send(message), self.rests.append)
+        self.idle_changes: list[m.IdleChanges] = []
+        self.handed_over = HandedOver(lambda message: self.writers.send(message), self.idle_changes.append)
         self.gone: list[str] = []
         self.began: list[str] = []
         self.begun = asyncio.Event()
@@ -192,7 +192,7 @@ async def test_an_instance_that_another_call_has_taken_since_is_not_told_idle(bo
     await settle()
     await second
     assert both.engine.told_idle == ["c-1"]
-    assert [each.idle for each in both.rests if each.idle] == [("c-1",)]
+    assert [each.idle for each in both.idle_changes if each.idle] == [("c-1",)]
 
 
 async def test_a_call_that_cannot_be_sent_leaves_nothing_behind(both: Both) -> None:

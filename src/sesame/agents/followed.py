@@ -144,7 +144,7 @@ class Followed:
         )  # fmt: skip
         self._lent = LentPackages(others.needs.packages)
         self._nonces = NoncesOfOne(others.nonces)
-        self.handed_over = HandedOver(lambda message: self.link.send(message), self.idle.rests)
+        self.handed_over = HandedOver(lambda message: self.link.send(message), self.idle.change)
         self._inside: dict[int, Callable[[], None]] = {}
         self.link: Link
         self._linked(connected)
@@ -225,8 +225,8 @@ class Followed:
                 self.link.send(self._nonces.use(message))
             case m.Gone():
                 self._gone(message.instance_id)
-            case m.Rests():
-                self.idle.rests(message)
+            case m.IdleChanges():
+                self.idle.change(message)
             case m.Counted():
                 counts = self._others.needs.pool.counts
                 self.calls = message.calls

@@ -191,14 +191,14 @@ class Follower:
                 given_up = () if self._own is None else self._own.held.give_up(message.instance_ids)
                 self.send(m.GivenUp(message.n, given_up))
             case m.LookIdle():
-                self._tell_rests()
+                self._tell_idle()
                 self.send(m.Looked(message.n))
             case m.Records():
                 if has_taken(self.catalog, message, None if self.life is None else self.unlink):
                     self.send(m.Seen(message.revision))
                     self._is_here()
-            case m.Rest():
-                self.writer.rests(message.within_s)
+            case m.WriterReplaced():
+                self.writer.replaced(message.within_s)
             case m.Spare():
                 if self._own is not None:
                     self._own.credits.spare(message.key, message.instance_id)
@@ -276,15 +276,15 @@ class Follower:
         assert self._own is not None
         pool = self._own.pool
         self.backlog.step()
-        self._tell_rests()
+        self._tell_idle()
         if self._link is not None and (counted := self._untold.take(pool.counts, pool.calls)) is not None:
             self.send(counted)
         self.runs.tell()
 
-    def _tell_rests(self) -> None:
+    def _tell_idle(self) -> None:
         own, has_writer = self._own, self.writer.takes_requests.is_set()
-        if own is not None and (rests := own.held.look(has_writer=has_writer)):
-            self.send(rests)
+        if own is not None and (changes := own.held.look(has_writer=has_writer)):
+            self.send(changes)
 
     # Where calls go.
 

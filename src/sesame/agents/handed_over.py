@@ -38,10 +38,10 @@ class _Run(msgspec.Struct, eq=False):
 
 
 class HandedOver:
-    def __init__(self, send: Callable[[m.Message], None], rests: Callable[[m.Rests], None]) -> None:
-        """`rests` is called with instances that become idle or busy because of these calls."""
+    def __init__(self, send: Callable[[m.Message], None], idle_changes: Callable[[m.IdleChanges], None]) -> None:
+        """`idle_changes` is called with instances that become idle or busy because of these calls."""
         self._send = send
-        self._rests = rests
+        self._idle_changes = idle_changes
         self._numbers = itertools.count(1)
         self._runs: dict[int, _Run] = {}
         # By snapshot key: calls handed over without a credit that have not got their instance yet.
@@ -103,13 +103,13 @@ class HandedOver:
         """Handles the follower's message about a call."""
         run = self._runs.get(message.n)
         if isinstance(message, m.Began):
-            self._rests(m.Rests((), (message.instance_id,)))
+            self._idle_changes(m.IdleChanges((), (message.instance_id,)))
             if run is not None:
                 self._keeps_promise(run)
                 run.began(message.instance_id)
             return
         if message.idle and message.outcome is not None:
-            self._rests(m.Rests((message.outcome.instance_id,), ()))
+            self._idle_changes(m.IdleChanges((message.outcome.instance_id,), ()))
         if run is not None and not run.answer.done():
             run.answer.set_result(message)
 

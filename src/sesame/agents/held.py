@@ -80,7 +80,7 @@ class HeldInstances:
             else:
                 instance.abort()
 
-    def look(self, *, has_writer: bool) -> m.Rests | None:
+    def look(self, *, has_writer: bool) -> m.IdleChanges | None:
         """Returns which instances became idle or busy since the last report; None if none did.
 
         Also ends revoked instances that are idle now and, with `has_writer`, gives old unused credits back.
@@ -91,9 +91,9 @@ class HeldInstances:
         there = self._pool.instances()
         idle = {each.instance_id for each in there if each.state is State.IDLE}
         busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
-        resting = idle - self._told_idle
+        new = idle - self._told_idle
         self._told_idle = idle
-        return m.Rests(tuple(resting), tuple(busy)) if resting or busy else None
+        return m.IdleChanges(tuple(new), tuple(busy)) if new or busy else None
 
     def end_revoked(self) -> None:
         """Ends the revoked instances that are idle now."""

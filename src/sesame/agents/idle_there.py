@@ -54,7 +54,7 @@ class IdleThere:
         said = await self._asked(lambda n: m.GiveUp(n, instance_ids))
         return said.instance_ids if isinstance(said, m.GivenUp) else ()
 
-    def rests(self, message: m.Rests) -> None:
+    def change(self, message: m.IdleChanges) -> None:
         """Applies a report. Idle instances may be evicted for others, like the writer's own."""
         for instance_id in message.idle:
             instance = self._instances.get(instance_id)

@@ -16,8 +16,7 @@ from sesame.store.logs.logstores.metric_rows import Row
 NOT_HERE = "NotHere"
 
 
-class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    pass
+class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True): ...
 
 
 # Between the supervisor and each agent.
@@ -151,7 +150,7 @@ class Gone(_Message, frozen=True):
     instance_id: str
 
 
-class Rests(_Message, frozen=True):
+class IdleChanges(_Message, frozen=True):
     """The instances that have become idle, and those that have become busy, since the previous report."""
 
     idle: tuple[str, ...]
@@ -285,7 +284,7 @@ class EndRun(_Message, frozen=True):
     stopped: bool
 
 
-class Rest(_Message, frozen=True):
+class WriterReplaced(_Message, frozen=True):
     """The writer is being replaced: requests wait up to `within_s` for the next. This one still answers questions."""
 
     within_s: float
@@ -342,7 +341,7 @@ class Takes(_Message, frozen=True):
 
 
 class LookIdle(_Message, frozen=True):
-    """Asks for `Rests` now, which is otherwise sent every `follower.TELLS_EVERY_S`, followed by `Looked`."""
+    """Asks for `IdleChanges` now, which is otherwise sent every `follower.TELLS_EVERY_S`, followed by `Looked`."""
 
     n: int
 
@@ -361,7 +360,7 @@ class GiveUp(_Message, frozen=True):
 
 
 class GivenUp(_Message, frozen=True):
-    """The instances that end. The others are busy; `Rests` reports them once they are idle again."""
+    """The instances that end. The others are busy; `IdleChanges` reports them once they are idle again."""
 
     n: int
     instance_ids: tuple[str, ...]
@@ -394,7 +393,8 @@ class Request(_Message, frozen=True):
 
 Message = (
     Peer | Ready | Hangs | Stop | Connections | RestartRefused | Hello | Seen | Ask | Place | Leaving | UseNonces
-    | NoncesUsed | Gone | Rests | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release | ServeInside
-    | EndInside | Rest | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle | Looked | AreYouThere | Here
-    | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | Measured | GiveUp | GivenUp
+    | NoncesUsed | Gone | IdleChanges | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release
+    | ServeInside | EndInside | WriterReplaced | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle
+    | Looked | AreYouThere | Here | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | Measured | GiveUp
+    | GivenUp
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sesame.model.errors import Unavailable
 
-# How long requests wait for a writer on one machine. A writer that is being replaced sets the time (`messages.Rest`).
+# How long requests wait for a writer on one machine. One that is being replaced sets the time (`WriterReplaced`).
 AWAY_S = 15.0
 
 
@@ -40,7 +40,7 @@ class Presence:
         self.patience_s = self._away_s
         return True
 
-    def rests(self, within_s: float) -> None:
+    def replaced(self, within_s: float) -> None:
         """The writer is being replaced: requests wait up to `within_s` seconds for the next one."""
         self.takes_requests.clear()
         self.patience_s = within_s

@@ -109,7 +109,7 @@ class Runs:
         self._ending.discard(task)
         try:
             # A task cancelled before its first step has no result.
-            link.send(_cut(n) if task.cancelled() else self._with_rest(task.result()))
+            link.send(_cut(n) if task.cancelled() else self._with_idle(task.result()))
         except Exception as error:
             # Send an answer in any case: the writer waits for one as long as this agent lives.
             log.exception("what came of an asynchronous invocation cannot be told")
@@ -171,7 +171,7 @@ class Runs:
         self._ended += 1
         return m.Ran(run.n, outcome, "", "", idle=False)
 
-    def _with_rest(self, ran: m.Ran) -> m.Ran:
+    def _with_idle(self, ran: m.Ran) -> m.Ran:
         """Adds whether the instance is idle now: another call may have taken it since this one ended."""
         assert self._engine is not None
         assert self._own is not None

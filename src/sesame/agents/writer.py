@@ -176,7 +176,7 @@ class Writer:
 
     def _tell_rest(self, followed: Followed) -> None:
         if self._rests:
-            followed.link.send(m.Rest(self.needs.drain_s + NEXT_WITHIN_S))
+            followed.link.send(m.WriterReplaced(self.needs.drain_s + NEXT_WITHIN_S))
 
     async def close(self) -> None:
         if self._timer is not None:
