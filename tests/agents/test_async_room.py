@@ -7,6 +7,8 @@ from tests.agents.requests_at_agents import RequestsMachine, moving_requests
 from tests.agents.test_credits_machine import CAPS, FOLLOWERS, ROOM, WRITER
 
 from sesame.agents.follower import TELLS_EVERY_S
+from sesame.model import records
+from sesame.model.configs import OnDemandConfig
 
 FIRST, SECOND = FOLLOWERS
 
@@ -85,3 +87,28 @@ def test_one_that_is_stopped_leaves_its_place(machine: RequestsMachine) -> None:
     machine.cancel(0)
     machine.call_asynchronously("two", 1)
     assert machine.calls_of("two") == [ROOM + 1]
+
+
+def test_calls_take_the_free_places_of_a_function_at_its_cap_and_leave_some(machine: RequestsMachine) -> None:
+    """Whichever agent has the instance: three quarters of its places are theirs."""
+    resource, places = "services/s.LATEST/functions/one", 4
+    machine.engine.deploy("one", runtime="custom", instance_concurrency=places)
+    machine.engine.catalog.put(records.ON_DEMAND_CONFIG, "", resource, OnDemandConfig(resource, 1))
+    machine.settle()
+    machine.call_asynchronously("one", 2)
+    for _ in range(places):
+        machine.call_asynchronously("one", 1)
+    assert machine.calls_of("one") == [places - 1]
+    machine.request(SECOND, "one")
+    assert machine.calls_of("one") == [places]
+    assert machine.refusals() == []
+
+
+def test_calls_find_no_place_where_synchronous_ones_have_them_all(machine: RequestsMachine) -> None:
+    resource = "services/s.LATEST/functions/two"
+    machine.engine.catalog.put(records.ON_DEMAND_CONFIG, "", resource, OnDemandConfig(resource, 1))
+    machine.settle()
+    machine.call(WRITER, "two", ROOM)
+    machine.call_asynchronously("two", 1)
+    assert machine.calls_of("two") == [ROOM]
+    assert machine.refusals() == []

@@ -32,6 +32,7 @@ from sesame.model import records
 from sesame.model.alias import Alias
 from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, State
 from sesame.model.async_result import AsyncResult, Following
+from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import CallerError, NotFound
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied, SandboxStartFailed
@@ -654,3 +655,27 @@ async def test_the_version_of_a_canary_is_drawn_once_for_an_attempt_however_long
     assert [row.state for row in rows] == [State.SUCCEEDED] * 3
     assert (there[0].versions, there[0].chances) == (["2"] * 3, [])
     await asyncio.wait_for(setup.invoker.close(0.0), 30)
+
+
+async def test_calls_of_a_function_at_its_cap_take_the_places_of_its_instance_and_leave_some(setup: Setup) -> None:
+    engine, places = setup.engine, 10
+    engine.deploy("several", runtime="custom", instance_concurrency=places)
+    resource = "services/s.LATEST/functions/several"
+    engine.catalog.put(records.ON_DEMAND_CONFIG, "", resource, OnDemandConfig(resource, 1))
+    engine.driver.behaviour = lambda _sandbox, call: None if call.kind == "invoke" else Reply(True, b"")
+    setup.load[0] = 0.0
+    for _ in range(places):
+        setup.queue.add(function="several")
+    await setup.work()
+    for _ in range(4):
+        engine.clocks.advance(ADJUST_EVERY_S)
+        await settle()
+    (instance,) = engine.pool.instances()
+    assert instance.calls == int(0.75 * places)
+    synchronous = [asyncio.create_task(engine.call("several")) for _ in range(places - instance.calls)]
+    await settle()
+    assert instance.calls == places
+    assert not any(call.done() for call in synchronous), "none is refused"
+    for call in synchronous:
+        call.cancel()
+    await asyncio.wait(synchronous)

@@ -90,6 +90,7 @@ class Sesame:
         calling: Mapping[Target, int],
         starting: Mapping[Target, int],
         there: OnMachine | None = None,
+        free: int = 0,
     ) -> bool:
         number = 0 if there is None else there.machine
         calls = (calling, starting) if there is None else (there.calling, there.starting)

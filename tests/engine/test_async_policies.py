@@ -17,7 +17,8 @@ from sesame.engine.async_policies import (
     throttle_retry_s,
 )
 from sesame.engine.policies import Caps, Taken
-from sesame.model import limits
+from sesame.model import limits, records
+from sesame.model.function_state import FunctionState
 from sesame.model.invocation import Target
 
 ALMOST_ONE = 0.999999
@@ -55,6 +56,43 @@ def test_one_asynchronous_call_may_run_whatever_the_cap(engine: Engine) -> None:
     caps = Caps(instances_per_function=1, memory_mb=128, starts_at_once=2, keep_alive_s=300)
     assert has_capacity(snapshot, [], Taken([]), caps)
     assert not has_capacity(snapshot, [snapshot], Taken([snapshot]), caps)
+
+
+@pytest.mark.parametrize(("cap", "most"), [(1, 7), (2, 15), (4, 30)])
+def test_of_instances_that_serve_several_calls_a_quarter_of_the_places_is_left(
+    engine: Engine, cap: int, most: int
+) -> None:
+    engine.deploy(runtime="custom", instance_concurrency=10)
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=cap, memory_mb=10_000, starts_at_once=2, keep_alive_s=300)
+    full = Taken([snapshot] * cap)
+    assert has_capacity(snapshot, [snapshot] * (most - 1), full, caps, joins=True)
+    assert not has_capacity(snapshot, [snapshot] * most, full, caps, joins=True)
+    assert not has_capacity(snapshot, [snapshot], full, caps), "it would need another instance"
+
+
+def test_calls_that_share_an_instance_share_its_memory(engine: Engine) -> None:
+    engine.deploy(runtime="custom", instance_concurrency=10)
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+
+    def caps(instances: int) -> Caps:
+        return Caps(instances_per_function=100, memory_mb=128 * instances, starts_at_once=2, keep_alive_s=300)
+
+    assert has_capacity(snapshot, [snapshot] * 29, Taken([snapshot] * 3), caps(4), joins=True)
+    assert not has_capacity(snapshot, [snapshot] * 30, Taken([snapshot] * 3), caps(4)), "the fourth is for others"
+    # A single one is there for all.
+    assert has_capacity(snapshot, [snapshot] * 6, Taken([snapshot]), caps(1), joins=True)
+    assert not has_capacity(snapshot, [snapshot] * 7, Taken([snapshot]), caps(1), joins=True)
+
+
+def test_a_quarter_of_reserved_instances_is_left_to_synchronous_calls(engine: Engine) -> None:
+    engine.catalog.put(records.FUNCTION_STATE, "s", "f", FunctionState(reserved_concurrency=4))
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=100, memory_mb=100_000, starts_at_once=2, keep_alive_s=300)
+    assert has_ample_capacity(snapshot, 2, 256, caps)
+    assert has_capacity(snapshot, [snapshot] * 2, Taken([snapshot] * 2), caps)
+    assert not has_ample_capacity(snapshot, 3, 384, caps)
+    assert not has_capacity(snapshot, [snapshot] * 3, Taken([snapshot] * 3), caps)
 
 
 @pytest.mark.parametrize("cap", [1, 4, 10])

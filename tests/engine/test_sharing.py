@@ -10,11 +10,14 @@ from tests.support.fakes import FakeSandbox
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps
 from sesame.engine.readying import Readying
+from sesame.model import limits, records
+from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import Exhausted
 from sesame.model.invocation import Credentials, Outcome, Target
 from sesame.sandbox.interface import Call, Reply, SandboxDied
 
 ROOM = 3
+TARGET = Target("s", limits.LATEST, "f")
 
 
 def shared(**changes: Any) -> Engine:
@@ -179,3 +182,36 @@ async def test_one_that_a_call_made_ready_meanwhile_is_not_made_ready_again() ->
     assert (instance.state, instance.calls) == (State.BUSY, 1)
     assert [each.kind for each in engine.driver.made[0].calls] == ["initialize", "invoke"]
     await finish(engine, [call])
+
+
+async def test_a_large_event_is_read_if_a_running_instance_has_a_place_for_its_call() -> None:
+    engine = shared()
+    running = await hang(engine, 2 * ROOM - 2)
+    with engine.local.announce(TARGET), engine.local.announce(TARGET):
+        with pytest.raises(Exhausted, match="limit of 2 instances"), engine.local.announce(TARGET):
+            raise AssertionError("announced")
+    await finish(engine, running)
+    announced = [engine.local.announce(TARGET) for _ in range(2 * ROOM)]
+    for each in announced:
+        each.__enter__()
+    with pytest.raises(Exhausted), engine.local.announce(TARGET):
+        raise AssertionError("announced")
+    for each in announced:
+        each.__exit__(None, None, None)
+
+
+async def test_provisioned_instances_offer_every_place() -> None:
+    engine = shared()
+    resource = "services/s.LATEST/functions/f"
+    engine.catalog.put(records.ON_DEMAND_CONFIG, "", resource, OnDemandConfig(resource, 0))
+    readying = Readying(engine.pool, engine.clocks, lambda *_asked: Credentials())
+    await readying.bring_up(engine.resolver.resolve(TARGET), TARGET, provisioned=True)
+    has_capacity = engine.local.has_capacity_for_async
+    assert has_capacity(TARGET, {}, {TARGET: ROOM - 1})
+    assert not has_capacity(TARGET, {}, {TARGET: ROOM})
+    running = await hang(engine, 1)
+    assert has_capacity(TARGET, {TARGET: 1}, {TARGET: ROOM - 2})
+    assert not has_capacity(TARGET, {TARGET: 1}, {TARGET: ROOM - 1})
+    with engine.local.announce(TARGET):
+        pass
+    await finish(engine, running)

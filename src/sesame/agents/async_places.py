@@ -188,7 +188,8 @@ class _Follower:
         if snapshot is None or followed is None:
             return await self._here(here(invocation, began), entered)
         handed_over = followed.handed_over
-        if instance_id:
+        if instance_id or snapshot.limits.concurrency > 1:
+            # A place is reserved in an instance that counts already, unless the call has a credit for another one.
             entered()
         try:
             return await handed_over.run(invocation, snapshot.key, instance_id, has_begun)

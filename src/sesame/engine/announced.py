@@ -6,7 +6,7 @@ Used through `engine.interface.Engine.announce`. Reserves nothing: the call is a
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sesame.engine.policies import Caps, no_capacity_for, taken_by
+from sesame.engine.policies import Caps, has_place, no_capacity_for, started_by, taken_by
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
 from sesame.model.errors import CallerError, Exhausted
@@ -45,11 +45,14 @@ class AnnouncedCalls:
 
     def _admitted(self, target: Target) -> Snapshot:
         snapshot = self._resolver.resolve(target)
-        own = sum(each.key == snapshot.key for each in self._announced)
-        if own < self._pool.provisioned_idle(snapshot):
+        pool, announced = self._pool, self._announced
+        own = sum(each.key == snapshot.key for each in announced)
+        places = pool.shared.places
+        if own < pool.provisioned_places(snapshot) or has_place(snapshot, announced, places(snapshot.key)):
             return snapshot
-        reason = no_capacity_for(snapshot, taken_by(self._pool.capacity.here(), self._announced), self._caps)
+        taken = taken_by(pool.capacity.here(), started_by(announced, places))
+        reason = no_capacity_for(snapshot, taken, self._caps)
         if reason is not None:
-            self._pool.counts.refused += 1
+            pool.counts.refused += 1
             raise Exhausted(reason)
         return snapshot

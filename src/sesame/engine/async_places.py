@@ -171,11 +171,12 @@ class Places:
         now = self._clocks.monotonic()
         capable: dict[int, bool] = {}
         open_places: list[Place] = []
+        followers = others.may_run(target)
         # Listed first, so that ties go to another agent: this one also runs the queue.
-        for place in (*others.may_run(target), self.here):
+        for place in (*followers, self.here):
             number = place.machine
             if number not in capable:
-                capable[number] = self._has_capacity(target, number)
+                capable[number] = self._has_capacity(target, number, followers, others)
             machine = self._machines.get(number)
             if capable[number] and machine is not None and machine.has_room() and machine.pace.rests_until <= now:
                 open_places.append(place)
@@ -183,15 +184,17 @@ class Places:
             return open_places[best([self._candidate(each, target, others) for each in open_places])]
         return LATER if any(capable.values()) else None
 
-    def _has_capacity(self, target: Target, number: int) -> bool:
-        calls = self._all
+    def _has_capacity(self, target: Target, number: int, followers: Sequence[Place], others: OtherPlaces) -> bool:
+        calls, free = self._all, 0
+        if others.concurrency(target) > 1:
+            free = sum(each.idle(target) for each in followers if each.machine == number)
         if len(self._machines) == 1:
-            return self._engine.has_capacity_for_async(target, calls.calling, calls.starting)
+            return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, free=free)
         machine = self._machines.get(number)
         if machine is None:
             return False
         on_machine = OnMachine(number, machine.calls.calling, machine.calls.starting)
-        return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, on_machine)
+        return self._engine.has_capacity_for_async(target, calls.calling, calls.starting, on_machine, free)
 
     def _candidate(self, place: Place, target: Target, others: OtherPlaces) -> Candidate:
         calls = self._by_agent.get(place.agent)

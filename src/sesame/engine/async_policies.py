@@ -3,11 +3,12 @@
 Pure functions of plain values, called by `engine.async_places`, `engine.async_calls` and `engine.async_pace`.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sesame.engine.policies import Caps, Taken
+from sesame.engine.policies import Caps, Taken, started_by
 from sesame.model.snapshot import Snapshot
 
 # POLICY: a function that failed is called again after up to 1 s, then 2 s, 4 s, … up to five minutes.
@@ -19,7 +20,8 @@ FUNCTION_RETRY_MAX_S = 300.0
 THROTTLE_RETRY_FIRST_S = 0.5
 THROTTLE_RETRY_MAX_S = 60.0
 # POLICY: asynchronous calls use at most this share of the memory for instances and of a function's instance cap; the
-# rest is left to synchronous calls. One asynchronous call of each function may always run.
+# rest is left to synchronous calls. One asynchronous call of each function may always run. If an instance serves N
+# calls at a time, each of them counts as an Nth of it.
 ASYNC_CAPACITY_SHARE = 0.75
 # POLICY: above this machine load, more asynchronous calls would only wait for each other.
 BUSY_LOAD = 0.85
@@ -43,36 +45,55 @@ def throttle_retry_s(throttles: int, chance: float) -> float:
     return _backoff_s(THROTTLE_RETRY_FIRST_S, THROTTLE_RETRY_MAX_S, throttles, chance)
 
 
-def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
+def has_capacity(
+    snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps, *, joins: bool = False
+) -> bool:
     """Whether one more asynchronous call of `snapshot` may start without a provisioned instance.
 
-    `running` are the asynchronous calls in flight.
+    `running` are the asynchronous calls in flight. The call `joins` if an instance that counts already has room for it.
     """
-    return function_has_capacity(snapshot, running, taken, caps) and machine_has_capacity(
-        snapshot, running, taken, caps.memory_mb
+    return function_has_capacity(snapshot, running, taken, caps, joins=joins) and machine_has_capacity(
+        snapshot, running, taken, caps.memory_mb, joins=joins
     )
 
 
-def function_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
-    """The part of `has_capacity` that concerns the function's caps, which hold across all machines."""
+def function_has_capacity(
+    snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps, *, joins: bool
+) -> bool:
+    """The part of `has_capacity` that concerns the function's caps, which hold across all machines.
+
+    Of instances that serve several calls each, asynchronous calls use at most their share of the places.
+    """
     bounds = (
         (snapshot.limits.instances, snapshot.version_id, taken.on_demand),
+        (snapshot.limits.reserved, "", taken.of_all()),
         (caps.instances_per_function, "", taken.of_all()),
     )
-    return all(
-        len(_own(counted, snapshot, version_id)) < cap
-        and len(_own(running, snapshot, version_id)) < max(1, int(cap * ASYNC_CAPACITY_SHARE))
-        for cap, version_id, counted in bounds
-        if cap is not None
-    )
+    for cap, version_id, counted in bounds:
+        if cap is None:
+            continue
+        if not joins and len(_own(counted, snapshot, version_id)) >= cap:
+            return False
+        own = _own(running, snapshot, version_id)
+        if own and _parts([*own, snapshot], lambda _call: 1) > cap * ASYNC_CAPACITY_SHARE:
+            return False
+    return True
 
 
-def machine_has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, cap_mb: int) -> bool:
+def machine_has_capacity(
+    snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, cap_mb: int, *, joins: bool
+) -> bool:
     """The part of `has_capacity` that concerns one machine; `running` and `taken` are those on that machine."""
-    memory_mb = snapshot.limits.memory_mb
-    if _memory_mb(taken.of_all()) + memory_mb > cap_mb:
+    if not joins and _memory_mb(taken.of_all()) + snapshot.limits.memory_mb > cap_mb:
         return False
-    return not running or _memory_mb(running) + memory_mb <= cap_mb * ASYNC_CAPACITY_SHARE
+    if not running:
+        return True
+    share_mb = cap_mb * ASYNC_CAPACITY_SHARE
+    before_mb, after_mb = _memory_mb(started_by(running)), _memory_mb(started_by([*running, snapshot]))
+    if after_mb <= share_mb:
+        return True
+    # The instance of the one call that may always run can exceed the share; others use their share of its places.
+    return after_mb == before_mb and _parts([*running, snapshot], lambda call: call.limits.memory_mb) <= share_mb
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -105,7 +126,7 @@ def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Cap
 
     `calls` and `memory_mb` are upper bounds of the calls and idle instances of all functions, and of their memory.
     """
-    for cap in (snapshot.limits.instances, caps.instances_per_function):
+    for cap in (snapshot.limits.instances, snapshot.limits.reserved, caps.instances_per_function):
         if cap is not None and calls >= int(cap * ASYNC_CAPACITY_SHARE):
             return False
     return memory_mb + snapshot.limits.memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
@@ -142,6 +163,14 @@ def _own(calls: Sequence[Snapshot], snapshot: Snapshot, version_id: str) -> list
         and call.function == snapshot.function
         and (not version_id or call.version_id == version_id)
     ]
+
+
+def _parts(calls: Sequence[Snapshot], size: Callable[[Snapshot], int]) -> float:
+    """The sum of the sizes of `calls`, where each of N calls that an instance can serve counts as its Nth part."""
+    sizes = Counter[int]()
+    for each in calls:
+        sizes[each.limits.concurrency] += size(each)
+    return sum(total / concurrency for concurrency, total in sizes.items())
 
 
 def _memory_mb(calls: Sequence[Snapshot]) -> int:

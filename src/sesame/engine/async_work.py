@@ -86,10 +86,13 @@ class CallEngine(CallsOfEngine, Protocol):
         calling: Mapping[Target, int],
         starting: Mapping[Target, int],
         there: "OnMachine | None" = None,
+        free: int = 0,
     ) -> bool:
         """Whether one more asynchronous call may start beside those in `calling` and `starting`.
 
-        With several machines, `there` names the machine to check and the calls that run on it.
+        With several machines, `there` names the machine to check and the calls that run on it. If instances of
+        `target` serve several calls at a time, `free` is how many more calls those of other agents take: on that
+        machine, or on the only one.
         """
 
 

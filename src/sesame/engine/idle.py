@@ -43,8 +43,9 @@ class IdleInstances:
         return any(map(has_room_for_session, (*self._provisioned.get(key, ()), *self._on_demand.get(key, ()))))
 
     def provisioned(self, key: str) -> int:
-        """How many calls would find a provisioned instance now."""
-        return sum(map(has_room_for_session, self._provisioned.get(key, ())))
+        """How many calls would find a place in a provisioned instance now."""
+        group = self._provisioned.get(key, ())
+        return sum(each.snapshot.limits.concurrency for each in group if has_room_for_session(each))
 
     def put(self, instance: Instance) -> None:
         """Adds an instance that has just become idle."""

@@ -6,6 +6,7 @@ on the answers.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import TypeVar
 
 import msgspec
@@ -67,6 +68,29 @@ def taken_by(instances: Iterable[Instance], announced: Sequence[Snapshot] = ()) 
     alive = [i for i in instances if i.state is not State.DEAD and i.leaves_for is None]
     busy = [i.snapshot for i in alive if i.provisioned_for is None and i.state is not State.IDLE]
     return Taken([*busy, *announced], [i.snapshot for i in alive if i.provisioned_for is not None])
+
+
+def has_place(snapshot: Snapshot, coming: Sequence[Snapshot], free: int) -> bool:
+    """Whether one more call fits into running instances, or into those that the `coming` calls are about to start.
+
+    `free` is how many more calls the running instances of `snapshot` take, if each serves several at a time. An
+    instance that serves one call has no place: while it is idle, it does not count as taken.
+    """
+    concurrency = snapshot.limits.concurrency
+    beyond = sum(each.key == snapshot.key for each in coming) - free
+    return concurrency > 1 and (beyond < 0 or beyond % concurrency > 0)
+
+
+def started_by(calls: Sequence[Snapshot], free_of: Callable[[str], int] = lambda _key: 0) -> list[Snapshot]:
+    """The snapshots of the instances that `calls` need, besides the places that `free_of` returns for each key."""
+    snapshots = {each.key: each for each in calls}
+    needed: list[Snapshot] = []
+    for key, count in Counter(each.key for each in calls).items():
+        snapshot = snapshots[key]
+        concurrency = snapshot.limits.concurrency
+        beyond = count if concurrency == 1 else count - free_of(key)
+        needed += [snapshot] * max(ceil(beyond / concurrency), 0)
+    return needed
 
 
 def held(instances: Sequence[Instance], size: Callable[[Instance], int]) -> int:

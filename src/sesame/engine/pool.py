@@ -97,9 +97,9 @@ class Pool:
         target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         return self._given.resolver.is_current(target, snapshot.key)
 
-    def provisioned_idle(self, snapshot: Snapshot) -> int:
-        """How many calls of the snapshot would find a provisioned instance now."""
-        return self._idle.provisioned(snapshot.key)
+    def provisioned_places(self, snapshot: Snapshot) -> int:
+        """How many calls of the snapshot would find a place in a provisioned instance now."""
+        return self._idle.provisioned(snapshot.key) + self.shared.places(snapshot.key, provisioned=True)
 
     async def close(self, patience_s: float = 0.0) -> None:
         """Gives calls in flight `patience_s` seconds to end, starts nothing new, then ends every instance.

@@ -26,7 +26,7 @@ from sesame.engine.interface import Destined, InstanceInfo, Invoke, Observer, Pr
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.keep_alive import KeepAlive
 from sesame.engine.loading import Loading
-from sesame.engine.policies import Caps, taken_by
+from sesame.engine.policies import Caps, has_place, started_by, taken_by
 from sesame.engine.pool import Pool
 from sesame.engine.pool_parts import PoolDependencies
 from sesame.engine.prewarming import Prewarming
@@ -161,6 +161,7 @@ class LocalEngine:
         calling: Mapping[Target, int],
         starting: Mapping[Target, int],
         there: OnMachine | None = None,
+        free: int = 0,
     ) -> bool:
         """See `async_work.CallEngine`. True if the function cannot be called: the call itself reports the reason."""
         try:
@@ -169,17 +170,24 @@ class LocalEngine:
             return True
         fresh, own = self._snapshots(starting), self._snapshots(calling)
         if there is not None:
-            return self._has_capacity_on(there, snapshot, fresh, own)
+            return self._has_capacity_on(there, snapshot, fresh, own, free)
         instances = self.pool.capacity.here()
         memory_mb = self.pool.capacity.memory_here_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
         if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
             return True
-        if sum(each.key == snapshot.key for each in fresh) < self.pool.provisioned_idle(snapshot):
+        if self._finds_provisioned(snapshot, fresh):
             return True
-        return has_capacity(snapshot, [*own, *fresh], taken_by(instances, fresh), self.caps)
+        places = self.pool.shared.places
+        joins = has_place(snapshot, fresh, free + places(snapshot.key))
+        taken = taken_by(instances, started_by(fresh, lambda key: places(key) + free * (key == snapshot.key)))
+        return has_capacity(snapshot, [*own, *fresh], taken, self.caps, joins=joins)
+
+    def _finds_provisioned(self, snapshot: Snapshot, fresh: list[Snapshot]) -> bool:
+        """Whether provisioned instances of this process have a place for one more call besides the `fresh` ones."""
+        return sum(each.key == snapshot.key for each in fresh) < self.pool.provisioned_places(snapshot)
 
     def _has_capacity_on(
-        self, there: OnMachine, snapshot: Snapshot, fresh: list[Snapshot], own: list[Snapshot]
+        self, there: OnMachine, snapshot: Snapshot, fresh: list[Snapshot], own: list[Snapshot], free: int
     ) -> bool:
         """For one of several machines: a function's caps apply across all of them, the memory cap to this one."""
         capacity = self.pool.capacity
@@ -187,15 +195,16 @@ class LocalEngine:
         if caps is None:
             return False
         fresh_there, own_there = self._snapshots(there.starting), self._snapshots(there.calling)
-        if not there.machine and sum(each.key == snapshot.key for each in fresh_there) < self.pool.provisioned_idle(
-            snapshot
-        ):
-            return True
-        everywhere = taken_by(capacity.instances(), fresh)
-        taken_there = taken_by(capacity.on(there.machine), fresh_there)
-        return function_has_capacity(snapshot, [*own, *fresh], everywhere, self.caps) and machine_has_capacity(
-            snapshot, [*own_there, *fresh_there], taken_there, caps.memory_mb
-        )
+        if not there.machine:
+            if self._finds_provisioned(snapshot, fresh_there):
+                return True
+            free += self.pool.shared.places(snapshot.key)
+        joins = has_place(snapshot, fresh_there, free)
+        everywhere = taken_by(capacity.instances(), started_by(fresh))
+        taken_there = taken_by(capacity.on(there.machine), started_by(fresh_there))
+        return function_has_capacity(
+            snapshot, [*own, *fresh], everywhere, self.caps, joins=joins
+        ) and machine_has_capacity(snapshot, [*own_there, *fresh_there], taken_there, caps.memory_mb, joins=joins)
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []

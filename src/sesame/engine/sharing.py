@@ -44,12 +44,19 @@ class SharedInstances:
                 fullest = each
         return fullest
 
-    def places(self, key: str) -> int:
-        """How many more calls fit into running instances and, beyond those already waiting, into starting ones."""
+    def places(self, key: str, *, provisioned: bool = False) -> int:
+        """How many more calls fit into running instances and, beyond those already waiting, into starting ones.
+
+        With `provisioned`, counts only running ones that are provisioned.
+        """
         open_now = sum(
-            each.snapshot.limits.concurrency - each.calls for each in self._open.get(key, ()) if each.death is None
+            each.snapshot.limits.concurrency - each.calls
+            for each in self._open.get(key, ())
+            if each.death is None
+            and has_room_for_session(each)
+            and (not provisioned or each.provisioned_for is not None)
         )
-        readying = self._readying.get(key, ())
+        readying = () if provisioned else self._readying.get(key, ())
         return open_now + sum(max(each.instance.snapshot.limits.concurrency - 1 - each.waiting, 0) for each in readying)
 
     def has_room(self, instance: Instance) -> bool:
