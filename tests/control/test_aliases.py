@@ -63,6 +63,16 @@ async def test_weights_may_name_the_alias_own_version(account: Account) -> None:
     assert (await account.aliases.get(S, "b")).document.additional_version_weight == {"1": 0.9}
 
 
+async def test_weights_of_one_in_all_are_added_exactly(account: Account) -> None:
+    for number in range(3):
+        await account.services.update("s", ServiceInput(description=f"more {number}"), by=THE_ACCOUNT)
+        await account.publish()
+    weights = {"2": 0.8, "3": 0.05, "4": 0.05, "5": 0.1}
+    await account.alias("a", "1", additional_version_weight=weights)
+    with refused("InvalidArgument", match=r"at most 1 in all, actual: '1\.01'"):
+        await account.alias("b", "1", additional_version_weight={**weights, "2": 0.81})
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [

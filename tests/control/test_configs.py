@@ -284,7 +284,7 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
         await on_demand.put(resource, OnDemandInput())
     with refused("InvalidArgument", match="MaximumInstanceCount"):
         await on_demand.put(resource, OnDemandInput(maximum_instance_count=-1))
-    for path in (("9", "f"), ("s", "f/g"), ("s", "f", "a/b")):
+    for path in (("9", "f"), ("s", "f/g"), ("s", "f", "a/b"), ("s", "f", "01"), ("s", "f", "１"), ("s", "f", "9" * 19)):
         with refused("InvalidArgument"):
             resource_of(*path)
 

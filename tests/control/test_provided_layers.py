@@ -86,6 +86,18 @@ async def test_what_cannot_be_provided_is_said_and_ends_no_start(
         await account.layers.by_arn(OFFICIAL)
 
 
+async def test_no_own_version_takes_its_number_and_no_call_deletes_it(account: Account) -> None:
+    await account.layers.create_version("own", LayerInput(code=code_of(OTHER)), by=THE_ACCOUNT)
+    foreign = "acs:fc:r:official:layers/theirs/versions/2"
+    await provide(account, **{foreign: "own"})
+    for number in ("1", "3"):
+        made = await account.layers.create_version("theirs", LayerInput(code=code_of(HELLO)), by=THE_ACCOUNT)
+        assert made.name == number
+    assert account.packages.archive(await package_of(account, foreign)).read_bytes() == OTHER
+    with refused("InvalidArgument", match=r"is provided by \[layers\] of sesame.toml"):
+        await account.layers.delete_version("theirs", "2")
+
+
 @pytest.mark.parametrize(
     ("arn", "source", "message"),
     [

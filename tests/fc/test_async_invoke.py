@@ -127,6 +127,14 @@ async def test_ids_that_are_refused(demo: Endpoint, chosen: str) -> None:
     assert demo.queue.news == []
 
 
+async def test_an_id_has_two_names_and_one_value(demo: Endpoint) -> None:
+    same = {**ASYNC, "x-fc-stateful-async-invocation-id": "a", "x-fc-async-task-id": "a"}
+    assert (await demo.call("POST", CALL, headers=same)).status == 202
+    answer = await demo.call("POST", CALL, headers={**same, "x-fc-async-task-id": "b"})
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+    assert [new.invocation_id for new in demo.queue.news] == ["a"]
+
+
 async def test_the_same_event_under_the_same_id_is_accepted_once(demo: Endpoint) -> None:
     sent = {**ASYNC, "x-fc-stateful-async-invocation-id": "mine"}
     for _ in range(2):

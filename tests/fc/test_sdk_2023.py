@@ -403,6 +403,16 @@ async def test_tags_and_groups(sdk_of_f: Client) -> None:
     assert (await sdk_of_f("describe_regions"))["Regions"]["Region"][0]["RegionId"] == REGION
 
 
+async def test_all_functions_that_are_named_get_a_tag_or_none_does(sdk_of_f: Client) -> None:
+    await sdk_of_f("create_function", body=made("g"))
+    many = [{"Key": str(number), "Value": ""} for number in range(20)]
+    await sdk_of_f("tag_resources", body={"ResourceId": ["g"], "ResourceType": "function", "Tag": many})
+    both = {"ResourceId": ["f", "g"], "ResourceType": "function", "Tag": [{"Key": "c", "Value": ""}]}
+    assert (await sdk_of_f.failure("tag_resources", body=both))[:2] == (400, "InvalidArgument")
+    found = await sdk_of_f("list_tag_resources", resource_type="function", resource_id=["f"])
+    assert [item["TagKey"] for item in found["TagResources"]] == []
+
+
 async def test_vpc_bindings(sdk_of_f: Client) -> None:
     await sdk_of_f("create_vpc_binding", "f", body={"vpcId": "vpc-1"})
     assert await sdk_of_f("list_vpc_bindings", "f") == {"vpcIds": ["vpc-1"]}

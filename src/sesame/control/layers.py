@@ -43,6 +43,9 @@ class Layers:
             former = tx.get(records.LAYER, "", layer)
             present = Layer(layer_name=layer, last_version=0) if former is None else former.document
             number = present.last_version + 1
+            # Versions that stand for those of another account's layer keep their numbers.
+            while tx.get(records.LAYER_VERSION, layer, str(number)) is not None:
+                number += 1
             tx.put(records.LAYER, "", layer, msgspec.structs.replace(present, last_version=number))
             version = LayerVersion(
                 layer_name=layer,
@@ -88,6 +91,11 @@ class Layers:
             record = tx.get(records.LAYER_VERSION, layer, version)
             if record is None or record.document.deleted:
                 raise NotFound(records.LAYER_VERSION, version, (layer,))
+            if record.document.provided:
+                raise Unusable(
+                    f"version {version} of the layer {layer} is provided by [layers] of sesame.toml: take its line out "
+                    "there and start again"
+                )
             if (layer, version) in used_layers(tx):
                 deleted = msgspec.structs.replace(record.document, deleted=True)
                 tx.put(records.LAYER_VERSION, layer, version, deleted)

@@ -24,34 +24,36 @@ class ServiceTags:
 
     async def tag(self, sent: TagInput) -> None:
         """Adds to the existing tags; an existing key gets the new value."""
-        await self.add(service_of(sent.resource_arn), sent.tags)
+        await self.add([service_of(sent.resource_arn)], sent.tags)
 
-    async def add(self, service: str, tags: Mapping[str, str]) -> None:
-        """Adds to a service, or to the owner of a function without a service."""
+    async def add(self, owners: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Adds to services, and to owners of functions without a service: to all of them, or to none."""
         check_tags(tags)
 
         def edit(tx: Transaction) -> None:
-            add_tags(tx, service, tags)
+            for owner in owners:
+                add_tags(tx, owner, tags)
 
         await self._catalog.edit(edit)
 
     async def untag(self, sent: UntagInput) -> None:
         """Removes the given keys; with none given and `all`, every tag. Unknown keys are ignored."""
-        await self.remove(service_of(sent.resource_arn), sent.tag_keys, all_of_them=sent.all)
+        await self.remove([service_of(sent.resource_arn)], sent.tag_keys, all_of_them=sent.all)
 
-    async def remove(self, service: str, keys: Sequence[str], *, all_of_them: bool) -> None:
-        """As `untag`."""
+    async def remove(self, owners: Sequence[str], keys: Sequence[str], *, all_of_them: bool) -> None:
+        """As `untag`, of all owners or of none."""
         if not keys and not all_of_them:
             raise Missing("tag_keys")
 
         def edit(tx: Transaction) -> None:
-            present = _present(tx, service)
-            deleted = keys or tuple(present)
-            left = {key: value for key, value in present.items() if key not in deleted}
-            if left:
-                tx.put(records.TAGS, "", service, Tags(left))
-            else:
-                tx.delete(records.TAGS, "", service)
+            for owner in owners:
+                present = _present(tx, owner)
+                deleted = keys or tuple(present)
+                left = {key: value for key, value in present.items() if key not in deleted}
+                if left:
+                    tx.put(records.TAGS, "", owner, Tags(left))
+                else:
+                    tx.delete(records.TAGS, "", owner)
 
         await self._catalog.edit(edit)
 

@@ -160,9 +160,14 @@ def _options(head: RequestHead) -> AsyncOptions:
     enable = sent.get(_ENABLE, b"false").lower()
     if enable not in (b"true", b"false"):
         raise InvalidArgument.of("StatefulAsyncInvocationEnable", "true | false", _shown(enable))
+    chosen = sent.get(_TASK_ID) or sent.get(_ID, b"")
+    if sent.get(_ID, chosen) != chosen:
+        raise InvalidArgument.of(
+            _OPTIONS[_TASK_ID], "the StatefulAsyncInvocationId, or only one of both", _shown(chosen)
+        )
     return AsyncOptions(
         delay_s=float(delay) if delay else None,
-        stateful_async_invocation_id=(sent.get(_TASK_ID) or sent.get(_ID, b"")).decode("latin-1"),
+        stateful_async_invocation_id=chosen.decode("latin-1"),
         stateful=enable == b"true",
     )
 

@@ -12,6 +12,7 @@ SERVICE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
 FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 TRIGGER_NAME = SERVICE_NAME
 ALIAS_NAME = SERVICE_NAME
+VERSION_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
 # The id of a stateful invocation, chosen by the caller.
 INVOCATION_ID = SERVICE_NAME
 SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")

@@ -47,16 +47,15 @@ class AccountRoutes:
     async def _tag(self, request: Request) -> Response:
         sent = await requests.body(request, TagInput)
         owners = await self._owners(request, "fc:TagResources", sent.resource_type, sent.resource_id)
-        for owner in owners:
-            await self._tags.add(owner, by_key(sent.tag))
+        await self._tags.add(owners, by_key(sent.tag))
         return requests.no_content()
 
     async def _untag(self, request: Request) -> Response:
         ids = paths.document(request, "ResourceId", tuple[str, ...], _NAMES) or ()
         keys = paths.document(request, "TagKey", tuple[str, ...], "a JSON list of keys") or ()
         kind = request.query_params.get("ResourceType", "")
-        for owner in await self._owners(request, "fc:UntagResources", kind, ids):
-            await self._tags.remove(owner, keys, all_of_them=requests.flag(request, "All"))
+        owners = await self._owners(request, "fc:UntagResources", kind, ids)
+        await self._tags.remove(owners, keys, all_of_them=requests.flag(request, "All"))
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
