@@ -12,6 +12,7 @@ from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, ServiceInput
+from sesame.control.listing import PAGE_BYTES_MAX
 from sesame.control.services import Services
 from sesame.model.service import (
     LogConfig,
@@ -249,3 +250,15 @@ async def test_a_bucket_is_mounted_where_that_is_possible_and_else_refused_with_
     with refused("InvalidArgument", match="bucket 'bucket', and no bucket can be mounted here: FUSE cannot .*: load"):
         await elsewhere.update("s", ServiceInput(oss_mount_config=oss()), by=THE_ACCOUNT)
     await elsewhere.update("s", ServiceInput(oss_mount_config=OssMountConfig()), by=THE_ACCOUNT)
+
+
+async def test_a_page_of_large_records_is_shorter_than_asked_for(account: Account) -> None:
+    large = TracingConfig(type="Jaeger", params={"endpoint": "x" * (PAGE_BYTES_MAX // 3)})
+    for name in ("a", "b", "c", "d"):
+        await account.services.create(ServiceInput(service_name=name, tracing_config=large), by=THE_ACCOUNT)
+    first = await account.services.list(Listing())
+    assert ([each.name for each in first.items], first.next_token) == (["a", "b"], "c")
+    last = await account.services.list(Listing(next_token="c"))
+    assert ([each.name for each in last.items], last.next_token) == (["c", "d"], None)
+    one = await account.services.list(Listing(limit=1))
+    assert ([each.name for each in one.items], one.next_token) == (["a"], "b")

@@ -4,7 +4,7 @@ Called by all modules of `control` that list. A token is the plain name at which
 text is valid.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -31,6 +31,17 @@ def fitting(sizes: Iterable[int]) -> int:
     return number
 
 
+def document_bytes(record: Record) -> int:
+    """About the size of the record's item in an answer."""
+    return len(msgspec.json.encode(record.document))
+
+
+def page_from(found: Sequence[Record], limit: int, token: Callable[[Record], str]) -> Page:
+    """The first `limit` records, or fewer if they would exceed PAGE_BYTES_MAX. `token` names the next page's first."""
+    number = fitting(map(document_bytes, found[:limit]))
+    return Page(tuple(found[:number]), token(found[number]) if len(found) > number else None)
+
+
 def limit_of(listing: Listing) -> int:
     if listing.limit is None:
         return limits.LIST_LIMIT_DEFAULT
@@ -50,14 +61,15 @@ def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
     items, following = catalog.page(
         kind, parent, prefix=listing.prefix, start=listing.next_token or listing.start_key, limit=limit_of(listing)
     )
-    return Page(tuple(items), following)
+    page = page_from(items, len(items), _name)
+    return Page(page.items, page.next_token or following)
 
 
 def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
     """As `page_of`, for the wanted ones of records without a parent. Reads as many as necessary."""
     limit = limit_of(listing)
     found = list(islice(filter(wanted, records_from(catalog, kind, listing)), limit + 1))
-    return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
+    return page_from(found, limit, _name)
 
 
 def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
@@ -65,9 +77,7 @@ def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[
     limit = limit_of(listing)
     parent, _colon, name = listing.next_token.partition(":")
     rest = (each for each in catalog.of_kind(kind) if (each.parent, each.name) >= (parent, name) and wanted(each))
-    found = list(islice(rest, limit + 1))
-    following = f"{found[limit].parent}:{found[limit].name}" if len(found) > limit else None
-    return Page(tuple(found[:limit]), following)
+    return page_from(list(islice(rest, limit + 1)), limit, lambda record: f"{record.parent}:{record.name}")
 
 
 def page_of_function(
@@ -92,3 +102,7 @@ def records_from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Reco
     while start is not None:
         items, start = catalog.page(kind, "", prefix=listing.prefix, start=start, limit=limits.LIST_LIMIT_MAX)
         yield from items
+
+
+def _name(record: Record) -> str:
+    return record.name

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from sesame.control import checks, rules
 from sesame.control.inputs import Listing, Page, ProvisionInput
-from sesame.control.listing import limit_of, page_of_function
+from sesame.control.listing import limit_of, page_from, page_of_function
 from sesame.control.rules import Rule
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
@@ -116,8 +116,7 @@ class ProvisionConfigs:
             found = [each for each in self._catalog.of_kind(records.PROVISION_CONFIG) if not stands_alone(each.parent)]
         matching = [record for record in found if qualifier in ("", record.document.qualifier)]
         rest = [record for record in matching if _token(record) >= wanted.next_token]
-        limit = limit_of(wanted)
-        return Page(tuple(rest[:limit]), _token(rest[limit]) if len(rest) > limit else None)
+        return page_from(rest, limit_of(wanted), _token)
 
 
 def _token(record: Record) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, SessionInput
-from sesame.control.listing import limit_of, page_of_all
+from sesame.control.listing import limit_of, page_from, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.errors import AlreadyExists, Exhausted, Invalid, NotFound, Unusable
@@ -145,7 +145,7 @@ class Sessions:
             and not self._is_over(record)
             and is_wanted(record.document)
         ]
-        return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
+        return page_from(found, limit, lambda record: record.name)
 
     async def sweep(self) -> int:
         """Deletes expired sessions, and returns their number.

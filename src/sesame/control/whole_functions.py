@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput, Listing, ServiceInput
-from sesame.control.listing import limit_of, records_from
+from sesame.control.listing import document_bytes, fitting, limit_of, records_from
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.services import Services, delete_owner
 from sesame.control.tags import add_tags, check_tags
@@ -112,7 +112,8 @@ class WholeFunctions:
             raise Invalid("fc_version", f"{STANDING_ALONE} | {OF_SERVICES}", generation)
         limit = limit_of(wanted)
         found = list(islice(filter(is_wanted, self._from(wanted, generation)), limit + 1))
-        return FunctionsPage(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
+        number = fitting(document_bytes(whole.owner) + document_bytes(whole.function) for whole in found[:limit])
+        return FunctionsPage(tuple(found[:number]), found[number].name if len(found) > number else None)
 
     def _from(self, wanted: Listing, generation: str) -> Iterator[WholeFunction]:
         later_ones = MARK in wanted.next_token
