@@ -14,12 +14,12 @@ from sesame.control.account import account_configs
 from sesame.control.inputs import Listing, TagInput, UntagInput
 from sesame.control.tags import ServiceTags
 from sesame.control.vpc import VpcBindings
-from sesame.model.arn import Arns, parse_service_arn
+from sesame.model.arn import Arns
 
 
 @pytest.fixture
 def tags(account: Account) -> ServiceTags:
-    return ServiceTags(account.catalog)
+    return ServiceTags(account.catalog, ARNS)
 
 
 async def tag(tags: ServiceTags, service: str, **values: str) -> None:
@@ -127,6 +127,9 @@ def test_arns() -> None:
     assert arns.function("s", "f") == "acs:fc:cn-hangzhou:123:services/s/functions/f"
     assert arns.function("s", "f", "q") == "acs:fc:cn-hangzhou:123:services/s.q/functions/f"
     assert arns.layer("l", 2) == "acs:fc:cn-hangzhou:123:layers/l/versions/2"
-    assert parse_service_arn(arns.service("s")) == parse_service_arn("services/s") == "s"
+    for text in (arns.service("s"), "services/s", "acs:fc:::services/s", "acs:fc:cn-hangzhou::services/s"):
+        assert arns.own_service(text) == "s"
     for text in ("", "s", arns.function("s", "f"), "services/", "services/s.1", "acs:oss:::services/s"):
-        assert parse_service_arn(text) is None
+        assert arns.own_service(text) is None
+    for text in ("acs:fc:cn-hangzhou:7:services/s", "acs:fc:cn-beijing:123:services/s", "acs:fc::7:services/s"):
+        assert arns.own_service(text) is None, "another account's, or of another region"

@@ -83,7 +83,7 @@ async def test_hooks_that_are_commands(sdk: Client) -> None:
         ("python3.10", {"command": ["true"]}, "python3.10"),
         ("custom", {"command": [""]}, "a program, and its arguments"),
         ("custom", {"command": ["a\0b"]}, "without NUL"),
-        ("custom", {"command": ["true"] * 65}, "at most 64 texts"),
+        ("custom", {"command": ["true"] * 65}, "at most 64 items"),
     ],
 )
 @pytest.mark.parametrize("name", ["initializer", "preStop"])
@@ -147,6 +147,7 @@ async def test_functions_of_services(sdk: Client, client: OldClient, code: str) 
     assert (await sdk("publish_function_version", "demo$old", body={"description": "one"}))["versionId"] == "1"
     assert (await client("list_versions", "demo")).data["versions"][0]["description"] == "one"
     assert (await sdk.failure("get_function", "demo$none"))[1] == "FunctionNotFound"
+    assert "function 'demo$old' has no" in (await sdk.failure("get_concurrency_config", "demo$old"))[2]
     assert (await sdk.failure("get_function", "none$f"))[1] == "ServiceNotFound"
     assert (await sdk.failure("get_function", "$old"))[1] == "FunctionNotFound"
     await sdk("delete_function", "demo$old")
@@ -403,6 +404,17 @@ async def test_tags_and_groups(sdk_of_f: Client) -> None:
     assert (await sdk_of_f("describe_regions"))["Regions"]["Region"][0]["RegionId"] == REGION
 
 
+async def test_resources_of_others_have_no_tags_here(sdk_of_f: Client) -> None:
+    tag = {"ResourceType": "function", "Tag": [{"Key": "a", "Value": "1"}]}
+    for foreign in (ARN.replace(REGION, "elsewhere"), ARN.replace(ACCOUNT_ID, "77")):
+        refused = await sdk_of_f.failure("tag_resources", body={"ResourceId": [foreign], **tag})
+        assert refused[:2] == (400, "InvalidArgument")
+        assert f"ResourceId is set to an invalid value (allowed: acs:fc:{REGION}:{ACCOUNT_ID}:functions/" in refused[2]
+    assert (await sdk_of_f.failure("list_tag_resources", resource_type="service"))[:2] == (400, "InvalidArgument")
+    group = {"NewResourceGroupId": "r" * 129, "ResourceId": "f", "ResourceType": "function"}
+    assert "NewResourceGroupId" in (await sdk_of_f.failure("change_resource_group", body=group))[2]
+
+
 async def test_all_functions_that_are_named_get_a_tag_or_none_does(sdk_of_f: Client) -> None:
     await sdk_of_f("create_function", body=made("g"))
     many = [{"Key": str(number), "Value": ""} for number in range(20)]
@@ -426,6 +438,9 @@ async def test_sessions(sdk: Client) -> None:
     found = await sdk("create_session", "f", body=body)
     assert (found["sessionId"], found["sessionStatus"], found["functionName"]) == ("one", "Active", "f")
     assert (await sdk.failure("create_session", "f", body=body))[:2] == (409, "SessionAlreadyExists")
+    for name, value in (("sessionTTLInSeconds", 0), ("sessionIdleTimeoutInSeconds", -1)):
+        assert f"S{name[1:]} is set" in (await sdk.failure("update_session", "f", "one", body={name: value}))[2]
+    assert "SessionStatus is set" in (await sdk.failure("list_sessions", "f", session_status="gone"))[2]
     changed = await sdk("update_session", "f", "one", body={"sessionTTLInSeconds": 200})
     assert changed["sessionTTLInSeconds"] == 200
     assert (await sdk("pause_session", "f", "one"))["sessionStatus"] == "Paused"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sesame.model.arn import Arns, parse_function_arn, parse_service_arn
+from sesame.model.arn import Arns, parse_function_arn
 from sesame.model.invocation import Target
 from sesame.model.owner import named_function, owner_of, spoken_function
 
@@ -33,7 +33,7 @@ def test_what_is_no_function(arn: str) -> None:
 
 
 def test_a_function_that_stands_alone_is_no_service() -> None:
-    assert parse_service_arn("services/$f") is None
+    assert ARNS.own_service("services/$f") is None
     assert ARNS.owner(owner_of("f")) == "acs:fc:cn-hangzhou:123:functions/f"
     assert ARNS.owner("s") == "acs:fc:cn-hangzhou:123:services/s"
 

@@ -40,7 +40,7 @@ class FunctionStates:
         function_view(self._catalog, owner, function)
         found = self.of(owner, function).reserved_concurrency
         if found is None:
-            raise NotFound(CONCURRENCY_CONFIG, function, (owner,))
+            raise NotFound(CONCURRENCY_CONFIG, function, (owner, function))
         return found
 
     async def unreserve(self, owner: str, function: str) -> None:
@@ -65,6 +65,7 @@ class FunctionStates:
 
     async def move_to_group(self, owner: str, function: str, group: str) -> str:
         """Returns the former resource group."""
+        checks.length("new_resource_group_id", group, limits.HANDLER_CHARS)
         former = self.of(owner, function).resource_group_id
         await self._change(owner, function, resource_group_id=group)
         return former

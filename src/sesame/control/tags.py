@@ -9,7 +9,7 @@ from sesame.control import checks
 from sesame.control.inputs import Listing, Page, TagInput, UntagInput
 from sesame.control.listing import of_services, page_of
 from sesame.model import records
-from sesame.model.arn import parse_service_arn
+from sesame.model.arn import Arns
 from sesame.model.binding import Tags
 from sesame.model.errors import Invalid, Missing, NotFound
 from sesame.store.catalog import Catalog, Transaction
@@ -19,12 +19,13 @@ TAG_CHARS = 128
 
 
 class ServiceTags:
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, arns: Arns) -> None:
         self._catalog = catalog
+        self._arns = arns
 
     async def tag(self, sent: TagInput) -> None:
         """Adds to the existing tags; an existing key gets the new value."""
-        await self.add([service_of(sent.resource_arn)], sent.tags)
+        await self.add([self.service_of(sent.resource_arn)], sent.tags)
 
     async def add(self, owners: Sequence[str], tags: Mapping[str, str]) -> None:
         """Adds to services, and to owners of functions without a service: to all of them, or to none."""
@@ -38,7 +39,7 @@ class ServiceTags:
 
     async def untag(self, sent: UntagInput) -> None:
         """Removes the given keys; with none given and `all`, every tag. Unknown keys are ignored."""
-        await self.remove([service_of(sent.resource_arn)], sent.tag_keys, all_of_them=sent.all)
+        await self.remove([self.service_of(sent.resource_arn)], sent.tag_keys, all_of_them=sent.all)
 
     async def remove(self, owners: Sequence[str], keys: Sequence[str], *, all_of_them: bool) -> None:
         """As `untag`, of all owners or of none."""
@@ -59,10 +60,19 @@ class ServiceTags:
 
     async def get(self, resource_arn: str) -> tuple[str, dict[str, str]]:
         """The service's name and its tags."""
-        service = service_of(resource_arn)
+        service = self.service_of(resource_arn)
         if self._catalog.get(records.SERVICE, "", service) is None:
             raise NotFound(records.SERVICE, service)
         return service, tags_of(self._catalog, service)
+
+    def service_of(self, arn: str) -> str:
+        """The service's name in an ARN or `services/{name}`. Raises `Rejected` for anything else."""
+        if not arn:
+            raise Missing("resource_arn")
+        service = self._arns.own_service(arn)
+        if service is None:
+            raise Invalid("resource_arn", self._arns.service("{service}"), checks.shown(arn))
+        return service
 
     def of(self, service: str) -> dict[str, str]:
         """The service's tags; none for a service that does not exist."""
@@ -93,16 +103,6 @@ def _present(tx: Transaction, service: str) -> dict[str, str]:
         raise NotFound(records.SERVICE, service)
     record = tx.get(records.TAGS, "", service)
     return {} if record is None else dict(record.document.tags)
-
-
-def service_of(arn: str) -> str:
-    """The service's name in an ARN or `services/{name}`. Raises `Rejected` for anything else."""
-    if not arn:
-        raise Missing("resource_arn")
-    service = parse_service_arn(arn)
-    if service is None:
-        raise Invalid("resource_arn", "acs:fc:{region}:{account}:services/{service}", checks.shown(arn))
-    return service
 
 
 def add_tags(tx: Transaction, service: str, tags: Mapping[str, str]) -> None:

@@ -3,8 +3,9 @@
 Called by the endpoints; returns ids. Bindings are stored and listed, without effect: Sesame has no VPCs.
 """
 
+from sesame.control import checks
 from sesame.control.views import service_view
-from sesame.model import records
+from sesame.model import limits, records
 from sesame.model.binding import VpcBinding
 from sesame.model.errors import Missing, NotFound
 from sesame.store.catalog import Catalog, Transaction
@@ -18,6 +19,7 @@ class VpcBindings:
         """Idempotent."""
         if not vpc_id:
             raise Missing("vpc_id")
+        checks.length("vpc_id", vpc_id, limits.HANDLER_CHARS)
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:

@@ -110,6 +110,8 @@ _SPELLED = {
     "cpu": "CPU",
     "custom_dns": "CustomDNS",
     "code.zip_file": "code.zipFile",
+    "idle_timeout_s": "SessionIdleTimeoutInSeconds",
+    "ttl_s": "SessionTTLInSeconds",
 }
 # The cloud passes on OSS's answer; clients look for its first sentence.
 _OVERLAPPING = (

@@ -16,7 +16,7 @@ _FUNCTION = re.compile(
     r"(?:services/([^/.$]+)(?:\.([^/]+))?/functions/([^/.]+)|functions/(?:([^/$]+)\$)?([^/$]+)(?:/([^/]+))?)\Z"
 )
 _ROLE = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
-_SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.$]+)\Z")
+_SERVICE = re.compile(r"(?:acs:fc:([^:/]*):([^:/]*):)?services/([^/.$]+)\Z")
 
 
 class FunctionArn(msgspec.Struct, frozen=True):
@@ -64,6 +64,15 @@ class Arns(msgspec.Struct, frozen=True):
     def event_rule(self, bus: str, rule: str) -> str:
         return f"acs:eventbridge:{self.region}:{self.account_id}:eventbus/{bus}/rule/{rule}"
 
+    def own_service(self, arn: str) -> str | None:
+        """The name of a service of this account and region, from a whole ARN or from `services/{name}`."""
+        found = _SERVICE.match(arn)
+        return found[3] if found is not None and self.are_of(found[1] or "", found[2] or "") else None
+
+    def are_of(self, region: str, account_id: str) -> bool:
+        """Whether an ARN with these parts, of which both may be empty, can name a resource here."""
+        return region in ("", self.region) and account_id in ("", self.account_id)
+
     @property
     def _prefix(self) -> str:
         return f"acs:fc:{self.region}:{self.account_id}:"
@@ -84,12 +93,6 @@ def target_resource(target: Target) -> str:
     """The resource name that policies use. LATEST is omitted, as it means the same as no qualifier."""
     qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
     return function_resource(target.service, target.function, qualifier)
-
-
-def parse_service_arn(arn: str) -> str | None:
-    """The service's name from a whole ARN or from `services/{name}`; None if `arn` names no service."""
-    found = _SERVICE.match(arn)
-    return None if found is None else found[1]
 
 
 def parse_function_arn(arn: str) -> FunctionArn | None:

@@ -78,7 +78,7 @@ def _expected_function(found: FunctionArn, arns: Arns) -> str:
 
 
 def _expected_place(region: str, account_id: str, arns: Arns) -> str:
-    if region in ("", arns.region) and account_id in ("", arns.account_id):
+    if arns.are_of(region, account_id):
         return ""
     return f"a destination of region {arns.region} and account {arns.account_id}, where both may be left empty"
 

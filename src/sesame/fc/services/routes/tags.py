@@ -6,7 +6,7 @@ Mounted by the versions with services; each reads its request, calls `control` a
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.tags import ServiceTags, service_of
+from sesame.control.tags import ServiceTags
 from sesame.fc import requests
 from sesame.fc.requests import REQUEST_ID, Done, Handler
 from sesame.fc.services.inputs import TagInput, UntagInput
@@ -62,5 +62,5 @@ class TagRoutes:
 
     def _require(self, request: Request, action: str, resource_arn: str) -> None:
         """Raises `Denied` unless the caller may do this to the service; conditions see its current tags."""
-        service = service_of(resource_arn)
+        service = self._tags.service_of(resource_arn)
         requests.requester(request).require(action, self._arns.service(service), self._tags.of(service))

@@ -21,7 +21,7 @@ from sesame.fc.v2023.naming import function_named
 from sesame.fc.v2023.shapes_settings import TagResource
 from sesame.model import limits
 from sesame.model.arn import Arns, parse_function_arn
-from sesame.model.owner import spoken_function, stands_alone
+from sesame.model.owner import owner_of, spoken_function, stands_alone
 
 FUNCTION = "function"
 _NAMES = "a JSON list of names or ARNs of functions"
@@ -65,6 +65,7 @@ class AccountRoutes:
         wanted = paths.document(request, "Tag", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
         limit = listing.limit_of(Listing(limit=requests.number(request, "Limit", f"1 to {limits.LIST_LIMIT_MAX}")))
         kind = query.get("ResourceType", FUNCTION)
+        _check_type(kind)
         if ids:
             owners = await self._owners(request, "fc:ListTagResources", kind, ids)
         else:
@@ -132,7 +133,13 @@ class AccountRoutes:
     def _named(self, resource_id: str) -> tuple[str, str]:
         """Parses a function's name or ARN."""
         found = parse_function_arn(resource_id) if ":" in resource_id else None
-        return function_named(resource_id) if found is None else (found.target.service, found.target.function)
+        if found is None:
+            return function_named(resource_id)
+        if not self._arns.are_of(found.region, found.account_id):
+            raise InvalidArgument.of(
+                "ResourceId", self._arns.function(owner_of("{function}"), "{function}"), resource_id[:64]
+            )
+        return found.target.service, found.target.function
 
 
 def _check_type(kind: str) -> None:

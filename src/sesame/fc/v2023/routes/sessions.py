@@ -22,7 +22,7 @@ from sesame.model import limits
 from sesame.model.invocation import Target
 from sesame.model.owner import spoken_function
 from sesame.model.records import Record
-from sesame.model.session import Session, session_parent
+from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, session_parent
 from sesame.model.trigger import parts_of_parent
 
 INSTANCES_LIMIT_MAX = 1000
@@ -74,10 +74,11 @@ class SessionRoutes:
         query = request.query_params
         sent = requests.listing(request)
         owner, function, qualifier = paths.qualified_function(request)
+        status, session_id = query.get("sessionStatus", ""), query.get("sessionId", "")
+        if status not in ("", ACTIVE, PAUSED, EXPIRED):
+            raise InvalidArgument.of("SessionStatus", f"{ACTIVE} | {PAUSED} | {EXPIRED}", status[:64])
 
         def is_wanted(session: Session) -> bool:
-            session_id = query.get("sessionId", "")
-            status = query.get("sessionStatus", "")
             return (
                 session_id in ("", session.session_id)
                 and status in ("", session.status)
@@ -153,7 +154,8 @@ class InstanceRoutes:
             running = {}
         until_ms = requests.number(request, "endTimeMs", "a time in milliseconds since 1970")
         requests.number(request, "startTimeMs", "a time in milliseconds since 1970")
-        if until_ms is not None and not requests.flag(request, "withAllActive"):
+        with_all = requests.flag(request, "withAllActive")
+        if until_ms is not None and not with_all:
             running = {name: each for name, each in running.items() if milliseconds(each.created_at) <= until_ms}
         start = request.query_params.get("startKey", "")
         limit = requests.limit(request, INSTANCES_LIMIT_MAX, limits.LIST_LIMIT_DEFAULT)
