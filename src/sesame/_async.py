@@ -18,6 +18,7 @@ from sesame._storage import Storage
 from sesame.control.async_policies import AsyncPolicies
 from sesame.destinations.deliverer import Deliverer, DelivererNeeds
 from sesame.destinations.following import Destinations, FollowingNeeds
+from sesame.destinations.reach import Reach
 from sesame.destinations.routes import Routes
 from sesame.destinations.sender import HttpSender
 from sesame.destinations.silent import tell_silent_destinations
@@ -44,13 +45,14 @@ if TYPE_CHECKING:
 class AsyncNeeds(msgspec.Struct, frozen=True):
     """The collaborators of asynchronous invocations. `teardown` ends what is started, waiting as `patience` allows.
 
-    With a `writer`, its followers run invocations too.
+    With a `writer`, its followers run invocations too. `reach` says where callers' records may be sent.
     """
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
     patience: Patience
+    reach: Reach
     writer: "Writer | None" = None
 
 
@@ -105,7 +107,7 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             accept=storage.queue.enqueue,
             destinations=destinations,
             routes=routes,
-            sender=HttpSender(),
+            sender=HttpSender(needs.reach),
             arns=arns,
             clocks=clocks,
             chance=random.random,

@@ -15,7 +15,7 @@ from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._listening import Serving, own_tls, serve, share_of_limits
-from sesame._network import OwnNetworks, offer_endpoint, offer_network
+from sesame._network import OwnNetworks, offer_endpoint, offer_network, reach_of_records
 from sesame._patience import Patience
 from sesame._storage import Storage
 from sesame._traces import Tracers
@@ -151,6 +151,7 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
         queue=storage.queue,
         deliveries=storage.queue.deliveries,
         wall_clock=needs.clocks.wall,
+        expected_url=reach_of_records(settings, needs.networks).expected_instead,
         no_buckets=needs.no_buckets,
         own_hosts=own_hosts(settings),
     )

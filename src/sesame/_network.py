@@ -14,6 +14,7 @@ import structlog
 
 from sesame._cloud import is_cloud_name
 from sesame.control.own_hosts import CLOUD_SUFFIX
+from sesame.destinations.reach import Reach
 from sesame.http.server import HttpServer
 from sesame.inside import proxy
 from sesame.inside.bounds import Bounds
@@ -64,6 +65,14 @@ class OwnNetworks(msgspec.Struct, frozen=True):
     leads_out: frozenset[int] = frozenset()
     has_route_6: Callable[[], bool] = lambda: has_route_6()
     closed: frozenset[int] = frozenset()
+
+
+def reach_of_records(settings: Settings, networks: OwnNetworks) -> Reach:
+    """Records are sent for callers where their functions may go, too."""
+    if networks.kind == "host":
+        return Reach(None)
+    allowed = [parse(text) for text in settings.network_allow]
+    return Reach(EgressRules(allowed, closed=networks.closed, internet=networks.kind != "none"))
 
 
 def listens_max(settings: Settings) -> int:

@@ -24,7 +24,7 @@ from sesame._installed import ENVIRONMENT, VERSION
 from sesame._listening import exposure
 from sesame._logs import open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
-from sesame._network import OwnNetworks
+from sesame._network import OwnNetworks, reach_of_records
 from sesame._patience import Patience
 from sesame._provided_layers import provide_layers
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
@@ -271,6 +271,11 @@ class Sesame:
                 teardown.push_async_callback(lambda: self._patience.end(rest.rest, rest.hurry))
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
+        networks = OwnNetworks(
+            sandbox.driver.network,
+            sandbox.driver.leads_out,
+            closed=frozenset() if given.members is None else given.members.agent_ports,
+        )
         endpoint_needs = EndpointNeeds(
             settings,
             clocks,
@@ -280,11 +285,7 @@ class Sesame:
             targets.problem,
             tracers,
             opening.answers,
-            OwnNetworks(
-                sandbox.driver.network,
-                sandbox.driver.leads_out,
-                closed=frozenset() if given.members is None else given.members.agent_ports,
-            ),
+            networks,
             sandbox.driver.no_buckets,
             self._trust,
             given.handover,
@@ -298,7 +299,9 @@ class Sesame:
         if given.handover is not None:
             given.handover.forget_rest()
         self._announce(urls, identity.key)
-        async_needs = AsyncNeeds(settings, clocks, teardown, self._patience, writer)
+        async_needs = AsyncNeeds(
+            settings, clocks, teardown, self._patience, reach_of_records(settings, networks), writer
+        )
         await open_async(async_needs, storage, identity, engine)
         # Last, so that no endpoint waits for instances that are started ahead of calls.
         start_provisioned(engine, teardown)

@@ -360,3 +360,11 @@ async def test_a_policy_has_the_defaults_for_what_is_not_set(account: Account, a
     await asynchronous.put("s", "f", "", sent)
     assert policy_of(target) == AsyncPolicy(max_retries=0, max_age_s=5, stateful=True)
     assert policy_of(Target("s", "prod", "f")) == AsyncPolicy()
+
+
+async def test_a_url_to_which_no_record_is_sent_is_refused(account: Account) -> None:
+    configs = AsyncConfigs(account.catalog, ARNS, lambda url: "an address outside" if "169.254" in url else "")
+    good, bad = (DestinationConfig(Destination(url)) for url in ("http://a.com/", "http://169.254.169.254/"))
+    await configs.put("s", "f", "", AsyncConfigInput(destination_config=good))
+    with refused("InvalidArgument", match="OnSuccess.Destination .*allowed: an address outside, actual: 'http://169"):
+        await configs.put("s", "f", "", AsyncConfigInput(destination_config=bad))

@@ -13,7 +13,7 @@ from tests.support.fakes import FakeClocks
 from sesame.destinations.deliverer import Deliverer, DelivererNeeds
 from sesame.destinations.policies import ATTEMPTS_MAX, PER_HOST_MAX, SEND_TIMEOUT_S, WAITING_PER_HOST_MAX
 from sesame.destinations.routes import Routes
-from sesame.destinations.sender import NotDelivered
+from sesame.destinations.sender import NotDelivered, NotPermitted
 from sesame.model import limits
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.invocation import Target
@@ -103,6 +103,7 @@ class FakeSender:
     sent: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
     hanging: int = 0
     closed: bool = False
+    anywhere: list[str] = field(default_factory=list)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def answer_all(self) -> None:
@@ -110,8 +111,10 @@ class FakeSender:
         for each in self.waiting:
             each.done() or each.set_result(None)
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, anywhere: bool = False) -> None:
         self.sent.append((url, headers, body))
+        if anywhere:
+            self.anywhere.append(url)
         act = self.behaviour.get(url.split("/")[2], lambda: None)
         if act is None:
             self.hanging += 1
@@ -189,6 +192,23 @@ def refuses() -> None:
 
 def unreachable() -> None:
     raise NotDelivered("no answer: refused", unreachable=True)
+
+
+async def test_a_record_for_an_address_that_is_not_permitted_is_a_dead_letter_at_once(setup: Setup) -> None:
+    def not_permitted() -> None:
+        raise NotPermitted("10.0.0.1:80 is not permitted", unreachable=True)
+
+    setup.sender.behaviour["h"] = not_permitted
+    rows = [setup.queue.add("http://h/path") for _ in range(3)]
+    await setup.work()
+    assert {(row.state, row.error) for row in rows} == {("dead", "http://h: 10.0.0.1:80 is not permitted")}
+
+
+async def test_where_the_operator_says_records_go_to_any_address(setup: Setup) -> None:
+    setup.queue.add("acs:mns:cn-hangzhou:123:/queues/q/messages")
+    setup.queue.add("http://h/path")
+    await setup.work()
+    assert setup.sender.anywhere == ["http://mns/in"]
 
 
 async def test_a_record_is_posted_with_headers_that_tell_what_it_is(setup: Setup) -> None:

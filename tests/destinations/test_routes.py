@@ -46,10 +46,14 @@ def test_what_is_not_here_has_no_route_and_the_reason_says_what_to_do(arn: str) 
 
 
 def test_an_arn_goes_where_its_longest_mapped_beginning_says() -> None:
-    assert ROUTES.find("acs:mns:cn-shanghai:123:/queues/q/messages") == UrlRoute("http://q/", as_event=False)
-    assert ROUTES.find("acs:mns:::/topics/t/messages") == UrlRoute("http://mns/", as_event=False)
-    assert ROUTES.find("acs:eventbridge:cn-shanghai:123:eventbus/b") == UrlRoute("http://eb/", as_event=True)
-    assert ROUTES.find("https://h/p?q=1") == UrlRoute("https://h/p?q=1", as_event=False)
+    assert ROUTES.find("acs:mns:cn-shanghai:123:/queues/q/messages") == UrlRoute(
+        "http://q/", as_event=False, of_operator=True
+    )
+    assert ROUTES.find("acs:mns:::/topics/t/messages") == UrlRoute("http://mns/", as_event=False, of_operator=True)
+    assert ROUTES.find("acs:eventbridge:cn-shanghai:123:eventbus/b") == UrlRoute(
+        "http://eb/", as_event=True, of_operator=True
+    )
+    assert ROUTES.find("https://h/p?q=1") == UrlRoute("https://h/p?q=1", as_event=False, of_operator=False)
 
 
 @pytest.mark.parametrize("url", ["http://h", "https://h:8443/p?q=%20", "http://[::1]:80/", "http://h/?to=a@b"])

@@ -4,7 +4,6 @@ Called by the endpoints, and returns records. `control.async_policies` reads the
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from sesame.control import checks, rules
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
@@ -14,16 +13,23 @@ from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
-from sesame.model.destinations import expected_instead, without_password
+from sesame.model.destinations import expected_instead, is_web_url, without_password
 from sesame.model.errors import Invalid, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
 
 class AsyncConfigs:
-    def __init__(self, catalog: Catalog, arns: Arns) -> None:
+    """`expected_url(url)` says what to expect instead of a URL to which no record is sent, or ""."""
+
+    def __init__(self, catalog: Catalog, arns: Arns, expected_url: Callable[[str], str] = lambda _url: "") -> None:
         self._catalog = catalog
-        self._rules = (*_RULES, *(_destination_rule(name, arns) for name in ("on_success", "on_failure")))
+
+        def expected(destination: str) -> str:
+            wrong = expected_instead(destination, arns)
+            return wrong or (expected_url(destination) if is_web_url(destination) else "")
+
+        self._rules = (*_RULES, *(_destination_rule(name, expected) for name in ("on_success", "on_failure")))
 
     async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
         """Replaces the whole configuration: fields that are not sent become unset."""
@@ -102,14 +108,13 @@ def _set(sent: Destination | None) -> Destination | None:
     return None if sent is None or not sent.destination else sent
 
 
-def _destination_rule(name: str, arns: Arns) -> Rule:
-    return Rule((f"destination_config.{name}",), partial(_check_destination, name, arns))
+def _destination_rule(name: str, expected: Callable[[str], str]) -> Rule:
+    def check(sent: Destination | None) -> None:
+        if sent is not None and (wanted := expected(sent.destination)):
+            shown = checks.shown(without_password(sent.destination))
+            raise Invalid(f"destination_config.{name}.destination", wanted, shown)
 
-
-def _check_destination(name: str, arns: Arns, sent: Destination | None) -> None:
-    if sent is not None and (expected := expected_instead(sent.destination, arns)):
-        shown = checks.shown(without_password(sent.destination))
-        raise Invalid(f"destination_config.{name}.destination", expected, shown)
+    return Rule((f"destination_config.{name}",), check)
 
 
 def _check_age(age: int | None) -> None:

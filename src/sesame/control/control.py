@@ -39,7 +39,8 @@ from sesame.store.catalog import Catalog
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """Collaborators from other packages. `check_role(arn)` raises `Rejected` for roles that cannot be assumed.
 
-    `wall_clock` returns Unix seconds. `no_buckets` is the reason why functions cannot mount buckets, or "".
+    `wall_clock` returns Unix seconds. `expected_url(url)` says what to expect instead of a URL that no record is sent
+    to, or "". `no_buckets` is the reason why functions cannot mount buckets, or "".
     """
 
     code: CodeSource
@@ -49,6 +50,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     queue: Queue
     deliveries: Deliveries
     wall_clock: Callable[[], float]
+    expected_url: Callable[[str], str] = lambda _url: ""
     no_buckets: str = ""
 
 
@@ -82,7 +84,7 @@ class Control(msgspec.Struct, frozen=True):
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
         services, functions = Services(catalog, needs.check_role, needs.no_buckets), Functions(catalog, code)
-        async_configs = AsyncConfigs(catalog, needs.arns)
+        async_configs = AsyncConfigs(catalog, needs.arns, needs.expected_url)
         invocations = AsyncInvocations(catalog, needs.queue, AsyncPolicies(catalog).policy_of, needs.wall_clock)
         return cls(
             services=services,

@@ -27,7 +27,7 @@ from sesame.destinations.policies import (
 )
 from sesame.destinations.records import EventFacts, cloud_event
 from sesame.destinations.routes import FunctionRoute, NoRoute, Routes, UrlRoute
-from sesame.destinations.sender import NotDelivered, Sender
+from sesame.destinations.sender import NotDelivered, NotPermitted, Sender
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
@@ -236,6 +236,9 @@ class Deliverer:
     async def _post(self, host: _Host, delivery: _Delivery, route: UrlRoute) -> None:
         try:
             error = await self._answer(host, delivery.lease, route)
+        except NotPermitted as refused:
+            await self._bury(delivery, f"{host.name}: {refused}")
+            return
         finally:
             host.sending -= 1
             self._next(host)
@@ -245,7 +248,7 @@ class Deliverer:
             await self._write(delivery, self._needs.queue.delivered)
 
     async def _answer(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> str:
-        """Sends the record; returns why it did not arrive, or ""."""
+        """Sends the record; returns why it did not arrive, or "". Raises `NotPermitted`."""
         content, body = "application/json", lease.record
         if route.as_event:
             content, body = "application/cloudevents+json; charset=utf-8", self._event(lease)
@@ -258,7 +261,7 @@ class Deliverer:
             "X-Sesame-Delivery-Id": str(lease.seq),
             "X-Sesame-Delivery-Attempt": str(lease.attempts + 1),
         }
-        sending = asyncio.ensure_future(self._needs.sender.send(route.url, headers, body))
+        sending = asyncio.ensure_future(self._needs.sender.send(route.url, headers, body, anywhere=route.of_operator))
         timer = self._needs.clocks.call_later(SEND_TIMEOUT_S, lambda: _cancel(sending))
         try:
             await asyncio.wait([sending])
@@ -272,7 +275,7 @@ class Deliverer:
         if error is None:
             self._note(host, silent=False)
             return ""
-        if not isinstance(error, NotDelivered):
+        if not isinstance(error, NotDelivered) or isinstance(error, NotPermitted):
             raise error
         self._note(host, silent=error.unreachable)
         return f"{host.name}: {error}"

@@ -20,10 +20,11 @@ class FunctionRoute(msgspec.Struct, frozen=True):
 
 
 class UrlRoute(msgspec.Struct, frozen=True):
-    """`as_event`: the record is sent as a CloudEvent."""
+    """`as_event`: the record is sent as a CloudEvent. `of_operator`: the setting `destinations` names the URL."""
 
     url: str
     as_event: bool
+    of_operator: bool
 
 
 class NoRoute(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ class Routes:
 
     def find(self, destination: str) -> Route:
         if is_web_url(destination):
-            return UrlRoute(destination, as_event=False)
+            return UrlRoute(destination, as_event=False, of_operator=False)
         function = parse_function_arn(destination)
         own = function is not None and (
             function.region in ("", self._arns.region) and function.account_id in ("", self._arns.account_id)
@@ -58,7 +59,7 @@ class Routes:
             return FunctionRoute(function.target)
         for prefix, url in self._mapped:
             if destination.startswith(prefix):
-                return UrlRoute(url, as_event=destination.startswith(_EVENTBRIDGE))
+                return UrlRoute(url, as_event=destination.startswith(_EVENTBRIDGE), of_operator=True)
         if function is not None:
             own_place = f"region {self._arns.region} and account {self._arns.account_id}"
             return NoRoute(

@@ -1,12 +1,15 @@
 """Sends records to URLs; no other code of this server makes HTTP requests of its own.
 
 Used by `destinations.deliverer`, which bounds duration and concurrency. Follows no redirects, ignores the environment's
-proxies, keeps no cookies, and reads only the status of a response.
+proxies, keeps no cookies, and reads only the status of a response. Connects for callers only to addresses that
+`destinations.reach` permits, whatever a name resolves to.
 """
 
+import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from sesame.destinations.reach import ALLOWED, Reach
 from sesame.model.errors import SesameError
 
 if TYPE_CHECKING:
@@ -24,9 +27,20 @@ class NotDelivered(SesameError):
         self.unreachable = unreachable
 
 
+class NotPermitted(NotDelivered):
+    """The address is one that records are not sent to: no attempt will succeed."""
+
+
+class _Refused(OSError):
+    """No connection is opened to the address."""
+
+
 class Sender(Protocol):
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Returns when the server has answered with a status from 200 to 299. Raises `NotDelivered`."""
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, anywhere: bool = False) -> None:
+        """Returns when the server has answered with a status from 200 to 299. Raises `NotDelivered`.
+
+        `anywhere`: the operator chose the URL, so that any address will do.
+        """
 
     async def close(self) -> None: ...
 
@@ -34,39 +48,58 @@ class Sender(Protocol):
 class HttpSender:
     """Not thread-safe: belongs to one event loop."""
 
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        # For URLs of the operator, and for those of callers, who must not find a connection to where they may not go.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, anywhere: bool = False) -> None:
         # Imported with the first record: the import takes a fifth of the start-up time, and most servers never send
         # one.
         import aiohttp
         from yarl import URL
 
         try:
-            request = self._opened().post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False)
+            request = self._opened(anywhere=anywhere).post(
+                URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+            )
             async with request as response:
                 status, reason = response.status, response.reason or ""
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, _Refused):
+                raise NotPermitted(str(error.os_error), unreachable=True) from error
+            raise NotDelivered(f"no answer: {error or type(error).__name__}", unreachable=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NotDelivered(f"no answer: {error or type(error).__name__}", unreachable=True) from error
         if not 200 <= status < 300:
             raise NotDelivered(f"answered {status} {reason}".rstrip(), unreachable=False)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
 
-    def _opened(self) -> "aiohttp.ClientSession":
+    def _opened(self, *, anywhere: bool) -> "aiohttp.ClientSession":
         import aiohttp
 
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_KEPT, ttl_dns_cache=ADDRESSES_KEPT_S)
+        if anywhere not in self._sessions:
+            connector = aiohttp.TCPConnector(
+                limit=CONNECTIONS_KEPT,
+                ttl_dns_cache=ADDRESSES_KEPT_S,
+                socket_factory=None if anywhere else self._socket,
+            )
             # The deliverer enforces its own timeout, by its clocks.
-            self._session = aiohttp.ClientSession(
+            self._sessions[anywhere] = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
-        return self._session
+        return self._sessions[anywhere]
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """The socket for a connection to a resolved address, one of those that `getaddrinfo` returns."""
+        family, kind, protocol, _name, (host, port, *_rest) = address
+        if not self._reach.permits(host, port):
+            raise _Refused(f"{host}:{port} is not permitted: expected {ALLOWED}")
+        return socket.socket(family, kind, protocol)
