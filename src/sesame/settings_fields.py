@@ -146,7 +146,8 @@ class Settings(msgspec.Struct, frozen=True):
         tuple[str, ...],
         _meta(
             "Addresses on this machine and its private networks that functions with a network of their own may reach, "
-            "and HTTP destinations: ADDRESS:PORT, ADDRESS or NETWORK/BITS, separated by commas, such as `127.0.0.1:5432`.",
+            "and HTTP destinations: ADDRESS:PORT, ADDRESS or NETWORK/BITS, separated by commas, such as "
+            "`127.0.0.1:5432`.",
             shown_default="nothing",
         ),
     ] = ()

@@ -115,7 +115,7 @@ def test_x_fc_date_stands_in_for_a_date_that_browsers_cannot_send() -> None:
     assert verify(headers).account_id == ACCOUNT
 
 
-@pytest.mark.parametrize("value", ["Bearer abc", "FC", "FC :sig", "FC idonly", "acs id:sig"])
+@pytest.mark.parametrize("value", ["Bearer abc", "FC", "FC :sig", "FC idonly", "acsid:sig"])
 def test_an_authorization_of_another_form(value: str) -> None:
     assert "FC {accessKeyId}:{signature}" in refused(InvalidArgument, {**signed(), "authorization": value})
 

@@ -1,8 +1,8 @@
 """Authenticates callers: verifies the signature in a request's headers or URL with the secret of its key.
 
 Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of the request is read, such as
-its body. Contains only the wire formats, of the FC scheme and of ACS3-HMAC-SHA256; `identity.authentication` finds the
-owner of the key. A body whose digest was signed is compared with it when it is read (`fc.body`).
+its body. Contains only the wire formats, of the FC scheme, of ACS3-HMAC-SHA256 and of ROA; `identity.authentication`
+finds the owner of the key. A body whose digest was signed is compared with it when it is read (`fc.body`).
 """
 
 import hmac
@@ -25,7 +25,7 @@ from sesame.fc.refusals import (
     SignatureNotMatch,
 )
 from sesame.http.dates import unix_time
-from sesame.identity import acs_signature
+from sesame.identity import acs_signature, roa_signature
 from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.nonces import UsedNonces, digest_of
 from sesame.identity.tokens import CredentialsRefused, Refusal
@@ -35,7 +35,8 @@ SCHEME = b"FC "
 DATE_BYTES_MAX = 64
 _LINK_KEY_ID, _LINK_EXPIRES, _LINK_TOKEN = b"x-fc-access-key-id", b"x-fc-expires", b"x-fc-security-token"
 _EXPIRES_DIGITS = 12
-_PROVEN = "proven"
+# Keys in the memory of a head: a `_Proof`, and the digest of a signed nonce.
+_PROVEN, _NONCE = "proven", "nonce"
 # Key in the memory of a head: the SHA-256 that the body must have, in hexadecimal; absent if no digest was signed.
 BODY_SHA256 = "body_sha256"
 _DAY_S = 86_400
@@ -97,6 +98,8 @@ class Verifier:
                     return _of_its_account(request, caller)
         if _is_acs(request):
             return self._verify_acs(request, query, proven=proven)
+        if request.authorization is not None and request.authorization.startswith(roa_signature.SCHEME):
+            return self._verify_roa(request, query, proven=proven)
         caller, claimed = self._presented(request)
         try:
             signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
@@ -143,9 +146,38 @@ class Verifier:
         # An unsigned nonce could be replaced, so it proves nothing. Requests with a signed nonce are never cached.
         if acs_signature.NONCE not in sent or not authorization.signs(acs_signature.NONCE):
             request.memory[_PROVEN] = _Proof(caller, token, signed_at)
-        elif not proven and not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
-            raise NonceUsed
+        else:
+            self._use_nonce(request, caller, sent[acs_signature.NONCE], proven=proven)
         return caller
+
+    def _verify_roa(self, request: RequestHead, query: bytes, *, proven: bool) -> Caller:
+        """Verifies the older signature of the cloud's gateway, by which clients sign a nonce, too."""
+        authorization = roa_signature.parse(request.authorization or b"")
+        if authorization is None:
+            raise InvalidArgument.of("Authorization", roa_signature.FORM, _shown(request.authorization or b""))
+        if not request.date:
+            raise MissingRequiredHeader("Date")
+        sent = dict(request.headers)
+        method = sent.get(roa_signature.METHOD, roa_signature.METHOD_NAME)
+        if method != roa_signature.METHOD_NAME:
+            raise InvalidArgument.of(roa_signature.METHOD.decode(), roa_signature.METHOD_NAME.decode(), _shown(method))
+        access_key_id, claimed = authorization
+        caller = self._identify(access_key_id, sent.get(acs_signature.TOKEN, request.security_token).decode("latin-1"))
+        signed_at = _time_of(request.date)
+        signed = roa_signature.Request(request.method, request.raw_path, query, request.headers)
+        if not roa_signature.matches(signed, caller.secret, claimed):
+            raise SignatureNotMatch
+        self._check_clock(request.date, signed_at)
+        caller = _of_its_account(request, caller)
+        if acs_signature.NONCE in sent:
+            self._use_nonce(request, caller, sent[acs_signature.NONCE], proven=proven)
+        return caller
+
+    def _use_nonce(self, request: RequestHead, caller: Caller, nonce: bytes, *, proven: bool) -> None:
+        """Raises `NonceUsed` if a signed nonce was used before, unless another agent has `proven` the request."""
+        request.memory[_NONCE] = digest_of(caller.access_key_id, nonce)
+        if not proven and not self._nonces.use(caller.access_key_id, nonce):
+            raise NonceUsed
 
     def verify_trigger(self, request: RequestHead, query: bytes, *, proven: bool = False) -> Caller:
         """Returns who signed this request to an HTTP function, in its headers or its URL; the query is signed, too.
@@ -164,12 +196,8 @@ class Verifier:
 
     def nonce_of(self, request: RequestHead) -> bytes | None:
         """The digest of the nonce with which a verified request was signed; None without one."""
-        memory = request.memory
-        if BODY_SHA256 not in memory or _PROVEN in memory:
-            return None
-        authorization = acs_signature.parse(request.authorization or b"")
-        assert authorization is not None
-        return digest_of(authorization.access_key_id, dict(request.headers)[acs_signature.NONCE])
+        digest: bytes | None = request.memory.get(_NONCE)
+        return digest
 
     def _presented(self, request: RequestHead, token: str | None = None) -> tuple[Caller, bytes]:
         """The key named in the Authorization header, and the claimed signature, which is not verified yet."""
@@ -184,11 +212,7 @@ class Verifier:
     def _proven_at(self, request: RequestHead, caller: Caller, claimed: bytes, resources: tuple[bytes, ...]) -> float:
         """The time of signing in Unix seconds. Raises unless the signature is the caller's."""
         signed_on = _date_of(request)
-        signed_at = self._last_date[1] if signed_on == self._last_date[0] else _read_date(signed_on)
-        if signed_at is None:
-            raise InvalidArgument.of(
-                "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(signed_on)
-            )
+        signed_at = self._last_date[1] if signed_on == self._last_date[0] else _time_of(signed_on)
         if not self._matches(_signed(request, signed_on), caller, claimed, resources):
             raise SignatureNotMatch
         self._last_date = (signed_on, signed_at)
@@ -265,7 +289,7 @@ def _split(authorization: bytes) -> tuple[str, bytes]:
     if not authorization.startswith(SCHEME) or not colon or not access_key_id:
         raise InvalidArgument.of(
             "Authorization",
-            f"'FC {{accessKeyId}}:{{signature}}' or {acs_signature.FORM}",
+            f"'FC {{accessKeyId}}:{{signature}}', {acs_signature.FORM} or {roa_signature.FORM}",
             _shown(authorization.partition(b" ")[0]),
         )
     return access_key_id.decode("latin-1"), claimed
@@ -306,6 +330,16 @@ def _resources(raw_path: bytes) -> tuple[bytes, ...]:
 def _as_text(text: bytes, resource: bytes) -> bytes:
     """The text as signed by clients that sign UTF-8 but send header values in Latin-1."""
     return text[: len(text) - len(resource)].decode("latin-1").encode() + resource
+
+
+def _time_of(signed_on: bytes) -> float:
+    """Unix seconds. Raises `InvalidArgument` for a text that is no date."""
+    signed_at = _read_date(signed_on)
+    if signed_at is None:
+        raise InvalidArgument.of(
+            "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(signed_on)
+        )
+    return signed_at
 
 
 def _read_date(text: bytes) -> float | None:
