@@ -17,7 +17,7 @@ async def test_one_that_has_not_answered_is_asked_nothing_more_until_it_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[Any] = []
-    follower = IdleThere({}, sent.append, FakeClocks(), lambda: None)
+    follower = IdleThere({}, lambda _key: (), sent.append, FakeClocks(), lambda: None)
     monkeypatch.setattr(idle_there, "ANSWERS_WITHIN_S", 0.01)
     assert not await follower.keeps(SNAPSHOT, room=True)
     assert not await follower.keeps(SNAPSHOT, room=True)

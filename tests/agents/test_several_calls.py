@@ -1,17 +1,22 @@
 """Instances of followers that serve several calls at a time: who finds room in them, and who starts another."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import cast
+import sys
+from collections.abc import Callable
+from types import FrameType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.agents.test_credits_machine import CAPS, CreditsMachine
 from tests.engine.conftest import Engine, build
 from tests.engine.test_sharing import ROOM, answers, finish, hang
 
+from sesame.agents.coming import Coming, this_task
 from sesame.agents.credits import CreditCapacity
+from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
 from sesame.engine.instance import Instance, State
+from sesame.engine.policies import Caps
 from sesame.http.interface import Exchange
 from sesame.model.invocation import Invocation, Target
 
@@ -69,6 +74,68 @@ async def test_an_instance_that_is_to_end_takes_no_more_calls() -> None:
     calls += await hang(engine, 1)
     assert len(engine.driver.made) == 2
     await finish(engine, calls)
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python are run."""
+    lines = 0
+
+    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+async def test_a_call_costs_the_same_however_many_instances_there_are() -> None:
+    task = this_task()
+
+    async def costs(instances: int) -> list[int]:
+        engine = build(Caps(instances_per_function=20, memory_mb=10_000, starts_at_once=20, keep_alive_s=300))
+        engine.deploy(runtime="custom", instance_concurrency=ROOM)
+        engine.driver.behaviour = answers
+        credits = CreditCapacity(CAPS, lambda: "", lambda: 0.0, lambda _gone: None)
+        idle, snapshot = (
+            KeptIdle(engine.pool, lambda: 0.0, credits),
+            engine.resolver.resolve(Target("s", "LATEST", "f")),
+        )
+        calls = await hang(engine, instances * ROOM - 1)
+        held = HeldInstances(engine.pool, credits, lambda _gone: None)
+        assert len(engine.pool.instances()) == instances
+        found = [
+            lines_run(lambda: idle.joins(snapshot, task)),
+            lines_run(lambda: idle.starts(snapshot)),
+            lines_run(lambda: idle.keep(snapshot.key, ROOM, room=False)),
+            lines_run(lambda: idle.has_provisioned(snapshot)),
+            lines_run(lambda: engine.pool.shared.take(snapshot)),
+            lines_run(lambda: held.all_are_busy(snapshot.key)),
+        ]
+        assert credits.coming.leaves(task) == snapshot.key
+        await finish(engine, calls)
+        return found
+
+    assert await costs(2) == await costs(12)
+
+
+async def test_a_task_that_comes_again_and_again_is_told_of_once() -> None:
+    refused: list[str] = []
+    coming, came = Coming(refused.append), asyncio.Event()
+    task: asyncio.Task[Any] = asyncio.create_task(came.wait())
+    for key in ("a", "b", "b"):
+        coming.add(key, task)
+    assert [coming.count("a"), coming.count("b")] == [0, 1]
+    came.set()
+    await task
+    await asyncio.sleep(0)
+    assert refused == ["b"]
+    assert not coming
 
 
 async def test_calls_join_a_credit_until_its_instance_would_be_full() -> None:

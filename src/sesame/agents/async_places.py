@@ -159,12 +159,10 @@ class _Follower:
         key, concurrency = self._snapshot.key, self._snapshot.limits.concurrency
         if concurrency == 1:
             return self._idle(key)
-        there = sum(each.snapshot.key == key for each in self._followed.instances.values())
-        return max(there * concurrency - self._followed.handed_over.running[key], 0)
+        return max(len(self._followed.of(key)) * concurrency - self._followed.handed_over.running[key], 0)
 
     def _idle(self, key: str) -> int:
-        there = self._followed.instances.values()
-        return sum(each.state is State.IDLE and each.snapshot.key == key for each in there)
+        return sum(each.state is State.IDLE for each in self._followed.of(key))
 
     async def invoke(
         self, invocation: Invocation, entered: Callable[[], None], began: Callable[[str], None]

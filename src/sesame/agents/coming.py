@@ -5,6 +5,7 @@ by `agents.credits`.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,38 +21,40 @@ def this_task() -> Caller:
 
 
 class Coming:
-    """The callers that are coming, by snapshot key. A caller is removed when its task ends."""
+    """The callers that are coming, each for one snapshot. A caller is removed when its task ends."""
 
     def __init__(self, refused: Callable[[str], None] = lambda _key: None) -> None:
         """`refused` is called with the snapshot key of each caller that ends before it has asked for an instance."""
         self._refused = refused
-        self._there: dict[str, set[Caller]] = {}
+        self._keys: dict[Caller, str] = {}
+        self._counts: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
-        return bool(self._there)
+        return bool(self._keys)
 
     def count(self, key: str) -> int:
-        return len(self._there.get(key, ()))
+        return self._counts[key]
 
     def add(self, key: str, caller: Caller) -> None:
-        self._there.setdefault(key, set()).add(caller)
-        caller.add_done_callback(lambda _task: self._ended(key, caller))
+        """The caller is coming for this snapshot, and no longer for another."""
+        if self.leaves(caller) is None:
+            caller.add_done_callback(self._ended)
+        self._keys[caller] = key
+        self._counts[key] += 1
 
     def forget(self, key: str, caller: Caller) -> bool:
         """Removes the caller. Returns whether it was coming for this snapshot."""
-        there = self._there.get(key, set())
-        if caller not in there:
-            return False
-        there.discard(caller)
-        if not there:
-            del self._there[key]
-        return True
+        return self._keys.get(caller) == key and self.leaves(caller) is not None
 
-    def leaves(self, caller: Caller) -> None:
-        """Removes the caller, whatever snapshot it was coming for, without calling `refused`."""
-        for key in list(self._there):
-            self.forget(key, caller)
+    def leaves(self, caller: Caller) -> str | None:
+        """Removes the caller without calling `refused`. Returns the snapshot that it was coming for, None if none."""
+        key = self._keys.pop(caller, None)
+        if key is not None:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+        return key
 
-    def _ended(self, key: str, caller: Caller) -> None:
-        if self.forget(key, caller):
+    def _ended(self, caller: Caller) -> None:
+        if (key := self.leaves(caller)) is not None:
             self._refused(key)

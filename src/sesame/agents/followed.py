@@ -5,7 +5,7 @@ Created by `agents.writer` for each follower that the supervisor introduces.
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -124,6 +124,8 @@ class Followed:
         self.agent = agent
         # By id: the stand-in for each instance that the follower has or holds a credit to start (`stand_in`).
         self.instances: dict[str, Instance] = {}
+        # The same by snapshot key.
+        self._by_key: dict[str, dict[str, Instance]] = {}
         # Calls in flight on the follower.
         self.calls = 0
         # `follows`: the catalog has been sent over the current link. `serves`: it may still serve calls by its catalog.
@@ -139,7 +141,7 @@ class Followed:
         self._sandboxes: dict[str, ElsewhereSandbox] = {}
         self.owed = Owed()
         self.idle = IdleThere(
-            self.instances, lambda message: self.link.send(message), others.needs.clocks,
+            self.instances, self.of, lambda message: self.link.send(message), others.needs.clocks,
             others.needs.pool.capacity.told_free,
         )  # fmt: skip
         self._lent = LentPackages(others.needs.packages)
@@ -195,12 +197,17 @@ class Followed:
         return self.link.open and not self.leaving and self.has(key)
 
     def has(self, key: str) -> bool:
-        return any(each.snapshot.key == key for each in self.instances.values())
+        return key in self._by_key
+
+    def of(self, key: str) -> Collection[Instance]:
+        """The stand-ins for instances of one snapshot."""
+        return self._by_key.get(key, {}).values()
 
     def hold(self, instance: Instance) -> None:
         """Records that the follower holds the credit for this instance from now on."""
         instance_id = instance.instance_id
         self.instances[instance_id] = instance
+        self._by_key.setdefault(instance.snapshot.key, {})[instance_id] = instance
         instance.elsewhere = True
         self._others.held[instance.snapshot.key] += 1
         sandbox = ElsewhereSandbox(instance_id, lambda abort: self.link.send(m.EndInstance(instance_id, abort)))
@@ -323,10 +330,13 @@ class Followed:
         instance = self.instances.pop(instance_id, None)
         if instance is None:
             return
-        held = self._others.held
-        held[instance.snapshot.key] -= 1
-        if not held[instance.snapshot.key]:
-            del held[instance.snapshot.key]
+        key, held = instance.snapshot.key, self._others.held
+        held[key] -= 1
+        if not held[key]:
+            del held[key]
+        del self._by_key[key][instance_id]
+        if not self._by_key[key]:
+            del self._by_key[key]
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
         self._sandboxes.pop(instance_id).gone()

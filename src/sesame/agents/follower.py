@@ -259,7 +259,7 @@ class Follower:
             return m.Takes(asked.n, False, False)
         kept, left = own.idle.keep(asked.key, asked.concurrency, room=asked.room)
         if not left:
-            own.held.are_busy(each.instance_id for each in own.idle.of(asked.key))
+            own.held.all_are_busy(asked.key)
         return m.Takes(asked.n, kept, left)
 
     def end_instances(self) -> None:

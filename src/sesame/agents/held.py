@@ -19,7 +19,7 @@ class HeldInstances:
         self._pool = pool
         self._credits = credits
         self._gone = gone
-        self._told_idle: set[str] = set()
+        self._told_idle = _Told()
         # Instances that must end once their calls have ended.
         self._revoked: set[str] = set()
 
@@ -30,7 +30,7 @@ class HeldInstances:
         """Lists all instances for a new link. Gives unused credits back, which the next writer does not know."""
         self._revoke_unused()
         # Nothing has been reported as idle over the new link.
-        self._told_idle = set()
+        self._told_idle = _Told()
         return tuple(
             m.Held(
                 each.instance_id,
@@ -88,11 +88,15 @@ class HeldInstances:
         if has_writer:
             self._credits.give_back_old()
         self.end_revoked()
-        there = self._pool.instances()
-        idle = {each.instance_id for each in there if each.state is State.IDLE}
-        busy = self._told_idle.difference(idle).intersection(each.instance_id for each in there)
-        new = idle - self._told_idle
-        self._told_idle = idle
+        told, self._told_idle = self._told_idle, _Told()
+        new, busy = [], []
+        for each in self._pool.instances():
+            if each.state is State.IDLE:
+                self._told_idle.add(each.instance_id, each.snapshot.key)
+                if each.instance_id not in told:
+                    new.append(each.instance_id)
+            elif each.instance_id in told:
+                busy.append(each.instance_id)
         return m.IdleChanges(tuple(new), tuple(busy)) if new or busy else None
 
     def end_revoked(self) -> None:
@@ -106,11 +110,17 @@ class HeldInstances:
 
     def are_busy(self, instance_ids: Iterable[str]) -> None:
         """Records that the writer considers these instances busy."""
-        self._told_idle.difference_update(instance_ids)
+        for each in instance_ids:
+            self._told_idle.discard(each)
+
+    def all_are_busy(self, key: str) -> None:
+        """Like `are_busy`, for all instances of a snapshot."""
+        self._told_idle.discard_all(key)
 
     def is_idle(self, instance_id: str) -> None:
         """Records that the writer is told that this instance is idle."""
-        self._told_idle.add(instance_id)
+        if (instance := self._pool.instance(instance_id)) is not None:
+            self._told_idle.add(instance_id, instance.snapshot.key)
 
     def forget(self, instance_id: str) -> None:
         self._revoked.discard(instance_id)
@@ -120,3 +130,28 @@ class HeldInstances:
         """Gives back all unused credits: the writer that granted them is gone."""
         for unused in self._credits.unused():
             self._credits.revoke(unused)
+
+
+class _Told:
+    """Ids of instances, also found by their snapshot keys."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+        self._by_key: dict[str, set[str]] = {}
+
+    def __contains__(self, instance_id: str) -> bool:
+        return instance_id in self._keys
+
+    def add(self, instance_id: str, key: str) -> None:
+        self._keys[instance_id] = key
+        self._by_key.setdefault(key, set()).add(instance_id)
+
+    def discard(self, instance_id: str) -> None:
+        if (key := self._keys.pop(instance_id, None)) is not None:
+            self._by_key[key].discard(instance_id)
+            if not self._by_key[key]:
+                del self._by_key[key]
+
+    def discard_all(self, key: str) -> None:
+        for each in self._by_key.pop(key, ()):
+            del self._keys[each]

@@ -21,11 +21,15 @@ Answer = m.Takes | m.Looked | m.GivenUp
 
 class IdleThere:
     def __init__(
-        self, instances: Mapping[str, Instance], send: Callable[[m.Message], None], clocks: Clocks,
-        told_free: Callable[[], None],
+        self, instances: Mapping[str, Instance], of: Callable[[str], Iterable[Instance]],
+        send: Callable[[m.Message], None], clocks: Clocks, told_free: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`instances` are the follower's current instances by id; `told_free` is called when one becomes idle."""
+        """`instances` are the follower's current instances by id, `of` returns those of a snapshot key.
+
+        `told_free` is called when one becomes idle.
+        """
         self._instances = instances
+        self._of = of
         self._questions = Questions(send)
         self._clocks = clocks
         self._told_free = told_free
@@ -40,8 +44,8 @@ class IdleThere:
             return False
         if not said.idle:
             # The answer is newer than the last report: these instances must not be evicted for others now.
-            for each in self._instances.values():
-                if each.snapshot.key == key and each.state is State.IDLE:
+            for each in self._of(key):
+                if each.state is State.IDLE:
                     each.move(State.BUSY)
         return said.kept
 

@@ -4,12 +4,11 @@ A place is an idle instance, or a free slot in an instance that serves several c
 and `agents.follower`, each for its own pool.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sesame.agents.coming import Caller, Coming, this_task
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.policies import Promises, takes_in
-from sesame.engine.instance import Instance, State
 from sesame.engine.pool import Pool
 from sesame.http.interface import Exchange
 from sesame.http.moving import connection_of
@@ -17,7 +16,9 @@ from sesame.model.snapshot import Snapshot
 
 
 class KeptIdle:
-    """`keep` reserves a place for a call of another agent; `joins` takes one for a call of this agent.
+    """A call costs the same however many instances there are.
+
+    `keep` reserves a place for a call of another agent; `joins` takes one for a call of this agent.
 
     Instances that serve several calls count as soon as they start: calls wait for them rather than start more.
     """
@@ -33,10 +34,6 @@ class KeptIdle:
     def keeps_any(self) -> bool:
         """Whether any place is reserved for a call of another agent."""
         return bool(self._promises)
-
-    def of(self, key: str) -> list[Instance]:
-        """This agent's instances of the snapshot."""
-        return [each for each in self._pool.instances() if each.snapshot.key == key and not each.elsewhere]
 
     def finds(self, snapshot: Snapshot, exchange: Exchange) -> bool:
         """Like `joins`, for the arriving call of the current task. Must be called once per call.
@@ -70,7 +67,7 @@ class KeptIdle:
 
     def places(self, snapshot: Snapshot) -> int:
         """How many more calls its instances can take now, or once they have started; coming calls are subtracted."""
-        return self._places(snapshot.key, snapshot.limits.concurrency, self.of(snapshot.key))
+        return self._places(snapshot.key, snapshot.limits.concurrency)
 
     def has_now(self, snapshot: Snapshot) -> bool:
         """Whether a call that asks the pool now finds a place; reservations for other calls do not count."""
@@ -85,24 +82,23 @@ class KeptIdle:
         `concurrency` is the number of calls that each instance serves at a time; `room` is whether another instance
         could be started.
         """
-        own, promised = self.of(key), self._promises.count(key)
+        promised = self._promises.count(key)
         kept = takes_in(
-            idle=self._places(key, concurrency, own),
+            idle=self._places(key, concurrency),
             promised=promised,
-            running=sum(each.calls for each in own),
+            running=self._pool.calls_of.get(key, 0),
             room=room,
             shared=concurrency > 1,
-            provisioned=concurrency * _provisioned(own),
+            provisioned=self._pool.idle.provisioned(key),
         )
         if kept:
             self._promises.add(key)
         # Each reservation may come to take a different instance, so all are subtracted.
-        return kept, sum(each.state is State.IDLE for each in own) - promised - kept > 0
+        return kept, self._pool.idle.count(key) - promised - kept > 0
 
     def has_provisioned(self, snapshot: Snapshot) -> bool:
         """Whether there is an idle provisioned instance that is not reserved."""
-        free = snapshot.limits.concurrency * _provisioned(self.of(snapshot.key))
-        return free > self._promises.count(snapshot.key)
+        return self._pool.idle.provisioned(snapshot.key) > self._promises.count(snapshot.key)
 
     def keeps_provisioned(self, snapshot: Snapshot) -> bool:
         """Reserves an idle provisioned instance for a call of another agent. Returns whether there was one."""
@@ -111,9 +107,9 @@ class KeptIdle:
             self._promises.add(snapshot.key)
         return kept
 
-    def _places(self, key: str, concurrency: int, own: list[Instance]) -> int:
-        """See `places`; `own` are the instances of the snapshot."""
-        places = concurrency * sum(each.state is State.IDLE for each in own) + self._pool.shared.places(key)
+    def _places(self, key: str, concurrency: int) -> int:
+        """See `places`."""
+        places = concurrency * self._pool.idle.count(key) + self._pool.shared.places(key)
         if concurrency == 1:
             return places
         started_soon = 0 if self._credits is None else self._credits.unused_of(key)
@@ -128,10 +124,4 @@ class KeptIdle:
         coming = self.coming.count(key)
         if concurrency == 1 or not coming:
             return False
-        idle = sum(each.state is State.IDLE for each in self.of(key))
-        return coming > concurrency * idle + self._pool.shared.places(key)
-
-
-def _provisioned(instances: Sequence[Instance]) -> int:
-    """How many of `instances` are idle and provisioned."""
-    return sum(each.state is State.IDLE and each.provisioned_for is not None for each in instances)
+        return coming > concurrency * self._pool.idle.count(key) + self._pool.shared.places(key)

@@ -40,12 +40,19 @@ class IdleInstances:
 
     def has(self, key: str) -> bool:
         """Whether `take` would find an instance."""
-        return any(map(has_room_for_session, (*self._provisioned.get(key, ()), *self._on_demand.get(key, ()))))
+        sides = self._provisioned.get(key, ()), self._on_demand.get(key, ())
+        return any(any(map(has_room_for_session, side)) for side in sides)
+
+    def count(self, key: str) -> int:
+        """The number of instances, with room for a session or not."""
+        return len(self._provisioned.get(key, ())) + len(self._on_demand.get(key, ()))
 
     def provisioned(self, key: str) -> int:
         """How many calls would find a place in a provisioned instance now."""
         group = self._provisioned.get(key, ())
-        return sum(each.snapshot.limits.concurrency for each in group if has_room_for_session(each))
+        each = group[0].snapshot.limits.concurrency if group else 0
+        whole = not group or group[0].snapshot.affinity is None
+        return each * (len(group) if whole else sum(map(has_room_for_session, group)))
 
     def put(self, instance: Instance) -> None:
         """Adds an instance that has just become idle."""

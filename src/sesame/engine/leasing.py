@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.engine.instance import Instance, State
+from sesame.engine.sharing import SharedInstances
 from sesame.model.session import SessionKey
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
@@ -42,14 +43,20 @@ class Sessions(Protocol):
 
 
 class Lender(Protocol):
-    """The part of a pool that its leases use. `calls` counts the calls that wait for an instance or hold one."""
+    """The part of a pool that its leases use.
+
+    `calls` counts the calls that wait for an instance or hold one, `calls_of` those that hold one, by snapshot key.
+    """
 
     calls: int
+    calls_of: dict[str, int]
     learning: Learning | None
     calls_ended: "asyncio.Future[None] | None"
 
     @property
     def sessions(self) -> Sessions: ...
+    @property
+    def shared(self) -> SharedInstances: ...
 
     def acquire_warm(self, snapshot: Snapshot) -> Lease | None: ...
     async def acquire(self, snapshot: Snapshot) -> Lease: ...
@@ -84,12 +91,12 @@ class Leasing:
                 pool.learning.ended(self._snapshot)
             self._over()
             raise
-        lease.instance.calls += 1
+        self._count(1)
         return lease
 
     async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
         pool, instance = self._pool, self._lease.instance
-        instance.calls -= 1
+        self._count(-1)
         if pool.learning is not None:
             pool.learning.ended(self._snapshot)
         try:
@@ -107,6 +114,18 @@ class Leasing:
             await asyncio.shield(pool.end(instance, reason))
         finally:
             self._over()
+
+    def _count(self, more: int) -> None:
+        """Counts the call at its instance; a key that has no calls is not kept."""
+        pool, instance = self._pool, self._lease.instance
+        instance.calls += more
+        key, counts = instance.snapshot.key, pool.calls_of
+        if left := counts.get(key, 0) + more:
+            counts[key] = left
+        else:
+            del counts[key]
+        if instance.shared:
+            pool.shared.counted(instance)
 
     def _over(self) -> None:
         """Notifies a closing pool when its last call has ended."""

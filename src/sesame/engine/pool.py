@@ -44,15 +44,15 @@ class Pool:
         self.capacity = given.capacity or Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self.startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
-        self._idle = IdleInstances()
+        self.idle = IdleInstances()
         self.shared = SharedInstances()
         self._health = HealthChecks(given.clocks, self.shared, self.end)
         self.sessions = SessionInstances(given.clocks, self._take, self.acquire, self.is_current)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
-        # Calls that wait for an instance or hold one; counted by `Leasing`.
-        self.calls = 0
+        # Calls that wait for an instance or hold one, and those that hold one by snapshot key; counted by `Leasing`.
+        self.calls, self.calls_of = 0, dict[str, int]()
         # `close` waits for this until no call is left; None before `close`.
         self.calls_ended: asyncio.Future[None] | None = None
         # Called when a provisioned instance has ended.
@@ -90,7 +90,7 @@ class Pool:
         self._tick_soon()
 
     def has_idle(self, snapshot: Snapshot) -> bool:
-        return self._idle.has(snapshot.key)
+        return self.idle.has(snapshot.key)
 
     def is_current(self, snapshot: Snapshot) -> bool:
         """Whether new calls would still resolve to this snapshot."""
@@ -99,7 +99,7 @@ class Pool:
 
     def provisioned_places(self, snapshot: Snapshot) -> int:
         """How many calls of the snapshot would find a place in a provisioned instance now."""
-        return self._idle.provisioned(snapshot.key) + self.shared.places(snapshot.key, provisioned=True)
+        return self.idle.provisioned(snapshot.key) + self.shared.places(snapshot.key, provisioned=True)
 
     async def close(self, patience_s: float = 0.0) -> None:
         """Gives calls in flight `patience_s` seconds to end, starts nothing new, then ends every instance.
@@ -171,7 +171,7 @@ class Pool:
             return
         instance.move(IDLE)
         instance.idle_since = given.clocks.monotonic()
-        self._idle.put(instance)
+        self.idle.put(instance)
         self.capacity.told_free()
         if self._tick is None:
             self._tick_soon()
@@ -183,7 +183,7 @@ class Pool:
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
         """Takes the instance out of service; its capacity is free once the returned task is done."""
         if instance.state is State.IDLE:
-            self._idle.remove(instance)
+            self.idle.remove(instance)
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
         self.shared.close(instance)
@@ -197,7 +197,7 @@ class Pool:
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         if snapshot.limits.concurrency > 1 and (shared := self.shared.take(snapshot)) is not None:
             return Lease(shared, cold=False)
-        instance = self._idle.take(snapshot.key)
+        instance = self.idle.take(snapshot.key)
         if instance is None:
             return None
         self._begin(instance)
@@ -213,7 +213,7 @@ class Pool:
     def _take(self, instance: Instance) -> Lease | None:
         """Leases this instance for a call of one of its sessions; None if it has no room."""
         if instance.state is State.IDLE:
-            self._idle.remove(instance)
+            self.idle.remove(instance)
             self._begin(instance)
         elif not self.shared.has_room(instance):
             return None
@@ -305,7 +305,7 @@ class Pool:
 
     def _expire_and_freeze(self) -> None:
         now, caps = self._given.clocks.monotonic(), self._given.caps
-        for idle in self._idle.groups():
+        for idle in self.idle.groups():
             learned = self.learning.last_kept(idle) if self.learning is not None else None
             for instance in expired(idle, now, caps.keep_alive_s, last_kept=learned):
                 self.counts.expired += 1
@@ -313,19 +313,19 @@ class Pool:
                 self._retire(instance, KillReason.EXPIRED)
             for instance in to_freeze(idle, now, caps.freeze_after_s):
                 if self._given.hooks.has(instance, PRE_FREEZE):
-                    self._idle.remove(instance)
+                    self.idle.remove(instance)
                     instance.move(State.BUSY)
                     self._background(self._freeze_after_hook(instance))
                 else:
                     instance.freeze()
 
     def _tick_soon(self) -> None:
-        if self._tick is None and self._idle.changes_by_time() and not self._closed:
+        if self._tick is None and self.idle.changes_by_time() and not self._closed:
             self._tick = self._given.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
         """Ends the idle instances of changed and deleted functions; busy ones are ended after their calls."""
-        for idle in self._idle.groups():
+        for idle in self.idle.groups():
             if not self._is_current(idle[0]):
                 self.counts.outdated += len(idle)
                 for instance in idle:
@@ -346,7 +346,7 @@ class Pool:
         if not self._given.hooks.has(instance, PRE_STOP):
             return self.end(instance, reason)
         if instance.state is State.IDLE:
-            self._idle.remove(instance)
+            self.idle.remove(instance)
             instance.thaw()
             instance.move(State.BUSY)
         return self._background(self._end_after_hook(instance, reason))
@@ -373,7 +373,7 @@ class Pool:
             self._retire(instance, KillReason.STOPPING if self._closed else KillReason.OUTDATED)
         else:
             instance.move(State.IDLE)
-            self._idle.put_back(instance)
+            self.idle.put_back(instance)
             self.sessions.room(instance, every=True)
             if not instance.runs_idle:
                 instance.freeze()

@@ -4,6 +4,7 @@ Used by `engine.pool` for functions with a concurrency above one. Starts and end
 """
 
 import asyncio
+from collections.abc import Iterator
 
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import has_room_for_session
@@ -19,14 +20,59 @@ class _Readying:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
+class _Open:
+    """The open instances of one snapshot, by the number of calls that each serves, so that none is searched for."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._calls: dict[Instance, int] = {}
+        self._by_calls: dict[int, dict[Instance, None]] = {}
+        self._places = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def __contains__(self, instance: Instance) -> bool:
+        return instance in self._calls
+
+    def add(self, instance: Instance) -> None:
+        calls = self._calls[instance] = instance.calls
+        self._by_calls.setdefault(calls, {})[instance] = None
+        self._places += self._concurrency - calls
+
+    def remove(self, instance: Instance) -> None:
+        calls = self._calls.pop(instance)
+        group = self._by_calls[calls]
+        del group[instance]
+        if not group:
+            del self._by_calls[calls]
+        self._places -= self._concurrency - calls
+
+    def places(self, *, provisioned: bool) -> int:
+        """How many more calls fit into them, or with `provisioned` into those that are provisioned."""
+        first = next(iter(self._calls), None)
+        if first is None or (first.snapshot.affinity is None and not provisioned):
+            return self._places
+        able = ((each, calls) for each, calls in self._calls.items() if has_room_for_session(each))
+        return sum(
+            self._concurrency - calls for each, calls in able if not provisioned or each.provisioned_for is not None
+        )
+
+    def fullest(self) -> Iterator[Instance]:
+        """Those that have room, the fullest first."""
+        for calls in sorted(self._by_calls, reverse=True):
+            if calls < self._concurrency:
+                yield from self._by_calls[calls]
+
+
 class SharedInstances:
-    """By snapshot key. An instance is in at most one of the two lists, and in neither if it is IDLE or DEAD.
+    """By snapshot key. An instance is open, readying or neither: IDLE and DEAD ones are neither.
 
     Instances that serve one call at a time are never listed.
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, list[Instance]] = {}
+        self._open: dict[str, _Open] = {}
         self._readying: dict[str, list[_Readying]] = {}
 
     def take(self, snapshot: Snapshot) -> Instance | None:
@@ -34,29 +80,28 @@ class SharedInstances:
 
         POLICY: prefer the fullest one, so that surplus instances become idle.
         """
-        fullest: Instance | None = None
-        concurrency = snapshot.limits.concurrency
-        for each in self._open.get(snapshot.key, ()):
-            # An instance whose process has died stays open until its calls have noticed.
-            if each.calls >= concurrency or each.death is not None or not has_room_for_session(each):
-                continue
-            if fullest is None or each.calls > fullest.calls:
-                fullest = each
-        return fullest
+        opened = self._open.get(snapshot.key)
+        if opened is None:
+            return None
+        # An instance whose process has died stays open until its calls have noticed.
+        return next((each for each in opened.fullest() if each.death is None and has_room_for_session(each)), None)
+
+    def counted(self, instance: Instance) -> None:
+        """Call whenever the number of an instance's calls has changed."""
+        opened = self._open.get(instance.snapshot.key)
+        if opened is not None and instance in opened:
+            opened.remove(instance)
+            opened.add(instance)
 
     def places(self, key: str, *, provisioned: bool = False) -> int:
         """How many more calls fit into running instances and, beyond those already waiting, into starting ones.
 
-        With `provisioned`, counts only running ones that are provisioned.
+        Includes instances whose processes have died, until their calls have noticed. With `provisioned`, counts only
+        running ones that are provisioned.
         """
-        open_now = sum(
-            each.snapshot.limits.concurrency - each.calls
-            for each in self._open.get(key, ())
-            if each.death is None
-            and has_room_for_session(each)
-            and (not provisioned or each.provisioned_for is not None)
-        )
+        opened = self._open.get(key)
         readying = () if provisioned else self._readying.get(key, ())
+        open_now = 0 if opened is None else opened.places(provisioned=provisioned)
         return open_now + sum(max(each.instance.snapshot.limits.concurrency - 1 - each.waiting, 0) for each in readying)
 
     def has_room(self, instance: Instance) -> bool:
@@ -72,10 +117,10 @@ class SharedInstances:
         if not instance.shared or instance.state is not State.BUSY:
             return False
         self._end_readying(instance)
-        opened = self._open.setdefault(instance.snapshot.key, [])
+        opened = self._open.setdefault(instance.snapshot.key, _Open(instance.snapshot.limits.concurrency))
         if instance in opened:
             return False
-        opened.append(instance)
+        opened.add(instance)
         return True
 
     def close(self, instance: Instance) -> None:
