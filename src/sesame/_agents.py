@@ -30,8 +30,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     """`trusted` is the certificate file for functions, or None. `teardown` closes what is opened.
 
     With `members`, followers run on other machines and connect by themselves; `nonces` are those already used. Calls
-    have `drain_s` to end when the writer is replaced. `recorded` says that calls of every function are recorded.
-    `measured` takes rows of metrics from followers.
+    have `drain_s` to end when the writer is replaced. `measured` takes rows of metrics from followers.
     """
 
     place: Place
@@ -43,7 +42,6 @@ class AgentsNeeds(msgspec.Struct, frozen=True):
     members: "Members | None" = None
     drain_s: float = 0.0
     nonces: UsedNonces | None = None
-    recorded: bool = False
     measured: Measured = not_measured
 
 
@@ -53,7 +51,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
     writer_needs = WriterNeeds(
         catalog=storage.catalog,
         resolver=engine.resolver,
-        served=Served(engine.resolver, storage.catalog, recorded=needs.recorded),
+        served=Served(engine.resolver, storage.catalog),
         pool=engine.engine.pool,
         sink=storage.log_sink,
         observer=needs.observer,
@@ -64,6 +62,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         lives=members,
         drain_s=needs.drain_s,
         measured=needs.measured,
+        recorded=storage.recordings.take,
     )
     if members is None:
         writer = Writer(writer_needs, place.hangs, place.told.held)

@@ -71,6 +71,16 @@ class EngineNeeds(msgspec.Struct, frozen=True):
     of_cluster: bool = False
 
 
+def recordings_key(identity: Identity) -> bytes:
+    """Digests with this key reveal whether a variable of a recorded call has changed, but not its value."""
+    return hmac.digest(identity.key.secret.encode(), b"sesame recordings", hashlib.sha256)
+
+
+def record(engine: LocalEngine, recorder: Recorder) -> None:
+    """Has the engine's calls recorded while any shall be."""
+    recorder.start(lambda on: setattr(engine.dispatcher, "recorder", recorder if on else None))
+
+
 def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     driver = needs.sandbox.driver
@@ -99,9 +109,9 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         storage.recordings,
         settings.record,
         clocks.wall,
-        digest_key=hmac.digest(identity.key.secret.encode(), b"sesame recordings", hashlib.sha256),
+        digest_key=recordings_key(identity),
     )
-    recorder.start(lambda on: setattr(engine.dispatcher, "recorder", recorder if on else None))
+    record(engine, recorder)
     trials = LocalTrials(engine.pool, clocks, identity.issuer.credentials)
     # The HTTP servers have drained before, so calls that are still running are not waited for again.
     teardown.push_async_callback(engine.drain, 0.0)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from sesame._endpoints import account_settings, own_hosts
-from sesame._engine import caps
+from sesame._engine import caps, record, recordings_key
 from sesame._function_metrics import FunctionMetricsNeeds, open_function_metrics
 from sesame._identity import Identity, identity_of
 from sesame._listening import Serving, addresses, serve, share_of_limits
@@ -102,6 +102,7 @@ class FollowerSesame:
         )
         teardown.push_async_callback(opening.close)
         await self._linked()
+        teardown.push_async_callback(follower.recorded.close)
         identity = identity_of(settings, self._catalog, clocks)
         sandbox = await opening.opened()
         if self._of_cluster is not None:
@@ -196,12 +197,7 @@ class FollowerSesame:
         )
         runtimes = sandbox.runtimes
         # Another machine may have a runtime that this one lacks.
-        served = Served(
-            resolver,
-            self._catalog,
-            recorded=settings.record != "none",
-            lacks=lambda snapshot: not runtimes.runs(snapshot.runtime),
-        )
+        served = Served(resolver, self._catalog, lambda snapshot: not runtimes.runs(snapshot.runtime))
         follower.use(engine, credits, served)
         return engine
 
@@ -210,8 +206,14 @@ class FollowerSesame:
         packages = Packages(self._data_dir.packages)
         queue = InvocationQueue(self._database, clocks)
         recorder = Recorder(
-            catalog, Recordings(self._database, Kept(0, 0.0), clocks.wall), settings.record, clocks.wall, b""
+            catalog,
+            Recordings(self._database, Kept(0, 0.0), clocks.wall),
+            settings.record,
+            clocks.wall,
+            recordings_key(identity),
         )
+        recorder.take = self._follower.recorded.take
+        record(engine, recorder)
         arns = Arns(region, identity.account_id)
         control = Control.over(
             catalog,

@@ -261,7 +261,6 @@ class Sesame:
                 given.members,
                 settings.drain_s,
                 nonces,
-                recorded=settings.record != "none",
                 measured=measured,
             )
             writer = await open_writer(agents_needs, storage, engine)

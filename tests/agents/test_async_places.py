@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from tests.agents.test_credits_machine import FOLLOWERS, CreditsMachine, attempt
 from tests.engine.test_resolver import publish
+from tests.engine.test_sessions import WITH_SESSIONS
 
 from sesame.model import records
 from sesame.model.alias import Alias
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import Invocation, Target
-from sesame.model.recording import RecordingConfig
 
 
 def test_what_could_not_be_started_by_one_agent_is_tried_by_another() -> None:
@@ -30,14 +30,14 @@ def test_what_could_not_be_started_by_one_agent_is_tried_by_another() -> None:
 
 def test_what_the_writer_serves_alone_is_handed_to_nobody() -> None:
     machine = CreditsMachine()
-    catalog, others = machine.engine.catalog, machine.others
+    others = machine.others
     assert [each.agent for each in others.may_run(Target("s", "LATEST", "a"))] == [*FOLLOWERS]
-    catalog.put(records.RECORDING_CONFIG, "s", "a", RecordingConfig("all"))
+    machine.engine.deploy("a", later=WITH_SESSIONS)
     assert others.may_run(Target("s", "LATEST", "a")) == ()
     machine.call_asynchronously("a", 1)
     assert len(machine.engine.driver.alive) == 1
     assert len(others.may_run(Target("s", "LATEST", "b"))) == len(FOLLOWERS)
-    catalog.delete(records.RECORDING_CONFIG, "s", "a")
+    machine.engine.deploy("a")
     assert len(others.may_run(Target("s", "LATEST", "a"))) == len(FOLLOWERS)
     machine.teardown()
 

@@ -109,7 +109,7 @@ class CreditsMachine(RuleBasedStateMachine):
         for name, memory_mb in MEMORY_MB.items():
             room: dict[str, Any] = {"runtime": "custom", "instance_concurrency": ROOM} if name == "several" else {}
             self.engine.deploy(name, memory_size=memory_mb, **room)
-        self.served = Served(self.engine.resolver, cast(Any, self.engine.catalog), recorded=False)
+        self.served = Served(self.engine.resolver, cast(Any, self.engine.catalog))
         needs = WriterNeeds(
             catalog=cast(Any, QuietCatalog()),
             resolver=self.engine.resolver,

@@ -13,7 +13,6 @@ from sesame.http.interface import Exchange
 from sesame.model import records
 from sesame.model.alias import Alias
 from sesame.model.errors import NotFound, PlatformError
-from sesame.model.recording import RecordingConfig
 
 ALIAS, WEIGHT = target("prod"), 0.5
 
@@ -28,7 +27,8 @@ class Drawing:
         publish(self.engine, "1", "one")
         publish(self.engine, "2", "two")
         self.alias({"2": WEIGHT})
-        self.served = Served(self.engine.resolver, cast(Any, self.engine.catalog), recorded=False)
+        self.lacks = False
+        self.served = Served(self.engine.resolver, cast(Any, self.engine.catalog), lambda _snapshot: self.lacks)
 
     def alias(self, weights: dict[str, float]) -> None:
         alias = Alias(alias_name="prod", version_id="1", additional_version_weight=weights)
@@ -70,11 +70,12 @@ def test_nothing_is_drawn_where_there_is_one_version() -> None:
 
 def test_an_alias_is_the_writers_as_long_as_one_of_its_versions_is() -> None:
     agent = Drawing()
-    agent.engine.catalog.put(records.RECORDING_CONFIG, "s", "f", RecordingConfig("all"))
+    agent.lacks = True
     assert not agent.served.serves_calls_of(ALIAS)
     with pytest.raises(PlatformError, match="call it again"):
         agent.served.changed(target())
-    agent.engine.catalog.delete(records.RECORDING_CONFIG, "s", "f")
+    agent.lacks = False
+    agent.alias({"2": WEIGHT})
     assert agent.served.serves_calls_of(ALIAS)
 
 

@@ -43,7 +43,7 @@ async def test_a_follower_that_answers_and_does_not_take_a_change_is_killed_and_
     needs = WriterNeeds(
         catalog=cast(Any, catalog),
         resolver=engine.resolver,
-        served=Served(engine.resolver, cast(Any, engine.catalog), recorded=False),
+        served=Served(engine.resolver, cast(Any, engine.catalog)),
         pool=engine.pool,
         sink=lambda _source, _request_id, _data, _more: None,
         observer=Observer(),

@@ -102,7 +102,7 @@ class WriterProcess:
         needs = WriterNeeds(
             catalog=cast(Any, self.catalog),
             resolver=self.engine.resolver,
-            served=Served(self.engine.resolver, cast(Any, self.engine.catalog), recorded=False),
+            served=Served(self.engine.resolver, cast(Any, self.engine.catalog)),
             pool=self.engine.pool,
             sink=lambda _source, _request_id, _data, _more: None,
             observer=Observer(),
@@ -170,9 +170,7 @@ class FollowerProcess:
                 capacity=self.capacity,
             )
         )
-        self.follower.use(
-            self.engine, self.capacity, Served(engine.resolver, cast(Any, engine.catalog), recorded=False)
-        )
+        self.follower.use(self.engine, self.capacity, Served(engine.resolver, cast(Any, engine.catalog)))
         self.following.begin(self.follower, lambda _task: None)
 
     def call(self) -> "asyncio.Task[object]":

@@ -1,7 +1,8 @@
-"""Rows of metrics in a logstore, of calls that every one of several agents serves."""
+"""Rows of metrics in a logstore, and recordings, of calls that every one of several agents serves."""
 
 import concurrent.futures
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.journeys.conftest import ACCOUNT_ID, Sesame, running, wait_until
 from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES
 from tests.journeys.test_agents_calls import instances_on_every_agent
 from tests.journeys.test_log_service import reach
+from tests.support import command_line
 from tests.support.timed_calls import THREADS
 
 PROJECT, LOGSTORE, SERVICE = "measured-logs", "metrics", "measured"
@@ -22,7 +24,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 def several(tmp_path: Path) -> Iterator[Sesame]:
-    with running(tmp_path, "--agents", str(AGENTS), runtime=RUNTIME, agents=None) as server:
+    with running(tmp_path, "--agents", str(AGENTS), "--record", "all", runtime=RUNTIME, agents=None) as server:
         wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
         yield server
 
@@ -40,7 +42,13 @@ def rows(server: Sesame, topic: str) -> list[Any]:
     return [each.get_contents() for each in found]
 
 
-def test_every_call_has_its_row_and_every_agents_instances_have(several: Sesame) -> None:
+def recorded(server: Sesame) -> set[str]:
+    """The request ids of all recordings."""
+    said = command_line.sesame("record", "list", f"{SERVICE}/f", "-n", 10_000, "--json", "--data-dir", server.data_dir)
+    return {each["requestId"] for each in json.loads(said.stdout)["recordings"]}
+
+
+def test_every_call_has_its_row_and_its_recording_and_every_agents_instances_have_rows(several: Sesame) -> None:
     with reaching(several) as logs:
         logs.create_project(PROJECT, "")
         logs.create_logstore(PROJECT, LOGSTORE, ttl=7, shard_count=1)
@@ -60,6 +68,7 @@ def test_every_call_has_its_row_and_every_agents_instances_have(several: Sesame)
 
     with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
         instances_on_every_agent(several, lambda: list(threads.map(call, range(10 * THREADS))))
+    assert recorded(several) == served.keys()
 
     def of_calls() -> list[Any]:
         return rows(several, f"FCRequestMetrics:{SERVICE}/f")

@@ -18,11 +18,11 @@ _KINDS: dict[str, type[BaseException]] = {
 
 
 def told(invocation: Invocation, outcome: Outcome | BaseException) -> m.Ended:
-    """The message for an ended call, without its event and stream and without HTTP response parameters."""
+    """The message for an ended call, without its event, stream, HTTP response parameters and complete log."""
     call = msgspec.structs.replace(invocation, event=b"", stream=None)
     if isinstance(outcome, Outcome):
-        if outcome.http_params is not None:
-            outcome = msgspec.structs.replace(outcome, http_params=None)
+        if outcome.http_params is not None or outcome.log is not None:
+            outcome = msgspec.structs.replace(outcome, http_params=None, log=None)
         return m.Ended(call, outcome, "", "")
     return m.Ended(call, None, kind_of(outcome), str(outcome))
 

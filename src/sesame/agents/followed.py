@@ -21,6 +21,7 @@ from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
 from sesame.agents.policies import LINGER_S
+from sesame.agents.recorded import Recorded, not_recorded
 from sesame.agents.served import Served
 from sesame.agents.silence import Silence
 from sesame.agents.stand_in import ElsewhereSandbox, bare_of
@@ -95,6 +96,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
     lives: Lives | None = None
     drain_s: float = 0.0
     measured: Measured = not_measured
+    recorded: Recorded = not_recorded
 
 
 class Others(Protocol):
@@ -224,6 +226,8 @@ class Followed:
                 self._ended(message)
             case m.Measured():
                 self._others.needs.measured(message.topic, message.rows)
+            case m.Record():
+                self._others.run(self._record(message))
             case m.Request():
                 self._others.pass_on(message, fds[0], self)
             case m.Ask():
@@ -325,6 +329,10 @@ class Followed:
 
     async def _place(self, asked: m.Ask) -> None:
         self.link.send(await self._others.place(self, asked))
+
+    async def _record(self, message: m.Record) -> None:
+        await self._others.needs.recorded(message.recording)
+        self.link.send(m.Looked(message.n))
 
     def _gone(self, instance_id: str) -> None:
         instance = self.instances.pop(instance_id, None)

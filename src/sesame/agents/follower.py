@@ -28,6 +28,7 @@ from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
 from sesame.agents.questions import Questions
+from sesame.agents.recorded import SentRecordings
 from sesame.agents.runs import Runs, RunsEngine
 from sesame.agents.served import Served
 from sesame.agents.written import Written
@@ -71,6 +72,7 @@ class Follower:
         self._followed = asyncio.Event()
         self._questions = Questions(self.send, self._unclaimed)
         self._tells_ends = False
+        self.recorded = SentRecordings(self.ask)
         self.written = Written(lambda: self._link if self.writer.takes_requests.is_set() else None)
         self._server: HttpServer | None = None
         self._untold = Untold()

@@ -9,6 +9,7 @@ from sesame.agents.catalog_record import CatalogRecord
 from sesame.engine.invocation_log import LogSource
 from sesame.http.moving import Arrived
 from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.recording import Recording
 from sesame.sandbox.network import Inside, Listen
 from sesame.store.logs.logstores.metric_rows import Row
 
@@ -49,10 +50,7 @@ class Stop(_Message, frozen=True):
 
 
 class Connections(_Message, frozen=True):
-    """With descriptors: idle connections of the endpoint `name`.
-
-    An agent that ends sends them to the supervisor, which passes them on to an agent that continues them.
-    """
+    """With descriptors: idle connections of the endpoint `name`, from an agent that ends to one that continues them."""
 
     name: str
 
@@ -67,10 +65,7 @@ class RestartRefused(_Message, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """An instance that a follower started with a credit of a previous writer.
-
-    It runs the snapshot `key`, even if `target` resolves to another one by now. Sizes are in MB.
-    """
+    """Started with a credit of a previous writer; runs snapshot `key`, whatever `target` is now. Sizes are in MB."""
 
     instance_id: str
     target: Target
@@ -127,10 +122,7 @@ class Leaving(_Message, frozen=True):
 
 
 class UseNonces(_Message, frozen=True):
-    """Records nonces that are new to the follower, as concatenated digests (`identity.nonces`).
-
-    Answered by `NoncesUsed`. With `again`, the same question was sent before and its answer may have been lost.
-    """
+    """Digests of nonces new to the follower, joined. Answered by `NoncesUsed`. `again`: sent before, unanswered."""
 
     n: int
     nonces: bytes
@@ -190,6 +182,13 @@ class Measured(_Message, frozen=True):
 
     topic: str
     rows: tuple[Row, ...]
+
+
+class Record(_Message, frozen=True):
+    """A recorded call. Answered by `Looked` once it is stored."""
+
+    n: int
+    recording: Recording
 
 
 class LeasePackages(_Message, frozen=True):
@@ -396,5 +395,5 @@ Message = (
     | NoncesUsed | Gone | IdleChanges | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release
     | ServeInside | EndInside | WriterReplaced | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle
     | Looked | AreYouThere | Here | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | Measured | GiveUp
-    | GivenUp
+    | GivenUp | Record
 )  # fmt: skip

@@ -169,6 +169,9 @@ class Runs:
                 log.exception("an asynchronous invocation was not run", request_id=run.invocation.request_id)
             return m.Ran(run.n, None, kind_of(error), str(error), idle=False)
         self._ended += 1
+        if outcome.log is not None:
+            # It was held to be recorded here.
+            outcome = msgspec.structs.replace(outcome, log=None)
         return m.Ran(run.n, outcome, "", "", idle=False)
 
     def _with_idle(self, ran: m.Ran) -> m.Ran:

@@ -22,16 +22,10 @@ KNOWN_MAX = 4096
 class Served:
     """Caches what each target resolves to, until the catalog changes."""
 
-    def __init__(
-        self, resolver: Snapshots, catalog: Catalog, *, recorded: bool, lacks: Callable[[Snapshot], bool] | None = None
-    ) -> None:
-        """`recorded` is whether calls of every function are recorded.
-
-        `lacks` returns whether this agent lacks the means to run a snapshot; None means that it can run all.
-        """
+    def __init__(self, resolver: Snapshots, catalog: Catalog, lacks: Callable[[Snapshot], bool] | None = None) -> None:
+        """`lacks` returns whether this agent lacks the means to run a snapshot; None means that it can run all."""
         self._resolver = resolver
         self._catalog = catalog
-        self._recorded = recorded
         self._lacks = lacks
         self._known: dict[Target, Snapshot | None] = {}
         # By service name and function name.
@@ -106,14 +100,8 @@ class Served:
         raise Unavailable("the function changed, and only the writer serves it now: call it again")
 
     def serves(self, snapshot: Snapshot) -> bool:
-        """Whether this agent, as a follower, serves the snapshot.
-
-        POLICY: besides what `followers_serve` excludes, only the writer serves functions whose calls are recorded.
-        """
-        if self._recorded or not followers_serve(snapshot) or (self._lacks is not None and self._lacks(snapshot)):
-            return False
-        catalog, service, function = self._catalog, snapshot.service, snapshot.function
-        return catalog.get(records.RECORDING_CONFIG, service, function) is None
+        """Whether this agent, as a follower, serves the snapshot."""
+        return followers_serve(snapshot) and not (self._lacks is not None and self._lacks(snapshot))
 
     def may_be_provisioned(self, snapshot: Snapshot) -> bool:
         """Whether the writer may have provisioned instances of the function; calls use those before any others."""

@@ -56,9 +56,13 @@ class Recorder:
     def __init__(
         self, catalog: Catalog, store: Recordings, mode: str, wall: Callable[[], float], digest_key: bytes
     ) -> None:
-        """`mode` is the server's, one of `model.recording.MODES`."""
+        """`mode` is the server's, one of `model.recording.MODES`.
+
+        `take`, if set to something else than that of `store`, stores recordings elsewhere.
+        """
         self._catalog = catalog
         self._store = store
+        self.take: Callable[[Recording], asyncio.Future[None]] = store.take
         self._wall = wall
         self._digest_key = digest_key
         self._switch: Switch = lambda _on: None
@@ -91,7 +95,7 @@ class Recorder:
         size = len(outcome.payload) + (len(outcome.log.data) if outcome.log else 0)
         try:
             recording = made() if size <= MASKED_HERE_BYTES_MAX else await asyncio.to_thread(made)
-            written = self._store.take(recording)
+            written = self.take(recording)
         except Exception:
             log.exception("a call cannot be recorded", request=invocation.request_id)
             return
