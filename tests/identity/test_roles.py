@@ -200,6 +200,8 @@ async def test_a_role_is_added_described_and_removed_with_its_own_policy(catalog
         await roles.remove("42", "mine")
     with pytest.raises(Unusable):
         await roles.add("42", RoleDefinition("a b"))
+    with pytest.raises(Unusable, match="has the name of a system policy"):
+        await roles.add("42", RoleDefinition("AliyunFCReadOnlyAccess", policy=allowing("*")))
     with pytest.raises(NotFound):
         roles.describe("42", "mine")
 

@@ -38,6 +38,12 @@ def check(definition: RoleDefinition) -> None:
         raise Unusable(
             f"'{definition.role_name[:64]}' is no name of a role: expected 1 to 64 letters, digits, '.', '_' and '-'"
         )
+    if definition.policy and definition.role_name in SYSTEM_POLICIES:
+        # A role's own policy has the role's name.
+        raise Unusable(
+            f"the role '{definition.role_name}' with a policy of its own has the name of a system policy, which would "
+            "change for every role: choose another name"
+        )
     unknown = [name for name in definition.policies if name not in SYSTEM_POLICIES]
     if unknown:
         raise Unusable(f"there is no system policy '{unknown[0][:128]}': there are {', '.join(SYSTEM_POLICIES)}")
