@@ -189,3 +189,19 @@ def test_the_systems_own_is_found(tmp_path: Path) -> None:
     assert isinstance(found, Interpreter)
     # The system's, or where it has none Sesame's own.
     assert found.path.exists() or sys.platform != "linux"
+
+
+@pytest.mark.parametrize("runtime", ["nodejs20", "custom.debian10"])
+def test_packages_of_node_that_are_not_installed_are_named(tmp_path: Path, runtime: str) -> None:
+    made = function(tmp_path, runtime)
+    code = tmp_path / "code"
+    (code / "package.json").write_text('{"dependencies": {"a": "1", "b": "1", "c": "1", "d": "1"}}')
+    builder = Builder(Project(source=tmp_path), Installer(tmp_path, {}, print, fresh=False), print)
+    (warning,) = builder.build(made)[1].warnings
+    assert warning.startswith("package.json names a, b, c, …, and there is no node_modules")
+    assert f"`npm install --omit=dev` in {code}" in warning
+    (code / "node_modules").mkdir()
+    assert not builder.build(made)[1].warnings
+    (code / "node_modules").rmdir()
+    (code / "package.json").write_text("{")
+    assert "cannot be read" in builder.build(made)[1].warnings[0]

@@ -146,6 +146,12 @@ async def test_what_cannot_be_loaded_is_told(running: Any, handler: str, kind: s
 
 
 @needs_node
+async def test_a_package_that_a_module_imports_and_that_is_missing_is_named(running: Any) -> None:
+    told = json.loads((await (await running("module.handler"))()).payload)
+    assert told["stackTrace"][0].startswith("Error: Cannot find package 'no-such-package'")
+
+
+@needs_node
 async def test_requests_of_the_web_have_a_handler_of_their_own(running: Any) -> None:
     call = await running("index.web")
     params = {"method": "PUT", "path": "/a b", "query": "x=1&x=2&y=3", "headers": [["x-own", "1"]]}

@@ -48,7 +48,7 @@ class Builder:
 
     def build(self, function: Function) -> tuple[Function, Built]:
         """Returns the function with the code to deploy, and the result. Raises `ConfigurationError`."""
-        name = f"{function.service}/{function.name}"
+        name = function.label
         path = function.code.path
         if path is None or not path.is_dir():
             return function, Built(name, None, _NO_PYTHON)
@@ -56,7 +56,7 @@ class Builder:
         if function.runtime not in MINOR_VERSIONS:
             own = custom_python(function)
             if own is None:
-                return function, Built(name, None, _NO_PYTHON)
+                return function, Built(name, None, _NO_PYTHON, tuple(checks.missing_node_modules(path)))
         wanted = requirements.read(path / requirements.FILE) if (path / requirements.FILE).is_file() else None
         of_fun = fun_install.read(path)
         not_done: tuple[str, ...] = ()

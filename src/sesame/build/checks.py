@@ -1,8 +1,9 @@
-"""Finds packages in a function's code that will not work in the cloud: built for another Python, or a newer C library.
+"""Finds packages in a function's code that will not work: missing, or for another Python, or for a newer C library.
 
-Used by `build.builder` and `sesame deploy`. Reads the metadata of wheels and the requirements of shared libraries.
+Used by `build.builder` and `sesame deploy`. Reads the metadata of packages and the requirements of shared libraries.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ CLOUD_GLIBC: dict[str, tuple[int, int]] = {
     "custom.debian12": (2, 36),
 }
 LIBRARIES_MAX = 5000
+PACKAGES_SHOWN = 3
 _GLIBC = re.compile(rb"GLIBC_(\d{1,4})\.(\d{1,4})\0")
 _EXTENSION = re.compile(r"\.(?:cpython-(\d)(\d+)[a-z]*-|cp(\d)(\d+)-)")
 
@@ -37,6 +39,25 @@ def warnings(folder: Path, runtime: str, minor: tuple[int, int]) -> list[str]:
     need a newer C library. One line per warning.
     """
     return [*_other_pythons(folder, runtime, minor), *_newer_libraries(folder, runtime)]
+
+
+def missing_node_modules(folder: Path) -> Iterator[str]:
+    """Warns if a `package.json` names packages and none is installed beside it."""
+    path = folder / "package.json"
+    if (folder / "node_modules").exists() or not path.is_file():
+        return
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        yield f"package.json cannot be read: {error}"
+        return
+    names = found.get("dependencies") if isinstance(found, dict) else None
+    if isinstance(names, dict) and names:
+        shown = ", ".join([*list(names)[:PACKAGES_SHOWN], *(["…"] if len(names) > PACKAGES_SHOWN else [])])
+        yield (
+            f"package.json names {shown}, and there is no node_modules: unless the code contains them, "
+            f"run `npm install --omit=dev` in {folder} first"
+        )
 
 
 def _other_pythons(folder: Path, runtime: str, minor: tuple[int, int]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from sesame.cli.client import MOUNTED_BUCKETS_PREFIX, STANDING_ALONE_PREFIX, Ref
 from sesame.deploy import archive, roles
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
+from sesame.model import limits
 from sesame.model.owner import label, owner_of, spoken_owner, stands_alone
 
 NOT_FOUND = 404
@@ -208,6 +209,9 @@ class _Planner:
     def _function(self, function: Function) -> Step:
         path = _function_path(function.service, function.name)
         what = f"function {function.label}"
+        if function.runtime in limits.FOREIGN_RUNTIMES:
+            text = f"{what}: {function.runtime} does not run here: its calls are refused"
+            self.notes.append(Note(function.place, text))
         present = self._get(path)
         document = dict(function.fields)
         code, changed = self._code(function.code, present)

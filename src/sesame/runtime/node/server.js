@@ -73,7 +73,9 @@ async function load(module) {
     try {
       return await import(pathToFileURL(file + extension).href);
     } catch (error) {
-      const missing = error.code === 'ERR_MODULE_NOT_FOUND' && String(error.message).includes(file + extension);
+      // A package that the file imports is missing under the same code, by a message that names the file as well.
+      const lacking = `Cannot find module '${file + extension}'`;
+      const missing = error.code === 'ERR_MODULE_NOT_FOUND' && String(error.message).startsWith(lacking);
       if (!missing) throw new LoadFailure('ImportModuleError', `Unable to import module '${module}'`, error);
     }
   }
