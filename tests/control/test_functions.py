@@ -151,6 +151,15 @@ async def test_an_image_needs_no_code(account: Account) -> None:
     assert live_packages(account.catalog) == set()
 
 
+async def test_an_update_with_an_empty_code_keeps_the_code(account: Account) -> None:
+    """As Terraform's provider sends it. `ca_port` of 0 is none, as clients in Go send it."""
+    made = await account.functions.create("s", hello(runtime="custom", ca_port=0), by=THE_ACCOUNT)
+    assert made.document.ca_port is None
+    sent = FunctionInput(code=CodeInput(), description="d", ca_port=0)
+    kept = await account.functions.update("s", "f", sent, by=THE_ACCOUNT)
+    assert (kept.document.package, kept.document.description) == (made.document.package, "d")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -195,7 +204,6 @@ async def test_an_image_needs_no_code(account: Account) -> None:
             {"instance_lifecycle_config": InstanceLifecycleConfig(pre_freeze=LifecycleHook("i.f", 91))},
             "InstanceLifecycleConfig.PreFreeze.Timeout",
         ),
-        ({"code": CodeInput()}, "Either ossBucketName/ossObjectName or zipFile must be set"),
         ({"code": CodeInput(oss_bucket_name="b")}, "Either ossBucketName/ossObjectName or zipFile must be set"),
         ({"code": CodeInput(zip_file="UEs=", oss_bucket_name="b", oss_object_name="o")}, "Either ossBucketName"),
         ({"code": CodeInput(zip_file="!!!")}, "not base64"),
@@ -220,6 +228,8 @@ async def test_bad_values_are_refused_and_leave_nothing(
 
 
 async def test_required_fields(account: Account) -> None:
+    with refused("InvalidArgument", match="Either ossBucketName/ossObjectName or zipFile must be set"):
+        await account.functions.create("s", hello(code=CodeInput()), by=THE_ACCOUNT)
     with refused("InvalidArgument", match="FunctionName is required"):
         await account.functions.create("s", FunctionInput(), by=THE_ACCOUNT)
     with refused("InvalidArgument", match="Runtime is required"):

@@ -150,7 +150,10 @@ class Functions:
 
     async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
         """The package that was sent, or None if none was."""
-        if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == limits.IMAGE_RUNTIME):
+        if sent.code is UNSET:
+            return None
+        if sent.code == CodeInput() and (draft.runtime == limits.IMAGE_RUNTIME or draft.package != NO_PACKAGE):
+            # Terraform's provider sends an empty object where it has no code to send.
             return None
         announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
         package = await self._code.package(sent.code, draft.runtime, announced, by=by)
@@ -179,6 +182,9 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
     changes.update({field: None for field in _OBJECTS & changes.keys() if not changes[field]})
     if changes.get("instance_type") == "":
         changes["instance_type"] = DEFAULT_INSTANCE_TYPE
+    if changes.get("ca_port") == 0:
+        # What clients in Go send for a port that is not set.
+        changes["ca_port"] = None
     if sent.instance_lifecycle_config is not UNSET:
         changes["instance_lifecycle_config"] = _hooks(sent.instance_lifecycle_config)
     if sent.later is not UNSET:

@@ -15,8 +15,11 @@ _SENT = (
 
 
 def neutral(sent: dict[str, Any]) -> dict[str, Any]:
-    """Empty settings stay empty, which removes them. Fields that only answers have are left out."""
-    return {name: sent.get(name) for name in _SENT} if sent else {}
+    """Empty settings stay empty, which removes them. Fields that only answers have are left out.
+
+    A port of 0 is none: Terraform's provider always sends one.
+    """
+    return {name: None if name == "port" and sent.get(name) == 0 else sent.get(name) for name in _SENT} if sent else {}
 
 
 def answered(document: Function) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ _NOT_FOUND = {
     **wording.OF_FUNCTIONS,
     records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}:{0} does not exist."),
     errors.ASYNC_INVOCATION: ("AsyncTaskNotFound", "async task '{0}' of function '{1}' does not exist"),
-    errors.CONCURRENCY_CONFIG: ("ConcurrencyConfigNotFound", "function '{1}' has no concurrency config"),
+    errors.CONCURRENCY_CONFIG: ("OnDemandConfigNotFound", "function '{1}' has no concurrency config"),
     records.PROVISION_CONFIG: (
         "ProvisionConfigNotFound",
         "provision config of function '{1}' does not exist under '{0}'",
