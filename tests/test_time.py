@@ -5,6 +5,7 @@ Run by `make check` and `make test`. Reads the sources as text. `MACHINE_TIME` s
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,9 @@ MACHINE_TIME = {
 
 # The last part of everything above, and of `loop.time`.
 NAMES = frozenset({*(each.rpartition(".")[2] for each in CALLS), *LOOP_METHODS, "time"})
+MODULES = frozenset(each.partition(".")[0] for each in CALLS)
+# What a file must have to use any of it: one of these names of something, or imported.
+SEEN = re.compile(rf"\.\s*({'|'.join(NAMES)})\b|\bfrom\s+({'|'.join(MODULES)})\s+import\b")
 
 
 @functools.cache
@@ -67,6 +71,9 @@ def uses_of(path: Path) -> tuple[str, ...]:
 
 def uses_in(text: str) -> Iterator[str]:
     """`time.sleep:12` of everything in a file's text that waits or asks for the time by itself."""
+    # To parse every file takes seconds.
+    if not SEEN.search(text):
+        return
     tree = ast.parse(text)
     from_modules = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"

@@ -15,13 +15,16 @@ from pathlib import Path
 import fc2
 import psutil
 import pytest
-from tests.support import forked
+from tests.support import few_runtimes, forked
 from tests.support.pauses import Pauses
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
 HELLO = Path(__file__).parents[2] / "src/sesame/cli/demo/functions/hello"
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+RUNTIME = "python3"
+# Each runtime more costs a zygote.
+CLEAN = {name: value for name, value in few_runtimes.environ(RUNTIME).items() if not name.startswith("SESAME_")}
+FLAGS = few_runtimes.flags(RUNTIME)
 
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -68,7 +71,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     # On the host's network, so that there is something to warn of wherever this runs.
-    server = Server(tmp_path / "data", "--account-id=1234567890", "--region=cn-hangzhou", "--network=host")
+    server = Server(tmp_path / "data", "--account-id=1234567890", "--region=cn-hangzhou", "--network=host", *FLAGS)
     yield server
     if server.process.poll() is None:
         server.process.kill()
@@ -79,7 +82,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_a_server_that_was_started_without_standard_descriptors_stops_cleanly(tmp_path: Path, closed: str) -> None:
     """In a directory whose name is not UTF-8."""
     data_dir = tmp_path / os.fsdecode(b"d\xff")
-    started = f'exec "$0" -m sesame start --data-dir="$1" --port=0 --oss-port=0 {closed}'
+    started = f'exec "$0" -m sesame start --data-dir="$1" --port=0 --oss-port=0 {shlex.join(FLAGS)} {closed}'
     server = Server.__new__(Server)
     server.data_dir = data_dir
     server.process = subprocess.Popen(

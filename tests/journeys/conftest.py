@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import fc2
 import psutil
@@ -231,6 +231,16 @@ def _is_instance(process: psutil.Process) -> bool:
         return "FC_FUNC_CODE_PATH" in process.environ()
     except psutil.Error:
         return False
+
+
+def runtimes_of(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Those that the tests of a module have as parameters, in this run."""
+    params = [each.callspec.params for each in request.session.items if each.path == request.path and _has_params(each)]
+    return tuple(sorted({str(each["runtime"]) for each in params if "runtime" in each}))
+
+
+def _has_params(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    return isinstance(item, pytest.Function) and hasattr(item, "callspec")
 
 
 @pytest.fixture(scope="session")

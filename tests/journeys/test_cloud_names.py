@@ -20,6 +20,7 @@ from tests.journeys.conftest import (
     oldest_and_newest,
     run,
     running,
+    runtimes_of,
 )
 from tests.support.jails import jail_only
 
@@ -33,8 +34,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("names")) as sesame:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("names"), runtime=runtimes_of(request)) as sesame:
         yield sesame
 
 

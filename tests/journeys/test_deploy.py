@@ -37,7 +37,7 @@ WEB = (
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("deploy")) as server:
+    with running(tmp_path_factory.mktemp("deploy"), runtime=("python3", "python3.9", "python3.12")) as server:
         yield server
 
 

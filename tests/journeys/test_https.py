@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import fc2
 import pytest
-from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running
+from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running, runtimes_of
 from tests.support.certificates import pair
 
 from sesame.model.domain import CertConfig
@@ -19,8 +19,8 @@ TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("secure"), "--https-port", "0") as server:
+def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("secure"), "--https-port", "0", runtime=runtimes_of(request)) as server:
         yield server
 
 

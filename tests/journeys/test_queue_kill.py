@@ -12,12 +12,12 @@ SECONDS_MAX = 300.0
 PACE = Pace(between_calls_s=0.12, call_s=0.15)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(18, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", [3, pytest.param(18, marks=pytest.mark.thorough)])
 def test_on_sqlite(tmp_path: Path, kills: int) -> None:
     run(tmp_path, Plan(kills, seconds_max=SECONDS_MAX, pace=PACE))
 
 
-@pytest.mark.parametrize(("kills", "of_postgresql"), [(5, 1), pytest.param(10, 2, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("kills", "of_postgresql"), [(3, 1), pytest.param(10, 2, marks=pytest.mark.thorough)])
 def test_on_postgresql(tmp_path: Path, kills: int, of_postgresql: int) -> None:
     with own_server() as server:
         run(tmp_path, Plan(kills, of_postgresql=of_postgresql, seconds_max=SECONDS_MAX, pace=PACE), server)

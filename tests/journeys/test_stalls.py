@@ -84,8 +84,7 @@ def refused_events(sesame: Sesame) -> None:
     "visit",
     [
         upload,
-        refused_events,
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in (escaped_upload, bad_uploads)),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (escaped_upload, bad_uploads, refused_events)),
     ],
 )
 def test_the_loop_goes_on_turning(tmp_path: Path, visit: Any) -> None:

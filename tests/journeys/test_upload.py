@@ -24,6 +24,7 @@ from tests.journeys.conftest import (
     failure,
     oldest_and_newest,
     running,
+    runtimes_of,
 )
 
 DEFAULT_ROLE = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
@@ -36,13 +37,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     folder = tmp_path_factory.mktemp("upload")
     config = folder / "sesame.toml"
     config.write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SESAME_CONFIG", str(config))
-        with running(folder) as sesame:
+        with running(folder, runtime=tuple({"python3", *runtimes_of(request)})) as sesame:
             yield sesame
 
 

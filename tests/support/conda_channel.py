@@ -55,11 +55,11 @@ def cut_files(python: Path, version: str) -> dict[str, tuple[bytes, int]]:
     for library in (prefix / "lib").glob("libpython*.so.*"):
         files[f"lib/{library.name}"] = (_stripped(library), 0o755)
     standard = prefix / "lib" / name
-    for path in standard.rglob("*"):
-        parts = path.relative_to(standard).parts
-        cut = _LEFT_OUT & set(parts) or (parts[0].startswith(("config-", "config", "plat-")) and len(parts) > 1)
-        if path.is_file() and not cut and path.suffix in (".py", ".so") and "_codecs_" not in path.name:
-            files[f"lib/{name}/{'/'.join(parts)}"] = (_stripped(path), path.stat().st_mode & 0o777)
+    for folder, folders, names in os.walk(standard):
+        folders[:] = [each for each in folders if each not in _LEFT_OUT and not each.startswith(("config", "plat-"))]
+        for path in (Path(folder, each) for each in names):
+            if path.suffix in (".py", ".so") and "_codecs_" not in path.name and path.is_file():
+                files[f"lib/{name}/{path.relative_to(standard)}"] = (_stripped(path), path.stat().st_mode & 0o777)
     return files
 
 
