@@ -4,7 +4,7 @@ import hmac
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import pytest
 from alibabacloud_openapi_util.client import Client
@@ -93,6 +93,19 @@ def test_the_query_is_signed_however_it_is_encoded(wire: str) -> None:
     assert verify(sent, query=wire) == THE_ACCOUNT
     with pytest.raises(SignatureNotMatch):
         verify(sent, query=wire + "&limit=3")
+
+
+@pytest.mark.parametrize("name", ["名", "a[0]", "a b", "tag_x/y"])
+def test_names_of_a_query_may_be_signed_encoded_as_the_vendor_documents_it(name: str) -> None:
+    wire = f"{quote(name)}=1"
+    sent = headers()
+    request = acs_signature.Request(b"GET", PATH.encode(), b"", _pairs(sent), EMPTY.encode())
+    text = acs_signature.string_to_sign(request, b"x-acs-date", f"{quote(name, safe='~')}=1".encode())
+    made = hmac.new(KEY.secret.encode(), text, sha256).hexdigest()
+    sent["authorization"] = f"ACS3-HMAC-SHA256 Credential={KEY.access_key_id},SignedHeaders=x-acs-date,Signature={made}"
+    assert verify(sent, query=wire) == THE_ACCOUNT
+    with pytest.raises(SignatureNotMatch):
+        verify(sent, query=wire + "&b=2")
 
 
 def test_only_the_named_headers_count() -> None:

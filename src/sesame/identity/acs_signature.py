@@ -4,7 +4,7 @@ Called by `fc.auth.verifier` and `sts.auth`. Pure functions over bytes (referenc
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl, quote
@@ -61,12 +61,21 @@ class Request(msgspec.Struct, frozen=True):
     body_sha256: bytes
 
 
-def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
-    """`signed_headers` lists the headers that were signed, in the client's spelling."""
+def strings_to_sign(request: Request, signed_headers: bytes) -> Iterator[bytes]:
+    """What clients are known to sign: names of the query as they are, and encoded, as the vendor documents it."""
+    plain = canonical_query(request.query)
+    yield string_to_sign(request, signed_headers, plain)
+    encoded = canonical_query(request.query, encode_name=_encoded)
+    if encoded != plain:
+        yield string_to_sign(request, signed_headers, encoded)
+
+
+def string_to_sign(request: Request, signed_headers: bytes, query: bytes | None = None) -> bytes:
+    """`signed_headers` lists the headers that were signed, in the client's spelling; `query` is canonical."""
     canonical = b"%b\n%b\n%b\n%b\n%b\n%b" % (
         request.method,
         request.raw_path,
-        canonical_query(request.query),
+        canonical_query(request.query) if query is None else query,
         canonical_headers(request.headers, signed_headers.lower().split(b";")),
         signed_headers,
         request.body_sha256,
@@ -74,16 +83,19 @@ def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
     return b"%b\n%b" % (SCHEME, sha256(canonical).hexdigest().encode())
 
 
-def canonical_query(query: bytes) -> bytes:
-    """Sorts items by name and encodes values as in RFC 3986: on the wire a space may be a plus.
+def _plain(name: str) -> str:
+    """Python's client signs names as they are; characters that no API name contains are encoded all the same."""
+    return name.translate(_ESCAPED_IN_NAMES)
 
-    Names are not encoded, because clients sign them as they are, except for characters that no API name contains.
-    """
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="~", errors="surrogateescape")
+
+
+def canonical_query(query: bytes, encode_name: Callable[[str], str] = _plain) -> bytes:
+    """Sorts items by name and encodes values as in RFC 3986: on the wire a space may be a plus."""
     items = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
-    text = "&".join(
-        f"{name.translate(_ESCAPED_IN_NAMES)}={quote(value, safe='~', errors='surrogateescape')}"
-        for name, value in items
-    )
+    text = "&".join(f"{encode_name(name)}={_encoded(value)}" for name, value in items)
     return text.encode("utf-8", "surrogateescape")
 
 

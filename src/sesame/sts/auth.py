@@ -74,9 +74,10 @@ class Authenticator:
         digest = headers[acs_signature.BODY_SHA256]
         http = request.http
         signed = acs_signature.Request(http.method.encode(), http.raw_path, http.query, http.headers, digest)
-        text = acs_signature.string_to_sign(signed, authorization.signed_headers)
-        made = hmac.digest(caller.secret.encode(), text, hashlib.sha256).hex().encode()
-        if not hmac.compare_digest(made, authorization.signature):
+        secret = caller.secret.encode()
+        texts = acs_signature.strings_to_sign(signed, authorization.signed_headers)
+        made = (hmac.digest(secret, text, hashlib.sha256).hex().encode() for text in texts)
+        if not any(hmac.compare_digest(each, authorization.signature) for each in made):
             raise StsError("SignatureDoesNotMatch")
         if digest.lower() != hashlib.sha256(request.body).hexdigest().encode():
             raise StsError("SignatureDoesNotMatch", "x-acs-content-sha256 is not the SHA-256 of the body.")

@@ -136,9 +136,9 @@ class Verifier:
         signed = acs_signature.Request(
             request.method, request.raw_path, query, request.headers, sent[acs_signature.BODY_SHA256]
         )
-        text = acs_signature.string_to_sign(signed, authorization.signed_headers)
-        expected = signature.hex_with(self._keys.of(caller.access_key_id, caller.secret), text)
-        if not hmac.compare_digest(expected, authorization.signature):
+        key = self._keys.of(caller.access_key_id, caller.secret)
+        texts = acs_signature.strings_to_sign(signed, authorization.signed_headers)
+        if not any(hmac.compare_digest(signature.hex_with(key, text), authorization.signature) for text in texts):
             raise SignatureNotMatch
         self._check_clock(signed_on, signed_at)
         caller = _of_its_account(request, caller)
