@@ -143,6 +143,20 @@ async def test_lists_of_functions_leave_out_services_that_the_caller_may_not_lis
     assert [each["functionArn"].rpartition("/")[2] for each in found] == ["shown$g"]
 
 
+async def test_who_may_not_let_services_reach_the_internet_lets_no_function_reach_it(
+    sdk_of_f: Client, endpoint: Endpoint, server: HttpServer
+) -> None:
+    condition = {"Bool": {"fc:EnableServiceInternetAccess": "true"}}
+    role = await as_role(
+        endpoint, server, statement("Allow", "fc:*"), statement("Deny", "fc:*") | {"Condition": condition}
+    )
+    for body in (made("g"), made("g", internetAccess=True)):
+        assert (await role.failure("create_function", body=body))[:2] == (403, "AccessDenied")
+    await role("create_function", body=made("g", internetAccess=False))
+    assert (await role.failure("update_function", "g", body={"internetAccess": True}))[:2] == (403, "AccessDenied")
+    assert (await role("update_function", "g", body={"description": "d"}))["description"] == "d"
+
+
 async def test_a_function_is_made_with_tags_only_where_it_may_be_tagged(
     sdk_of_f: Client, endpoint: Endpoint, server: HttpServer
 ) -> None:

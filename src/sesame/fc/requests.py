@@ -77,6 +77,11 @@ def requester(request: Request) -> Requester:
     return found
 
 
+def internet_fact(allowed: bool) -> dict[str, str]:
+    """The condition key of what is being created or changed (reference/companions.md §3.2)."""
+    return {"fc:EnableServiceInternetAccess": "true" if allowed else "false"}
+
+
 def if_match(request: Request) -> str | None:
     return request.headers.get("if-match")
 

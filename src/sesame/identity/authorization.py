@@ -150,6 +150,10 @@ class Requester:
         """Checks the path's permission again with facts from the body. Raises Denied."""
         self._authorization.require(self._caller, *self._asked, self._facts.with_keys(keys))
 
+    def confirm_not_denied(self, keys: Mapping[str, str]) -> None:
+        """Raises Denied if a policy denies what the path asks for, given facts from the body."""
+        self._authorization.require_not_denied(self._caller, *self._asked, self._facts.with_keys(keys))
+
     def pass_role(self, role: str) -> None:
         """Raises Denied unless the caller may pass this role (an ARN or a bare name) to Function Compute.
 

@@ -59,7 +59,7 @@ class ServiceRoutes:
     async def _create(self, request: Request) -> Response:
         wanted = await self._sent(request)
         by = requests.requester(request)
-        by.confirm(_internet(True if wanted.internet_access is UNSET else wanted.internet_access))
+        by.confirm(requests.internet_fact(True if wanted.internet_access is UNSET else wanted.internet_access))
         record = await self._services.create(wanted, by=by)
         return requests.answer(self._form.answered(record, None, ""), record)
 
@@ -72,7 +72,7 @@ class ServiceRoutes:
         wanted = await self._sent(request)
         by = requests.requester(request)
         present = (await self._services.get(service)).document.internet_access
-        by.confirm(_internet(present if wanted.internet_access is UNSET else wanted.internet_access))
+        by.confirm(requests.internet_fact(present if wanted.internet_access is UNSET else wanted.internet_access))
         record = await self._services.update(service, wanted, requests.if_match(request), by=by)
         return requests.answer(self._form.answered(record, None, ""), record)
 
@@ -93,8 +93,3 @@ class ServiceRoutes:
     async def _sent(self, request: Request) -> NeutralServiceInput:
         sent: SentService = await requests.body(request, self._form.taken)  # type: ignore[assignment]
         return sent.neutral()
-
-
-def _internet(allowed: bool) -> dict[str, str]:
-    """The condition key of a service being created or changed (reference/companions.md §3.2)."""
-    return {"fc:EnableServiceInternetAccess": "true" if allowed else "false"}

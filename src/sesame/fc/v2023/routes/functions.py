@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,6 +51,7 @@ class FunctionRoutes:
     async def _create(self, request: Request) -> Response:
         sent = await requests.body(request, FunctionInput)
         by = requests.requester(request)
+        by.confirm_not_denied(requests.internet_fact(sent.internet_access is UNSET or sent.internet_access))
         tags = sent.tags_by_key()
         if tags:
             # Checked here because the path does not name the function.
@@ -67,6 +69,8 @@ class FunctionRoutes:
         sent = await requests.body(request, FunctionInput)
         owner, function = paths.function(request)
         by = requests.requester(request)
+        if sent.internet_access is not UNSET:
+            by.confirm_not_denied(requests.internet_fact(sent.internet_access))
         return self._answer(await self._whole.update(owner, function, sent.of_function(), sent.of_owner(), by=by))
 
     async def _delete(self, request: Request) -> Response:
