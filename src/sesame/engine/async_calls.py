@@ -150,19 +150,19 @@ class AsyncCalls:
             spot.pace.ended(given.clocks.monotonic() - asked_at, reached=outcome is not None)
             self._steps.leave(attempt)
 
-    async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None) -> None:
+    def _record(self, attempt: Attempt, outcome: Outcome | Exception | None) -> Awaitable[None]:
         lease, now = attempt.lease, self._given.clocks.wall()
         match outcome:
             case Outcome():
-                await self._ended(attempt, outcome)
+                return self._ended(attempt, outcome)
             case None:
                 result = _result(lease, State.STOPPED, STOPPED_CONDITION, now, attempt.began_at)
                 text = "stopped before it ran" if attempt.began_at is None else "stopped while it ran"
-                await self._finish(attempt, result, text)
+                return self._finish(attempt, result, text)
             case Exhausted() | NotStarted():
                 # POLICY: a function that fails to start may start later, once the machine or its package has been
                 # repaired.
-                await self._wait(attempt, str(outcome))
+                return self._wait(attempt, str(outcome))
             case CallerError():
                 # Retrying does not help if the target does not exist, cannot run here or is forbidden.
                 status, code, text = self._given.wording(outcome)
@@ -171,35 +171,40 @@ class AsyncCalls:
                     status_code=status,
                     response=_error_body(code, text),
                 )
-                await self._finish(attempt, result, f"{code}: {text}")
+                return self._finish(attempt, result, f"{code}: {text}")
             case PlatformError():
                 log.error("an asynchronous invocation was not run", **_shown(lease), error=str(outcome))
-                await self._wait(attempt, NOT_RUN)
+                return self._wait(attempt, NOT_RUN)
             case _:
                 log.error("an asynchronous invocation was not run", **_shown(lease), exc_info=outcome)
-                await self._wait(attempt, NOT_RUN)
+                return self._wait(attempt, NOT_RUN)
 
-    async def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> Awaitable[None]:
         """Records a call that reached its function, whether the function succeeded or failed."""
         given, lease, now = self._given, attempt.lease, self._given.clocks.wall()
         failed = outcome.error
         errors = lease.attempts + 1
         if failed is not None and errors <= lease.meta.max_retries:
             delay_s = function_retry_s(errors, given.chance())
-            await self._retry(attempt, delay_s, counted=True, error=_message(outcome), duration_ms=outcome.duration_ms)
-            return
+            error, duration_ms = _message(outcome), outcome.duration_ms
+            return self._retry(attempt, delay_s, counted=True, error=error, duration_ms=duration_ms)
         state, condition = (State.SUCCEEDED, SUCCESS) if failed is None else (State.FAILED, failed.type)
-        result = msgspec.structs.replace(
-            _result(lease, state, condition, now, attempt.began_at),
+        result = AsyncResult(
+            lease=lease,
+            state=state,
+            condition=condition,
+            status_code=200,
             executions=errors,
+            ended_at=now,
+            started_at=attempt.began_at,
             function_error="" if failed is None else failed.type,
             response=outcome.payload,
         )
-        await self._finish(attempt, result, "" if failed is None else _message(outcome), outcome)
+        return self._finish(attempt, result, "" if failed is None else _message(outcome), outcome)
 
-    async def _wait(self, attempt: Attempt, why: str) -> None:
+    def _wait(self, attempt: Attempt, why: str) -> Awaitable[None]:
         delay_s = throttle_retry_s(attempt.lease.throttles + 1, self._given.chance())
-        await self._retry(attempt, delay_s, counted=False, error=why)
+        return self._retry(attempt, delay_s, counted=False, error=why)
 
     async def _retry(
         self, attempt: Attempt, delay_s: float, *, counted: bool, error: str, duration_ms: float | None = None

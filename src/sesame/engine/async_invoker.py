@@ -5,7 +5,7 @@ attempt; `engine.async_places` decides where it runs and how many run at a time.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
@@ -155,11 +155,12 @@ class AsyncInvoker:
             return
         if self._waiting:
             self._start_waiting()
-        wanted = self._places.limit - self._places.slots + CLAIMED_AHEAD_MAX - len(self._waiting)
-        # Claim in large batches, because each claim is a transaction.
-        if self._more and self._claiming is None and wanted >= CLAIMED_AHEAD_MAX // 2:
-            self._more = False
-            self._claiming = asyncio.get_running_loop().create_task(self._claim(min(wanted, CLAIMED_AHEAD_MAX)))
+        if self._more and self._claiming is None:
+            wanted = self._places.limit - self._places.slots + CLAIMED_AHEAD_MAX - len(self._waiting)
+            # Claim in large batches, because each claim is a transaction.
+            if wanted >= CLAIMED_AHEAD_MAX // 2:
+                self._more = False
+                self._claiming = asyncio.get_running_loop().create_task(self._claim(min(wanted, CLAIMED_AHEAD_MAX)))
 
     async def _claim(self, limit: int) -> None:
         try:
@@ -197,8 +198,9 @@ class AsyncInvoker:
             return
         places = self._places
         places.adjust()
-        full: Counter[Target] = Counter()
-        later: Counter[Target] = Counter()
+        # By target, how many were found to have no capacity, or to fit only on machines that take no more calls now.
+        full: dict[Target, int] = {}
+        later: dict[Target, int] = {}
         passed_over: list[Attempt] = []
         waiting = self._waiting
         while waiting and self._may_begin() and not places.rests_s():
@@ -208,8 +210,8 @@ class AsyncInvoker:
             target = attempt.called
             place = None if target in full else LATER if target in later else places.find(target)
             if place is LATER:
-                later[target] += 1
-                if self._more and later.total() > WAITING_FOR_MACHINE_MAX:
+                later[target] = later.get(target, 0) + 1
+                if self._more and sum(later.values()) > WAITING_FOR_MACHINE_MAX:
                     self._put_off(attempt)
                 else:
                     passed_over.append(attempt)
@@ -217,15 +219,15 @@ class AsyncInvoker:
             if place is not None:
                 self._begin(attempt, place)
                 continue
-            full[target] += 1
+            full[target] = full.get(target, 0) + 1
             if places.runs(target) and full[target] <= WAITING_PER_FUNCTION_MAX:
                 passed_over.append(attempt)
             else:
                 self._put_off(attempt)
-        if waiting or later:
+        if self._resume is None and (waiting or later):
             rests_s = places.rests_s()
             self._resume_in(min(rests_s, ADJUST_EVERY_S) if rests_s > 0 else ADJUST_EVERY_S)
-        elif passed_over:
+        elif self._resume is None and passed_over:
             # The next call to end triggers another look, unless synchronous calls took the capacity.
             self._resume_in(LOOK_AGAIN_S)
         waiting.extendleft(reversed(passed_over))
@@ -237,8 +239,7 @@ class AsyncInvoker:
         return places.has_room() and len(self._running) - places.slots < RECORDING_MAX
 
     def _resume_in(self, delay_s: float) -> None:
-        if self._resume is None:
-            self._resume = self._given.clocks.call_later(delay_s, self._resumed)
+        self._resume = self._given.clocks.call_later(delay_s, self._resumed)
 
     def _resumed(self) -> None:
         self._resume = None
@@ -253,7 +254,7 @@ class AsyncInvoker:
 
     def _leave(self, attempt: Attempt) -> None:
         """The attempt's call has ended; its result has yet to be recorded."""
-        if attempt.spot is not None and attempt.spot.leave():
+        if attempt.spot is not None and attempt.spot.leave() and (self._more or self._waiting):
             self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:

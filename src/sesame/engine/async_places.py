@@ -3,7 +3,6 @@
 Used by `engine.async_invoker`. With a single agent there is only one place, and nothing to choose.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Final, Literal
@@ -30,8 +29,9 @@ class _InFlight:
 
     def __init__(self) -> None:
         self.count = 0
-        self.starting: Counter[Target] = Counter()
-        self.calling: Counter[Target] = Counter()
+        # Plain dictionaries: a Counter's methods in Python would run several times for each call.
+        self.starting: dict[Target, int] = {}
+        self.calling: dict[Target, int] = {}
 
 
 class _Machine:
@@ -59,7 +59,7 @@ class Spot:
         self._taken = self._fresh = True
         for each in levels:
             each.count += 1
-            each.starting[target] += 1
+            _one_more(each.starting, target)
 
     def enter(self) -> None:
         """From now on the engine counts the call's instance. Idempotent."""
@@ -67,7 +67,7 @@ class Spot:
             self._fresh = False
             for each in self._levels:
                 _one_less(each.starting, self._target)
-                each.calling[self._target] += 1
+                _one_more(each.calling, self._target)
 
     def leave(self) -> bool:
         """Frees the spot when its call has ended. Returns False if it was already free."""
@@ -108,9 +108,12 @@ class Places:
         self._all = _InFlight()
         # By agent; empty while there is only one.
         self._by_agent: dict[int, _InFlight] = {}
+        # The only machine, if there are no other agents: most questions are then answered without a search.
+        self._only: _Machine | None = None
         if others is None:
             alone = MachineState(given.engine, given.load, given.cores, ADJUST_EVERY_S)
-            self._machines = {0: _Machine(alone, given.clocks, self._all)}
+            self._only = _Machine(alone, given.clocks, self._all)
+            self._machines = {0: self._only}
         else:
             self._machines = {}
             self._match(others)
@@ -123,6 +126,8 @@ class Places:
     @property
     def limit(self) -> int:
         """How many calls may run now, on all machines together."""
+        if self._only is not None:
+            return self._only.pace.limit
         return sum(each.pace.limit for each in self._machines.values())
 
     def runs(self, target: Target) -> bool:
@@ -130,8 +135,11 @@ class Places:
 
     def adjust(self) -> None:
         """Updates the limits. Called before calls are started."""
-        if self._others is not None:
-            self._match(self._others)
+        if self._only is not None:
+            self._only.pace.adjust()
+            return
+        assert self._others is not None
+        self._match(self._others)
         for each in self._machines.values():
             each.pace.adjust()
 
@@ -150,10 +158,14 @@ class Places:
 
     def has_room(self) -> bool:
         """Whether any machine runs fewer calls than it may, even if it must rest first."""
+        if self._only is not None:
+            return self._only.has_room()
         return any(each.has_room() for each in self._machines.values())
 
     def rests_s(self) -> float:
         """Seconds until a machine with room may start a call; 0 if one may start now."""
+        if self._only is not None and not self._only.pace.rests_until:
+            return 0.0
         now = self._clocks.monotonic()
         return max(
             min((each.pace.rests_until for each in self._machines.values() if each.has_room()), default=0) - now, 0
@@ -217,7 +229,13 @@ class Places:
         return Spot(place, machine.pace, levels, target)
 
 
-def _one_less(counts: "Counter[Target]", target: Target) -> None:
-    counts[target] -= 1
-    if not counts[target]:
+def _one_more(counts: dict[Target, int], target: Target) -> None:
+    counts[target] = counts.get(target, 0) + 1
+
+
+def _one_less(counts: dict[Target, int], target: Target) -> None:
+    left = counts[target] - 1
+    if left:
+        counts[target] = left
+    else:
         del counts[target]
