@@ -24,7 +24,6 @@ LOOK_EVERY_S = 0.1
 MEMORY_WATCH_S = 0.1
 
 _LINUX = sys.platform.startswith("linux")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATUS_BYTES = 4096
 _HELD = (b"VmRSS", b"VmPTE", b"VmSwap")
 _HELD_PROPORTIONALLY = (b"Pss", b"SwapPss")

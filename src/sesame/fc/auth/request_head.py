@@ -28,7 +28,6 @@ class RequestHead(msgspec.Struct, frozen=True):
     fc_date: bytes | None = None
     content_md5: bytes = b""
     content_type: bytes = b""
-    content_length: bytes = b""
     account_id: bytes = b""
     security_token: bytes = b""
     invocation_type: bytes = b""
@@ -48,25 +47,24 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
     sent = dict(headers).get
     fc_headers = [header for header in headers if header[0].startswith(signature.FC_HEADER_PREFIX)]
     return RequestHead(
-        method.encode("ascii"),
-        raw_path,
-        fc_headers,
-        signature.canonical(fc_headers),
-        sent(b"authorization"),
-        sent(b"date"),
-        sent(b"x-fc-date"),
-        sent(b"content-md5", b""),
-        sent(b"content-type", b""),
-        sent(b"content-length", b""),
-        sent(b"x-fc-account-id", b""),
-        sent(b"x-fc-security-token", b""),
-        sent(b"x-fc-invocation-type", b""),
-        sent(b"x-fc-log-type", b""),
-        sent(b"origin", b""),
-        sent(b"x-fc-trace-id", b""),
-        sent(b"user-agent", b""),
-        sent(b"traceparent", b""),
-        headers,
+        method=method.encode("ascii"),
+        raw_path=raw_path,
+        fc_headers=fc_headers,
+        canonical_headers=signature.canonical(fc_headers),
+        authorization=sent(b"authorization"),
+        date=sent(b"date"),
+        fc_date=sent(b"x-fc-date"),
+        content_md5=sent(b"content-md5", b""),
+        content_type=sent(b"content-type", b""),
+        account_id=sent(b"x-fc-account-id", b""),
+        security_token=sent(b"x-fc-security-token", b""),
+        invocation_type=sent(b"x-fc-invocation-type", b""),
+        log_type=sent(b"x-fc-log-type", b""),
+        origin=sent(b"origin", b""),
+        trace_id=sent(b"x-fc-trace-id", b""),
+        user_agent=sent(b"user-agent", b""),
+        traceparent=sent(b"traceparent", b""),
+        headers=headers,
     )
 
 

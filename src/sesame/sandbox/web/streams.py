@@ -40,8 +40,9 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
         return await answer(connection, stream)
     finally:
         if sending.done():
-            # Its failure appears in the response, or in the disconnection of the client.
-            sending.exception() if not sending.cancelled() else None
+            if not sending.cancelled():
+                # Retrieved; it appears in the response, or in the disconnection of the client.
+                sending.exception()
         else:
             # The server has answered before reading the whole request.
             sending.cancel()

@@ -169,6 +169,7 @@ class LogWriter:
         self._shares = Shares(db)
         newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
         self._batch_ms = max(self._batch_ms, newest[0] if newest else 0, self._after_ms)
+        # Read so that damage to this table is found now, too.
         db.execute("SELECT id FROM sources ORDER BY id DESC LIMIT 1").fetchone()
 
     def close(self) -> None:

@@ -109,7 +109,8 @@ def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: N
         for number, file in enumerate(manifest.files, 1):
             progress(f"{number} of {len(manifest.files)} files")
             _restore_file(source, file, (partial, bucket), packages)
-        (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
+        if (partial / "objects").is_dir():
+            (partial / "objects").chmod(0o700)
         make_own(partial / DATABASE)
         unseal(partial / _LOGS)
         forget_bucket(partial / _LOGSTORES)
