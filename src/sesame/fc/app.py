@@ -41,8 +41,10 @@ from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusa
 from sesame.http.moving import settle
 from sesame.http.request import Request as HttpRequest
 from sesame.identity.acs_signature import NONCE
+from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Requester
 from sesame.model.errors import CallerError, PlatformError
+from sesame.model.invocation import Target
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _OWN_PREFIX = OWN_PREFIX.encode() + b"/"
@@ -140,31 +142,23 @@ class FcEndpoint:
                 if cors.is_preflight(request):
                     cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
+            caller: Caller | None
             if self._placement is None:
                 caller = self._verifier.verify(head, request.query)
             else:
-                proven = self._placement.proven(exchange)
-                may_stay = _is_call(head, raw_path) and (proven or self._serves(self._placement, face, request))
-                if not may_stay and await self._has_gone_to_writer(exchange):
+                caller = await self._verified(self._placement, head, face, exchange)
+                if caller is None:
                     return
-                caller = self._verifier.verify(head, request.query, proven=proven)
-                if not proven:
-                    await require_first_use(self._placement, self._verifier.nonce_of(head))
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 target = face.version.naming.invoked(raw_path, request.query)
                 if target is None:
                     raise PathNotSupported("POST", targets.segment(raw_path))
-                version = ""
+                version: str | None = ""
                 if self._placement is not None and head.invocation_type != ASYNC:
-                    called = self._placement.drawn(target, exchange)
-                    moving = self._placement.moves(called, exchange)
-                    if moving is not None and await moving:
-                        return
-                    settle(exchange)
-                    if called is not target:
-                        version = called.qualifier
-                await self._invoker.serve(request_id, target, exchange, caller.principal.chain, version)
+                    version = await _placed(self._placement, target, exchange)
+                if version is not None:
+                    await self._invoker.serve(request_id, target, exchange, caller.principal.chain, version)
             else:
                 settle(exchange)
                 await self._route(request_id, exchange, requester, face)
@@ -175,6 +169,17 @@ class FcEndpoint:
             raise
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
             self._fail(request_id, exchange, error, face)
+
+    async def _verified(self, placement: Placement, head: RequestHead, face: Face, exchange: Exchange) -> Caller | None:
+        """As `Verifier.verify`, among several agents; None if the writer has taken over the request."""
+        request, proven = exchange.request, placement.proven(exchange)
+        may_stay = _is_call(head, request.raw_path) and (proven or self._serves(placement, face, request))
+        if not may_stay and await self._has_gone_to_writer(exchange):
+            return None
+        caller = self._verifier.verify(head, request.query, proven=proven)
+        if not proven:
+            await require_first_use(placement, self._verifier.nonce_of(head))
+        return caller
 
     def _serves(self, placement: Placement, face: Face, request: HttpRequest) -> bool:
         """Whether the call can be served here.
@@ -284,6 +289,16 @@ class FcEndpoint:
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
+
+
+async def _placed(placement: Placement, target: Target, exchange: Exchange) -> str | None:
+    """The version that was drawn for a call that is served here, "" if none was; None if another agent serves it."""
+    called = placement.drawn(target, exchange)
+    moving = placement.moves(called, exchange)
+    if moving is not None and await moving:
+        return None
+    settle(exchange)
+    return "" if called is target else called.qualifier
 
 
 def _is_call(head: RequestHead, raw_path: bytes) -> bool:
