@@ -4,50 +4,49 @@ Called by `app`: `open_writer` once the engine exists, `Writer.offer` once the e
 """
 
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sesame._cloud import CloudTrust
 from sesame._engine import EngineParts
 from sesame._storage import Storage
-from sesame.agents.followed import Measured, WriterNeeds, not_measured
+from sesame.agents.followed import Measured, WriterNeeds
 from sesame.agents.idle_there import hear_idle
 from sesame.agents.place import Place
 from sesame.agents.served import Served
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer
-from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks
 from sesame.sandbox.network import HostAnswers
+from sesame.settings import Settings
 
 # Only needed in a cluster.
 if TYPE_CHECKING:
     from sesame.cluster.members import Members
 
 
-class AgentsNeeds(msgspec.Struct, frozen=True):
-    """`trusted` is the certificate file for functions, or None. `teardown` closes what is opened.
+class AgentsNeeds(msgspec.Struct, frozen=True, kw_only=True):
+    """The collaborators of the writer. `teardown` closes what is opened.
 
-    With `members`, followers run on other machines and connect by themselves; `nonces` are those already used. Calls
-    have `drain_s` to end when the writer is replaced. `measured` takes rows of metrics from followers.
+    With `members`, followers run on other machines and connect by themselves. `measured` takes rows of metrics from
+    followers.
     """
 
+    settings: Settings
     place: Place
     clocks: Clocks
     teardown: AsyncExitStack
     observer: Observer
     answers: HostAnswers
-    trusted: Path | None
-    members: "Members | None" = None
-    drain_s: float = 0.0
-    nonces: UsedNonces | None = None
-    measured: Measured = not_measured
+    trust: CloudTrust | None
+    members: "Members | None"
+    measured: Measured
 
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
     """On return this writer knows everything that followers hold."""
-    place, members = needs.place, needs.members
+    settings, place, members = needs.settings, needs.place, needs.members
     writer_needs = WriterNeeds(
         catalog=storage.catalog,
         resolver=engine.resolver,
@@ -58,9 +57,9 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         packages=storage.packages,
         answers=needs.answers,
         clocks=needs.clocks,
-        trusted="" if needs.trusted is None else str(needs.trusted),
+        trusted="" if needs.trust is None else str(needs.trust.bundle),
         lives=members,
-        drain_s=needs.drain_s,
+        drain_s=settings.drain_s,
         measured=needs.measured,
         recorded=storage.recordings.take,
     )
@@ -69,14 +68,15 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         needs.teardown.push_async_callback(writer.close)
         place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
     else:
-        writer = Writer(writer_needs, members.give_up, members.awaited)
-        if needs.nonces is not None:
-            writer.nonces = needs.nonces
-        needs.teardown.push_async_callback(writer.close)
-        needs.teardown.callback(members.close)
         # Imported only in a cluster.
+        from sesame._nonces import open_nonces
         from sesame._tunnels import tunnels_of_writer
 
+        nonces = await open_nonces(storage.database, needs.clocks, storage.background, needs.teardown)
+        writer = Writer(writer_needs, members.give_up, members.awaited)
+        writer.nonces = nonces
+        needs.teardown.push_async_callback(writer.close)
+        needs.teardown.callback(members.close)
         tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
     engine.engine.invoke = writer.calls.around(engine.engine.invoke)

@@ -61,7 +61,7 @@ VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
 
 
-class EndpointNeeds(msgspec.Struct, frozen=True):
+class EndpointNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """The collaborators of the endpoints. `teardown` stops their servers, waiting as `patience` allows.
 
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` returns why a service's output

@@ -54,7 +54,7 @@ class EngineParts(msgspec.Struct, frozen=True):
     trials: LocalTrials
 
 
-class EngineNeeds(msgspec.Struct, frozen=True):
+class EngineNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """The collaborators of the engine; `nas` is the directory of NAS servers. `teardown` ends what is started.
 
     `of_cluster` says that other machines, with other directories, run instances too.

@@ -1,6 +1,6 @@
 """Gives the writer of a cluster the nonces that were used before it led.
 
-Called by `app`, before any request is checked against them.
+Called by `_agents`, before any request is checked against them.
 """
 
 from contextlib import AsyncExitStack

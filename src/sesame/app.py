@@ -225,15 +225,15 @@ class Sesame:
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
         engine_needs = EngineNeeds(
-            settings,
-            clocks,
-            sandbox,
-            teardown,
-            observer,
-            self._debuggable,
-            tracers,
-            self.data_dir.nas,
-            given.members is not None,
+            settings=settings,
+            clocks=clocks,
+            sandbox=sandbox,
+            teardown=teardown,
+            observer=observer,
+            debuggable=self._debuggable,
+            tracers=tracers,
+            nas=self.data_dir.nas,
+            of_cluster=given.members is not None,
         )
         engine = open_engine(engine_needs, storage, identity)
         rows = MetricRows(storage.logstores, targets.route)
@@ -245,50 +245,38 @@ class Sesame:
         if given.place is not None:
             from sesame._agents import AgentsNeeds, open_writer
 
-            nonces = None
-            if given.members is not None:
-                from sesame._nonces import open_nonces
-
-                nonces = await open_nonces(storage.database, clocks, storage.background, teardown)
-            trusted = None if self._trust is None else self._trust.bundle
             agents_needs = AgentsNeeds(
-                given.place,
-                clocks,
-                after_engine,
-                observer,
-                opening.answers,
-                trusted,
-                given.members,
-                settings.drain_s,
-                nonces,
+                settings=settings,
+                place=given.place,
+                clocks=clocks,
+                teardown=after_engine,
+                observer=observer,
+                answers=opening.answers,
+                trust=self._trust,
+                members=given.members,
                 measured=measured,
             )
             writer = await open_writer(agents_needs, storage, engine)
-            if given.members is not None:
-                # Between the end of the endpoints and that of the engine.
-                rest = given.members
-                teardown.push_async_callback(lambda: self._patience.end(rest.rest, rest.hurry))
+        if given.members is not None:
+            # Between the end of the endpoints and that of the engine.
+            teardown.push_async_callback(self._patience.end, given.members.rest, given.members.hurry)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
-        callers_wall = given.callers_wall or clocks.wall
-        networks = OwnNetworks(
-            sandbox.driver.network,
-            sandbox.driver.leads_out,
-            closed=frozenset() if given.members is None else given.members.agent_ports,
-        )
+        closed = frozenset[int]() if given.members is None else given.members.agent_ports
+        networks = OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out, closed=closed)
         endpoint_needs = EndpointNeeds(
-            settings,
-            clocks,
-            teardown,
-            self._patience,
-            callers_wall,
-            targets.problem,
-            tracers,
-            opening.answers,
-            networks,
-            sandbox.driver.no_buckets,
-            self._trust,
-            given.handover,
-            writer,
+            settings=settings,
+            clocks=clocks,
+            teardown=teardown,
+            patience=self._patience,
+            callers_wall=given.callers_wall or clocks.wall,
+            log_problem=targets.problem,
+            tracers=tracers,
+            answers=opening.answers,
+            networks=networks,
+            no_buckets=sandbox.driver.no_buckets,
+            trust=self._trust,
+            handover=given.handover,
+            writer=writer,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting, given.handover, writer, given.members)
