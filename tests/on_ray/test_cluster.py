@@ -148,3 +148,10 @@ def test_a_cluster_whose_stop_was_broken_off_is_ended_and_begun_anew(monkeypatch
     with on_ray.begun(None, order) as cluster:
         assert cluster.runs_by(order)
     assert (killed, left.drained, new.drained, placers) == ([left], True, False, [])
+
+
+def test_who_upgrades_the_nodes_is_asked_of_a_placer_that_tells_it() -> None:
+    ray = SimpleNamespace(get=lambda answer, timeout: answer, exceptions=_Unheard.exceptions)
+    placer = SimpleNamespace(upgrader=SimpleNamespace(remote=lambda: "process 7 on first"))
+    assert Cluster(ray, placer).upgrader() == "process 7 on first"
+    assert Cluster(ray, PLACER).upgrader() == "", "of a version before"

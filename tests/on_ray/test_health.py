@@ -14,6 +14,12 @@ def test_nothing_is_wrong_with_nodes_that_serve() -> None:
     assert list(lines(THREE, [], 0.0))[-1] == "3 of 3 nodes serve, and nothing is wrong."
 
 
+def test_an_upgrade_that_is_under_way_is_shown() -> None:
+    assert list(lines(THREE, [], 0.0, "process 7 on first"))[-2] == (
+        "An upgrade is under way, by process 7 on first: nodes start again one after the other."
+    )
+
+
 def test_builds_of_one_version_are_told_apart() -> None:
     reports = [node("a", role=LEADS, build="1" * 64), node("b", build="2" * 64), node("c", build="2" * 64)]
     (found,) = findings(reports)

@@ -111,10 +111,21 @@ def test_all_are_started_again_if_that_is_asked_for() -> None:
         (THREE, {**ALL, "b": installed(OLD)}, "different versions are installed"),
         (THREE, {**ALL, "b": installed(ray="2.61.0")}, "Ray 2.61.0 is installed there, and 2.60.0 runs"),
         (THREE, {name: installed(speaks="two") for name in "abc"}, "run this again with --together"),
+        (
+            THREE,
+            {**ALL, "b": installed(differs="record is 1 on what is installed and 2 on the cluster that runs")},
+            "10.0.0.2 (host-b): it would be refused, as settings that nodes must share are others: record is 1",
+        ),
     ],
 )
 def test_what_would_go_wrong_is_found_before(reports: list[Report], there: dict[str, Any], said: str) -> None:
     assert said in "\n".join(planned(reports, there).problems)
+
+
+def test_settings_of_a_node_that_is_not_upgraded_do_not_matter() -> None:
+    there = {**ALL, "b": installed(differs="record is 1 on what is installed and 2 on the cluster that runs")}
+    found = planned([node("a", role=LEADS), node("b", version=NEW), node("c")], there)
+    assert (names(found.upgraded), found.problems) == ("ca", ())
 
 
 def test_where_old_and_new_cannot_be_linked_all_go_at_once_if_calls_may_wait() -> None:
@@ -287,4 +298,5 @@ def test_one_upgrades_at_a_time_and_who_says_nothing_any_more_is_forgotten() -> 
     assert turn.taken("one", 0.0) == turn.taken("one", 10.0) == ""
     assert turn.taken("other", 11.0) == turn.taken("other", 11.0, ends=True) == "one"
     assert turn.taken("other", 10.0 + TURN_S) == ""
-    assert turn.taken("other", 26.0, ends=True) == turn.taken("one", 26.0) == ""
+    assert turn.owner(26.0) == "other"
+    assert turn.taken("other", 26.0, ends=True) == turn.owner(26.0) == turn.taken("one", 26.0) == ""

@@ -132,7 +132,7 @@ def status(as_json: bool, ray_address: str | None) -> None:
     Exits with 3 if no cluster runs, and with 1 if something is wrong.
     """
     with running(ray_address) as nodes:
-        reports = None if nodes is None else nodes.reports()
+        reports, upgrader = (None, "") if nodes is None else (nodes.reports(), nodes.upgrader())
     found = [] if reports is None else health.findings(reports)
     if as_json:
         output.json_document(
@@ -140,12 +140,13 @@ def status(as_json: bool, ray_address: str | None) -> None:
                 "running": reports is not None,
                 "nodes": msgspec.to_builtins(reports or []),
                 "problems": msgspec.to_builtins(found),
+                "upgraded_by": upgrader or None,
             }
         )
     elif reports is None:
         output.out.print("No cluster of Sesame runs on this Ray.", markup=False)
     else:
-        for line in cluster_status.lines(reports, found, SystemClocks().wall()):
+        for line in cluster_status.lines(reports, found, SystemClocks().wall(), upgrader):
             output.out.print(output.harmless(line), markup=False)
     if reports is None:
         raise SystemExit(EXIT_NOT_RUNNING)

@@ -11,8 +11,11 @@ from sesame.on_ray.order import Report
 _SHOWN = 8
 
 
-def lines(reports: Sequence[Report], found: Sequence[Finding], now: float) -> Iterator[str]:
-    """Lines for each node, then for the cluster. `found` is what is wrong; `now` is in Unix seconds."""
+def lines(reports: Sequence[Report], found: Sequence[Finding], now: float, upgrader: str = "") -> Iterator[str]:
+    """Lines for each node, then for the cluster. `found` is what is wrong; `now` is in Unix seconds.
+
+    `upgrader` is who upgrades nodes now, "" for nobody.
+    """
     leading = {each.machine for each in leaders(reports)}
     for report in reports:
         first, *rest = described(report).splitlines()
@@ -22,6 +25,8 @@ def lines(reports: Sequence[Report], found: Sequence[Finding], now: float) -> It
         yield from rest
         yield from _wrong([each for each in found if each.machine == report.machine], "    ")
     yield from _wrong([each for each in found if not each.machine], "")
+    if upgrader:
+        yield f"An upgrade is under way, by {upgrader}: nodes start again one after the other."
     serving = sum(1 for each in reports if serves(each))
     yield f"{serving} of {len(reports)} nodes serve{'' if found else ', and nothing is wrong'}."
 

@@ -18,6 +18,7 @@ import uvloop
 from sesame import _agents, _follower, _node  # noqa: F401 - processes are forked from here, and find them imported
 from sesame._installed import build_of
 from sesame._listening import addresses
+from sesame._shared_settings import shared
 from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
@@ -79,7 +80,12 @@ def node(
         from sesame.cli.startable import check_node
 
         given = click.get_current_context().params
-        output.json_document(installed(settings.database, lambda: check_node(settings, given)))
+        found = installed(
+            settings.database,
+            lambda: check_node(settings, given),
+            lambda: shared(settings, read_key(cluster_key_file or settings.data_dir / KEY_FILE)),
+        )
+        output.json_document(found)
         return
     cluster_needs.require(settings, agent_port)
     cluster_needs.require_name(node)

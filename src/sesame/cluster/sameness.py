@@ -45,16 +45,22 @@ def difference(own: Same, others: Same, node: str, leader: str) -> str:
 
     Ignores settings that only one side knows: it runs another version of Sesame.
     """
+    said = shown(own, others, node, leader)
+    return (
+        f"settings must be the same on every node: {said}. Start {node} with the settings of the others; "
+        "to change them, stop every node first"
+        if said
+        else ""
+    )
+
+
+def shown(own: Same, others: Same, node: str, leader: str) -> str:
+    """Like `difference`, without the next step."""
     names = [name for name in sorted(own.keys() & others.keys()) if own[name].digest != others[name].digest]
-    if not names:
-        return ""
     said = [_said(name, own[name], others[name], node, leader) for name in names[:_NAMED_MAX]]
     if len(names) > _NAMED_MAX:
         said.append(f"and {len(names) - _NAMED_MAX} more differ")
-    return (
-        f"settings must be the same on every node: {'; '.join(said)}. Start {node} with the settings of the others; "
-        "to change them, stop every node first"
-    )
+    return "; ".join(said)
 
 
 def encoded(same: Same) -> str:

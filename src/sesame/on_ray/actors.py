@@ -192,6 +192,11 @@ class Placer:
             other = self._turn.taken(who, time.monotonic(), ends=ends)
             return f"{other} upgrades the cluster: wait until that has ended" if other else ""
 
+    def upgrader(self) -> str:
+        """Who upgrades nodes now, "" for nobody."""
+        with self._changing:
+            return self._turn.owner(time.monotonic())
+
     def reports(self) -> list[dict[str, Any]]:
         """The `Report` of each machine."""
         with self._changing:

@@ -87,6 +87,11 @@ class Cluster:
         """Why `who` may not upgrade nodes now, "" where it may, for `policies.TURN_S`."""
         return str(self._asked(self._placer.upgrades.remote(who, ends=ends), ANSWER_S))
 
+    def upgrader(self) -> str:
+        """Who upgrades nodes now, "" for nobody, and where the placer is of a version that does not tell."""
+        asks = getattr(self._placer, "upgrader", None)
+        return "" if asks is None else str(self._asked(asks.remote(), ANSWER_S))
+
     def drain(self) -> list[Report]:
         """Ends all nodes in peace, then what placed them; returns those that had to be given up."""
         left = msgspec.convert(self._asked(self._placer.drain.remote(), None), list[Report])

@@ -90,7 +90,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
     `build` and `speaks` are as in `Standing`. `knows` are the database migrations that it knows; `database` is the
     newest one that the database has, "" if it has no tables yet. `problem` is why a start would be refused, with the
-    next step.
+    next step. `differs` names settings that are not those of the cluster, and must be.
     """
 
     version: str
@@ -101,6 +101,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     knows: tuple[str, ...] = ()
     database: str = ""
     problem: str = ""
+    differs: str = ""
 
 
 STARTING, LOST = "starting", "lost"

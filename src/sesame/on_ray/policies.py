@@ -64,7 +64,11 @@ class Turn:
 
         Returns the current owner if that is another, else "".
         """
-        if self._who != who and now < self._until:
-            return self._who
+        if (owner := self.owner(now)) not in ("", who):
+            return owner
         self._who, self._until = ("", 0.0) if ends else (who, now + TURN_S)
         return ""
+
+    def owner(self, now: float) -> str:
+        """Whose turn it is, "" for nobody's."""
+        return self._who if now < self._until else ""

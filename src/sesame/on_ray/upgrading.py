@@ -5,7 +5,7 @@ No state is kept here, so an interrupted upgrade continues from what the nodes r
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -125,6 +125,7 @@ def plan(
         # Except for a node that was upgraded before the others and waits until a node of its own version leads.
         if ailment and not (differs and each in others and health.speaks_otherwise(each, reports)):
             problems.append(f"{each.where}: {ailment.wrong}. {_sentence(ailment.step)}")
+    problems += _of_settings(left, found)
     leading = health.leaders(reports)
     if not leading:
         problems.append("no node leads the cluster: wait until one does (`sesame cluster status`), and run this again")
@@ -312,6 +313,18 @@ def _of_machines(reports: Sequence[Report], installed: Mapping[str, Installed | 
                 f"Install ray=={ray} there again"
             )
     return found
+
+
+def _of_settings(left: Sequence[Report], installed: Mapping[str, Installed]) -> Iterator[str]:
+    """Nodes compare these settings when they start, with those of the node that led last, however many start."""
+    for each in left:
+        told = installed.get(each.machine)
+        if told is not None and told.differs:
+            yield (
+                f"{each.where}: it would be refused, as settings that nodes must share are others: {told.differs}. An "
+                "upgrade cannot change them, also not with --together. Either set them to what the cluster has, or end "
+                "it by `sesame cluster stop` and start it with the new ones by `sesame start --cluster`"
+            )
 
 
 def _of_database(new: Installed, left: Sequence[Report]) -> list[str]:
