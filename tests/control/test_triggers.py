@@ -47,6 +47,7 @@ ALL: dict[str, Any] = {
 }  # fmt: skip
 ROLE = "acs:ram::123:role/Name-1"
 SOURCE = "acs:oss:cn-hangzhou:123:bucket"
+PROJECT = "acs:log:cn-hangzhou:123:project/p"
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ async def create(account: Account, kind: str, config: Any = None, **values: Any)
             "trigger_name": "t",
             "trigger_type": kind,
             "trigger_config": ALL[kind] if config is None else config,
-            "source_arn": SOURCE,
+            "source_arn": PROJECT if kind == "log" else SOURCE,
         }
         | values
     )
@@ -194,6 +195,14 @@ async def test_a_timers_payload_may_not_make_its_event_larger_than_an_asynchrono
         await update(account, {"payload": most + "x"})
     with refused("InvalidArgument", match="TriggerConfig.Payload"):
         await update(account, {"payload": "é" * (len(most) // 2 + 1)})
+
+
+async def test_a_log_triggers_parameter_may_not_make_its_event_larger_either(account: Account) -> None:
+    await create(account, "log", LOG | {"functionParameter": {"a": "x" * 130_000}})
+    with refused("InvalidArgument", match=r"TriggerConfig.FunctionParameter .* events of at most 131072 bytes"):
+        await update(account, {"functionParameter": {"a": "x" * 131_000}})
+    with refused("InvalidArgument", match="events of up to 13"):
+        await create(account, "log", LOG | {"functionParameter": {"a": "\x01" * 22_000}}, trigger_name="u")
 
 
 @pytest.mark.parametrize("trigger_type", ["timer", "oss", "log", "http"])
@@ -334,6 +343,16 @@ async def test_an_update_may_not_overlap_either(account: Account) -> None:
     await update(account, oss("oss:ObjectRemoved:*", "b/c"))
     await account.triggers.delete("s", "f", "u")
     await update(account, oss("oss:ObjectCreated:PutObject", "b/c"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["junk", SOURCE, "acs:log:cn-hangzhou:456:project/p", "acs:log:cn-beijing:123:project/p",
+     "acs:log:cn-hangzhou:123:project/", "acs:log:cn-hangzhou:123:p", "acs:log:cn-hangzhou:123:project/p/logstore/l"],
+)  # fmt: skip
+async def test_the_source_of_a_log_trigger_is_a_project_of_this_server(account: Account, source: str) -> None:
+    with refused("InvalidArgument", match=r"SourceArn .*allowed: acs:log:cn-hangzhou:123:project/<project>"):
+        await create(account, "log", source_arn=source)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_timers(text: str) -> None:
         "", "@every", "@every 5", "@every 0s", "@every 0.0h", "@every -5m", "@daily", "0 2 * * *", "0 2 * * * * *",
         "60 * * * * *", "* * 24 * * *", "* * * 0 * *", "* * * * 13 *", "* * * * * 8", "0s */30 * * * *", "? * * * * *",
         "5-1 * * * * *", "*/0 * * * * *", "a b c d e f", "1, * * * * *", "CRON_TZ=Asia/Shanghai", "² * * * * *",
-        "٣ * * * * *", "0 0 0 ?/2 * *", "0 0 0 L/2 * ?", "0 0 0 L,1/2,LW/2 * ?", "0 0 0 * * MON#1/2", "0 0 0 ? * L",
+        "٣ * * * * *", "0 0 0 ?/2 * *", "0 0 0 L/2 * ?", "0 0 0 L,1/2,LW/2 * ?", "0 0 0 * * MON#1/2",
+        "0 0 5-5/0 * * *", "0 0 5-5/x * * *", "0 0 9-5/2 * * *", "0 0 5-5/2/2 * * *", "0 0 0 ? * L",
         "CRON_TZ=Mars/Base 0 0 4 * * *", "CRON_TZ=../etc/passwd 0 0 4 * * *", "CRON_TZ=/etc/localtime 0 0 4 * * *",
         "CRON_TZ= 0 0 4 * * *", "CRON_TZ=America 0 0 4 * * *", "CRON_TZ=a\0b 0 0 4 * * *",
         "CRON_TZ=zone.tab 0 0 4 * * *", "CRON_TZ=posixrules 0 0 4 * * *", "CRON_TZ=localtime 0 0 4 * * *",
@@ -69,6 +70,25 @@ def test_when_timers_come_due() -> None:
     assert next_time(schedules.timer("CRON_TZ=Asia/Shanghai 0 0 4 ? * SUN"), NOON) == shanghai.timestamp()
     leap = datetime(2028, 2, 29, 23, 59, 59, tzinfo=UTC)
     assert next_time(schedules.timer("59 59 23 29 2 ?"), NOON) == leap.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("stepped", "plain"),
+    [
+        ("0-0/5 9-09/1 4-4/4 * * *", "0 9 4 * * *"),
+        ("0 0 0 5-5/2,20-22/2 * ?", "0 0 0 5,20,22 * ?"),
+        ("0 0 0 1 MAR-MAR/2 ?", "0 0 0 1 3 ?"),
+        ("0 0 0 ? * MON-1/3", "0 0 0 ? * 1"),
+        ("0 0 1-3/9 * * *", "0 0 1 * * *"),
+    ],
+)
+def test_a_range_of_one_value_has_no_further_ones_whatever_its_step(stepped: str, plain: str) -> None:
+    due, expected = NOON, NOON
+    for _ in range(5):
+        found, wanted = next_time(schedules.timer(stepped), due), next_time(schedules.timer(plain), expected)
+        assert found is not None
+        assert found == wanted
+        due = expected = found
 
 
 def test_days_of_month_and_week_both_count_where_neither_is_a_star() -> None:

@@ -44,6 +44,21 @@ def test_events_of_objects_that_are_never_raised() -> None:
     assert why_silent("oss", {"events": ["oss:ObjectReplication:*", "oss:ObjectRemoved:DeleteObject"]}) == ""
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ({"prefix": "/in/"}, "no object's key begins with '/'"),
+        ({"prefix": "\\"}, "no object's key begins with"),
+        ({"prefix": "ü" * 512}, "its prefix is longer than any object's key"),
+        ({"suffix": "s" * 1024}, "its suffix is longer than any object's key"),
+        ({"prefix": "p" * 1023, "suffix": "/"}, ""),
+    ],
+)
+def test_filters_that_no_key_matches(key: dict[str, str], reason: str) -> None:
+    said = why_silent("oss", {"events": ["oss:ObjectCreated:*"], "filter": {"key": key}})
+    assert said.startswith(reason) if reason else not said
+
+
 async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path) -> None:
     database = Database(new_database(tmp_path / "db"))
     await database.open()

@@ -15,6 +15,7 @@ from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.conversion import converted
 from sesame.model.errors import Invalid, Missing
+from sesame.model.log_arrival_json import LogArrival, log_arrival_json
 from sesame.model.tick_json import tick_json
 from sesame.model.trigger import Trigger
 
@@ -24,6 +25,16 @@ LOG_RETRIES_MAX = 100
 LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX = 3, 600
 NOTIFY_FORMATS = ("STREAM", "JSON", "")
 NOTIFY_STRATEGIES = ("BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY", "")
+# As long as what Sesame itself puts into an event of a log trigger.
+_LONG_ARRIVAL = LogArrival(
+    endpoint="e" * 256,
+    project="p" * 128,
+    logstore="",
+    shard=10**9,
+    begin="b" * 64,
+    end="e" * 64,
+    cursor_time=10**11,
+)
 # Types that need the ARN of their event source.
 WITH_SOURCE = frozenset(
     {configs.OSS, configs.LOG, configs.CDN_EVENTS, configs.MNS_TOPIC, configs.TABLESTORE, configs.RDS}
@@ -91,6 +102,14 @@ def _check_payload(name: str, payload: str) -> None:
         raise Invalid("trigger_config.payload", allowed, f"events of {size} bytes")
 
 
+def _check_parameter(name: str, parameter: Mapping[str, Any], logstore: str) -> None:
+    arrival = msgspec.structs.replace(_LONG_ARRIVAL, logstore=logstore)
+    size = len(log_arrival_json(arrival, name, parameter))
+    if size > limits.ASYNC_PAYLOAD_BYTES:
+        allowed = f"parameters that make events of at most {limits.ASYNC_PAYLOAD_BYTES} bytes"
+        raise Invalid("trigger_config.function_parameter", allowed, f"events of up to {size} bytes")
+
+
 def _check_auth_type(auth_type: str) -> None:
     _require("auth_type", auth_type)
     checks.one_of("trigger_config.auth_type", auth_type, AUTH_TYPES)
@@ -138,6 +157,9 @@ def _one_of(field: str, allowed: tuple[str, ...]) -> Rule:
 def _rules(trigger: Trigger) -> tuple[Rule, ...]:
     if trigger.trigger_type == configs.TIMER:
         return (*_RULES[configs.TIMER], Rule(("payload",), partial(_check_payload, trigger.trigger_name)))
+    if trigger.trigger_type == configs.LOG:
+        fields = ("function_parameter", "source_config.logstore")
+        return (*_RULES[configs.LOG], Rule(fields, partial(_check_parameter, trigger.trigger_name)))
     return _RULES.get(trigger.trigger_type, ())
 
 

@@ -22,7 +22,7 @@ from sesame.model import trigger_configs as configs
 from sesame.model.arn import Arns, parse_role_arn, role_arn
 from sesame.model.errors import HTTP_TRIGGER, AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
-from sesame.model.trigger import Trigger, trigger_parent
+from sesame.model.trigger import Trigger, log_project_of, trigger_parent
 from sesame.store.catalog import Catalog, Transaction
 
 TRIGGER_NAME_CHARS = 128
@@ -42,6 +42,7 @@ class Triggers:
         function_view(self._catalog, service, function)
         trigger = self._new(service, function, sent)
         require_source(trigger, self._arns, by)
+        _require_project(trigger, self._arns)
         await check_tokens(trigger)
         function_view(self._catalog, service, function, trigger.qualifier)
         parent = trigger_parent(service, function)
@@ -178,6 +179,15 @@ def _check_only_http(tx: Transaction, parent: str, trigger: Trigger) -> None:
         if _state(other) == _state(trigger):
             service, _, function = parent.partition("/")
             raise AlreadyExists(HTTP_TRIGGER, other.trigger_name, (service, function, _state(trigger)))
+
+
+def _require_project(trigger: Trigger, arns: Arns) -> None:
+    """Raises `Invalid` unless a log trigger's source is a project of this account and region. It may be made later."""
+    if trigger.trigger_type != configs.LOG:
+        return
+    project = log_project_of(trigger)
+    if not project or trigger.source_arn != arns.log_project(project):
+        raise Invalid("source_arn", arns.log_project("<project>"), checks.shown(str(trigger.source_arn)))
 
 
 def _state(trigger: Trigger) -> str:

@@ -58,8 +58,11 @@ class Arns(msgspec.Struct, frozen=True):
         """The ARN as triggers and events write it; the region has no `oss-` prefix."""
         return f"acs:oss:{self.region}:{self.account_id}:{bucket}"
 
+    def log_project(self, project: str) -> str:
+        return f"acs:log:{self.region}:{self.account_id}:project/{project}"
+
     def logstore(self, project: str, logstore: str) -> str:
-        return f"acs:log:{self.region}:{self.account_id}:project/{project}/logstore/{logstore}"
+        return f"{self.log_project(project)}/logstore/{logstore}"
 
     def event_rule(self, bus: str, rule: str) -> str:
         return f"acs:eventbridge:{self.region}:{self.account_id}:eventbus/{bus}/rule/{rule}"

@@ -16,6 +16,8 @@ VERSION_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
 # The id of a stateful invocation, chosen by the caller.
 INVOCATION_ID = SERVICE_NAME
 SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
+# No key begins with one of these.
+OBJECT_KEY_BYTES, NOT_FIRST_IN_KEY = 1023, ("/", "\\")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 RESERVED_ENVIRONMENT_PREFIX = "FC_"

@@ -8,6 +8,7 @@ docs/triggers.md describes changes between standard and daylight-saving time.
 import functools
 import math
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from sesame.model.natural import natural
 from sesame.model.utc import FORMAT as UTC_FORMAT
 
 CHARS_MAX = 256
@@ -32,6 +34,8 @@ _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S*)\s+(\S.*)\Z", re.DOTALL)
 _WRAPPED = re.compile(r"(at|cron)\((.*)\)\Z", re.DOTALL)
 _FIELDS = 6
+# The names under which cronsim has the values of the fields.
+_NAMES = ("seconds", "minutes", "hours", "days", "months", "weekdays")
 # Day of month and day of week: they accept `?`, and `L`, `LW` and `#`, which take no step.
 _DAY_FIELDS = (3, 5)
 # Leap years and weekdays repeat every 28 years: a schedule that ever comes due does so within the horizon of this date.
@@ -218,15 +222,33 @@ def _cron(text: str, zone: str) -> Cron:
             fields[index] = "*"
         elif any("/" in item and ("L" in item.upper() or "#" in item) for item in fields[index].split(",")):
             raise NotASchedule(TIMERS)
-    cron = Cron(" ".join(fields).upper(), zone)
     check_zone(zone)
     try:
+        cron = Cron(" ".join(_without_idle_steps(fields)).upper(), zone)
         due = next_time(cron, _REFERENCE.timestamp())
     except CronSimError as error:
         raise NotASchedule(TIMERS) from error
     if due is None:
         raise NotASchedule(f"a time that comes within {HORIZON_YEARS} years")
     return cron
+
+
+def _without_idle_steps(fields: Sequence[str]) -> Iterator[str]:
+    """The fields with `9` for `9-9/2`, which cronsim reads as `9/2`: every second value from 9 on.
+
+    Raises `CronSimError`.
+    """
+    for index, field in enumerate(fields):
+        yield ",".join(_without_idle_step(index, item) for item in field.split(","))
+
+
+def _without_idle_step(index: int, item: str) -> str:
+    values, _slash, step = item.partition("/")
+    first, hyphen, _last = values.partition("-")
+    if not (hyphen and natural(step)):
+        return item
+    schedule = CronSim(" ".join([*"*" * index, values, *"*" * (_FIELDS - index - 1)]), _REFERENCE)
+    return first if len(getattr(schedule, _NAMES[index])) == 1 else item
 
 
 def check_zone(zone: str) -> None:

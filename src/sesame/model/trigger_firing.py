@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.model import object_event
+from sesame.model import limits, object_event
 from sesame.model import trigger_configs as configs
 
 # By type: why Sesame raises no such events.
@@ -41,4 +41,13 @@ def _why_no_object_event(config: configs.OssConfig) -> str:
     named = object_event.named_by_any(config.events)
     if named.isdisjoint(object_event.RAISED):
         return f"Sesame's object storage raises none of the events {', '.join(config.events)}"
+    return _why_no_key(config.filter.key)
+
+
+def _why_no_key(key: configs.OssKeyFilter) -> str:
+    if key.prefix.startswith(limits.NOT_FIRST_IN_KEY):
+        return f"no object's key begins with '{key.prefix[0]}', as its prefix does: leave it away"
+    for name, text in (("prefix", key.prefix), ("suffix", key.suffix)):
+        if len(text.encode()) > limits.OBJECT_KEY_BYTES:
+            return f"its {name} is longer than any object's key, which has at most {limits.OBJECT_KEY_BYTES} bytes"
     return ""

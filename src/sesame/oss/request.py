@@ -14,7 +14,7 @@ import msgspec
 from sesame.model import limits
 from sesame.oss.errors import OssError
 
-KEY_BYTES_MAX = 1023
+KEY_BYTES_MAX = limits.OBJECT_KEY_BYTES
 _PORT = re.compile(r":[0-9]*\Z")
 # Public, internal and acceleration hosts, and IPv6 hosts, whose region is a separate label.
 _CLOUD_HOST = re.compile(r"(oss(-[a-z0-9-]{1,62})?|[a-z]{2}-[a-z0-9-]{1,62}\.oss)\.aliyuncs\.com\Z")
@@ -91,7 +91,7 @@ def check_key(key: str) -> None:
 
     Raises OssError.
     """
-    if not key or key[0] in "/\\" or len(key.encode()) > KEY_BYTES_MAX:
+    if not key or key.startswith(limits.NOT_FIRST_IN_KEY) or len(key.encode()) > KEY_BYTES_MAX:
         raise OssError("InvalidObjectName", details={"ObjectName": key})
 
 

@@ -23,11 +23,13 @@ from xml.etree.ElementTree import Element
 
 import defusedxml.ElementTree as ElementTree
 
+from sesame.model import limits
+
 # Time without any data: writing or copying a large object can take this long. An instance's end aborts the wait.
 TIMEOUT_S = 600.0
 # How many idle connections are kept; the endpoint closes those that have been idle for long.
 IDLE_MAX = 16
-KEY_BYTES_MAX = 1023
+KEY_BYTES_MAX = limits.OBJECT_KEY_BYTES
 PIECE_BYTES = 1024 * 1024
 _OTHER_TYPE = "application/octet-stream"
 _BY_STATUS = {
