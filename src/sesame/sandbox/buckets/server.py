@@ -19,6 +19,7 @@ import structlog
 
 from sesame.model.bucket_mount import BucketMount
 from sesame.model.invocation import Credentials
+from sesame.own_files import OWN_FILES
 from sesame.sandbox.buckets import protocol
 from sesame.sandbox.buckets.fuse import Owner
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
@@ -141,6 +142,7 @@ class BucketServer:
 
     def _start(self) -> None:
         self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        OWN_FILES.warn("the server of mounted buckets")
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(

@@ -12,7 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sesame.own_files import OwnFiles
 
 ANSWER_TIMEOUT_S = 20.0
 MESSAGE_BYTES = 4096
@@ -62,7 +65,7 @@ class NamespaceProcess:
         self._socket.send(message)
         answer, fds, _flags, _address = socket.recv_fds(self._socket, MESSAGE_BYTES, descriptors)
         if not answer:
-            raise ConnectionResetError(f"the process {self._module} has ended")
+            raise ConnectionResetError(f"the process {self._module} has ended{_own_files().hint}")
         if len(fds) != descriptors:
             for fd in fds:
                 os.close(fd)
@@ -72,6 +75,7 @@ class NamespaceProcess:
         return fds
 
     def _open(self) -> None:
+        _own_files().warn(self._module)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -87,6 +91,13 @@ class NamespaceProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _own_files() -> "OwnFiles":
+    # Imported late: the process loads this module too, and needs nothing of this.
+    from sesame.own_files import OWN_FILES
+
+    return OWN_FILES
 
 
 def answer(make: Callable[..., list[int]]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from sesame.own_files import OWN_FILES
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.plan import root_plan
 from sesame.sandbox.jail.policy import JailPolicy
@@ -172,6 +173,7 @@ class ZygoteClient:
         # Callers of `ready` and `fork` get the failure. Retrieve it here so that asyncio does not also report it.
         self._ready.add_done_callback(lambda ready: ready.exception())
         plan = root_plan(self.launch, self._staging, self._policy)
+        OWN_FILES.warn("a zygote")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("zygote")
         with theirs:
@@ -212,7 +214,7 @@ class ZygoteClient:
         await self.ready()
         async with self._in_flight:
             if self._control is None:
-                raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
+                raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}{OWN_FILES.hint}")
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             self._control.sendmsg([json.dumps(request).encode()], rights)
             forked = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
@@ -276,7 +278,7 @@ class ZygoteClient:
         control.close()
         was_ready = self._ready is not None and self._ready.done()
         failure = SandboxStartFailed(
-            f"{self.launch.interpreter}: the zygote ended {self._said()}",
+            f"{self.launch.interpreter}: the zygote ended {self._said()}{OWN_FILES.hint}",
             StartFailure.TRANSIENT if was_ready else StartFailure.CRASHED,
             "" if was_ready else "the interpreter of its runtime ended",
         )

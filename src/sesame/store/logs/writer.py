@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.own_files import OWN_FILES
 from sesame.store.logs.shared.segment import Damaged, Range, Sealed, Segment
 from sesame.store.logs.wire import Asked, Batch, Begin, Frames, Join, Seal, Take, Tried, WhatIsHere, frame
 
@@ -225,6 +226,7 @@ class LogWriterProcess(asyncio.Protocol):
 
     def _spawn(self) -> socket.socket:
         """Starts a process; returns Sesame's end of the socket pair."""
+        OWN_FILES.warn("the log writer process")
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -252,7 +254,10 @@ class LogWriterProcess(asyncio.Protocol):
         self._deaths = self._deaths + 1 if first == self._died_at else 1
         self._died_at = first
         if self._sent and self._deaths >= DEATHS_MAX:
-            log.error("log lines of functions are lost: each process that takes them dies", deaths=self._deaths)
+            log.error(
+                f"log lines of functions are lost: each process that takes them dies{OWN_FILES.hint}",
+                deaths=self._deaths,
+            )
             self._settle(first)
 
     async def _start_anew(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sesame.own_files import OWN_FILES
 from sesame.store.logs.logstores.query_protocol import (
     Answer,
     Ask,
@@ -42,6 +43,7 @@ class QueryProcess:
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         """Appends the number of the socket's descriptor to the command."""
+        OWN_FILES.warn("a query process")
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -128,7 +130,7 @@ class QueryProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             code = self._child.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return (signal.Signals(-code).name if code < 0 else f"exit status {code}") + OWN_FILES.hint
 
 
 class QueryProcesses:

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from sesame.model.clocks import Clocks, pause
+from sesame.own_files import OWN_FILES
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.file import recount_tail
 from sesame.store.logs.logstores.reading import Reader
@@ -138,6 +139,7 @@ class Sealer:
             draft = await asyncio.to_thread(self._files.draft, work.logstore, work.first, work.end)
         except OSError as error:
             raise SealFailed(str(error)) from error
+        OWN_FILES.warn("the process that seals logs")
         arguments = [str(self._path), *map(str, work), str(draft)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", _MODULE, *arguments,
@@ -150,7 +152,7 @@ class Sealer:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            raise SealFailed(complaint.decode(errors="replace").strip().rpartition("\n")[2])
+            raise SealFailed(complaint.decode(errors="replace").strip().rpartition("\n")[2] + OWN_FILES.hint)
         segment = msgspec.json.decode(said)
         if segment is not None:
             try:
