@@ -14,6 +14,7 @@ WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.v
 UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/docs --ignore=tests/examples --ignore=tests/security
 INSTALLED := .venv/.installed
 COMPILED := .venv/.compiled
+SHIM_COMPILED := .venv/.shim-compiled
 
 help:  ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -27,9 +28,13 @@ $(INSTALLED): pyproject.toml uv.lock scripts/setup
 	@touch $@
 
 # Processes that start at once would each compile everything that all of them import.
-$(COMPILED): $(INSTALLED)
+$(COMPILED): $(INSTALLED) | $(SHIM_COMPILED)
 	@$(WITH_BYTECODE) sh -c '$(BIN)/pytest -qq --collect-only tests/[a-i]*/ >/dev/null & \
 		$(BIN)/pytest -qq --collect-only tests/[j-z]*/ tests/test_*.py >/dev/null; wait'
+	@touch $@
+
+$(SHIM_COMPILED): $(INSTALLED) $(wildcard src/sesame/runtime/*/*.py)
+	@$(BIN)/python scripts/compile_shim.py
 	@touch $@
 
 demo: install  ## Deploys and calls the manual's functions, start to end, on free ports
