@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.open_files import descriptors, failing
 
 from sesame.sandbox.cgroups import groups as module
 from sesame.sandbox.cgroups import layout as cgroups_layout
@@ -182,6 +183,17 @@ def test_version_1_beside_an_empty_version_2(mixture: Tree) -> None:
     group.remove()
     groups.clear()
     assert not list(mixture.root.rglob("sesame-*"))
+
+
+@pytest.mark.parametrize("opens", range(5))
+def test_a_group_that_is_not_opened_leaves_nothing(mixture: Tree, monkeypatch: pytest.MonkeyPatch, opens: int) -> None:
+    groups, before = opened(mixture), descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing(os.open, opens))
+        with pytest.raises(OSError, match="Too many open files"):
+            groups.make("i1")
+    assert descriptors() == before
+    assert not list(mixture.root.rglob("i1"))
 
 
 @pytest.mark.parametrize("alone", [True, False])

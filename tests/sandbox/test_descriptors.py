@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.http.harness import Endpoint
 from tests.runtime.conftest import Stage
-from tests.support import jails
+from tests.support import open_files
 from tests.support.jails import jail, jail_only
 
 from sesame._cloud import HTTP_PORT, HTTPS_PORT
@@ -83,11 +83,11 @@ async def test_an_instance_takes_no_more_than_is_counted(tmp_path: Path, network
         stage = Stage(driver, "python3.12")
         await stage.start("hello", instance_id="c-first")
         await driver.settled()
-        before = len(jails.descriptors())
+        before = len(open_files.descriptors())
         for number in range(INSTANCES):
             await stage.start("hello", instance_id=f"c-{number}")
         await driver.settled()
-        taken = len(jails.descriptors()) - before
+        taken = len(open_files.descriptors()) - before
         counted = driver.descriptors(5)
         await stage.clear()
     assert taken <= INSTANCES * counted

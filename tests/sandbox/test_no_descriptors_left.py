@@ -1,30 +1,15 @@
 """Starts of commands and processes while the process is out of descriptors: they are refused, and leave none open."""
 
-import errno
 import os
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.jails import descriptors
+from tests.support.open_files import descriptors, failing
 
 from sesame.model.command import Command
 from sesame.sandbox.exec_streams import Streams
 from sesame.sandbox.interface import SandboxStartFailed
 from sesame.sandbox.process.spawner import Spawner, Start
-
-
-def failing(function: Callable[..., Any], after: int) -> Callable[..., Any]:
-    """The function, which fails from the call after so many on."""
-    left = [after]
-
-    def limited(*arguments: Any) -> Any:
-        if not left[0]:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        left[0] -= 1
-        return function(*arguments)
-
-    return limited
 
 
 @pytest.mark.parametrize("pipes", range(3))

@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support.jails import descriptors, jail_only
+from tests.support.jails import jail_only
+from tests.support.open_files import descriptors
 
 from sesame.sandbox import wire
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied

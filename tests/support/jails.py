@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support.interpreters import INTERPRETERS
+from tests.support.open_files import descriptors
 from tests.support.pauses import Pauses
 
 from sesame.model.web_server import is_custom
@@ -90,16 +91,6 @@ def children(pid: int) -> set[int]:
     """Of all threads of the process, zombies among them."""
     listed = Path(f"/proc/{pid}/task").glob("*/children")
     return {int(child) for file in listed for child in file.read_text().split()}
-
-
-def descriptors() -> list[str]:
-    """What each open descriptor of this process is."""
-    found = []
-    for number in os.listdir("/proc/self/fd"):
-        # The listing's own is closed by now.
-        with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-    return found
 
 
 def command(pid: int) -> str:

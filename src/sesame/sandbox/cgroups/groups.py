@@ -51,7 +51,10 @@ class Group:
         # `tasks` rather than `cgroup.procs`: when a thread moves itself, the kernel takes no global lock, which costs
         # 10 ms if it has not been taken recently. A directory shared by several controllers is joined once.
         paths = dict.fromkeys(path / "tasks" for name, path in self._directories.items() if name != "unified")
-        self.task_fds = tuple(os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in paths if path.exists())
+        for path in paths:
+            # One at a time, so that `joined` closes those before one that cannot be opened.
+            if path.exists():
+                self.task_fds += (os.open(path, os.O_WRONLY | os.O_CLOEXEC),)
 
     def joined(self) -> None:
         """Closes the descriptors that were needed for joining."""
