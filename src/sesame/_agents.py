@@ -13,8 +13,8 @@ from sesame._engine import EngineParts
 from sesame._storage import Storage
 from sesame.agents.followed import Measured, WriterNeeds
 from sesame.agents.idle_there import hear_idle
-from sesame.agents.place import Place
 from sesame.agents.served import Served
+from sesame.agents.this_agent import ThisAgent
 from sesame.agents.writer import Writer
 from sesame.engine.interface import Observer
 from sesame.model.clocks import Clocks
@@ -34,7 +34,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     settings: Settings
-    place: Place
+    this_agent: ThisAgent
     clocks: Clocks
     teardown: AsyncExitStack
     observer: Observer
@@ -46,7 +46,7 @@ class AgentsNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts) -> Writer:
     """On return this writer knows everything that followers hold."""
-    settings, place, members = needs.settings, needs.place, needs.members
+    settings, this_agent, members = needs.settings, needs.this_agent, needs.members
     writer_needs = WriterNeeds(
         catalog=storage.catalog,
         resolver=engine.resolver,
@@ -64,9 +64,9 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         recorded=storage.recordings.take,
     )
     if members is None:
-        writer = Writer(writer_needs, place.hangs, place.told.held)
+        writer = Writer(writer_needs, this_agent.hangs, this_agent.config.held)
         needs.teardown.push_async_callback(writer.close)
-        place.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
+        this_agent.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
     else:
         # Imported only in a cluster.
         from sesame._nonces import open_nonces

@@ -21,9 +21,9 @@ from sesame._unlinked import linked
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.follower import Follower
-from sesame.agents.place import Place
 from sesame.agents.presence import AWAY_S
 from sesame.agents.served import Served
+from sesame.agents.this_agent import ThisAgent
 from sesame.background import BackgroundTasks
 from sesame.control.code import CodeSource
 from sesame.control.control import Control, Needs
@@ -60,18 +60,20 @@ if TYPE_CHECKING:
 class FollowerSesame:
     """`start` once, then `stop` once; `stop` also after a failed or cancelled start."""
 
-    def __init__(self, settings: Settings, clocks: Clocks, place: Place, of_cluster: "OfCluster | None" = None) -> None:
+    def __init__(
+        self, settings: Settings, clocks: Clocks, this_agent: ThisAgent, of_cluster: "OfCluster | None" = None
+    ) -> None:
         """With `of_cluster`, the writer runs on another machine, or does not exist yet."""
         self._of_cluster = of_cluster
         self._settings = settings
         self._clocks = clocks
-        self._place = place
+        self._this_agent = this_agent
         self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
         # Never opened: the database is the writer's. Parts of the endpoint that a follower does not serve need one.
         self._database = Database(self._data_dir.path / "of-the-writer.db")
         self._catalog = CatalogCopy(self._database)
         life, away_s = (None, AWAY_S) if of_cluster is None else (of_cluster.following.life, of_cluster.away_s)
-        self._follower = Follower(place.agent, self._catalog, clocks, life, away_s)
+        self._follower = Follower(this_agent.agent, self._catalog, clocks, life, away_s)
         self._teardown = AsyncExitStack()
         self._patience = Patience(settings.drain_s)
 
@@ -80,7 +82,7 @@ class FollowerSesame:
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
         prepare_all()
         if self._of_cluster is None:
-            self._place.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
+            self._this_agent.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
             teardown.callback(follower.close)
             # The writer sends the certificates that functions trust.
             await follower.followed()
@@ -97,7 +99,7 @@ class FollowerSesame:
                 state=self._data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
                 answers=follower.answers,
-                agent=self._place.number_of,
+                agent=self._this_agent.number_of,
             )
         )
         teardown.push_async_callback(opening.close)
@@ -136,7 +138,7 @@ class FollowerSesame:
             rest, hurry = functools.partial(of_cluster.rest, server), functools.partial(of_cluster.hurry, server)
             teardown.push_async_callback(self._patience.end, rest, hurry)
         end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
-        await serve(server, address.asked, Serving(teardown, self._patience, self._place.handover))
+        await serve(server, address.asked, Serving(teardown, self._patience, self._this_agent.handover))
         follower.listens(server)
         teardown.callback(end_runs)
         teardown.push_async_callback(follower.left)
@@ -146,7 +148,7 @@ class FollowerSesame:
 
     async def _linked(self) -> None:
         """Waits for the writer's catalog; on a node, callers get an answer if that takes too long."""
-        of_cluster, listening = self._of_cluster, self._place.handover.listening(addresses(self._settings)[0].name)
+        of_cluster, listening = self._of_cluster, self._this_agent.handover.listening(addresses(self._settings)[0].name)
         if of_cluster is None or listening is None:
             await self._follower.followed()
         else:

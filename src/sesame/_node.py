@@ -24,8 +24,8 @@ from sesame._shared_settings import shared
 from sesame._tunnels import FollowersNeeds, OfFollower, offer_to_instances, tunnels_of_follower
 from sesame.agents.follower import Follower
 from sesame.agents.packages import LeasedPackages
-from sesame.agents.place import Place
 from sesame.agents.policies import LINGER_S
+from sesame.agents.this_agent import ThisAgent
 from sesame.cluster.following import CONNECTS_WITHIN_S, Following, Own
 from sesame.cluster.handshake import Purpose
 from sesame.cluster.joining import Joins, join, speaks
@@ -83,11 +83,11 @@ class OfCluster:
 
     away_s = WRITER_AWAY_S
 
-    def __init__(self, settings: Settings, node: Node, place: Place, clocks: Clocks) -> None:
+    def __init__(self, settings: Settings, node: Node, this_agent: ThisAgent, clocks: Clocks) -> None:
         assert settings.database is not None
         self._settings = settings
         self._node = node
-        self._place = place
+        self._this_agent = this_agent
         self._clocks = clocks
         self._data_dir = DataDir(settings.data_dir, settings.database, settings.objects)
         self._tunnels: OfFollower | None = None
@@ -102,17 +102,17 @@ class OfCluster:
             VERSION,
             node.build,
         )
-        self.following = Following(own, self._leadership, place.lives, clocks)
+        self.following = Following(own, self._leadership, this_agent.lives, clocks)
         self.following.stands = self._stand
 
     async def begin(self, follower: Follower, teardown: AsyncExitStack) -> None:
         """Starts looking for a writer."""
-        self._place.attend()
+        self._this_agent.attend()
         needs = FollowersNeeds(
             self._settings,
             self._node.name,
             self._node.key,
-            self._place,
+            self._this_agent,
             self.following,
             AGENT_PORT,
             self.away_s,
@@ -172,9 +172,9 @@ class OfCluster:
             region=self._settings.region,
             **self._node.urls,
             sandbox=sandbox,
-            pid=self._place.told.supervisor,
+            pid=self._this_agent.config.supervisor,
             started_at=self._clocks.wall(),
-            restarts=self._place.told.restarts,
+            restarts=self._this_agent.config.restarts,
             restart_refused=None,
             of_cluster=True,
             version=VERSION,
@@ -188,17 +188,17 @@ class OfCluster:
             refused = RestartRefused(self._clocks.wall(), why)
             self._data_dir.announce(msgspec.structs.replace(endpoints, restart_refused=refused), credentials)
 
-        self._place.refuse_by(refuse)
+        self._this_agent.refuse_by(refuse)
 
 
 async def lead(
-    settings: Settings, node: Node, place: Place, clocks: Clocks, serve: Callable[[Members], Awaitable[None]]
+    settings: Settings, node: Node, this_agent: ThisAgent, clocks: Clocks, serve: Callable[[Members], Awaitable[None]]
 ) -> None:
     """Runs a candidate: waits until it leads, then becomes the writer, whose whole life is `serve`."""
     assert settings.database is not None
     stopping = asyncio.Event()
-    place.attend()
-    place.stop_by(stopping.set)
+    this_agent.attend()
+    this_agent.stop_by(stopping.set)
     database, same = settings.database, shared(settings, node.key)
     seat = Seat(
         lambda: Leadership(database, f"candidate {node.name}"), node.name, node.address(WRITER_PORT), clocks, same
@@ -212,10 +212,10 @@ async def lead(
         except OtherSettings as refused:
             await _tell_leader(refused, node, same)
             raise
-        place.ready()
+        this_agent.ready()
         # The process before this one may have led; its instances have ended after this time.
         await clocks.sleep(LINGER_S)
-        waiting = asyncio.ensure_future(_wait(seat, place, clocks))
+        waiting = asyncio.ensure_future(_wait(seat, this_agent, clocks))
         stopped = asyncio.ensure_future(stopping.wait())
         await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -224,7 +224,7 @@ async def lead(
             await asyncio.wait({waiting})
             return
         waiting.result()
-        handed = place.handover.take(WRITER_PORT)
+        handed = this_agent.handover.take(WRITER_PORT)
         assert handed is not None
         members = Members(seat, socket.socket(fileno=handed.listening), node.key, clocks, node.agent_ports)
         members.begin()
@@ -234,7 +234,7 @@ async def lead(
         await seat.leave()
 
 
-async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
+async def _wait(seat: Seat, this_agent: ThisAgent, clocks: Clocks) -> None:
     while True:
         try:
             await seat.leadership.ended(holder_of_writer(seat.node))
@@ -242,7 +242,7 @@ async def _wait(seat: Seat, place: Place, clocks: Clocks) -> None:
         except PlatformError as error:
             log.warning("the database of the cluster does not answer; trying again", error=str(error))
             await clocks.sleep(BEAT_S)
-    await seat.wait(_end, place.lives)
+    await seat.wait(_end, this_agent.lives)
 
 
 async def _tell_leader(refused: OtherSettings, node: Node, same: Same) -> None:

@@ -15,7 +15,7 @@ from sesame._cloud import add_trust
 from sesame._listening import addresses, share_of_limits
 from sesame._network import OwnNetworks, add_host, offer_network
 from sesame.agents.follower import Follower
-from sesame.agents.place import Place
+from sesame.agents.this_agent import ThisAgent
 from sesame.agents.writer import Writer
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.carrying import Carrier
@@ -41,7 +41,7 @@ log = structlog.get_logger("sesame.cluster")
 
 
 class FollowersNeeds(msgspec.Struct, frozen=True):
-    """`agent_port` is the name of its socket in `place`. A client waits for a writer for up to `away_s`.
+    """`agent_port` is the name of its socket in `this_agent`. A client waits for a writer for up to `away_s`.
 
     `node` is the name of this node.
     """
@@ -49,7 +49,7 @@ class FollowersNeeds(msgspec.Struct, frozen=True):
     settings: Settings
     node: str
     key: bytes
-    place: Place
+    this_agent: ThisAgent
     following: Following
     agent_port: str
     away_s: float
@@ -66,10 +66,10 @@ class OfFollower(msgspec.Struct, frozen=True):
 
 def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower:
     """Starts accepting connections of other nodes, which wait for now."""
-    place, following, teardown = needs.place, needs.following, needs.teardown
+    this_agent, following, teardown = needs.this_agent, needs.following, needs.teardown
     arrivals = Arrivals()
     teardown.callback(arrivals.close)
-    handed = place.handover.take(needs.agent_port)
+    handed = this_agent.handover.take(needs.agent_port)
     assert handed is not None
     port = AgentPort(socket.socket(fileno=handed.listening), needs.key, {Purpose.TUNNEL: arrivals.take})
     teardown.callback(port.close)
@@ -87,7 +87,7 @@ def tunnels_of_follower(needs: FollowersNeeds, follower: Follower) -> OfFollower
     # Closed after the endpoint has stopped, which forwards requests until then.
     teardown.push_async_callback(tunnels.close, needs.settings.drain_s)
     for each in addresses(needs.settings):
-        if each.setting != SERVED_HERE and (listening := place.handover.take(each.name)) is not None:
+        if each.setting != SERVED_HERE and (listening := this_agent.handover.take(each.name)) is not None:
             led = LedEndpoint(each.setting, socket.socket(fileno=listening.listening), tunnels, writer, needs.away_s)
             teardown.callback(led.close)
             led.start()

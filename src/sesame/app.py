@@ -48,7 +48,7 @@ from sesame.store.logs.logstores.metric_rows import MetricRows
 
 # Only needed with several agents.
 if TYPE_CHECKING:
-    from sesame.agents.place import Place
+    from sesame.agents.this_agent import ThisAgent
     from sesame.cluster.members import Members
 
 
@@ -57,8 +57,8 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
 
     `log_sink` gets the output of functions, and nothing is stored. Dates of signatures are compared with
     `callers_wall`, for clients whose clock does not move. Without `durable`, a power cut may lose data. `sandbox` was
-    begun before this Sesame. With a `handover`, sockets come from the previous Sesame and go to the next. With a
-    `place` this is the writer among several agents, and with `members` that of a cluster.
+    begun before this Sesame. With a `handover`, sockets come from the previous Sesame and go to the next. With
+    `this_agent` this is the writer among several agents, and with `members` that of a cluster.
     """
 
     log_sink: LogSink | None = None
@@ -66,7 +66,7 @@ class Substitutes(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     sandbox: SandboxOpening | None = None
     handover: Handover | None = None
-    place: "Place | None" = None
+    this_agent: "ThisAgent | None" = None
     members: "Members | None" = None
 
 
@@ -242,12 +242,12 @@ class Sesame:
         )
         self._parts = Parts(storage, identity, engine, sandbox)
         writer = None
-        if given.place is not None:
+        if given.this_agent is not None:
             from sesame._agents import AgentsNeeds, open_writer
 
             agents_needs = AgentsNeeds(
                 settings=settings,
-                place=given.place,
+                this_agent=given.this_agent,
                 clocks=clocks,
                 teardown=after_engine,
                 observer=observer,
@@ -294,7 +294,7 @@ class Sesame:
         start_provisioned(engine, teardown)
 
     def _open_sandbox(self, stored: asyncio.Future[bool]) -> SandboxOpening:
-        settings, place = self._settings, self._substitutes.place
+        settings, this_agent = self._settings, self._substitutes.this_agent
         return SandboxOpening(
             SandboxNeeds(
                 driver=settings.sandbox,
@@ -303,7 +303,7 @@ class Sesame:
                 trust=lambda: self._certificates(stored),
                 state=self.data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
-                agent=(1, 1) if place is None else place.number_of,
+                agent=(1, 1) if this_agent is None else this_agent.number_of,
             )
         )
 
@@ -314,15 +314,15 @@ class Sesame:
         return await asyncio.to_thread(self._trust.open)
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
-        place = self._substitutes.place
+        this_agent = self._substitutes.this_agent
         self._endpoints = Endpoints(
             account_id=key.account_id,
             region=self._settings.region,
             **urls,
             sandbox=self._parts.sandbox.driver.name,
-            pid=os.getpid() if place is None else place.told.supervisor,
+            pid=os.getpid() if this_agent is None else this_agent.config.supervisor,
             started_at=self._clocks.wall(),
-            restarts=self._substitutes.handover is not None if place is None else place.told.restarts,
+            restarts=self._substitutes.handover is not None if this_agent is None else this_agent.config.restarts,
             restart_refused=None,
             of_cluster=self._substitutes.members is not None,
             version=VERSION,

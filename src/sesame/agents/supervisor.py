@@ -21,11 +21,11 @@ import msgspec
 
 from sesame.agents import messages as m
 from sesame.agents.link import pair
-from sesame.agents.place import LivesUntil, Place, Told
 from sesame.agents.policies import WRITER
 from sesame.agents.replacing import Next, Replacing
 from sesame.agents.succession import Anew, Kept, KeptAgent, Trial, spoken
 from sesame.agents.supervised import ASKED_BY, LOOKS_EVERY_S, STOPPED_BY, Supervised, how, live, readable, sleeps_s
+from sesame.agents.this_agent import AgentConfig, LivesUntil, ThisAgent
 from sesame.agents.waiting import Waiting, close
 from sesame.http.handover import Handed
 from sesame.model.exit_codes import EXIT_INTERRUPTED
@@ -45,7 +45,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     agents: int
     listening: Mapping[str, socket.socket]
-    run: Callable[[Place], int]
+    run: Callable[[ThisAgent], int]
     apart: bool = False
     waiting: Mapping[str, Sequence[int]] = {}
     anew: Anew | None = None
@@ -276,10 +276,10 @@ class Supervisor:
         if not pid:
             fds = {name: os.dup(each.fileno()) for name, each in listening.items()}
             ours.close()
-            told = Told(
+            config = AgentConfig(
                 agent.number, self._wanted.agents, supervisor, theirs.detach(), fds, held, self._lives, restarts
             )
-            live(agent.number, self._let_go, lambda: self._wanted.run(Place(told)))
+            live(agent.number, self._let_go, lambda: self._wanted.run(ThisAgent(config)))
         theirs.close()
         agent.began(pid, ours)
         self._selector.register(ours, selectors.EVENT_READ, agent)

@@ -43,7 +43,7 @@ class LivesUntil:
         return self._times[agent - 1]
 
 
-class Told(msgspec.Struct, frozen=True):
+class AgentConfig(msgspec.Struct, frozen=True):
     """What an agent needs to know. `agent` is its number, from 1 to `agents`.
 
     `control` (the link to the supervisor) and `listening` are descriptors, the latter by the names that `_listening`
@@ -65,16 +65,16 @@ def _unmet(_agent: int, connected: socket.socket, _held: bool) -> None:
     connected.close()
 
 
-class Place:
+class ThisAgent:
     """This process as one of the agents."""
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
-        self.agent = told.agent
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.agent = config.agent
         # This agent's number, and the number of agents.
-        self.number_of = told.agent, told.agents
-        self.is_writer = told.agent == WRITER
-        self.handover = Handover([Handed(name, fd, (), 0) for name, fd in told.listening.items()], self._leave)
+        self.number_of = config.agent, config.agents
+        self.is_writer = config.agent == WRITER
+        self.handover = Handover([Handed(name, fd, (), 0) for name, fd in config.listening.items()], self._leave)
         self._control: Link | None = None
         self._ended = False
         self._meet: Meet = _unmet
@@ -88,7 +88,7 @@ class Place:
         `meet` is called for each other agent; `rest` before this agent is stopped because another process replaces it.
         """
         self._meet, self._rest = meet, rest
-        self._control = Link(socket.socket(fileno=self.told.control), self._take, self._alone)
+        self._control = Link(socket.socket(fileno=self.config.control), self._take, self._alone)
 
     def stop_by(self, stop: Callable[[], None]) -> None:
         """Sets the function that shuts this agent down gracefully."""
@@ -110,7 +110,7 @@ class Place:
 
     def lives(self, until: float) -> None:
         """Has the supervisor kill this agent at `until` (monotonic clock, seconds); 0 means never. Thread-safe."""
-        self.told.lives.set(self.agent, until)
+        self.config.lives.set(self.agent, until)
 
     def end(self) -> None:
         """This agent ends by itself: from now on, the end of the supervisor does not kill it."""

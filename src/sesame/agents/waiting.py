@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from sesame.agents import messages as m
-from sesame.agents.place import CONNECTIONS_TOGETHER
 from sesame.agents.supervised import Supervised
+from sesame.agents.this_agent import CONNECTIONS_TOGETHER
 
 
 class Waiting:

@@ -15,9 +15,9 @@ import msgspec
 
 from sesame import _agents, _follower  # noqa: F401 - agents are forked from here, and find them imported
 from sesame._listening import addresses
-from sesame.agents.place import Place
 from sesame.agents.succession import Kept
 from sesame.agents.supervisor import Supervisor, Wanted
+from sesame.agents.this_agent import ThisAgent
 from sesame.cli import output, restarting
 from sesame.http.handover import Handover
 from sesame.http.listener import listening_socket
@@ -33,7 +33,7 @@ def count(settings: Settings) -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def supervise(settings: Settings, run: Callable[[Place], int], handover: Handover | None) -> int:
+def supervise(settings: Settings, run: Callable[[ThisAgent], int], handover: Handover | None) -> int:
     """Runs the agents until they end; returns the exit code. Raises `ConfigurationError` if an address is unavailable.
 
     `handover` may hold what a Sesame with one agent left; None means that this process cannot restart its program.

@@ -19,8 +19,8 @@ from sesame import _agents, _follower, _node  # noqa: F401 - processes are forke
 from sesame._installed import build_of
 from sesame._listening import addresses
 from sesame._shared_settings import shared
-from sesame.agents.place import Place
 from sesame.agents.supervisor import Supervisor, Wanted
+from sesame.agents.this_agent import ThisAgent
 from sesame.cli import agents, cluster_needs, ending, output, own_log, start
 from sesame.cli.cluster_needs import AGENT_PORT
 from sesame.cli.delegated import is_the_program
@@ -109,10 +109,10 @@ def node(
     this = _node.Node(_name(node), node_address, key, _urls(settings, listening), ports, build)
     output.note(f"Starting node {this.name}, at {this.address(_node.AGENT_PORT)} for other nodes …")
 
-    def run(place: Place) -> int:
+    def run(this_agent: ThisAgent) -> int:
         # The supervisor owns the data directory.
         os.close(lock)
-        return ending.run(lambda: _be(settings, this, place))
+        return ending.run(lambda: _be(settings, this, this_agent))
 
     wanted = Wanted(
         PROCESSES,
@@ -133,26 +133,26 @@ def _name(node: str) -> str:
     return name
 
 
-def _be(settings: Settings, this: _node.Node, place: Place) -> int:
+def _be(settings: Settings, this: _node.Node, this_agent: ThisAgent) -> int:
     """Runs one of the node's processes until it ends; returns the exit code."""
     clocks = SystemClocks()
     try:
-        if place.is_writer:
+        if this_agent.is_writer:
             uvloop.run(
                 _node.lead(
-                    settings, this, place, clocks,
-                    lambda members: start.serve(settings, None, place, members),
+                    settings, this, this_agent, clocks,
+                    lambda members: start.serve(settings, None, this_agent, members),
                 )
             )  # fmt: skip
         else:
-            uvloop.run(_follow(settings, this, place, clocks))
+            uvloop.run(_follow(settings, this, this_agent, clocks))
     except (start.StoppedAtOnce, asyncio.CancelledError):
         return EXIT_INTERRUPTED
     return 0
 
 
-async def _follow(settings: Settings, this: _node.Node, place: Place, clocks: SystemClocks) -> None:
-    await start.follow(settings, place, _node.OfCluster(settings, this, place, clocks))
+async def _follow(settings: Settings, this: _node.Node, this_agent: ThisAgent, clocks: SystemClocks) -> None:
+    await start.follow(settings, this_agent, _node.OfCluster(settings, this, this_agent, clocks))
 
 
 def _urls(settings: Settings, listening: Mapping[str, socket.socket]) -> dict[str, str]:

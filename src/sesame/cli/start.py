@@ -35,7 +35,7 @@ from sesame.settings import TABLE, Settings
 # The modules for agents are imported only if several agents are requested.
 if TYPE_CHECKING:
     from sesame._node import OfCluster
-    from sesame.agents.place import Place
+    from sesame.agents.this_agent import ThisAgent
     from sesame.cluster.members import Members
 
 # The interval after which a running thread yields to a waiting one, a tenth of the default. The database's thread
@@ -65,7 +65,11 @@ def start(**flags: Any) -> None:
         from sesame.cli import agents
 
         if agents.count(settings) > 1 or restarting.AGENTS_KEPT in os.environ:
-            sys.exit(agents.supervise(settings, lambda place: ending.run(lambda: _be_agent(settings, place)), handover))
+            sys.exit(
+                agents.supervise(
+                    settings, lambda this_agent: ending.run(lambda: _be_agent(settings, this_agent)), handover
+                )
+            )
     try:
         uvloop.run(serve(settings, handover))
     except (StoppedAtOnce, asyncio.CancelledError):
@@ -82,13 +86,13 @@ def prepare() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
-def _be_agent(settings: Settings, place: "Place") -> int:
+def _be_agent(settings: Settings, this_agent: "ThisAgent") -> int:
     """Runs one of several agents in its own process until it ends; returns the exit code."""
     try:
-        if place.is_writer:
-            uvloop.run(serve(settings, None, place))
+        if this_agent.is_writer:
+            uvloop.run(serve(settings, None, this_agent))
         else:
-            uvloop.run(follow(settings, place))
+            uvloop.run(follow(settings, this_agent))
     except (StoppedAtOnce, asyncio.CancelledError):
         return EXIT_INTERRUPTED
     return 0
@@ -113,23 +117,23 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-async def follow(settings: Settings, place: "Place", of_cluster: "OfCluster | None" = None) -> None:
+async def follow(settings: Settings, this_agent: "ThisAgent", of_cluster: "OfCluster | None" = None) -> None:
     """Like `serve`, for an agent beside the writer, or a node's follower."""
     from sesame._follower import FollowerSesame
 
-    follower = FollowerSesame(settings, SystemClocks(), place, of_cluster)
+    follower = FollowerSesame(settings, SystemClocks(), this_agent, of_cluster)
     signals = _Signals(None)
-    place.stop_by(signals.stop)
+    this_agent.stop_by(signals.stop)
 
     def started() -> None:
-        place.ready()
+        this_agent.ready()
         signals.hurry_by(follower.hurry)
 
     try:
         await _until(signals.stopping, follower.start(), started)
     finally:
         await follower.stop()
-        place.end()
+        this_agent.end()
     signals.check_hurry()
 
 
@@ -156,31 +160,33 @@ async def _until(stopping: asyncio.Event, start: Coroutine[Any, Any, None], star
 async def serve(
     settings: Settings,
     handover: Handover | None,
-    place: "Place | None" = None,
+    this_agent: "ThisAgent | None" = None,
     members: "Members | None" = None,
 ) -> None:
     """Starts Sesame, waits for a signal, and stops. Afterwards the program restarts if `handover` has begun.
 
-    `handover` is None if another program embeds this one. With a `place`, this is the writer among several agents; with
-    `members`, the writer of a cluster.
+    `handover` is None if another program embeds this one. With `this_agent`, this is the writer among several agents;
+    with `members`, the writer of a cluster.
     """
     signals = _Signals(handover)
     clocks = SystemClocks()
     calls = to_stderr(clocks, failures_only=settings.calls == "failed")
     shown = settings.calls != "none"
-    given = Substitutes(handover=handover if place is None else place.handover, place=place, members=members)
+    given = Substitutes(
+        handover=handover if this_agent is None else this_agent.handover, this_agent=this_agent, members=members
+    )
     sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None, given)
-    if place is not None:
-        place.stop_by(signals.stop)
+    if this_agent is not None:
+        this_agent.stop_by(signals.stop)
     if shown:
         calls.open()
     output.note(f"Starting Sesame on {sesame.data_dir.path} …")
 
     def started() -> None:
         greet(sesame, settings)
-        if place is not None:
-            place.refuse_by(sesame.refuse_restart)
-            place.ready()
+        if this_agent is not None:
+            this_agent.refuse_by(sesame.refuse_restart)
+            this_agent.ready()
         signals.hurry_by(sesame.hurry)
         signals.restart_by(sesame.refuse_restart)
 
@@ -189,21 +195,21 @@ async def serve(
         time_left = f"running ones get {settings.drain_s:g} s to end"
         if handover is not None and handover.begun:
             output.note(f"Restarting: new calls wait; {time_left} …")
-        elif place is not None and place.handover.begun:
-            output.note(f"Agent {place.agent} is replaced: {time_left} …")
+        elif this_agent is not None and this_agent.handover.begun:
+            output.note(f"Agent {this_agent.agent} is replaced: {time_left} …")
         else:
             output.note(f"Stopping: no new calls; {time_left}, or less by another signal …")
     finally:
         await sesame.stop()
         calls.close()
-        if place is not None:
-            place.end()
+        if this_agent is not None:
+            this_agent.end()
     signals.check_hurry()
     if handover is not None and handover.begun:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(restarting.ASKS)
         restarting.ignore_requests()
-    elif place is None or not place.handover.begun:
+    elif this_agent is None or not this_agent.handover.begun:
         output.note("Stopped.")
 
 
