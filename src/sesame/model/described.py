@@ -43,7 +43,8 @@ MemoryMb = Annotated[
 DiskMb = Annotated[int, shown(enum=list(limits.DISK_MB_CHOICES))]
 Concurrency = Annotated[int, shown(minimum=limits.INSTANCE_CONCURRENCY_MIN, maximum=limits.INSTANCE_CONCURRENCY_MAX)]
 HookTimeoutS = Annotated[int, shown(minimum=1, maximum=limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)]
-Port = Annotated[int, shown(minimum=limits.PORT_MIN, maximum=limits.PORT_MAX)]
+# 0 is a port that is not set.
+Port = Annotated[int, shown(minimum=0, maximum=limits.PORT_MAX)]
 Cpu = Annotated[float, shown(minimum=limits.CPU_MIN, maximum=limits.CPU_MAX)]
 NasId = Annotated[int, shown(minimum=limits.NAS_ID_MIN, maximum=limits.NAS_ID_MAX)]
 AsyncRetries = Annotated[int, shown(minimum=0, maximum=limits.ASYNC_RETRIES_MAX)]
