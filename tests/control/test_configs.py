@@ -226,6 +226,7 @@ async def test_provision_lists(account: Account, provision: ProvisionConfigs) ->
             r"^ScheduledActions contains too many values \(max: 100, actual: 110\)$",
         ),
         ({"scheduled_actions": (ScheduledAction("", START, END, 5, "at(2020-10-20T10:10:10Z)"),)}, "Name is required"),
+        ({"scheduled_actions": (ScheduledAction("a" * 129, START, END, 5),)}, "at most 128 characters"),
         ({"scheduled_actions": (ScheduledAction("a", END, START, 5),)}, "EndTime"),
         ({"scheduled_actions": (ScheduledAction("a", START, END, -1),)}, "ScheduledActions.Target"),
         ({"target_tracking_policies": (TargetTrackingPolicy("p", START, END, "Load", 0.5),)}, "MetricType"),

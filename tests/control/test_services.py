@@ -14,15 +14,18 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.inputs import Listing, ServiceInput
 from sesame.control.listing import PAGE_BYTES_MAX
 from sesame.control.services import Services
+from sesame.model import records
 from sesame.model.service import (
     LogConfig,
     NasConfig,
     NasMountPoint,
     OssMountConfig,
     OssMountPoint,
+    Service,
     TracingConfig,
     VpcConfig,
 )
+from sesame.store.catalog import Transaction
 
 JAEGER = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger"})
 
@@ -145,6 +148,10 @@ def oss(**changes: Any) -> OssMountConfig:
         ({"oss_mount_config": oss(mount_dir="/m/b"), "nas_config": nas("/m")}, "MountDir .*none is in another"),
         ({"oss_mount_config": OssMountConfig(oss().mount_points * 6)}, "MountPoints .*at most 5"),
         ({"oss_mount_config": oss()}, "Role is required"),
+        ({"log_config": LogConfig("p" * 129, "l")}, "LogConfig.Project"),
+        ({"log_config": LogConfig("p", "l" * 129)}, "LogConfig.Logstore"),
+        ({"vpc_config": VpcConfig("v" * 2**16)}, "at most 65536 bytes of JSON"),
+        ({"tracing_config": TracingConfig("Jaeger", {"endpoint": "e" * 2**16})}, "at most 65536 bytes of JSON"),
         ({"tracing_config": TracingConfig("Zipkin", {"endpoint": "e"})}, "TracingConfig.Type"),
         ({"tracing_config": TracingConfig("Jaeger", {})}, "TracingConfig.Params.Endpoint is required"),
         ({"tracing_config": TracingConfig("Jaeger", {"endpoint": 1})}, "TracingConfig.Params.Endpoint is required"),
@@ -253,9 +260,13 @@ async def test_a_bucket_is_mounted_where_that_is_possible_and_else_refused_with_
 
 
 async def test_a_page_of_large_records_is_shorter_than_asked_for(account: Account) -> None:
-    large = TracingConfig(type="Jaeger", params={"endpoint": "x" * (PAGE_BYTES_MAX // 3)})
-    for name in ("a", "b", "c", "d"):
-        await account.services.create(ServiceInput(service_name=name, tracing_config=large), by=THE_ACCOUNT)
+    large = "x" * (PAGE_BYTES_MAX // 3)
+
+    def fill(tx: Transaction) -> None:
+        for name in ("a", "b", "c", "d"):
+            tx.put(records.SERVICE, "", name, Service(service_name=name, service_id="1", description=large))
+
+    await account.catalog.edit(fill)
     first = await account.services.list(Listing())
     assert ([each.name for each in first.items], first.next_token) == (["a", "b"], "c")
     last = await account.services.list(Listing(next_token="c"))

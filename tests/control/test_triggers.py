@@ -151,6 +151,7 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
         ("cdn_events", {"eventVersion": "1"}, "TriggerConfig.EventName is required"),
         ("cdn_events", {"eventName": "n"}, "TriggerConfig.EventVersion is required"),
         ("mns_topic", {"notifyContentFormat": "XML"}, "NotifyContentFormat"),
+        ("cdn_events", CDN | {"filter": {"Domain": ["x" * 2**16]}}, "at most 65536 bytes of JSON"),
         ("eventbridge", {}, "EventSourceConfig.EventSourceType is required"),
     ],
 )
@@ -176,6 +177,11 @@ async def test_bad_configurations_are_refused(
 async def test_bad_values_are_refused(account: Account, values: dict[str, Any], message: str) -> None:
     with refused("InvalidArgument", match=message):
         await create(account, "oss", **values)
+
+
+async def test_a_long_source_is_refused(account: Account) -> None:
+    with refused("InvalidArgument", match="at most 512 characters"):
+        await create(account, "cdn_events", source_arn="a" * 513)
 
 
 async def test_a_bad_update_changes_nothing(account: Account) -> None:

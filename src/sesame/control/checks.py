@@ -6,6 +6,8 @@ Called by all modules of `control`; pure functions that raise `Rejected` or `Pre
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, PreconditionFailed
 from sesame.model.records import Record
@@ -24,6 +26,13 @@ def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
 def length(label: str, value: str, chars: int) -> None:
     if len(value) > chars:
         raise Invalid(label, f"at most {chars} characters", f"{len(value)} characters")
+
+
+def kept(label: str, settings: object) -> None:
+    """Limits what is only stored and returned: its JSON has at most KEPT_SETTINGS_BYTES."""
+    size = len(msgspec.json.encode(settings))
+    if size > limits.KEPT_SETTINGS_BYTES:
+        raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
 
 
 def description(value: str) -> None:

@@ -4,6 +4,7 @@ Called by the endpoints; returns records. `fc.web` serves the domains and their 
 """
 
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -179,6 +180,10 @@ def _check_tls(config: TlsConfig | None) -> None:
     if config is not None:
         checks.one_of("tls_config.min_version", config.min_version, TLS_VERSIONS)
         checks.one_of("tls_config.max_version", config.max_version, TLS_VERSIONS)
+        versions = (config.min_version, config.max_version)
+        if all(versions) and TLS_VERSIONS.index(versions[0]) > TLS_VERSIONS.index(versions[1]):
+            raise Invalid("tls_config.max_version", f"{versions[0]} or later, as minVersion is", versions[1])
+        checks.kept("tls_config", config)
 
 
 def _check_routes(routes: tuple[PathConfig, ...]) -> None:
@@ -191,13 +196,24 @@ def _check_routes(routes: tuple[PathConfig, ...]) -> None:
         if route.path in paths:
             raise Invalid("route_config.routes.path", "every path once", checks.shown(route.path))
         paths.add(route.path)
+        checks.length("route_config.routes.path", route.path, limits.ROUTE_PATH_CHARS)
         for label, value in (("service_name", route.service_name), ("function_name", route.function_name)):
             if not value:
                 raise Missing(f"route_config.routes.{label}")
+            checks.length(f"route_config.routes.{label}", value, limits.FOREIGN_NAME_CHARS)
+        checks.length("route_config.routes.qualifier", route.qualifier or "", limits.FOREIGN_NAME_CHARS)
         for method in route.methods:
             checks.one_of("route_config.routes.methods", method, HTTP_METHODS)
         if route.rewrite_config is not None:
             rewrites.check(route.rewrite_config)
+
+
+def _check_auth_size(config: dict[str, Any] | None) -> None:
+    """What verifies tokens has a limit of its own."""
+    kept = config or {}
+    if kept.get("authType") == jwt_auth.JWT:
+        kept = {name: value for name, value in kept.items() if name != "authInfo"}
+    checks.kept("auth_config", kept)
 
 
 _RULES = (
@@ -206,4 +222,6 @@ _RULES = (
     Rule(("protocol", "cert_config"), _check_has_certificate),
     Rule(("tls_config",), _check_tls),
     Rule(("cors_config",), _check_cors),
+    Rule(("waf_config",), partial(checks.kept, "waf_config")),
+    Rule(("auth_config",), _check_auth_size),
 )

@@ -11,8 +11,6 @@ from sesame.model.errors import Missing, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
-SOURCE_ARN_CHARS = 512
-
 
 class EventSources:
     def __init__(self, catalog: Catalog) -> None:
@@ -22,7 +20,7 @@ class EventSources:
         """Idempotent. Raises `NotFound` if service, function or qualifier does not exist."""
         if not source_arn:
             raise Missing("source_arn")
-        checks.length("source_arn", source_arn, SOURCE_ARN_CHARS)
+        checks.length("source_arn", source_arn, limits.SOURCE_ARN_CHARS)
         source = EventSource(service, function, qualifier or limits.LATEST, source_arn)
         name = event_source_name(function, source.qualifier, source_arn)
 

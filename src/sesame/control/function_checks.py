@@ -130,12 +130,6 @@ def _check_layers(layers: tuple[str, ...]) -> None:
         raise Invalid("layers", "every layer once", ", ".join(layers))
 
 
-def _check_kept_settings(label: str, settings: Mapping[str, Any] | None) -> None:
-    size = len(msgspec.json.encode(settings))
-    if size > limits.KEPT_SETTINGS_BYTES:
-        raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
-
-
 def _check_sessions(affinity: str, config: str) -> None:
     if affinity not in ("", NONE, *AFFINITIES):
         # Sessions of the Model Context Protocol are not supported.
@@ -193,7 +187,7 @@ def _between(label: str, low: float, high: float) -> Rule:
 
 
 def _kept(field: str) -> Rule:
-    return Rule((field,), partial(_check_kept_settings, field.rpartition(".")[2]))
+    return Rule((field,), partial(checks.kept, field.rpartition(".")[2]))
 
 
 def _at_most(label: str, field: str, chars: int) -> Rule:

@@ -65,7 +65,7 @@ class FunctionStates:
 
     async def move_to_group(self, owner: str, function: str, group: str) -> str:
         """Returns the former resource group."""
-        checks.length("new_resource_group_id", group, limits.HANDLER_CHARS)
+        checks.length("new_resource_group_id", group, limits.FOREIGN_NAME_CHARS)
         former = self.of(owner, function).resource_group_id
         await self._change(owner, function, resource_group_id=group)
         return former

@@ -166,6 +166,7 @@ def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPol
         if rule.name in seen:
             raise Duplicate(label, rule.name)
         seen.add(rule.name)
+        checks.length(f"{label}.name", rule.name, limits.FOREIGN_NAME_CHARS)
         zone = rule.time_zone or ""
         try:
             schedules.check_zone(zone or "UTC")

@@ -141,6 +141,8 @@ def merged(service: Service, sent: ServiceInput) -> Service:
 def _check_log_config(config: LogConfig) -> None:
     if bool(config.project) != bool(config.logstore):
         raise Missing("log_config.logstore" if config.project else "log_config.project")
+    for label, value in (("project", config.project), ("logstore", config.logstore)):
+        checks.length(f"log_config.{label}", value, limits.FOREIGN_NAME_CHARS)
     checks.one_of("log_config.log_begin_rule", config.log_begin_rule, LOG_BEGIN_RULES)
 
 
@@ -151,11 +153,13 @@ def _check_tracing_config(config: TracingConfig) -> None:
     endpoint = (config.params or {}).get("endpoint")
     if not isinstance(endpoint, str) or not endpoint:
         raise Missing("tracing_config.params.endpoint")
+    checks.kept("tracing_config", config)
 
 
 _RULES = (
     Rule(("description",), checks.description),
     Rule(("log_config",), _check_log_config),
+    Rule(("vpc_config",), partial(checks.kept, "vpc_config")),
     Rule(("nas_config",), check_nas_config),
     Rule(("oss_mount_config",), check_oss_mount_config),
     Rule(("oss_mount_config", "nas_config"), check_every_mount_dir),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, rules
+from sesame.control import checks, jwt_auth, rules
 from sesame.control.inputs import Listing, Page, TriggerInput
 from sesame.control.listing import page_of
 from sesame.control.oss_triggers import SELECTING, require_no_overlap, require_source
@@ -32,7 +32,11 @@ class Triggers:
     def __init__(self, catalog: Catalog, arns: Arns) -> None:
         self._catalog = catalog
         self._arns = arns
-        self._rules = (Rule(("description",), checks.description), Rule(("invocation_role",), self._check_role))
+        self._rules = (
+            Rule(("description",), checks.description),
+            Rule(("invocation_role",), self._check_role),
+            Rule(("trigger_type", "trigger_config"), _check_size),
+        )
 
     async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
         """Raises `Forbidden` for a role that the caller may not pass, `Rejected`, the errors of a missing function,
@@ -153,6 +157,7 @@ class Triggers:
             return self._arns.event_rule(bus, "-".join(path))
         if sent.trigger_type in WITH_SOURCE and not sent_arn:
             raise Missing("source_arn")
+        checks.length("source_arn", sent_arn, limits.SOURCE_ARN_CHARS)
         return sent_arn
 
 
@@ -188,6 +193,14 @@ def _require_project(trigger: Trigger, arns: Arns) -> None:
     project = log_project_of(trigger)
     if not project or trigger.source_arn != arns.log_project(project):
         raise Invalid("source_arn", arns.log_project("<project>"), checks.shown(str(trigger.source_arn)))
+
+
+def _check_size(trigger_type: str, config: dict[str, Any]) -> None:
+    """What makes events has a limit of its own, and so has what verifies tokens."""
+    own = {configs.TIMER: "payload", configs.LOG: "functionParameter", configs.HTTP: "authConfig"}.get(trigger_type)
+    if trigger_type == configs.HTTP and config.get("authType") != jwt_auth.JWT:
+        own = None
+    checks.kept("trigger_config", {name: value for name, value in config.items() if name != own})
 
 
 def _state(trigger: Trigger) -> str:

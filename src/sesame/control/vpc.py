@@ -19,7 +19,7 @@ class VpcBindings:
         """Idempotent."""
         if not vpc_id:
             raise Missing("vpc_id")
-        checks.length("vpc_id", vpc_id, limits.HANDLER_CHARS)
+        checks.length("vpc_id", vpc_id, limits.FOREIGN_NAME_CHARS)
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:

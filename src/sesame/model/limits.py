@@ -62,6 +62,12 @@ MANAGEMENT_BODY_BYTES = CODE_ZIP_BYTES * 4 // 3 + DOCUMENT_BYTES
 # The JSON size of settings that are stored as sent, for runtimes that Sesame does not run.
 KEPT_SETTINGS_BYTES = 64 * 1024
 LAYER_ARN_CHARS = 256
+# The ARN of an event source.
+SOURCE_ARN_CHARS = 512
+# Names and ids of resources of other services, such as a log project, a VPC or a resource group.
+FOREIGN_NAME_CHARS = 128
+# Of a route of a custom domain: longer requests are refused (reference/api.md §2).
+ROUTE_PATH_CHARS = 4096
 
 LOG_TAIL_BYTES = 4096
 PROCESSES = 1024
