@@ -87,6 +87,20 @@ async def test_libraries_and_modules_imported_after_the_zygote_started(stage: An
     assert await actor.json(b"of_the_layer") == "/opt/python/of_the_layer.py"
 
 
+async def test_as_many_layers_as_a_function_may_have_are_merged(stage: Any, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "index.py").write_text((Path(__file__).parents[1] / "functions/jailed/index.py").read_text())
+    # As long as the names of packages in a data directory.
+    layers = [tmp_path / f"{number}{'x' * 80}" for number in range(5)]
+    for number, layer in enumerate(layers):
+        (layer / "python").mkdir(parents=True)
+        (layer / "python" / f"of_layer_{number}.py").touch()
+    actor = await stage.start(code, "index.import_from", code_dir=code, layer_dirs=tuple(layers))
+    for number in range(5):
+        assert await actor.json(f"of_layer_{number}".encode()) == f"/opt/python/of_layer_{number}.py"
+
+
 def some_library() -> Path:
     return next(path for path in Path("/usr/lib").rglob("libz.so.1") if path.is_file())
 

@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 # Linux 5.2 and 5.12 (mount_setattr); the numbers are the same on every architecture.
@@ -70,9 +71,14 @@ def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:
     """
     if len(paths) == 1:
         return tree(paths[0], read_only=read_only)
-    # ":" separates directories and "," options, unless escaped by a backslash.
-    lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in paths)
-    return _new_mount("overlay", {"source": "layers", "lowerdir": lower}, _MOUNT_ATTR_RDONLY)
+    with ExitStack() as opened:
+        # The kernel takes at most 255 bytes, fewer than some paths have: each directory is named by its descriptor.
+        places = []
+        for path in paths:
+            directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, directory)
+            places.append(f"/proc/self/fd/{directory}")
+        return _new_mount("overlay", {"source": "layers", "lowerdir": ":".join(places)}, _MOUNT_ATTR_RDONLY)
 
 
 def block_mount(kind: str, device: str, *flags: str) -> int:
