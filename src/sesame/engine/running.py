@@ -168,19 +168,34 @@ class LocalEngine:
             snapshot = self._resolver.resolve(target)
         except CallerError:
             return True
+        if there is None and self._has_ample_capacity(snapshot, calling, starting):
+            return True
         fresh, own = self._snapshots(starting), self._snapshots(calling)
         if there is not None:
             return self._has_capacity_on(there, snapshot, fresh, own, free)
-        instances = self.pool.capacity.here()
-        memory_mb = self.pool.capacity.memory_here_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
-        if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
-            return True
         if self._finds_provisioned(snapshot, fresh):
             return True
         places = self.pool.shared.places
         joins = has_place(snapshot, fresh, free + places(snapshot.key))
+        instances = self.pool.capacity.here()
         taken = taken_by(instances, started_by(fresh, lambda key: places(key) + free * (key == snapshot.key)))
         return has_capacity(snapshot, [*own, *fresh], taken, self.caps, joins=joins)
+
+    def _has_ample_capacity(
+        self, snapshot: Snapshot, calling: Mapping[Target, int], starting: Mapping[Target, int]
+    ) -> bool:
+        """True for most calls, which then cost little; False if it takes a closer look."""
+        capacity = self.pool.capacity
+        calls, memory_mb = len(capacity.here()), capacity.memory_here_mb
+        for targets in (calling, starting):
+            for target, count in targets.items():
+                try:
+                    found = self._resolver.resolve(target)
+                except CallerError:
+                    continue
+                calls += count
+                memory_mb += count * found.limits.memory_mb
+        return has_ample_capacity(snapshot, calls, memory_mb, self.caps)
 
     def _finds_provisioned(self, snapshot: Snapshot, fresh: list[Snapshot]) -> bool:
         """Whether provisioned instances of this process have a place for one more call besides the `fresh` ones."""

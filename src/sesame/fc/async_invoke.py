@@ -40,8 +40,8 @@ _OPTIONS = {
 }
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
-# Key in the memory of a head.
-_IS_ASYNC = "is async"
+# Keys in the memory of a head.
+_IS_ASYNC, _OPTIONS_SENT = "is async", "options of an asynchronous call"
 
 _NOT_ACCEPTED = (
     "the invocation was not accepted, because the queue cannot be written now: send it again later; with an id of your "
@@ -148,7 +148,15 @@ def refuse_options(head: RequestHead) -> None:
 
 
 def _options(head: RequestHead) -> AsyncOptions:
-    """The options in the headers. An empty header counts as absent."""
+    """The options in the headers; cached for repeated heads."""
+    options: AsyncOptions | None = head.memory.get(_OPTIONS_SENT)
+    if options is None:
+        options = head.memory[_OPTIONS_SENT] = _read_options(head)
+    return options
+
+
+def _read_options(head: RequestHead) -> AsyncOptions:
+    """An empty header counts as absent."""
     sent: dict[bytes, bytes] = {}
     for name, value in head.fc_headers:
         if value and name in _OPTIONS and sent.setdefault(name, value) != value:

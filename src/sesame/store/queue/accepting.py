@@ -19,6 +19,7 @@ from sesame.store.sql.prepared import PreparedList, PreparedRows
 from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
+_DEQUEUED = State.DEQUEUED.value
 _KEY = (columns.service, columns.function, columns.qualifier, columns.invocation_id)
 _ADD = PreparedRows(insert_new(invocations, _KEY, STATEFUL), NEW_COLUMNS)
 _PRESENT = PreparedList(lambda seqs: sa.select(columns.seq).where(columns.seq.in_(seqs)))
@@ -72,9 +73,7 @@ class Acceptor:
             if row["due_at"] > now:
                 due_at = row["due_at"] if due_at is None else min(due_at, row["due_at"])
             elif len(leased) < room:
-                row.update(
-                    state=State.DEQUEUED.value, holder=self._holder, epoch=1, due_at=now + LEASE_S, events=dequeued
-                )
+                row.update(state=_DEQUEUED, holder=self._holder, epoch=1, due_at=now + LEASE_S, events=dequeued)
                 leased.append(leased_at_once(seq, new, row["enqueued_at"]))
             else:
                 handover.caught_up = False

@@ -65,20 +65,11 @@ class Batch(Generic[Op, Note]):
         self._company: asyncio.TimerHandle | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def ask(self, op: Op, *, patient: bool = False) -> Any:
+    def ask(self, op: Op, *, patient: bool = False) -> "asyncio.Future[Any]":
         """The result of `op`, once it is committed. Raises `PlatformError` if that failed.
 
-        A `patient` op is sent with the next one, or after `COMPANY_S`.
+        A `patient` op is sent with the next one, or after `COMPANY_S`. The op is added before this returns.
         """
-        return await self._add(op, patient=patient)
-
-    def order(self, op: Op) -> "asyncio.Future[Any]":
-        """Sends `op` without waiting; a failure is logged."""
-        future = self._add(op)
-        future.add_done_callback(_log_failure)
-        return future
-
-    def _add(self, op: Op, *, patient: bool = False) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._lock:
@@ -89,6 +80,12 @@ class Batch(Generic[Op, Note]):
             loop.call_soon(self._send_soon)
         elif patient and self._company is None:
             self._company = loop.call_later(COMPANY_S, self._hurry)
+        return future
+
+    def order(self, op: Op) -> "asyncio.Future[Any]":
+        """Sends `op` without waiting; a failure is logged."""
+        future = self.ask(op)
+        future.add_done_callback(_log_failure)
         return future
 
     def _hurry(self) -> None:

@@ -216,7 +216,8 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
     error = storable(ending.error)
     return {
         **fence(each.lease, holder),
-        "new_state": ending.state.value,
+        # Cheaper than `.value`, which CPython 3.11 looks up in Python.
+        "new_state": str(ending.state),
         "new_started_at": ending.started_at if ending.started_at is not None else each.started_at,
         "new_ended_at": ending.ended_at,
         "new_error": error,

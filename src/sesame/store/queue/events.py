@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder(list[tuple[str, float, str]]).decode
 
 def step(state: State, at: float, detail: str = "") -> str:
     text = _encode(shortened(detail, DETAIL_CHARS_MAX)).decode() if detail else '""'
-    return f',["{state.value}",{at:.6f},{text}]'
+    return f',["{state}",{at:.6f},{text}]'
 
 
 def appended(steps: "sa.ColumnElement[str]") -> "sa.ColumnElement[str]":

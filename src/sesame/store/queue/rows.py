@@ -20,6 +20,8 @@ from sesame.store.sql.queue_schema import invocations
 _encode_meta = msgspec.json.Encoder().encode
 _decode_meta = msgspec.json.Decoder(InvocationMeta).decode
 
+_ENQUEUED = State.ENQUEUED.value
+
 LEASED_COLUMNS = tuple(
     invocations.c[name]
     for name in (
@@ -67,6 +69,10 @@ RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "pay
 def check(new: NewInvocation) -> None:
     """Raises `Invalid` for values that a database cannot store, which would fail the changes of others."""
     target = new.target
+    if is_storable(
+        f"{target.service}{target.function}{target.qualifier}{new.invocation_id}{new.request_id}{new.source}"
+    ) and math.isfinite(new.not_before + new.expires_at):
+        return
     for field, text in (
         ("service", target.service),
         ("function", target.function),
@@ -109,7 +115,7 @@ def new_rows(news: Iterable[NewInvocation], clock: QueueClock, now: float) -> li
             "request_id": new.request_id,
             "stateful": new.stateful,
             "source": new.source,
-            "state": State.ENQUEUED.value,
+            "state": _ENQUEUED,
             "due_at": now if new.not_before <= wall else new.not_before + ahead,
             "enqueued_at": enqueued_at,
             "expires_at": new.expires_at + ahead,
