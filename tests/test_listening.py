@@ -18,6 +18,7 @@ from tests.support.certificates import pair
 
 from sesame import settings as settings_module
 from sesame.app import Sesame
+from sesame.http.listener import listening_socket
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
 
@@ -106,6 +107,12 @@ async def test_an_address_that_is_not_this_machine_s(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1"):
         async with running(tmp_path, host="192.0.2.1"):
             pass
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, ".", "\udcff"])
+def test_a_name_that_no_host_can_have(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on .*; choose another address"):
+        listening_socket(host, 0)
 
 
 @pytest.mark.parametrize("flags", [{"tls_cert": "a"}, {"tls_key": "a"}, {"host": ""}])

@@ -173,6 +173,13 @@ def test_every_command_has_a_help_that_says_what_it_does(name: str) -> None:
         (["env", "--data-dir", "x" * 5000], b"File name too long"),
         (["env", "--data-dir", b"/\xff\xfe"], b"no Sesame runs on the data directory /"),
         (["invoke", "main.f", "-f", "/dev/zero"], b"the event is larger than"),
+        (["events", "oss", "--key", b"in/\xff"], rb"found b'in/\xff', which is not UTF-8; expected a name or text"),
+        (["events", "mns", "--stream", "--message", b"a\xffb", "--json"], rb"found b'a\\xffb', which is not UTF-8"),
+        (["events", "log", "--at", "9999-12-31T23:59:59Z"], b"expected a time from 1970 to 2261"),
+        (["events", "log", "--at", "1969-12-31T23:59:59Z"], b"expected a time from 1970 to 2261"),
+        (["events", "log", "--parameter", '{"a":' * 3000 + "1" + "}" * 3000], b"its JSON is nested too deeply"),
+        (["async", "list", "-n", "9" * 20], b"is not in the range 1<=x<=1000000"),
+        (["logs", "s/f", "-n", "9" * 20], b"is not in the range 0<="),
     ],
 )
 def test_odd_values_are_named(arguments: list[str | bytes], says: bytes) -> None:

@@ -333,6 +333,7 @@ PLACE = "region cn-hangzhou and account 123"
         ("acs:eventbridge:::bus", "eventbus/{bus}"), ("acs:eventbridge:cn-beijing::eventbus/b", PLACE),
         ("acs:mq:::/topics/t", "/instances/{instance}/topic/{topic}"), ("ACS:MNS:::/queues/q/messages", "HTTP(S) URL"),
         ("acs:mns:\n", "printable characters"), ("https://h/" + "x" * 2048, "at most 2048"),
+        ("http://a..b/", "with a host"), (f"http://{'a' * 64}.x/", "with a host"), ("http://./", "with a host"),
         ("http://", "with a host"), ("http://h/#part", "without user name, password and fragment"),
         ("http://user:s3cr3t@h/", "without user name, password"), ("http://s3cr3t@h/", "without user name, password"),
         ("https://user:s3/cr3t@h/", "without user name, password"), ("HTTPS://user:s3cr3t@h/", "without user name"),

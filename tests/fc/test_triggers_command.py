@@ -113,6 +113,12 @@ async def test_fire_puts_a_sample_or_a_given_event_into_the_queue(
     assert queued(endpoint, name).payload == b""
 
 
+async def test_a_request_asks_for_a_sample_or_brings_an_event(command: CommandLine, client: Client) -> None:
+    path = "/sesame/services/shop/functions/f/triggers/every/fire"
+    refused = await client.failure("do_request", "POST", path, {"sample": "true"}, "mine")
+    assert (refused["status"], refused["code"]) == (400, "InvalidArgument")
+
+
 async def test_fire_calls_the_qualifier_of_the_trigger(
     command: CommandLine, endpoint: Endpoint, client: Client
 ) -> None:

@@ -23,6 +23,7 @@ from sesame.model.shortened import shortened
 INVOCATIONS, LETTERS = "/sesame/async-invocations", "/sesame/dead-letters"
 DESTINATIONS = "/sesame/async-destinations"
 PAGE = 100
+MOST = 1_000_000
 # Limits the last error shown in a list.
 ERROR_CHARS = 60
 # Precedes the number in a dead letter's name.
@@ -57,7 +58,7 @@ def async_() -> None:
 @click.option("--status", type=click.Choice([state.value for state in State], case_sensitive=False))
 @click.option("--prefix", default="", metavar="TEXT", help="Only invocations whose ids start with this.")
 @click.option("--dead-letters", is_flag=True, help="List records that could not be delivered to their destinations.")
-@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="Maximum number.")
+@click.option("-n", "--number", type=click.IntRange(1, MOST), default=20, show_default=True, help="Maximum number.")
 @at_server
 def list_invocations(
     session: Session, function: str | None, status: str | None, prefix: str, dead_letters: bool, number: int

@@ -26,6 +26,9 @@ EXIT_NOT_RUNNING = 3
 EXIT_BROKEN_PIPE = 1
 
 _CLOSED = "stdout is closed"
+# How Python reads bytes of arguments, variables and file names that are not UTF-8.
+_FIRST_BYTE, _LAST_BYTE = "\udc80", "\udcff"
+_SHOWN_CHARS = 40
 
 
 class InJson(Exception):
@@ -117,6 +120,8 @@ def _message(error: Exception) -> str:
         case OSError():
             # Errors of the operating system: no permission, no space, no file.
             return _of_the_machine(error)
+        case UnicodeEncodeError() if _FIRST_BYTE <= error.object[error.start] <= _LAST_BYTE:
+            return _of_no_text(error)
         case _:
             return _of_a_defect(error)
 
@@ -130,6 +135,13 @@ def _of_the_machine(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{said}; free some space"
     return said
+
+
+def _of_no_text(error: UnicodeEncodeError) -> str:
+    """For bytes of an argument, variable or file name that became part of a text of the API."""
+    near = error.object[max(error.start - _SHOWN_CHARS, 0) : error.end + _SHOWN_CHARS]
+    found = near.encode("utf-8", "surrogateescape")
+    return f"found {found!r}, which is not UTF-8; expected a name or text in UTF-8"
 
 
 def _of_a_defect(error: Exception) -> str:

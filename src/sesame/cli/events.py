@@ -6,6 +6,7 @@ Needs no server.
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -21,6 +22,9 @@ from sesame.model.tick_json import tick_json
 
 # The account in the manual's samples.
 SAMPLE_ACCOUNT = "123456789"
+# Events of logs have cursors that count nanoseconds in 64 bits. In Unix seconds: the end of the last whole year.
+LAST_YEAR = 2261
+END_S = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp()
 
 
 @click.group()
@@ -58,9 +62,12 @@ def _time(at: str | None) -> float:
     if at is None:
         return time.time()
     try:
-        return utc(at)
+        found = utc(at)
     except NotASchedule as error:
-        raise click.UsageError(f"--at {at[:80]}: expected {error}") from error
+        raise click.UsageError(f"--at {output.harmless(at[:80])}: expected {error}") from error
+    if not 0 <= found < END_S:
+        raise click.UsageError(f"--at {at}: expected a time from 1970 to {LAST_YEAR}")
+    return found
 
 
 @_source
@@ -140,3 +147,5 @@ def _json(flag: str, text: str, shape: Any) -> Any:
         return msgspec.json.decode(text.encode("utf-8", "surrogateescape"), type=shape)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{flag}: no JSON of the expected form: {error}") from error
+    except RecursionError as error:
+        raise click.UsageError(f"{flag}: its JSON is nested too deeply") from error

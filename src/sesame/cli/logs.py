@@ -30,6 +30,7 @@ from sesame.store.logs.reader import Lines, LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
+LINES_MAX = 10_000_000
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # Formats a line for printing.
@@ -48,7 +49,7 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 @click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since this time: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
 @click.option("--until", metavar="WHEN", help="Only lines before this time, in the form of --since.")
-@click.option("-n", "--lines", metavar="N", type=click.IntRange(0), help="Only the last N of these lines.")
+@click.option("-n", "--lines", metavar="N", type=click.IntRange(0, LINES_MAX), help="Only the last N of these lines.")
 @click.option("--search", metavar="QUERY", help="Only lines that match this search, in the Log Service's syntax.")
 @click.option("--sql", metavar="SELECT", help="Print the results of this SQL query; the lines are the table log.")
 @with_json_lines

@@ -37,7 +37,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, proto, _name, address = found[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # A name with an empty or too long label, or one that is no text, is a `UnicodeError`.
         raise ConfigurationError(f"cannot listen on {host}: {error}; choose another address") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,6 +12,7 @@ from sesame.model.owner import spoken_owner
 
 WEB_SCHEMES = ("http", "https")
 DESTINATION_CHARS_MAX = 2048
+HOST_LABEL_CHARS_MAX = 63
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._%-]*"
 # By service name in an ARN: the resources that records can be sent to, as a pattern and in words.
@@ -35,9 +36,16 @@ def is_web_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         # Reading `port` validates it.
-        return parts.scheme in WEB_SCHEMES and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        is_web = parts.scheme in WEB_SCHEMES and "@" not in parts.netloc and parts.port != 0
+        return is_web and _is_host(parts.hostname or "")
     except ValueError:
         return False
+
+
+def _is_host(name: str) -> bool:
+    """Whether each label has a length that DNS allows; the last may be empty, for a name that ends with a point."""
+    labels = name.removesuffix(".").split(".")
+    return ":" in name or all(1 <= len(label) <= HOST_LABEL_CHARS_MAX for label in labels)
 
 
 def without_password(text: str) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from sesame.control.trigger_firing import TriggerFiring
 from sesame.fc import requests
 from sesame.fc.body import read_body
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import shapes_triggers
 from sesame.fc.v2016.shapes_triggers import Objection
@@ -30,10 +31,12 @@ class OwnTriggerRoutes:
         return requests.page_answer("triggers", items, page)
 
     async def _fire(self, request: Request) -> Response:
-        """The body is the event, verbatim; with `sample=true` it is not read."""
-        event = None
-        if not requests.flag(request, "sample"):
-            event = await read_body(request.scope[requests.EXCHANGE], limits.ASYNC_PAYLOAD_BYTES)
+        """The body is the event, verbatim; with `sample=true` there must be none."""
+        event: bytes | None = await read_body(request.scope[requests.EXCHANGE], limits.ASYNC_PAYLOAD_BYTES)
+        if requests.flag(request, "sample"):
+            if event:
+                raise InvalidArgument.of("Sample", "nothing beside an event in the body", "true")
+            event = None
         place = requests.latest_service(request), requests.name(request, "function"), requests.name(request, "trigger")
         target, accepted = await self._firing.fire(
             place, event, request.scope[requests.REQUEST_ID], by=requests.requester(request)
