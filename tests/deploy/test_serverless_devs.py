@@ -594,3 +594,37 @@ def test_a_component_that_is_nearly_ours_is_told(tmp_path: Path) -> None:
     assert note.text.endswith("is not deployed by Sesame; did you mean 'fc3'?")
     (note,) = read(tmp_path, ONE.replace("devsapp/fc", "devsapp/website")).notes
     assert note.text.endswith("is not deployed by Sesame")
+
+
+def test_a_file_extends_another(tmp_path: Path) -> None:
+    base = ONE.replace("memorySize: 256", "memorySize: 512") + "template: {}\n"
+    (tmp_path / "base.yaml").write_text(base)
+    (function,) = read(tmp_path, "extend: ./base.yaml\nvars: {stage: other}\n").functions
+    whole = read(tmp_path, base).functions[0]
+    assert (function.name, function.fields) == (whole.name, whole.fields)
+    (tmp_path / "more.yaml").write_text("extend: base.yaml\nname: more\n")
+    assert read(tmp_path, "extend: more.yaml\n").functions[0].fields == whole.fields
+    for text, said in (
+        ("extend: none.yaml\n", "cannot be read"),
+        ("extend: [a]\n", "expected the path of another s.yaml"),
+        ("extend: s.yaml\n", "extend each other more than"),
+    ):
+        with pytest.raises(TemplateError, match=said):
+            read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"), [("vars['first.name']", "x"), ('vars["first.name"]', "x"), ("vars['first.name' ]", "x")]
+)
+def test_names_with_dots_stand_in_brackets(tmp_path: Path, expression: str, value: str) -> None:
+    quoted = "'${" + expression.replace("'", "''") + "}'"
+    text = ONE.replace('WHO: "${env(WHO, world)}"', f"WHO: {quoted}").replace("vars:\n", "vars:\n  first.name: x\n")
+    assert text.count("first.name") == 2
+    (function,) = read(tmp_path, text).functions
+    assert function.fields["environmentVariables"]["WHO"] == value
+
+
+def test_json_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    with pytest.raises(TemplateError, match=r"\$\{json"):
+        read(tmp_path, ONE.replace('WHO: "${env(WHO, world)}"', f"WHO: \"${{json('{deep}')}}\""))

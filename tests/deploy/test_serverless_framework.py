@@ -258,6 +258,17 @@ def test_the_package_is_what_its_patterns_leave(tmp_path: Path, package: str, le
     assert set(zipfile.ZipFile(io.BytesIO(archive.packed(found.functions[0].code))).namelist()) == left
 
 
+@pytest.mark.parametrize("pattern", ["{a,b}" * 40, "x" * 1000 + "{" + "," * 1000 + "}", "{" * 50 + "a,b" + "}" * 50])
+def test_braces_of_a_pattern_stand_for_a_bounded_number_of_patterns(tmp_path: Path, pattern: str) -> None:
+    text = ONE + f"package:\n  patterns:\n    - '{pattern}'\n"
+    if pattern.startswith("{{"):
+        assert len(read(tmp_path, text).functions[0].code.patterns) < 20
+        return
+    with pytest.raises(TemplateError, match="expected fewer alternatives") as caught:
+        read(tmp_path, text)
+    assert caught.value.place.line > 1
+
+
 def test_functions_packed_alone_have_patterns_of_their_own(tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text("x")
@@ -301,3 +312,26 @@ def test_one_of_another_provider_is_named_where_nothing_else_is_found(tmp_path: 
     said = "serverless.yml is not of the provider aliyun, and there is no template.yml"
     with pytest.raises(TemplateError, match=said):
         sources.read(tmp_path, sources.Context(account_id="123", region="cn-shanghai"))
+
+
+def test_parameters_of_a_stage_and_booleans(tmp_path: Path) -> None:
+    text = (
+        HEAD + "params:\n  default: {size: 256, on: 'false', a: base}\n  prod: {size: 512}\n"
+        "stages: {prod: {params: {a: '${param:size}'}}}\n"
+        "functions:\n  f:\n    handler: a.b\n    memorySize: ${param:size}\n"
+        "    environment: {A: '${param:a}', B: '${strToBool(${param:on})}', C: '${param:none, ''c''}'}\n"
+    )
+    (base,) = read(tmp_path, text).functions
+    assert base.fields["memorySize"] == 256
+    assert base.fields["environmentVariables"] == {"A": "base", "B": "false", "C": "c"}
+    (prod,) = read(tmp_path, text, stage="prod").functions
+    assert (prod.fields["memorySize"], prod.fields["environmentVariables"]["A"]) == (512, "512")
+    assert read(tmp_path, text, size="1024").functions[0].fields["memorySize"] == 1024
+    with pytest.raises(TemplateError, match="strToBool found 'base'"):
+        read(tmp_path, text.replace("${param:on}", "${param:a}"))
+    assert "pass -p gone=VALUE" in notes(read(tmp_path, text.replace("param:none, ''c''", "param:gone")))[0]
+
+
+def test_a_name_of_a_file_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="File name too long"):
+        read(tmp_path, HEAD + f"functions: {{f: {{handler: '${{file({'x' * 5000})}}'}}}}\n")

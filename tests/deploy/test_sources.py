@@ -92,8 +92,11 @@ def test_a_template_with_nothing_of_ours_says_so_and_each_note_once(tmp_path: Pa
     text = "edition: 1.0.0\nname: app\nvars: {region: cn-hangzhou}\nservices:\n"
     (tmp_path / "s.yaml").write_text(text + "  one: {component: website, props: {}}\n")
     said = CliRunner().invoke(deploy, [str(tmp_path)], env=SERVER)
-    assert said.exit_code == 0
-    assert f"There is nothing to deploy in {tmp_path / 's.yaml'}." in said.output
+    assert f"there is nothing to deploy in {tmp_path / 's.yaml'}" in str(said.exception)
+    assert said.exit_code != 0
+    assert "the component website is not deployed by Sesame" in said.output or "props are empty" in said.output
+    planned = CliRunner().invoke(plan, [str(tmp_path)], env=SERVER)
+    assert str(planned.exception) == str(said.exception)
     units = "".join(f"  u{n}: {{component: fc, props: {props}}}\n" for n in range(3))
     (tmp_path / "s.yaml").write_text(text + units)
     said = CliRunner().invoke(deploy, [str(tmp_path)], env=SERVER)

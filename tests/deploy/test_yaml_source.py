@@ -149,3 +149,37 @@ def test_a_placeholder_in_braces_is_told_as_one() -> None:
         node.text()
     with pytest.raises(TemplateError, match=r"found a mapping, expected text$"):
         yaml_source.parse("a: {b: 1}\n", "s.yaml").mapping()["a"].text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a\n  <<: *a\n",
+        "m0: &m0 {a: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 20)}]}}\n" for n in range(1, 8)),
+        "m0: &m0 {a: 1}\n" + "".join(f"m{n}: &m{n} {{<<: *m{n - 1}}}\n" for n in range(1, 80)),
+    ],
+)
+def test_merged_keys_that_multiply_or_merge_themselves_are_refused(text: str) -> None:
+    with pytest.raises(TemplateError, match="more than 200000 values, or nested deeper"):
+        yaml_source.parse(text, "t.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: {<<: 5}\n", "t.yml:1:9: found what is no mapping under <<"),
+        ("a: {<<: [{b: 1}, x]}\n", "t.yml:1:18: found what is no mapping under <<"),
+        ('a: "\\ud800"\n', "t.yml:1:4: found text that is not valid Unicode"),
+        ('"\\ud800": a\n', "t.yml:1:1: found text that is not valid Unicode"),
+    ],
+)
+def test_what_could_not_be_sent_or_would_be_lost_is_refused(text: str, said: str) -> None:
+    with pytest.raises(TemplateError) as refused:
+        yaml_source.parse(text, "t.yml")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_lines_end_as_any_editor_ends_them(newline: str) -> None:
+    text = "\ufeffa:\n  - b: 1\n    c: d\n".replace("\n", newline)
+    assert yaml_source.parse(text, "t.yml").plain() == {"a": [{"b": 1, "c": "d"}]}

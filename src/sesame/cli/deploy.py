@@ -73,11 +73,10 @@ def deploy(session: Session, **options: Any) -> None:
     _report_notes(made.notes)
     answers = apply(made, session.client, _say(session))
     session.show(_document(made, answers), lambda: iter(()))
+    _refuse_nothing(made, project)
     if not session.as_json:
         for line in _next_steps(project, session.server.endpoint):
             output.note(line)
-        if not made.steps:
-            output.note(f"There is nothing to deploy in {project.source}.")
 
 
 @click.command()
@@ -91,6 +90,7 @@ def plan(session: Session, **options: Any) -> None:
     session.show(_document(made, {}), lambda: map(_line, made.steps))
     if project.errors:
         raise ConfigurationError(f"{_errors(project)}: it cannot be deployed")
+    _refuse_nothing(made, project)
     sys.exit(EXIT_CHANGES if made.changing() else 0)
 
 
@@ -160,6 +160,15 @@ def _report_notes(notes: Iterable[Note]) -> None:
             output.error(text)
         else:
             output.note(f"note: {text}")
+
+
+def _refuse_nothing(made: Plan, project: Project) -> None:
+    """So that no script takes it for a deployment where a template names nothing but components of others."""
+    if not made.steps:
+        raise ConfigurationError(
+            f"there is nothing to deploy in {project.source}: expected a service, function or domain; the notes say "
+            "what was left out"
+        )
 
 
 def _document(made: Plan, answers: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _TOP = {
     "global-actions", "version", "params", "description",
 }  # fmt: skip
 _UNIT = {"component", "props", "actions", "access", "provider", "extend", "extends", "cwd", "description", "logger"}
+# How many files may extend each other in a row.
+BASES_MAX = 8
 _DEPLOYED = (*fc_component.NAMES, "fc3", "fc3-domain", "fc-domain")
 
 
@@ -37,7 +39,7 @@ def read(path: Path, options: Options) -> Project:
     notes: list[Note] = [*filled.notes]
     if any(note.error for note in notes):
         return Project(source=path, notes=tuple(notes))
-    root = yaml_source.parse(filled.text, str(path))
+    root = _with_base(yaml_source.parse(filled.text, str(path)), path.parent)
     if first_edition.recognized(root):
         root = first_edition.rewritten(root)
     top = root.mapping("an s.yaml with services or resources")
@@ -76,6 +78,17 @@ def read(path: Path, options: Options) -> Project:
     for expression, node in variables.unresolved:
         notes.append(Note(node.place, f"${{{expression[:80]}}} has its value only in the cloud, and stays unresolved"))
     return made.project(path)
+
+
+def _with_base(root: Node, folder: Path, depth: int = 0) -> Node:
+    """Adds what the file under `extend` has; the file itself takes precedence, and its lists replace those."""
+    extend = root.value.get("extend") if isinstance(root.value, dict) else None
+    if extend is None or extend.value is None:
+        return root
+    if depth >= BASES_MAX:
+        raise TemplateError(extend.place, f"files extend each other more than {BASES_MAX} times")
+    base = folder / extend.text("the path of another s.yaml")
+    return _merged(_with_base(yaml_source.read(base), base.parent, depth + 1), root)
 
 
 def _of_one_region(units: dict[str, Node], region: str, folder: Path, notes: list[Note]) -> dict[str, Node]:

@@ -13,7 +13,7 @@ import msgspec
 
 from sesame.deploy import events, roles, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
-from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Service, Trigger, left_out
+from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Service, TemplateError, Trigger, left_out
 from sesame.deploy.serverless_variables import Known, Variables
 from sesame.deploy.yaml_source import Key, Node
 
@@ -22,6 +22,8 @@ PROVIDER, PLUGIN = "aliyun", "serverless-aliyun-function-compute"
 DEFAULT_STAGE = "dev"
 # The plugin's defaults.
 DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S = 128, 30
+# What the braces of one pattern may stand for, in characters.
+EXPANDED_MAX = 100_000
 # Files that the framework itself leaves out.
 EXCLUDED = (
     "/.git/**", "/.gitignore", "/.DS_Store", "/npm-debug.log", "/serverless.*", "/.serverless/**",
@@ -290,14 +292,29 @@ def _patterns(package: Node) -> Iterator[str]:
             text = each.text("a pattern")
             negated = text.startswith("!")
             taken = brings_in is not negated
-            for pattern in _expanded(text[1:] if negated else text):
+            for pattern in _expanded(text[1:] if negated else text, each):
                 yield f"{'!' if taken else ''}/{pattern.removeprefix('./').lstrip('/')}"
 
 
-def _expanded(pattern: str) -> list[str]:
-    """Expands `*.{py,txt}` to `*.py` and `*.txt`, since ignore files do not support braces."""
-    found = _BRACES.search(pattern)
-    if found is None:
-        return [pattern]
-    halves = (pattern[: found.start()], pattern[found.end() :])
-    return [whole for each in found[1].split(",") for whole in _expanded(f"{halves[0]}{each}{halves[1]}")]
+def _expanded(pattern: str, at: Node) -> list[str]:
+    """Expands `*.{py,txt}` to `*.py` and `*.txt`, since ignore files do not support braces.
+
+    Raises `TemplateError` for a pattern that stands for too many.
+    """
+    done: list[str] = []
+    left = [pattern]
+    characters = 0
+    while left:
+        text = left.pop()
+        found = _BRACES.search(text)
+        if found is None:
+            done.append(text)
+            continue
+        before, behind = text[: found.start()], text[found.end() :]
+        wholes = [f"{before}{each}{behind}" for each in reversed(found[1].split(","))]
+        characters += sum(map(len, wholes)) + len(wholes)
+        if characters > EXPANDED_MAX:
+            text = f"found '{pattern[:80]}', whose braces stand for more than {EXPANDED_MAX} characters of patterns"
+            raise TemplateError(at.place, f"{text}: expected fewer alternatives, or a pattern with *")
+        left += wholes
+    return done

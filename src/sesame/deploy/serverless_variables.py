@@ -18,7 +18,9 @@ from sesame.deploy.variables import DEPTH_MAX, Bound
 from sesame.deploy.yaml_source import Node
 from sesame.model.natural import natural, whole
 
-_SOURCE = re.compile(r"(env|self|opt|sls|file\(([^)]*)\)):?(.*)\Z", re.DOTALL)
+_SOURCE = re.compile(r"(env|self|opt|sls|param|file\(([^)]*)\)):?(.*)\Z", re.DOTALL)
+_TO_BOOL = re.compile(r"strToBool\((.*)\)\Z", re.DOTALL)
+_BOOLS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?\Z")
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
@@ -100,6 +102,8 @@ class Variables:
         if _NUMBER.match(text):
             number = float(text) if "." in text else whole(text)
             return Node(text if number is None or math.isinf(number) else number, at.place)
+        if to_bool := _TO_BOOL.match(text):
+            return self._bool(to_bool[1], at, depth)
         match = _SOURCE.match(text)
         if match is None:
             return None
@@ -113,9 +117,32 @@ class Variables:
                 found = self._known.options.get(address)
             case "sls":
                 found = self._known.stage if address == "stage" else None
+            case "param":
+                return self._param(address, at, depth)
             case _:
                 return self._walk(self._known.root, address, at, depth)
         return None if found is None else Node(found, at.place)
+
+    def _param(self, name: str, at: Node, depth: int) -> Node | None:
+        """A parameter of the command line, of the stage, or of every stage."""
+        if name in self._known.options:
+            return Node(self._known.options[name], at.place)
+        root = self._known.root.mapping()
+        for stage in (self._known.stage, "default"):
+            for path in (("stages", stage, "params"), ("params", stage)):
+                found = root.get(path[0])
+                for step in path[1:]:
+                    found = found.value.get(step) if found is not None and isinstance(found.value, dict) else None
+                if found is not None and isinstance(found.value, dict) and name in found.value:
+                    return self.resolve(found.value[name], depth)
+        return None
+
+    def _bool(self, argument: str, at: Node, depth: int) -> Node | None:
+        found = self._alternative(argument.strip(), at, depth) or Node(argument.strip(), at.place)
+        value = _BOOLS.get(found.text().lower())
+        if value is None:
+            raise TemplateError(at.place, f"strToBool found '{found.text()[:80]}', expected true, false, 1 or 0")
+        return Node(value, at.place)
 
     def _walk(self, start: Node, address: str, at: Node, depth: int) -> Node | None:
         found = start
@@ -133,8 +160,11 @@ class Variables:
 
     def _file(self, name: str, address: str, at: Node, depth: int) -> Node | None:
         path = self._known.folder / name
-        if not path.is_file():
-            return None
+        try:
+            if not path.is_file():
+                return None
+        except OSError as error:
+            raise TemplateError(at.place, f"file({name[:80]}) cannot be read: {error.strerror}") from error
         if path.suffix in (".yml", ".yaml", ".json"):
             return self._walk(yaml_source.read(path), address, at, depth)
         return None if address else Node(yaml_source.text_of(path), at.place)
@@ -150,6 +180,8 @@ def _next_step(source: str, address: str) -> str:
             return f"this file has no '{address[:80]}'"
         case "sls":
             return "of sls there is the stage alone"
+        case "param":
+            return f"pass -p {address[:80]}=VALUE, write it under params, or write a fallback after a comma"
         case _:
             return f"{source[:80]} does not exist, or has no '{address[:80]}'; only YAML, JSON and text are read"
 

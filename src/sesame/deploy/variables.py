@@ -25,6 +25,7 @@ _WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
 _PART = re.compile(r"\$\{([^{}]*)\}")
 _FUNCTIONS = ("env", "env.init", "config", "path", "file", "json", "yaml", "str")
 _HEADS = ("vars", "env", "config", "this", "resources", "services")
+_HEAD = re.compile(r"([^.\[]*)\.?(.*)", re.DOTALL)
 _CALL = re.compile(r"(\w+(?:\.init)?)\((.*)\)\Z", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,15})?")
 # `customDomains[0].domainName` equals `customDomains.0.domainName`; keys with dots need brackets and quotes.
@@ -105,7 +106,10 @@ class Variables:
         call = _CALL.match(text)
         if call:
             return self._call(call[1], call[2].strip(), at, this, depth)
-        head, _, rest = text.partition(".")
+        # `vars['a.b']` is `vars.a.b` with a dot in a name.
+        parts = _HEAD.match(text)
+        assert parts is not None
+        head, rest = parts[1], parts[2]
         match head:
             case "vars":
                 return self._walk(self._known.vars, rest, text, at, this, depth)
@@ -184,7 +188,7 @@ class Variables:
                     # Unquoted text may contain commas, as JSON does.
                     whole = values[0] if len(values) == 1 else argument
                     return _node_of(json.loads(whole), at)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise TemplateError(at.place, f"${{json(…)}}: {error}") from error
 
     def _argument(self, text: str, at: Node, this: Node | None, depth: int) -> "str | Unresolved":

@@ -259,10 +259,7 @@ class _Reader:
         self._count = 0
 
     def node(self, found: yaml.Node, depth: int) -> Node:
-        place = Place(self._file, found.start_mark.line + 1, found.start_mark.column + 1)
-        self._count += 1
-        if self._count > NODES_MAX or depth > DEPTH_MAX:
-            raise TemplateError(place, f"more than {NODES_MAX} values, or nested deeper than {DEPTH_MAX}")
+        place = self._counted(found, depth)
         tag = found.tag if found.tag.startswith("!") else ""
         if isinstance(found, yaml.MappingNode):
             return self._mapping(found, place, depth, tag)
@@ -271,10 +268,18 @@ class _Reader:
         assert isinstance(found, yaml.ScalarNode)
         return Node(self._scalar(found, place), place, tag=tag)
 
+    def _counted(self, found: yaml.Node, depth: int) -> Place:
+        """The place of a value. Raises `TemplateError` for one too many, or too deep: an alias may repeat another."""
+        place = Place(self._file, found.start_mark.line + 1, found.start_mark.column + 1)
+        self._count += 1
+        if self._count > NODES_MAX or depth > DEPTH_MAX:
+            raise TemplateError(place, f"more than {NODES_MAX} values, or nested deeper than {DEPTH_MAX}")
+        return place
+
     def _mapping(self, found: yaml.MappingNode, place: Place, depth: int, tag: str) -> Node:
         values: dict[str, Node] = {}
         keys: dict[str, Place] = {}
-        for key, value in self._pairs(found):
+        for key, value in self._pairs(found, depth):
             at = Place(self._file, key.start_mark.line + 1, key.start_mark.column + 1)
             if not isinstance(key, yaml.ScalarNode):
                 if isinstance(key, yaml.MappingNode) and key.flow_style:
@@ -282,12 +287,13 @@ class _Reader:
                     raise TemplateError(at, f"found {text}")
                 raise TemplateError(at, "found a mapping or list as a key, expected text")
             name = str(key.value)
+            _check_text(name, at)
             if name in values:
                 raise TemplateError(at, f"the key '{name}' stands here twice; the first is in line {keys[name].line}")
             values[name], keys[name] = self.node(value, depth + 1), at
         return Node(values, place, keys, tag)
 
-    def _pairs(self, found: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    def _pairs(self, found: yaml.MappingNode, depth: int) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         """The mapping's pairs, including those merged by `<<`; its own keys take precedence."""
         own = {key.value for key, _ in found.value if isinstance(key, yaml.ScalarNode)}
         for key, value in found.value:
@@ -295,13 +301,29 @@ class _Reader:
                 yield key, value
                 continue
             for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                place = self._counted(merged, depth)
                 if isinstance(merged, yaml.MappingNode):
-                    fresh = [pair for pair in self._pairs(merged) if pair[0].value not in own]
+                    fresh = [pair for pair in self._pairs(merged, depth + 1) if pair[0].value not in own]
                     own |= {key.value for key, _ in fresh}
                     yield from fresh
+                elif merged.value:
+                    raise TemplateError(
+                        place, "found what is no mapping under <<, expected a mapping, or a list of some"
+                    )
 
     def _scalar(self, found: yaml.ScalarNode, place: Place) -> Any:
         try:
-            return yaml_scalars.value(found)
+            value = yaml_scalars.value(found)
         except ValueError as error:
             raise TemplateError(place, f"cannot be read: {error}") from error
+        if isinstance(value, str):
+            _check_text(value, place)
+        return value
+
+
+def _check_text(text: str, place: Place) -> None:
+    """Half of a character, as `"\\ud800"` is, cannot be sent to a server."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TemplateError(place, f"found text that is not valid Unicode ({error.reason})") from error
