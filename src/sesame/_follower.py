@@ -41,6 +41,7 @@ from sesame.http.server import HttpServer
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.prepared import prepare_all
+from sesame.model.snapshot import Snapshot
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.launch import Packages as LaunchedPackages
@@ -197,10 +198,13 @@ class FollowerSesame:
                 capacity=credits,
             )
         )
-        runtimes = sandbox.runtimes
-        # Another machine may have a runtime that this one lacks.
-        served = Served(resolver, self._catalog, lambda snapshot: not runtimes.runs(snapshot.runtime))
-        follower.use(engine, credits, served)
+
+        def lacks(snapshot: Snapshot) -> bool:
+            """Another machine may have what this one lacks. POLICY: in a cluster only the writer mounts buckets."""
+            no_buckets = self._of_cluster is not None or driver.no_buckets
+            return not sandbox.runtimes.runs(snapshot.runtime) or bool(snapshot.buckets and no_buckets)
+
+        follower.use(engine, credits, Served(resolver, self._catalog, lacks))
         return engine
 
     def _endpoint(self, identity: Identity, engine: LocalEngine, resolver: Resolver) -> FcEndpoint:

@@ -3,9 +3,12 @@
 import os
 import socket
 
+import pytest
+
+from sesame.agents import answers as module
 from sesame.agents import messages as m
-from sesame.agents.answers import WritersAnswers
-from sesame.sandbox.network import Inside, Listen
+from sesame.agents.answers import WritersAnswers, reach
+from sesame.sandbox.network import HostAnswers, Inside, Listen
 
 DNS, HTTP = Listen("udp", "100.64.0.1", 53), Listen("tcp", "100.64.0.1", 80)
 INSIDE = Inside(listens=(DNS, HTTP))
@@ -41,3 +44,40 @@ async def test_sockets_are_handed_to_a_writer_that_can_answer_on_them_and_to_no_
     end()
     end_too()
     assert sent.taken() == [m.EndInside(1), m.EndInside(2)]
+
+
+async def test_connections_to_object_storage_are_handed_to_a_writer_and_wait_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "REACHING_MAX", 2)
+    sent = Sent()
+    answers = WritersAnswers(sent)
+    take = await answers.object_storage()
+    ends = [socket.socketpair() for _ in range(4)]
+    for number in range(3):
+        take(ends[number][0], f"client {number}")
+    assert sent.taken() == []
+    assert ends[2][1].recv(1) == b"", "too many wait already"
+    answers.offered(INSIDE)
+    take(ends[3][0], "client 3")
+    assert sent.taken() == [m.ReachObjects("client 0"), m.ReachObjects("client 1"), m.ReachObjects("client 3")]
+    for _ours, theirs in ends:
+        theirs.close()
+
+
+async def test_a_writer_serves_them_where_it_has_object_storage() -> None:
+    clients: list[str] = []
+
+    def take(connected: socket.socket, client: str) -> None:
+        clients.append(client)
+        connected.close()
+
+    host = HostAnswers()
+    host.offer_object_storage(take)
+    for answers in (host, HostAnswers()):
+        answers.offered()
+        ours, theirs = socket.socketpair()
+        await reach(answers, ours, "agent 2, mounted buckets")
+        assert theirs.recv(1) == b""
+        theirs.close()
+    assert clients == ["agent 2, mounted buckets"]

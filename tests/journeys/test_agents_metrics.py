@@ -3,30 +3,67 @@
 import concurrent.futures
 import contextlib
 import json
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import oss2
 import pytest
 from aliyun.log import IndexConfig, IndexLineConfig, LogClient
 from tests.journeys.conftest import ACCOUNT_ID, Sesame, running, wait_until
-from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES
+from tests.journeys.test_agents import AGENTS, RUNTIME, TIMES, agent_of
 from tests.journeys.test_agents_calls import instances_on_every_agent
 from tests.journeys.test_log_service import reach
 from tests.support import command_line
+from tests.support.buckets import CODE, bucket_of, create_service, text
+from tests.support.jails import buckets_only
 from tests.support.timed_calls import THREADS
 
 PROJECT, LOGSTORE, SERVICE = "measured-logs", "metrics", "measured"
 PATIENCE_S = 60.0
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Iterator[Sesame]:
-    with running(tmp_path, "--agents", str(AGENTS), "--record", "all", runtime=RUNTIME, agents=None) as server:
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(
+        tmp_path_factory.mktemp("agents"), "--agents", str(AGENTS), "--record", "all", runtime=RUNTIME, agents=None
+    ) as server:
         wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
         yield server
+
+
+@buckets_only
+def test_every_agent_mounts_buckets(several: Sesame) -> None:
+    bucket = bucket_of(several, "files-of-agents")
+    bucket.create_bucket()
+    bucket.put_object("in.txt", b"hello")
+    service = "mounted"
+    create_service(several, service, bucket.bucket_name)
+    several.client().create_function(service, "f", RUNTIME, "index.run", codeDir=CODE, memorySize=256, timeout=60)
+    program = """
+        import time; time.sleep(0.05)
+        name = '/mnt/oss/' + os.environ['FC_INSTANCE_ID']
+        write(name, read('/mnt/oss/in.txt').encode())
+        result = os.path.basename(name)
+    """
+    found: set[str] = set()
+    before = {each.pid for each in several.instances()}
+
+    def call(_number: int) -> None:
+        answer = several.client().invoke_function(service, "f", payload=textwrap.dedent(program).encode())
+        found.add(json.loads(answer.data))
+
+    def on_every_agent() -> bool:
+        list(threads.map(call, range(2 * THREADS)))
+        new = [each for each in several.instances() if each.pid not in before]
+        return len({agent_of(each, several) for each in new} - {0}) == AGENTS
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+        wait_until(on_every_agent, "instances with the bucket on every agent")
+    assert {each.key for each in oss2.ObjectIterator(bucket)} == {"in.txt", *found}
+    assert all(text(bucket, each) == "hello" for each in found)
 
 
 @contextlib.contextmanager

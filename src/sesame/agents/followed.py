@@ -12,11 +12,12 @@ import msgspec
 import structlog
 
 from sesame.agents import messages as m
+from sesame.agents.answers import reach
 from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.handed_over import HandedOver
 from sesame.agents.idle_there import IdleThere
-from sesame.agents.link import Link
+from sesame.agents.link import EarlyLink, Link
 from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
@@ -66,13 +67,6 @@ class Lives(Protocol):
         """The follower's link has ended. Calls `followed.shows_nothing` once it can no longer serve calls, and
         `followed.ended` once nothing is left of its instances.
         """
-
-
-class EarlyLink(msgspec.Struct, frozen=True):
-    """The link of a follower that connected before there was a writer, with the messages received since."""
-
-    link: Link
-    messages: tuple[m.Message, ...]
 
 
 class WriterNeeds(msgspec.Struct, frozen=True):
@@ -270,6 +264,9 @@ class Followed:
                 self._inside[message.number] = self._others.needs.answers.serve(
                     message.listen, served, f"agent {self.agent}, {message.instance}"
                 )
+            case m.ReachObjects():
+                name = f"agent {self.agent}, {message.client}"
+                self._others.run(reach(self._others.needs.answers, socket.socket(fileno=fds[0]), name))
             case m.EndInside():
                 if (end := self._inside.pop(message.number, None)) is not None:
                     end()

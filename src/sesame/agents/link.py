@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 import structlog
 
-from sesame.agents.messages import Connections, Message, Peer, Request, ServeInside
+from sesame.agents.messages import Connections, Message, Peer, ReachObjects, Request, ServeInside
 from sesame.http.moving import Moved
 
 # A frame's head: the length of the message (4 bytes, big-endian) and the number of descriptors (1 byte).
@@ -33,7 +33,7 @@ FRAME_BYTES_MAX = 256 * 1024 * 1024
 # The errors that msgspec's decoders raise for invalid bytes.
 GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Messages with exactly one descriptor. `Connections` has any number; all other messages have none.
-_WITH_ONE = (Peer, ServeInside, Request)
+_WITH_ONE = (Peer, ServeInside, ReachObjects, Request)
 
 Take = Callable[[Message, list[int]], None]
 """Receives a message and its descriptors, which the receiver must close."""
@@ -235,3 +235,10 @@ def _close_all(fds: Sequence[int] | deque[int]) -> None:
 def pair() -> tuple[socket.socket, socket.socket]:
     """Creates a connected pair of sockets, one for each of two processes."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+class EarlyLink(msgspec.Struct, frozen=True):
+    """The link of a follower that connected before there was a writer, with the messages received since."""
+
+    link: Link
+    messages: tuple[Message, ...]

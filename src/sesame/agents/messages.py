@@ -150,10 +150,7 @@ class IdleChanges(_Message, frozen=True):
 
 
 class Counted(_Message, frozen=True):
-    """What the follower's pool has counted since its previous report, by the fields of `engine.pool_parts.Counts`.
-
-    `calls` is how many calls are in flight there now, waiting for an instance or running.
-    """
+    """What its pool has counted since the last report, by field of `engine.pool_parts.Counts`; the calls in flight."""
 
     counts: dict[str, int]
     calls: int
@@ -229,6 +226,12 @@ class EndInside(_Message, frozen=True):
     number: int
 
 
+class ReachObjects(_Message, frozen=True):
+    """With a descriptor: a connection to object storage."""
+
+    client: str
+
+
 class Began(_Message, frozen=True):
     """The call `n` now runs in this instance, which is no longer idle."""
 
@@ -237,10 +240,7 @@ class Began(_Message, frozen=True):
 
 
 class Ran(_Message, frozen=True):
-    """How the call `n` ended, with the fields of `Ended`. `idle` is whether its instance is idle now.
-
-    With the kind NOT_HERE the follower declined the call; the function was not called.
-    """
+    """How the call `n` ended, as in `Ended`, or that it was declined (NOT_HERE). `idle`: its instance is idle now."""
 
     n: int
     outcome: Outcome | None
@@ -395,5 +395,5 @@ Message = (
     | NoncesUsed | Gone | IdleChanges | Counted | Wrote | Ended | LeasePackages | Leased | NotLeased | Release
     | ServeInside | EndInside | WriterReplaced | Spare | Welcome | Records | Offered | CanTake | Takes | LookIdle
     | Looked | AreYouThere | Here | EndInstance | Request | Run | EndRun | Began | Ran | Loaded | Measured | GiveUp
-    | GivenUp | Record
+    | GivenUp | Record | ReachObjects
 )  # fmt: skip

@@ -14,9 +14,9 @@ import structlog
 
 from sesame.agents import messages as m
 from sesame.agents.catalog_copy import CatalogFeed
-from sesame.agents.followed import EarlyLink, Followed, WriterNeeds
+from sesame.agents.followed import Followed, WriterNeeds
 from sesame.agents.idle_there import IdleOfAll
-from sesame.agents.link import Carry
+from sesame.agents.link import Carry, EarlyLink
 from sesame.agents.stand_in import set_aside
 from sesame.agents.writers_calls import WritersCalls
 from sesame.http.moving import Arrived

@@ -68,7 +68,7 @@ class NodeAnswers:
         return self._answers.serve(listen, socket, instance)
 
     async def object_storage(self) -> Take | None:
-        """Returns None: functions with mounted buckets run only on the writer."""
+        """Returns None: in a cluster, functions with mounted buckets run only on the writer."""
         return None
 
     def _taking(self, listen: Listen) -> Take:

@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 
 from sesame.agents import messages as m
-from sesame.agents.followed import EarlyLink, Followed
-from sesame.agents.link import Link
+from sesame.agents.followed import Followed
+from sesame.agents.link import EarlyLink, Link
 from sesame.agents.writer import Writer
 from sesame.cluster.arrivals import Arrivals
 from sesame.cluster.handshake import Purpose
