@@ -214,6 +214,7 @@ def test_asynchronous_calls_run_on_every_node_and_none_is_lost_with_a_follower(c
     accepted.end_well()
 
 
+@pytest.mark.thorough
 def test_a_follower_is_killed(cluster: Cluster) -> None:
     node = cluster.others()[0]
     deployed(cluster, "follower-killed", TIMES, cap=1)

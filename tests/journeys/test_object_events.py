@@ -29,7 +29,7 @@ from sesame.store.sql.database import Database
 from sesame.store.sql.queue_schema import invocations
 
 RUNTIME = "python3"
-ROUNDS = 3
+ROUNDS = 2
 WRITERS = 3
 LIFE_S_MAX = 0.5
 EVENTS = ["oss:ObjectCreated:*", "oss:ObjectRemoved:*"]

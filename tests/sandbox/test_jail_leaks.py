@@ -18,7 +18,7 @@ from sesame.sandbox.jail.driver import JailDriver
 
 pytestmark = jail_only
 
-SHORT, LONG = 40, 5_000
+SHORT, LONG = 24, 5_000
 AT_ONCE = 4
 # What the driver itself, its resource_pool and the last instances hold open.
 MOST_OPEN = 150

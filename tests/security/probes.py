@@ -119,8 +119,9 @@ PROBES = (
     probe("threads", "processes", event={"most": 1100}, spec=BIG),
     probe("memory", "memory", event={"mb": 300}, spec=SMALL),
     probe("shm", "memory", event={"mb": 127}, spec=SMALL),
-    probe("disk", "disk", event={"mb": 600}, spec=BIG),
+    # The cheaper one first: of a set of walls one attack is made in more ways.
     probe("inodes", "disk", event={"most": 40_000}, spec=BIG),
+    probe("disk", "disk", event={"mb": 600}, spec=BIG),
     probe("descriptors", "limits", event={"most": 1000}, options={"file_descriptors": 500}),
     probe("core", "limits"),
 )
