@@ -150,7 +150,7 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
         ("http", {"authType": "anonymous", "methods": ["get"]}, "TriggerConfig.Methods"),
         ("cdn_events", {"eventVersion": "1"}, "TriggerConfig.EventName is required"),
         ("cdn_events", {"eventName": "n"}, "TriggerConfig.EventVersion is required"),
-        ("mns_topic", {"notifyContentFormat": "XML"}, "NotifyContentFormat"),
+        ("mns_topic", {"notifyContentFormat": "XML"}, r"NotifyContentFormat .*STREAM \| JSON, "),
         ("cdn_events", CDN | {"filter": {"Domain": ["x" * 2**16]}}, "at most 65536 bytes of JSON"),
         ("eventbridge", {}, "EventSourceConfig.EventSourceType is required"),
     ],

@@ -46,7 +46,7 @@ def between(label: str, value: float, low: float, high: float) -> None:
 
 def one_of(label: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
-        raise Invalid(label, " | ".join(map(str, allowed)), shown(str(value)))
+        raise Invalid(label, " | ".join(str(choice) for choice in allowed if choice != ""), shown(str(value)))
 
 
 def precondition(record: Record, if_match: str | None) -> None:

@@ -26,7 +26,8 @@ NESTING_MAX = 64
 def decode(body: bytes, shape: type[T]) -> T:
     """Decodes the body as `shape`; an empty body counts as an object without fields.
 
-    Keys of structs match in any case, the last one wins; unknown keys are ignored; keys of maps stay as sent.
+    Keys of structs match in any case, the last one wins; unknown keys are ignored, unless the struct forbids them; keys
+    of maps stay as sent.
     Raises `InvalidArgument` naming the field, what was expected and what was found; also for text with a NUL
     character, and for values nested more than `NESTING_MAX` deep.
     """
@@ -72,13 +73,17 @@ def _struct_fold(shape: type[msgspec.Struct]) -> Fold:
         field.encode_name.lower(): (field.encode_name, _fold_of(field.type)) for field in msgspec.structs.fields(shape)
     }
 
+    forbids_others = shape.__struct_config__.forbid_unknown_fields
+
     def fold(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         folded = {}
         for key, inner in value.items():
             known = fields.get(key.lower())
-            if known is not None and inner is not None:
+            if known is None and forbids_others:
+                folded[key] = inner
+            elif known is not None and inner is not None:
                 name, inner_fold = known
                 folded[name] = inner if inner_fold is None else inner_fold(inner)
         return folded

@@ -15,7 +15,8 @@ from sesame.model.errors import ConfigurationError, Unusable
 
 POLICIES_MAX = 20
 DESCRIPTION_CHARS_MAX = 1024
-_ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+# Clients take `.` and `..` out of paths.
+_ROLE_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z")
 _TABLE_KEYS = {"policies", "policy", "trust", "description"}
 
 
