@@ -123,9 +123,9 @@ def test_what_has_no_meaning_here_is_noted_once(tmp_path: Path) -> None:
     )
     said = notes(found)
     assert not found.errors
-    assert len(said) == 7, said
+    assert len(said) == 6, said
     for part in (
-        "plugins are not run: serverless-offline", "useDotenv", "resources:", "no key 'something'", "no key 'tracing'",
+        "plugins are not run: serverless-offline", "resources:", "no key 'something'", "no key 'tracing'",
         "http: an API of API Gateway", "schedule: the plugin makes no such trigger",
     ):  # fmt: skip
         assert any(part in text for text in said), part
@@ -335,3 +335,14 @@ def test_parameters_of_a_stage_and_booleans(tmp_path: Path) -> None:
 def test_a_name_of_a_file_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="File name too long"):
         read(tmp_path, HEAD + f"functions: {{f: {{handler: '${{file({'x' * 5000})}}'}}}}\n")
+
+
+def test_use_dotenv_reads_the_file_of_the_stage(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HANDLER_OF_TEST=a.b\n")
+    (tmp_path / ".env.prod").write_text("HANDLER_OF_TEST=c.d\n")
+    text = HEAD + "useDotenv: true\nfunctions: {f: {handler: '${env:HANDLER_OF_TEST}'}}\n"
+    assert read(tmp_path, text).functions[0].fields["handler"] == "a.b"
+    assert read(tmp_path, text, stage="prod").functions[0].fields["handler"] == "c.d"
+    staged = text.replace("runtime: python3}", "runtime: python3, stage: prod}")
+    assert read(tmp_path, staged).functions[0].fields["handler"] == "c.d"
+    assert "set the environment variable" in notes(read(tmp_path, text.replace("useDotenv: true\n", "")))[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import fc3_component, fc_component, fc_keys, first_edition, placeholders, yaml_source
+from sesame.deploy import dotenv, fc3_component, fc_component, fc_keys, first_edition, placeholders, yaml_source
 from sesame.deploy.project import Note, Place, Project, TemplateError
 from sesame.deploy.variables import Known, Variables
 from sesame.deploy.yaml_source import Node
@@ -57,6 +57,7 @@ def read(path: Path, options: Options) -> Project:
             "AccessKeyID": options.access_key_id,
             "region": options.region,
         },
+        environ=dotenv.environment(path.parent / ".env"),
     )
     variables = Variables(known)
     made = fc_component.Parts(notes)

@@ -4,6 +4,7 @@ Called by `deploy.sources`. Names are those chosen by the framework and the plug
 Gateway is noted.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import events, roles, trigger_keys, yaml_source
+from sesame.deploy import dotenv, events, roles, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Service, TemplateError, Trigger, left_out
 from sesame.deploy.serverless_variables import Known, Variables
@@ -89,14 +90,29 @@ def read(path: Path, options: Options) -> Project:
     provider = _provider(root)
     stage = options.parameters.get("stage")
     given_stage = provider.mapping().get("stage", Node(None, root.place))
-    known = Known(root=root, folder=path.parent, options=options.parameters, stage=stage or DEFAULT_STAGE)
+    known = Known(
+        root=root,
+        folder=path.parent,
+        options=options.parameters,
+        stage=stage or DEFAULT_STAGE,
+        environ=_environment(root, path.parent, stage or DEFAULT_STAGE),
+    )
     variables = Variables(known)
     if stage is None and given_stage.value is not None:
         in_file = variables.resolve(given_stage).text()
-        variables = Variables(msgspec.structs.replace(known, stage=in_file))
+        environ = _environment(root, path.parent, in_file)
+        variables = Variables(msgspec.structs.replace(known, stage=in_file, environ=environ))
     made = _Reader(path, options, variables, notes, stage or DEFAULT_STAGE)
     found = made.project(root, provider)
     return msgspec.structs.replace(found, notes=(*notes, *variables.notes))
+
+
+def _environment(root: Node, folder: Path, stage: str) -> Mapping[str, str]:
+    """The shell's variables and, with `useDotenv`, those of `.env.STAGE`, or else of `.env`."""
+    if not _flag(root, "useDotenv"):
+        return os.environ
+    of_stage = folder / f".env.{stage}"
+    return dotenv.environment(of_stage if of_stage.is_file() else folder / ".env")
 
 
 def _provider(root: Node) -> Node:
@@ -158,9 +174,6 @@ class _Reader:
         if "resources" in top and top["resources"].value:
             text = "resources: are made by other services of the cloud, which Sesame does not run"
             self._notes.append(Note(top["resources"].place, text))
-        if "useDotenv" in top and top["useDotenv"].value:
-            text = "useDotenv: .env is not read; export its variables before: set -a; . ./.env"
-            self._notes.append(Note(top["useDotenv"].place, text))
         plugins = top.get("plugins", Node(None, Place(str(self._path))))
         listed = plugins.value if isinstance(plugins.value, list) else []
         others = [each.text() for each in listed if isinstance(each.value, str) and each.value not in _DONE_HERE]
