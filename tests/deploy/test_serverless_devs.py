@@ -1,6 +1,7 @@
 """Serverless Devs' s.yaml becomes what the API is asked for (reference/conventions.md §4.4 to §4.6)."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -628,3 +629,11 @@ def test_json_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
     deep = "[" * 5000 + "]" * 5000
     with pytest.raises(TemplateError, match=r"\$\{json"):
         read(tmp_path, ONE.replace('WHO: "${env(WHO, world)}"', f"WHO: \"${{json('{deep}')}}\""))
+
+
+def test_a_variable_of_the_environment_that_is_not_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environb, b"WHO", b"a\xff")
+    with pytest.raises(TemplateError, match=r"s\.yaml:\d+:\d+: found text that is not valid Unicode"):
+        read(tmp_path, ONE)

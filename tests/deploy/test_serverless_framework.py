@@ -4,6 +4,7 @@ Run by pytest. Asks no server.
 """
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,11 @@ def test_use_dotenv_reads_the_file_of_the_stage(tmp_path: Path) -> None:
     staged = text.replace("runtime: python3}", "runtime: python3, stage: prod}")
     assert read(tmp_path, staged).functions[0].fields["handler"] == "c.d"
     assert "set the environment variable" in notes(read(tmp_path, text.replace("useDotenv: true\n", "")))[0]
+
+
+def test_a_variable_of_the_environment_that_is_not_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environb, b"OF_TEST", b"a\xff")
+    with pytest.raises(TemplateError, match="not valid Unicode"):
+        read(tmp_path, HEAD + "functions: {f: {handler: '${env:OF_TEST}'}}\n")

@@ -62,5 +62,10 @@ def pairs(given: Iterable[str], flag: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.UsageError(f"{flag} {text[:80]}: expected NAME=VALUE")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            # An argument of other bytes; it could not be sent.
+            raise click.UsageError(f"{flag} {name[:80]!a}: its value is not in UTF-8") from error
         found[name] = value
     return found

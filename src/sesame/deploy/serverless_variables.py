@@ -113,6 +113,7 @@ class Variables:
         match source:
             case "env":
                 found = self._known.environ.get(address)
+                yaml_source.check_text(found or "", at.place)
             case "opt":
                 found = self._known.options.get(address)
             case "sls":

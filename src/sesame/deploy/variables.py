@@ -14,7 +14,7 @@ import msgspec
 
 from sesame.deploy import yaml_source
 from sesame.deploy.project import Note, TemplateError
-from sesame.deploy.yaml_source import Node
+from sesame.deploy.yaml_source import Node, check_text
 from sesame.model.natural import natural
 
 DEPTH_MAX = 16
@@ -209,6 +209,8 @@ class Variables:
             text = f"the environment variable {name[:80]} is not set: set it, or give a default"
             self.errors.append(Note(at.place, text, error=True))
             return ""
+        if isinstance(found, str):
+            check_text(found, at.place)
         return found
 
     def _config(self, name: str, at: Node) -> str:

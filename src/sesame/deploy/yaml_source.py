@@ -287,7 +287,7 @@ class _Reader:
                     raise TemplateError(at, f"found {text}")
                 raise TemplateError(at, "found a mapping or list as a key, expected text")
             name = str(key.value)
-            _check_text(name, at)
+            check_text(name, at)
             if name in values:
                 raise TemplateError(at, f"the key '{name}' stands here twice; the first is in line {keys[name].line}")
             values[name], keys[name] = self.node(value, depth + 1), at
@@ -317,12 +317,14 @@ class _Reader:
         except ValueError as error:
             raise TemplateError(place, f"cannot be read: {error}") from error
         if isinstance(value, str):
-            _check_text(value, place)
+            check_text(value, place)
         return value
 
 
-def _check_text(text: str, place: Place) -> None:
-    """Half of a character, as `"\\ud800"` is, cannot be sent to a server."""
+def check_text(text: str, place: Place) -> None:
+    """Raises `TemplateError` for what cannot be sent to a server: half of a character (`"\\ud800"`), or bytes of the
+    environment that are not UTF-8.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
