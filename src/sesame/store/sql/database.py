@@ -20,6 +20,7 @@ import structlog
 from sesame.model.durations import Durations
 from sesame.model.errors import PlatformError
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.driver import execute
 from sesame.store.sql.group_commit import Done, GroupCommit, Request
 from sesame.store.sql.interface import Line
 
@@ -29,6 +30,8 @@ _Done = Done[sa.Connection]
 
 READERS = 4
 COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_SAVEPOINT = "request"
 
 log = structlog.get_logger(__name__)
 
@@ -166,20 +169,28 @@ class Database:
         self._catch_up(connection)
         with connection.begin() as transaction:
             if len(batch) > 1:
-                return [self._run(connection, connection.begin_nested(), request) for request in batch]
+                return [self._run(connection, None, request) for request in batch]
             # A transaction for one request needs no savepoint, which would cost PostgreSQL two round trips.
             return [self._run(connection, transaction, batch[0])]
 
-    def _run(self, connection: sa.Connection, within: sa.Transaction, request: _Request) -> _Done:
+    def _run(self, connection: sa.Connection, alone: sa.Transaction | None, request: _Request) -> _Done:
+        """`alone` is the transaction of a single request; a request among others gets a savepoint."""
         try:
+            if alone is None:
+                # Through the driver: SQLAlchemy's savepoint costs more than most requests.
+                execute(connection, f"SAVEPOINT {_SAVEPOINT}", ())
             result = request.fn(connection)
-            if within.is_active and isinstance(within, sa.NestedTransaction):
-                within.commit()
+            if alone is None:
+                execute(connection, f"RELEASE SAVEPOINT {_SAVEPOINT}", ())
         except BaseException as error:
             # The caller raises this on the event loop, unless all requests of the transaction failed.
             if self._backend.lost_transaction(connection, error):
                 raise PlatformError(f"the database gave up the transaction: {error}") from error
-            within.rollback()
+            if alone is None:
+                execute(connection, f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}", ())
+                execute(connection, f"RELEASE SAVEPOINT {_SAVEPOINT}", ())
+            else:
+                alone.rollback()
             return Done(request, None, error)
         return Done(request, result, None)
 
