@@ -16,6 +16,8 @@ from sesame.cli import output
 _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
 # Python 2.7 prints no quotes.
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
+# A package of Node.js; files have a name that begins with a dot or a slash.
+_NO_PACKAGE = re.compile(r"Cannot find (?:module|package) '((?:@[\w.~-]+/)?[\w~-][\w.~-]*)[/'\\]")
 # Names that newer Pythons have removed, and the first version without them.
 _NO_NAME = re.compile(r"cannot import name '(\w+)' from '(\w+)'|module '(\w+)' has no attribute '(\w+)'")
 _REMOVED = {
@@ -68,6 +70,13 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
         yield (
             f"Python {removed[1]} removed {removed[0]}: this code, or a package beside it, needs an older version. Use "
             "newer packages, or an older runtime (`--runtime` of `deploy`, or the template's runtime)."
+        )
+        return
+    package = _NO_PACKAGE.search(text) if error.error_type in _IMPORT_FAILED else None
+    if package is not None:
+        yield (
+            f"There is no package '{package[1]}' in the code, and Sesame has none of those that come with the cloud's "
+            f"Node.js: run `npm install {package[1]}` in the code's folder, and deploy it again."
         )
         return
     missing = _NO_MODULE.search(text)
