@@ -21,6 +21,7 @@ from sesame.model import records
 from sesame.model.alarm import LOOK_EVERY_S
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.role import Policy
+from sesame.model.trigger_firing import why_silent
 from sesame.store import timers as rows
 from sesame.store.sql.database import Database
 from sesame.triggers.timers import TICKS_AT_ONCE
@@ -354,3 +355,26 @@ async def test_a_timer_needs_no_role_and_one_that_has_a_role_needs_its_permissio
     (told,) = [entry for entry in logs if "did not call its function" in entry["event"]]
     assert told["trigger"] == "s/f/may-not"
     assert "fc:InvokeFunction" in told["reason"]
+
+
+async def test_a_schedule_that_is_none_any_more_stops_no_other_timer_and_no_start(work: Clockwork) -> None:
+    """A zone may leave the IANA database, and an earlier version may have accepted what this one refuses."""
+    await work.put("@every 10s")
+    gone = "CRON_TZ=Mars/Base 0 0 4 * * *"
+    with capture_logs() as logged:
+        await work.put(gone, "gone")
+        await work.put("@every 1s", "payload", payload=["of another type"])
+        await work.clocks.pass_time(20)
+        await work.stop()
+        await work.timers.open()
+        work.start()
+        await work.clocks.pass_time(10)
+    assert len(await work.times()) == 3
+    assert await work.times("gone") == []
+    assert [json.loads(new.payload)["payload"] for new in await work.queued() if new.source == "timer:payload"][:1] == [
+        ""
+    ]
+    (line, *_) = [each for each in logged if each["log_level"] == "error"]
+    assert (line["trigger"], line["schedule"]) == ("s/f/gone", gone)
+    assert "a time zone that exists" in line["reason"]
+    assert "a time zone that exists" in why_silent("timer", {"cronExpression": gone})

@@ -3,8 +3,6 @@
 Called by `control.triggers` in the transaction that writes the trigger.
 """
 
-import msgspec
-
 from sesame.control.requester import Requester
 from sesame.model import object_event, records
 from sesame.model import trigger_configs as configs
@@ -64,4 +62,4 @@ def _overlap(trigger: Trigger, record: Record) -> bool:
 
 
 def _config(trigger: Trigger) -> configs.OssConfig:
-    return msgspec.convert(configs.readable(configs.OSS, trigger.trigger_config), configs.OssConfig)
+    return configs.read_oss(trigger.trigger_config)

@@ -182,11 +182,11 @@ def of_trigger(trigger: Trigger, origin: Origin) -> bytes | None:
     name, config = trigger.trigger_name, trigger.trigger_config
     match trigger.trigger_type:
         case configs.TIMER:
-            return tick_json(name, msgspec.convert(config, configs.TimerConfig).payload, origin.at)
+            return tick_json(name, configs.read_timer(config).payload, origin.at)
         case configs.OSS:
-            return _of_bucket(trigger, msgspec.convert(config, configs.OssConfig), origin)
+            return _of_bucket(trigger, configs.read_oss(config), origin)
         case configs.LOG:
-            log_config = msgspec.convert(config, configs.LogTriggerConfig)
+            log_config = configs.read_log(config)
             project = _last(trigger.source_arn) or "project"
             return log(origin, project, log_config.source_config.logstore, name, log_config.function_parameter)
         case configs.MNS_TOPIC:

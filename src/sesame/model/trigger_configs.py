@@ -130,6 +130,18 @@ def readable(trigger_type: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in kinds or _is(value, kinds[key])}
 
 
+def read_timer(config: Mapping[str, Any]) -> TimerConfig:
+    return msgspec.convert(readable(TIMER, config), TimerConfig)
+
+
+def read_oss(config: Mapping[str, Any]) -> OssConfig:
+    return msgspec.convert(readable(OSS, config), OssConfig)
+
+
+def read_log(config: Mapping[str, Any]) -> LogTriggerConfig:
+    return msgspec.convert(readable(LOG, config), LogTriggerConfig)
+
+
 def _is(value: Any, kind: Any) -> bool:
     try:
         msgspec.convert(value, kind)

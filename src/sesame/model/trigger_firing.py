@@ -6,9 +6,7 @@ Used by `triggers.silent` for the server's log, and by `sesame triggers list`. d
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from sesame.model import limits, object_event
+from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
 
 # By type: why Sesame raises no such events.
@@ -27,11 +25,21 @@ def why_silent(trigger_type: str, trigger_config: Mapping[str, Any]) -> str:
     if trigger_type in NOT_RAISED:
         return NOT_RAISED[trigger_type]
     if trigger_type == configs.TIMER:
-        return "" if msgspec.convert(trigger_config, configs.TimerConfig).enable else DISABLED
+        return _why_no_tick(configs.read_timer(trigger_config))
     if trigger_type == configs.LOG:
-        return "" if msgspec.convert(trigger_config, configs.LogTriggerConfig).enable else DISABLED
+        return "" if configs.read_log(trigger_config).enable else DISABLED
     if trigger_type == configs.OSS:
-        return _why_no_object_event(msgspec.convert(trigger_config, configs.OssConfig))
+        return _why_no_object_event(configs.read_oss(trigger_config))
+    return ""
+
+
+def _why_no_tick(config: configs.TimerConfig) -> str:
+    if not config.enable:
+        return DISABLED
+    try:
+        schedules.timer(config.cron_expression)
+    except schedules.NotASchedule as error:
+        return f"its schedule cannot be read: expected {error}"
     return ""
 
 

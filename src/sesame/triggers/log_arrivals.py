@@ -200,7 +200,7 @@ def _read(record: Record) -> _Watched | None:
     trigger: Trigger = record.document
     if trigger.trigger_type != configs.LOG:
         return None
-    config = msgspec.convert(trigger.trigger_config, configs.LogTriggerConfig)
+    config = configs.read_log(trigger.trigger_config)
     service, _slash, function = record.parent.partition("/")
     return _Watched(service, function, trigger, config, int(record.created_at)) if config.enable else None
 

@@ -132,7 +132,7 @@ class ObjectEventTriggers:
         bucket = bucket_of(trigger)
         if trigger.trigger_type != configs.OSS or not bucket:
             return
-        config = msgspec.convert(trigger.trigger_config, configs.OssConfig)
+        config = configs.read_oss(trigger.trigger_config)
         if config.enable:
             watch = Watch(
                 trigger=f"{record.parent}/{record.name}",

@@ -140,13 +140,22 @@ class TimerTriggers:
         config = _config(trigger)
         if not config.enable:
             return None
+        try:
+            schedule = schedules.timer(config.cron_expression)
+        except schedules.NotASchedule as error:
+            # Accepted by an earlier version, or with a time zone that has left the IANA database since.
+            log.error(
+                "a timer's schedule cannot be read", trigger=_name(key), schedule=config.cron_expression,
+                reason=f"expected {error}",
+            )  # fmt: skip
+            return None
         since = min(record.modified_at, self._needs.clocks.wall())
         holds = kept is not None and (kept.trigger_id, kept.schedule) == (trigger.trigger_id, config.cron_expression)
         row = kept if holds else ticks.first_row(key, trigger, config, since)
         if row is None:
             log.error("a timer never comes due again", trigger=_name(key), schedule=config.cron_expression)
             return None
-        return _Timer(row, schedules.timer(config.cron_expression), record)
+        return _Timer(row, schedule, record)
 
     async def _turn_back(self) -> None:
         now = self._needs.clocks.wall()
@@ -229,7 +238,7 @@ class TimerTriggers:
 
 
 def _config(trigger: Trigger) -> configs.TimerConfig:
-    return msgspec.convert(trigger.trigger_config, configs.TimerConfig)
+    return configs.read_timer(trigger.trigger_config)
 
 
 def _name(key: Key) -> str:
