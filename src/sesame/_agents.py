@@ -62,6 +62,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         drain_s=settings.drain_s,
         measured=needs.measured,
         recorded=storage.recordings.take,
+        images=storage.images,
     )
     if members is None:
         writer = Writer(writer_needs, this_agent.hangs, this_agent.config.held)

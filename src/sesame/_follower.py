@@ -21,6 +21,7 @@ from sesame._unlinked import linked
 from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.follower import Follower
+from sesame.agents.packages import LeasedImages
 from sesame.agents.presence import AWAY_S
 from sesame.agents.served import Served
 from sesame.agents.this_agent import ThisAgent
@@ -183,7 +184,9 @@ class FollowerSesame:
 
         engine = LocalEngine(
             EngineDependencies(
-                launcher=PackagedLauncher(driver, packages, volumes),
+                launcher=PackagedLauncher(
+                    driver, packages, volumes, LeasedImages(follower.packages) if self._of_cluster is None else None
+                ),
                 resolver=resolver,
                 clocks=self._clocks,
                 caps=bounds,
@@ -200,9 +203,15 @@ class FollowerSesame:
         )
 
         def lacks(snapshot: Snapshot) -> bool:
-            """Another machine may have what this one lacks. POLICY: in a cluster only the writer mounts buckets."""
-            no_buckets = self._of_cluster is not None or driver.no_buckets
-            return not sandbox.runtimes.runs(snapshot.runtime) or bool(snapshot.buckets and no_buckets)
+            """Another machine may have what this one lacks.
+
+            POLICY: in a cluster only the writer mounts buckets, and runs images, which are its machine's.
+            """
+            if not sandbox.runtimes.runs(snapshot.runtime):
+                return True
+            if self._of_cluster is not None:
+                return bool(snapshot.buckets) or snapshot.launch.image is not None
+            return bool(snapshot.buckets and driver.no_buckets)
 
         follower.use(engine, credits, Served(resolver, self._catalog, lacks))
         return engine

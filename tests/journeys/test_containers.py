@@ -12,12 +12,14 @@ import fc2
 import pytest
 import requests
 from tests.journeys.conftest import FUNCTIONS, SANDBOX, Sesame, failure, run, running, wait_until
+from tests.journeys.test_agents import agent_of
 from tests.support import command_line
 from tests.support.images import layer_of_folder, layout, python_root
 from tests.support.jails import jail_only
 
 pytestmark = [jail_only, pytest.mark.skipif(SANDBOX == "plain", reason="needs a jail")]
 
+AGENTS = 2
 NAME = "registry.cn-hangzhou.aliyuncs.com/ns/app:v1"
 
 
@@ -43,8 +45,9 @@ def sesame(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[S
     folder = tmp_path_factory.mktemp("sesame")
     settings = folder / "sesame.toml"
     settings.write_text(f'[images]\n"{NAME}" = "{images.parent / "elsewhere"}"\n')
-    flags = ("--image-root", str(images), "--config", str(settings))
-    with running(folder, *flags, runtime="python3") as server:
+    flags = ("--image-root", str(images), "--config", str(settings), "--agents", str(AGENTS))
+    with running(folder, *flags, runtime="python3", agents=None) as server:
+        wait_until(lambda: f"{AGENTS} agents serve" in server.said(), "all agents")
         yield server
 
 
@@ -86,6 +89,22 @@ def test_an_image_is_called_and_logged_as_a_function(client: fc2.Client, service
     assert (failed["status"], failed["errorMessage"]) == (200, "said so")
     assert "Process exited" in failure(client.invoke_function, service, "f", b"exit")["errorMessage"]
     assert client.invoke_function(service, "f", b"again").data == b"echo:again"
+
+
+def test_every_agent_runs_images(service: str, sesame: Sesame, create: Create) -> None:
+    create()
+    before = {each.pid for each in sesame.instances()}
+
+    def call(number: int) -> None:
+        assert sesame.client().invoke_function(service, "f", b"%d" % number).data == b"echo:%d" % number
+
+    def on_every_agent() -> bool:
+        list(threads.map(call, range(8)))
+        new = [each for each in sesame.instances() if each.pid not in before]
+        return len({agent_of(each, sesame) for each in new} - {0}) == AGENTS
+
+    with ThreadPoolExecutor(4) as threads:
+        wait_until(on_every_agent, "instances of the image on every agent")
 
 
 @pytest.mark.thorough

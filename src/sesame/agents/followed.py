@@ -34,7 +34,7 @@ from sesame.engine.resolver import Snapshots
 from sesame.identity.nonces import UsedNonces
 from sesame.model.clocks import Clocks
 from sesame.model.errors import CallerError
-from sesame.sandbox.launch import Packages
+from sesame.sandbox.launch import Images, Packages
 from sesame.sandbox.network import HostAnswers
 from sesame.store.catalog import Catalog
 from sesame.store.logs.logstores.metric_rows import Rows
@@ -91,6 +91,7 @@ class WriterNeeds(msgspec.Struct, frozen=True):
     drain_s: float = 0.0
     measured: Measured = not_measured
     recorded: Recorded = not_recorded
+    images: Images | None = None
 
 
 class Others(Protocol):
@@ -140,7 +141,7 @@ class Followed:
             self.instances, self.of, lambda message: self.link.send(message), others.needs.clocks,
             others.needs.pool.capacity.told_free,
         )  # fmt: skip
-        self._lent = LentPackages(others.needs.packages)
+        self._lent = LentPackages(others.needs.packages, others.needs.images)
         self._nonces = NoncesOfOne(others.nonces)
         self.handed_over = HandedOver(lambda message: self.link.send(message), self.idle.change)
         self._inside: dict[int, Callable[[], None]] = {}

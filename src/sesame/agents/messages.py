@@ -8,6 +8,7 @@ import msgspec
 from sesame.agents.catalog_record import CatalogRecord
 from sesame.engine.invocation_log import LogSource
 from sesame.http.moving import Arrived
+from sesame.model.container import ImageConfig
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.recording import Recording
 from sesame.sandbox.network import Inside, Listen
@@ -41,10 +42,7 @@ class Hangs(_Message, frozen=True):
 
 
 class Stop(_Message, frozen=True):
-    """Accept no new calls; end once the running ones have ended, or after `drain_s`.
-
-    With `replaced`, another process takes the agent's place: it leaves its connections to others (`Connections`).
-    """
+    """End once running calls have ended, or after `drain_s`. If `replaced`, leave connections to others."""
 
     replaced: bool = False
 
@@ -189,17 +187,20 @@ class Record(_Message, frozen=True):
 
 
 class LeasePackages(_Message, frozen=True):
-    """Asks for a lease of these packages, for this runtime. Answered by `Leased` or `NotLeased`."""
+    """Asks for a lease of these packages, for this runtime, or of an `image`. Answered by `Leased` or `NotLeased`."""
 
     n: int
     sha256s: tuple[str, ...]
     runtime: str
+    image: str = ""
 
 
 class Leased(_Message, frozen=True):
     n: int
-    code_dirs: tuple[str, ...]
-    compiled: tuple[str, ...]
+    code_dirs: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ()
+    root: str = ""
+    config: ImageConfig | None = None
 
 
 class NotLeased(_Message, frozen=True):

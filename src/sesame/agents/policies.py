@@ -74,9 +74,9 @@ class Promises:
 def followers_serve(snapshot: Snapshot) -> bool:
     """Whether agents other than the writer may serve calls of the snapshot.
 
-    POLICY: only the writer serves functions with sessions, container images or a debugger, and trial instances.
+    POLICY: only the writer serves functions with sessions or a debugger, and trial instances.
     """
-    return not (snapshot.affinity is not None or snapshot.launch.image is not None or snapshot.debug or snapshot.trial)
+    return not (snapshot.affinity is not None or snapshot.debug or snapshot.trial)
 
 
 def named_instance(raw_path: bytes) -> str:

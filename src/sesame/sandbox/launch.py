@@ -160,6 +160,9 @@ class PackagedLauncher:
             if self._images is None:
                 raise ImageUnavailable(f"The image '{image.reference}' cannot run here: deploy the function instead")
             lease = await self._images.lease(image.reference)
+        except Unavailable:
+            # As with packages.
+            raise
         except SesameError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
         leases.callback(lease.release)
