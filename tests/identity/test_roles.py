@@ -319,3 +319,9 @@ async def test_credentials_of_a_chain_say_where_they_come_from(issuer: Issuer, c
     tokens = Tokens(bytes(32), clock)
     for credentials, chain in ((plain, ()), (chained, ("s/f", "s/g"))):
         assert tokens.verify(credentials.access_key_id, credentials.security_token).principal.chain == chain
+
+
+async def test_a_trust_policy_that_cannot_be_read_trusts_nobody(catalog: Catalog, roles: Roles) -> None:
+    role = new_role("broken", (), trust="{")
+    await catalog.edit(lambda tx: tx.put(records.ROLE, "42", "broken", role))
+    assert roles.assumable(role_arn("42", "broken"), "fc.aliyuncs.com") is None

@@ -12,6 +12,7 @@ import msgspec
 
 from sesame.identity.console_roles import CONSOLE_ROLES, DEFAULT_ROLE, FUNCTION_COMPUTE
 from sesame.identity.facts import ConditionContext, RequestFacts
+from sesame.identity.policy.compiled import CompiledPolicies
 from sesame.identity.policy.evaluator import Decision, Question, parse, parse_resource_policy, trust_of_service
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.identity.role_definitions import RoleDefinition, check, of_table, same_document
@@ -50,6 +51,7 @@ class Roles:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._trust = CompiledPolicies(parse_resource_policy)
 
     def get(self, account_id: str, role_name: str) -> Role | None:
         record = self._catalog.get(records.ROLE, account_id, role_name.lower())
@@ -74,13 +76,13 @@ class Roles:
         role = self.get(*parsed) if parsed else None
         if role is None:
             return None
-        return role if _trusts(role, arn, (("Service", service),), {}) else None
+        return role if self._trusts(role, arn, (("Service", service),), {}) else None
 
     def trusts(self, role: Role, arn: str, caller: Principal, facts: RequestFacts) -> bool:
         """Whether the role's trust policy lets the holder of another role assume it."""
         # Trusting an account means trusting every identity in it.
         names = (role_arn(caller.account_id, caller.role), f"acs:ram::{caller.account_id}:root")
-        return _trusts(role, arn, tuple(("RAM", name) for name in names), ConditionContext(facts))
+        return self._trusts(role, arn, tuple(("RAM", name) for name in names), ConditionContext(facts))
 
     def require_assumable(self, arn: str) -> None:
         """Validates a role that is set for a service. Raises `Unusable`."""
@@ -173,6 +175,10 @@ class Roles:
 
         return await self._catalog.edit(edit)
 
+    def _trusts(self, role: Role, arn: str, caller: tuple[tuple[str, str], ...], context: Mapping[str, str]) -> bool:
+        question = Question(action="sts:AssumeRole", resource=arn, context=context, caller=caller)
+        return self._trust.policy(role.trust_policy).decide(question) is Decision.ALLOW
+
     def _attached(self, account_id: str, name: str) -> AttachedPolicy:
         """An attached policy that no longer exists grants nothing."""
         custom = self._catalog.get(records.POLICY, account_id, name)
@@ -194,11 +200,6 @@ class Roles:
                 spoken_owner(record.name) for record in services if record.document.role.lower() == arn.lower()
             ),
         )
-
-
-def _trusts(role: Role, arn: str, caller: tuple[tuple[str, str], ...], context: Mapping[str, str]) -> bool:
-    question = Question(action="sts:AssumeRole", resource=arn, context=context, caller=caller)
-    return parse_resource_policy(role.trust_policy, strict=False).decide(question) is Decision.ALLOW
 
 
 def new_role(name: str, policies: Sequence[str], description: str = "", *, trust: str | None = None) -> Role:

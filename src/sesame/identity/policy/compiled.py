@@ -1,10 +1,11 @@
 """Caches compiled policies, up to a number of bytes.
 
-Called by `identity.authorization`. Keyed by the text of policies from the catalog or from verified tokens; policies
-that a caller merely sends are never cached.
+Called by `identity.authorization` and, for trust policies, `identity.roles`. Keyed by the text of policies from the
+catalog or from verified tokens; policies that a caller merely sends are never cached.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import structlog
 
@@ -22,17 +23,18 @@ log = structlog.get_logger(__name__)
 class CompiledPolicies:
     """Caches the most recently used policies. An unreadable policy denies everything, which is logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[..., CompiledPolicy] = parse) -> None:
+        """`read` is `parse`, or `parse_resource_policy` for policies that name principals."""
+        self._read = read
         self._kept: OrderedDict[str, CompiledPolicy] = OrderedDict()
         self._bytes = 0
 
     def policy(self, document: str) -> CompiledPolicy:
-        """An identity or session policy."""
         kept = self._kept.get(document)
         if kept is not None:
             self._kept.move_to_end(document)
             return kept
-        compiled = _compiled(document)
+        compiled = self._compiled(document)
         self._kept[document] = compiled
         self._bytes += len(document) * BYTES_PER_CHAR
         while self._bytes > BYTES_MAX:
@@ -40,10 +42,9 @@ class CompiledPolicies:
             self._bytes -= len(oldest) * BYTES_PER_CHAR
         return compiled
 
-
-def _compiled(document: str) -> CompiledPolicy:
-    try:
-        return parse(document, strict=False)
-    except MalformedPolicy as error:
-        log.error("a stored policy cannot be read and denies everything: write it again", error=str(error))
-        return UNREADABLE
+    def _compiled(self, document: str) -> CompiledPolicy:
+        try:
+            return self._read(document, strict=False)
+        except MalformedPolicy as error:
+            log.error("a stored policy cannot be read and denies everything: write it again", error=str(error))
+            return UNREADABLE
