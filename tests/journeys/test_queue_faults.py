@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import requests
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
-from tests.support.postgresql import Server, own_server
+from tests.support.postgresql import TEMPLATE, Server, own_server
 from tests.support.signer import Api
 from tests.support.zips import zip_of
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_and_nothing_accepted_is_lost(tmp_path: Path) -> Non
 @pytest.fixture
 def server() -> Iterator[Server]:
     with own_server() as found:
-        found.sql("CREATE DATABASE faults")
+        found.sql(f"CREATE DATABASE faults TEMPLATE {TEMPLATE}")
         yield found
 
 

@@ -25,7 +25,12 @@ from sesame.store.sql.postgresql import PostgresqlBackend, epoch_of
 
 
 @pytest.fixture
-def url(postgresql_server: Server) -> Iterator[str]:
+def url(postgresql_url: str) -> str:
+    return postgresql_url
+
+
+@pytest.fixture
+def url_without_tables(postgresql_server: Server) -> Iterator[str]:
     name = postgresql_server.create("template0")
     yield postgresql_server.url(name)
     postgresql_server.drop(name)
@@ -60,8 +65,8 @@ async def names(database: Database) -> set[str]:
     return set(found)
 
 
-async def test_of_several_that_begin_at_once_one_leads(url: str, stack: AsyncExitStack) -> None:
-    all_of_them = await asyncio.gather(*(opened(url, f"n{number}", stack) for number in range(4)))
+async def test_of_several_that_begin_at_once_one_leads(url_without_tables: str, stack: AsyncExitStack) -> None:
+    all_of_them = await asyncio.gather(*(opened(url_without_tables, f"n{number}", stack) for number in range(4)))
     seen = await asyncio.gather(*(each.look() for each in all_of_them))
     assert {each.epoch for each in seen} == {0}
     taken = await asyncio.gather(
@@ -205,12 +210,12 @@ async def test_a_server_that_falls_silent_while_it_is_connected_to_is_given_up(u
 
 
 async def test_nodes_that_begin_at_once_wait_for_the_one_that_makes_the_tables(
-    url: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+    url_without_tables: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql, "LOCK_PATIENCE_S", 0.0)
-    holder = PostgresqlBackend(url, "makes the tables")
+    holder = PostgresqlBackend(url_without_tables, "makes the tables")
     await asyncio.to_thread(holder.lock)
-    opening = asyncio.ensure_future(opened(url, "a", stack))
+    opening = asyncio.ensure_future(opened(url_without_tables, "a", stack))
     await asyncio.sleep(0)
     await asyncio.to_thread(holder.prepare)
     await asyncio.to_thread(holder.writer().close)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SANDBOX, SECRET, Sesame, lives, wait_until
 from tests.support import few_runtimes
-from tests.support.postgresql import Server, own_server
+from tests.support.postgresql import TEMPLATE, Server, own_server
 from tests.support.s3 import own_store
 
 from sesame.cluster.keys import make_key
@@ -172,7 +172,7 @@ def running(
 ) -> Iterator[Cluster]:
     """Nodes of these names that serve, until the block ends; with a `program`, each by its own command line."""
     with own_server() as database, own_store() as store:
-        database.sql("CREATE DATABASE sesame TEMPLATE template0")
+        database.sql(f"CREATE DATABASE sesame TEMPLATE {TEMPLATE}")
         shared = ("--database", database.url("sesame"), "--objects", store.new_url())
         cluster = Cluster(folder, (*shared, *flags), runtime, database, "sesame", program)
         try:

@@ -62,7 +62,7 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
     # The ledger, to which functions tell what they did, listens on this machine.
     flags = ["--config", str(config), "--network", "host"]
     if server is not None:
-        server.sql("CREATE DATABASE torture")
+        server.sql(f"CREATE DATABASE torture TEMPLATE {postgresql.TEMPLATE}")
         flags += ["--database", server.url("torture")]
     sesame = ForkedSesame(folder, RUNTIME, *flags)
     try:
