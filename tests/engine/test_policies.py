@@ -48,6 +48,14 @@ def deployed() -> Engine:
     return engine
 
 
+def test_an_instance_that_never_fits_is_refused_with_what_to_change() -> None:
+    name = next(iter(MEMORY_MB))
+    snapshot = deployed().resolver.resolve(Target("s", limits.LATEST, name))
+    found = victims([], snapshot, msgspec.structs.replace(CAPS, memory_mb=MEMORY_MB[name] - 1))
+    assert isinstance(found, str)
+    assert f"one instance of {MEMORY_MB[name]} MB is more than the {MEMORY_MB[name] - 1} MB" in found
+
+
 @given(members=crowds, name=st.sampled_from(sorted(MEMORY_MB)))
 def test_evicting_the_victims_frees_enough_and_only_idle_instances_are_victims(
     members: list[tuple[str, State, float]], name: str

@@ -298,4 +298,9 @@ def _too_many(caps: Caps) -> str:
 
 
 def _memory_used_up(used_mb: int, memory_mb: int, caps: Caps) -> str:
+    if memory_mb > caps.memory_mb:
+        return (
+            f"one instance of {memory_mb} MB is more than the {caps.memory_mb} MB that all together may have: give the "
+            "function less memory, or this Sesame more (--max-memory-mb)"
+        )
     return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"
