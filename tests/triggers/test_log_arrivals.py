@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.support.databases import new_database
 from tests.support.fakes import FakeClocks
 from tests.support.query_processes import query_processes
@@ -22,6 +23,7 @@ from sesame.identity.roles import Roles
 from sesame.model import records
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import NewInvocation
+from sesame.model.errors import PlatformError
 from sesame.model.kinds import KINDS
 from sesame.model.logstore import LogGroup, LogProject, LogRecord, Logstore
 from sesame.model.trigger import Trigger
@@ -73,14 +75,14 @@ class Shop:
         await triggers.open()
         return triggers
 
-    async def trigger(self, **values: Any) -> None:
+    async def trigger(self, name: str = "t", **values: Any) -> None:
         config = {
             "sourceConfig": {"logstore": "l"}, "jobConfig": {"maxRetryTime": 1, "triggerInterval": INTERVAL_S},
             "functionParameter": {"a": "b"}, "enable": True, **values,
         }  # fmt: skip
         source = f"acs:log:{REGION}:{ACCOUNT}:project/p"
-        trigger = Trigger("t", "id-t", "log", config, source)
-        await self.catalog.edit(lambda tx: tx.put(records.TRIGGER, "s/f", "t", trigger))
+        trigger = Trigger(name, f"id-{name}", "log", config, source)
+        await self.catalog.edit(lambda tx: tx.put(records.TRIGGER, "s/f", name, trigger))
 
     async def log(self, text: str) -> None:
         record = LogRecord(int(self.clocks.wall()), 0, (("message", text),))
@@ -136,6 +138,32 @@ async def move(shop: Shop, seconds: float) -> None:
     await shop.clocks.pass_time(seconds)
 
 
+async def test_a_trigger_whose_logs_cannot_be_read_holds_up_no_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.logstores.create_logstore(Logstore("p", "damaged", ttl_days=7, shards=1))
+    shards = shop.logstores.shards
+
+    async def of_whole_ones(project: str, logstore: str) -> Any:
+        if logstore == "damaged":
+            raise PlatformError("its file is damaged")
+        return await shards(project, logstore)
+
+    monkeypatch.setattr(shop.logstores, "shards", of_whole_ones)
+    await shop.trigger("a-damaged", sourceConfig={"logstore": "damaged"})
+    await shop.trigger()
+    for _ in range(2):
+        await shop.log("one")
+        with capture_logs() as logged:
+            assert await shop.triggers.fire() == INTERVAL_S
+        (line,) = logged
+        assert (line["event"], line["trigger"]) == ("a log trigger could not be fired", "s/f/a-damaged")
+        await move(shop, INTERVAL_S)
+    assert len(await shop.ranges()) == 2
+    monkeypatch.undo()
+    assert await shop.triggers.fire() is None
+
+
 @pytest.mark.parametrize("start", [10**30, -(10**30)])
 async def test_a_trigger_with_numbers_beyond_64_bits_stops_no_other(shop: Shop, start: int) -> None:
     await shop.trigger(
@@ -164,8 +192,7 @@ async def test_after_a_crash_between_the_call_and_the_cursor_the_same_logs_are_t
     await shop.trigger()
     await shop.log("one")
     shop.queue.fails = True
-    with pytest.raises(RuntimeError, match="the queue failed"):
-        await shop.triggers.fire()
+    assert await shop.triggers.fire() == INTERVAL_S
     shop.queue.fails = False
     again = await shop.started()
     await again.fire()

@@ -103,7 +103,10 @@ class LogTriggers:
                     timer.cancel()
 
     async def fire(self) -> float | None:
-        """Fires the triggers that are due; returns the seconds until the next one, or None if none waits."""
+        """Fires the triggers that are due; returns the seconds until the next one, or None if none waits.
+
+        One that cannot be fired does not hold up the others: it is tried again after its interval.
+        """
         soonest_s = math.inf
         for reader in sorted(self._pending):
             watched = self._watched.get(reader)
@@ -121,6 +124,10 @@ class LogTriggers:
                 await self._fire(watched)
             except NotFound as missing:
                 _warn(watched, str(missing))
+            except Exception:
+                log.exception("a log trigger could not be fired", trigger=_name(watched), again_s=interval_s)
+                self._pending.add(reader)
+                soonest_s = min(soonest_s, interval_s)
             except BaseException:
                 self._pending.add(reader)
                 raise
@@ -206,8 +213,11 @@ def _read(record: Record) -> _Watched | None:
 
 
 def _warn(watched: _Watched, reason: str) -> None:
-    name = trigger_label(f"{watched.service}/{watched.function}", watched.trigger.trigger_name)
-    log.warning("a log trigger did not call its function", trigger=name, reason=reason)
+    log.warning("a log trigger did not call its function", trigger=_name(watched), reason=reason)
+
+
+def _name(watched: _Watched) -> str:
+    return trigger_label(f"{watched.service}/{watched.function}", watched.trigger.trigger_name)
 
 
 def _text(cursor: int) -> str:
