@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sesame.fc.wording import worded
-from sesame.model.conversion import converted
+from sesame.model.conversion import converted, described
 from sesame.model.errors import Rejected
 
 
@@ -79,3 +79,22 @@ def test_a_missing_field_is_named() -> None:
 
 def test_what_fits_is_returned() -> None:
     assert converted({"innerOnes": [{"port": 2}]}, Shape, "").inner_ones == (Inner(port=2),)
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"innerOnes": [{"someName": 5}]}, "innerOnes[0].someName: expected string"),
+        ({"named": {"port": 0}}, "named.port: expected at least 1"),
+        ({"byKey": {"a": "x"}}, "byKey[...]: expected integer"),
+        (5, "the value: expected object"),
+    ],
+)
+def test_of_stored_settings_the_field_and_what_was_expected_are_told(stored: Any, said: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(stored, Shape)
+    assert described(caught.value) == said
+
+
+def test_an_error_of_our_own_keeps_its_text() -> None:
+    assert described(msgspec.ValidationError("sessionAffinity is 'MCP'")) == "sessionAffinity is 'MCP'"

@@ -17,6 +17,7 @@ from sesame.control.inputs import Listing, Page, SessionInput
 from sesame.control.listing import limit_of, page_from, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
+from sesame.model.conversion import described
 from sesame.model.errors import AlreadyExists, Exhausted, Invalid, NotFound, Unusable
 from sesame.model.function import Function
 from sesame.model.invocation import Target
@@ -263,7 +264,8 @@ def _affinity(function: Function) -> SessionAffinity | None:
         return affinity_of(function)
     except msgspec.ValidationError as error:
         # Stored by a version that did not check it.
-        raise Unusable(f"function '{function.function_name}' has settings that cannot be used: {error}") from error
+        text = f"function '{function.function_name}' has settings that cannot be used: {described(error)}"
+        raise Unusable(text) from error
 
 
 def _made_id() -> str:

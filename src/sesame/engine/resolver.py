@@ -14,6 +14,7 @@ import msgspec
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.configs import OnDemandConfig, on_demand_resource, provision_config_name
+from sesame.model.conversion import described
 from sesame.model.errors import Disabled, NotFound, Unusable
 from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
@@ -223,7 +224,9 @@ class Resolver:
             return snapshot_of(service, function, resolved)
         except msgspec.ValidationError as error:
             # Settings of custom runtimes that were stored before they were validated.
-            raise Unusable(f"function '{target.function}' has settings that cannot be used: {error}") from error
+            raise Unusable(
+                f"function '{target.function}' has settings that cannot be used: {described(error)}"
+            ) from error
 
     def _state(self, target: Target) -> FunctionState:
         record = self._catalog.get(records.FUNCTION_STATE, target.service, target.function)

@@ -13,6 +13,8 @@ from sesame.model.errors import Invalid, Missing, Rejected
 
 T = TypeVar("T")
 
+# Stands for a value that is not at hand.
+UNKNOWN: Any = object()
 _ACTUAL_CHARS = 64
 _NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
 _COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
@@ -64,6 +66,21 @@ def reworded(error: msgspec.ValidationError, value: Any, field: str) -> Rejected
     return Invalid(_joined(field, place), _limit(problem), shown(actual))
 
 
+def described(error: msgspec.ValidationError) -> str:
+    """What is wrong, for settings that were stored unchecked: what was found is not repeated.
+
+    An error of our own keeps its text.
+    """
+    found = _COMPLAINT.match(str(error))
+    assert found is not None
+    if not any(pattern.match(found["what"]) for pattern in (_MISSING, _UNKNOWN, _TYPES, _LIMIT)):
+        return str(error)
+    refusal = reworded(error, UNKNOWN, "")
+    if isinstance(refusal, Invalid):
+        return f"{refusal.field or 'the value'}: expected {refusal.allowed}"
+    return str(refusal)
+
+
 def shown(value: Any) -> str:
     """A value as an error may repeat it: JSON, shortened."""
     try:
@@ -100,6 +117,8 @@ def _at(path: str, document: Any, found: str) -> tuple[str, Any]:
 
     `found` is the library's name of the value's type, which tells which of a map's entries is meant.
     """
+    if document is UNKNOWN:
+        return path, UNKNOWN
     value, place = document, ""
     for part in _PART.findall(path):
         if part == "[...]":

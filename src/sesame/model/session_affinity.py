@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from sesame.model.conversion import described
 from sesame.model.function import Function
 from sesame.model.web_server import is_web_server
 
@@ -81,5 +82,7 @@ def _config_of(affinity: str, text: str) -> _Config:
         raise msgspec.ValidationError(f"sessionAffinity is '{affinity}', expected {NONE} | {' | '.join(AFFINITIES)}")
     try:
         return msgspec.json.decode(text or "{}", type=CONFIGS[affinity])
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"sessionAffinityConfig: {described(error)}") from error
     except msgspec.DecodeError as error:
         raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error
