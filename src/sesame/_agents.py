@@ -67,7 +67,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
     if members is None:
         writer = Writer(writer_needs, this_agent.hangs, this_agent.config.held)
         needs.teardown.push_async_callback(writer.close)
-        this_agent.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.rest)
+        this_agent.attend(lambda agent, connected, held: writer.meet(agent, connected, held=held), writer.be_replaced)
     else:
         # Imported only in a cluster.
         from sesame._nonces import open_nonces

@@ -84,7 +84,7 @@ class FollowerSesame:
         settings, clocks, teardown, follower = self._settings, self._clocks, self._teardown, self._follower
         prepare_all()
         if self._of_cluster is None:
-            self._this_agent.attend(lambda _agent, connected, _held: follower.meet(connected), follower.rest)
+            self._this_agent.attend(lambda _agent, connected, _held: follower.meet(connected), follower.be_replaced)
             teardown.callback(follower.close)
             # The writer sends the certificates that functions trust.
             await follower.followed()
@@ -137,8 +137,8 @@ class FollowerSesame:
         )
         if (of_cluster := self._of_cluster) is not None:
             # Between the end of the endpoint and that of the engine.
-            rest, hurry = functools.partial(of_cluster.rest, server), functools.partial(of_cluster.hurry, server)
-            teardown.push_async_callback(self._patience.end, rest, hurry)
+            drain, hurry = functools.partial(of_cluster.drain, server), functools.partial(of_cluster.hurry, server)
+            teardown.push_async_callback(self._patience.end, drain, hurry)
         end_runs = self._patience.end_beside(teardown, follower.runs.close, follower.runs.hurry)
         await serve(server, address.asked, Serving(teardown, self._patience, self._this_agent.handover))
         follower.listens(server)

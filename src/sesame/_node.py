@@ -142,13 +142,13 @@ class OfCluster:
         assert self._tunnels is not None
         self._tunnels.arrivals.open(server)
 
-    async def rest(self, server: HttpServer, grace_s: float) -> None:
-        """As `cluster.arrivals.Arrivals.rest`."""
+    async def drain(self, server: HttpServer, grace_s: float) -> None:
+        """As `cluster.arrivals.Arrivals.drain`."""
         assert self._tunnels is not None
-        await self._tunnels.arrivals.rest(self._tunnels.port, (server,), grace_s)
+        await self._tunnels.arrivals.drain(self._tunnels.port, (server,), grace_s)
 
     def hurry(self, server: HttpServer) -> None:
-        """Ends the grace time of `rest` at once."""
+        """Ends the grace time of `drain` at once."""
         assert self._tunnels is not None
         self._tunnels.arrivals.close()
         server.hurry()

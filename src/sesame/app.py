@@ -259,7 +259,7 @@ class Sesame:
             writer = await open_writer(agents_needs, storage, engine)
         if given.members is not None:
             # Between the end of the endpoints and that of the engine.
-            teardown.push_async_callback(self._patience.end, given.members.rest, given.members.hurry)
+            teardown.push_async_callback(self._patience.end, given.members.drain, given.members.hurry)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         closed = frozenset[int]() if given.members is None else given.members.agent_ports
         networks = OwnNetworks(sandbox.driver.network, sandbox.driver.leads_out, closed=closed)
@@ -284,7 +284,7 @@ class Sesame:
         if given.members is not None and writer is not None:
             given.members.open(writer)
         if given.handover is not None:
-            given.handover.forget_rest()
+            given.handover.close_unused()
         self._announce(urls, identity.key)
         async_needs = AsyncNeeds(
             settings, clocks, teardown, self._patience, reach_of_records(settings, networks), writer

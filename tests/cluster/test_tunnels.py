@@ -359,12 +359,12 @@ async def test_what_comes_to_a_node_that_has_stopped_is_answered_and_what_comes_
         await stops.server.stop(TIMEOUT_S)
         reader, writer = await led(here, b"")
         await until(lambda: stops.server.connections == 1, "the tunnel")
-        resting = asyncio.ensure_future(stops.arrivals.rest(stops.port, (stops.server,), TIMEOUT_S))
+        draining = asyncio.ensure_future(stops.arrivals.drain(stops.port, (stops.server,), TIMEOUT_S))
         await asyncio.sleep(0)
         late_reader, late_writer = await led(here, GET)
         writer.write(GET)
         assert (await ended(reader)).endswith(b"/a%20b ")
-        await asyncio.wait_for(resting, TIMEOUT_S)
+        await asyncio.wait_for(draining, TIMEOUT_S)
         assert stops.server.connections == 0
         here.led_by(other.port.address)
         assert (await ended(late_reader)).endswith(b"another")
@@ -379,13 +379,15 @@ async def test_a_tunnel_that_says_nothing_does_not_hold_up_a_node_that_hurries(p
         with silent:
             received.setblocking(False)
             stops.arrivals.take(received, ("127.0.0.1", 1))
-            resting = asyncio.ensure_future(stops.arrivals.rest(stops.port, (stops.server,), 60.0 if patient else 0.0))
+            draining = asyncio.ensure_future(
+                stops.arrivals.drain(stops.port, (stops.server,), 60.0 if patient else 0.0)
+            )
             if patient:
                 await asyncio.sleep(0.01)
-                assert not resting.done()
+                assert not draining.done()
                 stops.arrivals.close()
             async with asyncio.timeout(2.0):
-                await resting
+                await draining
                 silent.setblocking(False)
                 assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
 

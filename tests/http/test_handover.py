@@ -347,7 +347,7 @@ def test_what_nobody_takes_is_closed() -> None:
     reading, writing = os.pipe()
     handover = Handover([Handed("a", reading, (writing,), 0)])
     assert handover.take("b") is None
-    handover.forget_rest()
+    handover.close_unused()
     for fd in (reading, writing):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)

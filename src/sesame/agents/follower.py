@@ -68,7 +68,7 @@ class Follower:
         self._link: Link | None = None
         self.writer = Presence(away_s)
         # Whether another process is replacing this one.
-        self._rests = False
+        self._is_replaced = False
         self._followed = asyncio.Event()
         self._questions = Questions(self.send, self._unclaimed)
         self._tells_ends = False
@@ -232,16 +232,16 @@ class Follower:
             self.runs.tell()
         self.backlog.step()
 
-    def rest(self) -> None:
+    def be_replaced(self) -> None:
         """Another process replaces this one: from now on no calls are accepted from other agents."""
-        self._rests = True
+        self._is_replaced = True
 
     async def left(self) -> None:
-        """After `rest`, waits until no request from other agents is in transit to this one.
+        """After `be_replaced`, waits until no request from other agents is in transit to this one.
 
         Returns without that certainty if the writer does not confirm it within LEAVES_WITHIN_S.
         """
-        if self._rests and self.writer.here.is_set():
+        if self._is_replaced and self.writer.here.is_set():
             with contextlib.suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(LEAVES_WITHIN_S):
                     await self.ask(m.Leaving)
@@ -257,7 +257,7 @@ class Follower:
 
     def _takes(self, asked: m.CanTake) -> m.Takes:
         own = self._own
-        if own is None or self._rests:
+        if own is None or self._is_replaced:
             return m.Takes(asked.n, False, False)
         kept, left = own.idle.keep(asked.key, asked.concurrency, room=asked.room)
         if not left:
@@ -292,7 +292,7 @@ class Follower:
 
     def adopt(self, connected: socket.socket, arrived: Arrived) -> None:
         """Continues a connection from another agent, or one that cannot be passed on to another agent."""
-        not_here = self._rests or self._server is None
+        not_here = self._is_replaced or self._server is None
         if not_here and self._link is not None and self.carry is None:
             self._link.send(m.Request(WRITER, arrived), [connected.detach()])
         elif self._server is None:

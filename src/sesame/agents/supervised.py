@@ -44,7 +44,7 @@ class Supervised:
         self.held = False
         self.ready = False
         # Whether it was told to end because another process replaces it.
-        self.rests = False
+        self.replaced = False
         self.failures = 0
         self.silence = Silence()
         self.due_at: float | None = 0.0
@@ -73,7 +73,7 @@ class Supervised:
     def began(self, pid: int, link: socket.socket) -> None:
         self.pid, self.link = pid, link
         self.silence.answered()
-        self.ready = self.held = self.rests = False
+        self.ready = self.held = self.replaced = False
         self.garbled = ""
         self._unread.clear()
 

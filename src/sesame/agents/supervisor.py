@@ -224,7 +224,7 @@ class Supervisor:
         while agent.link is not None and readable(agent.link):
             self._hear(agent)
         self._unlink(agent)
-        was_ready, was_replaced = agent.ended(), agent.rests
+        was_ready, was_replaced = agent.ended(), agent.replaced
         if agent.number <= self._wanted.agents:
             self._lives.set(agent.number, 0.0)
         if self._stops:
@@ -250,7 +250,7 @@ class Supervisor:
 
     def _due_together(self) -> None:
         """Starts new agents only once all old ones have ended, because they do not understand each other."""
-        old = any(agent.pid and agent.rests for agent in self._agents)
+        old = any(agent.pid and agent.replaced for agent in self._agents)
         for agent in self._agents:
             if not agent.pid:
                 agent.due_at = None if old else agent.due_at or 0.0
@@ -319,7 +319,7 @@ class Supervisor:
 
     def _pass_on(self) -> None:
         """Passes on left connections. Followers have only the first endpoint; apart, the candidate serves nobody."""
-        there, apart = [each for each in self._agents if each.ready and not each.rests], self._wanted.apart
+        there, apart = [each for each in self._agents if each.ready and not each.replaced], self._wanted.apart
         for number, name in enumerate(self._wanted.listening):
             takers = [each for each in there if (each is self._writer) != apart or not (number or apart)]
             self._waiting.pass_on(name, takers)
@@ -355,7 +355,7 @@ class Supervisor:
         self._note("Restarting: new calls wait; running ones get their time to end …")
         self._leaves = True
         for agent in self._agents:
-            agent.due_at, agent.rests = None, True
+            agent.due_at, agent.replaced = None, True
             if not agent.send(m.Stop(replaced=True)):
                 self._kill(agent)
 
@@ -389,7 +389,7 @@ class Supervisor:
             self._refuse("an agent does not start again, so the remaining ones are not replaced; its log says why")
             return
         for agent in [each for each in self._agents if each.number in numbers]:
-            agent.rests = True
+            agent.replaced = True
             if not agent.send(m.Stop(replaced=True)):
                 self._kill(agent)
         if self._replacing.done:

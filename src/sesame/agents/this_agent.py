@@ -79,15 +79,15 @@ class ThisAgent:
         self._ended = False
         self._meet: Meet = _unmet
         self._stop: Callable[[], None] = lambda: None
-        self._rest: Callable[[], None] = lambda: None
+        self._be_replaced: Callable[[], None] = lambda: None
         self._refuse: Callable[[str], None] = lambda _why: None
 
-    def attend(self, meet: Meet = _unmet, rest: Callable[[], None] = lambda: None) -> None:
+    def attend(self, meet: Meet = _unmet, be_replaced: Callable[[], None] = lambda: None) -> None:
         """Starts listening to the supervisor. Must be called once, in the event loop.
 
-        `meet` is called for each other agent; `rest` before this agent is stopped because another process replaces it.
+        `meet` is called for each other agent, and `be_replaced` before another process replaces this agent.
         """
-        self._meet, self._rest = meet, rest
+        self._meet, self._be_replaced = meet, be_replaced
         self._control = Link(socket.socket(fileno=self.config.control), self._take, self._alone)
 
     def stop_by(self, stop: Callable[[], None]) -> None:
@@ -141,7 +141,7 @@ class ThisAgent:
             return
         if replaced:
             self.handover.begun = True
-            self._rest()
+            self._be_replaced()
         self._stop()
 
     def _leave(self, handed: Handed) -> None:

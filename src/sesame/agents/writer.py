@@ -70,7 +70,7 @@ class Writer:
         self._changed = asyncio.Event()
         # Adopts connections that other agents pass on.
         self.server: HttpServer | None = None
-        self._offers = self._rests = False
+        self._offers = self._is_replaced = False
         self._idle_there = IdleOfAll(self.followers)
         self.calls = WritersCalls(self, self._idle_there)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +149,7 @@ class Writer:
             if each.follows:
                 await self._offer_to(each)
 
-    def rest(self) -> None:
+    def be_replaced(self) -> None:
         """Prepares the followers for the writer's replacement: their requests wait for the next writer from now on.
 
         What followers report is still counted here.
@@ -157,7 +157,7 @@ class Writer:
         POLICY: each follower gets a credit for every function that has an instance anywhere, as long as no other
         instance must be evicted for it, so that followers can serve calls while there is no writer.
         """
-        self._rests = True
+        self._is_replaced = True
         self._prepared = asyncio.ensure_future(self._prepare())
 
     async def _prepare(self) -> None:
@@ -170,12 +170,12 @@ class Writer:
                     instance = await set_aside(self.needs.pool, snapshot, machine)
                     each.hold(instance)
                     each.link.send(m.Spare(key, instance.instance_id))
-            self._tell_rest(each)
+            self._tell_replaced(each)
         # Messages arrive in order: once each follower has answered, no request that it passed on is in transit.
         await self._idle_there.hear()
 
-    def _tell_rest(self, followed: Followed) -> None:
-        if self._rests:
+    def _tell_replaced(self, followed: Followed) -> None:
+        if self._is_replaced:
             followed.link.send(m.WriterReplaced(self.needs.drain_s + NEXT_WITHIN_S))
 
     async def close(self) -> None:
@@ -195,7 +195,7 @@ class Writer:
     # For `Followed`.
 
     def arrived(self, followed: Followed) -> None:
-        self._tell_rest(followed)
+        self._tell_replaced(followed)
         self.released(followed.agent)
         if self._offers:
             self.run(self._offer_to(followed))
@@ -245,7 +245,7 @@ class Writer:
         While this writer is being replaced, the second case returns the request to its sender instead.
         """
         to = self.followers.get(request.to)
-        if self._rests and (to is None or to.leaving):
+        if self._is_replaced and (to is None or to.leaving):
             sender.link.send(request, [fd])
         else:
             self.hand_on(request, fd)

@@ -63,7 +63,7 @@ def listening(settings: Settings, handover: Handover) -> tuple[dict[str, socket.
             found[each.name] = listening_socket(each.host, each.port)
         except ConfigurationError as error:
             raise ConfigurationError(f"{each.asked}: {error}") from error
-    handover.forget_rest()
+    handover.close_unused()
     return found, waiting
 
 

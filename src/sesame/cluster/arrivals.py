@@ -54,7 +54,7 @@ class Arrivals:
         self._take_inside = take_inside or self._take_inside
         self._is_open.set()
 
-    async def rest(self, port: AgentPort, servers: Iterable[HttpServer], grace_s: float) -> None:
+    async def drain(self, port: AgentPort, servers: Iterable[HttpServer], grace_s: float) -> None:
         """Called once the servers have stopped: closes the port, and gives requests that came since `grace_s` to end.
 
         Until then, other nodes could still send requests that running calls make. From now on they look for another

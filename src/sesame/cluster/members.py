@@ -127,12 +127,12 @@ class Members:
         self._answering = frozenset({writer.server, *writer.servers.values()})
         self._arrivals.open(writer.server, writer.servers, writer.needs.answers.take)
 
-    async def rest(self, grace_s: float) -> None:
-        """See `Arrivals.rest`."""
-        await self._arrivals.rest(self.port, self._answering, grace_s)
+    async def drain(self, grace_s: float) -> None:
+        """See `Arrivals.drain`."""
+        await self._arrivals.drain(self.port, self._answering, grace_s)
 
     def hurry(self) -> None:
-        """Ends the grace time of `rest` at once."""
+        """Ends the grace time of `drain` at once."""
         self._arrivals.close()
         for server in self._answering:
             server.hurry()

@@ -89,7 +89,7 @@ class Handover:
         for name in [each.name for each in self._received.values() if _port_of(each.listening) == port]:
             self._received.pop(name).close()
 
-    def forget_rest(self) -> None:
+    def close_unused(self) -> None:
         """Closes sockets that no endpoint has taken, because their endpoint is no longer configured."""
         while self._received:
             self._received.popitem()[1].close()
@@ -114,13 +114,13 @@ async def hand_over(connections: Iterable[Tracked]) -> list[int]:
     or from another machine, which have more state than a descriptor, connections whose client does not read, and those
     for which no descriptor is left.
     """
-    resting = [each for each in connections if isinstance(each, Connection) and _rests(each)]
-    for each in resting:
+    chosen = [each for each in connections if isinstance(each, Connection) and _can_be_handed_over(each)]
+    for each in chosen:
         each.pause_reading()
     # Answers written in this turn are sent at its end; from then on the transport accounts for them.
     await asyncio.sleep(0)
     handed: list[int] = []
-    for number, each in enumerate(resting, 1):
+    for number, each in enumerate(chosen, 1):
         fd = _released(each)
         if fd is None:
             each.resume_reading()
@@ -132,7 +132,7 @@ async def hand_over(connections: Iterable[Tracked]) -> list[int]:
     return handed
 
 
-def _rests(connection: Connection) -> bool:
+def _can_be_handed_over(connection: Connection) -> bool:
     from_elsewhere = isinstance(connection, MovableConnection) and connection.from_elsewhere
     own = connection.instance or connection.refused or from_elsewhere
     return connection.idle and not own and connection.transport.get_extra_info("ssl_object") is None

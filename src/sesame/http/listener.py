@@ -88,7 +88,7 @@ class Listener:
 
     async def hand_over(self, within_s: float) -> int:
         """Stops accepting, lets handshakes under way end, and returns the descriptor of the socket."""
-        self._rest()
+        self._stop_accepting()
         await self._admission.opened(within_s)
         # Not a duplicate, for which there may be no descriptor left.
         return self._socket.detach()
@@ -96,11 +96,11 @@ class Listener:
     def close(self) -> None:
         """Idempotent. Aborts handshakes under way."""
         if self._socket.fileno() >= 0:
-            self._rest()
+            self._stop_accepting()
             self._socket.close()
         self._admission.close()
 
-    def _rest(self) -> None:
+    def _stop_accepting(self) -> None:
         if self._paused is not None:
             self._paused.cancel()
         if self._wait_no_longer is not None:
