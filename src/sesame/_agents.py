@@ -80,8 +80,7 @@ async def open_writer(needs: AgentsNeeds, storage: Storage, engine: EngineParts)
         needs.teardown.callback(members.close)
         tunnels_of_writer(members, writer, needs.teardown)
         members.serve(writer)
-    engine.engine.invoke = writer.calls.around(engine.engine.invoke)
     # Which calls a change ends is known only after the followers have applied it and reported their own.
-    engine.engine.hear_others = lambda: hear_idle(list(writer.followers.values()))
+    engine.engine.join(writer.calls.around, lambda: hear_idle(list(writer.followers.values())))
     await writer.open()
     return writer

@@ -78,7 +78,7 @@ def recordings_key(identity: Identity) -> bytes:
 
 def record(engine: LocalEngine, recorder: Recorder) -> None:
     """Has the engine's calls recorded while any shall be."""
-    recorder.start(lambda on: setattr(engine.dispatcher, "recorder", recorder if on else None))
+    recorder.start(lambda on: engine.dispatcher.record_with(recorder if on else None))
 
 
 def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:

@@ -37,10 +37,9 @@ def open_function_metrics(needs: FunctionMetricsNeeds, engine: LocalEngine) -> C
     of_requests = RequestMetrics(needs.rows, instances if needs.knows_all else None, clocks)
     background.keep("writing request metrics", of_requests.run)
     needs.teardown.push_async_callback(of_requests.write)
-    engine.dispatcher.measure = of_requests.take
     of_instances = InstanceMetrics(needs.rows, pool.instances, clocks)
     background.keep("writing instance metrics", of_instances.run)
     needs.teardown.push_async_callback(of_instances.write_taken)
-    engine.dispatcher.watch_instances = of_instances.wake
+    engine.dispatcher.measure_with(of_requests.take, of_instances.wake)
     takers = {request_metrics.TOPIC: of_requests.add, instance_metrics.TOPIC: of_instances.add}
     return lambda topic, rows: takers[topic](rows)

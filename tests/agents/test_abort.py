@@ -4,7 +4,6 @@ from tests.agents.test_credits_machine import CreditsMachine
 from tests.engine.conftest import settle
 
 from sesame.agents.follower import TELLS_EVERY_S
-from sesame.agents.idle_there import hear_idle
 from sesame.engine.instance import State
 
 FOLLOWER = 2
@@ -17,7 +16,6 @@ def test_a_call_that_a_follower_has_not_told_of_yet_is_ended_too() -> None:
     machine.time_passes(TELLS_EVERY_S)
     machine.call(FOLLOWER, "a", 1)
     assert [each.state for each in machine.engine.pool.instances()] == [State.IDLE], "as it told last"
-    machine.engine.local.hear_others = lambda: hear_idle(list(machine.writer.followers.values()))
 
     async def abort() -> None:
         await machine.engine.local.abort("s", "a")

@@ -22,6 +22,7 @@ from sesame.agents.catalog_copy import CatalogCopy
 from sesame.agents.credits import CreditCapacity
 from sesame.agents.followed import WriterNeeds
 from sesame.agents.follower import TELLS_EVERY_S, Follower
+from sesame.agents.idle_there import hear_idle
 from sesame.agents.link import pair
 from sesame.agents.policies import LINGER_S
 from sesame.agents.served import Served
@@ -123,7 +124,8 @@ class CreditsMachine(RuleBasedStateMachine):
             trusted="",
         )
         self.writer = Writer(needs, _never_hangs, held)
-        self.engine.local.invoke = self.writer.calls.around(self.engine.local.invoke)
+        followers = self.writer.followers
+        self.engine.local.join(self.writer.calls.around, lambda: hear_idle(list(followers.values())))
         load = _NoLoad()
         self.others = AsyncPlaces(self.writer, self.engine.local, load)
         unused = cast(Any, None)

@@ -56,9 +56,20 @@ class Dispatcher:
     """
 
     def __init__(
-        self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf, *, recursion_limit: int = 0
+        self,
+        resolver: Snapshots,
+        pool: Pool,
+        clocks: Clocks,
+        credentials: CredentialsOf,
+        *,
+        recursion_limit: int = 0,
+        on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`recursion_limit` is how often a function may call itself through others (`model.recursion`); 0: no limit."""
+        """`recursion_limit` is how often a function may call itself through others (`model.recursion`); 0: no limit.
+
+        `on_end` is as in `engine.interface.Observer.ended`.
+        """
         self._recursion_limit = recursion_limit
         self._resolver = resolver
         self._pool = pool
@@ -66,14 +77,24 @@ class Dispatcher:
         self._credentials = credentials
         # Ended calls by the reason of their error, "" for success.
         self.ended: Counter[str] = Counter()
-        # See `engine.interface.Observer.ended`.
-        self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
-        # Receives each call that ran, if calls are recorded.
-        self.recorder: Recorder | None = None
-        # Receives each ended call of services with request metrics. Must return at once and raise nothing.
-        self.measure: Callable[[Invocation, Snapshot, Outcome], None] | None = None
-        # Called before each call of services with instance metrics. Must return at once and raise nothing.
-        self.watch_instances: Callable[[], None] | None = None
+        self._on_end = on_end
+        self._recorder = recorder
+        self._measure: Callable[[Invocation, Snapshot, Outcome], None] | None = None
+        self._watch_instances: Callable[[], None] | None = None
+
+    def record_with(self, recorder: Recorder | None) -> None:
+        """From now on `recorder` gets each call that runs; with None, none is recorded."""
+        self._recorder = recorder
+
+    def measure_with(
+        self, measure: Callable[[Invocation, Snapshot, Outcome], None], watch_instances: Callable[[], None]
+    ) -> None:
+        """From now on `measure` gets each ended call of services with request metrics.
+
+        `watch_instances` is called before each call of services with instance metrics. Both must return at once and
+        raise nothing.
+        """
+        self._measure, self._watch_instances = measure, watch_instances
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
         """Raises the API's errors if the function cannot be called; the function's own failure is part of the outcome.
@@ -95,11 +116,11 @@ class Dispatcher:
             async with self._pool.lease(snapshot, session if snapshot.affinity is not None else None) as lease:
                 if began is not None:
                     began(lease.instance.instance_id)
-                if snapshot.log_target.instance_metrics and self.watch_instances is not None:
-                    self.watch_instances()
+                if snapshot.log_target.instance_metrics and self._watch_instances is not None:
+                    self._watch_instances()
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, credentials, self._clocks)
-                recorder = self.recorder
+                recorder = self._recorder
                 # A streamed call is passed through without being held, so it cannot be recorded.
                 recorded = recorder is not None and invocation.stream is None and recorder.wants(snapshot)
                 if recorded:
@@ -113,13 +134,13 @@ class Dispatcher:
         except _InstanceLost as lost:
             outcome = lost.outcome
         except BaseException as error:
-            if self.on_end is not None:
-                self.on_end(invocation, error)
+            if self._on_end is not None:
+                self._on_end(invocation, error)
             raise
-        if self.on_end is not None:
-            self.on_end(invocation, outcome)
-        if snapshot.log_target.request_metrics and self.measure is not None:
-            self.measure(invocation, snapshot, outcome)
+        if self._on_end is not None:
+            self._on_end(invocation, outcome)
+        if snapshot.log_target.request_metrics and self._measure is not None:
+            self._measure(invocation, snapshot, outcome)
         if recorder is not None and recorded:
             await recorder.record(invocation, snapshot, credentials, outcome)
         return outcome

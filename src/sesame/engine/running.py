@@ -94,9 +94,13 @@ class LocalEngine:
             )
         )
         self.dispatcher = Dispatcher(
-            resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
+            resolver,
+            self.pool,
+            given.clocks,
+            given.credentials,
+            recursion_limit=given.recursion_limit,
+            on_end=given.observer.ended,
         )
-        self.dispatcher.on_end = given.observer.ended
         # The dispatcher's bound method itself, so that no call pays for an extra coroutine.
         self.invoke: Invoke = self.dispatcher.invoke
         if given.around_calls is not None:
@@ -111,10 +115,14 @@ class LocalEngine:
         # The cached affinities, and the resolver's change number for which they are valid.
         self._affinities: dict[Target, SessionAffinity | None] = {}
         self._affinities_after = -1
-        # Fetches from other agents which of their instances serve calls; None without other agents.
-        self.hear_others: Callable[[], Awaitable[None]] | None = None
+        self._hear_others: Callable[[], Awaitable[None]] | None = None
         # None unless the engine was built `debuggable`.
         self.debugging = None if debugged is None else Debugging(debugged, self.pool)
+
+    def join(self, around_calls: Callable[[Invoke], Invoke], hear_others: Callable[[], Awaitable[None]]) -> None:
+        """Other agents have instances too. `hear_others` fetches from them which of their instances serve calls."""
+        self.invoke = around_calls(self.invoke)
+        self._hear_others = hear_others
 
     @property
     def calls_in_flight(self) -> int:
@@ -258,8 +266,8 @@ class LocalEngine:
         return self.provisioned.status(target)
 
     async def abort(self, service: str, function: str) -> None:
-        if self.hear_others is not None:
-            await self.hear_others()
+        if self._hear_others is not None:
+            await self._hear_others()
         for instance in self.pool.instances():
             if (instance.snapshot.service, instance.snapshot.function) == (service, function):
                 instance.abort()

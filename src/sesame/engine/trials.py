@@ -34,8 +34,8 @@ class LocalTrials:
     async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
         async with self._turns:
             apart = OneSnapshot(msgspec.structs.replace(snapshot, trial=True))
-            dispatcher = Dispatcher(apart, self._pool, self._clocks, self._credentials)
-            dispatcher.recorder = seen = _Seen()
+            seen = _Seen()
+            dispatcher = Dispatcher(apart, self._pool, self._clocks, self._credentials, recorder=seen)
             outcome = await dispatcher.invoke(invocation)
             if seen.credentials is None:
                 raise PlatformError("the trial has ended without its credentials")
