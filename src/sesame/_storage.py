@@ -53,7 +53,7 @@ COLLECT_EVERY_S = 600.0
 TIDY_EVERY_S = 3600.0
 
 
-class Storage(msgspec.Struct, frozen=True):
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """`logs` is the store behind `log_sink`, or None if no logs are kept."""
 
     database: Database
@@ -137,53 +137,59 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(logstores.close)
     background = BackgroundTasks(clocks)
     teardown.push_async_callback(background.close)
-
-    async def tidy() -> None:
-        await objects.collect()
-        await uploads.abort_old()
-        await catalog.prune()
-        await recordings.prune()
-        settings, now = needs.settings, clocks.wall()
-        await queue.prune(now - settings.async_retention_days * DAY_S)
-        await queue.deliveries.prune(now - settings.dead_letter_retention_days * DAY_S, settings.dead_letters_max)
-
-    background.keep("sealing logs", logstores.seal_for_ever)
-    if shared is not None:
-        tell_numbers(background, shared, clocks)
-        if shared.groups is not None:
-            from sesame import _shared_logs
-
-            _shared_logs.keep_groups_shared(background, shared.groups, clocks)
-    background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
-    background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
-
-    async def collect() -> None:
-        await collector.collect()
-        await images.collect(live_images(catalog))
-
-    background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collect))
     sink, logs, notices = await _open_logs(needs, logstores, background, database, segments)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
         notices.append(
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
-    return Storage(
-        database,
-        catalog,
-        objects,
-        uploads,
-        packages,
-        images,
-        queue,
-        to_compile,
-        recordings,
-        sink,
-        logs,
-        logstores,
-        background,
-        notices,
+    storage = Storage(
+        database=database,
+        catalog=catalog,
+        objects=objects,
+        uploads=uploads,
+        packages=packages,
+        images=images,
+        queue=queue,
+        to_compile=to_compile,
+        recordings=recordings,
+        log_sink=sink,
+        logs=logs,
+        logstores=logstores,
+        background=background,
+        notices=notices,
     )
+    _keep_tidy(needs, storage, collector, shared)
+    return storage
+
+
+def _keep_tidy(needs: StorageNeeds, storage: Storage, collector: PackageCollector, shared: Shared | None) -> None:
+    """Starts what seals, prunes and deletes from time to time."""
+    settings, clocks, background = needs.settings, needs.clocks, storage.background
+
+    async def tidy() -> None:
+        await storage.objects.collect()
+        await storage.uploads.abort_old()
+        await storage.catalog.prune()
+        await storage.recordings.prune()
+        now, deliveries = clocks.wall(), storage.queue.deliveries
+        await storage.queue.prune(now - settings.async_retention_days * DAY_S)
+        await deliveries.prune(now - settings.dead_letter_retention_days * DAY_S, settings.dead_letters_max)
+
+    async def collect() -> None:
+        await collector.collect()
+        await storage.images.collect(live_images(storage.catalog))
+
+    background.keep("sealing logs", storage.logstores.seal_for_ever)
+    if shared is not None:
+        tell_numbers(background, shared, clocks)
+        if shared.groups is not None:
+            from sesame import _shared_logs
+
+            _shared_logs.keep_groups_shared(background, shared.groups, clocks)
+    background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, storage.logstores.expire))
+    background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
+    background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collect))
 
 
 async def _open_database(needs: StorageNeeds) -> tuple[Database, Bucket | None]:
