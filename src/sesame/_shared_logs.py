@@ -44,16 +44,9 @@ async def open_shared_logs(needs: LogsNeeds, database: Database, objects: Segmen
 
     logs = await opened(needs, writer)
     shipping = Shipping(made[0], index, objects, limits, clocks)
-
     bringing = Bringing(shipping.ship, LINES, clocks, progress.teller(database, progress.LINES))
-
-    async def last_lines() -> None:
-        await logs.end_lines()
-        await bringing.close()
-
-    needs.teardown.push_async_callback(last_lines)
+    needs.teardown.push_async_callback(bringing.close, logs.end_lines)
     copying = Copying(made[0], index, objects, limits)
-
     merging = Merging(index, objects, How(SEGMENT_BYTES, follow, made[0].join))
 
     async def copy() -> None:

@@ -4,6 +4,8 @@ Run by pytest.
 """
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +20,7 @@ from sesame.model.errors import PlatformError
 from sesame.store.blobs.bucket import Piece
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.reader import LogReader, Query
+from sesame.store.logs.shared import loops
 from sesame.store.logs.shared.copying import Copying
 from sesame.store.logs.shared.index import SegmentIndex
 from sesame.store.logs.shared.loops import Bringing
@@ -192,13 +195,27 @@ async def test_while_the_bucket_is_away_lines_wait_in_the_file(cluster: Cluster)
 async def test_at_a_stop_the_last_line_is_brought_too_though_it_has_no_newline(cluster: Cluster) -> None:
     writer = await cluster.lead("n1")
     writer.logs.append(Source("f"), "r", b"whole\nlast words")
-    await writer.logs.end_lines()
-    await writer.bringing.close()
+    await writer.bringing.close(writer.logs.end_lines)
     second = await cluster.lead("n2")
     await second.copying.copy()
     assert second.texts() == ["whole", "last words"]
     await writer.logs.close()
     assert writer.texts() == ["whole", "last words"]
+
+
+async def test_a_stop_does_not_wait_for_a_writing_process_that_hangs(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = await cluster.lead("n1")
+    os.kill(writer.process.pid, signal.SIGSTOP)
+    writer.logs.append(Source("f"), "r", b"last words\n")
+    monkeypatch.setattr(loops, "STOP_PATIENCE_S", 0.1)
+    with structlog.testing.capture_logs() as said:
+        await asyncio.wait_for(writer.bringing.close(writer.logs.end_lines), 10)
+    assert ["get there when this node leads again" in each["event"] for each in said] == [True]
+    os.kill(writer.process.pid, signal.SIGCONT)
+    await writer.logs.close()
+    assert writer.texts() == ["last words"]
 
 
 async def test_a_missing_and_a_damaged_segment_cost_their_own_lines_alone(cluster: Cluster) -> None:

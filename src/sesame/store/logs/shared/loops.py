@@ -15,7 +15,7 @@ from sesame.store.logs.shared.progress import Tell
 # POLICY: how much of the log may be lost with the leading node. Uploading more often would cost more objects:
 # one every five seconds, each with a row, are 17,280 a day while functions write all the time.
 SEAL_EVERY_S = 5.0
-# How long a clean stop waits for the bucket; the rest is uploaded when the node leads again.
+# How long a clean stop waits for the file and the bucket; the rest is uploaded when the node leads again.
 STOP_PATIENCE_S = 10.0
 AGAIN_AFTER_S = 5.0
 # What was written is in the file by then: it is flushed each 0.15 s, and the rest of a line after 1 s (`logs.intake`).
@@ -58,10 +58,12 @@ class Bringing:
                 log.info(f"{self._what} get into the bucket again")
             self._failing = False
 
-    async def close(self) -> None:
-        """Uploads the last rows too, if the bucket accepts them soon."""
+    async def close(self, write: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Uploads the last rows too, if the bucket accepts them soon, after `write` has put them into the file."""
         try:
             async with asyncio.timeout(STOP_PATIENCE_S):
+                if write is not None:
+                    await write()
                 await self.attempt()
         except TimeoutError:
             log.warning(f"the last {self._what} are not in the bucket; they get there when this node leads again")
