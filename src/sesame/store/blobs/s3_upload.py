@@ -125,5 +125,6 @@ class S3Upload:
         assert self._announced is not None
         done, _none = await asyncio.wait({self._announced, *self._putting})
         for task in done:
-            # The caller got the error before, or is gone.
-            task.cancelled() or task.exception()
+            if not task.cancelled():
+                # Retrieves the error, which the caller got before, unless it is gone.
+                task.exception()
