@@ -86,7 +86,7 @@ def test_short_lines_of_a_follower_without_a_writer(monkeypatch: pytest.MonkeyPa
 
 
 async def test_checked_segments_of_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_files, "_INTACT_MAX", 10)
+    monkeypatch.setattr(segment_files, "INTACT_MAX", 10)
     files = SegmentFiles(tmp_path)
     draft = files.draft(1, 0, 1)
     draft.write_bytes(b"PAR1PAR1")
@@ -145,7 +145,7 @@ async def test_packages_that_were_compiled_and_the_latest_that_could_not_be(monk
 
 def test_images_whose_files_stay_those_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jail_images, "TOLD_MAX", 2)
-    monkeypatch.setattr(jail_images, "_kernel", lambda: (5, 4))
+    monkeypatch.setattr(jail_images, "kernel_version", lambda: (5, 4))
     monkeypatch.setattr(mounts, "tree", lambda _root: -1)
     made = jail_images.ImageMounts(IdMaps())
 

@@ -64,8 +64,8 @@ def moving_requests(monkeypatch: pytest.MonkeyPatch) -> None:
         exchange.moves, exchange.at = exchange.moves + 1, agent
         return True
 
-    monkeypatch.setattr(Calls, "_move", moved_by_follower)
-    monkeypatch.setattr(WritersCalls, "_send_to", moved_by_writer)
+    monkeypatch.setattr(Calls, "move_to", moved_by_follower)
+    monkeypatch.setattr(WritersCalls, "move_to", moved_by_writer)
 
 
 class RequestsMachine(CreditsMachine):

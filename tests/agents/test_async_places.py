@@ -65,12 +65,10 @@ def test_a_version_is_drawn_for_aliases_with_a_canary_alone(machine: CreditsMach
 
 
 @pytest.mark.parametrize("declines", [False, True])
-def test_the_version_that_was_drawn_runs_where_it_is_handed_to(
-    machine: CreditsMachine, monkeypatch: pytest.MonkeyPatch, *, declines: bool
-) -> None:
+def test_the_version_that_was_drawn_runs_where_it_is_handed_to(machine: CreditsMachine, *, declines: bool) -> None:
     """One that the follower does not run, the writer runs: the same version."""
     if declines:
-        monkeypatch.setattr(machine.followers[FOLLOWERS[0]].follower.runs, "_served", lambda _run: None)
+        machine.loop.run_until_complete(machine.followers[FOLLOWERS[0]].follower.runs.close(0.0))
     first, second = machine.others.may_run(CANARY)
     call = Invocation("r", ALIAS, b"e", asynchronous=True, version="2")
     machine.inside(

@@ -94,7 +94,7 @@ async def test_a_call_stays_only_where_the_writer_says_here_as_agents_of_two_mac
         went.append(place.agent)
         return True
 
-    monkeypatch.setattr(asked, "_move", move)
+    monkeypatch.setattr(asked, "move_to", move)
     going = asyncio.ensure_future(cast(Any, asked.moves(TARGET, cast(Any, None))))
     await settle()
     follower.questions[0].set_result(messages.Place(1, "", agent))

@@ -107,7 +107,7 @@ def test_a_call_whose_connection_cannot_move_takes_its_warm_instance(
     async def stays(*_asked: Any, **_how: Any) -> bool:
         raise Unavailable("the connection cannot move")
 
-    monkeypatch.setattr(Calls, "_move", stays)
+    monkeypatch.setattr(Calls, "move_to", stays)
     machine.request(FOLLOWER, "a")
     assert (at(machine, WRITER), at(machine, FOLLOWER)) == ([0], [2])
     assert machine.refusals() == []

@@ -73,7 +73,7 @@ def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SESAME_RUNTIMES_DIR", str(tmp_path / "runtimes"))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
-    monkeypatch.setattr("sesame.sandbox.runtimes.interpreters._usual_folders", lambda wanted: iter(()))
+    monkeypatch.setattr("sesame.sandbox.runtimes.interpreters.usual_folders", lambda wanted: iter(()))
     assert CliRunner().invoke(runtimes, ["--missing"]).output.split() == list(MINOR_VERSIONS)
     with pytest.raises(ConfigurationError, match="no interpreter was found for any runtime"):
         CliRunner().invoke(runtimes, ["install"], catch_exceptions=False)

@@ -35,7 +35,7 @@ def broken_shim(folder: Path, name: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_usual_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreters, "_usual_folders", lambda wanted: iter(()))
+    monkeypatch.setattr(interpreters, "usual_folders", lambda wanted: iter(()))
     monkeypatch.setattr(places, "default_root", lambda: Path("/nonexistent"))
 
 
@@ -189,7 +189,7 @@ def test_an_unreadable_folder_ends_no_command(tmp_path: Path) -> None:
     ]
     code = (
         "import os, sys\nfrom sesame.sandbox.runtimes import interpreters, places, site_packages\n"
-        "interpreters._usual_folders = lambda wanted: iter(())\n"
+        "interpreters.usual_folders = lambda wanted: iter(())\n"
         "places.default_root = lambda: places.Path('/nonexistent')\n"
         "if os.getuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"for environ in {worlds!r}:\n"

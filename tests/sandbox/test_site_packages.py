@@ -116,7 +116,7 @@ class FakePip:
 @pytest.fixture
 def fake_pip(monkeypatch: pytest.MonkeyPatch) -> type[FakePip]:
     monkeypatch.setattr(site_packages, "BootstrappedPip", FakePip)
-    monkeypatch.setattr(site_packages, "_prove", lambda interpreter, folder: None)
+    monkeypatch.setattr(site_packages, "prove", lambda interpreter, folder: None)
     monkeypatch.setattr(FakePip, "fails_with", ())
     return FakePip
 

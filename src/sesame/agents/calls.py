@@ -108,7 +108,7 @@ class Calls:
     def moves(self, called: Target, exchange: Exchange) -> "asyncio.Future[bool] | None":
         snapshot = self._served.of(called)
         if snapshot is None or not self._may_serve():
-            return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=True))
+            return asyncio.ensure_future(self.move_to(TO_WRITER, exchange, proven=True))
         if self._idle.finds(snapshot, exchange):
             if not self._served.may_be_provisioned(snapshot):
                 return None
@@ -138,7 +138,7 @@ class Calls:
         """Moves every request except one whose path names an instance of this agent."""
         if self._follower.keeps(exchange.request):
             return None
-        return asyncio.ensure_future(self._move(TO_WRITER, exchange, proven=False))
+        return asyncio.ensure_future(self.move_to(TO_WRITER, exchange, proven=False))
 
     async def serve(self, invoke: Invoke, invocation: Invocation, *others: Any) -> Outcome:
         """Calls `invoke`, again for the new snapshot if the function changes before the call has begun.
@@ -187,14 +187,14 @@ class Calls:
         if place.agent != HERE:
             # A connection that cannot move is served here, by the warm instance.
             with contextlib.suppress(Unavailable):
-                return await self._move(place, call.exchange, proven=True)
+                return await self.move_to(place, call.exchange, proven=True)
         return not self._idle.has_now(call.snapshot) and await self._find_place(call)
 
     async def _find_place(self, call: "_Call") -> bool:
         snapshot, exchange = call.snapshot, call.exchange
         moves = _moves(exchange)
         if moves >= MOVES_MAX:
-            return await self._move(TO_WRITER, exchange, proven=True)
+            return await self.move_to(TO_WRITER, exchange, proven=True)
 
         def has_room() -> bool:
             spare = not self._writer.here.is_set() and self._credits.has_credit(snapshot.key)
@@ -214,7 +214,7 @@ class Calls:
                         continue
             except TimeoutError:
                 raise self._writer.missing() from None
-            return await self._move(place, exchange, proven=True)
+            return await self.move_to(place, exchange, proven=True)
 
     async def _place(self, call: "_Call", moves: int) -> m.Place | None:
         """Returns the place at another agent, `UNKNOWN`, or None for a place here; the call then counts as coming."""
@@ -253,7 +253,7 @@ class Calls:
         assert isinstance(place, m.Place)
         return place
 
-    async def _move(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
+    async def move_to(self, place: m.Place, exchange: Exchange, *, proven: bool) -> bool:
         """Moves the connection to `place`; returns True. Raises `Unavailable` if it cannot move."""
         follower, writer = self._follower, self._writer
         await writer.waited(writer.takes_requests if place.agent == WRITER else writer.here)

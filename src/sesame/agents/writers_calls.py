@@ -128,14 +128,14 @@ class WritersCalls:
         """Moves the request only if its path names an instance of a follower; otherwise returns None."""
         connection = connection_of(exchange) if self._writer.held else None
         agent = 0 if connection is None or connection.moves >= MOVES_MAX else self.holder(exchange.request)
-        return asyncio.ensure_future(self._send_to(agent, exchange)) if agent else None
+        return asyncio.ensure_future(self.move_to(agent, exchange)) if agent else None
 
     def holder(self, request: Request) -> int:
         """The number of the follower that has the instance named in the request's path; 0 if there is none."""
         instance_id = named_instance(request.raw_path)
         return next((each.agent for each in self._writer.followers.values() if instance_id in each.instances), 0)
 
-    async def _send_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
+    async def move_to(self, agent: int, exchange: Exchange, *, proven: bool = False) -> bool:
         if agent not in self._writer.followers or (moved := await move(exchange, proven=proven)) is None:
             return False
         address = self._writer.addresses.get(agent)
@@ -176,7 +176,7 @@ class WritersCalls:
         if connection is None or connection.moves >= MOVES_MAX or not self._writer.held[snapshot.key]:
             return False
         agent = await self._idle_at(WRITER, snapshot, room=room)
-        return await self._send_to(agent, exchange, proven=True)
+        return await self.move_to(agent, exchange, proven=True)
 
     # For followers.
 

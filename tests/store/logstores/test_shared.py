@@ -203,7 +203,7 @@ async def test_a_change_that_the_file_does_not_take_is_taken_back_from_the_datab
         raise sqlite_file.Error("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shared_changes, "_apply", full)
+        patched.setattr(shared_changes, "apply", full)
         with pytest.raises(PlatformError, match="the disk is full"):
             await first.create_project(LogProject("p"))
     assert await first.projects() == []

@@ -158,7 +158,7 @@ async def test_a_segment_that_cannot_be_decoded_costs_its_own_logs_alone(
     await filled(first)
     await first.append("p", "l", group("1"))
     with monkeypatch.context() as patched:
-        patched.setattr(bucket_groups, "_encode", lambda _rows: data)
+        patched.setattr(bucket_groups, "encode", lambda _rows: data)
         await cluster.groups.bring()
     await first.append("p", "l", group("2"))
     await cluster.groups.bring()

@@ -27,7 +27,7 @@ class ImageMounts:
 
     def __init__(self, idmaps: IdMaps) -> None:
         self._idmaps = idmaps
-        self._exchanges = _kernel() >= _OVER_EXCHANGED
+        self._exchanges = kernel_version() >= _OVER_EXCHANGED
         self._told: set[str] = set()
 
     def mount(self, image: ImageRoot, uid: int) -> int:
@@ -56,6 +56,6 @@ class ImageMounts:
             log.warning("files of an image stay those of its own users", image=image.name, why=why)
 
 
-def _kernel() -> tuple[int, int]:
+def kernel_version() -> tuple[int, int]:
     found = _VERSION.match(platform.release())
     return (int(found[1]), int(found[2])) if found else (0, 0)

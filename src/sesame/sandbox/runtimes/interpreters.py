@@ -205,7 +205,7 @@ class _Search:
         data = Path(self._environ.get("XDG_DATA_HOME") or home / ".local" / "share")
         uv = Path(self._environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
         yield from _existing(folder / "bin" / name for folder in newest_first(uv, f"cpython-{wanted[0]}.{wanted[1]}.*"))
-        yield from _existing(folder / name for folder in _usual_folders(wanted))
+        yield from _existing(folder / name for folder in usual_folders(wanted))
 
     def _ask(self, path: Path) -> Answer | None:
         if path not in self._answers:
@@ -304,7 +304,7 @@ def newest_first(folder: Path, pattern: str) -> list[Path]:
     return sorted(found, key=lambda path: [int(part) for part in re.findall(r"\d{1,9}", path.name)])[::-1]
 
 
-def _usual_folders(wanted: tuple[int, int]) -> Iterator[Path]:
+def usual_folders(wanted: tuple[int, int]) -> Iterator[Path]:
     yield from (Path("/usr/local/bin"), Path("/usr/bin"), Path("/opt/homebrew/bin"))
     yield Path(f"/opt/homebrew/opt/python@{wanted[0]}.{wanted[1]}/bin")
     yield Path(f"/Library/Frameworks/Python.framework/Versions/{wanted[0]}.{wanted[1]}/bin")

@@ -113,7 +113,7 @@ class SitePackages:
                 )  # fmt: skip
             if interpreter.minor < (3, 3):
                 _make_namespaces_importable(interpreter, staging / "site-packages")
-            _prove(interpreter, staging / "site-packages")
+            prove(interpreter, staging / "site-packages")
             manifest = Manifest(interpreter.runtime, interpreter.version, tuple(pins))
             (staging / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
             _make_read_only(staging)
@@ -153,7 +153,7 @@ def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
                 subprocess.run(command, check=True, cwd=os.sep)
 
 
-def _prove(interpreter: Interpreter, folder: Path) -> None:
+def prove(interpreter: Interpreter, folder: Path) -> None:
     # -S hides the interpreter's own packages, as for a function.
     done = subprocess.run(
         [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],

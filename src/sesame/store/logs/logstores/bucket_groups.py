@@ -72,7 +72,7 @@ class SealedGroups(msgspec.Struct, frozen=True):
     data: bytes
 
 
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[list[GroupRow]]).decode
 
 
@@ -178,7 +178,7 @@ def sealed(db: sqlite_file.Connection, logstores: Sequence[int], new: Mapping[in
 
 
 def _segment(parts: Sequence[Part], rows: Sequence[Sequence[GroupRow]]) -> SealedGroups:
-    data = _encode(rows)
+    data = encode(rows)
     return SealedGroups(GroupSegment(hashlib.sha256(data).hexdigest(), tuple(parts)), data)
 
 

@@ -16,7 +16,7 @@ _PART = ".part"
 _MAGIC = b"PAR1"
 _READ_BYTES = 1024 * 1024
 # How many files that were found intact are remembered; beyond that, all are forgotten and read again when needed.
-_INTACT_MAX = 10_000
+INTACT_MAX = 10_000
 
 
 class SegmentFiles:
@@ -62,7 +62,7 @@ class SegmentFiles:
             return True
         if checksum_of(path) != checksum:
             return False
-        if len(self._intact) >= _INTACT_MAX:
+        if len(self._intact) >= INTACT_MAX:
             self._intact.clear()
         self._intact[path] = state
         return True

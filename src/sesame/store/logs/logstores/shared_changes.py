@@ -136,7 +136,7 @@ class SharedChanges:
                 change.fail(failure)
         await self._store(tried.rows)
         try:
-            results, rows = await self._file.ask(lambda db: _apply(db, passed))
+            results, rows = await self._file.ask(lambda db: apply(db, passed))
         except Exception:
             await self._take_back()
             raise
@@ -214,7 +214,7 @@ def _try(db: sqlite_file.Connection, changes: Sequence[_Change], unsure: set[Key
     return _Tried(failures, rows)
 
 
-def _apply(db: sqlite_file.Connection, changes: Sequence[_Change]) -> tuple[list[Any], list[Row]]:
+def apply(db: sqlite_file.Connection, changes: Sequence[_Change]) -> tuple[list[Any], list[Row]]:
     """Within a transaction: the results of the changes, and the rows that they wrote."""
     results = [change.act(db) for change in changes]
     rows = [row_of(db, *key) for key in _changed(db)]
