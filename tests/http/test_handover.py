@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,34 @@ async def test_what_has_queued_is_taken_a_few_at_a_time() -> None:
         assert counting.running == AT_FIRST
     clocks.advance(2 / MORE_PER_S)
     await until(lambda: counting.running == AT_FIRST + 2, "more, as time passes")
+    counting.go.set()
+    for client in clients:
+        assert (await client.answer())[1] == b"counted"
+        client.writer.close()
+    await second.stop(grace_s=1)
+
+
+async def test_no_more_are_taken_at_a_time_by_a_slow_event_loop() -> None:
+    first = await named(b"first")
+    handed = await left_by(first)
+    clients = [await Client.connected(first.port) for _ in range(3 * AT_FIRST)]
+    for client in clients:
+        client.ask(b"1")
+    counting, loop, slow = Counting(), asyncio.get_running_loop(), True
+
+    def delay_turn() -> None:
+        time.sleep(LOOKS_EVERY_S)
+        if slow:
+            loop.call_soon(delay_turn)
+
+    second = HttpServer(Endpoint(counting.serve), clocks=FakeClocks())
+    delay_turn()
+    await second.start(handed)
+    await until(lambda: counting.running >= AT_FIRST, "as many as may run at first")
+    for _ in range(20):
+        await asyncio.sleep(0)
+        assert counting.running == AT_FIRST
+    slow = False
     counting.go.set()
     for client in clients:
         assert (await client.answer())[1] == b"counted"
