@@ -364,6 +364,8 @@ async def test_packages_of_deleted_functions_are_garbage(account: Account) -> No
     ("settings", "message"),
     [
         ({"custom_runtime_config": {"command": "python3"}}, "CustomRuntimeConfig.Command .*array"),
+        ({"custom_runtime_config": {"command": ["", "a"]}}, "CustomRuntimeConfig.Command .*a program, and its arg"),
+        ({"custom_runtime_config": {"command": [], "args": [""]}}, "CustomRuntimeConfig.Command .*a program"),
         ({"custom_runtime_config": {"args": ["a\0b"]}}, "CustomRuntimeConfig.Args.0. .*text that matches"),
         ({"custom_health_check_config": {"periodSeconds": 0}}, "CustomHealthCheckConfig.PeriodSeconds .*at least 1"),
         (

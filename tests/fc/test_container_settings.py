@@ -94,6 +94,7 @@ async def test_settings_that_no_image_has_are_refused(endpoint: Endpoint, settin
     [
         ({"image": IMAGE, "port": 70_000}, "65535"),
         ({"image": IMAGE, "entrypoint": "/server"}, "Entrypoint is set to an invalid value (allowed: array"),
+        ({"image": IMAGE, "entrypoint": [""]}, "Entrypoint is set to an invalid value (allowed: a program"),
     ],
 )
 async def test_settings_of_2023_03_30_that_no_image_has_are_refused(sdk: Client, settings: Any, said: str) -> None:

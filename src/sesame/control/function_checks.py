@@ -4,7 +4,7 @@ Called by `control.functions` with the function as it would be stored.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,8 +60,7 @@ def _check_command(name: str, runtime: str, command: tuple[str, ...]) -> None:
     if not is_custom(runtime):
         raise Invalid(label, f"a handler, as a function of {runtime} has", checks.shown(command[0]))
     converted(list(command), Arguments, label)
-    if not command[0]:
-        raise Invalid(label, "a program, and its arguments", checks.shown(command[0]))
+    _require_program(label, command)
 
 
 def _check_command_timeout(command: tuple[str, ...], timeout: int) -> None:
@@ -157,11 +156,19 @@ def _check_container(runtime: str, settings: dict[str, Any] | None) -> None:
         if not (settings or {}).get("image"):
             raise Missing("custom_container_config.image")
         _check_web_server("custom_container_config", container.config_of, container.kept_form(settings or {}))
+        _require_program("custom_container_config.entrypoint", container.config_of(settings).entrypoint or ())
 
 
 def _check_runtime_config(runtime: str, settings: dict[str, Any] | None) -> None:
     if is_custom(runtime) and runtime != limits.IMAGE_RUNTIME:
         _check_web_server("custom_runtime_config", config_of, settings)
+        config = config_of(settings)
+        _require_program("custom_runtime_config.command", (*(config.command or ()), *(config.args or ())))
+
+
+def _require_program(label: str, words: Sequence[str]) -> None:
+    if words and not words[0]:
+        raise Invalid(label, "a program, and its arguments", words[0])
 
 
 def _check_health_check(runtime: str, settings: dict[str, Any] | None) -> None:
