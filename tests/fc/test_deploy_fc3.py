@@ -125,3 +125,17 @@ async def test_applications_share_a_role_that_they_describe_alike(
     removed = await command("remove", folders["one"], *OF_ACCOUNT[1:])
     assert removed[-1] == "= role fcossrole  functions of others act in it: two"
     assert (await command("remove", folders["two"], *OF_ACCOUNT[1:]))[-1] == "- role fcossrole"
+
+
+async def test_a_function_that_only_a_domain_leads_to_is_called_by_it(
+    endpoint: Endpoint, client: OldClient, server: HttpServer, project: str
+) -> None:
+    write(
+        project,
+        "edition: 3.0.0\nname: a\nresources:\n"
+        "  f: {component: fc3, props: {functionName: f, runtime: python3.10, code: ./code}}\n"
+        "  d: {component: fc3-domain, props: {domainName: auto, protocol: HTTP, "
+        "routeConfig: {routes: [{path: '/*', functionName: f}]}}}\n",
+    )
+    made = await CommandLine(COMMANDS, server).run("deploy", project, "--no-build")
+    assert f"Call it: curl -H 'Host: f.sesame.test' {server.url}/\n" in made.stderr

@@ -195,6 +195,19 @@ def _next_steps(project: Project, endpoint: str) -> list[str]:
             if not stands_alone(trigger.service):
                 lines.append(f"{endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
     for function in project.functions:
-        if (function.service, function.name) not in with_http:
+        if (function.service, function.name) in with_http:
+            continue
+        if stands_alone(function.service) and (domain := _domain_of(project, function.name)):
+            lines.append(f"curl -H 'Host: {domain}' {endpoint}/")
+        else:
             lines.append(f"sesame invoke {function.label} -e '{{}}'")
     return [f"Call it: {line}" for line in lines[:SHOWN_CALLS]]
+
+
+def _domain_of(project: Project, function: str) -> str | None:
+    """The name of a domain that leads to a function without a service, which needs no HTTP trigger for it."""
+    for domain in project.domains:
+        routes = (domain.fields.get("routeConfig") or {}).get("routes") or []
+        if any(each.get("functionName") == function for each in routes):
+            return domain.name
+    return None
