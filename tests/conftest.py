@@ -131,7 +131,7 @@ TURNS = pytest.StashKey[Path]()
 # Where tests of these folders have `tmp_path`, if the machine has so much memory for files: nothing waits for a disk
 # there. What they kill is a process, which costs nothing that the kernel has.
 MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
-IN_MEMORY = ("control", "destinations", "fc", "oss", "sls", "sts", "triggers")
+IN_MEMORY = ("control", "destinations", "fc", "identity", "oss", "sls", "store", "sts", "triggers")
 
 
 # Tests fail in many ways on purpose: structlog has exceptions drawn by rich unless told otherwise, which takes longer
