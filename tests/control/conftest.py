@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support import zips
 from tests.support.databases import new_database
+from tests.support.queues import FakeQueue
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.aliases import Aliases
@@ -123,7 +124,7 @@ async def account(tmp_path: Path) -> AsyncIterator[Account]:
         catalog=catalog,
         packages=packages,
         services=Services(catalog, check_role),
-        functions=Functions(catalog, code),
+        functions=Functions(catalog, code, FakeQueue(clock)),
         code=code,
         objects=objects,
         compiled=compiled,

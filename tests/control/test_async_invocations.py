@@ -12,6 +12,7 @@ from sesame.control.async_configs import AsyncConfigs
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.async_policies import AsyncPolicies
 from sesame.control.dead_letters import DeadLetters
+from sesame.control.functions import Functions
 from sesame.control.inputs import AsyncCall, AsyncConfigInput, AsyncOptions, PublishInput
 from sesame.control.listing import PAGE_BYTES_MAX, fitting
 from sesame.model.async_invocation import AsyncQuery, Ending, InvocationMeta, NewDelivery, State
@@ -97,6 +98,23 @@ async def test_many_at_once_under_one_id_are_one(kept: Kept) -> None:
         *(kept.invocations.accept(call("mine", b"other")) for _ in range(5)), return_exceptions=True
     )
     assert all(isinstance(each, AlreadyExists) for each in others)
+
+
+async def test_a_function_that_is_created_anew_has_none_of_the_ids_of_the_one_before(kept: Kept) -> None:
+    functions = Functions(kept.account.catalog, kept.account.code, kept.queue)
+    await kept.invocations.accept(call("mine"))
+    await kept.run()
+    await kept.invocations.accept(call("waits", b"first"))
+    await functions.delete("s", "f")
+    await functions.create("s", hello(), by=THE_ACCOUNT)
+    with pytest.raises(NotFound):
+        await kept.invocations.get(TARGET, "mine")
+    for chosen in ("mine", "waits"):
+        await kept.invocations.accept(call(chosen))
+    # An event that was accepted for the function before runs, too.
+    assert [each.payload for each in await kept.queue.claim(10)] == [b"first", b"event", b"event"]
+    assert len((await kept.invocations.list(AsyncQuery(target=TARGET))).items) == 2
+    assert len((await kept.invocations.list(AsyncQuery(target=TARGET, stateful_only=False))).items) == 4
 
 
 async def test_an_id_stays_taken_after_its_invocation_has_ended(kept: Kept) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastcrc import crc64
 from tests.control.conftest import HELLO, OTHER, Account, hello
+from tests.support.queues import FakeQueue
 from tests.support.refusals import refused
 from tests.support.requesters import FakeRequester
 
@@ -48,7 +49,7 @@ class Stage:
         parts = Uploads(objects, lambda: self.now)
         self.uploads = CodeUploads(account.catalog, objects, parts, NoCredentials(), lambda: self.now)
         code = CodeSource(account.packages, None, self.uploads)
-        self.functions = Functions(account.catalog, code)
+        self.functions = Functions(account.catalog, code, FakeQueue(lambda: self.now))
         self.layers = Layers(account.catalog, code)
 
     async def upload(self, archive: bytes, by: FakeRequester = MINE, kind: ObjectKind = ObjectKind.NORMAL) -> Loan:

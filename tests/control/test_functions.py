@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.control.conftest import HELLO, OTHER, Account, base64_of, code_of, hello
 from tests.support import zips
+from tests.support.queues import FakeQueue
 from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
@@ -266,7 +267,7 @@ async def test_code_from_a_bucket(account: Account) -> None:
     package = await account.functions.package("s", "f")
     assert package == record.document.package
     assert account.packages.archive(package).read_bytes() == OTHER
-    without = Functions(account.catalog, CodeSource(account.packages, None))
+    without = Functions(account.catalog, CodeSource(account.packages, None), FakeQueue(lambda: 0.0))
     with refused("InvalidArgument", match="no object storage is served here"):
         await without.create(
             "s", hello(function_name="g", code=CodeInput(oss_bucket_name="b", oss_object_name="k")), by=THE_ACCOUNT

@@ -113,6 +113,11 @@ class FakeQueue:
         self.set(row.seq, state=State.STOPPING)
         return StopResult.STOPPING
 
+    async def release_ids(self, service: str, function: str) -> None:
+        for row in self.rows:
+            if (row.target.service, row.target.function) == (service, function):
+                self.set(row.seq, stateful=False)
+
     def set(self, seq: int, **changes: object) -> None:
         """Has a row be as what runs invocations would make it."""
         self.rows[seq - 1] = msgspec.structs.replace(self.rows[seq - 1], **changes)

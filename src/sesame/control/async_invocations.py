@@ -52,6 +52,8 @@ class Queue(Protocol):
 
     async def stop(self, target: Target, invocation_id: str) -> StopResult: ...
 
+    async def release_ids(self, service: str, function: str) -> None: ...
+
 
 class FunctionsPage(msgspec.Struct, frozen=True):
     """Functions in order of service, function and qualifier; `next_token` is None on the last page."""

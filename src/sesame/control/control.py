@@ -83,7 +83,8 @@ class Control(msgspec.Struct, frozen=True):
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
-        services, functions = Services(catalog, needs.check_role, needs.no_buckets), Functions(catalog, code)
+        services = Services(catalog, needs.check_role, needs.no_buckets)
+        functions = Functions(catalog, code, needs.queue)
         async_configs = AsyncConfigs(catalog, needs.arns, needs.expected_url)
         invocations = AsyncInvocations(catalog, needs.queue, AsyncPolicies(catalog).policy_of, needs.wall_clock)
         return cls(

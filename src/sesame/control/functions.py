@@ -5,7 +5,7 @@ Called by the endpoints; returns records. The engine sees the catalog change: th
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -36,10 +36,17 @@ _NOT_PLAIN = {"function_name", "code", "expected_checksum", "instance_lifecycle_
 _OBJECTS = {"custom_container_config", "custom_runtime_config", "custom_health_check_config", "custom_dns"}
 
 
+class Ids(Protocol):
+    """The part of `store.queue.queue.InvocationQueue` that is used here."""
+
+    async def release_ids(self, service: str, function: str) -> None: ...
+
+
 class Functions:
-    def __init__(self, catalog: Catalog, code: CodeSource) -> None:
+    def __init__(self, catalog: Catalog, code: CodeSource, ids: Ids) -> None:
         self._catalog = catalog
         self._code = code
+        self._ids = ids
 
     async def create(self, service: str, sent: FunctionInput, *, by: Requester, along: Along | None = None) -> Record:
         """Raises `Rejected`, `NotFound` or `AlreadyExists`.
@@ -74,6 +81,9 @@ class Functions:
             self._code.take(tx, sent.code, by=by)
             return tx.put(records.FUNCTION, service, name, function)
 
+        # Those of a deleted function of this name: under one of them, the new function would not get an event. Released
+        # now instead of with the deletion, because a crash between the two changes would leave them taken.
+        await self._ids.release_ids(service, name)
         record = await self._catalog.edit(edit)
         await self._code.taken(sent.code)
         return record

@@ -1,4 +1,5 @@
-"""Reads invocations: a single one, pages of them, functions that have any; and deletes those that ended long ago.
+"""Reads invocations: a single one, pages of them, functions that have any. Deletes those that ended long ago, and
+releases the ids of a deleted function's.
 
 Used by `store.queue.queue`. Every page is read along an index, one range for each state; only a query by a prefix of
 the id sorts its result.
@@ -159,3 +160,20 @@ def prune(connection: sa.Connection, before: float, limit: int) -> int:
         if removed >= limit:
             break
     return removed
+
+
+def release_ids(connection: sa.Connection, service: str, function: str, limit: int) -> int:
+    """Makes up to `limit` stateful invocations of a function ones without an id of their own; returns their number."""
+    its = (
+        sa.select(columns.seq)
+        .where(STATEFUL, columns.service == service, columns.function == function)
+        .limit(limit)
+        .scalar_subquery()
+    )
+    return connection.execute(sa.update(invocations).where(columns.seq.in_(its)).values(stateful=False)).rowcount
+
+
+def has_ids(connection: sa.Connection, service: str, function: str) -> bool:
+    """Whether the function has stateful invocations."""
+    its = sa.select(columns.seq).where(STATEFUL, columns.service == service, columns.function == function).limit(1)
+    return connection.execute(its).one_or_none() is not None

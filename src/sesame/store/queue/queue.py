@@ -225,6 +225,15 @@ class InvocationQueue:
         """Counts unfinished invocations. Raises `PlatformError` if the database does not answer."""
         return await self._database.read(lambda connection: depth(connection, self.clock))
 
+    async def release_ids(self, service: str, function: str) -> None:
+        """Releases the ids that callers chose for its invocations, which stay but are no longer stateful."""
+        if not await self._database.read(lambda connection: pages.has_ids(connection, service, function)):
+            return
+        while await self._database.write(
+            lambda connection: pages.release_ids(connection, service, function, PRUNED_AT_ONCE)
+        ):
+            pass
+
     async def prune(self, before: float) -> int:
         """Deletes invocations that ended before that time (wall clock), and returns their number."""
         removed = 0
