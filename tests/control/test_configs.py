@@ -276,6 +276,7 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
     etag = (await on_demand.put(resource, OnDemandInput(maximum_instance_count=1))).etag
     for step in (
         on_demand.put(resource, OnDemandInput(maximum_instance_count=2), "bad"),
+        on_demand.put(resource_of("s", "other"), OnDemandInput(maximum_instance_count=2), "*"),
         on_demand.delete(resource, "bad"),
     ):
         with refused("PreconditionFailed"):

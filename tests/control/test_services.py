@@ -191,7 +191,14 @@ async def test_if_match(account: Account) -> None:
     with refused("PreconditionFailed", match="the resource being modified has been changed") as failed:
         await account.services.update("s", ServiceInput(description="x"), "invalid etag", by=THE_ACCOUNT)
     assert failed.value.status == 412
-    updated = await account.services.update("s", ServiceInput(description="x"), f'"{record.etag}"', by=THE_ACCOUNT)
+    for stale in ('""', '"a", "b"', f'W/"{record.etag}"'):
+        with refused("PreconditionFailed"):
+            await account.services.update("s", ServiceInput(description="x"), stale, by=THE_ACCOUNT)
+    listed = f'"a", "{record.etag}"'
+    updated = await account.services.update("s", ServiceInput(description="x"), listed, by=THE_ACCOUNT)
+    for any_state in ("*", "", None):
+        assert await account.services.update("s", ServiceInput(), any_state, by=THE_ACCOUNT)
+    updated = await account.services.get("s")
     with refused("PreconditionFailed"):
         await account.services.delete("s", record.etag)
     assert await account.services.get("s") == updated

@@ -61,7 +61,8 @@ async def test_etag_and_if_match(demo: Endpoint) -> None:
     assert (stale.status, stale.json()["ErrorCode"]) == (412, "PreconditionFailed")
     stale = await demo.call("DELETE", "/services/demo", headers={"if-match": etag})
     assert stale.status == 412
-    gone = await demo.call("DELETE", "/services/demo", headers={"if-match": changed.headers["Etag"]})
+    listed = f'"{etag}", "{changed.headers["Etag"]}"'
+    gone = await demo.call("DELETE", "/services/demo", headers={"if-match": listed})
     assert gone.status == 204
     assert gone.body == b""
     assert "Content-Type" not in gone.headers

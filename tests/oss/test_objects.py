@@ -209,7 +209,9 @@ def test_conditions_of_reads(bucket: oss2.Bucket) -> None:
     for unreadable in ("yesterday", f"Mon, 01 Jan 2020 00:00:00 +{nines}", f"Mon, 01 Jan 2020 {nines}:00:00 GMT"):
         for name in ("If-Modified-Since", "If-Unmodified-Since"):
             assert bucket.get_object("k", headers={name: unreadable}).status == 200
-    for headers in ({"If-Match": "x"}, {"If-Unmodified-Since": past}):
+    for listed in (f'"x", "{etag}"', "*"):
+        assert bucket.get_object("k", headers={"If-Match": listed}).read() == b"data"
+    for headers in ({"If-Match": "x"}, {"If-Match": '""'}, {"If-Match": '"x", "*"'}, {"If-Unmodified-Since": past}):
         with pytest.raises(oss2.exceptions.PreconditionFailed):
             bucket.get_object("k", headers=headers)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sesame.model import limits
+from sesame.model import etags, limits
 from sesame.model.errors import Invalid, Missing, PreconditionFailed
 from sesame.model.records import Record
 from sesame.model.shortened import shortened
@@ -49,10 +49,12 @@ def one_of(label: str, value: object, allowed: Sequence[object]) -> None:
         raise Invalid(label, " | ".join(str(choice) for choice in allowed if choice != ""), shown(str(value)))
 
 
-def precondition(record: Record, if_match: str | None) -> None:
-    """Raises `PreconditionFailed` if `If-Match` does not match the current etag (reference/api.md §2)."""
-    wanted = (if_match or "").strip().removeprefix("W/").strip('"')
-    if wanted not in ("", "*", record.etag):
+def precondition(record: Record | None, if_match: str | None) -> None:
+    """Raises `PreconditionFailed` if `If-Match` does not name the current etag (reference/api.md §2), or there is none.
+
+    A header without a value is no condition.
+    """
+    if if_match and (record is None or not etags.names(if_match, record.etag)):
         raise PreconditionFailed
 
 

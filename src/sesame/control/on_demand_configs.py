@@ -29,9 +29,7 @@ class OnDemandConfigs:
         config = OnDemandConfig(resource=resource, maximum_instance_count=sent.maximum_instance_count)
 
         def edit(tx: Transaction) -> Record:
-            former = tx.get(records.ON_DEMAND_CONFIG, "", resource)
-            if former is not None:
-                checks.precondition(former, if_match)
+            checks.precondition(tx.get(records.ON_DEMAND_CONFIG, "", resource), if_match)
             return tx.put(records.ON_DEMAND_CONFIG, "", resource, config)
 
         return await self._catalog.edit(edit)

@@ -82,8 +82,9 @@ def internet_fact(allowed: bool) -> dict[str, str]:
     return {"fc:EnableServiceInternetAccess": "true" if allowed else "false"}
 
 
-def if_match(request: Request) -> str | None:
-    return request.headers.get("if-match")
+def if_match(request: Request) -> str:
+    """Lines of the same name are one list (RFC 9110 §5.3); "" without the header."""
+    return ", ".join(request.headers.getlist("if-match"))
 
 
 async def body(request: Request, shape: type[T]) -> T:

@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from sesame.http.dates import unix_time
+from sesame.model import etags
 from sesame.model.object import StoredObject
 from sesame.oss.errors import OssError
 from sesame.oss.metadata import brief_headers
@@ -84,7 +85,7 @@ def check_copy(request: Request, stored: StoredObject) -> None:
 def _check(request: Request, stored: StoredObject, prefix: str) -> None:
     modified_at = int(stored.modified_at)
     wanted = request.header(f"{prefix}match")
-    if wanted and not _names(wanted, stored.etag):
+    if wanted and not etags.names(wanted, stored.etag):
         raise OssError("PreconditionFailed", details={"Condition": "If-Match"})
     unmodified_since = _time(request.header(f"{prefix}unmodified-since"))
     if unmodified_since is not None and modified_at > unmodified_since:
@@ -92,17 +93,13 @@ def _check(request: Request, stored: StoredObject, prefix: str) -> None:
     unwanted = request.header(f"{prefix}none-match")
     if unwanted:
         # Proxies that compress an answer mark its ETag as weak; the client's copy is still current.
-        if _names(unwanted.replace('W/"', '"'), stored.etag):
+        if etags.names(unwanted, stored.etag, weakly=True):
             raise OssError("NotModified", headers=brief_headers(stored))
         # A matching ETag decides: it distinguishes contents written within one second (RFC 9110 §13.1.3).
         return
     modified_since = _time(request.header(f"{prefix}modified-since"))
     if modified_since is not None and modified_at <= modified_since:
         raise OssError("NotModified", headers=brief_headers(stored))
-
-
-def _names(header: str, etag: str) -> bool:
-    return any(item.strip().strip('"') in (etag, "*") for item in header.split(","))
 
 
 def _time(header: str) -> float | None:
