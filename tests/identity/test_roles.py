@@ -219,6 +219,10 @@ async def test_a_role_is_added_described_and_removed_with_its_own_policy(catalog
         ({"a": {"policies": [["AliyunOSSFullAccess"]]}}, "expected a list"),
         ({"a": {"policy": {"Version": "1"}}}, "Statement"),
         ({"a": {"trust": {"Version": "2"}}}, "Version"),
+        ({"a": {"description": 5}}, r"\[roles\.a\] .*: description is 5; expected text"),
+        ({"a": {"description": ["x"]}}, "description is .*; expected text"),
+        ({"a": {"policy": 5}}, "policy is 5; expected a table, or its JSON text"),
+        ({"a": {"trust": []}}, r"trust is \[\]; expected a table, or its JSON text"),
     ],
 )
 async def test_seeds_that_cannot_hold_are_the_operators_fault(roles: Roles, seeds: Any, says: str) -> None:

@@ -70,12 +70,15 @@ def of_table(name: str, table: Any) -> RoleDefinition:
     attached = table.get("policies", [])
     if not isinstance(attached, list) or not all(isinstance(policy, str) for policy in attached):
         raise ConfigurationError(f"{where}: policies is {attached!r}; expected a list of names of policies")
+    description = table.get("description", "")
+    if not isinstance(description, str):
+        raise ConfigurationError(f"{where}: description is {description!r}; expected text")
     definition = RoleDefinition(
         role_name=name,
         policies=tuple(attached),
-        policy=_document(table["policy"]) if "policy" in table else "",
-        trust_policy=_document(table["trust"]) if "trust" in table else "",
-        description=str(table.get("description", "")),
+        policy=_document(table, "policy", where),
+        trust_policy=_document(table, "trust", where),
+        description=description,
     )
     try:
         check(definition)
@@ -89,5 +92,10 @@ def same_document(one: str, other: str) -> bool:
     return one == other or bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
 
 
-def _document(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+def _document(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = table.get(key, "")
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where}: {key} is {value!r}; expected a table, or its JSON text")
+    return msgspec.json.encode(value).decode()
