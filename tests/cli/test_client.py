@@ -128,6 +128,14 @@ def test_what_does_not_exist_is_told_with_the_command_that_shows_what_does(
         at(endpoint).ask("GET", "/x")
 
 
+def test_what_is_used_up_has_the_next_step_of_the_server_and_no_other(endpoint: str) -> None:
+    FakeEndpoint.status, FakeEndpoint.headers_out = 429, {"X-Fc-Request-Id": "rid"}
+    FakeEndpoint.body = b'{"ErrorCode": "ResourceExhausted", "ErrorMessage": "too much: raise --max-memory-mb"}'
+    with pytest.raises(Refused) as raised:
+        at(endpoint).ask("GET", "/x")
+    assert str(raised.value) == "ResourceExhausted: too much: raise --max-memory-mb (HTTP 429, request rid)"
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -5,6 +5,7 @@ Never starts a process.
 """
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.conftest import Engine, build
@@ -54,6 +55,28 @@ def test_an_instance_that_never_fits_is_refused_with_what_to_change() -> None:
     found = victims([], snapshot, msgspec.structs.replace(CAPS, memory_mb=MEMORY_MB[name] - 1))
     assert isinstance(found, str)
     assert f"one instance of {MEMORY_MB[name]} MB is more than the {MEMORY_MB[name] - 1} MB" in found
+
+    assert "try again" not in found
+    of_disk = victims([], snapshot, msgspec.structs.replace(CAPS, disk_mb=snapshot.limits.disk_mb - 1))
+    assert isinstance(of_disk, str)
+    assert "(diskSize), or this Sesame more (--max-disk-mb)" in of_disk
+    assert "try again" not in of_disk
+
+
+@pytest.mark.parametrize(
+    ("bounds", "step"),
+    [
+        ({"instances": 0}, "; raise its limit of on-demand instances"),
+        ({"reserved": 0}, "; raise its reservedConcurrency"),
+    ],
+)
+def test_a_function_without_any_instance_is_not_told_to_wait(bounds: dict[str, int], step: str) -> None:
+    name = next(iter(MEMORY_MB))
+    snapshot = deployed().resolver.resolve(Target("s", limits.LATEST, name))
+    bounded = msgspec.structs.replace(snapshot, limits=msgspec.structs.replace(snapshot.limits, **bounds))
+    found = victims([], bounded, CAPS)
+    assert isinstance(found, str)
+    assert found.endswith(f"limit of 0 instances{step}")
 
 
 @given(members=crowds, name=st.sampled_from(sorted(MEMORY_MB)))

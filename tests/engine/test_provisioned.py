@@ -140,13 +140,17 @@ async def test_idle_instances_of_calls_make_room_for_them() -> None:
     assert engine.pool.counts.evicted == 2
 
 
+LIMIT_OF_2 = "function 'f' of service 's' has reached its limit of 2 instances"
+WAIT = "try again when calls have ended"
+
+
 async def test_a_cap_says_why_there_are_too_few_and_what_is_freed_is_used() -> None:
     engine = provisioning(Caps(instances_per_function=2, memory_mb=1024, starts_at_once=2, keep_alive_s=300))
     engine.driver.behaviour = lambda _sandbox, call: None if call.kind == "invoke" else Reply(True, b"")
     call = asyncio.create_task(engine.call())
     await settle()
     await want(engine, 2)
-    assert status(engine) == Provisioned(2, 1, "function 'f' of service 's' has reached its limit of 2 instances")
+    assert status(engine) == Provisioned(2, 1, f"{LIMIT_OF_2}; {WAIT}, or raise --max-instances of this Sesame")
     engine.driver.made[0].answer()
     await call
     await engine.clocks.pass_time(120)
@@ -157,7 +161,10 @@ async def test_the_memory_bound_says_why_there_are_too_few() -> None:
     engine = provisioning(Caps(instances_per_function=9, memory_mb=300, starts_at_once=2, keep_alive_s=300))
     await want(engine, 3)
     assert status(engine) == Provisioned(
-        3, 2, "the memory for instances is used up (256 of 300 MB taken, 128 MB asked for)"
+        3,
+        2,
+        "the memory for instances is used up (256 of 300 MB taken, 128 MB asked for); "
+        f"{WAIT}, or give this Sesame more (--max-memory-mb)",
     )
 
 

@@ -42,7 +42,6 @@ NEXT_STEPS = {
     "VersionNotFound": "`sesame publish` makes a version; `sesame show` names those that there are",
     "AliasNotFound": "`sesame alias list` shows those that there are, and `sesame alias set` makes one",
     "TriggerNotFound": "`sesame triggers list` shows those that there are",
-    "ResourceExhausted": "try again later, or raise --max-instances or --max-memory-mb of the server",
 }
 
 # For answers in another form, such as an object store's.

@@ -28,6 +28,7 @@ START_ATTEMPTS: Mapping[StartFailure, int] = {
     StartFailure.PROGRAM: 1,
     StartFailure.TRANSIENT: 6,
 }
+_WAIT = "try again when calls have ended"
 # POLICY: a function whose starts keep failing is started again after 1 s, then 2 s, 4 s, … up to a minute.
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
@@ -124,13 +125,13 @@ def victims(
     own = [i for i in instances if i.snapshot is snapshot or _function(i.snapshot) == function]
     versions = [i for i in own if i.snapshot.version_id == snapshot.version_id and i.provisioned_for is None]
     leaving: list[Instance] = []
-    for cap, counted in _counted(snapshot, caps, versions, own):
+    for cap, counted, raised_by in _counted(snapshot, caps, versions, own):
         if provisioned and counted is versions:
             continue
         if cap is not None and held(counted, _one) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
-                return _limit_reached(snapshot, cap)
+                return _limit_reached(snapshot, cap, raised_by)
             leaving.append(replaceable[0])
     used_mb = held(instances, memory_mb_of)
     used_disk_mb = held(instances, _disk_mb) if caps.disk_mb is not None else 0
@@ -148,7 +149,7 @@ def victims(
     if short_mb > 0:
         return _memory_used_up(used_mb, memory_mb, caps)
     if short_disk_mb > 0:
-        return f"the disk for instances is used up ({used_disk_mb} of {caps.disk_mb} MB taken, {disk_mb} MB asked for)"
+        return _disk_used_up(used_disk_mb, disk_mb, caps)
     if too_many > 0:
         return _too_many(caps)
     return leaving
@@ -162,9 +163,9 @@ def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
         for each in taken.on_demand
         if _function(each) == _function(snapshot) and each.version_id == snapshot.version_id
     ]
-    for cap, counted in _counted(snapshot, caps, versions, own):
+    for cap, counted, raised_by in _counted(snapshot, caps, versions, own):
         if cap is not None and len(counted) >= cap:
-            return _limit_reached(snapshot, cap)
+            return _limit_reached(snapshot, cap, raised_by)
     if caps.instances is not None and len(taken.of_all()) >= caps.instances:
         return _too_many(caps)
     taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken.of_all()), snapshot.limits.memory_mb
@@ -256,9 +257,13 @@ def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> li
 
 def _counted(
     snapshot: Snapshot, caps: Caps, of_version: Sequence[T], own: Sequence[T]
-) -> tuple[tuple[int | None, Sequence[T]], ...]:
-    """Pairs each cap on a function's instances with the items that count against it."""
-    return (snapshot.limits.instances, of_version), (snapshot.limits.reserved, own), (caps.instances_per_function, own)
+) -> tuple[tuple[int | None, Sequence[T], str], ...]:
+    """Each cap on a function's instances with the items that count against it, and what raises it."""
+    return (
+        (snapshot.limits.instances, of_version, "its limit of on-demand instances"),
+        (snapshot.limits.reserved, own, "its reservedConcurrency"),
+        (caps.instances_per_function, own, "--max-instances of this Sesame"),
+    )
 
 
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
@@ -285,9 +290,13 @@ def _disk_mb(instance: Instance) -> int:
     return instance.snapshot.limits.disk_mb
 
 
-def _limit_reached(snapshot: Snapshot, cap: int) -> str:
+def _limit_reached(snapshot: Snapshot, cap: int, raised_by: str) -> str:
     of_service = "" if stands_alone(snapshot.service) else f" of service '{snapshot.service}'"
-    return f"function '{snapshot.function}'{of_service} has reached its limit of {cap} instances"
+    # Where none may be, none becomes free.
+    wait = f"{_WAIT}, or " if cap else ""
+    return (
+        f"function '{snapshot.function}'{of_service} has reached its limit of {cap} instances; {wait}raise {raised_by}"
+    )
 
 
 def _too_many(caps: Caps) -> str:
@@ -303,4 +312,19 @@ def _memory_used_up(used_mb: int, memory_mb: int, caps: Caps) -> str:
             f"one instance of {memory_mb} MB is more than the {caps.memory_mb} MB that all together may have: give the "
             "function less memory, or this Sesame more (--max-memory-mb)"
         )
-    return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"
+    return (
+        f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for); "
+        f"{_WAIT}, or give this Sesame more (--max-memory-mb)"
+    )
+
+
+def _disk_used_up(used_mb: int, disk_mb: int, caps: Caps) -> str:
+    if caps.disk_mb is not None and disk_mb > caps.disk_mb:
+        return (
+            f"the /tmp of one instance, {disk_mb} MB, is more than the {caps.disk_mb} MB that all together may have: "
+            "give the function a smaller one (diskSize), or this Sesame more (--max-disk-mb)"
+        )
+    return (
+        f"the disk for instances is used up ({used_mb} of {caps.disk_mb} MB taken, {disk_mb} MB asked for); "
+        f"{_WAIT}, or give this Sesame more (--max-disk-mb)"
+    )
