@@ -140,6 +140,22 @@ async def test_nothing_is_measured_where_nothing_is_tracked() -> None:
     assert status(engine).target == 2
 
 
+async def test_what_is_changed_after_the_end_is_not_measured() -> None:
+    engine = build(CAPS)
+    engine.clocks.set_wall(utc(NOON))
+    targets = ProvisionTargets(engine.catalog, engine.clocks)
+    targets.start()
+    measures = TargetTracking(targets, engine.local.provisioned.ready, engine.clocks)
+    measures.start()
+    await measures.close()
+    targets.close()
+    config = ProvisionConfig("s", "f", limits.LATEST, 4, (), (policy(),))
+    engine.catalog.put(records.PROVISION_CONFIG, "s", f"{limits.LATEST}#f", config, modified_at=utc(NOON))
+    wakes = engine.clocks.wakes
+    await engine.clocks.pass_time(10 * MINUTE_S)
+    assert engine.clocks.wakes == wakes
+
+
 async def test_a_scaling_configuration_keeps_instances_as_one_of_provisioned_instances_does() -> None:
     up = {"name": "up", "startTime": START, "endTime": END, "target": 6, "scheduleExpression": "cron(0 0 13 * * *)"}
     engine = tracking(target=1)

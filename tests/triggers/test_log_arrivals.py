@@ -174,6 +174,18 @@ async def test_a_trigger_with_numbers_beyond_64_bits_stops_no_other(shop: Shop, 
     assert await shop.triggers.fire() is not None
 
 
+async def test_a_trigger_deleted_while_it_cannot_be_fired_is_not_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deleted_meanwhile(_project: str, _logstore: str) -> Any:
+        await shop.catalog.edit(lambda tx: tx.delete(records.TRIGGER, "s/f", "t"))
+        raise PlatformError("its file is damaged")
+
+    await shop.trigger()
+    monkeypatch.setattr(shop.logstores, "shards", deleted_meanwhile)
+    assert await shop.triggers.fire() is None, "there is nothing to wait for"
+
+
 async def test_what_came_before_the_trigger_is_not_told_whatever_it_says_later(shop: Shop) -> None:
     began_s = int(shop.clocks.wall())
     await shop.log("before")

@@ -32,6 +32,7 @@ class TargetTracking:
         self._instances_of = instances_of
         self._clocks = clocks
         self._timer: Timer | None = None
+        self._closed = False
         self._looks = 0
         # The share of busy instances at each look since the last decision.
         self._busy: dict[Target, list[float]] = {}
@@ -44,6 +45,8 @@ class TargetTracking:
         self._look_later()
 
     async def close(self) -> None:
+        """Measures nothing from now on, whatever changes."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for task in self._deciding:
@@ -55,7 +58,7 @@ class TargetTracking:
         return [plan for plan in self._targets.plans() if plan.policies()]
 
     def _look_later(self) -> None:
-        if self._timer is None and self._tracked():
+        if self._timer is None and not self._closed and self._tracked():
             self._timer = self._clocks.call_later(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:

@@ -25,13 +25,16 @@ class Alarm:
         self._clocks = clocks
         self._ring = ring
         self._ring_back = ring_back
+        self._closed = False
         self._at: float | None = None
         self._timer: Timer | None = None
         self._fires_at = 0.0
         self._offset = clocks.wall() - clocks.monotonic()
 
     def set(self, at: float | None) -> None:
-        """Replaces the time set before with `at` (Unix seconds); None cancels the alarm."""
+        """Replaces the time set before with `at` (Unix seconds); None cancels the alarm. Does nothing after `close`."""
+        if self._closed:
+            return
         self._at = at
         if at is None:
             self._disarm()
@@ -44,8 +47,9 @@ class Alarm:
             self._timer = self._clocks.call_later(delay_s, self._fire)
 
     def close(self) -> None:
-        """Cancels the alarm."""
+        """Cancels the alarm for good."""
         self.set(None)
+        self._closed = True
 
     def _disarm(self) -> None:
         if self._timer is not None:

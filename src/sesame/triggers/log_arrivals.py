@@ -126,13 +126,20 @@ class LogTriggers:
                 _warn(watched, str(missing))
             except Exception:
                 log.exception("a log trigger could not be fired", trigger=_name(watched), again_s=interval_s)
-                self._pending.add(reader)
-                soonest_s = min(soonest_s, interval_s)
+                if self._remains_pending(reader):
+                    soonest_s = min(soonest_s, interval_s)
             except BaseException:
-                self._pending.add(reader)
+                self._remains_pending(reader)
                 raise
-            self._fired_at[reader] = self._needs.clocks.monotonic()
+            if reader in self._watched:
+                self._fired_at[reader] = self._needs.clocks.monotonic()
         return None if math.isinf(soonest_s) else soonest_s
+
+    def _remains_pending(self, reader: str) -> bool:
+        """False if the trigger was deleted while it fired."""
+        if reader in self._watched:
+            self._pending.add(reader)
+        return reader in self._pending
 
     async def _fire(self, watched: _Watched) -> None:
         reason = self._needs.roles.objection(watched.service, watched.function, watched.trigger)
