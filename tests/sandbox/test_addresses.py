@@ -37,9 +37,9 @@ def spec(*layers: str, runtime: str = "python3.9", notice: str = "", **variables
     ],
 )
 def test_search_paths_are_translated(given: str, expected: str) -> None:
-    assert (
-        environment(spec("/first", "/second", LD_LIBRARY_PATH=given), PYTHON, TEMPORARY)["LD_LIBRARY_PATH"] == expected
-    )
+    for name in ("LD_LIBRARY_PATH", "NODE_PATH"):
+        variables = environment(spec("/first", "/second", **{name: given}), PYTHON, TEMPORARY)
+        assert variables[name] == expected
 
 
 def test_without_layers_their_paths_vanish() -> None:

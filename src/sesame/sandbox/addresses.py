@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.interface import SandboxSpec
+from sesame.sandbox.launch import Launch
 from sesame.sandbox.web.setup import Surroundings, web_setup
 
 CODE_ROOT = "/code"
 LAYER_ROOT = "/opt"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "PYTHONUSERBASE", "FC_FUNC_CODE_PATH")
+_SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "PYTHONUSERBASE", "NODE_PATH", "FC_FUNC_CODE_PATH")
 _VERSIONS = {"python2.7": "2.7", "python3": "3.6", "python3.9": "3.9", "python3.10": "3.10", "python3.12": "3.12"}
 
 
@@ -60,9 +61,9 @@ def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
     }
 
 
-def setup_of_web_server(spec: SandboxSpec, shim: str, program: tuple[str, ...]) -> Mapping[str, Any]:
-    """Like `setup`, for web servers. `shim` is the directory of the shims, `program` the one of `Launch`."""
-    where = Surroundings(str(spec.code_dir), shim, program)
+def setup_of_web_server(spec: SandboxSpec, shim: str, launch: Launch) -> Mapping[str, Any]:
+    """Like `setup`, for web servers. `shim` is the directory of the shims."""
+    where = Surroundings(str(spec.code_dir), shim, launch.program, str(launch.site_packages or ""))
     return web_setup(spec, where, lambda argument: os.pathsep.join(_translated(argument, spec)))
 
 

@@ -31,6 +31,7 @@ from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
 PYTHON_SHIM = "python"
 SHIM_PLACE = "{shim}"
+MODULES_PLACE = "{modules}"
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -39,7 +40,8 @@ class Launch(msgspec.Struct, frozen=True):
     `shim` is the subdirectory of `runtime/` that the interpreter runs. With `own_network` each instance has its own
     network wherever the driver supports that. Runtimes with the same `family` share a zygote. `shown` are directories
     visible to functions besides the interpreter's. `program` is the web server of functions without their own; in it,
-    SHIM_PLACE stands for the path of `runtime/` inside the instance.
+    SHIM_PLACE stands for the path of `runtime/` inside the instance, and MODULES_PLACE for the search path of Node.js's
+    packages: those of layers, then those in `site_packages`.
     """
 
     interpreter: Path

@@ -1,14 +1,16 @@
 // The shim of the Node.js runtimes: a web server that calls the function's handlers, like a custom runtime's server.
 //
-//     node server.js MAJOR
+//     node server.js MAJOR MODULES
 //
-// where MAJOR is the Node.js version that the runtime names; the log notes if another version stands in.
+// where MAJOR is the Node.js version that the runtime names; the log notes if another version stands in. MODULES are the
+// directories of packages that `require` searches last: those of layers and of the runtime.
 // Started by ../custom/monitor.py in the function's environment. Requires Node.js 12 or later and no packages.
 // Events, the initializer and hooks arrive as POST /invoke and similar requests, web requests unchanged.
 'use strict';
 
 const { AsyncLocalStorage } = require('async_hooks');
 const http = require('http');
+const modules = require('module');
 const path = require('path');
 const util = require('util');
 const { pathToFileURL } = require('url');
@@ -19,6 +21,10 @@ const NOTICE = process.versions.node.split('.')[0] === WANTED ? ''
   : `Runtime nodejs${WANTED} runs on Node.js ${process.versions.node}: Node.js ${WANTED} was not found.`;
 const RESULT_BYTES_MAX = 32 * 1024 * 1024;
 const calls = new AsyncLocalStorage();
+
+// Programs that the function starts search there, too. Node.js reads the variable only once, at its own start.
+process.env.NODE_PATH = [process.env.NODE_PATH, process.argv[3]].filter(Boolean).join(path.delimiter);
+modules._initPaths();
 
 // An error before the handler is called, worded like the cloud's.
 class LoadFailure extends Error {

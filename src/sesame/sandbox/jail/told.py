@@ -59,7 +59,8 @@ def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
 def setup(spec: SandboxSpec, launch: Launch, compiled_roots: Sequence[str]) -> dict[str, Any]:
     """`compiled_roots` are the roots of the archives of compiled sources, in the order in which the shim gets them."""
     if spec.web_server is not None:
-        return dict(web_setup(spec, Surroundings(working_dir(spec), SHIM_ROOT, launch.program)))
+        packages = SITE_PACKAGES_ROOT if launch.site_packages is not None else ""
+        return dict(web_setup(spec, Surroundings(working_dir(spec), SHIM_ROOT, launch.program, packages)))
     version = ".".join(map(str, MINOR_VERSIONS[spec.runtime]))
     layers = [f"{LAYER_ROOT}/python/lib/python{version}/site-packages", f"{LAYER_ROOT}/python"]
     if not spec.layer_dirs:

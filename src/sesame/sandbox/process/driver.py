@@ -273,7 +273,7 @@ class PlainSandbox:
             # The environment that the shim sets for programs started by the function; commands get the same.
             environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         else:
-            setup = addresses.setup_of_web_server(spec, str(shim), launch.program)
+            setup = addresses.setup_of_web_server(spec, str(shim), launch)
         version = await self._channel.setup(setup)
         self._commands = Commands(spawner, msgspec.structs.replace(start, env=environment))
         self._phases["interpreter_ms"] = (time.monotonic() - began_at) * 1000 - self._phases["fork_ms"]

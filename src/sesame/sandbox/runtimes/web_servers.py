@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.sandbox.launch import SHIM_PLACE, Launch
+from sesame.sandbox.launch import MODULES_PLACE, SHIM_PLACE, Launch
 
 _SHIM = "custom"
 
@@ -19,11 +19,12 @@ def launch() -> Launch:
     return Launch(_own_interpreter(), shim=_SHIM, own_network=True, family=_SHIM)
 
 
-def node_launch(node: Path, runtime: str) -> Launch:
-    """A Node.js runtime: our shim, which is a web server, under this Node.js."""
-    program = (str(node), f"{SHIM_PLACE}/node/server.js", runtime.removeprefix("nodejs"))
+def node_launch(node: Path, runtime: str, packages: Path | None = None) -> Launch:
+    """A Node.js runtime: our shim, which is a web server, under this Node.js. `packages` contains `node_modules`."""
+    program = (str(node), f"{SHIM_PLACE}/node/server.js", runtime.removeprefix("nodejs"), MODULES_PLACE)
     # Show its installation, such as npm's packages, if that lies outside the system's directories.
-    return msgspec.structs.replace(launch(), family="", shown=(node.resolve().parents[1],), program=program)
+    shown = (node.resolve().parents[1],)
+    return msgspec.structs.replace(launch(), site_packages=packages, family="", shown=shown, program=program)
 
 
 def _own_interpreter() -> Path:
