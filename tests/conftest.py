@@ -128,10 +128,14 @@ LONGEST = (
     "oss/test_objects.py",
 )
 TURNS = pytest.StashKey[Path]()
-# Where tests of these folders have `tmp_path`, if the machine has so much memory for files: nothing waits for a disk
-# there. What they kill is a process, which costs nothing that the kernel has.
+# Where tests of these folders and files have `tmp_path`, if the machine has so much memory for files: nothing waits for
+# a disk there. What they kill is a process, which costs nothing that the kernel has.
 MEMORY, MEMORY_FREE_BYTES = Path("/dev/shm"), 2 << 30
-IN_MEMORY = ("control", "destinations", "fc", "identity", "oss", "sls", "store", "sts", "triggers")
+IN_MEMORY = (
+    "control", "destinations", "fc", "identity", "oss", "sls", "store", "sts", "triggers",
+    "test_app.py", "test_async_virtual_time.py", "test_function_logs.py", "test_listening.py",
+    "test_session_affinity.py", "test_session_streams.py", "test_virtual_time.py",
+)  # fmt: skip
 
 
 # Tests fail in many ways on purpose: structlog has exceptions drawn by rich unless told otherwise, which takes longer
