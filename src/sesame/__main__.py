@@ -4,8 +4,15 @@ Until the command line is loaded, Ctrl-C ends the process as the system does, wi
 """
 
 import os
-import signal
 import sys
+
+try:
+    # Imports `enum`, which takes some milliseconds.
+    import signal
+except KeyboardInterrupt:
+    from sesame.model.exit_codes import EXIT_INTERRUPTED
+
+    sys.exit(EXIT_INTERRUPTED)
 
 NO_WINDOWS = "error: Sesame needs Linux or macOS. On Windows it runs in WSL 2: wsl --install, and install it there.\n"
 

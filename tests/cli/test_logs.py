@@ -18,7 +18,7 @@ import msgspec
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from tests.cli.test_start import CLEAN, Server, sesame
+from tests.cli.test_start import CLEAN, FLAGS, Server, sesame
 from tests.store.logstores.test_function_lines import group
 from tests.support.fakes import FakeClocks
 from tests.support.pauses import Pauses
@@ -415,7 +415,7 @@ def test_following_prints_each_new_line_once(data_dir: Path, capsysbinary: objec
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data", "--log-bytes-per-call=1048576", "--sandbox=plain")
+    server = Server(tmp_path / "data", "--log-bytes-per-call=1048576", "--sandbox=plain", *FLAGS)
     yield server
     if server.process.poll() is None:
         server.process.kill()

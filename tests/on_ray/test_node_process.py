@@ -1,6 +1,7 @@
 """A node as a process: started again, drained, and gone with whoever keeps it, however that ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sesame.model.exit_codes import EXIT_SIGNALLED
 from sesame.on_ray.node_process import NodeProcess, State
 
 PATIENCE_S = 60.0
@@ -116,6 +118,18 @@ def test_one_whose_files_cannot_be_removed_is_tried_again_and_says_why(tmp_path:
         until(lambda: node.seen()[0] is State.RUNNING)
     finally:
         node.kill()
+
+
+def test_a_command_whose_keeper_has_ended_before_it_starts_is_killed() -> None:
+    pipe, asks = os.pipe()
+    os.close(asks)
+    command = [sys.executable, "-m", "sesame.on_ray.lifeline", str(pipe), sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[pipe]) as lifeline:
+        os.close(pipe)
+        try:
+            assert lifeline.wait(PATIENCE_S) == EXIT_SIGNALLED + signal.SIGKILL
+        finally:
+            lifeline.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the command alone learns of it")

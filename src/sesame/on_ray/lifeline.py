@@ -61,6 +61,10 @@ def _start(command: Sequence[str]) -> int:
     parent = os.getpid()
     child = os.fork()
     if child:
+        # The child does the same: it must lead its group before either goes on, else the group cannot be killed yet.
+        # It has ended, or has replaced its program and done so itself, where this fails.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpgid(child, child)
         return child
     try:
         os.setpgid(0, 0)
