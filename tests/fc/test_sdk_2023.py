@@ -392,6 +392,7 @@ async def test_tags_and_groups(sdk_of_f: Client) -> None:
     await sdk_of_f("tag_resources", body={"ResourceId": ["f", ARN], "ResourceType": "function", "Tag": tags})
     found = await sdk_of_f("list_tag_resources", resource_type="function", resource_id=["f"])
     assert [(item["TagKey"], item["TagValue"]) for item in found["TagResources"]] == [("a", "1"), ("b", "2")]
+    assert (await sdk_of_f("list_tag_resources", resource_type=""))["TagResources"] == found["TagResources"]
     page = await sdk_of_f("list_tag_resources", resource_type="function", limit=1)
     assert page["NextToken"] == "$f/b"
     await sdk_of_f("untag_resources", resource_type="function", resource_id=["f"], tag_key=["a"])

@@ -126,6 +126,9 @@ async def test_repeated_items_of_a_query_may_be_numbered(deployed: Endpoint) -> 
     for query in ("instanceIds.1=a&instanceIds.2=c", "instanceIds=a&instanceIds=c"):
         answer = await call(deployed, "GET", f"{FUNCTION}/instances?{query}")
         assert [each["instanceId"] for each in answer.json()["instances"]] == ["a", "c"]
+    for query in ("instanceIds=", "instanceIds.1=", "limit=&nextToken=&qualifier="):
+        answer = await call(deployed, "GET", f"{FUNCTION}/instances?{query}")
+        assert [each["instanceId"] for each in answer.json()["instances"]] == ["a", "b", "c"]
 
 
 async def test_keys_are_read_in_any_case_and_null_is_absent(deployed: Endpoint) -> None:

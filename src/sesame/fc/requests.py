@@ -142,8 +142,9 @@ def limit(request: Request, most: int, default: int) -> int:
 
 
 def repeated(request: Request, item: str) -> list[str]:
-    """The values of a repeatable parameter, sent as `item=a&item=b` or `item.1=a&item.2=b`."""
-    return [text for key, text in request.query_params.multi_items() if key == item or _numbered(key, item)]
+    """The values of a repeatable parameter, sent as `item=a&item=b` or `item.1=a&item.2=b`; an empty one is absent."""
+    sent = request.query_params.multi_items()
+    return [text for key, text in sent if text and (key == item or _numbered(key, item))]
 
 
 def _numbered(key: str, item: str) -> bool:

@@ -43,7 +43,7 @@ class AccountRoutes:
         return requests.answer(shapes_account.account_settings(self._account))
 
     async def _configs(self, request: Request) -> Response:
-        return requests.answer(account_configs(request.query_params.getlist("config")))
+        return requests.answer(account_configs(requests.repeated(request, "config")))
 
     async def _reserved(self, request: Request) -> Response:
         limit_of(requests.listing(request))

@@ -64,7 +64,7 @@ class AccountRoutes:
         ids = paths.document(request, "ResourceId", tuple[str, ...], _NAMES) or ()
         wanted = paths.document(request, "Tag", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
         limit = listing.limit_of(Listing(limit=requests.number(request, "Limit", f"1 to {limits.LIST_LIMIT_MAX}")))
-        kind = query.get("ResourceType", FUNCTION)
+        kind = query.get("ResourceType", "") or FUNCTION
         _check_type(kind)
         if ids:
             owners = await self._owners(request, "fc:ListTagResources", kind, ids)
