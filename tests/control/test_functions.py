@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from tests.control.conftest import HELLO, OTHER, Account, base64_of, code_of, hello
 from tests.support import zips
 from tests.support.queues import FakeQueue
@@ -281,6 +282,16 @@ async def test_the_announced_checksum_may_be_right(account: Account) -> None:
         "s", "f", FunctionInput(code=code_of(HELLO), expected_checksum=checksum), by=THE_ACCOUNT
     )
     assert updated.document.package.checksum == checksum
+    await account.functions.update("s", "f", FunctionInput(timeout=4, expected_checksum=checksum), by=THE_ACCOUNT)
+
+
+@pytest.mark.parametrize("code", [UNSET, CodeInput()])
+async def test_a_checksum_without_code_is_that_of_the_code_that_stays(account: Account, code: Any) -> None:
+    before = await account.functions.create("s", hello(), by=THE_ACCOUNT)
+    sent = FunctionInput(timeout=4, code=code, expected_checksum="1")
+    with refused("InvalidArgument", match="'1' was announced, but no code package was sent, and that of the function"):
+        await account.functions.update("s", "f", sent, by=THE_ACCOUNT)
+    assert await account.functions.get("s", "f") == before
 
 
 async def test_an_outer_folder_is_told_for_code_that_we_run(account: Account) -> None:

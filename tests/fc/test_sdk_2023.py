@@ -353,6 +353,10 @@ async def test_disabled_functions(sdk_of_f: Client, endpoint: Endpoint) -> None:
 
 async def test_layers(sdk: Client) -> None:
     body = {"code": {"zipFile": ZIP}, "compatibleRuntime": ["python3.10"], "description": "d", "license": "MIT"}
+    other = body | {"code": {"zipFile": ZIP, "checksum": "1"}}
+    status, code, message = (await sdk.failure("create_layer_version", "l", body=other))[:3]
+    assert (status, code) == (400, "InvalidArgument")
+    assert "but '1' was announced" in message
     layer = await sdk("create_layer_version", "l", body=body)
     arn = f"acs:fc:{REGION}:{ACCOUNT_ID}:layers/l/versions/1"
     assert (layer["layerVersionArn"], layer["version"], layer["acl"], layer["license"]) == (arn, 1, "0", "MIT")

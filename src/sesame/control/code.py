@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from msgspec import UNSET, UnsetType
 
+from sesame.control import checks
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.inputs import CodeInput
 from sesame.control.requester import Requester
@@ -48,8 +49,8 @@ class CodeSource:
         package = await self._packages.add(archive, runtime)
         if expected_checksum not in ("", package.checksum):
             raise Unusable(
-                f"the checksum of the code package is '{package.checksum}', but '{expected_checksum}' was announced: "
-                "send the package again"
+                f"the checksum of the code package is '{package.checksum}', but "
+                f"'{checks.shown(expected_checksum)}' was announced: send the package again"
             )
         return package
 

@@ -160,16 +160,26 @@ class Functions:
 
     async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
         """The package that was sent, or None if none was."""
-        if sent.code is UNSET:
-            return None
-        if sent.code == CodeInput() and (draft.runtime == limits.IMAGE_RUNTIME or draft.package != NO_PACKAGE):
-            # Terraform's provider sends an empty object where it has no code to send.
-            return None
         announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
+        # Terraform's provider sends an empty object where it has no code to send.
+        none_needed = draft.runtime == limits.IMAGE_RUNTIME or draft.package != NO_PACKAGE
+        if sent.code is UNSET or (sent.code == CodeInput() and none_needed):
+            _check_kept(announced, draft.package)
+            return None
         package = await self._code.package(sent.code, draft.runtime, announced, by=by)
         if draft.runtime in limits.SANDBOXED_RUNTIMES and not draft.layers:
             await self._code.check_layout(package, draft.handler)
         return package
+
+
+def _check_kept(announced: str, package: Package) -> None:
+    """A checksum without code is that of the code that stays."""
+    if announced not in ("", package.checksum):
+        kept = f"that of the function has '{package.checksum}'" if package.checksum else "the function has none"
+        raise Unusable(
+            f"the checksum '{checks.shown(announced)}' was announced, but no code package was sent, and {kept}: send "
+            "the package, or no checksum"
+        )
 
 
 def _required(label: str, value: str | msgspec.UnsetType) -> str:

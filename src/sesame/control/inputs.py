@@ -147,9 +147,10 @@ class UntagInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LayerInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A new version of a layer (reference/api.md §3.6)."""
+    """A new version of a layer (reference/api.md §3.6). `expected_checksum` is the CRC-64 of the code, "" for any."""
 
     code: CodeInput = CodeInput()
+    expected_checksum: str = ""
     description: str = ""
     compatible_runtime: tuple[str, ...] = ()
     license: str = ""

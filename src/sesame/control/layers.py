@@ -152,7 +152,7 @@ class Layers:
         first, *others = [name for name in sent.compatible_runtime if name in limits.SANDBOXED_RUNTIMES] or [
             _NOT_COMPILED
         ]
-        package = await self._code.package(sent.code, first, by=by)
+        package = await self._code.package(sent.code, first, sent.expected_checksum, by=by)
         for runtime in others:
             package = await self._code.for_runtime(package, runtime)
         return package

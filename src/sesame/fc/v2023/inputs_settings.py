@@ -117,7 +117,9 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     license: str = ""
 
     def neutral(self) -> control.LayerInput:
-        return control.LayerInput(**asdict(self) | {"code": self.code.neutral()})
+        return control.LayerInput(
+            **asdict(self) | {"code": self.code.neutral(), "expected_checksum": self.code.checksum}
+        )
 
 
 class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
