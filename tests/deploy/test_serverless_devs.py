@@ -625,6 +625,26 @@ def test_names_with_dots_stand_in_brackets(tmp_path: Path, expression: str, valu
     assert function.fields["environmentVariables"]["WHO"] == value
 
 
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("resources['the.other'].props.functionName", "other"),
+        ("resources['the.other']['props'].functionName", "other"),
+        ("env('SESAME_NOT_SET', resources['the.other'].props.functionName)", "other"),
+        ("env('SESAME_NOT_SET', vars['first.name'])", "x"),
+        ("resources['the.other'].output.url", "${resources['the.other'].output.url}"),
+        ("resources['the.other']['output'].url", "${resources['the.other']['output'].url}"),
+    ],
+)
+def test_a_resource_with_dots_in_its_name_stands_in_brackets(tmp_path: Path, expression: str, value: str) -> None:
+    quoted = "'${" + expression.replace("'", "''") + "}'"
+    other = "{functionName: other, runtime: python3.10, code: ./code}"
+    text = THREE.replace("handler:", f"environmentVariables: {{WHO: {quoted}}}, handler:") + (
+        f"  the.other: {{component: fc3, props: {other}}}\nvars: {{first.name: x}}\n"
+    )
+    assert read(tmp_path, text).functions[0].fields["environmentVariables"]["WHO"] == value
+
+
 def test_json_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
     deep = "[" * 5000 + "]" * 5000
     with pytest.raises(TemplateError, match=r"\$\{json"):

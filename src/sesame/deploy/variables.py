@@ -120,7 +120,7 @@ class Variables:
             case "this":
                 return Unresolved(text) if this is None else self._walk(this, rest, text, at, this, depth)
             case "resources" | "services":
-                name, _, inside = rest.partition(".")
+                name, inside = _first_step(rest)
                 return self._of_service(name, inside, text, at, depth)
             case _ if head in self._known.services:
                 return self._of_service(head, rest, text, at, depth)
@@ -133,14 +133,14 @@ class Variables:
         unit = self._known.services.get(name)
         if unit is None:
             raise TemplateError(at.place, f"${{{text}}}: there is no service '{name[:80]}' in this file")
-        if inside.partition(".")[0] in ("output", "outputs", "info"):
+        if _first_step(inside)[0] in ("output", "outputs", "info"):
             return Unresolved(text)
         return self._walk(unit, inside, text, at, unit, depth)
 
     def _walk(self, start: Node, path: str, text: str, at: Node, this: Node | None, depth: int) -> Any:
         found = start
         for match in _STEP.finditer(path):
-            step = next(filter(None, match.groups()), "")
+            step = _name_in(match)
             if isinstance(found.value, list) and (index := natural(step, len(found.value) - 1)) is not None:
                 found = found.value[index]
             elif isinstance(found.value, dict) and step in found.value:
@@ -193,8 +193,9 @@ class Variables:
 
     def _argument(self, text: str, at: Node, this: Node | None, depth: int) -> "str | Unresolved":
         """Resolves quoted text, a call, or a variable's value; any other text is taken literally."""
-        head = text.partition(".")[0]
-        if not (_CALL.match(text) or (head in _HEADS and head != text)):
+        parts = _HEAD.match(text)
+        assert parts is not None
+        if not (_CALL.match(text) or (parts[1] in _HEADS and parts[1] != text)):
             return _unquoted(text)
         if depth > DEPTH_MAX:
             raise TemplateError(at.place, f"calls stand within each other more than {DEPTH_MAX} times")
@@ -229,6 +230,16 @@ class Variables:
             return data.decode()
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(at.place, f"${{file({name[:80]})}} cannot be read: {error}") from error
+
+
+def _name_in(step: re.Match[str]) -> str:
+    return next(filter(None, step.groups()), "")
+
+
+def _first_step(path: str) -> tuple[str, str]:
+    """The first name of a path, and the path after it: `['a.b'].props` is `a.b` and `props`."""
+    step = _STEP.match(path)
+    return ("", path) if step is None else (_name_in(step), path[step.end() :].removeprefix("."))
 
 
 def _arguments(text: str) -> list[str]:
