@@ -51,3 +51,18 @@ def test_an_s_yaml_has_the_variables_of_the_file_beside_it(tmp_path: Path) -> No
     assert "not set" in serverless_devs.read(tmp_path / "s.yaml", options).errors[0].text
     (tmp_path / ".env").write_text("NAME_OF_TEST=hello\n")
     assert serverless_devs.read(tmp_path / "s.yaml", options).functions[0].name == "hello"
+
+
+def test_an_s_yaml_has_the_variables_of_its_folders_of_code(tmp_path: Path) -> None:
+    """In the tool's order: the first file that has a name gives its value."""
+    (tmp_path / "s.yaml").write_text(S_YAML.replace("code: .", "code: ./code"))
+    options = serverless_devs.Options(account_id="123", region="cn-shanghai")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / ".env").write_text("NAME_OF_TEST=of-code\n")
+    (tmp_path / ".env").write_text("NAME_OF_TEST=beside\n")
+    assert serverless_devs.read(tmp_path / "s.yaml", options).functions[0].name == "of-code"
+    of_fc = '{service: {name: s}, function: {name: "${env(NAME_OF_TEST)}", runtime: python3, codeUri: ./code}}'
+    (tmp_path / "s.yaml").write_text(f"edition: 1.0.0\nservices: {{f: {{component: fc, props: {of_fc}}}}}\n")
+    assert serverless_devs.read(tmp_path / "s.yaml", options).functions[0].name == "beside"
+    (tmp_path / ".env").unlink()
+    assert serverless_devs.read(tmp_path / "s.yaml", options).functions[0].name == "of-code"

@@ -3,6 +3,7 @@
 Called by `deploy.sources`. Deploys units of the components `fc` and `fc3`, and notes units of other components.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def read(path: Path, options: Options) -> Project:
             "AccessKeyID": options.access_key_id,
             "region": options.region,
         },
-        environ=dotenv.environment(path.parent / ".env"),
+        environ=_environment(by_name, path.parent),
     )
     variables = Variables(known)
     made = fc_component.Parts(notes)
@@ -90,6 +91,30 @@ def _with_base(root: Node, folder: Path, depth: int = 0) -> Node:
         raise TemplateError(extend.place, f"files extend each other more than {BASES_MAX} times")
     base = folder / extend.text("the path of another s.yaml")
     return _merged(_with_base(yaml_source.read(base), base.parent, depth + 1), root)
+
+
+def _environment(units: Mapping[str, Node], folder: Path) -> Mapping[str, str]:
+    """The shell's variables, and those of `.env` files in the tool's order: the first that has a name gives its value.
+
+    The files are those in the folders of the units' `code`, the one beside the template, and those in the folders of
+    `function.codeUri`.
+    """
+    code = [folder / path for unit in units.values() if (path := _path_at(unit, "props", "code"))]
+    uris = [folder / path for unit in units.values() if (path := _path_at(unit, "props", "function", "codeUri"))]
+    found: Mapping[str, str] = os.environ
+    for each in (*code, folder, *uris):
+        found = dotenv.environment(each / ".env", found)
+    return found
+
+
+def _path_at(node: Node, *keys: str) -> str:
+    """A path that the template has as text; empty for another value, or for one with a variable."""
+    found: Any = node
+    for key in keys:
+        found = found.value.get(key) if isinstance(found.value, dict) else None
+        if found is None:
+            return ""
+    return found.value if isinstance(found.value, str) and "${" not in found.value else ""
 
 
 def _of_one_region(units: dict[str, Node], region: str, folder: Path, notes: list[Note]) -> dict[str, Node]:
