@@ -241,6 +241,9 @@ def test_consumer_groups(root: LogClient, logstore: Logstore) -> None:
     assert [(each["shard"], each["checkpoint"], each["consumer"]) for each in points] == [(0, end, "c-1"), (1, "", "")]
     assert len(root.get_check_point(*logstore, "readers", 1).get_consumer_group_check_points()) == 1
     assert code_of(root.update_check_point, *logstore, "readers", 0, "no cursor") == "InvalidShardCheckPoint"
+    for number in range(1, 30):
+        root.create_consumer_group(*logstore, f"other-{number}", 30)
+    assert code_of(root.create_consumer_group, *logstore, "other-30", 30) == "ConsumerGroupQuotaExceed"
     root.delete_consumer_group(*logstore, "readers")
     assert code_of(root.heart_beat, *logstore, "readers", "c-1") == "ConsumerGroupNotExist"
 

@@ -12,6 +12,7 @@ from sesame.store.logs.query.refusals import QueryRefused
 _CATALOGUE: dict[str, tuple[int, str]] = {
     "ConsumerGroupAlreadyExist": (400, "consumer group already exist"),
     "ConsumerGroupNotExist": (404, "consumer group not exist"),
+    "ConsumerGroupQuotaExceed": (403, "the logstore has too many consumer groups"),
     "ConsumerNotExist": (404, "consumer not exist in the consumer group"),
     "IndexAlreadyExist": (400, "log store index is already created"),
     "IndexConfigNotExist": (400, "index config doesn't exist"),
@@ -107,6 +108,9 @@ def as_sls_error(error: errors.CallerError) -> SlsError:
         case errors.AlreadyExists() if error.kind in _EXISTS:
             code, text = _EXISTS[error.kind]
             return SlsError(code, text.format(error.name))
+        case errors.TooMany(field=field) if field == CONSUMER_GROUP:
+            text = f"a logstore has at most {error.most} consumer groups: delete one that is no longer used"
+            return SlsError("ConsumerGroupQuotaExceed", text)
         case QueryRefused():
             # The API has no codes for errors in SQL and exceeded limits.
             return SlsError("InvalidQueryString" if error.part == "search" else "ParameterInvalid", error.message)

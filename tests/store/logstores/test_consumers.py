@@ -1,13 +1,14 @@
 """Consumer groups: shards are shared, move only when let go, and checkpoints outlive a restart."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from tests.store.logstores.conftest import opened
 from tests.support.fakes import FakeClocks
 
-from sesame.model.errors import AlreadyExists, NotFound
-from sesame.store.logs.logstores.consumers import Membership
+from sesame.model.errors import AlreadyExists, NotFound, TooMany
+from sesame.store.logs.logstores.consumers import GROUPS_MAX, Membership
 from sesame.store.logs.logstores.interface import ConsumerGroup
 from sesame.store.logs.logstores.store import LogStorage
 
@@ -33,6 +34,18 @@ def test_after_a_restart_a_consumer_keeps_what_it_holds() -> None:
     members = Membership()
     assert members.heart_beat("b", [1], range(2), 0.0, 10.0) == [0, 1]
     assert members.heart_beat("a", [0], range(2), 0.0, 10.0) == []
+
+
+async def test_a_logstore_has_at_most_so_many_groups(storage: LogStorage) -> None:
+    groups = [ConsumerGroup(f"g{number}", 30) for number in range(GROUPS_MAX + 2)]
+    made = await asyncio.gather(*(storage.create_group("p", "l", each) for each in groups), return_exceptions=True)
+    assert [type(each) for each in made if each is not None] == [TooMany, TooMany]
+    assert len(await storage.groups("p", "l")) == GROUPS_MAX
+    await storage.delete_group("p", "l", "g0")
+    twice = await asyncio.gather(
+        *(storage.create_group("p", "l", groups[-1]) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(each) for each in twice] == [type(None), AlreadyExists]
 
 
 async def test_groups_and_checkpoints_are_durable(storage: LogStorage, tmp_path: Path, clocks: FakeClocks) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sesame.model.clocks import Clocks
-from sesame.model.errors import AlreadyExists, NotFound
+from sesame.model.errors import AlreadyExists, NotFound, TooMany
 from sesame.model.logstore import CONSUMER, CONSUMER_GROUP, ShardRange
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.interface import Checkpoint, ConsumerGroup
@@ -23,6 +23,8 @@ from sesame.store.sql import sqlite_file
 # POLICY: as many consumers of one group are known at a time; further ones get no shards, like any beyond the number of
 # shards.
 CONSUMERS_MAX = 1000
+# Of one logstore, as in the cloud (its manual of CreateConsumerGroup).
+GROUPS_MAX = 30
 
 
 class Membership:
@@ -77,6 +79,7 @@ class ConsumerGroups:
         self._groups: dict[tuple[int, str], ConsumerGroup] = {}
         self._checkpoints: dict[tuple[int, str], dict[int, Checkpoint]] = {}
         self._members: dict[tuple[int, str], Membership] = {}
+        self._creates = asyncio.Lock()
 
     def load(self, db: sqlite_file.Connection) -> None:
         for logstore, name, document in db.execute("SELECT logstore, name, document FROM consumer_groups"):
@@ -93,10 +96,15 @@ class ConsumerGroups:
                 del known[key]
 
     async def create(self, project: str, logstore: str, group: ConsumerGroup) -> None:
-        known = self._metadata.known(project, logstore)
-        if (known.id, group.name) in self._groups:
-            raise AlreadyExists(CONSUMER_GROUP, group.name, (project, logstore))
-        await self._put(known, group)
+        """One at a time, so that none is overlooked that is being written. Raises `TooMany` beyond GROUPS_MAX."""
+        async with self._creates:
+            known = self._metadata.known(project, logstore)
+            if (known.id, group.name) in self._groups:
+                raise AlreadyExists(CONSUMER_GROUP, group.name, (project, logstore))
+            present = sum(1 for owner, _name in self._groups if owner == known.id)
+            if present >= GROUPS_MAX:
+                raise TooMany(CONSUMER_GROUP, GROUPS_MAX, present + 1)
+            await self._put(known, group)
 
     async def update(self, project: str, logstore: str, group: ConsumerGroup) -> None:
         self._find(project, logstore, group.name)
