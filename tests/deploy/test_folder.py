@@ -97,3 +97,35 @@ def test_what_git_ignores_belongs_to_the_code(tmp_path: Path) -> None:
     assert folder.ignore_file(tmp_path) is None
     (tmp_path / ".funignore").write_text("config.py\n")
     assert folder.ignore_file(tmp_path) == tmp_path / ".funignore"
+
+
+def test_a_folder_with_only_a_program_is_a_custom_runtime(tmp_path: Path) -> None:
+    place = project(tmp_path, {"bootstrap": "#!/bin/sh\nexec ./server\n"})
+    found = folder.read(place, Wanted(service="s", function="f"))
+    (function,) = found.functions
+    assert (function.runtime, function.fields["handler"], function.code.left_out) == ("custom", "index.handler", ())
+    assert not found.triggers
+    assert "its program is bootstrap, so the runtime is custom" in found.notes[0].text
+    (trigger,) = folder.read(place, Wanted(http=True, runtime="custom.debian12")).triggers
+    assert trigger.fields["triggerType"] == "http"
+    (place / "index.py").write_text(EVENT)
+    assert folder.read(place, Wanted()).functions[0].runtime == "python3.12"
+    assert folder.read(place, Wanted(runtime="custom.debian10")).functions[0].runtime == "custom.debian10"
+    (place / "bootstrap").unlink()
+    with pytest.raises(TemplateError, match=r"the runtime custom starts .* expected a file bootstrap"):
+        folder.read(place, Wanted(runtime="custom"))
+
+
+def test_a_folder_without_anything_is_told_of_custom_runtimes(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="or a file bootstrap that starts a program"):
+        folder.read(project(tmp_path, {"server": "x"}), Wanted())
+
+
+@pytest.mark.parametrize(("name", "text"), [("Funfile", "runtime python3 \n"), ("fun.yml", "runtime: python3\n")])
+def test_the_runtime_for_which_packages_are_installed_is_the_functions(tmp_path: Path, name: str, text: str) -> None:
+    place = project(tmp_path, {"index.py": EVENT, name: text})
+    assert folder.read(place, Wanted()).functions[0].runtime == "python3"
+    assert folder.read(place, Wanted(runtime="python3.9")).functions[0].runtime == "python3.9"
+    (place / name).write_text(text.replace("python3", "python4"))
+    with pytest.raises(TemplateError, match=f"{name}: found the runtime 'python4', expected one of python2.7"):
+        folder.read(place, Wanted())

@@ -63,6 +63,9 @@ class Builder:
         if of_fun is not None:
             wanted = requirements.with_packages(wanted, of_fun.path, of_fun.packages)
             not_done = tuple(f"{of_fun.path.name}: not done: {each[:120]}" for each in of_fun.left_out)
+            if of_fun.runtime not in ("", function.runtime):
+                of_file = f"its runtime {of_fun.runtime[:40]} is not that of the function, {function.runtime}"
+                not_done = (f"{of_fun.path.name}: {of_file}, which decides", *not_done)
         if wanted is None:
             reason = "no requirements.txt"
             return function, Built(name, None, reason, (*not_done, *self._looked_at(path, function, own)))

@@ -15,9 +15,8 @@ from sesame.cli import naming, output
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.wanted import wanted
-from sesame.deploy import sources
+from sesame.deploy import folder, sources
 from sesame.deploy.project import Project
-from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -28,7 +27,7 @@ from sesame.settings import Settings
 @click.option("-t", "--template", type=click.Path(path_type=Path), help="Template with another file name.")
 @click.option("--name", metavar="SERVICE/FUNCTION", help="Function's name, for a folder without a template.")
 @click.option("--handler", help="Handler, such as main.my_handler, for a folder without a template [default: found].")
-@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="Runtime [default: the newest installed]")
+@click.option("--runtime", type=click.Choice(folder.RUNTIMES), help="Runtime [default: the newest installed]")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the template.")
 @click.option("--fresh", is_flag=True, help="Ignore earlier installations in the cache.")
 @with_json

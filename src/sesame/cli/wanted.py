@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from sesame.cli import naming
+from sesame.deploy import folder
 from sesame.deploy.folder import Wanted
-from sesame.model import limits
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
@@ -27,7 +27,7 @@ def with_project_options(command: Any) -> Any:
             ),
             click.option(
                 "--runtime",
-                type=click.Choice(limits.SANDBOXED_RUNTIMES),
+                type=click.Choice(folder.RUNTIMES),
                 help="Runtime [default: the newest installed]",
             ),
             click.option(

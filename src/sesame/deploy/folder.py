@@ -10,13 +10,21 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.deploy.project import Code, Function, Place, Project, Service, TemplateError, Trigger, left_out
+from sesame.deploy.archive import BOOTSTRAP
+from sesame.deploy.project import Code, Function, Note, Place, Project, Service, TemplateError, Trigger, left_out
+from sesame.model import limits
+from sesame.model.web_server import is_custom
 
 # File names searched first for a handler: those that the cloud's consoles and tools give to the first file.
 FILES = ("index.py", "main.py", "app.py", "handler.py", "lambda_function.py")
 NAMES = ("handler", "my_handler", "main", "application", "app", "lambda_handler")
 SOURCE_BYTES_MAX = 1024 * 1024
 NEWEST_FIRST = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
+# Those of a function whose folder is all that there is: an image would have to be named.
+RUNTIMES = tuple(each for each in (*limits.SANDBOXED_RUNTIMES, *limits.CUSTOM_RUNTIMES) if each != limits.IMAGE_RUNTIME)
+CUSTOM_RUNTIME = "custom"
+# The API requires a handler for every function.
+UNUSED_HANDLER = "index.handler"
 ALL_METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 _DEF = re.compile(r"^def[ \t]+(\w+)[ \t]*\(([^)]*)\)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^(\w+)[ \t]*=[ \t]*(?:flask\.)?(?:Flask|Bottle)\(", re.MULTILINE)
@@ -42,16 +50,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A handler found in a source, and whether it is a WSGI application."""
+    """A handler found in a source, and whether it is a WSGI application; or a program that needs none."""
 
     handler: str
     http: bool
     python2: bool
+    program: bool = False
 
 
 def read(path: Path, wanted: Wanted) -> Project:
     """Raises `TemplateError` if the handler is ambiguous or missing, with the names that were searched for."""
-    found = _found(path, wanted)
+    asked = wanted.runtime or _of_funfile(path)
+    found = _found(path, wanted, asked)
+    runtime = asked or (CUSTOM_RUNTIME if found.program else _runtime(found, path, wanted.runtimes))
     name = wanted.function or _NOT_IN_A_NAME.sub("-", path.resolve().stem if path.is_file() else path.resolve().name)
     service = wanted.service or "default"
     place = Place(str(path))
@@ -60,12 +71,12 @@ def read(path: Path, wanted: Wanted) -> Project:
         name=name.strip("-") or "function",
         fields={
             "handler": found.handler,
-            "runtime": wanted.runtime or _runtime(found, path, wanted.runtimes),
+            "runtime": runtime,
             "timeout": wanted.timeout_s or 60,
             "memorySize": wanted.memory_mb or 128,
             "environmentVariables": wanted.environment,
         },
-        code=Code(path=path.resolve(), ignore_file=ignore_file(path), left_out=left_out("python")),
+        code=Code(path=path.resolve(), ignore_file=ignore_file(path), left_out=left_out(runtime)),
         place=place,
     )
     triggers: tuple[Trigger, ...] = ()
@@ -80,11 +91,18 @@ def read(path: Path, wanted: Wanted) -> Project:
                 place=place,
             ),
         )
+    notes: tuple[Note, ...] = ()
+    if found.program and not asked:
+        text = (
+            f"its program is {BOOTSTRAP}, so the runtime is {runtime}; --runtime names another, --http adds a trigger"
+        )
+        notes = (Note(place, text),)
     return Project(
         source=path,
         services=(Service(name=service, fields={}, place=place),),
         functions=(function,),
         triggers=triggers,
+        notes=notes,
     )
 
 
@@ -112,7 +130,30 @@ def _runtime(found: Found, path: Path, runtimes: Sequence[str]) -> str:
     return next((name for name in NEWEST_FIRST if name in runtimes), "python3.10")
 
 
-def _found(path: Path, wanted: Wanted) -> Found:
+def _of_funfile(path: Path) -> str | None:
+    """The runtime for which the folder's Funfile or fun.yml installs packages, if it names one."""
+    # Imported late: `sesame invoke` imports this file, and would have to wait for the import of PyYAML.
+    from sesame.deploy import fun_install
+
+    installs = fun_install.read(path) if path.is_dir() else None
+    if installs is None or not installs.runtime:
+        return None
+    if installs.runtime not in RUNTIMES:
+        text = f"found the runtime '{installs.runtime[:40]}', expected one of {', '.join(RUNTIMES)}, or --runtime"
+        raise TemplateError(Place(str(installs.path)), text)
+    return installs.runtime
+
+
+def _found(path: Path, wanted: Wanted, runtime: str | None) -> Found:
+    program = Found(wanted.handler or UNUSED_HANDLER, bool(wanted.http), python2=False, program=True)
+    has_program = path.is_dir() and (path / BOOTSTRAP).is_file()
+    if runtime is not None and is_custom(runtime):
+        if has_program:
+            return program
+        text = (
+            f"the runtime {runtime} starts the folder's own program: expected a file {BOOTSTRAP} in it, or a template"
+        )
+        raise TemplateError(Place(str(path)), f"{text} with customRuntimeConfig")
     if wanted.handler is not None:
         module = wanted.handler.rpartition(".")[0]
         source = (path if path.is_dir() else path.parent) / f"{module}.py"
@@ -133,11 +174,14 @@ def _found(path: Path, wanted: Wanted) -> Found:
     if chosen:
         several = ", ".join(each.handler for each in chosen[:5])
         raise TemplateError(Place(str(path)), f"several handlers are possible ({several}): name one with --handler")
+    if has_program and runtime is None:
+        return program
     raise TemplateError(
         Place(str(path)),
         "there is no template.yml, s.yaml or serverless.yml, and no handler was found in "
         f"{', '.join(file.name for file in files) or 'a Python file'}: expected def handler(event, context) or "
-        "def handler(environ, start_response); name it with --handler, such as --handler main.my_handler",
+        "def handler(environ, start_response), which --handler names, such as --handler main.my_handler; or a file "
+        f"{BOOTSTRAP} that starts a program in any language (custom runtime)",
     )
 
 

@@ -41,11 +41,15 @@ _NO_PACKAGE = re.compile(r"[|&<>()#/~]|\d>|.*[$`]")
 
 
 class Installs(msgspec.Struct, frozen=True):
-    """`packages` are arguments of pip; `left_out` are the commands that are not executed, verbatim."""
+    """`packages` are arguments of pip; `left_out` are the commands that are not executed, verbatim.
+
+    `runtime` is the one that the file names; "" if it names none.
+    """
 
     path: Path
     packages: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    runtime: str = ""
 
 
 def read(folder: Path) -> Installs | None:
@@ -83,8 +87,11 @@ def _funfile(path: Path) -> Installs:
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     packages: list[str] = []
     left_out: list[str] = []
+    runtime = ""
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         instruction, _, rest = line.strip().partition(" ")
+        if instruction.upper() == "RUNTIME":
+            runtime = rest.strip()
         if not instruction or instruction.upper() == "RUNTIME":
             continue
         commands = list(_commands(rest)) if instruction.upper() == "RUN" else [None]
@@ -93,7 +100,7 @@ def _funfile(path: Path) -> Installs:
             packages += [package for each in wanted for package in each or ()]
         else:
             left_out.append(" ".join(line.split()))
-    return Installs(path, tuple(dict.fromkeys(packages)), tuple(left_out))
+    return Installs(path, tuple(dict.fromkeys(packages)), tuple(left_out), runtime)
 
 
 def _commands(text: str) -> Iterator[list[str] | None]:
@@ -138,6 +145,7 @@ def _tasks(path: Path) -> Installs:
     left_out: list[str] = []
     try:
         root = yaml_source.read(path).mapping("runtime and tasks")
+        runtime = root["runtime"].text() if "runtime" in root and root["runtime"].value is not None else ""
         tasks = root["tasks"].items("tasks") if "tasks" in root and root["tasks"].value else []
         for task in tasks:
             given = task.mapping("a task")
@@ -154,4 +162,4 @@ def _tasks(path: Path) -> Installs:
                 packages += wanted
     except TemplateError as error:
         raise ConfigurationError(str(error)) from error
-    return Installs(path, tuple(dict.fromkeys(packages)), tuple(left_out))
+    return Installs(path, tuple(dict.fromkeys(packages)), tuple(left_out), runtime)
