@@ -153,6 +153,14 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
         ("mns_topic", {"notifyContentFormat": "XML"}, r"NotifyContentFormat .*STREAM \| JSON, "),
         ("cdn_events", CDN | {"filter": {"Domain": ["x" * 2**16]}}, "at most 65536 bytes of JSON"),
         ("eventbridge", {}, "EventSourceConfig.EventSourceType is required"),
+        *(
+            (
+                "eventbridge",
+                {"eventSourceConfig": {"eventSourceType": kind}},
+                "EventSourceType is set to an invalid value",
+            )
+            for kind in ("a/b", "a:b", "a b", "x" * 129)
+        ),
     ],
 )
 async def test_bad_configurations_are_refused(

@@ -387,6 +387,8 @@ async def test_custom_domains(sdk_of_f: Client, client: OldClient) -> None:
         "RouteConfig.Routes.FunctionName is required"
         in (await sdk_of_f.failure("create_custom_domain", body=nowhere))[2]
     )
+    never = {"domainName": "b.example.com", "routeConfig": {"routes": [{"path": "/*", "functionName": "a/b$f"}]}}
+    assert "Routes.FunctionName is set" in (await sdk_of_f.failure("create_custom_domain", body=never))[2]
     await sdk_of_f("delete_custom_domain", "a.example.com")
     assert (await sdk_of_f.failure("get_custom_domain", "a.example.com"))[:2] == (404, "DomainNameNotFound")
 

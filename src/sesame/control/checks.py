@@ -23,6 +23,12 @@ def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
         raise Invalid(label, allowed, shown(value))
 
 
+def qualifier(label: str, value: str) -> None:
+    """Requires the number of a version or the name of an alias, which need not exist; "" and LATEST are fine."""
+    if value and not limits.VERSION_ID.match(value) and not limits.ALIAS_NAME.match(value):
+        raise Invalid(label, "the number of a version, or a name that an alias may have", shown(value))
+
+
 def length(label: str, value: str, chars: int) -> None:
     if len(value) > chars:
         raise Invalid(label, f"at most {chars} characters", f"{len(value)} characters")

@@ -22,6 +22,7 @@ from sesame.model import limits, records
 from sesame.model.cors_rules import CorsRules
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
 from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
+from sesame.model.owner import stands_alone
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change, Transaction
 
@@ -41,7 +42,7 @@ class Domains:
         catalog.on_change(self._note)
 
     async def create(self, sent: CustomDomainInput, *, by: Requester) -> Record:
-        """Routes may name services that do not exist yet (reference/api.md §3.6).
+        """Routes may name services and functions that do not exist yet (reference/api.md §3.6).
 
         Raises `Forbidden` for a role that the caller may not pass.
         """
@@ -197,11 +198,13 @@ def _check_routes(routes: tuple[PathConfig, ...]) -> None:
             raise Invalid("route_config.routes.path", "every path once", checks.shown(route.path))
         paths.add(route.path)
         checks.length("route_config.routes.path", route.path, limits.ROUTE_PATH_CHARS)
-        for label, value in (("service_name", route.service_name), ("function_name", route.function_name)):
-            if not value:
-                raise Missing(f"route_config.routes.{label}")
-            checks.length(f"route_config.routes.{label}", value, limits.FOREIGN_NAME_CHARS)
-        checks.length("route_config.routes.qualifier", route.qualifier or "", limits.FOREIGN_NAME_CHARS)
+        if "?" in route.path or "#" in route.path:
+            allowed = "a path without '?' and '#': routes are chosen by the path alone, whatever the query"
+            raise Invalid("route_config.routes.path", allowed, checks.shown(route.path))
+        if not stands_alone(route.service_name):
+            checks.name("route_config.routes.service_name", route.service_name, limits.SERVICE_NAME, 128)
+        checks.name("route_config.routes.function_name", route.function_name, limits.FUNCTION_NAME, 64)
+        checks.qualifier("route_config.routes.qualifier", route.qualifier or "")
         for method in route.methods:
             checks.one_of("route_config.routes.methods", method, HTTP_METHODS)
         if route.rewrite_config is not None:

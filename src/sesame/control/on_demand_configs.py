@@ -59,6 +59,5 @@ def resource_of(service: str, function: str, qualifier: str = "") -> str:
     """`services/{service}.{qualifier}/functions/{function}`. Raises `Rejected` for invalid names."""
     checks.name("service_name", service, limits.SERVICE_NAME, 128)
     checks.name("function_name", function, limits.FUNCTION_NAME, 64)
-    if not limits.VERSION_ID.match(qualifier):
-        checks.name("qualifier", qualifier or limits.LATEST, limits.ALIAS_NAME, 128)
+    checks.qualifier("qualifier", qualifier)
     return on_demand_resource(service, qualifier or limits.LATEST, function)

@@ -122,6 +122,11 @@ def _check_methods(methods: tuple[str, ...]) -> None:
         checks.one_of("trigger_config.methods", method, HTTP_METHODS)
 
 
+def _check_source_type(source_type: str) -> None:
+    """It becomes a part of the name of the source's bus, and so of an ARN."""
+    checks.name("trigger_config.event_source_config.event_source_type", source_type, limits.TRIGGER_NAME, 128)
+
+
 def _require(label: str, value: str) -> None:
     if not value:
         raise Missing(f"trigger_config.{label}")
@@ -181,5 +186,5 @@ _RULES: Mapping[str, tuple[Rule, ...]] = {
         _one_of("notify_content_format", NOTIFY_FORMATS),
         _one_of("notify_strategy", NOTIFY_STRATEGIES),
     ),
-    configs.EVENTBRIDGE: (_required("event_source_config.event_source_type"),),
+    configs.EVENTBRIDGE: (Rule(("event_source_config.event_source_type",), _check_source_type),),
 }

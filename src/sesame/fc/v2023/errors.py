@@ -40,6 +40,11 @@ _ALREADY_EXISTS = {
     ),
     records.SESSION: ("SessionAlreadyExists", "session '{0}' of function '{1}' already exists"),
 }
+# Fields that have another name in this version.
+_RENAMED = {
+    "stateful_async_invocation_id": "async_task_id",
+    "route_config.routes.service_name": "route_config.routes.function_name",
+}
 
 
 class Body(msgspec.Struct, frozen=True, rename="pascal"):
@@ -69,8 +74,8 @@ def worded(error: errors.CallerError) -> ApiError:
         case errors.NotEmpty() if stands_alone(error.name):
             text = f"function '{spoken_owner(error.name)}' has {error.held}: delete them first"
             return ApiError(409, "FunctionNotEmpty", text)
-        case errors.Invalid(field="stateful_async_invocation_id"):
-            return wording.worded(errors.Invalid("async_task_id", error.allowed, error.actual))
+        case errors.Invalid() if error.field in _RENAMED:
+            return wording.worded(errors.Invalid(_RENAMED[error.field], error.allowed, error.actual))
         case errors.Unchanged():
             name = spoken_owner(error.name)
             text = f"function '{name}' has not changed since version '{error.version}': nothing to publish"
