@@ -5,6 +5,7 @@ Run by pytest. Opens ports on 127.0.0.1 and, once, on every address.
 
 import asyncio
 import http.client
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ import pytest
 from tests.support.certificates import pair
 
 from sesame import settings as settings_module
+from sesame._listening import PEM_BYTES_MAX, own_tls
 from sesame.app import Sesame
 from sesame.http.listener import listening_socket
 from sesame.model.errors import ConfigurationError
@@ -101,6 +103,20 @@ async def test_a_certificate_that_cannot_be_served_is_said_at_the_start(
     with pytest.raises(ConfigurationError, match="expected two PEM files"):
         async with running(tmp_path, **files):
             pass
+
+
+@pytest.mark.parametrize("broken", ["tls_cert", "tls_key"])
+@pytest.mark.parametrize("kind", ["a named pipe", "too large"])
+def test_a_certificate_that_never_ends_is_said_at_the_start(files: dict[str, Path], broken: str, kind: str) -> None:
+    files[broken].unlink()
+    if kind == "a named pipe":
+        os.mkfifo(files[broken])
+    else:
+        with files[broken].open("wb") as file:
+            file.truncate(PEM_BYTES_MAX + 1)
+    said = "it is no regular file" if kind == "a named pipe" else f"it has more than {PEM_BYTES_MAX} bytes"
+    with pytest.raises(ConfigurationError, match=f"{said}.*expected two PEM files"):
+        own_tls(Settings(tls_cert=files["tls_cert"], tls_key=files["tls_key"]))
 
 
 async def test_an_address_that_is_not_this_machine_s(tmp_path: Path) -> None:

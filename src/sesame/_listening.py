@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from sesame import regular_file
 from sesame._patience import Patience
 from sesame.http.handover import Handover
 from sesame.http.limits import Limits
@@ -24,6 +25,8 @@ from sesame.settings import TABLE, Settings
 # and for mounted buckets, the Log Service, STS, the names of the cloud with and without TLS, and the forwarding of
 # instances' connections.
 SHARES_OF_DESCRIPTORS = 9
+# A certificate chain takes some thousands.
+PEM_BYTES_MAX = 1024 * 1024
 
 
 class Address(NamedTuple):
@@ -120,6 +123,9 @@ def own_tls(settings: Settings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
+        for path in (settings.tls_cert, settings.tls_key):
+            # OpenSSL would wait for a writer of a named pipe.
+            regular_file.content(path, PEM_BYTES_MAX)
         # Without an explicit password, OpenSSL would ask for the key's on the terminal.
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password=b"")
     except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from sesame import regular_file
 from sesame.model.errors import ConfigurationError
 
 CONFIG_FILE = "sesame.toml"
@@ -32,8 +33,7 @@ def content_of(
     import tomllib
 
     try:
-        text = _text_of(path)
-        content = tomllib.loads(text)
+        content = tomllib.loads(regular_file.content(path, CONFIG_FILE_BYTES_MAX).decode("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -44,14 +44,3 @@ def content_of(
             hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(known)}"
             raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
     return path, content
-
-
-def _text_of(path: Path) -> str:
-    # Reading a device may never end.
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"cannot read {path}: it is no regular file")
-    with path.open("rb") as file:
-        data = file.read(CONFIG_FILE_BYTES_MAX + 1)
-    if len(data) > CONFIG_FILE_BYTES_MAX:
-        raise ConfigurationError(f"cannot read {path}: it has more than {CONFIG_FILE_BYTES_MAX} bytes")
-    return data.decode("utf-8")
