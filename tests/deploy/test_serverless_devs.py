@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -369,6 +370,63 @@ def test_text_is_no_number_of_fc3(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "found '256', expected a number: leave out the quotes, or write ${env.init('NAME')} where it is a variable's"
     )
     assert error.place.line == 4
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("description: '${vars}'", "found a mapping, expected text"),
+        ("description: [a]", "found a list, expected text"),
+        ("resourceGroupId: [a]", "found a list, expected text"),
+        ("internetAccess: maybe", "found 'maybe', expected true or false"),
+        ("timeout: [3]", "found a list, expected a whole number"),
+        ("cpu: {a: 1}", "found a mapping, expected a number"),
+        ("logConfig: {project: [a]}", "found a list, expected text"),
+        ("nasConfig: {mountPoints: [{mountDir: {a: b}}]}", "found {a}|found a mapping, expected text"),
+        ("instanceLifecycleConfig: {initializer: {timeout: x}}", "found 'x', expected a number"),
+        ("gpuConfig: 5", "found 5, expected a mapping"),
+        ("customRuntimeConfig: [a]", "found a list, expected a mapping"),
+        ("sessionAffinityConfig: [a]", "found a list, expected a mapping, or its JSON text"),
+        ("asyncInvokeConfig: {maxAsyncRetryAttempts: [1]}", "found a list, expected a whole number"),
+        ("asyncInvokeConfig: {qualifier: [a]}", "found a list, expected text"),
+        ("provisionConfig: {defaultTarget: a}", "found 'a', expected a number"),
+        ("triggers: [{triggerName: t, triggerType: timer, triggerConfig: [a]}]", "found a list, expected a mapping"),
+        (
+            "triggers: [{triggerName: t, triggerType: timer, triggerConfig: {payload: [a]}}]",
+            "found a list, expected text",
+        ),
+        (
+            "triggers: [{triggerName: t, triggerType: oss, triggerConfig: {bucketName: [a]}}]",
+            "found a list, expected text",
+        ),
+        ("customDomain: {domainName: [a]}", "found a list, expected text"),
+        ("customDomain: {domainName: a.b, route: {path: [a]}}", "found a list, expected text"),
+        ("customDomain: {domainName: a.b, route: all}", "found 'all', expected a mapping"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_place(tmp_path: Path, said: str, expected: str) -> None:
+    text = THREE.replace("code: ./code}", f"code: ./code,\n      {said}}}") + "vars: {a: b}\n"
+    try:
+        errors = [(note.place, note.text) for note in read(tmp_path, text).errors]
+    except TemplateError as error:
+        errors = [(error.place, error.text)]
+    ((place, found),) = errors
+    assert place.line in (10, 11)
+    assert place.column
+    assert re.match(expected, found), found
+
+
+def test_numbers_and_booleans_are_text_where_fc3_wants_text(tmp_path: Path) -> None:
+    text = THREE.replace("code:", "description: 5, internetAccess: 'true', logConfig: {logstore: 7, project: }, code:")
+    fields = read(tmp_path, text).functions[0].fields
+    assert (fields["description"], fields["internetAccess"], fields["logConfig"]) == ("5", True, {"logstore": "7"})
+
+
+@pytest.mark.parametrize("policies", ["5", "[5]", "[true]"])
+def test_a_policy_of_a_role_is_a_name_or_has_statements(tmp_path: Path, policies: str) -> None:
+    text = ONE.replace("{name: demo, ", f"{{name: demo, role: {{name: r, policies: {policies}}}, ")
+    with pytest.raises(TemplateError, match=r"s\.yaml:\d+:\d+: found .*, expected the name of a policy"):
+        read(tmp_path, text)
 
 
 def test_unknown_keys_are_only_notes_wherever_they_stand(tmp_path: Path) -> None:

@@ -4,16 +4,27 @@ Called by `deploy.serverless_devs`; adds to the parts of a project. Its function
 those of the API 2023-03-30.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
-from sesame.deploy import auto_nas, events, fc_keys, trigger_keys, yaml_source
+from sesame.deploy import api_values, auto_nas, events, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_component import DEFAULT_ROLE, Parts
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger, left_out
 from sesame.deploy.yaml_source import Key, Node
-from sesame.model import limits
+from sesame.fc.v2023.inputs import FunctionInput
+from sesame.fc.v2023.inputs_settings import (
+    AsyncConfigInput,
+    ConcurrencyInput,
+    CustomDomainInput,
+    ProvisionInput,
+    RouteInput,
+    ScalingInput,
+)
+from sesame.model import limits, trigger_configs
 from sesame.model.owner import owner_of
 
 DEFAULT_HANDLER = "index.handler"
@@ -30,30 +41,31 @@ _DOMAIN = (
 )  # fmt: skip
 
 
-def _unless_auto(node: Node) -> Any:
+def _unless_auto(kind: inspect.Type) -> Callable[[Node], Any]:
     """Ignores `auto`, for which the tool would create a resource in the cloud."""
-    return {} if isinstance(node.value, str) else node.plain()
+    return lambda node: {} if isinstance(node.value, str) else api_values.value(node, kind)
 
 
-def _number(node: Node) -> Any:
-    """Refuses text, as the API does, with the place and the call that makes a number of a variable."""
-    if isinstance(node.value, str):
-        raise node.refuse("a number: leave out the quotes, or write ${env.init('NAME')} where it is a variable's")
-    return node.plain()
+def _affinity(node: Node) -> Any:
+    """A mapping, or the JSON text that the API expects."""
+    return node.plain() if isinstance(node.value, dict) else node.text("a mapping, or its JSON text")
 
 
-_NUMBERS = ("memorySize", "cpu", "diskSize", "timeout", "instanceConcurrency", "idleTimeout")
+_TYPES = api_values.types_of(FunctionInput)
 _PLAIN = (
     "runtime", "handler", "description", "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig",
-    "customRuntimeConfig", "customContainerConfig", "sessionAffinity", "sessionAffinityConfig",
-    "instanceIsolationMode", "enableLongLiving", "disableOndemand", "polarFsConfig", "resourceGroupId",
-    "tracingConfig",
+    "customRuntimeConfig", "customContainerConfig", "sessionAffinity", "instanceIsolationMode", "enableLongLiving",
+    "disableOndemand", "polarFsConfig", "resourceGroupId", "tracingConfig", "memorySize", "cpu", "diskSize", "timeout",
+    "instanceConcurrency", "idleTimeout",
 )  # fmt: skip
 _KEYS: dict[str, Key] = {
     **{name: Key() for name in _READ},
-    **{name: Key(name, Node.plain) for name in _PLAIN},
-    **{name: Key(name, _number) for name in _NUMBERS},
-    **{name: Key(name, _unless_auto) for name in ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig")},
+    **{name: Key(name, api_values.reader(_TYPES[name])) for name in _PLAIN},
+    **{
+        name: Key(name, _unless_auto(_TYPES[name]))
+        for name in ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig")
+    },
+    "sessionAffinityConfig": Key("sessionAffinityConfig", _affinity),
     "layers": Key("layers", events.texts),
     "environmentVariables": Key("environmentVariables", events.environment),
     **{
@@ -64,12 +76,12 @@ _KEYS: dict[str, Key] = {
 _TRIGGER = dict.fromkeys(
     ("triggerName", "triggerType", "triggerConfig", "invocationRole", "qualifier", "sourceArn", "description")
 )
-# By the template's key: the setting's path below the function's path.
-_SETTINGS = {
-    "asyncInvokeConfig": "async-invoke-config",
-    "concurrencyConfig": "concurrency",
-    "provisionConfig": "provision-config",
-    "scalingConfig": "scaling-config",
+# By the template's key: the setting's path below the function's path, and the API's input.
+_SETTINGS: dict[str, tuple[str, type]] = {
+    "asyncInvokeConfig": ("async-invoke-config", AsyncConfigInput),
+    "concurrencyConfig": ("concurrency", ConcurrencyInput),
+    "provisionConfig": ("provision-config", ProvisionInput),
+    "scalingConfig": ("scaling-config", ScalingInput),
 }
 
 
@@ -112,9 +124,9 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
     made.functions.append(
         Function(service=owner, name=function, fields=fields, code=_code(props, fields, what, at), place=props.place)
     )
-    for key, path in _SETTINGS.items():
+    for key, (path, kind) in _SETTINGS.items():
         if (node := given.get(key)) is not None and node.value:
-            made.settings.append(_setting(function, path, node))
+            made.settings.append(_setting(function, path, node, kind))
     for trigger in given["triggers"].items("triggers") if "triggers" in given else []:
         made.triggers.append(_trigger(function, trigger, made, at))
     if (domain := given.get("customDomain")) is not None and domain.value:
@@ -167,9 +179,11 @@ def _code(props: Node, fields: dict[str, Any], what: str, at: At) -> Code:
     return Code(path=path, ignore_file=path / ".fcignore", left_out=left_out(str(fields.get("runtime", ""))))
 
 
-def _setting(function: str, path: str, node: Node) -> Setting:
-    fields = {name: value.plain() for name, value in node.mapping().items()}
-    qualifier = str(fields.pop("qualifier", "") or "LATEST")
+def _setting(function: str, path: str, node: Node, kind: type) -> Setting:
+    fields = api_values.struct(node, kind)
+    fields.pop("qualifier", None)
+    named = node.mapping().get("qualifier")
+    qualifier = named.text() if named is not None and named.value else limits.LATEST
     return Setting(function=function, path=path, qualifier=qualifier, fields=fields, place=node.place)
 
 
@@ -179,7 +193,11 @@ def _trigger(function: str, node: Node, made: Parts, at: At) -> Trigger:
     yaml_source.only(node, _TRIGGER, made.notes, what, ignores=True)
     kind = yaml_source.require(node, "triggerType", what).one_of(*fc_keys.TRIGGERS, "eventbridge")
     given = node.mapping()
-    config = given["triggerConfig"].plain() if "triggerConfig" in given else {}
+    config: dict[str, Any] = {}
+    if "triggerConfig" in given:
+        config = api_values.struct(given["triggerConfig"], trigger_configs.CONFIGS[kind]) or {}
+        if "bucketName" in config:
+            config["bucketName"] = given["triggerConfig"].mapping()["bucketName"].text()
     fields = trigger_keys.api_fields(kind, config, None, at)
     for key in ("qualifier", "sourceArn", "description"):
         if key in given and given[key].value is not None:
@@ -196,15 +214,17 @@ def _domain(node: Node, function: str, made: Parts, named_by: str = "") -> Domai
 
     Without such a function, the name is derived from `named_by`.
     """
-    given = {name: value.plain() for name, value in node.mapping("a custom domain").items()}
-    name = str(given.pop("domainName", "auto") or "auto")
+    node.mapping("a custom domain")
+    given = api_values.struct(node, CustomDomainInput)
+    name = given.pop("domainName", "auto") or "auto"
     for tool in ("region", "endpoint"):
         given.pop(tool, None)
-    route = given.pop("route", None)
+    given.pop("route", None)
+    route = node.mapping().get("route")
     config = given.setdefault("routeConfig", {})
     routes = config.setdefault("routes", [])
-    if isinstance(route, dict):
-        routes.append({"path": "/*", **route})
+    if route is not None and route.value is not None:
+        routes.append({"path": "/*", **api_values.struct(route, RouteInput)})
     for each in routes:
         each.setdefault("functionName", function)
         each.setdefault("qualifier", limits.LATEST)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import auto_nas, fc_keys, trigger_keys, yaml_source
+from sesame.deploy import auto_nas, fc_keys, roles, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import (
     AsyncConfig,
@@ -158,7 +158,7 @@ def _role(node: Node) -> Role:
                 raise policy.refuse("a policy with a statement")
             documents.append({"Version": "1", "Statement": [_statement(each) for each in statement.items()]})
         else:
-            system.append(policy.text())
+            system.append(roles.policy_name(policy))
     return Role(name=name, system_policies=tuple(system), documents=tuple(documents), shared=True)
 
 

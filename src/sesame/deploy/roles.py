@@ -57,6 +57,13 @@ def generated(service: str, region: str, wanted: Wanted) -> Role:
     return Role(name=name, system_policies=wanted.system, documents=wanted.documents)
 
 
+def policy_name(node: Node) -> str:
+    """The name of a system policy. Raises `TemplateError` for what is no text: no policy has a number as its name."""
+    if not isinstance(node.value, str):
+        raise node.refuse("the name of a policy, or a policy with its statements")
+    return node.value
+
+
 def document_of(role: Role) -> dict[str, Any] | None:
     """Merges the role's documents into one policy; None if it has none."""
     statements: list[Any] = []
@@ -77,7 +84,7 @@ def _policies(node: Node | None) -> tuple[list[str], list[dict[str, Any]]]:
                 raise each.refuse("a policy with Version and a list Statement")
             documents.append(each.plain())
         else:
-            system.append(each.text("the name of a policy, or a policy document"))
+            system.append(policy_name(each))
     return system, documents
 
 
