@@ -281,6 +281,10 @@ async def test_provisioned_instances_and_scaling(sdk_of_f: Client, client: OldCl
     assert (found["target"], found["defaultTarget"], found["functionArn"]) == (2, 1, ARN)
     assert found["scheduledActions"] == [action]
     assert (await sdk_of_f("get_provision_config", "f"))["defaultTarget"] == 1
+    for field, named in (("defaultTarget", "DefaultTarget"), ("target", "Target")):
+        status, _code, text = (await sdk_of_f.failure("put_provision_config", "f", body={field: 10001}))[:3]
+        assert status == 400
+        assert f" {named} is set to an invalid value" in text
     assert len((await sdk_of_f("list_provision_configs", function_name="f"))["provisionConfigs"]) == 1
     # To the older versions functions without services do not exist.
     assert (await client("list_provision_configs", None, None)).data["provisionConfigs"] == []

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from sesame.control import inputs as control
+from sesame.control.provision_configs import PROVISION_WORDS, check_target
 from sesame.fc.json_text import object_of
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.v2023.inputs import CodeInput, Tag
@@ -81,6 +82,9 @@ class DisableInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     abort_ongoing_request: bool = False
 
 
+_WORDS = msgspec.structs.replace(PROVISION_WORDS, target="default_target")
+
+
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`defaultTarget` is the newer name of `target`. An absent list is left unchanged, an empty one is cleared."""
 
@@ -92,9 +96,13 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     always_allocate_gpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateGPU")
 
     def neutral(self) -> control.ProvisionInput:
+        """Raises `Rejected` for a wrong `defaultTarget`, which would be refused under the name of the other field."""
         fields = asdict(self)
         target = fields.pop("default_target")
-        return control.ProvisionInput(**fields | {"target": self.target if target is UNSET else target})
+        if target is UNSET:
+            return control.ProvisionInput(**fields)
+        check_target(_WORDS, target)
+        return control.ProvisionInput(**fields | {"target": target})
 
 
 class ScalingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
