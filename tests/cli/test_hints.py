@@ -81,7 +81,7 @@ def test_what_newer_pythons_lack_is_told_with_an_older_runtime(payload: bytes, s
 @pytest.mark.parametrize(
     ("said", "package"),
     [
-        ("Error: Cannot find module 'raw-body'", "raw-body"),
+        ("Error: Cannot find module 'express'", "express"),
         ("Error: Cannot find module 'uuid/v4'", "uuid"),
         ("Error: Cannot find package '@alicloud/cr' imported from /code/index.mjs", "@alicloud/cr"),
     ],
@@ -90,6 +90,9 @@ def test_a_missing_package_of_node_is_named_with_the_way_to_bring_it(said: str, 
     told = {"errorType": "ImportModuleError", "errorMessage": "Unable to import module 'index'", "stackTrace": [said]}
     (line,) = hints.of_error(json.dumps(told).encode())
     assert f"`npm install {package}` in the code's folder" in line
+    told["stackTrace"] = ["Error: Cannot find module 'raw-body'"]
+    (line,) = hints.of_error(json.dumps(told).encode())
+    assert "runtimes install nodejs` on the server's machine" in line
     told["stackTrace"] = ["Error: Cannot find module './dist/index'", "Error: Cannot find module '/code/x'"]
     assert not list(hints.of_error(json.dumps(told).encode()))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sesame.cli import output
+from sesame.sandbox.runtimes import node_packages
 
 _IMPORT_FAILED = ("ImportModuleError", "ModuleNotFoundError", "ImportError")
 # Python 2.7 prints no quotes.
@@ -74,9 +75,13 @@ def of_error(payload: bytes, own_module: str = "") -> Iterator[str]:
         return
     package = _NO_PACKAGE.search(text) if error.error_type in _IMPORT_FAILED else None
     if package is not None:
+        shipped = any(package[1] in node_packages.names(runtime) for runtime in node_packages.LISTS)
         yield (
-            f"There is no package '{package[1]}' in the code, and Sesame has none of those that come with the cloud's "
-            f"Node.js: run `npm install {package[1]}` in the code's folder, and deploy it again."
+            f"There is no package '{package[1]}' in the code or its runtime. The cloud ships it with Node.js: run "
+            f"`{output.own_name()} runtimes install {node_packages.ALL}` on the server's machine."
+            if shipped
+            else f"There is no package '{package[1]}' in the code: run `npm install {package[1]}` in the code's "
+            "folder, and deploy it again."
         )
         return
     missing = _NO_MODULE.search(text)

@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes import interpreters, nodes
+from sesame.sandbox.runtimes import interpreters, node_packages, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.obtain import archive, conda, installed
 from sesame.sandbox.runtimes.obtain import lock as locks
@@ -99,12 +99,14 @@ class _Node(msgspec.Struct, frozen=True):
     version: str | None = None
     path: str | None = None
     in_place_of: str | None = None
+    packages: int | None = None
 
     def row(self) -> tuple[str, str, str, str]:
         if self.path is None:
             return self.runtime, "none", "", nodes.HOW_TO_GET
         instead = f" in place of {self.in_place_of}" if self.in_place_of else ""
-        return self.runtime, f"{self.version}{instead}", "", self.path
+        installed = "not installed" if self.packages is None else f"{self.packages} installed"
+        return self.runtime, f"{self.version}{instead}", installed, self.path
 
     def described(self) -> dict[str, Any]:
         return {
@@ -112,21 +114,24 @@ class _Node(msgspec.Struct, frozen=True):
             "version": self.version,
             "path": self.path,
             "inPlaceOf": self.in_place_of,
-            "packages": None,
+            "packages": self.packages,
         }
 
 
-def _nodes(known: Runtimes) -> list[_Node]:
+def _nodes(known: Runtimes, names: Sequence[str] = limits.NODE_RUNTIMES) -> list[_Node]:
     """One entry for each Node.js runtime; runs each program only once to get its version."""
     versions = {path: nodes.version_of(path) or "?" for path in set(known.nodes.values())}
-    return [_node(runtime, known.nodes.get(runtime), versions) for runtime in limits.NODE_RUNTIMES]
+    return [_node(known, runtime, versions) for runtime in names]
 
 
-def _node(runtime: str, path: Path | None, versions: Mapping[Path, str]) -> _Node:
+def _node(known: Runtimes, runtime: str, versions: Mapping[Path, str]) -> _Node:
+    path = known.nodes.get(runtime)
     if path is None:
         return _Node(runtime)
     wanted, version = runtime.removeprefix("nodejs"), versions[path]
-    return _Node(runtime, version, str(path), None if version.partition(".")[0] == wanted else wanted)
+    instead = None if version.partition(".")[0] == wanted else wanted
+    manifest = known.node_packages.manifest(runtime)
+    return _Node(runtime, version, str(path), instead, None if manifest is None else len(manifest.packages))
 
 
 def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
@@ -248,12 +253,29 @@ def lock(invoked: Invoked, /, file: Path, as_json: bool, **flags: Any) -> None:
 @with_json
 @click.pass_obj
 def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
-    """Installs the packages that the cloud ships with each runtime (by default with all that have an interpreter), and
-    the runtime's debugger.
+    """Installs the packages that the cloud ships with each runtime (by default with all of Python that have an
+    interpreter), and the runtime's debugger. `nodejs`, or a name such as nodejs20, installs those of Node.js with npm.
     """
     known = invoked.known
     assert known is not None
-    _refuse_unknown(names)
+    of_node = tuple(name for name in limits.NODE_RUNTIMES if name in names or node_packages.ALL in names)
+    asked = bool(names)
+    names = tuple(name for name in names if name != node_packages.ALL and name not in of_node)
+    _refuse_unknown(names, (node_packages.ALL, *limits.NODE_RUNTIMES))
+    described: list[dict[str, Any]] = []
+    if names or not asked:
+        described += _install_python(known, names)
+    if of_node:
+        require_writable(known.packages.root)
+        for name in of_node:
+            known.node_packages.install(name, output.note)
+        described += [node.described() for node in _nodes(known, of_node)]
+    if as_json:
+        output.json_document({"runtimes": described})
+
+
+def _install_python(known: Runtimes, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The installed runtimes, described. Without names, all that have an interpreter."""
     for name in names:
         if name not in known.found:
             raise ConfigurationError(f"{name} has no interpreter here; get it: {interpreters.how_to_get(name)}")
@@ -267,11 +289,10 @@ def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
         except ConfigurationError as error:
             # Functions run without a debugger.
             output.note(f"{name}: it cannot be debugged yet (`sesame dev --debug` tries again): {error}")
-    if as_json:
-        output.json_document({"runtimes": [_described(known, name) for name in names or known.found]})
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
+    return [_described(known, name) for name in names or known.found]
 
 
 def require_writable(root: Path) -> None:
@@ -284,8 +305,9 @@ def require_writable(root: Path) -> None:
         )
 
 
-def _refuse_unknown(names: tuple[str, ...]) -> None:
+def _refuse_unknown(names: tuple[str, ...], more: tuple[str, ...] = ()) -> None:
+    """`more` are names that the command knows besides Python's runtimes."""
     for name in names:
         if name not in interpreters.MINOR_VERSIONS:
-            known = ", ".join(interpreters.MINOR_VERSIONS)
+            known = ", ".join((*interpreters.MINOR_VERSIONS, *more))
             raise ConfigurationError(f"there is no runtime '{name}'; expected one of {known}")

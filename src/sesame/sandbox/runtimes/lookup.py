@@ -13,6 +13,7 @@ from sesame.sandbox.launch import Launch
 from sesame.sandbox.runtimes import interpreters, nodes, web_servers
 from sesame.sandbox.runtimes.debuggers import Debuggers
 from sesame.sandbox.runtimes.interpreters import Interpreter
+from sesame.sandbox.runtimes.node_packages import NodePackages
 from sesame.sandbox.runtimes.places import own_interpreters
 from sesame.sandbox.runtimes.site_packages import SitePackages
 
@@ -27,6 +28,7 @@ class Runtimes:
         self.found = found
         self.nodes = node_programs or {}
         self.packages = packages
+        self.node_packages = NodePackages(packages.root, self.nodes)
         self.debuggers = Debuggers(packages.root, found)
 
     @classmethod
@@ -60,7 +62,7 @@ class Runtimes:
                     f"Runtime {runtime} cannot run here: Node.js was not found. Next: {nodes.HOW_TO_GET}, and start "
                     "Sesame again"
                 )
-            return web_servers.node_launch(self.nodes[runtime], runtime)
+            return web_servers.node_launch(self.nodes[runtime], runtime, self.node_packages.path(runtime))
         interpreter = self.found.get(runtime)
         if interpreter is None:
             if runtime not in interpreters.MINOR_VERSIONS:

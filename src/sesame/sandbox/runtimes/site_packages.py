@@ -100,7 +100,7 @@ class SitePackages:
         staging = final.with_name(f".{final.name}.part")
         began_at = time.monotonic()
         progress(f"installing {len(pins)} packages for CPython {interpreter.version} …")
-        _remove(staging)
+        remove(staging)
         (staging / "site-packages").mkdir(parents=True)
         try:
             with temporary_folder() as folder:
@@ -116,12 +116,12 @@ class SitePackages:
             prove(interpreter, staging / "site-packages")
             manifest = Manifest(interpreter.runtime, interpreter.version, tuple(pins))
             (staging / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-            _make_read_only(staging)
+            make_read_only(staging)
             staging.rename(final)
         except PipFailed as failed:
             raise ConfigurationError(advice(interpreter, failed)) from failed
         finally:
-            _remove(staging)
+            remove(staging)
         progress(f"{len(pins)} packages installed in {time.monotonic() - began_at:.0f} s")
 
 
@@ -192,7 +192,7 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _make_read_only(folder: Path) -> None:
+def make_read_only(folder: Path) -> None:
     for parent, _folders, files in os.walk(folder):
         for name in files:
             path = os.path.join(parent, name)
@@ -202,7 +202,7 @@ def _make_read_only(folder: Path) -> None:
         os.chmod(parent, 0o755 if parent == str(folder) else 0o555)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     if not folder.exists():
         return
     for parent, _folders, _files in os.walk(folder):
