@@ -117,6 +117,7 @@ async def test_roles_of_the_settings_are_made_at_the_first_start_and_at_later_on
     [
         ("reader", {"policies": ["AliyunOSSFullAccess"]}, "policies"),
         ("reader", {"description": "writes"}, "description"),
+        ("reader", {"max_session_duration": 7200}, "max_session_duration"),
         ("reader", {"policy": allowing("oss:*")}, "policy"),
         ("Inbox", {"policy": allowing("oss:*")}, "policy"),
         ("inbox", {"policy": allowing("oss:*")}, "policy"),
@@ -219,6 +220,10 @@ async def test_a_role_is_added_described_and_removed_with_its_own_policy(catalog
         ({"a": {"policies": [["AliyunOSSFullAccess"]]}}, "expected a list"),
         ({"a": {"policy": {"Version": "1"}}}, "Statement"),
         ({"a": {"trust": {"Version": "2"}}}, "Version"),
+        ({"a": {"max_session_duration": 3599}}, "maximum session duration is 3599 seconds: expected 3600 to 43200"),
+        ({"a": {"max_session_duration": 43201}}, "maximum session duration"),
+        ({"a": {"max_session_duration": "1h"}}, "max_session_duration is '1h'; expected a number of seconds"),
+        ({"a": {"max_session_duration": True}}, "max_session_duration is True; expected a number of seconds"),
         ({"a": {"description": 5}}, r"\[roles\.a\] .*: description is 5; expected text"),
         ({"a": {"description": ["x"]}}, "description is .*; expected text"),
         ({"a": {"policy": 5}}, "policy is 5; expected a table, or its JSON text"),

@@ -35,6 +35,7 @@ from sesame.identity.authorization import Authorization, Denied
 from sesame.identity.facts import RequestFacts, facts_of_sesame
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
+from sesame.identity.role_definitions import RoleDefinition
 from sesame.identity.roles import Roles, new_role, role_arn, trust_of_service
 from sesame.identity.tokens import Tokens, master_key
 from sesame.model.invocation import Credentials
@@ -206,6 +207,17 @@ async def test_a_function_assumes_a_role_that_trusts_its_own(cloud: Cloud, ask: 
     }
 
 
+async def test_a_session_lasts_as_long_as_its_role_allows(cloud: Cloud) -> None:
+    caller = await cloud.function("caller", MAY_ASSUME)
+    await cloud.roles.add(ACCOUNT, RoleDefinition("reader", trust_policy=trust("*"), max_session_duration=5400))
+    given = (await by_acs(cloud, caller, "AssumeRole", **assume(DurationSeconds=5400)))["Credentials"]
+    left_s = time.mktime(time.strptime(given["Expiration"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone - time.time()
+    assert 5300 < left_s <= 5400
+    code, text = await refused(by_acs, cloud, caller, "AssumeRole", **assume(DurationSeconds=5401))
+    assert code == "InvalidParameter.DurationSeconds"
+    assert "15min/1.5hr" in text
+
+
 @BOTH
 async def test_the_account_itself(cloud: Cloud, ask: Ask) -> None:
     answer = await ask(cloud, ROOT, "GetCallerIdentity")
@@ -304,6 +316,7 @@ async def test_a_session_keeps_the_chain_of_functions_that_led_to_it(cloud: Clou
         ({"RoleSessionName": "x" * 65}, "InvalidParameter.RoleSessionName"),
         ({"DurationSeconds": 899}, "InvalidParameter.DurationSeconds"),
         ({"DurationSeconds": 3601}, "InvalidParameter.DurationSeconds"),
+        ({"DurationSeconds": 43_201}, "InvalidParameter.DurationSeconds"),
         ({"Policy": "{}"}, "InvalidParameter.PolicyGrammar"),
         ({"Policy": "\x00"}, "InvalidParameter.PolicyGrammar"),
         ({"Policy": " " * 2049}, "InvalidParameter.PolicySize"),

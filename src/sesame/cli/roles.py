@@ -23,6 +23,7 @@ from sesame.identity.role_definitions import RoleDefinition
 from sesame.identity.roles import RoleDescription, Roles
 from sesame.model import records
 from sesame.model.errors import AlreadyExists, ConfigurationError, NotFound
+from sesame.model.role import SESSION_S_DEFAULT, SESSION_S_MAX, SESSION_S_MIN
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.sql.backends import backend_of
@@ -68,6 +69,7 @@ def show(name: str, as_json: bool, **flags: Any) -> None:
         role.role_name,
         f"  arn          {role.arn}",
         f"  description  {role.description or '-'}",
+        f"  sessions     at most {role.max_session_duration} s",
         f"  services     {', '.join(role.services) or '-'}",
         f"  trust        {role.trust_policy}",
     )
@@ -86,6 +88,14 @@ def show(name: str, as_json: bool, **flags: Any) -> None:
 @click.option("--policy-file", type=click.Path(path_type=Path), help="A policy of the role's own: a JSON document.")
 @click.option("--trust-file", type=click.Path(path_type=Path), help="Who may assume it [default: Function Compute].")
 @click.option("--description", default="", help="The role's description.")
+@click.option(
+    "--max-session-duration",
+    type=click.IntRange(SESSION_S_MIN, SESSION_S_MAX),
+    default=SESSION_S_DEFAULT,
+    show_default=True,
+    metavar="SECONDS",
+    help="For how long AssumeRole may lend the role at most.",
+)
 @with_json
 @with_settings("data_dir", "database")
 def add(
@@ -94,6 +104,7 @@ def add(
     policy_file: Path | None,
     trust_file: Path | None,
     description: str,
+    max_session_duration: int,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -104,6 +115,7 @@ def add(
         policy=_document(policy_file),
         trust_policy=_document(trust_file),
         description=description,
+        max_session_duration=max_session_duration,
     )
     made = _Directory(flags).add(wanted)
     if as_json:

@@ -14,7 +14,7 @@ from sesame.identity.facts import RequestFacts
 from sesame.identity.roles import Roles, role_arn
 from sesame.identity.tokens import Grant, Tokens
 from sesame.model import records
-from sesame.model.errors import Forbidden, NotFound
+from sesame.model.errors import Forbidden, NotFound, Rejected
 from sesame.model.invocation import Credentials
 from sesame.model.role import PrincipalKind
 
@@ -31,6 +31,14 @@ class NotTrusted(Forbidden):
 
     def __init__(self, arn: str) -> None:
         super().__init__(f"the trust policy of the role '{arn}' does not allow the caller to assume it")
+
+
+class TooLong(Rejected):
+    """The session would last longer than the role allows."""
+
+    def __init__(self, most_s: int) -> None:
+        super().__init__(f"a session of this role lasts at most {most_s} seconds")
+        self.most_s = most_s
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +83,7 @@ class Assuming:
 
         The session carries its caller's chain of functions, so that recursion is detected.
 
-        Raises `RootMayNotAssume`, `Denied` by the caller's policies, `NotFound`, or `NotTrusted`.
+        Raises `RootMayNotAssume`, `Denied` by the caller's policies, `NotFound`, `NotTrusted`, or `TooLong`.
         """
         principal = caller.principal
         if principal.kind is PrincipalKind.ACCOUNT:
@@ -88,6 +96,8 @@ class Assuming:
             raise NotFound(records.ROLE, arn)
         if not self._roles.trusts(role, arn, principal, facts.with_keys(wish.keys)):
             raise NotTrusted(arn)
+        if wish.valid_s > role.max_session_duration:
+            raise TooLong(role.max_session_duration)
         grant = Grant(
             account_id=account_id,
             role=role.role_name,

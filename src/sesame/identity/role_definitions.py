@@ -12,16 +12,18 @@ import msgspec
 from sesame.identity.policy.evaluator import MalformedPolicy, parse, parse_resource_policy
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.model.errors import ConfigurationError, Unusable
+from sesame.model.role import SESSION_S_DEFAULT, SESSION_S_MAX, SESSION_S_MIN
 
 POLICIES_MAX = 20
 DESCRIPTION_CHARS_MAX = 1024
 # Clients take `.` and `..` out of paths.
 _ROLE_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z")
-_TABLE_KEYS = {"policies", "policy", "trust", "description"}
+_TABLE_KEYS = {"policies", "policy", "trust", "description", "max_session_duration"}
 
 
 class RoleDefinition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """`policies` names system policies; `policy` and `trust_policy` are JSON text, "" for none.
+    """`policies` names system policies; `policy` and `trust_policy` are JSON text, "" for none;
+    `max_session_duration` is in seconds.
 
     Without a trust policy, Function Compute may assume the role.
     """
@@ -31,6 +33,7 @@ class RoleDefinition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown
     policy: str = ""
     trust_policy: str = ""
     description: str = ""
+    max_session_duration: int = SESSION_S_DEFAULT
 
 
 def check(definition: RoleDefinition) -> None:
@@ -52,6 +55,11 @@ def check(definition: RoleDefinition) -> None:
         raise Unusable(f"{len(definition.policies)} policies are named: expected at most {POLICIES_MAX}")
     if len(definition.description) > DESCRIPTION_CHARS_MAX:
         raise Unusable(f"the description is too long: expected at most {DESCRIPTION_CHARS_MAX} characters")
+    if not SESSION_S_MIN <= definition.max_session_duration <= SESSION_S_MAX:
+        raise Unusable(
+            f"the maximum session duration is {definition.max_session_duration} seconds: expected {SESSION_S_MIN} to "
+            f"{SESSION_S_MAX}"
+        )
     if definition.trust_policy:
         parse_resource_policy(definition.trust_policy)
     if definition.policy:
@@ -73,12 +81,16 @@ def of_table(name: str, table: Any) -> RoleDefinition:
     description = table.get("description", "")
     if not isinstance(description, str):
         raise ConfigurationError(f"{where}: description is {description!r}; expected text")
+    duration_s = table.get("max_session_duration", SESSION_S_DEFAULT)
+    if not isinstance(duration_s, int) or isinstance(duration_s, bool):
+        raise ConfigurationError(f"{where}: max_session_duration is {duration_s!r}; expected a number of seconds")
     definition = RoleDefinition(
         role_name=name,
         policies=tuple(attached),
         policy=_document(table, "policy", where),
         trust_policy=_document(table, "trust", where),
         description=description,
+        max_session_duration=duration_s,
     )
     try:
         check(definition)

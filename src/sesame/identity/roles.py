@@ -44,6 +44,7 @@ class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
     trust_policy: str
     policies: tuple[AttachedPolicy, ...]
     services: tuple[str, ...]
+    max_session_duration: int
 
 
 class Roles:
@@ -199,6 +200,7 @@ class Roles:
             services=tuple(
                 spoken_owner(record.name) for record in services if record.document.role.lower() == arn.lower()
             ),
+            max_session_duration=role.max_session_duration,
         )
 
 
@@ -218,6 +220,7 @@ def _make(tx: Transaction, account_id: str, definition: RoleDefinition) -> None:
     name = definition.role_name
     names = (*definition.policies, name) if definition.policy else definition.policies
     role = new_role(name, names, definition.description, trust=definition.trust_policy or None)
+    role = msgspec.structs.replace(role, max_session_duration=definition.max_session_duration)
     tx.put(records.ROLE, account_id, name.lower(), role)
     if definition.policy:
         policy = Policy(policy_name=name, document=definition.policy, description=f"Own policy of {name}")
@@ -240,6 +243,7 @@ def _apply(tx: Transaction, account_id: str, definition: RoleDefinition) -> str:
             ("policy", same_document(own.document.document if own else "", definition.policy)),
             ("trust", same_document(kept.trust_policy, definition.trust_policy or trust_of_service(FUNCTION_COMPUTE))),
             ("description", definition.description in ("", kept.description)),
+            ("max_session_duration", definition.max_session_duration == kept.max_session_duration),
         )
         if not same
     ]

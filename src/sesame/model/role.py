@@ -45,6 +45,8 @@ class Principal(msgspec.Struct, frozen=True):
         return f"{self.role_id}:{self.session}" if self.kind is PrincipalKind.ROLE else self.account_id
 
 
+# Of RAM's MaxSessionDuration (companions.md §2.2).
+SESSION_S_MIN, SESSION_S_MAX, SESSION_S_DEFAULT = 3600, 43_200, 3600
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS)
 # Owns Function Compute's internal data. No account has this id: account ids contain no dot.
 FUNCTION_COMPUTE_ACCOUNT = "fc.aliyuncs.com"
@@ -54,6 +56,7 @@ class Role(msgspec.Struct, frozen=True, rename="camel"):
     """A role of one account. The record's parent is the account, its name the lower-case `role_name`, as in role ARNs.
 
     `trust_policy` is JSON text that states who may assume the role; `policies` names system or custom policies.
+    A session that AssumeRole creates lasts at most `max_session_duration` seconds.
     """
 
     role_name: str
@@ -61,6 +64,7 @@ class Role(msgspec.Struct, frozen=True, rename="camel"):
     trust_policy: str
     policies: tuple[str, ...] = ()
     description: str = ""
+    max_session_duration: int = SESSION_S_DEFAULT
 
 
 class Policy(msgspec.Struct, frozen=True, rename="camel"):

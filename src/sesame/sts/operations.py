@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.identity.assuming import AssumedRole, Assuming, NotTrusted, RootMayNotAssume, Wish
+from sesame.identity.assuming import AssumedRole, Assuming, NotTrusted, RootMayNotAssume, TooLong, Wish
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Denied
 from sesame.identity.facts import RequestFacts
@@ -18,11 +18,11 @@ from sesame.identity.roles import parse_role_arn
 from sesame.model import utc
 from sesame.model.errors import NotFound
 from sesame.model.natural import natural
-from sesame.model.role import PrincipalKind
+from sesame.model.role import SESSION_S_MAX, PrincipalKind
 from sesame.sts.errors import StsError, shown, with_details
 from sesame.sts.request import Request
 
-VALID_S_MIN, VALID_S_MAX, VALID_S_DEFAULT = 900, 3600, 3600
+VALID_S_MIN, VALID_S_DEFAULT = 900, 3600
 POLICY_CHARS_MAX = 2048
 _SESSION = re.compile(r"[A-Za-z0-9.@_-]{2,64}\Z")
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}\Z", re.ASCII)
@@ -63,6 +63,8 @@ def _assume_role(call: Call) -> Mapping[str, Any]:
         raise with_details("NoPermission", str(error)) from error
     except NotFound as error:
         raise StsError("EntityNotExist.Role") from error
+    except TooLong as error:
+        raise _wrong_duration(error.most_s) from error
     return _described(assumed, wish.keys.get("sts:SourceIdentity", ""))
 
 
@@ -111,10 +113,15 @@ def _of_form(request: Request, name: str, form: re.Pattern[str]) -> str:
 
 def _valid_s(request: Request) -> int:
     text = request.parameters.get("DurationSeconds", "") or str(VALID_S_DEFAULT)
-    valid_s = natural(text, VALID_S_MAX)
+    valid_s = natural(text, SESSION_S_MAX)
     if valid_s is None or valid_s < VALID_S_MIN:
-        raise StsError("InvalidParameter.DurationSeconds")
+        raise _wrong_duration(SESSION_S_MAX)
     return valid_s
+
+
+def _wrong_duration(most_s: int) -> StsError:
+    text = f"The Min/Max value of DurationSeconds is {VALID_S_MIN // 60}min/{most_s / 3600:g}hr."
+    return StsError("InvalidParameter.DurationSeconds", text)
 
 
 def _policy(request: Request) -> str | None:
