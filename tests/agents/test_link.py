@@ -23,7 +23,8 @@ class Heard:
 
     def take(self, message: m.Message, fds: list[int]) -> None:
         self.messages.append(message)
-        self.fds.append(fds)
+        self.fds.append(fds.copy())
+        fds.clear()
         self.changed.set()
 
     def lost(self) -> None:
@@ -133,3 +134,27 @@ async def test_descriptors_of_what_is_no_message_are_closed() -> None:
         await there.until(0, ends=1)
     assert os.read(reading, 1) == b"", "nobody has the other end any more"
     os.close(reading)
+
+
+async def test_descriptors_that_a_failing_receiver_has_not_taken_are_closed() -> None:
+    ours, theirs = pair()
+    here, there = Heard(), Heard()
+
+    def take(message: m.Message, fds: list[int]) -> None:
+        there.take(message, [fds.pop(0)])
+        raise RuntimeError("it fails after the first of two")
+
+    sender, receiver = Link(ours, here.take, here.lost), Link(theirs, take, there.lost)
+    (kept, keeps), (left, leaves) = os.pipe(), os.pipe()
+    sender.send(m.Connections("port"), [keeps, leaves])
+    await there.until(1)
+    await asyncio.sleep(0)
+    os.set_blocking(left, False)
+    assert os.read(left, 1) == b"", "nobody has the other end any more"
+    ((fd,),) = there.fds
+    os.write(fd, b"1")
+    assert os.read(kept, 1) == b"1"
+    for each in (fd, kept, left):
+        os.close(each)
+    sender.close()
+    receiver.close()

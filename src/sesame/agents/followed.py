@@ -17,7 +17,7 @@ from sesame.agents.catalog_copy import CatalogFeed
 from sesame.agents.endings import heard
 from sesame.agents.handed_over import HandedOver
 from sesame.agents.idle_there import IdleThere
-from sesame.agents.link import EarlyLink, Link
+from sesame.agents.link import EarlyLink, Link, taken
 from sesame.agents.nonces import NoncesOfOne
 from sesame.agents.owed import Owed
 from sesame.agents.packages import LentPackages
@@ -224,7 +224,7 @@ class Followed:
             case m.Record():
                 self._others.run(self._record(message))
             case m.Request():
-                self._others.pass_on(message, fds[0], self)
+                self._others.pass_on(message, taken(fds).detach(), self)
             case m.Ask():
                 self._others.run(self._place(message))
             case m.UseNonces():
@@ -261,13 +261,13 @@ class Followed:
             case m.Release():
                 self._lent.release(message.n)
             case m.ServeInside():
-                served = socket.socket(fileno=fds[0])
+                served = taken(fds)
                 self._inside[message.number] = self._others.needs.answers.serve(
                     message.listen, served, f"agent {self.agent}, {message.instance}"
                 )
             case m.ReachObjects():
                 name = f"agent {self.agent}, {message.client}"
-                self._others.run(reach(self._others.needs.answers, socket.socket(fileno=fds[0]), name))
+                self._others.run(reach(self._others.needs.answers, taken(fds), name))
             case m.EndInside():
                 if (end := self._inside.pop(message.number, None)) is not None:
                     end()

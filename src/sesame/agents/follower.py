@@ -23,7 +23,7 @@ from sesame.agents.credits import CreditCapacity
 from sesame.agents.endings import told
 from sesame.agents.held import HeldInstances
 from sesame.agents.kept_idle import KeptIdle
-from sesame.agents.link import Carry, Link
+from sesame.agents.link import Carry, Link, taken
 from sesame.agents.packages import LeasedPackages
 from sesame.agents.policies import WRITER, named_instance
 from sesame.agents.presence import AWAY_S, Life, Presence
@@ -180,7 +180,7 @@ class Follower:
             case m.Place() | m.Looked() | m.NoncesUsed() | m.Leased() | m.NotLeased():
                 self._questions.answered(message.n, message)
             case m.Request():
-                self.adopt(socket.socket(fileno=fds[0]), message.arrived)
+                self.adopt(taken(fds), message.arrived)
             case m.AreYouThere():
                 self.send(m.Here())
             case m.Here():

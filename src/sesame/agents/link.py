@@ -36,7 +36,7 @@ GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WITH_ONE = (Peer, ServeInside, ReachObjects, Request)
 
 Take = Callable[[Message, list[int]], None]
-"""Receives a message and its descriptors, which the receiver must close."""
+"""Receives a message and its descriptors. The receiver removes those that it keeps; the link closes the others."""
 
 Carry = Callable[[str, Moved], None]
 """Moves a connection to an agent on another machine, given its address or "" for the writer.
@@ -224,6 +224,15 @@ class Link:
         except Exception:
             # A failure of one message must not end the link.
             log.exception("a message of another agent failed", kind=type(message).__name__)
+        finally:
+            _close_all(fds)
+
+
+def taken(fds: list[int]) -> socket.socket:
+    """Removes the first descriptor and returns its socket. Raises `OSError` if it is none; it is not removed then."""
+    made = socket.socket(fileno=fds[0])
+    del fds[0]
+    return made
 
 
 def _close_all(fds: Sequence[int] | deque[int]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sesame.agents import messages as m
-from sesame.agents.link import Link
+from sesame.agents.link import Link, taken
 from sesame.agents.policies import WRITER
 from sesame.http.handover import Handed, Handover
 
@@ -121,7 +121,7 @@ class ThisAgent:
     def _take(self, message: m.Message, fds: list[int]) -> None:
         match message:
             case m.Peer():
-                self._meet(message.agent, socket.socket(fileno=fds[0]), message.held)
+                self._meet(message.agent, taken(fds), message.held)
             case m.Stop():
                 self._stop_or_be_replaced(replaced=message.replaced)
             case m.Connections():
@@ -154,8 +154,8 @@ class ThisAgent:
             self._control.send(m.Connections(name), fds[at : at + CONNECTIONS_TOGETHER])
 
     def _go_on_with(self, name: str, fds: list[int]) -> None:
-        for fd in fds:
-            connected = socket.socket(fileno=fd)
+        while fds:
+            connected = taken(fds)
             if not self.handover.go_on(name, connected):
                 self._leave_connections(name, [connected.detach()])
 
