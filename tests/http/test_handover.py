@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -195,6 +196,18 @@ async def test_no_more_are_taken_at_a_time_by_a_slow_event_loop() -> None:
     for client in clients:
         assert (await client.answer())[1] == b"counted"
         client.writer.close()
+    await second.stop(grace_s=1)
+
+
+async def test_a_server_listens_although_a_connection_cannot_be_taken_over() -> None:
+    handed = await left_by(await named(b"first"))
+    # The address of its client is no pair of host and port.
+    ours, theirs = socket.socketpair()
+    second = await named(b"second", Handed(handed.name, handed.listening, (theirs.detach(),), 0))
+    client = await Client.connected(second.port)
+    assert await client.said(b"1") == b"second/1"
+    for closed in (ours, client.writer):
+        closed.close()
     await second.stop(grace_s=1)
 
 

@@ -12,6 +12,8 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from sesame.http.admission import Admission
 from sesame.http.handover import AT_ONCE, Handed, hand_over
 from sesame.http.interface import Endpoint
@@ -26,6 +28,8 @@ from sesame.model.fair_rate import FairRate
 from sesame.model.host_and_port import text_of
 
 LAST_REQUEST_S = 1.0
+
+log = structlog.get_logger("sesame.http")
 
 
 class HttpServer:
@@ -127,8 +131,17 @@ class HttpServer:
 
     async def _catch_up(self, ran_before: int) -> None:
         """Takes over the predecessor's connections, then accepts those that have arrived since it stopped."""
-        assert self._shared is not None
         assert self._listener is not None
+        try:
+            await self._take_over(ran_before)
+        except Exception:
+            log.exception("connections of the server before could not be taken over; those that are left are closed")
+            for fd in self._waiting_left():
+                os.close(fd)
+        self._listener.start()
+
+    async def _take_over(self, ran_before: int) -> None:
+        assert self._shared is not None
         asking = _readable(self._waiting)
         silent = set(self._waiting).difference(asking)
         self._waiting = deque([*silent, *asking])
@@ -137,7 +150,6 @@ class HttpServer:
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
         await slow_start(self._shared, ran_before, self._take_one)
-        self._listener.start()
 
     def _take_one(self) -> bool:
         if not self._waiting:
@@ -160,6 +172,9 @@ class HttpServer:
         """Stops taking over. Returns the descriptors of the connections that are left."""
         if self._catching_up is not None:
             self._catching_up.cancel()
+        return self._waiting_left()
+
+    def _waiting_left(self) -> tuple[int, ...]:
         left = tuple(each.detach() for each in self._waiting)
         self._waiting.clear()
         return left
