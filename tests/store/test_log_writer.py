@@ -20,7 +20,7 @@ import msgspec
 import psutil
 import pytest
 
-from sesame.model.errors import ConfigurationError
+from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.logs import writer as writer_module
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.intake import Logs, Retention
@@ -187,6 +187,40 @@ async def test_a_batch_at_which_several_processes_die_is_given_up(logs: Logs, pr
     await flushing
     await logs.flush()
     assert logs.waiting_bytes == 0
+
+
+async def test_a_process_that_does_not_start_for_whatever_reason_is_started_again(
+    logs: Logs, process: LogWriterProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, popen = [], subprocess.Popen
+
+    def fails_once(*arguments: object, **named: object) -> object:
+        tried.append(arguments)
+        if len(tried) == 1:
+            raise RuntimeError("can't start new thread")
+        return popen(*arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", fails_once)
+    os.kill(process.pid, signal.SIGKILL)
+    logs.append(SOURCE, "r-1", b"after it\n")
+    await until(logs, ["after it"])
+
+
+async def test_who_asks_a_dead_process_is_answered_at_the_end(
+    logs: Logs, process: LogWriterProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RESTART_AFTER_S", 60.0)
+    pid = process.pid
+    os.kill(pid, signal.SIGSTOP)
+    asking = asyncio.create_task(process.here())
+    await asyncio.sleep(0)
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while psutil.pid_exists(pid):
+            await logs.read(Query())
+    await process.close()
+    with pytest.raises(PlatformError, match="has ended"):
+        await asyncio.wait_for(asking, 30)
 
 
 async def test_closing_the_logs_ends_the_process(tmp_path: Path) -> None:

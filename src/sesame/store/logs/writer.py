@@ -193,6 +193,7 @@ class LogWriterProcess(asyncio.Protocol):
         if transport is None or child is None:
             if self._sent:
                 log.error("log lines of functions are lost: the log writer process has ended")
+            self._refuse_all()
             return
         transport.write_eof()
         try:
@@ -202,8 +203,7 @@ class LogWriterProcess(asyncio.Protocol):
             status = await asyncio.to_thread(child.wait)
         transport.abort()
         self._transport = None
-        for number in list(self._asked):
-            self._refuse(number)
+        self._refuse_all()
         if status:
             log.error("log lines could not be written and are lost", status=status)
 
@@ -268,7 +268,7 @@ class LogWriterProcess(asyncio.Protocol):
             await asyncio.sleep(RESTART_AFTER_S)
             try:
                 transport = await self._connect(self._spawn())
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - until it starts, lines of functions wait in memory
                 log.error("the log writer process does not start; trying again", error=str(error))
                 continue
             for sent in self._sent:
@@ -320,6 +320,10 @@ class LogWriterProcess(asyncio.Protocol):
             self._on_settled(sent.weight)
             self._refuse(sent.number)
         self._tried.reach(number)
+
+    def _refuse_all(self) -> None:
+        for number in list(self._asked):
+            self._refuse(number)
 
     def _refuse(self, number: int) -> None:
         """Fails a request that is still open."""
