@@ -416,6 +416,20 @@ def test_a_value_of_another_kind_is_refused_with_its_place(tmp_path: Path, said:
     assert re.match(expected, found), found
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("customDNS: [a]", "found a list, expected a mapping"),
+        ("customRuntimeConfig: 5", "found 5, expected a mapping"),
+        ("instanceLifecycleConfig: {preStop: {handler: [a]}}", "found a list, expected text"),
+        ("instanceLifecycleConfig: {preStop: [a]}", "found a list, expected a mapping"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_for_fc_too(tmp_path: Path, said: str, expected: str) -> None:
+    (error,) = read(tmp_path, ONE.replace("codeUri: ./code", f"codeUri: ./code\n        {said}")).errors
+    assert (error.place.line, error.text) == (18, expected)
+
+
 def test_numbers_and_booleans_are_text_where_fc3_wants_text(tmp_path: Path) -> None:
     text = THREE.replace("code:", "description: 5, internetAccess: 'true', logConfig: {logstore: 7, project: }, code:")
     fields = read(tmp_path, text).functions[0].fields

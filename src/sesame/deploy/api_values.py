@@ -1,6 +1,7 @@
 """Reads values that a template writes as the API does, by the types of the API's inputs.
 
-Used by `deploy.fc3_component`: a value of another kind is refused with its place before anything is deployed.
+Used by `deploy.fc3_component`, `deploy.events` and the tables of keys: a value of another kind is refused with its
+place before anything is deployed.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,11 @@ def types_of(struct: type) -> Mapping[str, inspect.Type]:
 
 def reader(kind: inspect.Type) -> Callable[[Node], Any]:
     return lambda node: value(node, kind)
+
+
+def of(kind: Any) -> Callable[[Node], Any]:
+    """Like `reader`, for a Python type such as a struct or `dict[str, Any]`."""
+    return reader(inspect.type_info(kind))
 
 
 def struct(node: Node, kind: type) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 Used by `deploy.funcraft` and `deploy.serverless_devs`, whose keys differ in case and name; values go to the API.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from sesame.deploy import api_values
 from sesame.deploy.yaml_source import Key, Node
+from sesame.model.function import LifecycleHook
 
 # The API's trigger types by their names in templates, in lower case.
 TRIGGER_TYPES: Mapping[str, str] = {
@@ -39,18 +41,21 @@ def environment(node: Node) -> dict[str, str]:
     }
 
 
-def lower_keys(node: Node) -> Any:
-    """Converts the first letter of each key to lower case, the API's spelling."""
+def lower_keys(kind: Any) -> Callable[[Node], Any]:
+    """Reads a value of the API's type, with the first letter of each key in lower case, the API's spelling."""
+    read = api_values.of(kind)
+    return lambda node: read(_lowered(node))
+
+
+def _lowered(node: Node) -> Node:
     if isinstance(node.value, dict):
-        return {name[:1].lower() + name[1:]: lower_keys(value) for name, value in node.value.items()}
+        return Node({name[:1].lower() + name[1:]: _lowered(value) for name, value in node.value.items()}, node.place)
     if isinstance(node.value, list):
-        return [lower_keys(each) for each in node.value]
-    return node.value
+        return Node([_lowered(each) for each in node.value], node.place)
+    return node
 
 
-def hook(node: Node) -> dict[str, Any]:
-    found = lower_keys(node)
-    return found if isinstance(found, dict) else {}
+hook = lower_keys(LifecycleHook)
 
 
 def oss_filter(node: Node) -> dict[str, Any]:

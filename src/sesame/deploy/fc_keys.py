@@ -9,10 +9,14 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import events, trigger_keys, yaml_source
+from sesame.deploy import api_values, events, trigger_keys, yaml_source
 from sesame.deploy.project import Note
 from sesame.deploy.yaml_source import Key, Node
+from sesame.model.domain import CertConfig, RewriteConfig, TlsConfig
+from sesame.model.trigger_configs import LogJob, LogSource
 
+# A mapping whose keys only the server knows.
+_ANY = api_values.of(dict[str, Any])
 NOT_IN_THE_CLOUD = "is a setting of the tool and not of a function"
 
 
@@ -102,7 +106,7 @@ def _routes(node: Node, notes: list[Note]) -> dict[str, Any]:
         "functionName": Key("functionName", Node.text),
         "qualifier": Key("qualifier", Node.text),
         "methods": Key("methods", events.methods),
-        "rewriteConfig": Key("rewriteConfig", Node.plain),
+        "rewriteConfig": Key("rewriteConfig", api_values.of(RewriteConfig)),
     }
     return {"routes": [_inside(each, table, notes, "a route") for each in node.items("routes")]}
 
@@ -153,10 +157,10 @@ FUNCTION_KEYS = {
     "layers": Key("layers", events.texts),
     "environmentVariables": Key("environmentVariables", events.environment),
     "instanceLifecycleConfig": Key("instanceLifecycleConfig", within=_lifecycle),
-    "customDNS": Key("customDNS", Node.plain),
-    "customRuntimeConfig": Key("customRuntimeConfig", Node.plain),
-    "customContainerConfig": Key("customContainerConfig", Node.plain),
-    "customHealthCheckConfig": Key("customHealthCheckConfig", Node.plain),
+    "customDNS": Key("customDNS", _ANY),
+    "customRuntimeConfig": Key("customRuntimeConfig", _ANY),
+    "customContainerConfig": Key("customContainerConfig", _ANY),
+    "customHealthCheckConfig": Key("customHealthCheckConfig", _ANY),
     "import": Key(why=NOT_IN_THE_CLOUD),
     "protect": Key(why=NOT_IN_THE_CLOUD),
 }
@@ -174,16 +178,16 @@ DOMAIN_KEYS = {
     "domainName": Key(),
     "protocol": Key("protocol", Node.text),
     "routeConfigs": Key("routeConfig", within=_routes),
-    "certConfig": Key("certConfig", Node.plain),
+    "certConfig": Key("certConfig", api_values.of(CertConfig)),
     "certId": Key(why="certificates of the cloud's store are not here: give certConfig"),
-    "tlsConfig": Key("tlsConfig", Node.plain),
-    "wafConfig": Key("wafConfig", Node.plain),
-    "authConfig": Key("authConfig", Node.plain),
+    "tlsConfig": Key("tlsConfig", api_values.of(TlsConfig)),
+    "wafConfig": Key("wafConfig", _ANY),
+    "authConfig": Key("authConfig", _ANY),
 }
 _HTTP = trigger_keys.HTTP | {"disableURLInternet": Key("disableURLInternet", Node.boolean)}
 _LOG = {
-    "logConfig": Key("logConfig", within=_log), "jobConfig": Key("jobConfig", Node.plain),
-    "sourceConfig": Key("sourceConfig", Node.plain), "functionParameter": Key("functionParameter", Node.plain),
+    "logConfig": Key("logConfig", within=_log), "jobConfig": Key("jobConfig", api_values.of(LogJob)),
+    "sourceConfig": Key("sourceConfig", api_values.of(LogSource)), "functionParameter": Key("functionParameter", _ANY),
     "enable": Key("enable", Node.boolean),
 }  # fmt: skip
 TRIGGERS: dict[str, trigger_keys.Reader] = {

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import events, trigger_keys, yaml_source
+from sesame.deploy import api_values, events, trigger_keys, yaml_source
 from sesame.deploy.yaml_source import Key, Node
+from sesame.model.domain import CertConfig
+from sesame.model.service import NasConfig, VpcConfig
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,9 +94,9 @@ SERVICE_KEYS = {
     "Role": Key("role", Node.text),
     "Policies": Key(),
     "InternetAccess": Key("internetAccess", Node.boolean),
-    "VpcConfig": Key("vpcConfig", _auto_or(events.lower_keys)),
+    "VpcConfig": Key("vpcConfig", _auto_or(events.lower_keys(VpcConfig))),
     "LogConfig": Key("logConfig", _log),
-    "NasConfig": Key("nasConfig", _auto_or(events.lower_keys)),
+    "NasConfig": Key("nasConfig", _auto_or(events.lower_keys(NasConfig))),
     "TracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {
@@ -113,7 +115,7 @@ FUNCTION_KEYS = {
     "Layers": Key("layers", events.texts),
     "InstanceLifecycleConfig": Key("instanceLifecycleConfig", _lifecycle),
     "AsyncConfiguration": Key(),
-    "CustomContainerConfig": Key("customContainerConfig", events.lower_keys),
+    "CustomContainerConfig": Key("customContainerConfig", events.lower_keys(dict[str, Any])),
     "NasConfig": Key(why="NAS is set for the service, not for a function"),
     "VpcConfig": Key(why="a network is set for the service, not for a function"),
 }
@@ -134,7 +136,7 @@ DOMAIN_KEYS = {
     "DomainName": Key("domainName", Node.text),
     "Protocol": Key("protocol", Node.text),
     "RouteConfig": Key("routeConfig", _routes),
-    "CertConfig": Key("certConfig", events.lower_keys),
+    "CertConfig": Key("certConfig", events.lower_keys(CertConfig)),
 }
 OF_EVERY_TRIGGER = events.any_case(
     {"Qualifier": Key("qualifier", Node.text), "InvocationRole": Key("invocationRole", Node.text)}
@@ -143,7 +145,7 @@ _LOG_TRIGGER_KEYS = {
     "SourceConfig": Key("sourceConfig", _source),
     "JobConfig": Key("jobConfig", _job),
     "LogConfig": Key("logConfig", lambda node: yaml_source.fields(node, events.any_case(_LOG_KEYS), None, "LogConfig")),
-    "FunctionParameter": Key("functionParameter", Node.plain),
+    "FunctionParameter": Key("functionParameter", api_values.of(dict[str, Any])),
     "Enable": Key("enable", Node.boolean),
 }
 _RDS_KEYS = {

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sesame.deploy import events, roles
+from sesame.deploy import api_values, events, roles
 from sesame.deploy.yaml_source import Key, Node
+from sesame.model.trigger_configs import EventSourceConfig
 
 _ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
@@ -34,7 +35,7 @@ TIMER: Table = {
 }
 HTTP: Table = {
     "authType": Key("authType", events.auth_type),
-    "authConfig": Key("authConfig", Node.plain),
+    "authConfig": Key("authConfig", api_values.of(str | dict[str, Any])),
     "methods": Key("methods", events.methods),
 }
 OSS: Table = {
@@ -53,9 +54,9 @@ EVENTBRIDGE: Table = {
     "triggerEnable": Key("triggerEnable", Node.boolean),
     "asyncInvocationType": Key("asyncInvocationType", Node.boolean),
     "eventRuleFilterPattern": Key("eventRuleFilterPattern", Node.text),
-    "eventSourceConfig": Key("eventSourceConfig", Node.plain),
-    "eventSinkConfig": Key("eventSinkConfig", Node.plain),
-    "runOptions": Key("runOptions", Node.plain),
+    "eventSourceConfig": Key("eventSourceConfig", api_values.of(EventSourceConfig)),
+    "eventSinkConfig": Key("eventSinkConfig", api_values.of(dict[str, Any])),
+    "runOptions": Key("runOptions", api_values.of(dict[str, Any])),
 }
 TABLESTORE: Table = {"instanceName": Key("instanceName", Node.text), "tableName": Key("tableName", Node.text)}
 
