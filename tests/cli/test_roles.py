@@ -128,6 +128,7 @@ def test_a_running_sesame_is_asked(data_dir: Path, monkeypatch: pytest.MonkeyPat
     role = {
         "roleName": "Reader", "arn": "acs:ram::1:role/reader", "roleId": "3", "description": "", "trustPolicy": "{}",
         "policies": [{"policyName": "P", "policyType": "System", "document": "{}"}], "services": ["s"],
+        "maxSessionDuration": 3600,
     }  # fmt: skip
 
     class Client:
