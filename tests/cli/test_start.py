@@ -152,14 +152,14 @@ def test_after_a_kill_nothing_is_left_and_the_next_start_has_everything(server: 
     server.ready()
     client = server.client()
     client.create_service("demo")
-    client.create_function("demo", "hello", "python2.7", "main.my_handler", codeDir=str(HELLO))
+    client.create_function("demo", "hello", RUNTIME, "main.my_handler", codeDir=str(HELLO))
     assert client.invoke_function("demo", "hello").data == b"hello world"
     children = psutil.Process(server.process.pid).children(recursive=True)
     server.stop(signal.SIGKILL)
     _gone, alive = psutil.wait_procs(children, timeout=30)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert sesame("env", f"--data-dir={server.data_dir}").returncode == 1
-    again = Server(server.data_dir)
+    again = Server(server.data_dir, *FLAGS)
     try:
         assert again.ready()["account_id"] == "1234567890"
         assert again.client().invoke_function("demo", "hello").data == b"hello world"

@@ -19,7 +19,7 @@ UNSAID = {
     "FunctionInput": {"expected_checksum", "later"},
     "ServiceInput": {"oss_mount_config"},
     "ProvisionInput": {"always_allocate_gpu"},
-    "LayerInput": {"license"},
+    "LayerInput": {"license", "expected_checksum"},
     "CustomDomainInput": {"cors_config", "is_e2b", "auth_config"},
 }
 
