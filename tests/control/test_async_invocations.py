@@ -117,6 +117,22 @@ async def test_a_function_that_is_created_anew_has_none_of_the_ids_of_the_one_be
     assert len((await kept.invocations.list(AsyncQuery(target=TARGET, stateful_only=False))).items) == 4
 
 
+async def test_a_second_creation_of_a_function_leaves_the_ids_of_the_first_alone(kept: Kept) -> None:
+    """Both began while there was no such function."""
+    functions = Functions(kept.account.catalog, kept.account.code, kept.queue)
+    await functions.delete("s", "f")
+    results = await asyncio.gather(*(_create_and_call(functions, kept) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(each, AlreadyExists) for each in results) == 4
+    assert (await kept.invocations.get(TARGET, "mine")).payload == b"event"
+    await kept.queue.release_ids("s", "f", lambda: False)
+    assert (await kept.invocations.get(TARGET, "mine")).payload == b"event"
+
+
+async def _create_and_call(functions: Functions, kept: Kept) -> None:
+    await functions.create("s", hello(), by=THE_ACCOUNT)
+    await kept.invocations.accept(call("mine"))
+
+
 async def test_an_id_stays_taken_after_its_invocation_has_ended(kept: Kept) -> None:
     await kept.invocations.accept(call("mine"))
     await kept.run()

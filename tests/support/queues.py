@@ -113,9 +113,9 @@ class FakeQueue:
         self.set(row.seq, state=State.STOPPING)
         return StopResult.STOPPING
 
-    async def release_ids(self, service: str, function: str) -> None:
+    async def release_ids(self, service: str, function: str, is_gone: Callable[[], bool]) -> None:
         for row in self.rows:
-            if (row.target.service, row.target.function) == (service, function):
+            if is_gone() and (row.target.service, row.target.function) == (service, function):
                 self.set(row.seq, stateful=False)
 
     def set(self, seq: int, **changes: object) -> None:

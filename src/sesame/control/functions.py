@@ -39,7 +39,7 @@ _OBJECTS = {"custom_container_config", "custom_runtime_config", "custom_health_c
 class Ids(Protocol):
     """The part of `store.queue.queue.InvocationQueue` that is used here."""
 
-    async def release_ids(self, service: str, function: str) -> None: ...
+    async def release_ids(self, service: str, function: str, is_gone: Callable[[], bool]) -> None: ...
 
 
 class Functions:
@@ -83,7 +83,7 @@ class Functions:
 
         # Those of a deleted function of this name: under one of them, the new function would not get an event. Released
         # now instead of with the deletion, because a crash between the two changes would leave them taken.
-        await self._ids.release_ids(service, name)
+        await self._ids.release_ids(service, name, lambda: self._catalog.get(records.FUNCTION, service, name) is None)
         record = await self._catalog.edit(edit)
         await self._code.taken(sent.code)
         return record

@@ -162,18 +162,19 @@ def prune(connection: sa.Connection, before: float, limit: int) -> int:
     return removed
 
 
-def release_ids(connection: sa.Connection, service: str, function: str, limit: int) -> int:
-    """Makes up to `limit` stateful invocations of a function ones without an id of their own; returns their number."""
-    its = (
-        sa.select(columns.seq)
-        .where(STATEFUL, columns.service == service, columns.function == function)
-        .limit(limit)
-        .scalar_subquery()
-    )
-    return connection.execute(sa.update(invocations).where(columns.seq.in_(its)).values(stateful=False)).rowcount
+def newest_id(connection: sa.Connection, service: str, function: str) -> int | None:
+    """The number of the function's newest stateful invocation; None if it has none."""
+    newest: int | None = connection.scalar(sa.select(sa.func.max(columns.seq)).where(*_stateful_of(service, function)))
+    return newest
 
 
-def has_ids(connection: sa.Connection, service: str, function: str) -> bool:
-    """Whether the function has stateful invocations."""
-    its = sa.select(columns.seq).where(STATEFUL, columns.service == service, columns.function == function).limit(1)
-    return connection.execute(its).one_or_none() is not None
+def release_ids(connection: sa.Connection, service: str, function: str, newest: int, limit: int) -> int:
+    """Releases the ids of up to `limit` stateful invocations up to the number `newest`; returns how many."""
+    its = sa.select(columns.seq).where(*_stateful_of(service, function), columns.seq <= newest).limit(limit)
+    return connection.execute(
+        sa.update(invocations).where(columns.seq.in_(its.scalar_subquery())).values(stateful=False)
+    ).rowcount
+
+
+def _stateful_of(service: str, function: str) -> tuple[Any, ...]:
+    return STATEFUL, columns.service == service, columns.function == function

@@ -225,12 +225,17 @@ class InvocationQueue:
         """Counts unfinished invocations. Raises `PlatformError` if the database does not answer."""
         return await self._database.read(lambda connection: depth(connection, self.clock))
 
-    async def release_ids(self, service: str, function: str) -> None:
-        """Releases the ids that callers chose for its invocations, which stay but are no longer stateful."""
-        if not await self._database.read(lambda connection: pages.has_ids(connection, service, function)):
+    async def release_ids(self, service: str, function: str, is_gone: Callable[[], bool]) -> None:
+        """Releases the ids that callers chose for its invocations, which stay but are no longer stateful.
+
+        `is_gone` returns whether the function does not exist. It is asked once they are read, so that those of a
+        function that was created meanwhile keep theirs.
+        """
+        newest = await self._database.read(lambda connection: pages.newest_id(connection, service, function))
+        if newest is None or not is_gone():
             return
         while await self._database.write(
-            lambda connection: pages.release_ids(connection, service, function, PRUNED_AT_ONCE)
+            lambda connection: pages.release_ids(connection, service, function, newest, PRUNED_AT_ONCE)
         ):
             pass
 
